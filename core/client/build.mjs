@@ -1,0 +1,72 @@
+// Builds dist/ from src/: the ES module, the classic script, a .gz beside each, and the type declarations.
+// dist/ is committed and CI compares it byte by byte, so nothing here may depend on the machine or the clock.
+
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { build } from 'esbuild';
+// zlib in JavaScript: Node's own zlib compresses differently from one version or processor to the next.
+import { gzip } from 'pako';
+
+const root = import.meta.dirname;
+const dist = join(root, 'dist');
+
+const bundles = [
+  { entry: 'src/index.ts', file: 'stillhere.mjs', format: 'esm' },
+  { entry: 'src/global.ts', file: 'stillhere.js', format: 'iife' },
+];
+
+/** Bundles one entry point; gives the script's bytes and what each source module adds to them. */
+async function bundle({ entry, file, format }) {
+  const result = await build({
+    absWorkingDir: root,
+    entryPoints: [entry],
+    outfile: `dist/${file}`,
+    bundle: true,
+    format,
+    target: 'es2022',
+    platform: 'browser',
+    minify: true,
+    legalComments: 'none',
+    logLevel: 'warning',
+    metafile: true,
+    write: false,
+  });
+  const [output] = Object.values(result.metafile.outputs);
+  const modules = Object.entries(output.inputs).map(([path, { bytesInOutput }]) => [path, bytesInOutput]);
+  const script = result.outputFiles[0].contents;
+  return { file, script, gzipped: gzip(script, { level: 9 }), modules };
+}
+
+function declareTypes(outDir) {
+  const tsc = fileURLToPath(import.meta.resolve('typescript/package.json')).replace(/package\.json$/, 'bin/tsc');
+  execFileSync(process.execPath, [tsc, '--project', root, '--outDir', outDir], { stdio: 'inherit' });
+}
+
+function report({ file, script, gzipped, modules }) {
+  console.log(`${file}  ${script.length} bytes, ${gzipped.length} gzipped`);
+  for (const [path, bytes] of modules.sort(([, a], [, b]) => b - a)) {
+    console.log(`  ${String(bytes).padStart(7)}  ${basename(path)}`);
+  }
+}
+
+// Everything is made before dist/ is touched: a build that fails leaves the last one in place.
+const types = mkdtempSync(join(tmpdir(), 'stillhere-types-'));
+try {
+  const scripts = await Promise.all(bundles.map(bundle));
+  declareTypes(types);
+
+  rmSync(dist, { recursive: true, force: true });
+  mkdirSync(dist);
+  cpSync(types, join(dist, 'types'), { recursive: true });
+  for (const { file, script, gzipped } of scripts) {
+    writeFileSync(join(dist, file), script);
+    writeFileSync(join(dist, `${file}.gz`), gzipped);
+  }
+  scripts.forEach(report);
+} finally {
+  rmSync(types, { recursive: true, force: true });
+}

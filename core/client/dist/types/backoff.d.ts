@@ -1,0 +1,6 @@
+/** Exponential back-off with full jitter, in milliseconds. */
+export declare class Backoff {
+    /** Waits since the last success; at 0 the next attempt is at once. */
+    waits: number;
+    next(random: () => number, cap?: number): number;
+}

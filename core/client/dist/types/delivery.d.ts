@@ -1,0 +1,17 @@
+import type { Environment } from './environment';
+import type { DocumentMachine } from './machine';
+/** Messages of one lane arrive in order; `interactive` goes first. */
+export type LaneName = 'interactive' | 'bulk';
+/** Takes a message; while a promise that it returned is pending, the next message of the lane waits. */
+export type MessageHandler = (data: Uint8Array, lane: LaneName) => unknown;
+/** Hands the messages that a machine has received to the application. */
+export declare class Delivery {
+    #private;
+    constructor(machine: DocumentMachine, inflated: number, now: () => number, environment: Environment, resume: () => void);
+    get handler(): MessageHandler | null;
+    set handler(handler: MessageHandler | null);
+    /** Hands over what waits, in this very task; messages wait for a handler. */
+    deliver(): void;
+    /** Hands over nothing more. */
+    stop(): void;
+}

@@ -1,0 +1,100 @@
+import { type CodeClass } from './codes';
+import { type Message } from './inbox';
+import { type Bytes, type Lane, type Limits } from './wire';
+export { OutboxFull, SessionOver, TooLarge } from './errors';
+export type { Bytes, CodeClass, Lane, Limits, Message };
+export type Phase = 'idle' | 'connecting' | 'hello' | 'offered' | 'connected' | 'waiting' | 'resting' | 'left' | 'over';
+export type Outcome = 'opened' | 'resumed' | 'restored';
+export type Action = {
+    type: 'connect';
+    connection: number;
+} | {
+    type: 'close';
+    connection: number;
+    code: number;
+};
+/** `retryAt` is on the caller's clock, `undefined` while the machine rests or will not try again. */
+export type MachineEvent = {
+    type: 'welcomed';
+    outcome: Outcome;
+    incarnation: number;
+} | {
+    type: 'disconnected';
+    code: number;
+    text: string;
+    retryAt: number | undefined;
+} | {
+    type: 'refused';
+    code: number;
+    class: CodeClass;
+    text: string;
+    retryAt: number | undefined;
+} | {
+    type: 'ended';
+    code: number;
+    reason: number;
+    retryAfter: number;
+    text: string;
+    unacknowledged: number;
+} | {
+    type: 'pong';
+    nonce: number;
+    roundTrip: number;
+};
+export interface MachineOptions {
+    secret: Uint8Array;
+    /** 16 random bytes, drawn once for the life of the page. */
+    document: Uint8Array;
+    limits: Limits;
+    /** Most charge of a lane's outbox. */
+    outbox?: number;
+    /** Evenly distributed in [0, 1). */
+    random: () => number;
+}
+/**
+ * One document's half of the protocol, without timers, sockets or chance of its own.
+ *
+ * After every input, poll: frames for the connection in use, then actions and events, until there are none; a `leave` must be transmitted before
+ * its close appears among the actions. Times are in milliseconds, never go back, and go on while the machine sleeps. Frames that have
+ * arrived are to be handled before `handleTimeout`.
+ */
+export declare class DocumentMachine {
+    #private;
+    constructor({ secret, document, limits, outbox, random }: MachineOptions);
+    get phase(): Phase;
+    get incarnation(): number;
+    start(now: number): void;
+    /** Another ticket in place of the one so far, while no server has welcomed this document; what was sent stays in the outbox. */
+    present(secret: Uint8Array, limits: Limits, now: number): void;
+    handleOpen(connection: number, now: number): void;
+    handleFrame(connection: number, bytes: Bytes, now: number): void;
+    /** `code` is the one the transport closed with, 1006 when nothing better is known. */
+    handleClose(connection: number, code: number, now: number): void;
+    handleTimeout(now: number): void;
+    /** The page woke: `online`, visible or `pageshow`. */
+    handleWake(now: number): void;
+    handleHidden(hidden: boolean, now: number): void;
+    /** The page is going away; nothing more happens until `handleWake`. */
+    handleLeave(_now: number): void;
+    /** Copies the message into the lane's outbox, or throws `OutboxFull`, `TooLarge` or `SessionOver`. */
+    send(lane: Lane, payload: Uint8Array, _now: number): void;
+    /** The lane's next message; one at a time is in hand, until `release`. */
+    take(lane: Lane): Message | undefined;
+    /** The handler of the message in hand has returned: its credit goes back. */
+    release(lane: Lane, now: number): void;
+    /** What was taken cannot be inflated: `code` is Malformed or TooLarge, and the session is over. */
+    failInflate(code: number, _now: number): void;
+    /** Pings on the connection in use, or in the making, and is forgotten with it; the `pong` event carries the nonce returned here. */
+    ping(_now: number): number;
+    /** The next frame for the connection; the credit of the counts in it is taken as told. */
+    pollTransmit(connection: number, bulkAllowed: boolean, now: number): Bytes | undefined;
+    pollAction(): Action | undefined;
+    pollEvent(): MachineEvent | undefined;
+    /** When `handleTimeout` is due. */
+    pollTimeout(): number | undefined;
+    /** Charge of what the lane's outbox holds. */
+    bufferedCharge(lane: Lane): number;
+    /** Charge of what the lane's inbox holds: half assembled, waiting and in hand. */
+    inboxCharge(lane: Lane): number;
+    unacknowledgedMessages(): number;
+}

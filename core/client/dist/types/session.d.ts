@@ -1,0 +1,40 @@
+import { type LaneName, type MessageHandler } from './delivery';
+import type { Environment } from './environment';
+import { type Status } from './status';
+import { type Ticket } from './ticket';
+export interface Options {
+    /** How much may wait in each lane until the server has it: bytes, and 64 for each message or fragment. Default 4 MiB. */
+    outbox?: number;
+    /** What a relative url in the ticket is relative to; default the page's address. */
+    url?: string;
+    onmessage?: MessageHandler;
+    onstatus?: (status: Status) => void;
+}
+/** Bytes to send; they are copied. */
+export type Data = ArrayBuffer | ArrayBufferView;
+/** Connects this page with the session of its ticket; throws if it is no ticket. */
+export declare function connect(ticket: Ticket, options?: Options): Session;
+/** The page's end of a session. It outlives its connections: what was sent arrives, once and in order. */
+export declare class Session {
+    #private;
+    /** Called with every change of `status`. */
+    onstatus: ((status: Status) => void) | null;
+    /** For `connect` and for tests. */
+    constructor(ticket: Ticket, options: Options, environment: Environment);
+    /** The session in use: after a reload perhaps that of the page before. Empty if the server had no room, and once closed. */
+    get id(): string;
+    get status(): Status;
+    /** Gets each message; those that arrive while there is none wait. Messages received before the end are still handed over after it. */
+    get onmessage(): MessageHandler | null;
+    set onmessage(handler: MessageHandler | null);
+    /** Sends ahead of all bulk. Throws `OutboxFull`, `TooLarge` or `SessionOver`. */
+    send(data: Data): void;
+    /** Sends in the lane for large transfers. Throws as `send` does. */
+    sendBulk(data: Data): void;
+    /** What the server has not acknowledged, in one lane or in both: bytes, and 64 for each message or fragment. */
+    bufferedAmount(lane?: LaneName): number;
+    /** Measures the round trip in milliseconds; rejects when there is no connection or it is lost before the answer. */
+    ping(): Promise<number>;
+    /** Leaves for good. What the server has not acknowledged may be lost: wait until `bufferedAmount()` is 0 if it matters. */
+    close(): void;
+}

@@ -1,0 +1,26 @@
+import type { MachineEvent, Outcome, Phase } from './machine';
+/** What a page can tell its user about a session. */
+export interface Status {
+    /**
+     * `connecting` before the first welcome, `reconnecting` after it; `paused` while the page is hidden or left for so long that it no longer
+     * tries; `refused`: this ticket will not do; `ended`: the session is over.
+     */
+    readonly state: 'connecting' | 'connected' | 'reconnecting' | 'paused' | 'refused' | 'ended';
+    /** Of the last welcome: `restored` means that the session is older than this page. */
+    readonly outcome: Outcome | null;
+    /** What went wrong last, 0 once connected; the protocol's codes are 4100 to 4499, 1006 is a lost connection. */
+    readonly code: number;
+    /** The name of the code, or why the session ended; empty for a code that is not the protocol's. */
+    readonly reason: string;
+    /** One line for a person; may be empty. */
+    readonly text: string;
+    /** When the next attempt is due, as `Date.now()` counts. With `refused` and `ended`: when a new ticket may be had. */
+    readonly retryAt: number | null;
+    /** Once ended: how many messages the server has not acknowledged. */
+    readonly unacknowledged: number;
+}
+export declare const CONNECTING: Status;
+/** What an event makes of the status; the machine's time plus `offset` is that of `Date.now()`. */
+export declare function statusAfter(event: MachineEvent, before: Status, offset: number): Status;
+/** What the machine's phase makes of it. */
+export declare function statusIn(phase: Phase, before: Status): Status;

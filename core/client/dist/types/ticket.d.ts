@@ -1,0 +1,45 @@
+import type { Environment } from './environment';
+import type { Bytes, Limits } from './wire';
+/** What the server gives a page, as JSON. Unknown members are ignored. */
+export type Ticket = OpenTicket | RefusedTicket;
+/** A page's right to one session. */
+export interface OpenTicket {
+    readonly protocol: string;
+    readonly url: string;
+    /** Public. */
+    readonly id: string;
+    /** 32 bytes in base64url: whoever has it has the session. */
+    readonly secret: string;
+    readonly limits: Limits;
+    /** The label under which this tab keeps the ticket for a reload. */
+    readonly restore?: string;
+}
+/** The server has no room. */
+export interface RefusedTicket {
+    readonly protocol: string;
+    readonly refused: {
+        readonly code: number; /** Milliseconds. */
+        readonly retryAfter: number;
+        readonly text: string;
+    };
+}
+export declare const PROTOCOL = "stillhere.v1";
+export declare function isRefused(ticket: Ticket): ticket is RefusedTicket;
+/** A ticket that can be presented. */
+export interface Credentials {
+    readonly ticket: OpenTicket;
+    readonly url: string;
+    readonly secret: Bytes;
+}
+/** What a ticket entitles to, its url resolved against `base`; throws if it is none. */
+export declare function credentialsOf(ticket: OpenTicket, base: string): Credentials;
+/** The ticket a reload of this page may present: kept by the tab for this label, address and frame. */
+export declare class StoredTicket {
+    #private;
+    /** Without a label nothing is ever stored. */
+    constructor(label: string | undefined, environment: Environment);
+    /** What an earlier document of this page used, if this one is its reload or was reached through the history. */
+    load(): OpenTicket | undefined;
+    save(ticket: OpenTicket): void;
+    remove(): void;
+}

@@ -1,0 +1,39 @@
+// Node's test runner with this project's rules: no test may be skipped, and a run without tests has failed.
+// The browser tests use it too.
+
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+
+/**
+ * Runs test files, each in a process of its own, and prints what happened.
+ *
+ * @param {string[]} files absolute paths
+ * @param {{ concurrency: number | boolean, timeout: number }} options files at once; milliseconds that one file may take
+ * @returns {Promise<{ passed: number, failed: number }>} a skipped test counts as failed, as does a file without tests
+ */
+export async function runTests(files, { concurrency, timeout }) {
+  const tally = { passed: 0, failed: 0 };
+  const complaints = [];
+  const fail = (complaint) => {
+    tally.failed += 1;
+    complaints.push(complaint);
+  };
+
+  const events = run({ files, concurrency, timeout });
+  events.on('test:pass', ({ name, details, skip, todo }) => {
+    if (details.type === 'suite') return;
+    if (skip !== undefined || todo !== undefined) fail(`skipped or unfinished: ${name}`);
+    // The runner reports a file that holds no test as one test that passed.
+    else if (files.includes(name)) fail(`no test in ${name}`);
+    else tally.passed += 1;
+  });
+  events.on('test:fail', ({ details }) => {
+    if (details.type !== 'suite') tally.failed += 1;
+  });
+  for await (const text of events.compose(new spec())) process.stdout.write(text);
+
+  if (files.length === 0) complaints.push('no test files');
+  for (const complaint of complaints) console.log(complaint);
+  if (tally.failed > 0 || tally.passed === 0) process.exitCode = 1;
+  return tally;
+}

@@ -1,0 +1,13 @@
+const BASE = 500;
+const CAP = 10_000;
+
+/** Exponential back-off with full jitter, in milliseconds. */
+export class Backoff {
+  /** Waits since the last success; at 0 the next attempt is at once. */
+  waits = 0;
+
+  next(random: () => number, cap = CAP): number {
+    const waits = this.waits++;
+    return waits && random() * Math.min(cap, BASE * 2 ** (waits - 1));
+  }
+}

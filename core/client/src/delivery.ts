@@ -1,0 +1,122 @@
+import type { Environment } from './environment';
+import { inflate } from './inflate';
+import type { DocumentMachine } from './machine';
+import { soon } from './soon';
+import type { Bytes, Lane } from './wire';
+
+/** Messages of one lane arrive in order; `interactive` goes first. */
+export type LaneName = 'interactive' | 'bulk';
+
+/** Takes a message; while a promise that it returned is pending, the next message of the lane waits. */
+export type MessageHandler = (data: Uint8Array, lane: LaneName) => unknown;
+
+/** Milliseconds of handing over before the page gets a turn: half of a frame at 60 Hz. */
+const SLICE = 8;
+
+/** Hands the messages that a machine has received to the application. */
+export class Delivery {
+  readonly #machine: DocumentMachine;
+  readonly #inflated: number;
+  readonly #now: () => number;
+  readonly #environment: Environment;
+  /** Called when delivery can go on, in a task of its own. */
+  readonly #resume: () => void;
+  #handler: MessageHandler | null = null;
+  #isResuming = false;
+  #isStopped = false;
+
+  constructor(machine: DocumentMachine, inflated: number, now: () => number, environment: Environment, resume: () => void) {
+    this.#machine = machine;
+    this.#inflated = inflated;
+    this.#now = now;
+    this.#environment = environment;
+    this.#resume = resume;
+  }
+
+  get handler(): MessageHandler | null {
+    return this.#handler;
+  }
+
+  set handler(handler: MessageHandler | null) {
+    this.#handler = handler;
+    this.#resumeSoon();
+  }
+
+  /** Hands over what waits, in this very task; messages wait for a handler. */
+  deliver(): void {
+    const end = this.#now() + SLICE;
+    while (this.#deliverNext()) {
+      if (this.#now() < end) continue;
+      this.#resumeSoon();
+      break;
+    }
+  }
+
+  /** Hands over nothing more. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  #deliverNext(): boolean {
+    return this.#deliverFrom(0) || this.#deliverFrom(1);
+  }
+
+  /** Each lane has at most one message in hand: the machine gives no second. */
+  #deliverFrom(lane: Lane): boolean {
+    const handler = this.#handler;
+    const message = handler && !this.#isStopped && this.#machine.take(lane);
+    if (!message) return false;
+    if (message.compressed) void this.#inflate(handler, lane, message.payload);
+    else this.#hand(handler, lane, message.payload);
+    return true;
+  }
+
+  async #inflate(handler: MessageHandler, lane: Lane, payload: Bytes): Promise<void> {
+    const result = await inflate(payload, this.#inflated, this.#environment);
+    if (this.#isStopped) return;
+    if (typeof result === 'number') this.#machine.failInflate(result, this.#now());
+    else this.#hand(handler, lane, result);
+    this.#resume();
+  }
+
+  #hand(handler: MessageHandler, lane: Lane, data: Uint8Array): void {
+    let returned: unknown;
+    try {
+      returned = handler(data, lane ? 'bulk' : 'interactive');
+    } catch (error) {
+      this.#complain(error);
+    }
+    if (isPromise(returned)) {
+      void this.#hold(lane, returned);
+    } else {
+      this.#machine.release(lane, this.#now());
+    }
+  }
+
+  async #hold(lane: Lane, returned: PromiseLike<unknown>): Promise<void> {
+    try {
+      await returned;
+    } catch (error) {
+      this.#complain(error);
+    }
+    this.#machine.release(lane, this.#now());
+    this.#resume();
+  }
+
+  #complain(error: unknown): void {
+    this.#environment.console.error('stillhere: onmessage failed; the next message follows.', error);
+  }
+
+  #resumeSoon(): void {
+    if (this.#isResuming) return;
+    this.#isResuming = true;
+    soon(this.#environment, () => {
+      this.#isResuming = false;
+      this.#resume();
+    });
+  }
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
+}

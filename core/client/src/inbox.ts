@@ -1,0 +1,128 @@
+import { Code } from './codes';
+import { Violation } from './errors';
+import { Queue } from './queue';
+import { type Bytes, Flag, FRAME_CHARGE, type Limits } from './wire';
+
+interface Incoming {
+  parts: Bytes[];
+  /** Payload bytes. */
+  size: number;
+  compressed: boolean;
+  /** Charge of its frames, and how much of that is withheld from the peer's credit. */
+  charge: number;
+  held: number;
+}
+
+export interface Message {
+  payload: Bytes;
+  /** The payload is a zlib stream. */
+  compressed: boolean;
+}
+
+const nothing = (): Incoming => ({ parts: [], size: 0, compressed: false, charge: 0, held: 0 });
+
+/** One lane's received messages: half assembled, waiting, and the one in the application's hands. */
+export class InboxLane {
+  /** Highest sequence accepted; the peer may forget up to here. */
+  received = 0;
+  /** Charge of everything stored here. */
+  charge = 0;
+  /** The charge that the peer is granted at the start. */
+  window: number;
+  readonly #waiting = new Queue<Incoming>();
+  #partial = nothing();
+  #inHand: Incoming | undefined;
+  #accepted = 0;
+  #held = 0;
+  /** Told to the peer last: the credit, and the accepted charge at that time. */
+  #toldCredit = 0;
+  #toldAccepted = 0;
+
+  constructor(window: number) {
+    this.window = window;
+  }
+
+  /** What the peer may send, as a charge since the incarnation began. */
+  get credit(): number {
+    return this.window + this.#accepted - this.#held;
+  }
+
+  /** So much is untold that it must not wait. */
+  get isDue(): boolean {
+    return Math.max(this.#accepted - this.#toldAccepted, this.credit - this.#toldCredit) * 4 >= this.window;
+  }
+
+  /** The counts are being written to the peer. */
+  tell(): void {
+    this.#toldCredit = this.credit;
+    this.#toldAccepted = this.#accepted;
+  }
+
+  /** Takes a data frame in; false for a duplicate. Throws a `Violation`, with code Gap for a skipped sequence. */
+  accept(flags: number, sequence: number, payload: Bytes, limits: Limits): boolean {
+    if (sequence <= this.received) return false;
+    if (sequence > this.received + 1) throw new Violation(Code.Gap, 'gap');
+
+    const size = payload.length;
+    const charge = size + FRAME_CHARGE;
+    const more = flags & Flag.More;
+    const compressed = !!(flags & Flag.Compressed);
+    const partial = this.#partial;
+    const { parts } = partial;
+    if (size > limits.fragment || partial.size + size > limits.message) throw new Violation(Code.TooLarge, 'message too large');
+    if (more ? size < limits.fragment : parts.length && !size) throw new Violation(Code.Malformed, 'fragment too small');
+    if (parts.length && compressed !== partial.compressed) throw new Violation(Code.Malformed, 'mixed fragments');
+    if (this.#accepted + charge > this.#toldCredit) throw new Violation(Code.Flood, 'more than the credit');
+
+    this.received = sequence;
+    this.charge += charge;
+    this.#accepted += charge;
+    partial.compressed = compressed;
+    partial.size += size;
+    partial.charge += charge;
+    parts.push(payload);
+    if (!more || this.#inHand || this.#waiting.length) {
+      this.#held += charge;
+      partial.held += charge;
+    }
+    if (!more) {
+      this.#waiting.push(partial);
+      this.#partial = nothing();
+    }
+    return true;
+  }
+
+  /** The next message, once the one before has been released. */
+  take(): Message | undefined {
+    const message = this.#inHand ? undefined : this.#waiting.shift();
+    if (!message) return;
+    this.#inHand = message;
+    const { parts, size, compressed } = message;
+    let [payload] = parts;
+    if (parts[1]) {
+      payload = new Uint8Array(size);
+      let at = 0;
+      for (const part of parts) {
+        payload.set(part, at);
+        at += part.length;
+      }
+    }
+    // The application's from here on.
+    message.parts = [];
+    return { payload: payload!, compressed };
+  }
+
+  /** The application is done with the message it took; false if it had none. */
+  release(): boolean {
+    const message = this.#inHand;
+    if (!message) return false;
+    this.#inHand = undefined;
+    this.charge -= message.charge;
+    this.#held -= message.held;
+    if (!this.#waiting.length) {
+      this.#held -= this.#partial.held;
+      this.#partial.held = 0;
+    }
+    return true;
+  }
+}

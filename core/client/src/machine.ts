@@ -1,0 +1,490 @@
+import { Backoff } from './backoff';
+import { classOf, Code, type CodeClass, Reason } from './codes';
+import { SessionOver, TooLarge, Violation } from './errors';
+import { InboxLane, type Message } from './inbox';
+import { OutboxLane } from './outbox';
+import { type Bytes, type Counts, decode, encode, type Lane, type Limits, type ServerFrame, Type } from './wire';
+
+export { OutboxFull, SessionOver, TooLarge } from './errors';
+export type { Bytes, CodeClass, Lane, Limits, Message };
+
+export type Phase = 'idle' | 'connecting' | 'hello' | 'offered' | 'connected' | 'waiting' | 'resting' | 'left' | 'over';
+
+export type Outcome = 'opened' | 'resumed' | 'restored';
+
+export type Action =
+  | { type: 'connect'; connection: number }
+  | { type: 'close'; connection: number; code: number };
+
+/** `retryAt` is on the caller's clock, `undefined` while the machine rests or will not try again. */
+export type MachineEvent =
+  | { type: 'welcomed'; outcome: Outcome; incarnation: number }
+  | { type: 'disconnected'; code: number; text: string; retryAt: number | undefined }
+  | { type: 'refused'; code: number; class: CodeClass; text: string; retryAt: number | undefined }
+  | { type: 'ended'; code: number; reason: number; retryAfter: number; text: string; unacknowledged: number }
+  | { type: 'pong'; nonce: number; roundTrip: number };
+
+export interface MachineOptions {
+  secret: Uint8Array;
+  /** 16 random bytes, drawn once for the life of the page. */
+  document: Uint8Array;
+  limits: Limits;
+  /** Most charge of a lane's outbox. */
+  outbox?: number;
+  /** Evenly distributed in [0, 1). */
+  random: () => number;
+}
+
+const OUTBOX = 4 * 2 ** 20;
+/** Interactive charge after which one bulk frame is due. */
+const INTERACTIVE_RUN = 65_536;
+/** For the transport to open, for the answer to hello, for the answer to confirm. */
+const DEADLINE = 10_000;
+const ACK_DELAY = 200;
+/** Silence after a ping, and beyond two heartbeats, that is too long. */
+const PATIENCE = 5000;
+const GAPS = 3;
+/** A code of class *later* is obeyed for at least so long. */
+const LATER = 500;
+/** A connection that was welcomed and then silent for less than this is not replaced at once. */
+const SHORT_LIFE = 1000;
+/** Upper bound on a quarter of `keep`, which may be unlimited. */
+const HIDDEN_CAP = 300_000;
+
+const LEFT = 1000;
+
+/**
+ * One document's half of the protocol, without timers, sockets or chance of its own.
+ *
+ * After every input, poll: frames for the connection in use, then actions and events, until there are none; a `leave` must be transmitted before
+ * its close appears among the actions. Times are in milliseconds, never go back, and go on while the machine sleeps. Frames that have
+ * arrived are to be handled before `handleTimeout`.
+ */
+export class DocumentMachine {
+  #phase: Phase = 'idle';
+  /** The incarnation this document was welcomed as; 0 before. */
+  #incarnation = 0;
+  #secret: Uint8Array;
+  readonly #document: Uint8Array;
+  #limits: Limits;
+  readonly #outbox: number;
+  readonly #random: () => number;
+  readonly #backoff = new Backoff();
+  readonly #outboxes = [new OutboxLane(0), new OutboxLane(1)] as const;
+  readonly #inboxes: readonly [InboxLane, InboxLane];
+  readonly #actions: Action[] = [];
+  readonly #events: MachineEvent[] = [];
+
+  #attempt = 0;
+  /** The attempt whose connection is in use, or 0. */
+  #connection = 0;
+  /** Hello or confirm is to be written. */
+  #isDue = false;
+  /** The connection is closed with this code once `leave` is written. */
+  #leaving = 0;
+  /** Phases connecting, hello, offered: give the connection up. Phase waiting: connect. */
+  #deadline = 0;
+  /** The server named the deadline of phase waiting. */
+  #isLater = false;
+  #hiddenAt: number | undefined;
+  #lostAt = 0;
+
+  #heartbeat = 0;
+  #keep = 0;
+  #heardAt = 0;
+  /** When the silence after a probe has lasted too long. */
+  #probedUntil: number | undefined;
+  #ackAt: number | undefined;
+  #interactiveRun = 0;
+  #gaps = 0;
+  /** Nonce of the server's newest ping. */
+  #pongDue: number | undefined;
+  #isPingDue = false;
+  #nonce = 0;
+  /** Pings of this connection without an answer; `at` is when one was written that stands for it. */
+  readonly #pings: { nonce: number; at?: number }[] = [];
+
+  constructor({ secret, document, limits, outbox = OUTBOX, random }: MachineOptions) {
+    this.#secret = secret;
+    this.#document = document;
+    this.#limits = limits;
+    this.#outbox = outbox;
+    this.#random = random;
+    this.#inboxes = [new InboxLane(limits.window), new InboxLane(limits.bulkWindow)];
+  }
+
+  get phase(): Phase {
+    return this.#phase;
+  }
+
+  get incarnation(): number {
+    return this.#incarnation;
+  }
+
+  start(now: number): void {
+    if (this.#phase === 'idle') this.#connect(now);
+  }
+
+  /** Another ticket in place of the one so far, while no server has welcomed this document; what was sent stays in the outbox. */
+  present(secret: Uint8Array, limits: Limits, now: number): void {
+    const { fragment, message } = this.#limits;
+    if (this.#incarnation || limits.fragment !== fragment || limits.message !== message) throw new Error('ticket does not fit');
+    this.#secret = secret;
+    this.#limits = limits;
+    this.#inboxes[0].window = limits.window;
+    this.#inboxes[1].window = limits.bulkWindow;
+    this.#backoff.waits = 0;
+    if (this.#phase !== 'idle' && this.#phase !== 'left') this.#connect(now);
+  }
+
+  handleOpen(connection: number, now: number): void {
+    if (connection === this.#connection && this.#phase === 'connecting') this.#expect('hello', now);
+  }
+
+  handleFrame(connection: number, bytes: Bytes, now: number): void {
+    if (connection !== this.#connection || this.#leaving) return;
+    try {
+      this.#receive(decode(bytes), now);
+    } catch (error) {
+      if (!(error instanceof Violation)) throw error;
+      const { code, message } = error;
+      const isGap = code === Code.Gap;
+      if (this.#phase === 'connected' && !(isGap && ++this.#gaps < GAPS)) {
+        this.#fail(isGap ? Code.Malformed : code, message);
+      } else {
+        this.#drop(code);
+        this.#retry(code, message, now);
+      }
+    }
+  }
+
+  /** `code` is the one the transport closed with, 1006 when nothing better is known. */
+  handleClose(connection: number, code: number, now: number): void {
+    if (connection !== this.#connection) return;
+    this.#connection = 0;
+    if (!this.#leaving) this.#judge(code, 0, 0, '', now);
+  }
+
+  handleTimeout(now: number): void {
+    switch (this.#phase) {
+      case 'connecting':
+      case 'hello':
+      case 'offered':
+        if (now >= this.#deadline) this.#lose(now);
+        break;
+      case 'connected':
+        if (this.#probedUntil === undefined) {
+          if (now >= this.#suspectAt) this.#probe(now);
+        } else if (now >= this.#probedUntil) {
+          this.#lose(now);
+        }
+        break;
+      case 'waiting':
+        if (now >= this.#restAt) this.#phase = 'resting';
+        else if (now >= this.#deadline) this.#connect(now);
+    }
+  }
+
+  /** The page woke: `online`, visible or `pageshow`. */
+  handleWake(now: number): void {
+    switch (this.#phase) {
+      case 'connected':
+        // A probe that ran out while the page slept says nothing.
+        if (!(this.#probedUntil! > now)) this.#probe(now);
+        break;
+      case 'waiting':
+      case 'resting':
+        if (this.#isLater && now < this.#deadline) this.#phase = 'waiting';
+        else this.#connect(now);
+        break;
+      case 'left':
+        this.#connect(now);
+    }
+  }
+
+  handleHidden(hidden: boolean, now: number): void {
+    if (hidden) {
+      this.#hiddenAt ??= now;
+    } else if (this.#hiddenAt !== undefined) {
+      this.#hiddenAt = undefined;
+      if (this.#phase !== 'left') this.handleWake(now);
+    }
+  }
+
+  /** The page is going away; nothing more happens until `handleWake`. */
+  handleLeave(_now: number): void {
+    if (this.#phase === 'idle' || this.#phase === 'left' || this.#phase === 'over') return;
+    this.#leave(LEFT);
+    this.#phase = 'left';
+  }
+
+  /** Copies the message into the lane's outbox, or throws `OutboxFull`, `TooLarge` or `SessionOver`. */
+  send(lane: Lane, payload: Uint8Array, _now: number): void {
+    if (this.#phase === 'over') throw new SessionOver('session is over');
+    const { fragment, message } = this.#limits;
+    if (payload.length > message) throw new TooLarge('message is too large');
+    this.#outboxes[lane].admit(payload, fragment, this.#outbox);
+  }
+
+  /** The lane's next message; one at a time is in hand, until `release`. */
+  take(lane: Lane): Message | undefined {
+    return this.#inboxes[lane].take();
+  }
+
+  /** The handler of the message in hand has returned: its credit goes back. */
+  release(lane: Lane, now: number): void {
+    if (this.#inboxes[lane].release()) this.#ackAt ??= now + ACK_DELAY;
+  }
+
+  /** What was taken cannot be inflated: `code` is Malformed or TooLarge, and the session is over. */
+  failInflate(code: number, _now: number): void {
+    if (this.#phase !== 'over') this.#fail(code, 'message cannot be inflated');
+  }
+
+  /** Pings on the connection in use, or in the making, and is forgotten with it; the `pong` event carries the nonce returned here. */
+  ping(_now: number): number {
+    this.#pings.push({ nonce: ++this.#nonce });
+    this.#isPingDue = true;
+    return this.#nonce;
+  }
+
+  /** The next frame for the connection; the credit of the counts in it is taken as told. */
+  pollTransmit(connection: number, bulkAllowed: boolean, now: number): Bytes | undefined {
+    if (!connection || connection !== this.#connection) return;
+    if (this.#leaving) {
+      this.#drop(this.#leaving);
+      return encode(Type.Leave);
+    }
+    if (this.#phase !== 'connected') return this.#isDue ? this.#introduce(now) : undefined;
+
+    if (this.#pongDue !== undefined) {
+      const nonce = this.#pongDue;
+      this.#pongDue = undefined;
+      return this.#encodeCounts(Type.Pong, [nonce]);
+    }
+    if (this.#isPingDue) {
+      this.#isPingDue = false;
+      for (const ping of this.#pings) ping.at ??= now;
+      return this.#encodeCounts(Type.Ping, [this.#nonce]);
+    }
+    const [interactive, bulk] = this.#outboxes;
+    const small = interactive.peek();
+    const large = bulkAllowed ? bulk.peek() : undefined;
+    if (this.#ackAt !== undefined && (small || large || now >= this.#ackAt || this.#inboxes.some((lane) => lane.isDue))) {
+      return this.#encodeCounts(Type.Ack);
+    }
+    if (large && (!small || this.#interactiveRun >= INTERACTIVE_RUN)) {
+      this.#interactiveRun = 0;
+      bulk.advance();
+      return large.bytes;
+    }
+    if (!small) return;
+    this.#interactiveRun += small.charge;
+    interactive.advance();
+    return small.bytes;
+  }
+
+  pollAction(): Action | undefined {
+    return this.#actions.shift();
+  }
+
+  pollEvent(): MachineEvent | undefined {
+    return this.#events.shift();
+  }
+
+  /** When `handleTimeout` is due. */
+  pollTimeout(): number | undefined {
+    switch (this.#phase) {
+      case 'connecting':
+      case 'hello':
+      case 'offered':
+        return this.#deadline;
+      case 'connected':
+        return Math.min(this.#probedUntil ?? this.#suspectAt, this.#ackAt ?? Infinity);
+      case 'waiting':
+        return Math.min(this.#deadline, this.#restAt);
+    }
+    return;
+  }
+
+  /** Charge of what the lane's outbox holds. */
+  bufferedCharge(lane: Lane): number {
+    return this.#outboxes[lane].charge;
+  }
+
+  /** Charge of what the lane's inbox holds: half assembled, waiting and in hand. */
+  inboxCharge(lane: Lane): number {
+    return this.#inboxes[lane].charge;
+  }
+
+  unacknowledgedMessages(): number {
+    const [interactive, bulk] = this.#outboxes;
+    return interactive.messages + bulk.messages;
+  }
+
+  #connect(now: number): void {
+    this.#drop(LEFT);
+    this.#pings.length = 0;
+    this.#isPingDue = this.#isDue = false;
+    this.#phase = 'connecting';
+    this.#deadline = now + DEADLINE;
+    this.#connection = ++this.#attempt;
+    this.#actions.push({ type: 'connect', connection: this.#connection });
+  }
+
+  /** Hello or confirm is due; the answer is waited for. */
+  #expect(phase: 'hello' | 'offered', now: number): void {
+    this.#phase = phase;
+    this.#isDue = true;
+    this.#deadline = now + DEADLINE;
+  }
+
+  #introduce(now: number): Bytes {
+    this.#isDue = false;
+    this.#deadline = now + DEADLINE;
+    if (this.#phase === 'offered') return encode(Type.Confirm);
+    return this.#encodeCounts(Type.Hello, [this.#incarnation, this.#connection], [...this.#secret, ...this.#document]);
+  }
+
+  #encodeCounts(type: number, numbers: readonly number[] = [], before?: readonly number[]): Bytes {
+    const [interactive, bulk] = this.#inboxes;
+    interactive.tell();
+    bulk.tell();
+    this.#ackAt = undefined;
+    return encode(type, [...numbers, interactive.received, bulk.received, interactive.credit, bulk.credit], [], before);
+  }
+
+  #receive(frame: ServerFrame, now: number): void {
+    this.#heardAt = now;
+    this.#probedUntil = undefined;
+    if (frame.type === Type.End) {
+      this.#drop(LEFT);
+      return this.#judge(frame.code, frame.reason, frame.retryAfter, frame.text, now);
+    }
+    if (this.#phase !== 'connected') {
+      const isAwaited = !this.#isDue && this.#phase !== 'connecting';
+      if (isAwaited && frame.type === Type.Welcome) return this.#welcome(frame);
+      if (isAwaited && frame.type === Type.Offer && this.#phase === 'hello' && !this.#incarnation) return this.#expect('offered', now);
+      throw new Violation(Code.Malformed, 'unexpected frame');
+    }
+    this.#backoff.waits = 0;
+    switch (frame.type) {
+      case Type.Data:
+        if (this.#inboxes[(frame.flags & 1) as Lane].accept(frame.flags, frame.sequence, frame.payload, this.#limits)) {
+          this.#gaps = 0;
+          this.#ackAt ??= now + ACK_DELAY;
+        }
+        return;
+      case Type.Ping:
+        this.#pongDue = frame.nonce;
+        break;
+      case Type.Pong:
+        this.#answer(frame.nonce, now);
+        break;
+      case Type.Ack:
+        break;
+      default:
+        throw new Violation(Code.Malformed, 'unexpected frame');
+    }
+    this.#acknowledge(frame);
+  }
+
+  #welcome(frame: ServerFrame & { type: Type.Welcome }): void {
+    // The server has welcomed us: from here on its errors are final.
+    this.#phase = 'connected';
+    const { incarnation, limits } = frame;
+    const before = this.#incarnation;
+    const isKnown = before ? incarnation === before : incarnation;
+    if (!isKnown || (Object.keys(limits) as (keyof Limits)[]).some((key) => limits[key] !== this.#limits[key])) {
+      throw new Violation(Code.Malformed, 'contradicting welcome');
+    }
+    this.#acknowledge(frame);
+    for (const lane of this.#outboxes) lane.rewind();
+    this.#incarnation = incarnation;
+    this.#heartbeat = frame.heartbeat;
+    this.#keep = frame.keep;
+    this.#backoff.waits = 1;
+    this.#pongDue = undefined;
+    this.#events.push({ type: 'welcomed', outcome: before ? 'resumed' : incarnation > 1 ? 'restored' : 'opened', incarnation });
+  }
+
+  #acknowledge({ received, credit }: Counts): void {
+    for (const lane of [0, 1] as const) this.#outboxes[lane].acknowledge(received[lane], credit[lane]);
+  }
+
+  /** The server answers only the newest of several pings, so a pong settles all before it. */
+  #answer(nonce: number, now: number): void {
+    const count = this.#pings.findIndex((ping) => ping.nonce === nonce) + 1;
+    for (const { nonce, at = now } of this.#pings.splice(0, count)) this.#events.push({ type: 'pong', nonce, roundTrip: now - at });
+  }
+
+  #probe(now: number): void {
+    this.ping(now);
+    this.#probedUntil = now + PATIENCE;
+  }
+
+  get #suspectAt(): number {
+    return this.#heardAt + 2 * this.#heartbeat + PATIENCE;
+  }
+
+  get #restAt(): number {
+    return this.#incarnation && this.#hiddenAt !== undefined ? Math.max(this.#hiddenAt, this.#lostAt) + this.#keep : Infinity;
+  }
+
+  /** The connection in use has been silent for too long. */
+  #lose(now: number): void {
+    this.#drop(Code.Silent);
+    this.#retry(Code.Silent, '', now);
+  }
+
+  /** The connection in use, if any, is closed and no longer ours. */
+  #drop(code: number): void {
+    if (this.#connection) this.#actions.push({ type: 'close', connection: this.#connection, code });
+    this.#connection = this.#leaving = 0;
+  }
+
+  /** Closes, after `leave` where the server has welcomed us. */
+  #leave(code: number): void {
+    if (this.#phase === 'connected') this.#leaving = code;
+    else this.#drop(code);
+  }
+
+  /** The server closed the connection, or said why it will. */
+  #judge(code: number, reason: number, retryAfter: number, text: string, now: number): void {
+    const kind = classOf(code);
+    if (reason) this.#end(code, reason, retryAfter, text);
+    else if (kind === 'never') {
+      this.#phase = 'over';
+      this.#events.push({ type: 'refused', code, class: kind, text, retryAt: undefined });
+    } else this.#retry(code, text, now, kind === 'later' ? Math.max(retryAfter, LATER) : 0);
+  }
+
+  /** The server broke the protocol. */
+  #fail(code: number, text: string): void {
+    this.#leave(code);
+    this.#end(code, code - Code.Malformed + Reason.Malformed, 0, text);
+  }
+
+  #end(code: number, reason: number, retryAfter: number, text: string): void {
+    this.#phase = 'over';
+    this.#events.push({ type: 'ended', code, reason, retryAfter, text, unacknowledged: this.unacknowledgedMessages() });
+  }
+
+  #retry(code: number, text: string, now: number, later = 0): void {
+    if (this.#phase === 'connected') {
+      this.#lostAt = now;
+      // Connections that end right after their welcome must not follow each other without a pause.
+      if (now - this.#heardAt >= SHORT_LIFE) this.#backoff.waits = 0;
+    }
+    const cap = this.#restAt < Infinity ? Math.min(this.#keep / 4, HIDDEN_CAP) : undefined;
+    const delay = Math.max(later, this.#backoff.next(this.#random, cap));
+    this.#isLater = later > 0;
+    this.#deadline = now + delay;
+    // The attempt at once is made even by a page hidden for long.
+    const isResting = now >= this.#restAt && this.#backoff.waits > 1;
+    this.#phase = isResting ? 'resting' : 'waiting';
+    const retryAt = isResting ? undefined : this.#deadline;
+    this.#events.push(later ? { type: 'refused', code, class: 'later', text, retryAt } : { type: 'disconnected', code, text, retryAt });
+    if (!delay && !isResting) this.#connect(now);
+  }
+}

@@ -1,0 +1,23 @@
+// The names of the codes and reasons as text. The enums' own reverse mapping would say each name three times, a fortieth of the whole script.
+
+const CODES = [
+  'Unknown WrongSecret Ended Superseded Duplicate Forbidden Version Malformed TooLarge Flood',
+  'Draining Full Busy',
+  'HelloDeadline Silent Replaced Gap',
+  'Stale',
+];
+const REASONS = ' Finished Closed Aborted NeverConnected Expired Disconnected MemoryPressure Draining Panicked Malformed TooLarge Flood Full';
+
+/** Empty for a code that is not ours. */
+export function nameOfCode(code: number): string {
+  return wordOf(CODES[Math.floor(code / 100) - 41], code % 100);
+}
+
+/** Empty for a reason that is not ours, and for none. */
+export function nameOfReason(reason: number): string {
+  return wordOf(REASONS, reason);
+}
+
+function wordOf(words: string | undefined, index: number): string {
+  return words?.split(' ')[index] ?? '';
+}

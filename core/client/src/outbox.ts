@@ -1,0 +1,86 @@
+import { Code } from './codes';
+import { OutboxFull, Violation } from './errors';
+import { Queue } from './queue';
+import { type Bytes, encode, Flag, FRAME_CHARGE, type Lane, Type } from './wire';
+
+interface Outgoing {
+  bytes: Bytes;
+  /** No fragment of its message follows. */
+  last: boolean;
+  charge: number;
+  /** The charge of all frames of the lane up to this one. */
+  total: number;
+}
+
+/** One lane's data frames, encoded when their message is admitted and kept until they are acknowledged. */
+export class OutboxLane {
+  /** Messages not wholly acknowledged. */
+  messages = 0;
+  readonly #lane: Lane;
+  readonly #frames = new Queue<Outgoing>();
+  /** Sequences: acknowledged by the peer, to be sent next, and sent at any time of the incarnation. */
+  #acknowledged = 0;
+  #next = 1;
+  #sent = 0;
+  /** Charges since the incarnation began: acknowledged, admitted, and granted by the peer. */
+  #released = 0;
+  #admitted = 0;
+  #credit = 0;
+
+  constructor(lane: Lane) {
+    this.#lane = lane;
+  }
+
+  /** Charge of what is not acknowledged. */
+  get charge(): number {
+    return this.#admitted - this.#released;
+  }
+
+  /** Copies a message in, cut into its frames for good; throws when it does not fit, unless the lane is empty. */
+  admit(payload: Uint8Array, fragment: number, limit: number): void {
+    const { length } = payload;
+    const frames = Math.ceil(length / fragment) || 1;
+    if (this.#frames.length && this.charge + length + frames * FRAME_CHARGE > limit) {
+      throw new OutboxFull('outbox is full');
+    }
+    for (let index = 0; index < frames; index++) {
+      const part = payload.subarray(index * fragment, (index + 1) * fragment);
+      const last = index === frames - 1;
+      const type = Type.Data + this.#lane + (last ? 0 : Flag.More);
+      const bytes = encode(type, [this.#acknowledged + this.#frames.length + 1], part);
+      const charge = part.length + FRAME_CHARGE;
+      this.#frames.push({ bytes, last, charge, total: (this.#admitted += charge) });
+    }
+    this.messages++;
+  }
+
+  /** The frame to send next, if the peer's credit allows it. */
+  peek(): Outgoing | undefined {
+    const frame = this.#frames.at(this.#next - this.#acknowledged - 1);
+    return frame && frame.total <= this.#credit ? frame : undefined;
+  }
+
+  /** What `peek` gave has been handed to the transport. */
+  advance(): void {
+    this.#sent = Math.max(this.#sent, this.#next++);
+  }
+
+  /** Takes the peer's counts. */
+  acknowledge(received: number, credit: number): void {
+    if (received < this.#acknowledged || received > this.#sent) throw new Violation(Code.Malformed, 'false acknowledgement');
+    if (credit < this.#credit) throw new Violation(Code.Malformed, 'falling credit');
+    this.#credit = credit;
+    while (this.#acknowledged < received) {
+      const frame = this.#frames.shift()!;
+      this.#acknowledged++;
+      this.#released = frame.total;
+      if (frame.last) this.messages--;
+    }
+    this.#next = Math.max(this.#next, received + 1);
+  }
+
+  /** A new connection: what is not acknowledged is sent again. */
+  rewind(): void {
+    this.#next = this.#acknowledged + 1;
+  }
+}

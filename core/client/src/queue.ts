@@ -1,0 +1,31 @@
+/** First in, first out, in constant time each (`Array.shift` moves all that follow). */
+export class Queue<T extends object> {
+  #items: (T | undefined)[] = [];
+  #head = 0;
+
+  get length(): number {
+    return this.#items.length - this.#head;
+  }
+
+  /** The item that `index` others precede. */
+  at(index: number): T | undefined {
+    return this.#items[this.#head + index];
+  }
+
+  push(item: T): void {
+    this.#items.push(item);
+  }
+
+  shift(): T | undefined {
+    const item = this.at(0);
+    if (item) {
+      this.#items[this.#head++] = undefined;
+      // The part that moves is the shorter one.
+      if (this.#head * 2 > this.#items.length) {
+        this.#items.splice(0, this.#head);
+        this.#head = 0;
+      }
+    }
+    return item;
+  }
+}

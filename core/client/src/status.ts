@@ -1,0 +1,43 @@
+import type { MachineEvent, Outcome, Phase } from './machine';
+import { nameOfCode, nameOfReason } from './names';
+
+/** What a page can tell its user about a session. */
+export interface Status {
+  /**
+   * `connecting` before the first welcome, `reconnecting` after it; `paused` while the page is hidden or left for so long that it no longer
+   * tries; `refused`: this ticket will not do; `ended`: the session is over.
+   */
+  readonly state: 'connecting' | 'connected' | 'reconnecting' | 'paused' | 'refused' | 'ended';
+  /** Of the last welcome: `restored` means that the session is older than this page. */
+  readonly outcome: Outcome | null;
+  /** What went wrong last, 0 once connected; the protocol's codes are 4100 to 4499, 1006 is a lost connection. */
+  readonly code: number;
+  /** The name of the code, or why the session ended; empty for a code that is not the protocol's. */
+  readonly reason: string;
+  /** One line for a person; may be empty. */
+  readonly text: string;
+  /** When the next attempt is due, as `Date.now()` counts. With `refused` and `ended`: when a new ticket may be had. */
+  readonly retryAt: number | null;
+  /** Once ended: how many messages the server has not acknowledged. */
+  readonly unacknowledged: number;
+}
+
+export const CONNECTING: Status = { state: 'connecting', outcome: null, code: 0, reason: '', text: '', retryAt: null, unacknowledged: 0 };
+
+/** What an event makes of the status; the machine's time plus `offset` is that of `Date.now()`. */
+export function statusAfter(event: MachineEvent, before: Status, offset: number): Status {
+  if (event.type === 'pong') return before;
+  if (event.type === 'welcomed') return { ...CONNECTING, state: 'connected', outcome: event.outcome };
+  const { code, text } = event;
+  const status = { ...before, code, reason: nameOfCode(code), text, retryAt: null };
+  if (event.type === 'ended') return { ...status, state: 'ended', reason: nameOfReason(event.reason) };
+  if (event.type === 'refused' && event.class === 'never') return { ...status, state: 'refused' };
+  return { ...status, retryAt: event.retryAt === undefined ? null : Math.round(event.retryAt + offset) };
+}
+
+/** What the machine's phase makes of it. */
+export function statusIn(phase: Phase, before: Status): Status {
+  if (phase === 'connected' || phase === 'over') return before;
+  if (phase === 'resting' || phase === 'left') return { ...before, state: 'paused', retryAt: null };
+  return { ...before, state: before.outcome ? 'reconnecting' : 'connecting', retryAt: phase === 'waiting' ? before.retryAt : null };
+}

@@ -1,0 +1,99 @@
+import type { Environment, Frame } from './environment';
+import type { Bytes, Limits } from './wire';
+
+/** What the server gives a page, as JSON. Unknown members are ignored. */
+export type Ticket = OpenTicket | RefusedTicket;
+
+/** A page's right to one session. */
+export interface OpenTicket {
+  readonly protocol: string;
+  readonly url: string;
+  /** Public. */
+  readonly id: string;
+  /** 32 bytes in base64url: whoever has it has the session. */
+  readonly secret: string;
+  readonly limits: Limits;
+  /** The label under which this tab keeps the ticket for a reload. */
+  readonly restore?: string;
+}
+
+/** The server has no room. */
+export interface RefusedTicket {
+  readonly protocol: string;
+  readonly refused: { readonly code: number; /** Milliseconds. */ readonly retryAfter: number; readonly text: string };
+}
+
+export const PROTOCOL = 'stillhere.v1';
+
+export function isRefused(ticket: Ticket): ticket is RefusedTicket {
+  return !!(ticket as Partial<RefusedTicket> | undefined)?.refused;
+}
+
+/** A ticket that can be presented. */
+export interface Credentials {
+  readonly ticket: OpenTicket;
+  readonly url: string;
+  readonly secret: Bytes;
+}
+
+/** What a ticket entitles to, its url resolved against `base`; throws if it is none. */
+export function credentialsOf(ticket: OpenTicket, base: string): Credentials {
+  try {
+    const { protocol, limits } = ticket;
+    const secret = Uint8Array.from(atob(ticket.secret.replace(/-/g, '+').replace(/_/g, '/')), (char) => char.charCodeAt(0));
+    const isTicket = protocol === PROTOCOL && secret.length === 32 && limits.fragment > 0;
+    if (isTicket) return { ticket, url: new URL(ticket.url, base).href.replace(/^http/, 'ws'), secret };
+  } catch {
+    // Told below.
+  }
+  throw new TypeError(
+    `connect() takes the ticket object that the server made for this page: ${PROTOCOL} (else reload), with a url that fits ${base} (else pass the option url).`,
+  );
+}
+
+/** The ticket a reload of this page may present: kept by the tab for this label, address and frame. */
+export class StoredTicket {
+  readonly #label: string | undefined;
+  readonly #environment: Environment;
+
+  /** Without a label nothing is ever stored. */
+  constructor(label: string | undefined, environment: Environment) {
+    this.#label = label;
+    this.#environment = environment;
+  }
+
+  /** What an earlier document of this page used, if this one is its reload or was reached through the history. */
+  load(): OpenTicket | undefined {
+    const [navigation] = this.#environment.performance.getEntriesByType('navigation') as readonly { readonly type?: string }[];
+    if (!['reload', 'back_forward'].includes(navigation?.type ?? '')) return;
+    return this.#access((storage, key) => (JSON.parse(storage.getItem(key) ?? 'null') as OpenTicket | null) ?? undefined);
+  }
+
+  save(ticket: OpenTicket): void {
+    this.#access((storage, key) => storage.setItem(key, JSON.stringify(ticket)));
+  }
+
+  remove(): void {
+    this.#access((storage, key) => storage.removeItem(key));
+  }
+
+  /** Storage that is forbidden or full is none. */
+  #access<T>(use: (storage: Environment['sessionStorage'], key: string) => T): T | undefined {
+    if (this.#label === undefined) return;
+    try {
+      const { sessionStorage, location, self } = this.#environment;
+      return use(sessionStorage, `stillhere:${this.#label}:${location.pathname}${location.search}:${framePosition(self)}`);
+    } catch {
+      return;
+    }
+  }
+}
+
+/** The frame's place among its siblings, and its parents' among theirs; empty at the top. */
+function framePosition(frame: Frame): string {
+  let position = '';
+  for (; frame.parent !== frame; frame = frame.parent) {
+    position += `.${Array.prototype.indexOf.call(frame.parent, frame)}`;
+  }
+  return position;
+}

@@ -1,0 +1,40 @@
+// Bundles each test/*.test.ts into a temporary folder and runs it with Node's test runner.
+
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+import { build } from 'esbuild';
+
+import { runTests } from './run-tests.mjs';
+
+const folder = join(import.meta.dirname, 'test');
+const names = readdirSync(folder).filter((name) => name.endsWith('.test.ts')).sort();
+const bundled = mkdtempSync(join(tmpdir(), 'stillhere-test-'));
+process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --enable-source-maps`.trim();
+process.chdir(import.meta.dirname);
+
+try {
+  await build({
+    entryPoints: names.map((name) => join(folder, name)),
+    outdir: bundled,
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    sourcemap: 'inline',
+    logLevel: 'warning',
+    // A test finds its files, the golden frames for one, as if it still stood in test/.
+    define: {
+      'import.meta.url': JSON.stringify(pathToFileURL(join(folder, 'bundled.mjs')).href),
+      'import.meta.dirname': JSON.stringify(folder),
+    },
+  });
+  const files = names.map((name) => join(bundled, name.replace(/\.ts$/, '.mjs')));
+  const { passed, failed } = await runTests(files, { concurrency: true, timeout: 60_000 });
+  console.log(`client: ${passed} passed, ${failed} failed`);
+} finally {
+  rmSync(bundled, { recursive: true, force: true });
+}

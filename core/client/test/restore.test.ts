@@ -1,0 +1,234 @@
+import { strict as assert } from 'node:assert';
+import { test } from 'node:test';
+
+import { Session } from '../src/session';
+import type { OpenTicket } from '../src/ticket';
+import { FakeBrowser, FakeFrame, FakePage, FakeStorage, type PageOptions } from './fake_page';
+import { accept, encodeEnd, payloadsOf, readHello, ticketOf } from './fake_server';
+
+const KEY = 'stillhere:demo:/page?q=1:';
+
+const own = ticketOf('fresh', { restore: 'demo' });
+const earlier = ticketOf('earlier', { restore: 'demo' });
+
+/** A page that finds the ticket of an earlier one. */
+function reload(options: PageOptions = {}, stored: unknown = earlier): { page: FakePage; session: Session; storage: FakeStorage } {
+  const storage = new FakeStorage();
+  storage.setItem(KEY, typeof stored === 'string' ? stored : JSON.stringify(stored));
+  const page = new FakePage({ navigation: 'reload', storage, ...options });
+  return { page, storage, session: new Session(own, {}, page) };
+}
+
+/** Which ticket the page presents on its newest connection. */
+async function presented(page: FakePage): Promise<string> {
+  await page.browser.settle();
+  page.socket.open();
+  const { secret } = readHello(page.socket.read()[0]);
+  return secret === earlier.secret ? 'earlier' : secret === own.secret ? 'fresh' : secret;
+}
+
+function storedId(storage: FakeStorage, key = KEY): string | undefined {
+  const item = storage.getItem(key);
+  return item === null ? undefined : (JSON.parse(item) as OpenTicket).id;
+}
+
+test('without a label nothing is stored', async () => {
+  const page = new FakePage();
+  new Session(ticketOf('mine'), {}, page);
+  await page.browser.settle();
+  assert.equal(page.storage.items.size, 0);
+});
+
+test('with a label the ticket in use is stored under label, path, query and frame', async () => {
+  const page = new FakePage();
+  new Session(own, {}, page);
+  await page.browser.settle();
+  assert.deepEqual([...page.storage.items], [[KEY, JSON.stringify(own)]]);
+});
+
+for (const navigation of ['reload', 'back_forward']) {
+  test(`a page reached by ${navigation} presents the stored ticket and holds its lock`, async () => {
+    const { page, session, storage } = reload({ navigation });
+    await page.browser.settle();
+    const hello = accept(page.socket, { incarnation: 2 });
+    assert.equal(hello.secret, earlier.secret);
+    assert.equal(hello.incarnation, 0);
+    assert.equal(page.socket.url, 'wss://example.com/stillhere/earlier');
+    assert.equal(session.id, 'earlier');
+    assert.equal(session.status.outcome, 'restored');
+    assert.deepEqual([...page.browser.lockHolders], [['stillhere:earlier', page]]);
+    assert.equal(storedId(storage), 'earlier');
+  });
+}
+
+test('a page reached by a link presents its own ticket and stores it', async () => {
+  const { page, storage } = reload({ navigation: 'navigate' });
+  assert.equal(await presented(page), 'fresh');
+  assert.equal(storedId(storage), 'fresh');
+});
+
+for (const [name, stored] of [
+  ['with other limits', { ...earlier, limits: { ...earlier.limits, message: 1 } }],
+  ['of another protocol', { ...earlier, protocol: 'stillhere.v0' }],
+  ['that is no ticket', {}],
+  ['that is null', 'null'],
+  ['that is no JSON', '{'],
+] as const) {
+  test(`a stored ticket ${name} is not presented`, async () => {
+    const { page, storage } = reload({}, stored);
+    assert.equal(await presented(page), 'fresh');
+    assert.equal(storedId(storage), 'fresh');
+  });
+}
+
+test('a reload takes over the lock that the page before it released', async () => {
+  const browser = new FakeBrowser();
+  const storage = new FakeStorage();
+  const before = new FakePage({ browser, storage });
+  new Session(earlier, {}, before);
+  await browser.settle();
+  before.emit('pagehide', { persisted: false });
+  await browser.settle();
+  const after = new FakePage({ browser, storage, navigation: 'reload' });
+  new Session(own, {}, after);
+  assert.equal(await presented(after), 'earlier');
+  assert.equal(browser.lockHolders.get('stillhere:earlier'), after);
+});
+
+for (const [name, withoutLocks] of [['lock', false], ['channel', true]] as const) {
+  test(`a copy of a living page finds it by its ${name} and uses its own ticket`, async () => {
+    const browser = new FakeBrowser();
+    const original = new FakePage({ browser, withoutLocks });
+    new Session(earlier, {}, original);
+    await browser.settle();
+
+    const storage = new FakeStorage();
+    for (const [key, value] of original.storage.items) storage.setItem(key, value);
+    const copy = new FakePage({ browser, storage, navigation: 'back_forward', withoutLocks });
+    new Session(own, {}, copy);
+    assert.equal(await presented(copy), 'fresh');
+    assert.equal(storedId(storage), 'fresh');
+    assert.equal(storedId(original.storage), 'earlier');
+  });
+}
+
+test('without locks the stored ticket is presented when nobody has answered for 100 ms', async () => {
+  const { page } = reload({ withoutLocks: true });
+  await page.browser.advance(99);
+  assert.equal(page.sockets.length, 0);
+  await page.browser.advance(1);
+  assert.equal(await presented(page), 'earlier');
+});
+
+test('without locks and channels the server decides', async () => {
+  const { page } = reload({ withoutLocks: true, withoutChannels: true });
+  assert.equal(await presented(page), 'earlier');
+});
+
+for (const [name, end] of [
+  ['refused for good', encodeEnd(4104)],
+  ['of an unknown session', encodeEnd(4100)],
+  ['of an ended session', encodeEnd(4102, 5)],
+] as const) {
+  test(`a stored ticket ${name} gives way to the page's own, with what was sent meanwhile`, async () => {
+    const { page, session, storage } = reload();
+    const states: string[] = [];
+    session.onstatus = ({ state }) => states.push(state);
+    session.send(Buffer.from('meanwhile'));
+    assert.equal(await presented(page), 'earlier');
+    page.socket.receive(end);
+    await page.browser.settle();
+    assert.equal(session.id, 'fresh');
+    assert.equal(page.socket.url, 'wss://example.com/stillhere/fresh');
+    assert.equal(accept(page.socket).secret, own.secret);
+    assert.deepEqual(payloadsOf(page.socket.read()), ['meanwhile']);
+    assert.deepEqual(states, ['connected']);
+    assert.equal(storedId(storage), 'fresh');
+    assert.deepEqual([...page.browser.lockHolders.keys()], ['stillhere:fresh']);
+  });
+}
+
+test("the refusal of the page's own ticket after the stored one is final", async () => {
+  const { page, session, storage } = reload();
+  assert.equal(await presented(page), 'earlier');
+  page.socket.receive(encodeEnd(4100));
+  assert.equal(await presented(page), 'fresh');
+  page.socket.receive(encodeEnd(4100));
+  await page.browser.settle();
+  assert.equal(session.status.state, 'refused');
+  assert.equal(storage.items.size, 0);
+  assert.equal(page.browser.lockHolders.size, 0);
+});
+
+test('a stored ticket refused for a while is presented again', async () => {
+  const { page } = reload();
+  assert.equal(await presented(page), 'earlier');
+  page.socket.receive(encodeEnd(4202, 0, 1000));
+  await page.browser.advance(1000);
+  assert.equal(page.sockets.length, 2);
+  assert.equal(await presented(page), 'earlier');
+});
+
+test('the ticket of a session that ended is forgotten', async () => {
+  const { page, storage } = reload();
+  await page.browser.settle();
+  accept(page.socket, { incarnation: 2 });
+  page.socket.receive(encodeEnd(4102, 1));
+  assert.equal(storage.items.size, 0);
+  page.emit('pageshow', { persisted: true });
+  assert.equal(storage.items.size, 0);
+});
+
+test('a page whose address changed under it is restored at the new one', async () => {
+  const page = new FakePage();
+  new Session(own, {}, page);
+  await page.browser.settle();
+  page.location.pathname = '/other';
+  page.emit('pagehide', { persisted: false });
+  assert.equal(storedId(page.storage, 'stillhere:demo:/other?q=1:'), 'fresh');
+});
+
+test('a page that comes back from the cache stores its ticket again', async () => {
+  const page = new FakePage();
+  new Session(own, {}, page);
+  await page.browser.settle();
+  page.emit('pagehide', { persisted: true });
+  page.storage.setItem(KEY, JSON.stringify(earlier));
+  page.emit('pageshow', { persisted: true });
+  assert.equal(storedId(page.storage), 'fresh');
+});
+
+test('a session closed while its ticket is being chosen holds nothing', async () => {
+  const { page, storage, session } = reload();
+  session.close();
+  await page.browser.settle();
+  assert.equal(page.sockets.length, 0);
+  assert.equal(page.browser.lockHolders.size, 0);
+  assert.equal(storage.items.size, 0);
+});
+
+test('a page without storage uses its own ticket', async () => {
+  const storage = new FakeStorage();
+  storage.isForbidden = true;
+  const page = new FakePage({ storage, navigation: 'reload' });
+  const session = new Session(own, {}, page);
+  assert.equal(await presented(page), 'fresh');
+  session.close();
+  assert.deepEqual(page.errors, []);
+});
+
+test('frames of one page keep their tickets apart', async () => {
+  const top = new FakeFrame();
+  const [first, second] = [new FakeFrame(top), new FakeFrame(top)];
+  const inner = new FakeFrame(second);
+  const storage = new FakeStorage();
+  for (const self of [top, first, second, inner]) {
+    const page = new FakePage({ storage, self });
+    new Session(own, {}, page);
+    await page.browser.settle();
+  }
+  assert.deepEqual(
+    [...storage.items.keys()].map((key) => key.slice(KEY.length)),
+    ['', '.0', '.1', '.0.1'],
+  );
+});

@@ -1,0 +1,656 @@
+import { strict as assert } from 'node:assert';
+import { test } from 'node:test';
+import { deflateSync } from 'node:zlib';
+
+import { OutboxFull, SessionOver, TooLarge } from '../src/errors';
+import { inflate } from '../src/inflate';
+import { type Options, Session } from '../src/session';
+import type { Status } from '../src/status';
+import type { Ticket } from '../src/ticket';
+import { encode, Type } from '../src/wire';
+import { FakePage, type PageOptions } from './fake_page';
+import { accept, encodeData, encodeEnd, encodeWelcome, payloadsOf, readHello, readNumbers, ticketOf, typesOf } from './fake_server';
+
+const text = (data: Uint8Array): string => Buffer.from(data).toString();
+const bytes = (content: string): Uint8Array => Buffer.from(content);
+
+/** A session and all it said. */
+class Fixture {
+  readonly page: FakePage;
+  readonly session: Session;
+  readonly messages: string[] = [];
+  readonly statuses: Status[] = [];
+
+  constructor(page: PageOptions = {}, options: Options = {}, ticket: Ticket = ticketOf('mine')) {
+    this.page = new FakePage(page);
+    const onmessage = (data: Uint8Array, lane: string): void => void this.messages.push(`${lane} ${text(data)}`);
+    const onstatus = (status: Status): void => void this.statuses.push(status);
+    this.session = new Session(ticket, { onmessage, onstatus, ...options }, this.page);
+  }
+
+  static async connected(page: PageOptions = {}, options: Options = {}): Promise<Fixture> {
+    const fixture = new Fixture(page, options);
+    await fixture.settle();
+    accept(fixture.page.socket);
+    await fixture.settle();
+    fixture.statuses.length = 0;
+    return fixture;
+  }
+
+  settle(): Promise<void> {
+    return this.page.browser.settle();
+  }
+
+  advance(time: number): Promise<void> {
+    return this.page.browser.advance(time);
+  }
+}
+
+test('a page says hello on one binary WebSocket with our subprotocol and is connected by the welcome', async () => {
+  const { page, session, statuses } = new Fixture();
+  assert.equal(session.status.state, 'connecting');
+  await page.browser.settle();
+  const { url, protocol, binaryType } = page.socket;
+  assert.deepEqual({ url, protocol, binaryType }, { url: 'wss://example.com/stillhere/mine', protocol: 'stillhere.v1', binaryType: 'arraybuffer' });
+  const hello = accept(page.socket);
+  assert.deepEqual(hello, {
+    secret: ticketOf('mine').secret,
+    document: '07'.repeat(16),
+    incarnation: 0,
+    attempt: 1,
+    counts: [0, 0, 8000, 8000],
+  });
+  assert.deepEqual(statuses, [{ state: 'connected', outcome: 'opened', code: 0, reason: '', text: '', retryAt: null, unacknowledged: 0 }]);
+  assert.equal(session.status, statuses[0]);
+  assert.equal(session.id, 'mine');
+  assert.equal(page.sockets.length, 1);
+});
+
+test('the secret is presented as the bytes that its base64url stands for', async () => {
+  const secret = Buffer.alloc(32, Buffer.of(0xfb, 0xef, 0xff)).toString('base64url');
+  assert.match(secret, /-.*_/);
+  const { page } = new Fixture({}, {}, ticketOf('mine', { secret }));
+  await page.browser.settle();
+  assert.equal(accept(page.socket).secret, secret);
+});
+
+test('a relative url is resolved against the option url and http becomes ws', async () => {
+  const { page } = new Fixture({}, { url: 'http://other.example:8080/app/stillhere/client.js' }, ticketOf('mine', { url: 'mine' }));
+  await page.browser.settle();
+  assert.equal(page.socket.url, 'ws://other.example:8080/app/stillhere/mine');
+});
+
+test('what is no ticket is refused with a text that says what to do', () => {
+  const faulty = [
+    undefined,
+    null,
+    JSON.stringify(ticketOf('mine')),
+    {},
+    ticketOf('mine', { protocol: 'stillhere.v2' }),
+    ticketOf('mine', { secret: 'c2hvcnQ' }),
+    ticketOf('mine', { secret: '%' }),
+    ticketOf('mine', { url: 'https://' }),
+  ];
+  for (const ticket of faulty) {
+    const open = (): unknown => new Session(ticket as Ticket, {}, new FakePage());
+    assert.throws(open, /connect\(\) takes the ticket object that the server made.*stillhere\.v1.*reload.*url/, JSON.stringify(ticket));
+  }
+});
+
+test('messages sent before the welcome follow it in order', async () => {
+  const { page, session } = new Fixture();
+  session.send(bytes('a'));
+  session.send(bytes('b').buffer.slice(0, 0) as ArrayBuffer);
+  session.sendBulk(new DataView(Uint8Array.of(33, 99, 33).buffer, 1, 1));
+  await page.browser.settle();
+  accept(page.socket);
+  assert.deepEqual(payloadsOf(page.socket.read()), ['a', '', 'c']);
+});
+
+test('a message is handed over within the event that brings it', async () => {
+  const { page, messages } = await Fixture.connected();
+  page.socket.receive(encodeData(1, 'a'));
+  page.socket.receive(encodeData(1, 'b', { lane: 1 }));
+  assert.deepEqual(messages, ['interactive a', 'bulk b']);
+});
+
+test('messages wait until there is a handler and are then handed over in a task of their own', async () => {
+  const { page, session, messages } = await Fixture.connected();
+  const { onmessage } = session;
+  session.onmessage = null;
+  page.socket.receive(encodeData(1, 'a'));
+  page.socket.receive(encodeData(2, 'b'));
+  session.onmessage = onmessage;
+  assert.deepEqual(messages, []);
+  await page.browser.settle();
+  assert.deepEqual(messages, ['interactive a', 'interactive b']);
+});
+
+test('a promise holds its lane and no other, and its message is credited when it settles', async () => {
+  const { page, session } = await Fixture.connected();
+  const seen: string[] = [];
+  const settle: (() => void)[] = [];
+  session.onmessage = (data, lane) => {
+    seen.push(text(data));
+    return lane === 'interactive' ? new Promise<void>((resolve) => settle.push(resolve)) : undefined;
+  };
+  await page.browser.settle();
+  page.socket.receive(encodeData(1, 'a'));
+  page.socket.receive(encodeData(2, 'b'));
+  page.socket.receive(encodeData(1, 'bulk', { lane: 1 }));
+  assert.deepEqual(seen, ['a', 'bulk']);
+  await page.browser.advance(200);
+  assert.deepEqual(readNumbers(page.socket.read()[0]!.subarray(1)), [2, 1, 8000, 8068]);
+  settle[0]!();
+  await page.browser.settle();
+  assert.deepEqual(seen, ['a', 'bulk', 'b']);
+  await page.browser.advance(200);
+  assert.deepEqual(readNumbers(page.socket.read()[0]!.subarray(1)), [2, 1, 8065, 8068]);
+});
+
+test('a handler that fails, at once or later, is reported and the next message follows', async () => {
+  const { page, session } = await Fixture.connected();
+  const seen: string[] = [];
+  session.onmessage = (data) => {
+    seen.push(text(data));
+    if (seen.length === 1) throw new Error('first');
+    if (seen.length === 2) return Promise.reject(new Error('second'));
+    return undefined;
+  };
+  await page.browser.settle();
+  for (const [index, content] of ['a', 'b', 'c'].entries()) page.socket.receive(encodeData(index + 1, content));
+  await page.browser.settle();
+  assert.deepEqual(seen, ['a', 'b', 'c']);
+  assert.equal(page.errors.length, 2);
+  assert.match(page.errors[0]!, /onmessage failed.*first/);
+  assert.match(page.errors[1]!, /onmessage failed.*second/);
+});
+
+test('a compressed message is inflated and holds what follows it', async () => {
+  const { page, session } = await Fixture.connected();
+  const seen: string[] = [];
+  const done = new Promise<void>((resolve) => {
+    session.onmessage = (data) => {
+      seen.push(text(data).slice(0, 5));
+      if (seen.length === 2) resolve();
+    };
+  });
+  await page.browser.settle();
+  page.socket.receive(encodeData(1, deflateSync(Buffer.alloc(20_000, 'large')), { compressed: true }));
+  page.socket.receive(encodeData(2, 'small'));
+  assert.deepEqual(seen, []);
+  await done;
+  assert.deepEqual(seen, ['large', 'small']);
+});
+
+test('a compressed message above the limit ends the session and is not handed over', async () => {
+  const { page, session, messages } = await Fixture.connected();
+  const ended = new Promise<Status>((resolve) => (session.onstatus = resolve));
+  page.socket.receive(encodeData(1, deflateSync(Buffer.alloc(20_001)), { compressed: true }));
+  const { state, reason } = await ended;
+  assert.deepEqual({ state, reason }, { state: 'ended', reason: 'TooLarge' });
+  assert.deepEqual(typesOf(page.socket.read()), [Type.Leave]);
+  assert.equal(page.socket.closedWith, 4108);
+  assert.deepEqual(messages, []);
+});
+
+test('a flood is handed over in slices of about 8 ms between which the page gets a turn', async () => {
+  const { page, session } = await Fixture.connected();
+  const seen: string[] = [];
+  session.onmessage = null;
+  for (let sequence = 1; sequence <= 20; sequence++) page.socket.receive(encodeData(sequence, `${sequence}`));
+  session.onmessage = (data) => {
+    seen.push(text(data));
+    page.browser.pass(1);
+  };
+  const slices: number[] = [];
+  while (seen.length < 20) {
+    const before = seen.length;
+    assert.equal(page.browser.tasks.length, 1);
+    page.browser.tasks.shift()!();
+    slices.push(seen.length - before);
+  }
+  assert.deepEqual(slices, [8, 8, 4]);
+  assert.deepEqual(seen, Array.from({ length: 20 }, (_, index) => `${index + 1}`));
+});
+
+test('what a handler sends goes out at once and no handler runs inside another', async () => {
+  const { page, session } = await Fixture.connected();
+  const seen: string[] = [];
+  session.onmessage = null;
+  page.socket.receive(encodeData(1, 'a'));
+  page.socket.receive(encodeData(1, 'b', { lane: 1 }));
+  page.socket.read();
+  session.onmessage = (data) => {
+    seen.push(`begin ${text(data)}`);
+    session.send(data);
+    seen.push(`sent ${payloadsOf(page.socket.read()).join()}`, `end ${text(data)}`);
+  };
+  await page.browser.settle();
+  assert.deepEqual(seen, ['begin a', 'sent a', 'end a', 'begin b', 'sent b', 'end b']);
+});
+
+test('a ping is answered before the handlers have their turn', async () => {
+  const { page, session } = await Fixture.connected();
+  session.onmessage = null;
+  page.socket.receive(encodeData(1, 'a'));
+  let sentBefore: number[] = [];
+  session.onmessage = () => void (sentBefore = typesOf(page.socket.read()));
+  page.socket.receive(encode(Type.Ping, [5, 0, 0, 1_000_000, 1_000_000]));
+  assert.deepEqual(sentBefore, [Type.Pong]);
+});
+
+test('bulk waits while the socket holds 64 KiB, interactive does not, and one timer looks again', async () => {
+  const { page, session } = await Fixture.connected();
+  page.socket.bufferedAmount = 65_536;
+  session.sendBulk(bytes('slow'));
+  session.send(bytes('click'));
+  assert.deepEqual(payloadsOf(page.socket.read()), ['click']);
+  await page.browser.advance(20);
+  assert.deepEqual(payloadsOf(page.socket.read()), []);
+  assert.equal(page.browser.timers.size, 1);
+  page.socket.bufferedAmount = 65_535;
+  await page.browser.advance(20);
+  assert.deepEqual(payloadsOf(page.socket.read()), ['slow']);
+});
+
+test('bufferedAmount counts each lane by its charge until it is acknowledged', async () => {
+  const { page, session } = await Fixture.connected();
+  session.send(bytes('1234'));
+  session.sendBulk(bytes('12'));
+  assert.deepEqual([session.bufferedAmount(), session.bufferedAmount('interactive'), session.bufferedAmount('bulk')], [134, 68, 66]);
+  page.socket.receive(encode(Type.Ack, [1, 0, 1_000_000, 1_000_000]));
+  assert.deepEqual([session.bufferedAmount(), session.bufferedAmount('interactive'), session.bufferedAmount('bulk')], [66, 0, 66]);
+});
+
+test('after a cut the page resumes and sends again what the server has not received', async () => {
+  const { page, session, statuses } = await Fixture.connected();
+  session.send(bytes('a'));
+  session.send(bytes('b'));
+  page.socket.receive(encodeData(1, 'x'));
+  page.socket.lose();
+  await page.browser.advance(500);
+  assert.equal(page.sockets.length, 2);
+  const hello = accept(page.socket, { received: [1, 0] });
+  assert.deepEqual([hello.incarnation, hello.attempt, hello.counts[0]], [1, 2, 1]);
+  assert.deepEqual(payloadsOf(page.socket.read()), ['b']);
+  assert.deepEqual(
+    statuses.map(({ state, outcome, code }) => [state, outcome, code]),
+    [
+      ['reconnecting', 'opened', 1006],
+      ['connected', 'resumed', 0],
+    ],
+  );
+});
+
+test('the time of the next attempt is told on the wall clock and withdrawn when it begins', async () => {
+  const { page, statuses } = await Fixture.connected();
+  const lostAt = page.browser.wall;
+  page.browser.steady += 1 / 3;
+  page.socket.receive(encodeEnd(4302));
+  page.socket.lose(4302);
+  await page.browser.settle();
+  const [waiting] = statuses;
+  assert.deepEqual([waiting?.state, waiting?.code, waiting?.reason], ['reconnecting', 4302, 'Replaced']);
+  assert.equal(waiting?.retryAt, lostAt + 250);
+  await page.browser.advance(250);
+  assert.equal(page.sockets.length, 2);
+  assert.equal(statuses.at(-1)?.retryAt, null);
+});
+
+test('frames and the close of an older socket change nothing', async () => {
+  const { page, messages, session } = await Fixture.connected();
+  const [old] = page.sockets;
+  old!.lose();
+  await page.browser.advance(500);
+  accept(page.socket);
+  old!.receive(encodeData(1, 'late'));
+  old!.lose(4103);
+  await page.browser.settle();
+  assert.deepEqual(messages, []);
+  assert.equal(session.status.state, 'connected');
+});
+
+test('a text message is malformed and ends the session', async () => {
+  const { page, session } = await Fixture.connected();
+  page.socket.receive('text');
+  assert.deepEqual([session.status.state, session.status.reason], ['ended', 'Malformed']);
+  assert.equal(page.socket.closedWith, 4107);
+});
+
+test('a page that leaves says so, and one that comes back resumes', async () => {
+  const { page, session, statuses } = await Fixture.connected();
+  assert.equal(page.browser.lockHolders.get('stillhere:mine'), page);
+  page.emit('pagehide', { persisted: true });
+  assert.deepEqual(typesOf(page.socket.read()), [Type.Leave]);
+  assert.equal(page.socket.closedWith, 1000);
+  await page.browser.settle();
+  assert.equal(page.browser.lockHolders.size, 0);
+  assert.equal(session.status.state, 'paused');
+
+  page.emit('pageshow', { persisted: true });
+  page.sockets[0]!.lose(1000);
+  await page.browser.settle();
+  assert.equal(page.browser.lockHolders.get('stillhere:mine'), page);
+  assert.equal(page.sockets.length, 2);
+  const hello = accept(page.socket);
+  assert.deepEqual([hello.incarnation, hello.attempt], [1, 2]);
+  assert.deepEqual(statuses.map(({ state }) => state), ['paused', 'reconnecting', 'connected']);
+});
+
+test('a page that comes back says hello even if another document holds its lock', async () => {
+  const { page } = await Fixture.connected();
+  page.emit('pagehide', { persisted: true });
+  await page.browser.settle();
+  page.browser.lockHolders.set('stillhere:mine', new FakePage());
+  page.emit('pageshow', { persisted: true });
+  await page.browser.settle();
+  page.socket.open();
+  assert.equal(readHello(page.socket.read()[0]).attempt, 2);
+});
+
+test('the first pageshow of a page is not a return', async () => {
+  const { page } = await Fixture.connected();
+  page.emit('pageshow', { persisted: false });
+  assert.deepEqual(page.socket.read(), []);
+});
+
+for (const [name, wake] of [
+  ['online', (page: FakePage) => page.emit('online')],
+  ['resume', (page: FakePage) => page.document.dispatchEvent(new Event('resume'))],
+  [
+    'visible',
+    (page: FakePage) => {
+      page.setHidden(true);
+      page.setHidden(false);
+    },
+  ],
+] as const) {
+  test(`${name} probes a live connection and ends the wait for the next attempt`, async () => {
+    const { page } = await Fixture.connected();
+    wake(page);
+    assert.deepEqual(typesOf(page.socket.read()), [Type.Ping]);
+    page.socket.lose();
+    await page.browser.settle();
+    assert.equal(page.sockets.length, 1);
+    wake(page);
+    assert.equal(page.sockets.length, 2);
+  });
+}
+
+test('a page that stays hidden for longer than the session is kept rests, and tries again when shown', async () => {
+  const { page, session } = await Fixture.connected();
+  page.setHidden(true);
+  page.refusal = new Error('no network');
+  page.socket.lose();
+  await page.browser.advance(130_000);
+  assert.deepEqual([session.status.state, session.status.retryAt], ['paused', null]);
+  const { size } = page.browser.timers;
+  assert.ok(size <= 1);
+  page.refusal = undefined;
+  page.setHidden(false);
+  assert.equal(page.sockets.length, 2);
+  assert.equal(session.status.state, 'reconnecting');
+});
+
+test('a page that was hidden from the start rests as well', async () => {
+  const { page, session } = await Fixture.connected({ hidden: true });
+  page.refusal = new Error('no network');
+  page.socket.lose();
+  await page.browser.advance(130_000);
+  assert.equal(session.status.state, 'paused');
+});
+
+test('a machine that slept suspects its connection though its steady clock stood still', async () => {
+  const { page } = await Fixture.connected();
+  await page.browser.advance(20_000);
+  const { socket } = page;
+  assert.deepEqual(socket.read(), []);
+  page.browser.sleep(60_000);
+  await page.browser.advance(15_000);
+  assert.deepEqual(typesOf(socket.read()), [Type.Ping]);
+  page.browser.sleep(60_000);
+  await page.browser.advance(5000);
+  assert.equal(socket.closedWith, 4301);
+});
+
+test('frames that arrived during sleep are handled before a deadline is judged', async () => {
+  const { page } = await Fixture.connected();
+  page.emit('online');
+  const { socket } = page;
+  page.browser.sleep(60_000);
+  page.browser.pass(5000);
+  const [timer] = page.browser.timers;
+  page.browser.timers.clear();
+  timer!.run();
+  socket.receive(encode(Type.Pong, [1, 0, 0, 1_000_000, 1_000_000]));
+  await page.browser.settle();
+  assert.equal(socket.closedWith, undefined);
+});
+
+test('a prerendered page connects when it is activated', async () => {
+  const { page } = new Fixture({ prerendering: true });
+  await page.browser.settle();
+  assert.equal(page.sockets.length, 0);
+  assert.equal(page.browser.lockHolders.size, 0);
+  page.document.dispatchEvent(new Event('prerenderingchange'));
+  await page.browser.settle();
+  assert.equal(page.sockets.length, 1);
+});
+
+test('a ticket without room is refused at once, with the time to try again', async () => {
+  const refused = { code: 4201, retryAfter: 5000, text: 'too many sessions' };
+  const { page, session, statuses } = new Fixture({}, {}, { protocol: 'stillhere.v1', refused });
+  const status = { state: 'refused', outcome: null, code: 4201, reason: 'Full', text: refused.text, retryAt: page.browser.wall + 5000, unacknowledged: 0 };
+  assert.deepEqual(session.status, status);
+  await page.browser.settle();
+  assert.deepEqual(statuses, [status]);
+  assert.throws(() => session.send(bytes('a')), SessionOver);
+  assert.equal(session.id, '');
+  assert.equal(session.bufferedAmount(), 0);
+  await assert.rejects(session.ping());
+  session.close();
+  assert.equal(session.status.state, 'refused');
+  assert.equal(page.sockets.length, 0);
+});
+
+test('a session taken over by another document is refused and does not come back', async () => {
+  const { page, session } = await Fixture.connected();
+  session.send(bytes('lost'));
+  page.socket.receive(encodeEnd(4103));
+  await page.browser.settle();
+  const { state, code, reason, unacknowledged } = session.status;
+  assert.deepEqual({ state, code, reason, unacknowledged }, { state: 'refused', code: 4103, reason: 'Superseded', unacknowledged: 1 });
+  assert.equal(page.browser.lockHolders.size, 0);
+  page.emit('online');
+  page.emit('pageshow', { persisted: true });
+  await page.browser.advance(100_000);
+  assert.equal(page.sockets.length, 1);
+  assert.equal(page.browser.timers.size, 0);
+});
+
+test('an ended session says why and hands over what it had received', async () => {
+  const { page, session } = await Fixture.connected();
+  session.onmessage = null;
+  session.send(bytes('not acknowledged'));
+  page.socket.receive(encodeData(1, 'last words'));
+  page.socket.receive(encodeEnd(4102, 1, 0, 'bye'));
+  const status = { state: 'ended', outcome: 'opened', code: 4102, reason: 'Finished', text: 'bye', retryAt: null, unacknowledged: 1 };
+  assert.deepEqual(session.status, status);
+  const seen: string[] = [];
+  session.onmessage = (data) => seen.push(text(data));
+  await page.browser.settle();
+  assert.deepEqual(seen, ['last words']);
+  assert.throws(() => session.send(bytes('a')), { name: 'SessionOver', message: /over \(Finished\): reload/ });
+  session.close();
+  assert.deepEqual(session.status, status);
+});
+
+test('errors of send say how much waits and what to do', async () => {
+  const { session } = new Fixture({}, { outbox: 1000 });
+  assert.throws(() => session.send(new Uint8Array(5001)), (error) => error instanceof TooLarge && /5001 bytes.*5000.*parts/.test(error.message));
+  session.send(new Uint8Array(900));
+  assert.throws(() => session.send(new Uint8Array(100)), (error) => error instanceof OutboxFull && /964 bytes wait.*slow.*Wait until.*drop/.test(error.message));
+  session.sendBulk(new Uint8Array(100));
+  assert.throws(() => session.send('text' as unknown as ArrayBuffer), /TextEncoder/);
+});
+
+test('ping resolves with the round trip', async () => {
+  const { page, session } = await Fixture.connected();
+  const pong = session.ping();
+  const [nonce] = readNumbers(page.socket.read()[0]!.subarray(1));
+  page.browser.pass(30);
+  page.socket.receive(encode(Type.Pong, [nonce!, 0, 0, 1_000_000, 1_000_000]));
+  assert.equal(await pong, 30);
+});
+
+test('ping rejects without a connection and when it is lost before the answer', async () => {
+  const { page, session } = new Fixture();
+  await assert.rejects(session.ping(), /no connection/);
+  await page.browser.settle();
+  accept(page.socket);
+  const pong = assert.rejects(session.ping(), /lost/);
+  page.socket.lose();
+  await pong;
+});
+
+test('close leaves, reports it once, and hands over nothing more', async () => {
+  const { page, session, messages, statuses } = await Fixture.connected();
+  session.onmessage = (data) => {
+    messages.push(text(data));
+    session.close();
+  };
+  await page.browser.settle();
+  const pong = assert.rejects(session.ping());
+  session.send(bytes('last'));
+  page.socket.read();
+  page.socket.receive(encodeData(1, 'a'));
+  page.socket.receive(encodeData(2, 'b'));
+  await pong;
+  assert.deepEqual(messages, ['a']);
+  assert.deepEqual(typesOf(page.socket.read()), [Type.Leave]);
+  assert.equal(page.socket.closedWith, 1000);
+  assert.deepEqual(statuses.map(({ state, code, reason, unacknowledged }) => [state, code, reason, unacknowledged]), [['ended', 1000, 'Closed', 1]]);
+  assert.throws(() => session.send(bytes('a')), SessionOver);
+  await page.browser.settle();
+  assert.equal(page.browser.lockHolders.size, 0);
+  page.emit('online');
+  await page.browser.advance(100_000);
+  assert.equal(page.sockets.length, 1);
+});
+
+test('close within a handler or during inflation hands over nothing more', async () => {
+  const { page, session } = await Fixture.connected();
+  session.onmessage = null;
+  const seen: string[] = [];
+  for (const sequence of [1, 2]) page.socket.receive(encodeData(sequence, 'a'));
+  page.socket.receive(encodeData(1, deflateSync(Buffer.from('bulk')), { lane: 1, compressed: true }));
+  session.onmessage = (_data, lane) => {
+    seen.push(lane);
+    session.close();
+  };
+  await page.browser.settle();
+  assert.deepEqual(seen, ['interactive']);
+
+  const inflating = await Fixture.connected();
+  inflating.page.socket.receive(encodeData(1, deflateSync(Buffer.from('a')), { compressed: true }));
+  inflating.session.close();
+  await inflate(new Uint8Array(deflateSync(Buffer.from('a'))), 1, page);
+  await page.browser.settle();
+  assert.deepEqual(inflating.messages, []);
+});
+
+test('a session closed before it began opens no connection', async () => {
+  const { page, session } = new Fixture();
+  session.close();
+  await page.browser.settle();
+  assert.equal(page.sockets.length, 0);
+  assert.equal(page.browser.lockHolders.size, 0);
+  assert.equal(session.status.state, 'ended');
+});
+
+test('a browser that opens no WebSocket is reported once and tried again', async () => {
+  const { page, session, statuses } = new Fixture();
+  page.refusal = new Error('connect-src');
+  await page.browser.settle();
+  assert.equal(statuses[0]?.code, 1006);
+  await page.browser.advance(2000);
+  assert.equal(page.errors.length, 1);
+  assert.match(page.errors[0]!, /no WebSocket to wss:\/\/example\.com\/stillhere\/mine.*connect-src.*Content-Security-Policy.*connect-src/s);
+  page.refusal = undefined;
+  await page.browser.advance(10_000);
+  accept(page.socket);
+  assert.equal(session.status.state, 'connected');
+});
+
+test('that a browser opens no WebSocket is told in a task of its own', async () => {
+  const { page, session } = await Fixture.connected();
+  page.socket.lose();
+  page.refusal = new Error('connect-src');
+  page.emit('online');
+  assert.equal(session.status.retryAt, null);
+  await page.browser.settle();
+  assert.notEqual(session.status.retryAt, null);
+});
+
+test('a socket that fails without a close is lost once', async () => {
+  const { page, session } = new Fixture();
+  await page.browser.settle();
+  const { socket } = page;
+  socket.fail();
+  assert.equal(session.status.code, 1006);
+  socket.lose();
+  await page.browser.advance(500);
+  assert.equal(page.sockets.length, 2);
+});
+
+test('a status handler that fails is reported and the session goes on', async () => {
+  const { page, session, messages } = await Fixture.connected();
+  session.onstatus = () => {
+    throw new Error('mine');
+  };
+  page.socket.lose();
+  await page.browser.advance(500);
+  accept(page.socket);
+  page.socket.receive(encodeData(1, 'a'));
+  assert.deepEqual(messages, ['interactive a']);
+  assert.match(page.errors[0]!, /onstatus failed.*mine/);
+});
+
+test('a session never has more than one timer', async () => {
+  const { page, session } = await Fixture.connected();
+  for (let round = 1; round <= 50; round++) {
+    page.socket.receive(encodeData(round, 'a'));
+    session.send(bytes('b'));
+    await page.browser.advance(7);
+    assert.equal(page.browser.timers.size, 1);
+  }
+});
+
+test('a server that asks for a month of patience gets it, though no timer is that long', async () => {
+  const { page } = new Fixture();
+  await page.browser.settle();
+  page.socket.open();
+  page.socket.receive(encodeEnd(4200, 0, 30 * 86_400_000));
+  await page.browser.advance(20_000);
+  const [timer] = page.browser.timers;
+  assert.ok(timer!.at - page.browser.steady < 2 ** 31);
+  await page.browser.advance(29 * 86_400_000);
+  assert.equal(page.sockets.length, 1);
+  await page.browser.advance(86_380_000);
+  assert.equal(page.sockets.length, 2);
+});
+
+test('a connection that is refused for a while is tried again at the time the server named', async () => {
+  const { page, session } = new Fixture();
+  await page.browser.settle();
+  page.socket.open();
+  page.socket.receive(encodeEnd(4202, 0, 3000, 'busy'));
+  const { state, reason, text: why, retryAt } = session.status;
+  assert.deepEqual({ state, reason, why, retryAt }, { state: 'connecting', reason: 'Busy', why: 'busy', retryAt: page.browser.wall + 3000 });
+  await page.browser.advance(3000);
+  assert.equal(page.sockets.length, 2);
+  page.socket.open();
+  page.socket.receive(encodeWelcome());
+  assert.equal(session.status.state, 'connected');
+});

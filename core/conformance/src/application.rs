@@ -1,0 +1,56 @@
+//! Application functions for the sessions of the cases.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use stillhere::{Incoming, Lane, Session};
+use tokio::sync::mpsc;
+
+use crate::patience::within;
+
+/// Sends every message back on the lane it came on.
+pub async fn echo(mut session: Session) {
+    while let Some(message) = session.recv().await {
+        let sent = match message.lane() {
+            Lane::Interactive => session.send(message.into_bytes()).await,
+            Lane::Bulk => session.send_bulk(message.into_bytes()).await,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads nothing, and stays until the session is over.
+pub async fn never_reads(session: Session) {
+    session.ended().await;
+}
+
+/// Hands on everything it gets, and stays until the session is over.
+pub fn handing_on() -> (impl FnOnce(Session) -> Handing + Send + 'static, mpsc::UnboundedReceiver<Incoming>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let application = move |mut session: Session| -> Handing {
+        Box::pin(async move {
+            while let Some(incoming) = session.next().await {
+                if sender.send(incoming).is_err() {
+                    return;
+                }
+            }
+        })
+    };
+    (application, receiver)
+}
+
+/// The future of [`handing_on`].
+pub type Handing = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The next thing that [`handing_on`] handed on, which must be a message.
+///
+/// # Panics
+/// When it is something else, or nothing comes.
+pub async fn next_message(incoming: &mut mpsc::UnboundedReceiver<Incoming>) -> Bytes {
+    match within("a message for the application", incoming.recv()).await {
+        Some(Incoming::Message(message)) => message.into_bytes(),
+        other => panic!("not a message: {other:?}"),
+    }
+}

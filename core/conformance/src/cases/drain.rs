@@ -1,0 +1,122 @@
+//! A server that shuts down tells everybody: PROTOCOL 10.4, DESIGN section 7.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use stillhere::machine::Outcome;
+use stillhere::{Code, EndReason, Lane, SessionState};
+
+use crate::application::{echo, never_reads};
+use crate::browser::Browser;
+use crate::credentials::Credentials;
+use crate::load::numbered;
+use crate::patience::within;
+use crate::server::{Server, end_of};
+
+/// R39: a thousand browsers are told that the server is shutting down, each with a hint of its own when to come back.
+pub async fn a_thousand_browsers_are_told_to_come_back_spread_over_time(server: &Server) {
+    const COUNT: usize = 1000;
+    let deadline = Duration::from_secs(20);
+    let browsers = stream::iter(0..COUNT)
+        .map(|_| async {
+            let browser = server.browse(&server.hub.open(echo));
+            browser.wait_for_outcome(Outcome::Opened).await;
+            browser
+        })
+        .buffer_unordered(32)
+        .collect::<Vec<_>>()
+        .await;
+    let report = within("the drain", server.hub.shutdown(deadline)).await;
+    assert_eq!((report.sessions, report.cut_off, report.connections_left), (COUNT, 0, 0));
+    assert!(report.unacknowledged.is_empty());
+    let mut hints = Vec::new();
+    for browser in &browsers {
+        let end = browser.session_end().await;
+        assert_eq!((end.code, end.reason), (Code::Draining as u64, EndReason::Draining.number()));
+        assert_eq!(browser.wait_for_close_codes(1).await, [Code::Draining as u64]);
+        hints.push(end.retry_after);
+    }
+    hints.sort();
+    assert!(hints[0] >= Duration::from_secs(1) && hints[COUNT - 1] <= Duration::from_secs(1) + deadline);
+    // Evenly: nowhere a crowd, nowhere a hole.
+    for (tenth, hint) in (0u32..).zip(hints.iter().step_by(COUNT / 10)) {
+        let even = Duration::from_secs(1) + deadline * tenth / 10;
+        assert!(hint.abs_diff(even) < deadline / 50, "hint number {} is {hint:?}", tenth * 100);
+    }
+}
+
+/// R39, R34: what was sent before the shutdown is delivered first, even to a browser that has to come back for it.
+pub async fn what_was_sent_is_delivered_before_the_drain_ends(server: &Server) {
+    let session = server.hub.open(never_reads);
+    let browser = server.browse_through_proxy(&session);
+    browser.wait_for_outcome(Outcome::Opened).await;
+    let connection = server.newest_connection(&session).await;
+    connection.silence();
+    for number in 0..100u64 {
+        session.send_bulk(numbered(number, 10_000)).await.expect("the session is open");
+    }
+    let drain = server.hub.shutdown(Duration::from_secs(30));
+    let come_back = async {
+        while session.state() == SessionState::Open {
+            tokio::task::yield_now().await;
+        }
+        browser.lose_connection();
+        browser.wait_for_outcome(Outcome::Resumed).await;
+        connection.reset();
+        for number in 0..100u64 {
+            assert_eq!(browser.recv_on(Lane::Bulk).await, numbered(number, 10_000));
+        }
+        browser.session_end().await
+    };
+    let (report, end) = within("the drain", async { tokio::join!(drain, come_back) }).await;
+    assert_eq!((report.sessions, report.cut_off, report.unacknowledged.len()), (1, 0, 0));
+    assert_eq!(end.code, Code::Draining as u64);
+    assert!(end.retry_after >= Duration::from_secs(1));
+}
+
+/// R39: a browser that does not take its last messages is cut off at the deadline, and the report says what it did not get.
+pub async fn a_browser_that_takes_nothing_is_cut_off_at_the_deadline(server: &Server) {
+    let session = server.hub.open(never_reads);
+    let browser = server.browse_through_proxy(&session);
+    browser.wait_for_outcome(Outcome::Opened).await;
+    let connection = server.newest_connection(&session).await;
+    connection.silence();
+    for _ in 0..3 {
+        session.send("never arrives").await.expect("the session is open");
+    }
+    let deadline = Duration::from_millis(300);
+    let since = std::time::Instant::now();
+    let report = within("the drain", server.hub.shutdown(deadline)).await;
+    assert!(since.elapsed() >= deadline);
+    assert_eq!((report.sessions, report.unacknowledged), (1, vec![(*session.id(), 3)]));
+    assert_eq!(end_of(&session).await, EndReason::Draining);
+    assert_eq!(server.hub.stats().sessions, 0);
+}
+
+/// R38, R39: while the server drains, new pages get a ticket that says so, and pages of sessions that have ended are told the same.
+pub async fn a_draining_server_takes_no_new_sessions(server: &Server) {
+    let session = server.hub.open(echo);
+    let ticket = session.ticket_json();
+    server.hub.shutdown(Duration::from_secs(1)).await;
+    let refused = server.hub.open(echo);
+    let refusal = Credentials::parse(&refused.ticket_json()).expect_err("the hub drains");
+    assert_eq!(refusal.code, Code::Draining as u64);
+    assert!(refusal.retry_after > 0);
+    let late = Browser::connect(server.address, &ticket);
+    let end = late.session_end().await;
+    assert_eq!((end.code, end.reason), (Code::Draining as u64, EndReason::Draining.number()));
+}
+
+/// R39: a single session can be drained, as the demo does; the others go on.
+pub async fn one_session_is_drained_alone(server: &Server) {
+    let neighbour = crate::neighbour::Neighbour::move_in(server).await;
+    let session = server.hub.open(echo);
+    let browser = server.browse(&session);
+    browser.wait_for_outcome(Outcome::Opened).await;
+    session.drain(Duration::from_secs(7));
+    let end = browser.session_end().await;
+    assert_eq!((end.code, end.retry_after), (Code::Draining as u64, Duration::from_secs(7)));
+    assert_eq!(end_of(&session).await, EndReason::Draining);
+    neighbour.assert_untouched().await;
+}

@@ -1,0 +1,349 @@
+//! Every session ends exactly once, with a reason: promise 5. And how it waits when its browser is gone.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use stillhere::machine::{Outcome, SendRefused};
+use stillhere::wire::Frame;
+use stillhere::{
+    Cause, Code, DefaultCleanupPolicy, EndReason, Event, Hub, Lane, SendError, Session, SessionHandle, SessionState,
+};
+
+use crate::application::{echo, never_reads};
+use crate::browser::Browser;
+use crate::patience::within;
+use crate::raw_connection::{fragment, whole};
+use crate::server::{Server, credentials, end_of, wait_for_event, wait_for_state, wait_until_disconnected};
+
+async fn says_goodbye(session: Session) {
+    let mut session = session;
+    session.recv().await;
+    session.send("a last word").await.expect("the session is open");
+    session.send_bulk("and a long one").await.expect("the session is open");
+}
+
+/// R34: when the function returns, what it sent last arrives, then the end with its reason.
+pub async fn the_last_messages_arrive_before_the_end(server: &Server) {
+    let session = server.hub.open(says_goodbye);
+    let browser = server.browse(&session);
+    browser.send("go").expect("the session is open");
+    let end = browser.session_end().await;
+    assert_eq!((end.code, end.reason), (Code::Ended as u64, EndReason::Finished.number()));
+    assert_eq!(end.unacknowledged, 0);
+    assert_eq!(browser.recv_on(Lane::Interactive).await, "a last word");
+    assert_eq!(browser.recv_on(Lane::Bulk).await, "and a long one");
+    assert_eq!(browser.recv_or_end().await, None);
+    assert_eq!(end_of(&session).await, EndReason::Finished);
+    assert_eq!(session.unacknowledged(), 0);
+    assert_eq!(browser.send("too late"), Err(SendRefused::SessionOver));
+    assert_eq!(session.send("too late").await, Err(SendError::Ended(EndReason::Finished)));
+}
+
+/// R34, R35: the same when nobody is connected at that moment; the browser comes back for it.
+pub async fn the_last_messages_wait_for_a_browser_that_is_gone(server: &Server) {
+    let session = server.hub.open(never_reads);
+    let browser = server.browse_through_proxy(&session);
+    browser.wait_for_outcome(Outcome::Opened).await;
+    server.proxy.refuse_new(true);
+    server.newest_connection(&session).await.reset();
+    wait_for_state(&session, SessionState::SoftClosed).await;
+    session.send("a last word").await.expect("an outbox has room");
+    session.close("good night");
+    assert_eq!(session.state(), SessionState::EndingSoftClosed);
+
+    server.proxy.refuse_new(false);
+    browser.wake();
+    browser.wait_for_outcome(Outcome::Resumed).await;
+    let end = browser.session_end().await;
+    assert_eq!((end.code, end.reason), (Code::Ended as u64, 2));
+    assert_eq!(end.text, "good night");
+    assert_eq!(browser.recv().await.payload, "a last word");
+    assert_eq!(end_of(&session).await, EndReason::Closed("good night".into()));
+}
+
+/// R34: a session that is closed before its first browser delivers to the first that comes, and its function never runs.
+pub async fn a_session_closed_before_its_browser_came_delivers_to_it(server: &Server) {
+    let session = server.hub.open(|_| async { panic!("there is no use for this function any more") });
+    session.send("sorry").await.expect("an outbox has room");
+    session.close("no room in this lecture");
+    let browser = server.browse(&session);
+    browser.wait_for_outcome(Outcome::Opened).await;
+    assert_eq!(browser.recv().await.payload, "sorry");
+    assert_eq!(browser.session_end().await.text, "no room in this lecture");
+}
+
+/// R35: while a session is ending, a reload is told that it has ended, and why; its own document still resumes.
+pub async fn a_reload_of_an_ending_session_is_told_its_reason(server: &Server) {
+    let session = server.hub.open(never_reads);
+    let credentials = credentials(&session);
+    drop(server.raw_welcomed(&session).await);
+    wait_for_state(&session, SessionState::SoftClosed).await;
+    session.send("a last word").await.expect("an outbox has room");
+    session.close("enough");
+    let reloaded = server.browse(&session);
+    let end = reloaded.session_end().await;
+    assert_eq!((end.code, end.reason, &end.text[..]), (Code::Ended as u64, 2, "enough"));
+
+    let mut own = server.raw(&credentials).await;
+    own.say_hello(&credentials, 1, 1, 2).await;
+    assert_eq!(own.welcome().await.incarnation, 1);
+    assert_eq!(own.data().await.payload, "a last word");
+    own.send(Frame::Ack(crate::raw_connection::received(1))).await;
+    assert_eq!(own.end().await.code, Code::Ended as u64);
+}
+
+/// R36: the end says how many of the browser's messages were not received; the others are acknowledged before it.
+pub async fn the_end_tells_what_was_not_received(server: &Server) {
+    let mut options = server.hub.session_options();
+    options.limits.fragment = 1024;
+    options.limits.window = 4 * (1024 + stillhere::FRAME_CHARGE);
+    let session = server.hub.open_with(options, never_reads);
+    let browser = server.browse(&session);
+    browser.wait_for_outcome(Outcome::Opened).await;
+    for _ in 0..10 {
+        browser.send(vec![7; 1024]).expect("an outbox has room");
+    }
+    // The window takes four of them, and nobody reads.
+    let buffered = 4 * (1024 + stillhere::FRAME_CHARGE);
+    wait_until_buffered(&session, &browser, buffered).await;
+    session.abort("enough");
+    let end = browser.session_end().await;
+    assert_eq!((end.code, end.reason, &end.text[..]), (Code::Ended as u64, 3, "enough"));
+    assert_eq!(end.unacknowledged, 6);
+}
+
+async fn wait_until_buffered(session: &SessionHandle, browser: &Browser, charge: u64) {
+    while session.snapshot().buffered < charge {
+        // Answered after what was sent before it.
+        browser.ping().await;
+    }
+    assert_eq!(session.snapshot().buffered, charge);
+}
+
+/// R34: an abort drops what is on its way, and tells the browser at once.
+pub async fn an_abort_ends_at_once(server: &Server) {
+    let session = server.hub.open(never_reads);
+    let browser = server.browse_through_proxy(&session);
+    browser.wait_for_outcome(Outcome::Opened).await;
+    server.newest_connection(&session).await.silence();
+    session.send("never arrives").await.expect("the session is open");
+    session.abort("now");
+    assert_eq!(session.state(), SessionState::Closed);
+    assert_eq!(end_of(&session).await, EndReason::Aborted("now".into()));
+    assert_eq!(session.unacknowledged(), 1);
+    server.newest_connection(&session).await.resume();
+    let end = browser.session_end().await;
+    assert_eq!((end.reason, &end.text[..]), (3, "now"));
+}
+
+/// Promise 5: a function that panics ends its session with a reason, and no other.
+pub async fn a_panic_ends_its_session_and_no_other(server: &Server) {
+    let neighbour = crate::neighbour::Neighbour::move_in(server).await;
+    let session = server.hub.open(|mut session| async move {
+        session.recv().await;
+        panic!("this panic is part of the case");
+    });
+    let browser = server.browse(&session);
+    browser.send("boo").expect("the session is open");
+    let end = browser.session_end().await;
+    assert_eq!((end.code, end.reason), (Code::Ended as u64, EndReason::Panicked.number()));
+    assert_eq!(end_of(&session).await, EndReason::Panicked);
+    neighbour.assert_untouched().await;
+}
+
+/// R37: an ended session answers with its reason for a while, even one that was aborted with nobody there.
+pub async fn an_ended_session_stays_answerable(server: &Server) {
+    let session = server.hub.open(never_reads);
+    let ticket = session.ticket_json();
+    let credentials = credentials(&session);
+    session.abort("over before it began");
+    let browser = Browser::connect(server.address, &ticket);
+    let end = browser.session_end().await;
+    assert_eq!((end.code, end.reason, &end.text[..]), (Code::Ended as u64, 3, "over before it began"));
+    let mut raw = server.raw(&credentials).await;
+    assert_eq!(raw.end().await.reason, 3, "without asking for a hello");
+}
+
+/// Promise 3 and 5: a browser that vanishes by FIN or RST leaves its session soft-closed at once; one that leaves says so.
+pub async fn a_browser_that_vanishes_leaves_its_session_soft_closed(server: &Server) {
+    for vanish in ["cut", "reset", "leave", "drop"] {
+        let session = server.hub.open(echo);
+        let browser = server.browse_through_proxy(&session);
+        browser.wait_for_outcome(Outcome::Opened).await;
+        let mut events = session.events();
+        server.proxy.refuse_new(true);
+        let connection = server.newest_connection(&session).await;
+        match vanish {
+            "cut" => connection.cut(),
+            "reset" => connection.reset(),
+            "leave" => browser.leave().await,
+            _ => drop(browser),
+        }
+        let cause = if vanish == "leave" { Cause::Left } else { Cause::Lost };
+        let event = within("the soft close", events.next()).await;
+        assert_eq!(event, Some(Event::SoftClosed(cause)), "{vanish}");
+        assert_eq!(session.state(), SessionState::SoftClosed);
+        wait_until_disconnected(&server.hub).await;
+        server.proxy.refuse_new(false);
+    }
+}
+
+/// R42: a browser that falls silent is found out within two heartbeats, and told so if it can hear.
+pub async fn a_silent_browser_is_found_out(server: &Server) {
+    let mut options = server.hub.session_options();
+    options.timing.heartbeat = Duration::from_millis(100);
+    let session = server.hub.open_with(options, never_reads);
+    let mut events = session.events();
+    let since = std::time::Instant::now();
+    let mut silent = server.raw_welcomed(&session).await;
+    let event = wait_for_event(&mut events, "the soft close", |event| matches!(event, Event::SoftClosed(_))).await;
+    assert_eq!(event, Event::SoftClosed(Cause::Silent));
+    assert!(since.elapsed() >= Duration::from_millis(200), "not before two heartbeats");
+    let end = silent.end().await;
+    assert_eq!((end.code, end.reason), (Code::Silent as u64, 0));
+}
+
+/// R42: one that answers is kept, however long nothing else is said; and a half-open one is found out behind a proxy, too.
+pub async fn a_quiet_browser_is_kept_and_a_half_open_one_is_not(server: &Server) {
+    let mut options = server.hub.session_options();
+    options.timing.heartbeat = Duration::from_millis(500);
+    let quiet = server.hub.open_with(options.clone(), echo);
+    let half_open = server.hub.open_with(options, echo);
+    let [at_quiet, at_half_open] = [&quiet, &half_open].map(|session| server.browse_through_proxy(session));
+    at_quiet.wait_for_outcome(Outcome::Opened).await;
+    at_half_open.wait_for_outcome(Outcome::Opened).await;
+    let mut events = half_open.events();
+    server.newest_connection(&half_open).await.silence();
+    let event = within("the soft close", events.next()).await;
+    assert_eq!(event, Some(Event::SoftClosed(Cause::Silent)));
+
+    at_half_open.lose_connection();
+    at_half_open.wait_for_outcome(Outcome::Resumed).await;
+    assert_eq!(quiet.snapshot().reconnects, 0);
+    assert_eq!(at_quiet.events().len(), 1);
+}
+
+/// Promise 3 and 5: the server's side of a connection is dropped (its task aborted, its worker or its runtime gone): a soft close, not a session lost.
+pub async fn a_dropped_handler_leaves_its_session_soft_closed(server: &Server) {
+    let (first, runtime) = server.on_its_own_runtime().await;
+    let session = first.hub.open(echo);
+    let browser = first.browse_through_proxy(&session);
+    browser.wait_for_outcome(Outcome::Opened).await;
+    let mut events = session.events();
+    first.proxy.refuse_new(true);
+    drop(runtime);
+    let event = within("the soft close", events.next()).await;
+    assert_eq!(event, Some(Event::SoftClosed(Cause::Lost)));
+    wait_until_disconnected(&first.hub).await;
+
+    // The hub is still there; another server of the same process may serve it.
+    let second = server.another_for(first.hub.clone()).await;
+    first.proxy.set_upstream(second.address);
+    first.proxy.refuse_new(false);
+    browser.wake();
+    browser.wait_for_outcome(Outcome::Resumed).await;
+    browser.send("still here").expect("the session is open");
+    assert_eq!(browser.recv().await.payload, "still here");
+}
+
+/// DESIGN section 10: sessions that nobody comes for end with their reasons: NeverConnected, Expired, Disconnected.
+pub async fn abandoned_sessions_end_with_their_reasons(server: &Server) {
+    let short = Duration::from_millis(100);
+    let policy = DefaultCleanupPolicy { never_connected: short, ..DefaultCleanupPolicy::default() };
+    let server = server.with_hub(Hub::builder().cleanup_policy(policy)).await;
+    let never = server.hub.open(never_reads);
+    assert_eq!(end_of(&never).await, EndReason::NeverConnected);
+
+    let policy = DefaultCleanupPolicy { soft_closed: short, ..DefaultCleanupPolicy::default() };
+    server.hub.set_cleanup_policy(policy);
+    let expired = server.hub.open(never_reads);
+    drop(server.raw_welcomed(&expired).await);
+    assert_eq!(end_of(&expired).await, EndReason::Expired);
+
+    let policy = DefaultCleanupPolicy { soft_closed: Duration::ZERO, ..DefaultCleanupPolicy::default() };
+    server.hub.set_cleanup_policy(policy);
+    let disconnected = server.hub.open(never_reads);
+    drop(server.raw_welcomed(&disconnected).await);
+    assert_eq!(end_of(&disconnected).await, EndReason::Disconnected);
+
+    for (session, reason) in [(never, 4), (expired, 5), (disconnected, 6)] {
+        let end = server.browse(&session).session_end().await;
+        assert_eq!((end.code, end.reason), (Code::Ended as u64, reason));
+    }
+}
+
+/// Promise 5: whatever ends a session, its end is reported exactly once, with its reason.
+pub async fn every_end_is_reported_exactly_once(server: &Server) {
+    let reported: Arc<Mutex<Vec<(String, EndReason)>>> = Arc::default();
+    let reports = Arc::clone(&reported);
+    let builder = Hub::builder().max_sessions(60).on_end(move |id, reason| {
+        reports.lock().expect("no reporter panics").push((id.to_string(), reason.clone()));
+    });
+    let server = server.with_hub(builder).await;
+    let mut expected = HashMap::new();
+    for round in 0..60 {
+        let session = server.hub.open(echo);
+        let reason = match round % 6 {
+            0 => {
+                // Nothing is on its way, so this is the end.
+                session.close("closed");
+                session.abort("and aborted");
+                EndReason::Closed("closed".into())
+            }
+            1 => {
+                session.abort("aborted");
+                session.close("and closed");
+                EndReason::Aborted("aborted".into())
+            }
+            2 => {
+                let browser = server.browse(&session);
+                browser.wait_for_outcome(Outcome::Opened).await;
+                session.close("closed");
+                session.abort("and aborted");
+                browser.session_end().await;
+                EndReason::Closed("closed".into())
+            }
+            3 => {
+                let mut raw = server.raw_welcomed(&session).await;
+                raw.send(Frame::Offer).await;
+                raw.end().await;
+                EndReason::Malformed
+            }
+            4 => {
+                let mut raw = server.raw_welcomed(&session).await;
+                raw.send(whole(Lane::Bulk, 1, vec![0; 65 * 1024])).await;
+                assert_eq!(raw.end().await.code, Code::TooLarge as u64);
+                EndReason::TooLarge
+            }
+            _ => {
+                let mut raw = server.raw_welcomed(&session).await;
+                // Which of the two comes first is open; that there is only one end is not.
+                raw.send(fragment(Lane::Interactive, 2, "a gap")).await;
+                session.abort("meanwhile");
+                raw.send(Frame::Offer).await;
+                raw.close_code().await;
+                end_of(&session).await
+            }
+        };
+        expected.insert(session.id().to_string(), reason);
+    }
+    server.hub.shutdown(Duration::from_secs(1)).await;
+    let reported = reported.lock().expect("no reporter panics").clone();
+    assert_eq!(reported.len(), expected.len(), "one report for each session: {reported:?}");
+    for (id, reason) in &reported {
+        assert_eq!(expected.get(id), Some(reason), "session {id}");
+    }
+}
+
+/// RFC 6455 section 5.5.1: a browser that closes gets its close answered, so that it need not wait for a time-out.
+pub async fn a_close_is_answered_with_a_close(server: &Server) {
+    let session = server.hub.open(echo);
+    let welcomed = server.raw_welcomed(&session).await;
+    assert_eq!(welcomed.close(1000).await, 1000);
+    wait_for_state(&session, SessionState::SoftClosed).await;
+
+    let silent = server.raw(&credentials(&session)).await;
+    assert_eq!(silent.close(1001).await, 1001, "before the hello, too");
+    assert_eq!(session.state(), SessionState::SoftClosed);
+}

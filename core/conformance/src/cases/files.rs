@@ -1,0 +1,63 @@
+//! The browser client's files, as every adapter serves them.
+
+use stillhere::{Hub, client};
+
+use crate::http::get;
+use crate::server::Server;
+
+/// DESIGN section 9: the client under its hashed name is immutable, under its plain name it is revalidated by ETag.
+pub async fn the_client_is_served_with_its_caching(server: &Server) {
+    for (name, hashed) in [("client.js", client::script_name()), ("client.mjs", client::module_name())] {
+        let plain = get(server.address, &format!("/stillhere/{name}"), &[]).await;
+        let hashed = get(server.address, &format!("/stillhere/{hashed}"), &[]).await;
+        for response in [&plain, &hashed] {
+            assert_eq!(response.status, 200);
+            assert!(response.header("content-type").starts_with("text/javascript"));
+            assert_eq!(response.header("content-encoding"), "");
+            assert_eq!(response.header("x-content-type-options"), "nosniff");
+        }
+        assert!(!plain.body.is_empty() && plain.body == hashed.body);
+        assert_eq!(plain.header("cache-control"), "no-cache");
+        assert!(hashed.header("cache-control").contains("immutable"));
+
+        let etag = plain.header("etag");
+        let again = get(server.address, &format!("/stillhere/{name}"), &[("if-none-match", etag)]).await;
+        assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, etag));
+        let changed = get(server.address, &format!("/stillhere/{name}"), &[("if-none-match", "\"another\"")]).await;
+        assert_eq!((changed.status, &changed.body), (200, &plain.body));
+    }
+}
+
+/// DESIGN section 9: whoever takes gzip gets the file compressed already, with an ETag of its own.
+pub async fn the_client_is_served_compressed_to_those_who_take_it(server: &Server) {
+    let plain = get(server.address, "/stillhere/client.js", &[]).await;
+    let zipped = get(server.address, "/stillhere/client.js", &[("accept-encoding", "br, gzip;q=0.5")]).await;
+    assert_eq!((zipped.status, zipped.header("content-encoding")), (200, "gzip"));
+    assert_eq!(zipped.header("vary").to_ascii_lowercase(), "accept-encoding");
+    assert_ne!(zipped.header("etag"), plain.header("etag"));
+    let mut inflated = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&zipped.body[..]), &mut inflated).expect("it is gzip");
+    assert!(inflated == plain.body, "the same file");
+    let refused = get(server.address, "/stillhere/client.js", &[("accept-encoding", "gzip;q=0")]).await;
+    assert_eq!(refused.header("content-encoding"), "");
+}
+
+/// DESIGN section 9: what is no file of the client is not found, whatever it looks like.
+pub async fn other_names_are_not_found(server: &Server) {
+    for name in ["", "client.0000000000000000.js", "client.css", "..%2f..%2fCargo.toml", "AAECAwQFBgcICQoLDA0ODw"] {
+        assert_eq!(get(server.address, &format!("/stillhere/{name}"), &[]).await.status, 404, "{name}");
+    }
+}
+
+/// DESIGN section 9: the script tag of a page names a script that is there, also when the hub is mounted elsewhere.
+pub async fn the_script_tag_names_a_script_that_is_there(server: &Server) {
+    let server = server.with_hub(Hub::builder().mount("live/sessions/")).await;
+    let tag = server.hub.open(crate::application::echo).script_tag();
+    let (_, rest) = tag.split_once("src=\"").expect("the tag has a source");
+    let (source, _) = rest.split_once('"').expect("the source ends");
+    assert!(source.starts_with("/live/sessions/"), "{source}");
+    let script = get(server.address, source, &[]).await;
+    assert_eq!(script.status, 200);
+    assert!(script.header("cache-control").contains("immutable"));
+    assert_eq!(get(server.address, "/stillhere/client.js", &[]).await.status, 404);
+}

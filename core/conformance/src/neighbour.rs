@@ -1,0 +1,43 @@
+//! A session beside the one of the case, which must not notice anything.
+
+use stillhere::machine::{DocumentEvent, Outcome};
+use stillhere::{SessionHandle, SessionState};
+
+use crate::application::echo;
+use crate::browser::Browser;
+use crate::server::Server;
+
+/// A connected echo session.
+#[derive(Debug)]
+pub struct Neighbour {
+    session: SessionHandle,
+    browser: Browser,
+}
+
+impl Neighbour {
+    /// Opens it and connects its browser.
+    pub async fn move_in(server: &Server) -> Self {
+        let session = server.hub.open(echo);
+        let browser = server.browse(&session);
+        browser.wait_for_outcome(Outcome::Opened).await;
+        let neighbour = Self { session, browser };
+        neighbour.talk().await;
+        neighbour
+    }
+
+    /// Its connection is the first it had, and carries messages both ways.
+    ///
+    /// # Panics
+    /// When that is not so.
+    pub async fn assert_untouched(&self) {
+        self.talk().await;
+        assert_eq!(self.session.state(), SessionState::Open);
+        let expected = DocumentEvent::Welcomed { outcome: Outcome::Opened, incarnation: 1 };
+        assert_eq!(self.browser.events(), [expected], "the neighbour's browser was told nothing else");
+    }
+
+    async fn talk(&self) {
+        self.browser.send("hello, neighbour").expect("the neighbour's browser can send");
+        assert_eq!(self.browser.recv().await.payload, "hello, neighbour");
+    }
+}

@@ -1,0 +1,215 @@
+//! A WebSocket on which a case says exactly what it wants, right or wrong.
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use stillhere::wire::{Counts, Data, End, Frame, Hello, Sender, Welcome};
+use stillhere::{DocumentId, Lane, PerLane};
+use tokio::io::AsyncWriteExt as _;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::credentials::Credentials;
+use crate::patience::within;
+use crate::socket::{Request, Socket};
+
+/// One WebSocket, without any machine behind it. Dropping it closes the TCP connection without a word.
+#[derive(Debug)]
+pub struct RawConnection {
+    socket: Socket,
+}
+
+impl RawConnection {
+    /// Opens a WebSocket.
+    ///
+    /// # Errors
+    /// The HTTP status of an answer that is no upgrade.
+    ///
+    /// # Panics
+    /// When there is no HTTP answer, or the upgrade is not what was asked for.
+    pub async fn open(request: &Request) -> Result<Self, u16> {
+        match within("an answer to the upgrade request", request.open()).await {
+            Ok(socket) => Ok(Self { socket }),
+            Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("no WebSocket: {error}"),
+        }
+    }
+
+    /// Writes a frame.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    pub async fn send(&mut self, frame: Frame) {
+        self.send_bytes(frame.to_bytes()).await;
+    }
+
+    /// Writes a binary message.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    pub async fn send_bytes(&mut self, bytes: impl Into<Bytes>) {
+        self.write(Message::Binary(bytes.into())).await.expect("the connection takes what is sent");
+    }
+
+    /// Writes a text message.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    pub async fn send_text(&mut self, text: &'static str) {
+        self.write(Message::text(text)).await.expect("the connection takes what is sent");
+    }
+
+    /// Writes a frame to a connection that may be gone.
+    pub async fn try_send(&mut self, frame: Frame) {
+        let _ = self.write(Message::Binary(frame.to_bytes())).await;
+    }
+
+    /// Writes bytes beneath the WebSocket, as they are.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    pub async fn send_octets(&mut self, octets: &[u8]) {
+        self.socket.get_mut().write_all(octets).await.expect("the connection takes what is sent");
+    }
+
+    /// Closes with this code, and waits for the answer.
+    ///
+    /// # Panics
+    /// When the connection is gone without one.
+    pub async fn close(mut self, code: u16) -> u64 {
+        let frame = CloseFrame { code: code.into(), reason: "".into() };
+        self.write(Message::Close(Some(frame))).await.expect("the connection takes the close");
+        self.close_code().await
+    }
+
+    /// Says hello as this document, for the first time if `incarnation` is 0, having received nothing and granting what the ticket says.
+    pub async fn say_hello(&mut self, credentials: &Credentials, document: u8, incarnation: u64, attempt: u64) {
+        self.send(Frame::Hello(hello(credentials, document, incarnation, attempt))).await;
+    }
+
+    /// Reads a welcome.
+    ///
+    /// # Panics
+    /// When something else comes.
+    pub async fn welcome(&mut self) -> Welcome {
+        match self.frame().await {
+            Frame::Welcome(welcome) => welcome,
+            other => panic!("not a welcome: {other:?}"),
+        }
+    }
+
+    /// Reads frames up to the next data frame, and answers pings on the way.
+    ///
+    /// # Panics
+    /// When an end comes first.
+    pub async fn data(&mut self) -> Data {
+        loop {
+            match self.frame().await {
+                Frame::Data(data) => return data,
+                Frame::Ping { nonce, counts: _ } => self.try_send(pong(nonce)).await,
+                Frame::Ack(_) | Frame::Pong { .. } => {}
+                other => panic!("not data: {other:?}"),
+            }
+        }
+    }
+
+    /// Reads frames up to the next counts, wherever they ride.
+    ///
+    /// # Panics
+    /// When an end comes first.
+    pub async fn counts(&mut self) -> Counts {
+        loop {
+            match self.frame().await {
+                Frame::Ack(counts) | Frame::Ping { counts, .. } | Frame::Pong { counts, .. } => return counts,
+                Frame::Data(_) => {}
+                other => panic!("not counts: {other:?}"),
+            }
+        }
+    }
+
+    /// Reads the next frame.
+    ///
+    /// # Panics
+    /// When the connection ends instead.
+    pub async fn frame(&mut self) -> Frame {
+        match self.read().await {
+            Ok(frame) => frame,
+            Err(code) => panic!("closed with {code} instead of a frame"),
+        }
+    }
+
+    /// Reads frames up to the end and the close, which must agree.
+    ///
+    /// # Panics
+    /// When there is no end, it is not the last frame, or the close has another code.
+    pub async fn end(&mut self) -> End {
+        loop {
+            if let Frame::End(end) = self.frame().await {
+                let close = self.read().await;
+                assert_eq!(close.err(), Some(end.code), "the WebSocket close has the code of the end: {end:?}");
+                return end;
+            }
+        }
+    }
+
+    /// Reads frames up to the close: its code, 1005 for none, 1006 for a connection that ends without a close.
+    pub async fn close_code(&mut self) -> u64 {
+        loop {
+            if let Err(code) = self.read().await {
+                return code;
+            }
+        }
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), tungstenite::Error> {
+        within("the connection takes what is sent", self.socket.send(message)).await
+    }
+
+    /// A frame, or the code of the close.
+    async fn read(&mut self) -> Result<Frame, u64> {
+        loop {
+            return match within("the server says something", self.socket.next()).await {
+                Some(Ok(Message::Binary(bytes))) => {
+                    Ok(Frame::decode(bytes, Sender::Server).expect("the server sends frames"))
+                }
+                Some(Ok(Message::Close(frame))) => Err(frame.map_or(1005, |frame| u16::from(frame.code).into())),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                Some(Ok(other)) => panic!("the server sends binary messages only: {other:?}"),
+                Some(Err(_)) | None => Err(1006),
+            };
+        }
+    }
+}
+
+/// A hello of a document that has received nothing.
+pub fn hello(credentials: &Credentials, document: u8, incarnation: u64, attempt: u64) -> Hello {
+    Hello {
+        secret: credentials.secret.clone(),
+        document: DocumentId([document; 16]),
+        incarnation,
+        attempt,
+        counts: Counts {
+            received: PerLane::default(),
+            credit: PerLane::new(credentials.limits.window, credentials.limits.bulk_window),
+        },
+    }
+}
+
+/// A data frame that is a whole message.
+pub fn whole(lane: Lane, sequence: u64, payload: impl Into<Bytes>) -> Frame {
+    Frame::Data(Data { lane, sequence, more: false, compressed: false, payload: payload.into() })
+}
+
+/// A data frame that more of its message follows.
+pub fn fragment(lane: Lane, sequence: u64, payload: impl Into<Bytes>) -> Frame {
+    Frame::Data(Data { lane, sequence, more: true, compressed: false, payload: payload.into() })
+}
+
+/// A pong of a client that has received nothing and grants without end.
+pub fn pong(nonce: u64) -> Frame {
+    Frame::Pong { nonce, counts: received(0) }
+}
+
+/// Counts with so much received on the interactive lane and credit without end.
+pub fn received(interactive: u64) -> Counts {
+    Counts { received: PerLane::new(interactive, 0), credit: PerLane::new(1 << 40, 1 << 40) }
+}

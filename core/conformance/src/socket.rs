@@ -1,0 +1,67 @@
+//! A WebSocket, as a browser opens it.
+
+use std::net::SocketAddr;
+
+use stillhere::wire::SUBPROTOCOL;
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self};
+
+pub(crate) type Socket = WebSocketStream<TcpStream>;
+
+/// What a WebSocket request says.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Where to.
+    pub address: SocketAddr,
+    /// From the slash on.
+    pub path: String,
+    /// The subprotocols offered, separated by commas.
+    pub protocols: Option<String>,
+    /// The page's origin; `None` is no browser.
+    pub origin: Option<String>,
+}
+
+impl Request {
+    /// Offers our subprotocol and comes from no page.
+    pub fn new(address: SocketAddr, path: &str) -> Self {
+        Self { address, path: path.to_owned(), protocols: Some(SUBPROTOCOL.to_owned()), origin: None }
+    }
+
+    /// The same with these subprotocols.
+    pub fn offering(self, protocols: &str) -> Self {
+        Self { protocols: Some(protocols.to_owned()), ..self }
+    }
+
+    /// The same without a subprotocol.
+    pub fn offering_nothing(self) -> Self {
+        Self { protocols: None, ..self }
+    }
+
+    /// The same from a page of this origin.
+    pub fn from_origin(self, origin: &str) -> Self {
+        Self { origin: Some(origin.to_owned()), ..self }
+    }
+
+    pub(crate) async fn open(&self) -> Result<Socket, tungstenite::Error> {
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let mut request = format!("ws://{}{}", self.address, self.path).into_client_request()?;
+        let optional = [(header::SEC_WEBSOCKET_PROTOCOL, &self.protocols), (header::ORIGIN, &self.origin)];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                request.headers_mut().insert(name, HeaderValue::from_str(value).expect("a header's value"));
+            }
+        }
+        let config = WebSocketConfig::default()
+            .read_buffer_size(16 * 1024)
+            .write_buffer_size(16 * 1024)
+            .max_message_size(None)
+            .max_frame_size(None);
+        let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
+        Ok(socket)
+    }
+}

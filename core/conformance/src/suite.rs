@@ -1,0 +1,167 @@
+//! One test for each case.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use stillhere::Hub;
+use tokio::runtime::Builder;
+
+use crate::server::Server;
+
+/// Runs a case against a server that `start` starts, with a hub of all defaults.
+///
+/// Two threads, as a server has several: what must not be interleaved should get the chance to be.
+///
+/// # Panics
+/// When the case does.
+pub fn run<F, R>(start: F, case: impl AsyncFnOnce(&Server))
+where
+    F: Fn(Hub) -> R + Send + Sync + 'static,
+    R: Future<Output = SocketAddr> + Send + 'static,
+{
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
+    runtime.block_on(async {
+        let server = Server::start(Hub::new(), start).await;
+        case(&server).await;
+    });
+    // What a case leaves behind must not keep the test.
+    runtime.shutdown_background();
+}
+
+/// One test for each case, against servers that `$start` starts: an `async fn(Hub) -> SocketAddr` in scope where this stands.
+#[macro_export]
+macro_rules! suite {
+    ($start:ident) => {
+        $crate::suite! { @themes $start
+            order {
+                every_message_arrives_once_and_in_order,
+                a_hundred_thousand_empty_messages_arrive,
+                what_was_sent_before_the_browser_came_is_delivered_when_it_comes,
+                what_was_sent_while_disconnected_arrives_after_the_resume,
+                a_connection_lost_before_any_message_resumes,
+                a_blip_after_long_idling_resumes,
+                drops_during_the_replay_lose_nothing,
+                a_thousand_drops_in_a_row_lose_nothing,
+                a_request_outstanding_across_the_gap_is_answered_once,
+                a_large_transfer_goes_on_where_it_was_cut,
+                clicks_pass_a_transfer_of_100_mb,
+                clicks_pass_an_upload,
+                a_small_message_does_not_wait_for_the_one_before,
+                compressed_messages_arrive_as_they_were_sent,
+            }
+            faults {
+                nothing_is_lost_when_connections_are_cut,
+                nothing_is_lost_when_connections_are_reset,
+                nothing_is_lost_when_frames_are_truncated,
+                nothing_is_lost_when_half_open_connections_are_replaced,
+                nothing_is_lost_when_connections_stall,
+                nothing_is_lost_over_a_long_way,
+                a_woken_browser_finds_out_that_its_connection_is_half_open,
+                nothing_is_lost_while_the_server_cannot_be_reached,
+                nothing_is_lost_in_a_storm_of_all_faults,
+            }
+            takeover {
+                a_reconnect_takes_over_while_the_old_connection_looks_alive,
+                the_late_end_of_a_replaced_connection_changes_nothing,
+                a_late_hello_after_a_newer_welcome_is_stale,
+                frames_of_a_replaced_connection_are_dropped,
+                takeovers_of_half_open_connections_lose_nothing,
+                a_replaced_connection_that_takes_nothing_is_let_go,
+                a_soft_close_by_the_application_makes_the_browser_come_back,
+                attempts_may_skip_numbers,
+            }
+            documents {
+                a_page_is_opened_resumed_and_restored,
+                a_duplicate_of_a_living_page_is_told_so,
+                a_reload_while_the_old_page_is_half_open_is_restored_after_the_probe,
+                a_superseded_page_that_comes_back_is_told_so,
+                an_incarnation_of_the_future_is_superseded,
+                without_a_probe_a_living_page_is_superseded_at_once,
+                a_second_newcomer_is_told_that_the_session_is_busy,
+                a_newcomer_may_come_again,
+                an_offer_that_is_not_confirmed_is_withdrawn,
+                a_newcomer_that_breaks_the_protocol_costs_only_its_connection,
+                nothing_of_the_old_document_reaches_the_new_one,
+                messages_received_before_a_restore_are_read_before_it,
+                the_restore_function_speaks_first,
+                a_lost_welcome_of_a_restore_does_no_harm,
+                a_page_that_comes_back_from_the_cache_resumes,
+                many_reloads_in_a_row_are_restored,
+            }
+            ending {
+                the_last_messages_arrive_before_the_end,
+                the_last_messages_wait_for_a_browser_that_is_gone,
+                a_session_closed_before_its_browser_came_delivers_to_it,
+                a_reload_of_an_ending_session_is_told_its_reason,
+                the_end_tells_what_was_not_received,
+                an_abort_ends_at_once,
+                a_panic_ends_its_session_and_no_other,
+                an_ended_session_stays_answerable,
+                a_browser_that_vanishes_leaves_its_session_soft_closed,
+                a_silent_browser_is_found_out,
+                a_quiet_browser_is_kept_and_a_half_open_one_is_not,
+                a_dropped_handler_leaves_its_session_soft_closed,
+                abandoned_sessions_end_with_their_reasons,
+                every_end_is_reported_exactly_once,
+                a_close_is_answered_with_a_close,
+            }
+            drain {
+                a_thousand_browsers_are_told_to_come_back_spread_over_time,
+                what_was_sent_is_delivered_before_the_drain_ends,
+                a_browser_that_takes_nothing_is_cut_off_at_the_deadline,
+                a_draining_server_takes_no_new_sessions,
+                one_session_is_drained_alone,
+            }
+            limits {
+                sizes_around_every_boundary_arrive,
+                a_fragment_above_the_frameworks_defaults_arrives,
+                messages_larger_than_window_and_outbox_arrive,
+                an_application_that_never_reads_costs_only_its_window,
+                a_browser_that_never_reads_costs_only_its_session,
+                compressed_messages_wait_compressed,
+                a_broadcast_is_not_delayed_by_a_stuck_subscriber,
+                memory_pressure_ends_the_longest_gone_first,
+            }
+            bad_input {
+                an_unknown_id_is_refused,
+                a_wrong_secret_is_refused,
+                a_connection_without_a_hello_is_closed,
+                a_foreign_origin_is_refused,
+                a_request_without_our_subprotocol_is_not_upgraded,
+                another_version_is_refused,
+                what_is_no_hello_is_refused,
+                a_text_message_ends_the_session,
+                a_malformed_frame_ends_the_session,
+                an_oversize_frame_ends_the_session,
+                a_huge_frame_is_refused_before_it_has_come,
+                a_message_above_the_limit_ends_the_session,
+                a_zlib_bomb_ends_the_session_in_bounded_memory,
+                a_broken_zlib_stream_ends_the_session,
+                a_gap_ends_the_connection_and_the_third_the_session,
+                a_repeated_frame_is_dropped,
+                false_counts_end_the_session,
+                false_counts_in_a_hello_cost_the_connection_only,
+                a_flood_beyond_the_credit_ends_the_session,
+                a_flood_of_empty_messages_ends_the_session,
+                a_flood_of_pings_is_borne,
+                connections_without_a_hello_are_limited,
+                a_session_beyond_the_limit_gets_a_ticket_that_says_so,
+                the_ticket_keeps_its_secret_out_of_the_url,
+            }
+            files {
+                the_client_is_served_with_its_caching,
+                the_client_is_served_compressed_to_those_who_take_it,
+                other_names_are_not_found,
+                the_script_tag_names_a_script_that_is_there,
+            }
+        }
+    };
+    (@themes $start:ident $($theme:ident { $($case:ident,)* })*) => { $(
+        mod $theme { $(
+            #[test]
+            fn $case() {
+                $crate::run(super::$start, $crate::cases::$theme::$case);
+            }
+        )* }
+    )* };
+}

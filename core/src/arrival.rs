@@ -1,0 +1,151 @@
+//! A connection asks to be let in: what is decided before its first frame.
+
+use std::fmt;
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use crate::code::Code;
+use crate::hub::{Hub, HubInner, PendingHello};
+use crate::id::SessionId;
+use crate::session::Shared;
+use crate::wire::{End, SUBPROTOCOL};
+
+/// What an upgrade request says. The adapter fills it in; [`Hub::arrive`] judges it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UpgradeRequest<'a> {
+    /// The last segment of the path.
+    pub name: &'a str,
+    /// The `Origin` header.
+    pub origin: Option<&'a str>,
+    /// The `Host` header, or the authority of the URI.
+    pub host: Option<&'a str>,
+    /// All `Sec-WebSocket-Protocol` headers, joined by commas.
+    pub protocols: Option<&'a str>,
+}
+
+/// The request offers no `stillhere.*` subprotocol: answer it with HTTP 400 and this text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is a stillhere session: connect with the WebSocket subprotocol {SUBPROTOCOL}")]
+pub struct NotOurProtocol;
+
+/// A connection that is to be upgraded and then carried by [`run_connection_loop`](crate::run_connection_loop), even if only to be told why not.
+#[must_use]
+pub struct Arrival {
+    pub(crate) protocol: String,
+    pub(crate) admitted: Result<Admitted, End>,
+    pub(crate) hub: Arc<HubInner>,
+}
+
+pub(crate) struct Admitted {
+    pub(crate) session: Arc<Shared>,
+    pub(crate) pending: PendingHello,
+}
+
+impl Arrival {
+    /// The subprotocol to select in the answer.
+    pub fn protocol(&self) -> &str {
+        &self.protocol
+    }
+
+    /// The most bytes one packet of this connection may have: the transport should refuse more.
+    pub fn packet_limit(&self) -> usize {
+        let fragment = self.admitted.as_ref().map_or(PACKET_MIN, |admitted| admitted.session.limits().fragment);
+        usize::try_from(fragment).unwrap_or(usize::MAX).saturating_add(crate::wire::DATA_HEADER_MAX).max(PACKET_MIN as usize)
+    }
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let refused = self.admitted.as_ref().err();
+        f.debug_struct("Arrival").field("protocol", &self.protocol).field("refused", &refused).finish()
+    }
+}
+
+impl Hub {
+    /// Judges a WebSocket request for a session. Whatever is wrong beyond the subprotocol is told after the upgrade, because a browser cannot
+    /// read an HTTP status here.
+    ///
+    /// # Errors
+    /// [`NotOurProtocol`]: not to be upgraded.
+    pub fn arrive(&self, request: &UpgradeRequest<'_>) -> Result<Arrival, NotOurProtocol> {
+        let offered = || request.protocols.unwrap_or_default().split(',').map(str::trim);
+        let ours = offered().find(|protocol| *protocol == SUBPROTOCOL);
+        let protocol = ours.or_else(|| offered().find(|protocol| protocol.starts_with("stillhere."))).ok_or(NotOurProtocol)?;
+        Ok(Arrival { protocol: protocol.to_owned(), admitted: self.admit(request, ours.is_some()), hub: Arc::clone(&self.inner) })
+    }
+
+    fn admit(&self, request: &UpgradeRequest<'_>, our_version: bool) -> Result<Admitted, End> {
+        if let Err(text) = check_origin(request, &self.inner.config.origins) {
+            tracing::warn!(%text, "connection refused");
+            return Err(refusal(Code::Forbidden, text));
+        }
+        if !our_version {
+            return Err(refusal(Code::Version, format!("this server speaks {SUBPROTOCOL}: reload the page")));
+        }
+        let id = SessionId::from_str(request.name).map_err(|error| refusal(Code::Unknown, error.to_string()))?;
+        let Some(session) = self.inner.find(&id) else { return Err(self.inner.epitaph(&id)) };
+        let Some(pending) = self.inner.admit_hello() else {
+            return Err(End { retry_after: 1000, ..refusal(Code::Busy, "too many connections are waiting".to_owned()) });
+        };
+        Ok(Admitted { session, pending })
+    }
+}
+
+pub(crate) fn refusal(code: Code, text: String) -> End {
+    End { code: code as u64, reason: 0, retry_after: 0, text }
+}
+
+/// Same host, or one of those allowed. No Origin at all is no browser.
+fn check_origin(request: &UpgradeRequest<'_>, allowed: &[String]) -> Result<(), String> {
+    let Some(origin) = request.origin else { return Ok(()) };
+    let origin = origin.to_ascii_lowercase();
+    let host = request.host.unwrap_or_default().to_ascii_lowercase();
+    let same_host = origin.split_once("://").is_some_and(|(scheme, authority)| {
+        without_default_port(authority, scheme) == without_default_port(&host, scheme)
+    });
+    if same_host || allowed.contains(&origin) {
+        return Ok(());
+    }
+    Err(format!(
+        "a page of {origin} may not connect to {host}: if a proxy changed the Host header let it keep it, else allow the origin on the hub"
+    ))
+}
+
+fn without_default_port<'a>(authority: &'a str, scheme: &str) -> &'a str {
+    let default = if scheme == "https" { ":443" } else { ":80" };
+    authority.strip_suffix(default).unwrap_or(authority)
+}
+
+/// What even a connection without a session may send.
+const PACKET_MIN: u64 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request<'a>(origin: Option<&'a str>, host: &'a str) -> UpgradeRequest<'a> {
+        UpgradeRequest { origin, host: Some(host), ..UpgradeRequest::default() }
+    }
+
+    #[test]
+    fn a_page_of_the_same_host_may_connect() {
+        for (origin, host) in [
+            ("http://example.com", "example.com"),
+            ("https://example.com", "example.com:443"),
+            ("http://Example.com:8080", "example.com:8080"),
+            ("http://[::1]:3000", "[::1]:3000"),
+        ] {
+            assert_eq!(check_origin(&request(Some(origin), host), &[]), Ok(()), "{origin} {host}");
+        }
+        assert_eq!(check_origin(&request(None, "example.com"), &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_foreign_page_may_not_connect_unless_allowed() {
+        for origin in ["http://evil.com", "http://example.com:81", "null", "", "http://example.com.evil.com"] {
+            assert!(check_origin(&request(Some(origin), "example.com"), &[]).is_err(), "{origin}");
+        }
+        let allowed = ["https://app.example.com".to_owned()];
+        assert_eq!(check_origin(&request(Some("https://app.example.com"), "example.com"), &allowed), Ok(()));
+    }
+}

@@ -1,0 +1,130 @@
+//! The browser client's files, as the adapters serve them.
+
+use std::sync::LazyLock;
+
+/// One of the client's files, ready to be sent.
+#[derive(Debug, Clone)]
+pub struct Asset {
+    /// The HTTP status: 200, or 304 if the browser has it already.
+    pub status: u16,
+    /// The headers to send.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body; empty with 304.
+    pub body: &'static [u8],
+}
+
+struct File {
+    /// Name without its extension's dot, and the extension.
+    extension: &'static str,
+    plain: &'static [u8],
+    gzip: &'static [u8],
+    hash: String,
+}
+
+static FILES: LazyLock<[File; 2]> = LazyLock::new(|| {
+    [
+        File::new("js", include_bytes!("../client/dist/stillhere.js"), include_bytes!("../client/dist/stillhere.js.gz")),
+        File::new(
+            "mjs",
+            include_bytes!("../client/dist/stillhere.mjs"),
+            include_bytes!("../client/dist/stillhere.mjs.gz"),
+        ),
+    ]
+});
+
+/// The name of the classic script under the mount: it changes with its content and may be cached for ever.
+pub fn script_name() -> String {
+    FILES[0].hashed_name()
+}
+
+/// The name of the ES module under the mount: it changes with its content and may be cached for ever.
+pub fn module_name() -> String {
+    FILES[1].hashed_name()
+}
+
+/// The file with this name under the mount: `client.js` and `client.mjs` (to be revalidated), or the names with a hash (immutable).
+pub fn asset(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) -> Option<Asset> {
+    let file = FILES.iter().find(|file| name == file.plain_name() || name == file.hashed_name())?;
+    let gzip = accept_encoding.is_some_and(accepts_gzip);
+    let etag = format!("\"{}{}\"", file.hash, if gzip { "-gz" } else { "" });
+    let caching = if name == file.plain_name() { "no-cache" } else { "public, max-age=31536000, immutable" };
+    let mut headers = vec![
+        ("etag", etag.clone()),
+        ("cache-control", caching.to_owned()),
+        ("vary", "accept-encoding".to_owned()),
+        ("x-content-type-options", "nosniff".to_owned()),
+    ];
+    let known = if_none_match.is_some_and(|known| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
+    if known {
+        return Some(Asset { status: 304, headers, body: &[] });
+    }
+    headers.push(("content-type", "text/javascript; charset=utf-8".to_owned()));
+    if gzip {
+        headers.push(("content-encoding", "gzip".to_owned()));
+    }
+    Some(Asset { status: 200, headers, body: if gzip { file.gzip } else { file.plain } })
+}
+
+impl File {
+    fn new(extension: &'static str, plain: &'static [u8], gzip: &'static [u8]) -> Self {
+        Self { extension, plain, gzip, hash: content_hash(plain) }
+    }
+
+    fn plain_name(&self) -> String {
+        format!("client.{}", self.extension)
+    }
+
+    fn hashed_name(&self) -> String {
+        format!("client.{}.{}", self.hash, self.extension)
+    }
+}
+
+/// FNV-1a: names a build of our own files, guards nothing.
+fn content_hash(bytes: &[u8]) -> String {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    format!("{hash:016x}")
+}
+
+fn accepts_gzip(header: &str) -> bool {
+    header.split(',').any(|entry| {
+        let mut parts = entry.split(';').map(str::trim);
+        let coding = parts.next().unwrap_or_default();
+        let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+        (coding.eq_ignore_ascii_case("gzip") || coding == "*") && !refused
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hashed_name_is_immutable_and_a_plain_one_is_revalidated() {
+        let hashed = asset(&script_name(), None, None).expect("the script is there");
+        let plain = asset("client.js", None, None).expect("the script is there");
+
+        assert!(hashed.headers.iter().any(|(name, value)| *name == "cache-control" && value.contains("immutable")));
+        assert!(plain.headers.iter().any(|(name, value)| *name == "cache-control" && value == "no-cache"));
+        assert_eq!(plain.body, hashed.body);
+        assert!(asset("client.0000000000000000.js", None, None).is_none());
+    }
+
+    #[test]
+    fn gzip_is_sent_to_those_who_take_it() {
+        let zipped = asset("client.mjs", None, Some("br, gzip;q=0.8")).expect("the module is there");
+        assert_eq!(zipped.body[..2], [0x1f, 0x8b]);
+
+        let plain = asset("client.mjs", None, Some("gzip;q=0, br")).expect("the module is there");
+        assert!(plain.headers.iter().all(|(name, _)| *name != "content-encoding"));
+    }
+
+    #[test]
+    fn a_known_etag_is_answered_without_a_body() {
+        let first = asset("client.js", None, Some("gzip")).expect("the script is there");
+        let etag = &first.headers[0].1;
+
+        let again = asset("client.js", Some(&format!("\"other\", W/{etag}")), Some("gzip")).expect("the script is there");
+
+        assert_eq!((again.status, again.body.len()), (304, 0));
+    }
+}

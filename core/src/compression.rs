@@ -1,0 +1,106 @@
+//! zlib (RFC 1950) for whole messages. Deflate states are large (about 370 KiB), so there is one for each thread, not for each session.
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+/// A message that cannot be inflated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum InflateError {
+    #[error("the message inflates to more than its limit")]
+    TooLarge,
+    #[error("the message is not one whole zlib stream")]
+    Malformed,
+}
+
+thread_local! {
+    static DEFLATE: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), true));
+    static INFLATE: RefCell<Decompress> = RefCell::new(Decompress::new(true));
+}
+
+/// The deflated bytes, or `None` if that would not save anything.
+pub(crate) fn deflate(payload: &[u8]) -> Option<Bytes> {
+    DEFLATE.with_borrow_mut(|state| {
+        state.reset();
+        let mut out = vec![0; payload.len()];
+        match state.compress(payload, &mut out, FlushCompress::Finish) {
+            Ok(Status::StreamEnd) => {
+                out.truncate(usize::try_from(state.total_out()).ok()?);
+                out.shrink_to_fit();
+                Some(out.into())
+            }
+            _ => None,
+        }
+    })
+}
+
+/// The inflated bytes. Never holds more than `limit` and one chunk.
+pub(crate) fn inflate(payload: &[u8], limit: u64) -> Result<Bytes, InflateError> {
+    INFLATE.with_borrow_mut(|state| {
+        state.reset(true);
+        let mut out = Vec::with_capacity(payload.len().saturating_mul(4).clamp(CHUNK_MIN, CHUNK_MAX));
+        loop {
+            let read = usize::try_from(state.total_in()).map_err(|_| InflateError::TooLarge)?;
+            let before = out.len();
+            let status = state.decompress_vec(&payload[read..], &mut out, FlushDecompress::None);
+            if out.len() as u64 > limit {
+                return Err(InflateError::TooLarge);
+            }
+            match status.map_err(|_| InflateError::Malformed)? {
+                Status::StreamEnd if state.total_in() == payload.len() as u64 => return Ok(out.into()),
+                Status::StreamEnd => return Err(InflateError::Malformed),
+                Status::Ok | Status::BufError if out.len() == out.capacity() => out.reserve(CHUNK_MAX.min(out.len())),
+                Status::Ok if state.total_in() as usize > read || out.len() > before => {}
+                _ => return Err(InflateError::Malformed),
+            }
+        }
+    })
+}
+
+const CHUNK_MIN: usize = 1024;
+const CHUNK_MAX: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_deflated_inflates_to_the_same() {
+        let payload: Vec<u8> = (0..200_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+
+        let deflated = deflate(&payload).expect("numbers deflate well");
+
+        assert!(deflated.len() < payload.len() / 2);
+        assert_eq!(inflate(&deflated, payload.len() as u64).as_deref(), Ok(&payload[..]));
+        assert_eq!(inflate(&deflated, payload.len() as u64 - 1), Err(InflateError::TooLarge));
+    }
+
+    #[test]
+    fn what_does_not_shrink_is_left_alone() {
+        assert_eq!(deflate(b"abcdefgh"), None);
+        assert_eq!(deflate(b""), None);
+    }
+
+    #[test]
+    fn a_broken_stream_is_malformed() {
+        let deflated = deflate(&[7; 5000]).expect("repetition deflates");
+
+        assert_eq!(inflate(&deflated[..deflated.len() - 1], 1 << 20), Err(InflateError::Malformed), "truncated");
+        assert_eq!(inflate(&[&deflated[..], &[0]].concat(), 1 << 20), Err(InflateError::Malformed), "trailing byte");
+        assert_eq!(inflate(b"no zlib at all", 1 << 20), Err(InflateError::Malformed));
+        assert_eq!(inflate(b"", 1 << 20), Err(InflateError::Malformed));
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_at_the_limit() {
+        let mut bomb = flate2::write::ZlibEncoder::new(Vec::new(), Compression::best());
+        for _ in 0..1024 {
+            std::io::Write::write_all(&mut bomb, &[0; 64 * 1024]).expect("memory takes it");
+        }
+        let bomb = bomb.finish().expect("memory takes it");
+
+        assert!(bomb.len() < 100_000);
+        assert_eq!(inflate(&bomb, 8 << 20), Err(InflateError::TooLarge));
+    }
+}

@@ -1,0 +1,67 @@
+//! Durable browser sessions: state held by the server for each open page, talking binary messages with the browser both ways, that outlives
+//! the connection carrying it. *The socket dropped. The session is still here.*
+//!
+//! This is the core. An adapter mounts it in a web framework and re-exports it: depend on `stillhere-axum` and start there.
+//!
+//! - A [`Hub`] holds all sessions of an application. [`Hub::open`] makes one for a page.
+//! - A [`Session`] is what the session's function reads from; a [`SessionHandle`] sends, observes and closes from anywhere.
+//! - A [`CleanupPolicy`] decides when a session without a browser is given up.
+//! - A [`Connection`] is anything that carries packets; [`run_connection_loop`] carries a session over it.
+//!
+//! ```
+//! use stillhere::{Hub, Session};
+//!
+//! async fn counter(mut session: Session) {
+//!     let mut clicks = 0u64; // durable: the function outlives connections
+//!     while let Some(_click) = session.recv().await {
+//!         clicks += 1;
+//!         if session.send(clicks.to_be_bytes()).await.is_err() {
+//!             return;
+//!         }
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let hub = Hub::new();
+//! let session = hub.open(counter);
+//! let page = format!("<output id=n></output>{}", session.script_tag());
+//! # assert!(page.contains("data-stillhere"));
+//! # }
+//! ```
+//!
+//! What is promised: every accepted message is handed to the other side's application once and in order (within its lane), over any number of
+//! reconnects, until the session ends or another document takes it over. *Handed over*, not processed; a crash of the server process ends its sessions.
+//! The wire protocol is in `PROTOCOL.md`.
+
+mod arrival;
+mod cleanup;
+pub mod client;
+mod clock;
+mod code;
+mod compression;
+mod connection;
+mod drain;
+mod hub;
+mod id;
+mod limits;
+pub mod machine;
+mod memory;
+mod message;
+mod session;
+mod sweeper;
+mod ticket;
+pub mod wire;
+
+pub use arrival::{Arrival, NotOurProtocol, UpgradeRequest};
+pub use cleanup::{CleanupPolicy, DefaultCleanupPolicy, SessionSnapshot, SessionState};
+pub use code::{Class, Code, EndReason};
+pub use connection::{Connection, ConnectionError, Packet, run_connection_loop};
+pub use drain::DrainReport;
+pub use hub::{Hub, HubBuilder, SessionOptions, Stats};
+pub use id::{DocumentId, ParseIdError, Secret, SessionId};
+pub use limits::{FRAME_CHARGE, Limits};
+pub use machine::{Cause, Event, Timing};
+pub use message::{Lane, Message, PerLane};
+pub use session::{Events, Incoming, Restoring, SendError, Session, SessionHandle, TrySendError};
+pub use ticket::Ticket;

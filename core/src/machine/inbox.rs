@@ -1,0 +1,274 @@
+//! What was received and not yet taken by the application: one lane.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::limits::Limits;
+use crate::machine::Violation;
+use crate::wire::Data;
+
+/// The incoming half of a lane. It belongs to the session and the document, not to a connection.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    window: u64,
+    received: u64,
+    /// Charge of all accepted frames of this incarnation.
+    charged: u64,
+    /// Charge of what is here and not given back as credit.
+    held: u64,
+    /// Charge of all that is here, given back or not.
+    stored: u64,
+    partial: Partial,
+    complete: VecDeque<Complete>,
+    /// The highest credit so far; it never falls.
+    credit: u64,
+}
+
+/// Fragments of a message whose last has not come.
+#[derive(Debug, Default)]
+struct Partial {
+    parts: Vec<Bytes>,
+    size: u64,
+    held: u64,
+    stored: u64,
+    compressed: bool,
+}
+
+#[derive(Debug)]
+struct Complete {
+    message: Received,
+    held: u64,
+    stored: u64,
+}
+
+/// A whole message, still as it came.
+#[derive(Debug)]
+pub struct Received {
+    parts: Parts,
+    /// Whether it must be inflated.
+    pub compressed: bool,
+    /// Which document it came from.
+    pub incarnation: u64,
+}
+
+#[derive(Debug)]
+enum Parts {
+    One(Bytes),
+    Many(Vec<Bytes>),
+}
+
+impl Received {
+    /// Its wire bytes in one piece.
+    pub fn into_bytes(self) -> Bytes {
+        match self.parts {
+            Parts::One(bytes) => bytes,
+            Parts::Many(parts) => {
+                let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+                parts.iter().for_each(|part| joined.extend_from_slice(part));
+                joined.freeze()
+            }
+        }
+    }
+}
+
+/// What became of a data frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    /// Taken in; `complete` if it ended a message.
+    New { complete: bool },
+    /// Had been received before.
+    Duplicate,
+}
+
+impl Inbox {
+    pub(crate) fn new(window: u64) -> Self {
+        Self {
+            window,
+            received: 0,
+            charged: 0,
+            held: 0,
+            stored: 0,
+            partial: Partial::default(),
+            complete: VecDeque::new(),
+            credit: window,
+        }
+    }
+
+    /// Takes a data frame in. `told` is the credit the peer has been told.
+    pub(crate) fn accept(
+        &mut self,
+        data: Data,
+        told: u64,
+        limits: &Limits,
+        incarnation: u64,
+    ) -> Result<Accepted, Violation> {
+        if data.sequence <= self.received {
+            return Ok(Accepted::Duplicate);
+        }
+        if data.sequence > self.received + 1 {
+            return Err(Violation::Gap);
+        }
+        self.check(&data, told, limits)?;
+
+        let charge = data.charge();
+        let (more, compressed) = (data.more, data.compressed);
+        self.received += 1;
+        self.charged += charge;
+        self.stored += charge;
+        let payload = own_if_small(data.payload);
+        if more {
+            self.partial.push(payload, compressed, charge);
+            if !self.complete.is_empty() {
+                self.partial.held += charge;
+                self.held += charge;
+            }
+            self.update_credit();
+            return Ok(Accepted::New { complete: false });
+        }
+        let partial = std::mem::take(&mut self.partial);
+        self.held += charge;
+        self.complete.push_back(Complete {
+            held: partial.held + charge,
+            stored: partial.stored + charge,
+            message: Received {
+                parts: partial.into_parts(payload),
+                compressed,
+                incarnation,
+            },
+        });
+        self.update_credit();
+        Ok(Accepted::New { complete: true })
+    }
+
+    fn check(&self, data: &Data, told: u64, limits: &Limits) -> Result<(), Violation> {
+        let size = data.payload.len() as u64;
+        let continues = !self.partial.parts.is_empty();
+        if size > limits.fragment || self.partial.size + size > limits.message {
+            return Err(Violation::TooLarge);
+        }
+        let wrong_size = if data.more {
+            size != limits.fragment
+        } else {
+            continues && size == 0
+        };
+        if wrong_size || (continues && data.compressed != self.partial.compressed) {
+            return Err(Violation::Malformed);
+        }
+        if self.charged + data.charge() > told {
+            return Err(Violation::Flood);
+        }
+        Ok(())
+    }
+
+    /// The next whole message; its credit comes back now.
+    pub(crate) fn take(&mut self) -> Option<Received> {
+        let (message, held) = self.take_holding()?;
+        self.release(held);
+        Some(message)
+    }
+
+    /// The next whole message and the charge to give to [`Inbox::release`] when it has been dealt with.
+    pub(crate) fn take_holding(&mut self) -> Option<(Received, u64)> {
+        let Complete { message, held, stored } = self.complete.pop_front()?;
+        self.stored -= stored;
+        if self.complete.is_empty() && self.complete.capacity() > IDLE_CAPACITY {
+            self.complete = VecDeque::new();
+        }
+        Some((message, held))
+    }
+
+    /// Gives credit back. The fragments of an incomplete message follow once no whole message waits.
+    pub(crate) fn release(&mut self, held: u64) {
+        self.held -= held;
+        if self.complete.is_empty() {
+            self.held -= std::mem::take(&mut self.partial.held);
+        }
+        self.update_credit();
+    }
+
+    fn update_credit(&mut self) {
+        self.credit = self.credit.max((self.window + self.charged).saturating_sub(self.held));
+    }
+
+    /// The incarnation of the next whole message, if one waits.
+    pub(crate) fn next_incarnation(&self) -> Option<u64> {
+        self.complete.front().map(|complete| complete.message.incarnation)
+    }
+
+    /// Another document: counts start anew, the half message goes, whole ones stay and weigh on the first credit.
+    pub(crate) fn restart(&mut self) {
+        let held = self.held - self.partial.held;
+        *self = Self {
+            held,
+            stored: self.stored - self.partial.stored,
+            complete: std::mem::take(&mut self.complete),
+            credit: self.window.saturating_sub(held),
+            ..Self::new(self.window)
+        };
+    }
+
+    /// Drops everything that waits: the session is over and nobody will read it.
+    pub(crate) fn clear(&mut self) {
+        self.complete = VecDeque::new();
+        self.partial = Partial::default();
+        self.held = 0;
+        self.stored = 0;
+    }
+
+    pub(crate) fn window(&self) -> u64 {
+        self.window
+    }
+
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    pub(crate) fn charged(&self) -> u64 {
+        self.charged
+    }
+
+    pub(crate) fn credit(&self) -> u64 {
+        self.credit
+    }
+
+    pub(crate) fn has_complete(&self) -> bool {
+        !self.complete.is_empty()
+    }
+
+    /// Charge of all whole and half messages that wait.
+    pub(crate) fn buffered(&self) -> u64 {
+        self.stored
+    }
+}
+
+impl Partial {
+    fn push(&mut self, payload: Bytes, compressed: bool, charge: u64) {
+        self.size += payload.len() as u64;
+        self.stored += charge;
+        self.compressed = compressed;
+        self.parts.push(payload);
+    }
+
+    fn into_parts(mut self, last: Bytes) -> Parts {
+        if self.parts.is_empty() {
+            return Parts::One(last);
+        }
+        self.parts.push(last);
+        Parts::Many(self.parts)
+    }
+}
+
+/// Copies what is small, so that it does not keep a whole read buffer alive while it waits.
+fn own_if_small(payload: Bytes) -> Bytes {
+    if payload.len() <= COPIED_UP_TO {
+        Bytes::copy_from_slice(&payload)
+    } else {
+        payload
+    }
+}
+
+const COPIED_UP_TO: usize = 1024;
+
+/// Slots an empty inbox keeps, so that an idle session is small.
+const IDLE_CAPACITY: usize = 32;

@@ -1,0 +1,250 @@
+//! Both lanes of both directions: what the server's and the browser's half have in common.
+
+use std::time::{Duration, Instant};
+
+use crate::limits::Limits;
+use crate::machine::Violation;
+use crate::machine::inbox::{Accepted, Inbox, Received};
+use crate::machine::outbox::Outbox;
+use crate::message::{Lane, Message, PerLane};
+use crate::wire::{Counts, Data, Frame};
+
+/// What may wait unreported before an acknowledgement is written by itself.
+pub(crate) const ACK_DELAY: Duration = Duration::from_millis(200);
+
+/// Interactive charge after which one bulk frame goes first, so that neither lane starves.
+const INTERACTIVE_RUN: u64 = 64 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    limits: Limits,
+    incarnation: u64,
+    outboxes: PerLane<Outbox>,
+    inboxes: PerLane<Inbox>,
+    /// The counts the peer was last told.
+    told: Counts,
+    /// Charge accepted when the peer was last told.
+    told_charged: PerLane<u64>,
+    unreported_since: Option<Instant>,
+    ack_due: bool,
+    /// Whether data was written since the last pause, so that an acknowledgement can ride along.
+    wrote_data: bool,
+    interactive_run: u64,
+}
+
+impl Lanes {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let mut lanes = Self {
+            limits,
+            incarnation: 0,
+            outboxes: PerLane::default(),
+            inboxes: PerLane::new(Inbox::new(limits.window), Inbox::new(limits.bulk_window)),
+            told: Counts::default(),
+            told_charged: PerLane::default(),
+            unreported_since: None,
+            ack_due: false,
+            wrote_data: false,
+            interactive_run: 0,
+        };
+        lanes.told = lanes.counts();
+        lanes
+    }
+
+    /// Begins an incarnation: everything on its way is dropped, whole messages received stay.
+    pub(crate) fn restart(&mut self, incarnation: u64) {
+        self.incarnation = incarnation;
+        self.outboxes = PerLane::default();
+        for lane in Lane::ALL {
+            self.inboxes[lane].restart();
+        }
+        self.told = self.counts();
+        self.told_charged = PerLane::default();
+        self.reported();
+    }
+
+    /// Begins the first incarnation, keeping what was queued for it.
+    pub(crate) fn begin(&mut self, incarnation: u64) {
+        self.incarnation = incarnation;
+    }
+
+    /// A new connection carries on.
+    pub(crate) fn rewind(&mut self) {
+        for lane in Lane::ALL {
+            self.outboxes[lane].rewind();
+        }
+        self.wrote_data = false;
+        self.interactive_run = 0;
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            received: PerLane::each(|lane| self.inboxes[lane].received()),
+            credit: PerLane::each(|lane| self.inboxes[lane].credit()),
+        }
+    }
+
+    /// The counts, as being told to the peer now.
+    pub(crate) fn report(&mut self) -> Counts {
+        self.told = self.counts();
+        self.told_charged = PerLane::each(|lane| self.inboxes[lane].charged());
+        self.reported();
+        self.told
+    }
+
+    fn reported(&mut self) {
+        self.unreported_since = None;
+        self.ack_due = false;
+    }
+
+    /// The peer's counts.
+    pub(crate) fn handle_counts(&mut self, counts: &Counts) -> Result<(), Violation> {
+        for lane in Lane::ALL {
+            self.outboxes[lane].check(counts.received[lane], counts.credit[lane])?;
+        }
+        for lane in Lane::ALL {
+            self.outboxes[lane].acknowledge(counts.received[lane], counts.credit[lane]);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn handle_data(&mut self, data: Data, now: Instant) -> Result<Accepted, Violation> {
+        let lane = data.lane;
+        let accepted = self.inboxes[lane].accept(data, self.told.credit[lane], &self.limits, self.incarnation)?;
+        if accepted != Accepted::Duplicate {
+            self.note_unreported(lane, now);
+        }
+        Ok(accepted)
+    }
+
+    fn note_unreported(&mut self, lane: Lane, now: Instant) {
+        let inbox = &self.inboxes[lane];
+        let accepted = inbox.charged() - self.told_charged[lane];
+        let credited = inbox.credit() - self.told.credit[lane];
+        if accepted == 0 && credited == 0 {
+            return;
+        }
+        self.unreported_since.get_or_insert(now);
+        self.ack_due |= accepted.max(credited) >= inbox.window() / 4;
+    }
+
+    /// The next data frame to transmit: interactive first, but bulk is not starved.
+    pub(crate) fn poll_data(&mut self, bulk_allowed: bool) -> Option<Data> {
+        let bulk_ready = bulk_allowed && self.outboxes.bulk.is_ready();
+        let bulk_first = bulk_ready && self.interactive_run >= INTERACTIVE_RUN;
+        let data = if bulk_first {
+            None
+        } else {
+            self.outboxes.interactive.poll_frame(Lane::Interactive)
+        };
+        let data = match data {
+            None if bulk_ready => self.outboxes.bulk.poll_frame(Lane::Bulk),
+            data => data,
+        }?;
+        self.interactive_run = match data.lane {
+            Lane::Interactive => self.interactive_run + data.charge(),
+            Lane::Bulk => 0,
+        };
+        self.wrote_data = true;
+        Some(data)
+    }
+
+    /// An acknowledgement that must not wait for data.
+    pub(crate) fn poll_due_ack(&mut self, now: Instant) -> Option<Frame> {
+        self.handle_timeout(now);
+        self.ack_due.then(|| Frame::Ack(self.report()))
+    }
+
+    /// An acknowledgement that rides along with the data just written. Called when there is no more data.
+    pub(crate) fn poll_riding_ack(&mut self) -> Option<Frame> {
+        let wrote_data = std::mem::take(&mut self.wrote_data);
+        (wrote_data && self.unreported_since.is_some()).then(|| Frame::Ack(self.report()))
+    }
+
+    /// Counts that the peer has not been told, if there are any.
+    pub(crate) fn poll_last_ack(&mut self) -> Option<Frame> {
+        (self.counts() != self.told).then(|| Frame::Ack(self.report()))
+    }
+
+    /// When an acknowledgement becomes due by time alone. One that is due already waits for the transport, not for time.
+    pub(crate) fn ack_timeout(&self) -> Option<Instant> {
+        self.unreported_since
+            .filter(|_| !self.ack_due)
+            .map(|since| since + ACK_DELAY)
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.ack_due |= self.ack_timeout().is_some_and(|at| at <= now);
+    }
+
+    pub(crate) fn is_ack_due(&self) -> bool {
+        self.ack_due
+    }
+
+    pub(crate) fn admits(&self, lane: Lane, size: usize) -> bool {
+        self.outboxes[lane].admits(size, self.limits.fragment, self.limits.outbox)
+    }
+
+    pub(crate) fn push(&mut self, lane: Lane, message: Message) {
+        self.outboxes[lane].push(message, self.limits.fragment);
+    }
+
+    pub(crate) fn take(&mut self, lane: Lane, now: Instant) -> Option<Received> {
+        let received = self.inboxes[lane].take();
+        self.note_unreported(lane, now);
+        received
+    }
+
+    pub(crate) fn take_holding(&mut self, lane: Lane) -> Option<(Received, u64)> {
+        self.inboxes[lane].take_holding()
+    }
+
+    pub(crate) fn release(&mut self, lane: Lane, held: u64, now: Instant) {
+        self.inboxes[lane].release(held);
+        self.note_unreported(lane, now);
+    }
+
+    /// The incarnation of the next whole message of a lane.
+    pub(crate) fn next_incarnation(&self, lane: Lane) -> Option<u64> {
+        self.inboxes[lane].next_incarnation()
+    }
+
+    pub(crate) fn has_message(&self) -> bool {
+        Lane::ALL.iter().any(|lane| self.inboxes[*lane].has_complete())
+    }
+
+    pub(crate) fn is_delivered(&self) -> bool {
+        Lane::ALL.iter().all(|lane| self.outboxes[*lane].is_empty())
+    }
+
+    pub(crate) fn unacknowledged(&self) -> usize {
+        Lane::ALL.iter().map(|lane| self.outboxes[*lane].unacknowledged()).sum()
+    }
+
+    pub(crate) fn outgoing(&self, lane: Lane) -> u64 {
+        self.outboxes[lane].buffered()
+    }
+
+    pub(crate) fn incoming(&self, lane: Lane) -> u64 {
+        self.inboxes[lane].buffered()
+    }
+
+    /// Charge buffered in both directions that belongs to this session alone.
+    pub(crate) fn owned(&self) -> u64 {
+        Lane::ALL
+            .iter()
+            .map(|lane| self.outboxes[*lane].owned() + self.inboxes[*lane].buffered())
+            .sum()
+    }
+
+    /// Lets the outgoing side go: the session is over.
+    pub(crate) fn clear_outgoing(&mut self) {
+        self.outboxes = PerLane::default();
+    }
+
+    /// Lets the incoming side go: nobody will read it.
+    pub(crate) fn clear_incoming(&mut self) {
+        for lane in Lane::ALL {
+            self.inboxes[lane].clear();
+        }
+    }
+}

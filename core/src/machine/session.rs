@@ -1,0 +1,1002 @@
+//! The server's half of a session: phases, documents, the current connection (PROTOCOL.md sections 5, 6, 9 and 10).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::code::{Code, EndReason};
+use crate::id::DocumentId;
+use crate::limits::Limits;
+use crate::machine::inbox::{Accepted, Received};
+use crate::machine::lanes::Lanes;
+use crate::machine::{GAPS_IN_A_ROW, Violation};
+use crate::message::{Lane, Message};
+use crate::wire::{Counts, Data, End, Frame, Hello, Sender, Welcome};
+
+/// The waits of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// A ping goes out when nothing was received for this long (with jitter, never longer). Twice as long without an answer is silence. Default 15 s.
+    pub heartbeat: Duration,
+    /// How long an incumbent may take to answer before its session is offered to a newcomer; `None` offers at once. Default 2 s.
+    pub probe: Option<Duration>,
+    /// How long a connection may take to say hello, and to confirm an offer. Default 10 s.
+    pub hello: Duration,
+    /// How long an ending session waits for its last messages to be acknowledged while it has a connection. Default 10 s.
+    pub ending: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(15),
+            probe: Some(Duration::from_secs(2)),
+            hello: Duration::from_secs(10),
+            ending: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Tells the connections of one session apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionKey(pub u64);
+
+/// Where a session is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Opened; no browser has come yet.
+    Waiting,
+    /// A connection carries it.
+    Open,
+    /// The connection is gone, the session waits.
+    SoftClosed(Cause),
+    /// Its last messages are on their way.
+    Ending(EndReason),
+    /// Over.
+    Closed(EndReason),
+}
+
+/// Why a session lost its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The transport ended.
+    Lost,
+    /// The page said that it goes away.
+    Left,
+    /// Two heartbeats passed without a sign of life.
+    Silent,
+    /// A sequence was skipped.
+    Gap,
+    /// The application asked for it.
+    Asked,
+}
+
+/// What happened to a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Its first document connected.
+    Opened,
+    /// Its connection is gone.
+    SoftClosed(Cause),
+    /// Its document is back.
+    Resumed {
+        /// How long it was without a connection; zero for a takeover.
+        gap: Duration,
+        /// Messages that were sent to the browser and had not been acknowledged.
+        replayed: usize,
+    },
+    /// Another document has taken it over.
+    Restored {
+        /// The new document's number.
+        incarnation: u64,
+    },
+    /// It is over.
+    Ended(EndReason),
+}
+
+/// The server's half of one session.
+#[derive(Debug)]
+pub struct SessionMachine {
+    limits: Limits,
+    timing: Timing,
+    lanes: Lanes,
+    phase: Phase,
+    /// When the phase or the link last changed.
+    since: Instant,
+    version: u64,
+    document: Option<Document>,
+    incarnation: u64,
+    epoch: u64,
+    attached: Option<Attached>,
+    newcomer: Option<Newcomer>,
+    departing: Vec<Departing>,
+    ending: Ending,
+    nonce: u64,
+    gaps: u8,
+    duplicates: u64,
+    reconnects: u64,
+    last_lane: Lane,
+    jitter: u64,
+    events: VecDeque<Event>,
+}
+
+/// The document whose session this is.
+#[derive(Debug)]
+struct Document {
+    id: DocumentId,
+    attempt: u64,
+}
+
+/// The connection that carries the session.
+#[derive(Debug)]
+struct Attached {
+    key: ConnectionKey,
+    keep: u64,
+    welcome_due: bool,
+    heard: Instant,
+    /// After how much quiet to ping.
+    quiet: Duration,
+    ping: Ping,
+    pong_due: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ping {
+    None,
+    Due { nonce: u64, since: Instant },
+    Outstanding { since: Instant },
+}
+
+impl Ping {
+    /// Since when it is without an answer.
+    fn since(self) -> Option<Instant> {
+        match self {
+            Self::None => None,
+            Self::Due { since, .. } | Self::Outstanding { since } => Some(since),
+        }
+    }
+}
+
+/// A document that wants the session of another.
+#[derive(Debug)]
+struct Newcomer {
+    key: ConnectionKey,
+    keep: u64,
+    document: Document,
+    counts: Counts,
+    probe: Option<Probe>,
+    offer: Offer,
+    confirmed: bool,
+}
+
+#[derive(Debug)]
+struct Probe {
+    nonce: u64,
+    until: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    NotYet,
+    Due,
+    Sent(Instant),
+}
+
+/// A connection that still has to be told why it is over.
+#[derive(Debug)]
+struct Departing {
+    key: ConnectionKey,
+    ack: bool,
+    end: End,
+}
+
+/// What an ending session tells and how long it waits.
+#[derive(Debug, Default)]
+struct Ending {
+    retry_after: u64,
+    deadline: Option<Instant>,
+    unacknowledged: usize,
+}
+
+impl SessionMachine {
+    /// A session that waits for its first browser. `seed` only spreads heartbeats.
+    pub fn new(limits: Limits, timing: Timing, seed: u64, now: Instant) -> Self {
+        let limits = limits.normalised();
+        Self {
+            limits,
+            timing,
+            lanes: Lanes::new(limits),
+            phase: Phase::Waiting,
+            since: now,
+            version: 0,
+            document: None,
+            incarnation: 0,
+            epoch: 0,
+            attached: None,
+            newcomer: None,
+            departing: Vec::new(),
+            ending: Ending::default(),
+            nonce: 0,
+            gaps: 0,
+            duplicates: 0,
+            reconnects: 0,
+            last_lane: Lane::Bulk,
+            jitter: seed | 1,
+            events: VecDeque::new(),
+        }
+    }
+
+    // ---- connections come and go
+
+    /// A connection said hello with the right secret. `keep` is what the welcome tells: how long the session is kept without a connection, in ms.
+    pub fn handle_hello(&mut self, key: ConnectionKey, hello: &Hello, keep: u64, now: Instant) {
+        if let Phase::Closed(reason) = &self.phase {
+            let end = end_of_session(reason, self.ending.retry_after);
+            return self.depart(key, false, end);
+        }
+        let known = self
+            .document
+            .as_ref()
+            .is_some_and(|document| document.id == hello.document);
+        if hello.incarnation != 0 && (hello.incarnation != self.incarnation || !known) {
+            return self.refuse(key, Code::Superseded, "this session was opened by another document");
+        }
+        if known {
+            return self.handle_return(key, hello, keep, now);
+        }
+        if self.document.is_none() {
+            return self.handle_first(key, hello, keep, now);
+        }
+        if let Phase::Ending(reason) = &self.phase {
+            let end = end_of_session(reason, self.ending.retry_after);
+            return self.depart(key, false, end);
+        }
+        self.handle_newcomer(key, hello, keep, now);
+    }
+
+    /// Bytes that arrived on a connection, after its hello.
+    pub fn handle_frame(&mut self, key: ConnectionKey, bytes: Bytes, now: Instant) {
+        let frame = Frame::decode(bytes, Sender::Client);
+        if self.is_attached(key) {
+            let result = frame
+                .map_err(Violation::from)
+                .and_then(|frame| self.handle_current(frame, now));
+            if let Err(violation) = result {
+                self.handle_violation(key, violation, now);
+            }
+        } else if self.newcomer.as_ref().is_some_and(|newcomer| newcomer.key == key) {
+            match frame {
+                Ok(Frame::Confirm) => self.handle_confirm(now),
+                Ok(Frame::Leave) => self.newcomer = None,
+                _ => self.handle_violation(key, Violation::Malformed, now),
+            }
+        }
+    }
+
+    /// Something arrived that is no frame at all: text, or more than the transport takes.
+    pub fn handle_unreadable(&mut self, key: ConnectionKey, too_large: bool, now: Instant) {
+        let violation = if too_large {
+            Violation::TooLarge
+        } else {
+            Violation::Malformed
+        };
+        self.handle_violation(key, violation, now);
+    }
+
+    /// A connection is gone.
+    pub fn handle_closed(&mut self, key: ConnectionKey, now: Instant) {
+        self.departing.retain(|departing| departing.key != key);
+        if self.is_attached(key) {
+            self.detach(Cause::Lost, now);
+        } else if self.newcomer.as_ref().is_some_and(|newcomer| newcomer.key == key) {
+            self.newcomer = None;
+        }
+    }
+
+    /// Time has passed: whatever is due by [`SessionMachine::poll_timeout`] happens.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.lanes.handle_timeout(now);
+        self.check_heartbeat(now);
+        self.check_newcomer(now);
+        let over = self.ending.deadline.is_some_and(|deadline| deadline <= now) && self.attached.is_some();
+        if let (true, Phase::Ending(reason)) = (over, &self.phase) {
+            let reason = reason.clone();
+            self.finish(reason, now);
+        }
+    }
+
+    // ---- the application
+
+    /// Whether a message of `size` wire bytes may be queued on `lane` now.
+    pub fn admits(&self, lane: Lane, size: usize) -> bool {
+        self.lanes.admits(lane, size)
+    }
+
+    /// Queues a message that [`SessionMachine::admits`] has admitted.
+    pub fn send(&mut self, lane: Lane, message: Message) {
+        self.lanes.push(lane, message);
+    }
+
+    /// The next message: those of an earlier document first, the lanes in turn.
+    pub fn take(&mut self, now: Instant) -> Option<(Lane, Received)> {
+        let lane = self.next_lane()?;
+        self.last_lane = lane;
+        self.lanes.take(lane, now).map(|received| (lane, received))
+    }
+
+    /// The incarnation whose message [`SessionMachine::take`] would give.
+    pub fn next_incarnation(&self) -> Option<u64> {
+        self.lanes.next_incarnation(self.next_lane()?)
+    }
+
+    fn next_lane(&self) -> Option<Lane> {
+        let [interactive, bulk] = Lane::ALL.map(|lane| self.lanes.next_incarnation(lane));
+        match (interactive, bulk) {
+            (Some(i), Some(b)) if i == b && self.last_lane == Lane::Interactive => Some(Lane::Bulk),
+            (Some(i), Some(b)) => Some(if i <= b { Lane::Interactive } else { Lane::Bulk }),
+            (Some(_), None) => Some(Lane::Interactive),
+            (None, Some(_)) => Some(Lane::Bulk),
+            (None, None) => None,
+        }
+    }
+
+    /// What was taken cannot be inflated.
+    pub fn handle_bad_payload(&mut self, too_large: bool, now: Instant) {
+        let violation = if too_large {
+            Violation::TooLarge
+        } else {
+            Violation::Malformed
+        };
+        self.finish(violation.reason(), now);
+    }
+
+    /// Ends the session once what was sent has been acknowledged. Nothing can be sent from now on.
+    pub fn close(&mut self, reason: EndReason, now: Instant) {
+        self.close_with(reason, Duration::ZERO, self.timing.ending, now);
+    }
+
+    /// [`SessionMachine::close`] with a hint when to try again and a wait of its own.
+    pub fn close_with(&mut self, reason: EndReason, retry_after: Duration, wait: Duration, now: Instant) {
+        if matches!(self.phase, Phase::Ending(_) | Phase::Closed(_)) {
+            return;
+        }
+        self.ending.retry_after = millis(retry_after);
+        self.ending.deadline = Some(now + wait);
+        self.timing.ending = wait;
+        self.dismiss_newcomer(&reason);
+        self.enter(Phase::Ending(reason), now);
+        self.finish_if_delivered(now);
+    }
+
+    /// Ends the session now, whatever is on its way.
+    pub fn abort(&mut self, reason: EndReason, now: Instant) {
+        self.finish(reason, now);
+    }
+
+    /// Drops the connection and keeps the session.
+    pub fn soft_close(&mut self, now: Instant) {
+        if let Some(attached) = &self.attached {
+            let key = attached.key;
+            self.detach(Cause::Asked, now);
+            self.refuse(key, Code::Replaced, "the server asks for a new connection");
+        }
+    }
+
+    // ---- outputs
+
+    /// The next frame to write on a connection. After an [`Frame::End`] the connection is to be closed with its code.
+    pub fn poll_transmit(&mut self, key: ConnectionKey, now: Instant) -> Option<Frame> {
+        if let Some(position) = self.departing.iter().position(|departing| departing.key == key) {
+            return Some(self.poll_departing(position));
+        }
+        if self.is_attached(key) {
+            return self.poll_attached(now);
+        }
+        let newcomer = self.newcomer.as_mut().filter(|newcomer| newcomer.key == key)?;
+        if newcomer.offer != Offer::Due {
+            return None;
+        }
+        newcomer.offer = Offer::Sent(now);
+        Some(Frame::Offer)
+    }
+
+    /// Whether a connection still has a part in the session: it carries it, wants it, or has to be told its end.
+    pub fn is_known(&self, key: ConnectionKey) -> bool {
+        self.is_attached(key)
+            || self.newcomer.as_ref().is_some_and(|newcomer| newcomer.key == key)
+            || self.is_departing(key)
+    }
+
+    /// Whether a connection is over and only has to be told why.
+    pub fn is_departing(&self, key: ConnectionKey) -> bool {
+        self.departing.iter().any(|departing| departing.key == key)
+    }
+
+    /// What happened since the last call.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`SessionMachine::handle_timeout`]. Only while there is a connection: a session without one needs no timer of its own.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let newcomer = self
+            .newcomer
+            .as_ref()
+            .and_then(|newcomer| newcomer.deadline(&self.timing));
+        let Some(attached) = &self.attached else {
+            return newcomer;
+        };
+        let heartbeat = Some(attached.heartbeat_deadline(&self.timing));
+        [newcomer, heartbeat, self.lanes.ack_timeout(), self.ending.deadline]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    // ---- observation
+
+    /// Where the session is in its life.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// When the phase or the link last changed.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Changes with every change of phase, link or document.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether a connection carries the session.
+    pub fn has_connection(&self) -> bool {
+        self.attached.is_some()
+    }
+
+    /// Whether a document was ever welcomed.
+    pub fn has_document(&self) -> bool {
+        self.document.is_some()
+    }
+
+    /// Which document of the session is the current one; 0 before the first.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Which connection of the session is, or was, the current one; 0 before the first.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// How often its document, or another, connected again.
+    pub fn reconnects(&self) -> u64 {
+        self.reconnects
+    }
+
+    /// Data frames that had arrived before and were dropped.
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// Whether a message can be taken.
+    pub fn has_message(&self) -> bool {
+        self.lanes.has_message()
+    }
+
+    /// Charge waiting in a lane's outbox.
+    pub fn outgoing(&self, lane: Lane) -> u64 {
+        self.lanes.outgoing(lane)
+    }
+
+    /// Charge waiting in a lane's inbox.
+    pub fn incoming(&self, lane: Lane) -> u64 {
+        self.lanes.incoming(lane)
+    }
+
+    /// Charge buffered both ways, without what other sessions share.
+    pub fn owned(&self) -> u64 {
+        self.lanes.owned()
+    }
+
+    /// Messages the browser has not acknowledged; after the end, those it never did.
+    pub fn unacknowledged(&self) -> usize {
+        if matches!(self.phase, Phase::Closed(_)) {
+            self.ending.unacknowledged
+        } else {
+            self.lanes.unacknowledged()
+        }
+    }
+
+    /// The limits the session was opened with.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether a frame with counts should go out without waiting.
+    pub fn is_ack_due(&self) -> bool {
+        self.attached.is_some() && self.lanes.is_ack_due()
+    }
+
+    // ---- hello
+
+    /// Its own document is back, or never got its welcome.
+    fn handle_return(&mut self, key: ConnectionKey, hello: &Hello, keep: u64, now: Instant) {
+        let document = self.document.as_mut().expect("a known document is there");
+        if hello.attempt <= document.attempt {
+            return self.refuse(key, Code::Stale, "this document has said hello again since");
+        }
+        if self.lanes.handle_counts(&hello.counts).is_err() {
+            return self.refuse(key, Code::Malformed, "counts that this document cannot have");
+        }
+        document.attempt = hello.attempt;
+        let replayed = self.lanes.unacknowledged();
+        let gap = if self.attached.is_some() {
+            Duration::ZERO
+        } else {
+            now.saturating_duration_since(self.since)
+        };
+        self.attach(key, keep, now);
+        self.events.push_back(Event::Resumed { gap, replayed });
+        self.finish_if_delivered(now);
+    }
+
+    /// The first document of the session: nobody is displaced.
+    fn handle_first(&mut self, key: ConnectionKey, hello: &Hello, keep: u64, now: Instant) {
+        if self.lanes.handle_counts(&hello.counts).is_err() {
+            return self.refuse(key, Code::Malformed, "counts of a document that was never welcomed");
+        }
+        self.incarnation = 1;
+        self.lanes.begin(1);
+        self.document = Some(Document {
+            id: hello.document,
+            attempt: hello.attempt,
+        });
+        self.attach(key, keep, now);
+        self.events.push_back(Event::Opened);
+        self.finish_if_delivered(now);
+    }
+
+    fn handle_newcomer(&mut self, key: ConnectionKey, hello: &Hello, keep: u64, now: Instant) {
+        if hello.counts.received != Counts::default().received {
+            return self.refuse(key, Code::Malformed, "counts of a document that was never welcomed");
+        }
+        if let Some(waiting) = &self.newcomer {
+            if waiting.document.id != hello.document {
+                return self.refuse_for(
+                    key,
+                    Code::Busy,
+                    self.timing.probe,
+                    "another page is asking for this session",
+                );
+            }
+            if hello.attempt <= waiting.document.attempt {
+                return self.refuse(key, Code::Stale, "this document has said hello again since");
+            }
+            let older = waiting.key;
+            self.refuse(older, Code::Replaced, "this document has a newer connection");
+        }
+        let mut newcomer = Newcomer {
+            key,
+            keep,
+            document: Document {
+                id: hello.document,
+                attempt: hello.attempt,
+            },
+            counts: hello.counts,
+            probe: None,
+            offer: Offer::NotYet,
+            confirmed: false,
+        };
+        newcomer.probe = self.begin_probe(now);
+        newcomer.offer_unless_probing();
+        self.newcomer = Some(newcomer);
+    }
+
+    /// Asks the incumbent whether it is alive. `None` if there is nobody to ask.
+    fn begin_probe(&mut self, now: Instant) -> Option<Probe> {
+        let wait = self.timing.probe?;
+        let attached = self.attached.as_mut()?;
+        self.nonce += 1;
+        // A ping that already waits for its answer keeps its age: many newcomers must not keep a silent incumbent.
+        let since = attached.ping.since().unwrap_or(now);
+        attached.ping = Ping::Due {
+            nonce: self.nonce,
+            since,
+        };
+        Some(Probe {
+            nonce: self.nonce,
+            until: now + wait,
+        })
+    }
+
+    fn handle_confirm(&mut self, now: Instant) {
+        let Some(newcomer) = &mut self.newcomer else { return };
+        if !matches!(newcomer.offer, Offer::Sent(_)) {
+            let key = newcomer.key;
+            return self.handle_violation(key, Violation::Malformed, now);
+        }
+        newcomer.confirmed = true;
+        self.welcome_if_confirmed(now);
+    }
+
+    /// The step of rule 31: the newcomer becomes the document of the session.
+    fn welcome_if_confirmed(&mut self, now: Instant) {
+        let Some(newcomer) = self
+            .newcomer
+            .take_if(|newcomer| newcomer.confirmed && newcomer.probe.is_none())
+        else {
+            return;
+        };
+        if let Some(old) = self.attached.take() {
+            self.refuse(old.key, Code::Superseded, "this session was opened by another document");
+        }
+        self.incarnation += 1;
+        self.lanes.restart(self.incarnation);
+        self.lanes
+            .handle_counts(&newcomer.counts)
+            .expect("a newcomer has received nothing and any credit is new");
+        self.document = Some(newcomer.document);
+        self.gaps = 0;
+        self.attach(newcomer.key, newcomer.keep, now);
+        self.events.push_back(Event::Restored {
+            incarnation: self.incarnation,
+        });
+    }
+
+    /// A connection becomes the one that carries the session.
+    fn attach(&mut self, key: ConnectionKey, keep: u64, now: Instant) {
+        if let Some(old) = self.attached.take() {
+            self.refuse(old.key, Code::Replaced, "this document has a newer connection");
+        }
+        if self.epoch > 0 {
+            self.reconnects += 1;
+        }
+        self.epoch += 1;
+        self.lanes.rewind();
+        let quiet = self.next_quiet();
+        self.attached = Some(Attached {
+            key,
+            keep,
+            welcome_due: true,
+            heard: now,
+            quiet,
+            ping: Ping::None,
+            pong_due: None,
+        });
+        if let Phase::Ending(_) = self.phase {
+            self.ending.deadline = Some(now + self.timing.ending);
+            self.changed(now);
+        } else {
+            self.enter(Phase::Open, now);
+        }
+        self.probe_again(now);
+    }
+
+    /// An incumbent that comes back while a newcomer waits is asked anew.
+    fn probe_again(&mut self, now: Instant) {
+        if self.newcomer.is_some() {
+            let probe = self.begin_probe(now);
+            if let Some(newcomer) = &mut self.newcomer {
+                newcomer.probe = probe;
+                newcomer.offer_unless_probing();
+            }
+        }
+    }
+
+    // ---- frames of the current connection
+
+    fn handle_current(&mut self, frame: Frame, now: Instant) -> Result<(), Violation> {
+        let attached = self.attached.as_mut().expect("the current connection is attached");
+        attached.heard = now;
+        if let Ping::Outstanding { .. } = attached.ping {
+            attached.ping = Ping::None;
+        }
+        match frame {
+            Frame::Data(data) => self.handle_data(data, now),
+            Frame::Ack(counts) => self.handle_counts(&counts, now),
+            Frame::Ping { nonce, counts } => {
+                attached.pong_due = Some(nonce);
+                self.handle_counts(&counts, now)
+            }
+            Frame::Pong { nonce, counts } => {
+                self.handle_counts(&counts, now)?;
+                self.handle_pong(nonce);
+                Ok(())
+            }
+            Frame::Leave => {
+                self.detach(Cause::Left, now);
+                Ok(())
+            }
+            Frame::Hello(_) | Frame::Confirm | Frame::Offer | Frame::Welcome(_) | Frame::End(_) => {
+                Err(Violation::Malformed)
+            }
+        }
+    }
+
+    fn handle_counts(&mut self, counts: &Counts, now: Instant) -> Result<(), Violation> {
+        self.lanes.handle_counts(counts)?;
+        self.finish_if_delivered(now);
+        Ok(())
+    }
+
+    fn handle_data(&mut self, data: Data, now: Instant) -> Result<(), Violation> {
+        match self.lanes.handle_data(data, now)? {
+            Accepted::New { .. } => self.gaps = 0,
+            Accepted::Duplicate => self.duplicates += 1,
+        }
+        Ok(())
+    }
+
+    /// The incumbent answered: a pong to the probe or to a later ping proves that it lives.
+    fn handle_pong(&mut self, nonce: u64) {
+        let alive = |newcomer: &mut Newcomer| {
+            newcomer
+                .probe
+                .as_ref()
+                .is_some_and(|probe| (probe.nonce..=self.nonce).contains(&nonce))
+        };
+        if let Some(newcomer) = self.newcomer.take_if(alive) {
+            self.refuse(newcomer.key, Code::Duplicate, "this session's page is open elsewhere");
+        }
+    }
+
+    fn handle_violation(&mut self, key: ConnectionKey, violation: Violation, now: Instant) {
+        if !self.is_attached(key) {
+            if self.newcomer.take_if(|newcomer| newcomer.key == key).is_some() {
+                self.refuse(key, violation.code(), "");
+            }
+            return;
+        }
+        if self.attached.as_ref().is_some_and(|attached| attached.welcome_due) {
+            self.detach(Cause::Lost, now);
+            return self.refuse(key, violation.code(), "an error before the welcome");
+        }
+        if violation == Violation::Gap {
+            self.gaps += 1;
+            if self.gaps < GAPS_IN_A_ROW {
+                self.detach(Cause::Gap, now);
+                return self.refuse(key, Code::Gap, "a sequence was skipped");
+            }
+        }
+        self.finish(violation.reason(), now);
+    }
+
+    // ---- phases
+
+    fn detach(&mut self, cause: Cause, now: Instant) {
+        self.attached = None;
+        if self.phase == Phase::Open {
+            self.enter(Phase::SoftClosed(cause), now);
+            self.events.push_back(Event::SoftClosed(cause));
+        } else {
+            self.changed(now);
+        }
+        if let Some(newcomer) = &mut self.newcomer {
+            newcomer.probe = None;
+            newcomer.offer_unless_probing();
+        }
+        self.welcome_if_confirmed(now);
+    }
+
+    fn enter(&mut self, phase: Phase, now: Instant) {
+        self.phase = phase;
+        self.changed(now);
+    }
+
+    fn changed(&mut self, now: Instant) {
+        self.since = now;
+        self.version += 1;
+    }
+
+    fn finish_if_delivered(&mut self, now: Instant) {
+        if let Phase::Ending(reason) = &self.phase
+            && self.lanes.is_delivered()
+        {
+            let reason = reason.clone();
+            self.finish(reason, now);
+        }
+    }
+
+    /// The one place where a session becomes Closed.
+    fn finish(&mut self, reason: EndReason, now: Instant) {
+        if matches!(self.phase, Phase::Closed(_)) {
+            return;
+        }
+        self.dismiss_newcomer(&reason);
+        if let Some(attached) = self.attached.take() {
+            let end = end_of_session(&reason, self.ending.retry_after);
+            self.depart(attached.key, !attached.welcome_due, end);
+        }
+        self.ending.unacknowledged = self.lanes.unacknowledged();
+        self.lanes.clear_outgoing();
+        self.enter(Phase::Closed(reason.clone()), now);
+        self.events.push_back(Event::Ended(reason));
+    }
+
+    /// Lets go of what was received: the application will not read it.
+    pub fn discard_received(&mut self) {
+        self.lanes.clear_incoming();
+    }
+
+    fn dismiss_newcomer(&mut self, reason: &EndReason) {
+        if let Some(newcomer) = self.newcomer.take() {
+            self.depart(newcomer.key, false, end_of_session(reason, self.ending.retry_after));
+        }
+    }
+
+    fn depart(&mut self, key: ConnectionKey, ack: bool, end: End) {
+        self.departing.push(Departing { key, ack, end });
+    }
+
+    /// Ends a connection and nothing else.
+    fn refuse(&mut self, key: ConnectionKey, code: Code, text: &str) {
+        self.refuse_for(key, code, None, text);
+    }
+
+    fn refuse_for(&mut self, key: ConnectionKey, code: Code, retry_after: Option<Duration>, text: &str) {
+        let retry_after = retry_after.map_or(0, millis);
+        self.depart(
+            key,
+            false,
+            End {
+                code: code as u64,
+                reason: 0,
+                retry_after,
+                text: text.to_owned(),
+            },
+        );
+    }
+
+    fn is_attached(&self, key: ConnectionKey) -> bool {
+        self.attached.as_ref().is_some_and(|attached| attached.key == key)
+    }
+
+    // ---- time
+
+    fn check_heartbeat(&mut self, now: Instant) {
+        let Some(attached) = &mut self.attached else { return };
+        if attached.heartbeat_deadline(&self.timing) > now {
+            return;
+        }
+        if attached.ping != Ping::None {
+            let key = attached.key;
+            self.detach(Cause::Silent, now);
+            return self.refuse(key, Code::Silent, "two heartbeats without a sign of life");
+        }
+        self.nonce += 1;
+        attached.ping = Ping::Due {
+            nonce: self.nonce,
+            since: now,
+        };
+        let quiet = self.next_quiet();
+        if let Some(attached) = &mut self.attached {
+            attached.quiet = quiet;
+        }
+    }
+
+    fn check_newcomer(&mut self, now: Instant) {
+        let Some(newcomer) = &mut self.newcomer else { return };
+        if newcomer.deadline(&self.timing).is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        if newcomer.probe.take().is_some() {
+            newcomer.offer_unless_probing();
+            return self.welcome_if_confirmed(now);
+        }
+        let key = newcomer.key;
+        self.newcomer = None;
+        self.refuse(key, Code::HelloDeadline, "the offer was not confirmed in time");
+    }
+
+    /// Three quarters of the heartbeat to all of it, so that many sessions do not ping together.
+    fn next_quiet(&mut self) -> Duration {
+        self.jitter ^= self.jitter << 13;
+        self.jitter ^= self.jitter >> 7;
+        self.jitter ^= self.jitter << 17;
+        let quarter = self.timing.heartbeat / 4;
+        self.timing.heartbeat - quarter * (self.jitter % 256) as u32 / 256
+    }
+
+    // ---- writing
+
+    fn poll_departing(&mut self, position: usize) -> Frame {
+        if std::mem::take(&mut self.departing[position].ack)
+            && let Some(ack) = self.lanes.poll_last_ack()
+        {
+            return ack;
+        }
+        Frame::End(self.departing.swap_remove(position).end)
+    }
+
+    fn poll_attached(&mut self, now: Instant) -> Option<Frame> {
+        let attached = self.attached.as_mut()?;
+        if std::mem::take(&mut attached.welcome_due) {
+            let keep = attached.keep;
+            return Some(Frame::Welcome(self.welcome(keep)));
+        }
+        if let Some(nonce) = attached.pong_due.take() {
+            return Some(Frame::Pong {
+                nonce,
+                counts: self.lanes.report(),
+            });
+        }
+        if let Ping::Due { nonce, since } = attached.ping {
+            attached.ping = Ping::Outstanding { since };
+            return Some(Frame::Ping {
+                nonce,
+                counts: self.lanes.report(),
+            });
+        }
+        if let Some(ack) = self.lanes.poll_due_ack(now) {
+            return Some(ack);
+        }
+        self.lanes
+            .poll_data(true)
+            .map(Frame::Data)
+            .or_else(|| self.lanes.poll_riding_ack())
+    }
+
+    fn welcome(&mut self, keep: u64) -> Welcome {
+        Welcome {
+            incarnation: self.incarnation,
+            epoch: self.epoch,
+            counts: self.lanes.report(),
+            heartbeat: millis(self.timing.heartbeat),
+            keep,
+            limits: self.limits,
+        }
+    }
+}
+
+impl Attached {
+    fn heartbeat_deadline(&self, timing: &Timing) -> Instant {
+        match self.ping.since() {
+            None => self.heard + self.quiet,
+            // Asked late, because the process was stopped or starved: the answer gets its time all the same. Due counts
+            // like outstanding, because a blocked socket may never let it out.
+            Some(since) => (self.heard + 2 * timing.heartbeat).max(since + timing.heartbeat),
+        }
+    }
+}
+
+impl Newcomer {
+    fn offer_unless_probing(&mut self) {
+        if self.probe.is_none() && self.offer == Offer::NotYet {
+            self.offer = Offer::Due;
+        }
+    }
+
+    fn deadline(&self, timing: &Timing) -> Option<Instant> {
+        match (&self.probe, self.offer) {
+            (Some(probe), _) => Some(probe.until),
+            (None, Offer::Sent(at)) => Some(at + timing.hello),
+            (None, _) => None,
+        }
+    }
+}
+
+/// What a connection is told when its session is over.
+pub(crate) fn end_of_session(reason: &EndReason, retry_after: u64) -> End {
+    let text = match reason {
+        EndReason::Closed(text) | EndReason::Aborted(text) => text.to_string(),
+        reason => reason.to_string(),
+    };
+    End {
+        code: reason.code() as u64,
+        reason: reason.number(),
+        retry_after,
+        text,
+    }
+}
+
+/// A duration as the wire carries it.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).map_or(crate::wire::NUMBER_LIMIT - 1, |ms| {
+        ms.min(crate::wire::NUMBER_LIMIT - 1)
+    })
+}

@@ -1,0 +1,65 @@
+//! What all sessions of a hub buffer together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// The hub's count and its bound.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    held: Arc<AtomicU64>,
+    limit: u64,
+    /// Told when the bound is passed.
+    pressure: Arc<Notify>,
+}
+
+impl Memory {
+    pub(crate) fn new(limit: u64, pressure: Arc<Notify>) -> Self {
+        Self { held: Arc::default(), limit, pressure }
+    }
+
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.held)
+    }
+
+    /// Whether sessions have to go.
+    pub(crate) fn is_exceeded(&self) -> bool {
+        self.held() > self.limit
+    }
+}
+
+/// One session's part of it; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Account {
+    memory: Arc<Memory>,
+    size: u64,
+}
+
+impl Account {
+    pub(crate) fn new(memory: Arc<Memory>) -> Self {
+        Self { memory, size: 0 }
+    }
+
+    pub(crate) fn set(&mut self, size: u64) {
+        if size > self.size {
+            let before = self.memory.held.fetch_add(size - self.size, Ordering::Relaxed);
+            if before + (size - self.size) > self.memory.limit {
+                self.memory.pressure.notify_one();
+            }
+        } else if size < self.size {
+            self.memory.held.fetch_sub(self.size - size, Ordering::Relaxed);
+        }
+        self.size = size;
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}

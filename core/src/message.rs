@@ -1,0 +1,163 @@
+//! The application's unit: a message, and the lane it travels on.
+
+use std::fmt;
+use std::ops::{Deref, Index, IndexMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+/// One of the two ordered streams of each direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// For what people wait for. Goes first.
+    Interactive,
+    /// For what is large: uploads, downloads. Never delays the interactive lane by more than its window.
+    Bulk,
+}
+
+impl Lane {
+    /// Both lanes, the interactive one first.
+    pub const ALL: [Self; 2] = [Self::Interactive, Self::Bulk];
+}
+
+/// A value for each lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PerLane<T> {
+    /// The interactive lane's.
+    pub interactive: T,
+    /// The bulk lane's.
+    pub bulk: T,
+}
+
+impl<T> PerLane<T> {
+    /// One value for each lane.
+    pub const fn new(interactive: T, bulk: T) -> Self {
+        Self { interactive, bulk }
+    }
+
+    /// The value that `make` gives for each lane.
+    pub fn each(mut make: impl FnMut(Lane) -> T) -> Self {
+        Self { interactive: make(Lane::Interactive), bulk: make(Lane::Bulk) }
+    }
+}
+
+impl<T> Index<Lane> for PerLane<T> {
+    type Output = T;
+
+    fn index(&self, lane: Lane) -> &T {
+        match lane {
+            Lane::Interactive => &self.interactive,
+            Lane::Bulk => &self.bulk,
+        }
+    }
+}
+
+impl<T> IndexMut<Lane> for PerLane<T> {
+    fn index_mut(&mut self, lane: Lane) -> &mut T {
+        match lane {
+            Lane::Interactive => &mut self.interactive,
+            Lane::Bulk => &mut self.bulk,
+        }
+    }
+}
+
+/// A binary message. Cheap to clone: clones share their bytes.
+///
+/// Anything that holds bytes turns into one: `Vec<u8>`, [`Bytes`], `String`, arrays, `&'static [u8]` and `&'static str`.
+#[derive(Clone)]
+pub struct Message {
+    pub(crate) payload: Bytes,
+    pub(crate) compressed: bool,
+    pub(crate) lane: Lane,
+    pub(crate) shared: Option<Arc<SharedBytes>>,
+}
+
+impl Message {
+    /// A message with these bytes.
+    pub fn new(payload: impl Into<Bytes>) -> Self {
+        Self { payload: payload.into(), compressed: false, lane: Lane::Interactive, shared: None }
+    }
+
+    /// The lane it came on.
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// The bytes, without copying.
+    pub fn into_bytes(self) -> Bytes {
+        self.payload
+    }
+}
+
+impl Deref for Message {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+impl AsRef<[u8]> for Message {
+    fn as_ref(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.payload == other.payload && self.lane == other.lane
+    }
+}
+
+impl Eq for Message {}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message({} bytes, {:?})", self.payload.len(), self.lane)
+    }
+}
+
+macro_rules! from_bytes {
+    ($($source:ty),*) => {$(
+        impl From<$source> for Message {
+            fn from(source: $source) -> Self {
+                Self::new(source)
+            }
+        }
+    )*};
+}
+
+from_bytes!(Bytes, Vec<u8>, String, &'static [u8], &'static str, Box<[u8]>);
+
+impl<const N: usize> From<[u8; N]> for Message {
+    fn from(source: [u8; N]) -> Self {
+        Self::new(Bytes::copy_from_slice(&source))
+    }
+}
+
+impl<const N: usize> From<&'static [u8; N]> for Message {
+    fn from(source: &'static [u8; N]) -> Self {
+        Self::new(&source[..])
+    }
+}
+
+/// Counts a payload that many outboxes share once, for as long as any of them holds it.
+#[derive(Debug)]
+pub(crate) struct SharedBytes {
+    held: Arc<AtomicU64>,
+    size: u64,
+}
+
+impl SharedBytes {
+    pub(crate) fn new(held: Arc<AtomicU64>, size: u64) -> Arc<Self> {
+        held.fetch_add(size, Ordering::Relaxed);
+        Arc::new(Self { held, size })
+    }
+}
+
+impl Drop for SharedBytes {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.size, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,386 @@
+//! Frames: encoding and decoding (PROTOCOL.md sections 3 and 4).
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::id::{DocumentId, Secret};
+use crate::limits::{FRAME_CHARGE, Limits};
+use crate::message::{Lane, PerLane};
+
+/// The WebSocket subprotocol of this version.
+pub const SUBPROTOCOL: &str = "stillhere.v1";
+
+/// One above the largest number on the wire: what a JavaScript number holds exactly.
+pub const NUMBER_LIMIT: u64 = 1 << 53;
+
+/// The most bytes a data frame adds to its payload: its type and its sequence.
+pub const DATA_HEADER_MAX: usize = 9;
+
+const END_TEXT_MAX: usize = 512;
+
+/// One unit of the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// The client's first frame.
+    Hello(Hello),
+    /// The newcomer accepts the offer.
+    Confirm,
+    /// The page is going away.
+    Leave,
+    /// The session is offered to a newcomer.
+    Offer,
+    /// The connection carries the session from here on.
+    Welcome(Welcome),
+    /// The connection is over, and perhaps the session.
+    End(End),
+    /// Counts and nothing else.
+    Ack(Counts),
+    /// Asks for a pong.
+    Ping {
+        /// To be repeated in the pong.
+        nonce: u64,
+        /// The sender's counts.
+        counts: Counts,
+    },
+    /// Answers a ping.
+    Pong {
+        /// The ping's.
+        nonce: u64,
+        /// The sender's counts.
+        counts: Counts,
+    },
+    /// A message or a fragment of one.
+    Data(Data),
+}
+
+/// Who sends a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// The browser.
+    Client,
+    /// The server.
+    Server,
+}
+
+/// What its sender has received on each lane, and how much it grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// The highest sequence accepted.
+    pub received: PerLane<u64>,
+    /// Charge the peer may have sent since the incarnation began.
+    pub credit: PerLane<u64>,
+}
+
+/// The client's first frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The session's.
+    pub secret: Secret,
+    /// This page load.
+    pub document: DocumentId,
+    /// The one this document was welcomed with; 0 if it never was.
+    pub incarnation: u64,
+    /// Greater than in every earlier hello of this document.
+    pub attempt: u64,
+    /// Read when the hello is written.
+    pub counts: Counts,
+}
+
+/// The server's acceptance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Welcome {
+    /// Which document of the session this is, from 1.
+    pub incarnation: u64,
+    /// Which connection of the session this is, from 1.
+    pub epoch: u64,
+    /// What the server has received and grants.
+    pub counts: Counts,
+    /// Milliseconds between heartbeats.
+    pub heartbeat: u64,
+    /// Milliseconds the session is kept without a connection.
+    pub keep: u64,
+    /// The session's limits (`outbox` is the server's own and not sent: it decodes as 0).
+    pub limits: Limits,
+}
+
+/// The last frame of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// A close code.
+    pub code: u64,
+    /// An end reason's number; 0 if only the connection is over.
+    pub reason: u64,
+    /// Milliseconds to wait before trying again.
+    pub retry_after: u64,
+    /// One line for a person. At most 512 bytes are sent.
+    pub text: String,
+}
+
+/// A small message, or one fragment of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Data {
+    /// The lane it is numbered in.
+    pub lane: Lane,
+    /// From 1.
+    pub sequence: u64,
+    /// Whether more fragments of the same message follow.
+    pub more: bool,
+    /// Whether the whole message is a zlib stream.
+    pub compressed: bool,
+    /// The bytes.
+    pub payload: Bytes,
+}
+
+impl Data {
+    /// What the frame costs in windows and outboxes.
+    pub fn charge(&self) -> u64 {
+        charge(&self.payload)
+    }
+}
+
+/// What a data frame with this payload costs in windows and outboxes.
+pub fn charge(payload: &Bytes) -> u64 {
+    payload.len() as u64 + FRAME_CHARGE
+}
+
+/// A frame that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// No bytes at all.
+    #[error("an empty frame")]
+    Empty,
+    /// Not a frame type, or not one that this side may send.
+    #[error("frame type {0:#04x} is unknown or not for this direction")]
+    Type(u8),
+    /// The frame ends inside a field.
+    #[error("the frame ends inside a field")]
+    Truncated,
+    /// Bytes after the last field.
+    #[error("bytes after the last field")]
+    Trailing,
+    /// A number of 2^53 or more, or not in its shortest encoding.
+    #[error("a number that is too large or not in its shortest encoding")]
+    Number,
+    /// A sequence or attempt of 0.
+    #[error("a sequence or attempt of 0")]
+    Zero,
+    /// The text of an end is too long or not UTF-8.
+    #[error("a text that is too long or not UTF-8")]
+    Text,
+}
+
+mod kind {
+    pub(super) const HELLO: u8 = 0x01;
+    pub(super) const CONFIRM: u8 = 0x02;
+    pub(super) const LEAVE: u8 = 0x03;
+    pub(super) const OFFER: u8 = 0x10;
+    pub(super) const WELCOME: u8 = 0x11;
+    pub(super) const END: u8 = 0x12;
+    pub(super) const ACK: u8 = 0x20;
+    pub(super) const PING: u8 = 0x21;
+    pub(super) const PONG: u8 = 0x22;
+    pub(super) const DATA: u8 = 0x40;
+    pub(super) const DATA_LAST: u8 = 0x47;
+}
+
+const BULK: u8 = 1;
+const MORE: u8 = 2;
+const COMPRESSED: u8 = 4;
+
+impl Frame {
+    /// Appends the frame's bytes. Numbers must be below 2^53.
+    pub fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::Hello(hello) => encode_hello(hello, out),
+            Self::Confirm => out.put_u8(kind::CONFIRM),
+            Self::Leave => out.put_u8(kind::LEAVE),
+            Self::Offer => out.put_u8(kind::OFFER),
+            Self::Welcome(welcome) => encode_welcome(welcome, out),
+            Self::End(end) => encode_end(end, out),
+            Self::Ack(counts) => encode_counts(kind::ACK, None, counts, out),
+            Self::Ping { nonce, counts } => encode_counts(kind::PING, Some(*nonce), counts, out),
+            Self::Pong { nonce, counts } => encode_counts(kind::PONG, Some(*nonce), counts, out),
+            Self::Data(data) => encode_data(data, out),
+        }
+    }
+
+    /// The frame's bytes in an allocation of their own.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        self.encode(&mut out);
+        out.freeze()
+    }
+
+    /// Reads a whole frame that `sender` sent. A data frame's payload is a slice of `bytes`, not a copy.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for everything that PROTOCOL.md calls malformed in a single frame.
+    pub fn decode(mut bytes: Bytes, sender: Sender) -> Result<Self, DecodeError> {
+        if !bytes.has_remaining() {
+            return Err(DecodeError::Empty);
+        }
+        let kind = bytes.get_u8();
+        let frame = match (kind, sender) {
+            (kind::DATA..=kind::DATA_LAST, _) => return decode_data(kind, bytes).map(Self::Data),
+            (kind::END, Sender::Server) => return decode_end(bytes).map(Self::End),
+            (kind::HELLO, Sender::Client) => Self::Hello(decode_hello(&mut bytes)?),
+            (kind::CONFIRM, Sender::Client) => Self::Confirm,
+            (kind::LEAVE, Sender::Client) => Self::Leave,
+            (kind::OFFER, Sender::Server) => Self::Offer,
+            (kind::WELCOME, Sender::Server) => Self::Welcome(decode_welcome(&mut bytes)?),
+            (kind::ACK, _) => Self::Ack(decode_counts(&mut bytes)?),
+            (kind::PING, _) => Self::Ping { nonce: number(&mut bytes)?, counts: decode_counts(&mut bytes)? },
+            (kind::PONG, _) => Self::Pong { nonce: number(&mut bytes)?, counts: decode_counts(&mut bytes)? },
+            _ => return Err(DecodeError::Type(kind)),
+        };
+        if bytes.has_remaining() { Err(DecodeError::Trailing) } else { Ok(frame) }
+    }
+}
+
+fn put_number(mut value: u64, out: &mut BytesMut) {
+    while value >= 0x80 {
+        out.put_u8(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.put_u8(value as u8);
+}
+
+fn number(bytes: &mut Bytes) -> Result<u64, DecodeError> {
+    let mut value = 0;
+    for shift in (0..56).step_by(7) {
+        if !bytes.has_remaining() {
+            return Err(DecodeError::Truncated);
+        }
+        let byte = bytes.get_u8();
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            let shortest = byte != 0 || shift == 0;
+            return if shortest && value < NUMBER_LIMIT { Ok(value) } else { Err(DecodeError::Number) };
+        }
+    }
+    Err(DecodeError::Number)
+}
+
+fn positive(bytes: &mut Bytes) -> Result<u64, DecodeError> {
+    match number(bytes)? {
+        0 => Err(DecodeError::Zero),
+        value => Ok(value),
+    }
+}
+
+fn array<const N: usize>(bytes: &mut Bytes) -> Result<[u8; N], DecodeError> {
+    let mut out = [0; N];
+    if bytes.remaining() < N {
+        return Err(DecodeError::Truncated);
+    }
+    bytes.copy_to_slice(&mut out);
+    Ok(out)
+}
+
+fn put_counts(counts: &Counts, out: &mut BytesMut) {
+    for value in [counts.received.interactive, counts.received.bulk, counts.credit.interactive, counts.credit.bulk] {
+        put_number(value, out);
+    }
+}
+
+fn encode_counts(kind: u8, nonce: Option<u64>, counts: &Counts, out: &mut BytesMut) {
+    out.put_u8(kind);
+    if let Some(nonce) = nonce {
+        put_number(nonce, out);
+    }
+    put_counts(counts, out);
+}
+
+fn decode_counts(bytes: &mut Bytes) -> Result<Counts, DecodeError> {
+    Ok(Counts {
+        received: PerLane::new(number(bytes)?, number(bytes)?),
+        credit: PerLane::new(number(bytes)?, number(bytes)?),
+    })
+}
+
+fn encode_hello(hello: &Hello, out: &mut BytesMut) {
+    out.put_u8(kind::HELLO);
+    out.put_slice(hello.secret.expose());
+    out.put_slice(&hello.document.0);
+    put_number(hello.incarnation, out);
+    put_number(hello.attempt, out);
+    put_counts(&hello.counts, out);
+}
+
+fn decode_hello(bytes: &mut Bytes) -> Result<Hello, DecodeError> {
+    Ok(Hello {
+        secret: Secret::from_bytes(array(bytes)?),
+        document: DocumentId(array(bytes)?),
+        incarnation: number(bytes)?,
+        attempt: positive(bytes)?,
+        counts: decode_counts(bytes)?,
+    })
+}
+
+fn encode_welcome(welcome: &Welcome, out: &mut BytesMut) {
+    out.put_u8(kind::WELCOME);
+    put_number(welcome.incarnation, out);
+    put_number(welcome.epoch, out);
+    put_counts(&welcome.counts, out);
+    put_number(welcome.heartbeat, out);
+    put_number(welcome.keep, out);
+    let Limits { fragment, message, inflated, window, bulk_window, outbox: _ } = welcome.limits;
+    for value in [fragment, message, inflated, window, bulk_window] {
+        put_number(value, out);
+    }
+}
+
+fn decode_welcome(bytes: &mut Bytes) -> Result<Welcome, DecodeError> {
+    Ok(Welcome {
+        incarnation: number(bytes)?,
+        epoch: number(bytes)?,
+        counts: decode_counts(bytes)?,
+        heartbeat: number(bytes)?,
+        keep: number(bytes)?,
+        limits: Limits {
+            fragment: number(bytes)?,
+            message: number(bytes)?,
+            inflated: number(bytes)?,
+            window: number(bytes)?,
+            bulk_window: number(bytes)?,
+            outbox: 0,
+        },
+    })
+}
+
+fn encode_end(end: &End, out: &mut BytesMut) {
+    out.put_u8(kind::END);
+    put_number(end.code, out);
+    put_number(end.reason, out);
+    put_number(end.retry_after, out);
+    out.put_slice(&end.text.as_bytes()[..end.text.floor_char_boundary(END_TEXT_MAX)]);
+}
+
+fn decode_end(mut bytes: Bytes) -> Result<End, DecodeError> {
+    let (code, reason, retry_after) = (number(&mut bytes)?, number(&mut bytes)?, number(&mut bytes)?);
+    if bytes.len() > END_TEXT_MAX {
+        return Err(DecodeError::Text);
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| DecodeError::Text)?.to_owned();
+    Ok(End { code, reason, retry_after, text })
+}
+
+fn encode_data(data: &Data, out: &mut BytesMut) {
+    let bulk = if data.lane == Lane::Bulk { BULK } else { 0 };
+    let more = if data.more { MORE } else { 0 };
+    let compressed = if data.compressed { COMPRESSED } else { 0 };
+    out.reserve(DATA_HEADER_MAX + data.payload.len());
+    out.put_u8(kind::DATA | bulk | more | compressed);
+    put_number(data.sequence, out);
+    out.put_slice(&data.payload);
+}
+
+fn decode_data(kind: u8, mut bytes: Bytes) -> Result<Data, DecodeError> {
+    Ok(Data {
+        lane: if kind & BULK == 0 { Lane::Interactive } else { Lane::Bulk },
+        more: kind & MORE != 0,
+        compressed: kind & COMPRESSED != 0,
+        sequence: positive(&mut bytes)?,
+        payload: bytes,
+    })
+}

@@ -1,0 +1,122 @@
+//! A page load: a document and the application in it.
+
+use bytes::Bytes;
+use stillhere::machine::DocumentPhase;
+use stillhere::{Lane, PerLane};
+
+use crate::browser::Browser;
+use crate::ledger::Stream;
+use crate::pipe::Time;
+
+/// A message that an application wants to send and that may have to wait for room.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) lane: Lane,
+    pub(crate) size: usize,
+}
+
+/// When an application reads and writes.
+#[derive(Debug, Default)]
+pub(crate) struct Application {
+    pub(crate) stuck_until: Time,
+    pub(crate) read_at: Option<Time>,
+    pub(crate) write_at: Time,
+    pub(crate) written: u64,
+    pub(crate) wanted: Option<Wanted>,
+}
+
+/// What a page was told last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Refused { code: u64 },
+    Ended { reason: u64, unacknowledged: usize, was_connected: bool },
+}
+
+pub(crate) struct Page {
+    pub(crate) browser: Box<dyn Browser>,
+    pub(crate) is_alive: bool,
+    pub(crate) died_at: Time,
+    pub(crate) frozen_until: Time,
+    /// In the back/forward cache until then.
+    pub(crate) shown_at: Option<Time>,
+    pub(crate) is_hidden: bool,
+    pub(crate) application: Application,
+    pub(crate) release_at: PerLane<Option<Time>>,
+    pub(crate) connection: Option<usize>,
+    pub(crate) last_welcomed: u64,
+    pub(crate) incarnation: Option<usize>,
+    pub(crate) verdict: Option<Verdict>,
+    pub(crate) sent: PerLane<Stream>,
+    /// The sequence of each message's last frame, as far as it was written.
+    pub(crate) last_frames: PerLane<Vec<u64>>,
+    /// The last sequence the server told it to have received.
+    pub(crate) acknowledged: PerLane<u64>,
+    /// Something happened to it since its outputs were polled.
+    pub(crate) is_dirty: bool,
+    pub(crate) timeouts_in_a_row: u32,
+}
+
+impl Page {
+    pub(crate) fn new(browser: Box<dyn Browser>, write_at: Time) -> Self {
+        Self {
+            browser,
+            is_alive: true,
+            died_at: Time::MAX,
+            frozen_until: 0,
+            shown_at: None,
+            is_hidden: false,
+            application: Application { write_at, ..Application::default() },
+            release_at: PerLane::default(),
+            connection: None,
+            last_welcomed: 0,
+            incarnation: None,
+            verdict: None,
+            sent: PerLane::default(),
+            last_frames: PerLane::default(),
+            acknowledged: PerLane::default(),
+            is_dirty: true,
+            timeouts_in_a_row: 0,
+        }
+    }
+
+    pub(crate) fn is_awake(&self, now: Time) -> bool {
+        self.is_alive && self.frozen_until <= now
+    }
+
+    pub(crate) fn phase(&self) -> DocumentPhase {
+        self.browser.phase()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase() == DocumentPhase::Over
+    }
+
+    /// Messages of a lane that the server has said to have whole.
+    pub(crate) fn acknowledged_messages(&self, lane: Lane) -> usize {
+        self.last_frames[lane].partition_point(|last| *last <= self.acknowledged[lane])
+    }
+
+    pub(crate) fn holds_messages(&self) -> bool {
+        self.browser.incoming() > 0 || Lane::ALL.iter().any(|lane| self.release_at[*lane].is_some())
+    }
+
+    /// Takes a message of each lane whose hand is free. The credit of what needs thought comes back later.
+    pub(crate) fn read(&mut self, think: impl Fn() -> Time, now: Time) -> Vec<(Lane, Bytes)> {
+        let mut read = Vec::new();
+        for lane in Lane::ALL {
+            if self.release_at[lane].is_some_and(|at| at <= now) {
+                self.release_at[lane] = None;
+                self.browser.release(lane, now);
+            }
+            if self.release_at[lane].is_some() {
+                continue;
+            }
+            let think = think();
+            if let Some(payload) = self.browser.take(lane, think > 0, now) {
+                self.release_at[lane] = (think > 0).then_some(now + think);
+                read.push((lane, payload));
+            }
+        }
+        read
+    }
+}

@@ -1,0 +1,40 @@
+//! The demo on axum.
+
+use axum::{
+    Router,
+    extract::State,
+    http::{Method, StatusCode, Uri, header},
+    response::IntoResponse,
+    routing::get,
+};
+use stillhere_axum::Page;
+use stillhere_examples::Demo;
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let demo = Demo::start(listener.local_addr()?).await?;
+    let app = Router::new()
+        .route("/", get(|State(demo): State<Demo>| async move { Page(demo.page()) }))
+        .route(
+            "/other",
+            get(|State(demo): State<Demo>| async move { Page(demo.other_page()) }),
+        )
+        .merge(stillhere_axum::routes(demo.hub()))
+        .fallback(answer)
+        .with_state(demo.clone());
+    axum::serve(stillhere_axum::nodelay(listener), app)
+        .with_graceful_shutdown(demo.drained())
+        .await
+}
+
+async fn answer(State(demo): State<Demo>, method: Method, uri: Uri) -> impl IntoResponse {
+    let answer = demo.answer(method.as_str(), uri.path());
+    let status = StatusCode::from_u16(answer.status).expect("the demo's statuses are HTTP's");
+    let headers = [
+        (header::CONTENT_TYPE, answer.content_type),
+        (header::CACHE_CONTROL, answer.cache_control),
+    ];
+    (status, headers, answer.body)
+}

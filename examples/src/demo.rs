@@ -1,0 +1,221 @@
+//! The demo's requests, and its life from the first argument to the drain.
+
+use std::{borrow::Cow, env, io, net::SocketAddr, process, time::Duration};
+
+use stillhere::{Hub, SendError};
+use stillhere_conformance::fault_proxy::FaultProxy;
+use tokio::net::lookup_host;
+
+use crate::{
+    page_session::{run_other_session, run_page_session},
+    ticket_sessions::{Room, run_echo, run_flood},
+};
+
+const DEFAULT_ADDRESS: &str = "127.0.0.1:3000";
+const USAGE: &str = "usage: [--addr HOST:PORT]";
+/// Short, so that a person sees silence noticed.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Room for a 20 MB upload in one message.
+const PAGE_MESSAGE_LIMIT: u64 = 32 << 20;
+const STALL: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The running demo; a clone is a handle to the same one. The proxy stops with the last.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    hub: Hub,
+    proxy: FaultProxy,
+    room: Room,
+}
+
+impl Demo {
+    /// Reads the program's arguments, puts the fault proxy in front of the server at `upstream`, and says where it is.
+    ///
+    /// # Errors
+    /// Those of finding and binding the address.
+    pub async fn start(upstream: SocketAddr) -> io::Result<Self> {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(io::stderr)
+            .init();
+        let address = address_argument();
+        let address = lookup_host(&address)
+            .await?
+            .next()
+            .ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let proxy = FaultProxy::start(address, upstream).await?;
+        println!("stillhere demo on http://{}", proxy.address());
+        Ok(Self {
+            hub: Hub::new(),
+            proxy,
+            room: Room::default(),
+        })
+    }
+
+    /// What the adapter's routes serve.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// The page, with a session of its own that a reload keeps.
+    pub fn page(&self) -> String {
+        let mut options = self.hub.session_options();
+        options.timing.heartbeat = HEARTBEAT;
+        options.limits.message = PAGE_MESSAGE_LIMIT;
+        options.restore = Some("demo".into());
+        let session = self
+            .hub
+            .open_with(options, |session| until_over(run_page_session(session)));
+        include_str!("page/index.html").replace("{{session}}", &session.script_tag())
+    }
+
+    /// Another page of the application, with another session.
+    pub fn other_page(&self) -> String {
+        let session = self.hub.open(|session| until_over(run_other_session(session)));
+        include_str!("page/other.html").replace("{{session}}", &session.script_tag())
+    }
+
+    /// Answers everything that is neither a page nor the adapter's.
+    pub fn answer(&self, method: &str, path: &str) -> Answer {
+        let segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
+        match (method, segments.as_slice()) {
+            ("GET", ["assets", name]) => asset(name).unwrap_or_else(Answer::not_found),
+            ("GET", ["ticket", name]) => self.ticket(name).unwrap_or_else(Answer::not_found),
+            ("POST", ["fault", id, kind]) => self.fault(id, kind),
+            _ => Answer::not_found(),
+        }
+    }
+
+    fn ticket(&self, name: &str) -> Option<Answer> {
+        let hub = self.hub.clone();
+        let session = match name {
+            "echo" => self.hub.open(|session| until_over(run_echo(session))),
+            "flood" => self.hub.open(|session| until_over(run_flood(session, hub))),
+            "broadcast" => {
+                let room = self.room.clone();
+                self.hub.open(|session| room.run_broadcast(session, hub))
+            }
+            _ => return None,
+        };
+        Some(Answer {
+            content_type: "application/json",
+            cache_control: "no-store",
+            ..Answer::text(200, session.ticket_json())
+        })
+    }
+
+    /// Does it to the newest connection of this session.
+    fn fault(&self, id: &str, kind: &str) -> Answer {
+        if kind == "drain" {
+            let Some(session) = id.parse().ok().and_then(|id| self.hub.session(&id)) else {
+                return Answer::text(404, "this session is over");
+            };
+            session.drain(Duration::ZERO);
+            return Answer::done();
+        }
+        let Some(connection) = self.proxy.connections_of(id).pop() else {
+            return Answer::text(409, "this session has no connection at the moment");
+        };
+        match kind {
+            "reset" => connection.reset(),
+            "silence" => connection.silence(),
+            "stall" => connection.stall(STALL),
+            _ => return Answer::not_found(),
+        }
+        Answer::done()
+    }
+
+    /// Waits for Ctrl-C or SIGTERM and drains the hub: every page is told. Then the server may stop.
+    ///
+    /// # Panics
+    /// If the signals cannot be listened to.
+    pub async fn drained(self) {
+        stop_signal().await;
+        let report = self.hub.shutdown(DRAIN).await;
+        tracing::info!(?report, "drained");
+    }
+}
+
+/// A session whose end is noticed while sending ends as well as any.
+async fn until_over(application: impl Future<Output = Result<(), SendError>>) {
+    let _ = application.await;
+}
+
+/// What a framework is to answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP's.
+    pub status: u16,
+    /// Of the body.
+    pub content_type: &'static str,
+    /// The header of that name.
+    pub cache_control: &'static str,
+    /// All of it.
+    pub body: Cow<'static, str>,
+}
+
+impl Answer {
+    fn text(status: u16, body: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            cache_control: "no-cache",
+            body: body.into(),
+        }
+    }
+
+    fn done() -> Self {
+        Self::text(204, "")
+    }
+
+    fn not_found() -> Self {
+        Self::text(404, "there is nothing here")
+    }
+}
+
+fn asset(name: &str) -> Option<Answer> {
+    let (content_type, body) = match name {
+        "demo.js" => (JAVASCRIPT, include_str!("page/demo.js")),
+        "chart.js" => (JAVASCRIPT, include_str!("page/chart.js")),
+        "counts.js" => (JAVASCRIPT, include_str!("page/counts.js")),
+        "other.js" => (JAVASCRIPT, include_str!("page/other.js")),
+        "demo.css" => ("text/css; charset=utf-8", include_str!("page/demo.css")),
+        "icon.svg" => ("image/svg+xml", include_str!("page/icon.svg")),
+        _ => return None,
+    };
+    Some(Answer {
+        content_type,
+        ..Answer::text(200, body)
+    })
+}
+
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+fn address_argument() -> String {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => DEFAULT_ADDRESS.to_owned(),
+        ["--addr", address] => (*address).to_owned(),
+        _ => {
+            eprintln!("{USAGE}");
+            process::exit(2)
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be listened to");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be listened to");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn stop_signal() {
+    tokio::signal::ctrl_c().await.expect("Ctrl-C can be listened to");
+}

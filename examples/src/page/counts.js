@@ -1,0 +1,35 @@
+// What became of a stream of consecutive numbers. The server counts in the same way: see counts.rs.
+
+/** So many skipped numbers are remembered, to tell one that comes late from one that comes twice. */
+const REMEMBERED = 10_000;
+
+export class Counts {
+  received = 0;
+  missing = 0;
+  doubled = 0;
+  outOfOrder = 0;
+  /** The number that should come next; undefined until the stream's start is known. */
+  next;
+  #skipped = new Set();
+
+  /** Begins at `next`; what was counted stays. */
+  startAt(next) {
+    this.next = next;
+    this.#skipped.clear();
+  }
+
+  count(number) {
+    if (this.next === undefined) return;
+    this.received += 1;
+    if (number >= this.next) {
+      this.missing += number - this.next;
+      for (let n = this.next; n < number && this.#skipped.size < REMEMBERED; n += 1) this.#skipped.add(n);
+      this.next = number + 1;
+    } else if (this.#skipped.delete(number)) {
+      this.missing -= 1;
+      this.outOfOrder += 1;
+    } else {
+      this.doubled += 1;
+    }
+  }
+}

@@ -1,0 +1,99 @@
+//! Sessions for clients of any make, to use and to load.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use stillhere::{Hub, Lane, Message, SendError, Session, SessionHandle, SessionId, TrySendError};
+
+/// The most bytes that one flood request is answered with.
+const LARGEST_FLOOD: u64 = 1 << 30;
+
+/// Answers each message with itself, on its lane.
+pub(crate) async fn run_echo(mut session: Session) -> Result<(), SendError> {
+    while let Some(message) = session.recv().await {
+        match message.lane() {
+            Lane::Interactive => session.send(message).await?,
+            Lane::Bulk => session.send_bulk(message).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Answers {count u32, size u32} with that many messages of that size.
+pub(crate) async fn run_flood(mut session: Session, hub: Hub) -> Result<(), SendError> {
+    while let Some(request) = session.recv().await {
+        let Some((count, size)) = parse_flood(&request) else {
+            session.abort("a flood is asked for by {count u32, size u32}, little-endian");
+            return Ok(());
+        };
+        let size = size.min(hub.session_options().limits.message);
+        let count = LARGEST_FLOOD.checked_div(size).map_or(count, |most| count.min(most));
+        let message = hub.share(vec![
+            0;
+            usize::try_from(size).expect("a message limit fits into memory")
+        ]);
+        for _ in 0..count {
+            session.send(message.clone()).await?;
+        }
+    }
+    Ok(())
+}
+
+fn parse_flood(request: &[u8]) -> Option<(u64, u64)> {
+    let (count, size) = request.split_first_chunk()?;
+    Some((
+        u32::from_le_bytes(*count).into(),
+        u32::from_le_bytes(size.try_into().ok()?).into(),
+    ))
+}
+
+/// All sessions of the broadcast.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Room {
+    members: Arc<Mutex<HashMap<SessionId, SessionHandle>>>,
+}
+
+impl Room {
+    /// Hands each of the session's messages to everybody, the session included.
+    pub(crate) async fn run_broadcast(self, mut session: Session, hub: Hub) {
+        let _membership = self.join(session.handle());
+        while let Some(message) = session.recv().await {
+            self.broadcast(&hub.share(message));
+        }
+    }
+
+    fn join(&self, handle: SessionHandle) -> Membership {
+        let id = *handle.id();
+        self.members().insert(id, handle);
+        Membership { room: self.clone(), id }
+    }
+
+    /// Nobody waits for anybody: who cannot take the message is ended.
+    fn broadcast(&self, message: &Message) {
+        let members: Vec<_> = self.members().values().cloned().collect();
+        for member in members {
+            if member.try_send(message.clone()) == Err(TrySendError::Full) {
+                member.abort("too slow for this broadcast: the outbox was full");
+            }
+        }
+    }
+
+    fn members(&self) -> MutexGuard<'_, HashMap<SessionId, SessionHandle>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Leaves the room when dropped.
+#[derive(Debug)]
+struct Membership {
+    room: Room,
+    id: SessionId,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.room.members().remove(&self.id);
+    }
+}
