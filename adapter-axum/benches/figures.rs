@@ -33,7 +33,10 @@ static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 const SERVERS: [&str; 3] = ["bare", "bare-4k", "stillhere"];
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     match std::env::var("FIGURES_SERVER") {
         Ok(kind) => runtime.block_on(serve(&kind)),
         Err(_) => runtime.block_on(measure(std::env::args().any(|argument| argument == "--quick"))),
@@ -43,16 +46,26 @@ fn main() {
 // ---- the servers
 
 async fn serve(kind: &str) {
-    let hub = Hub::builder().max_never_connected(1_000_000).max_sessions(1_000_000).build();
+    let hub = Hub::builder()
+        .max_never_connected(1_000_000)
+        .max_sessions(1_000_000)
+        .build();
     let app = match kind {
-        "stillhere" => Router::new().route("/ticket", get(ticket)).merge(stillhere_axum::routes(&hub)),
-        "bare-4k" => Router::new().route("/ws", get(|upgrade: WebSocketUpgrade| bare(upgrade.read_buffer_size(4096)))),
+        "stillhere" => Router::new()
+            .route("/ticket", get(ticket))
+            .merge(stillhere_axum::routes(&hub)),
+        "bare-4k" => Router::new().route(
+            "/ws",
+            get(|upgrade: WebSocketUpgrade| bare(upgrade.read_buffer_size(4096))),
+        ),
         _ => Router::new().route("/ws", get(bare)),
     };
     let app = app.route("/live", get(live)).with_state(hub);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     println!("{}", listener.local_addr().expect("a bound address"));
-    axum::serve(stillhere_axum::nodelay(listener), app).await.expect("serving goes on");
+    axum::serve(stillhere_axum::nodelay(listener), app)
+        .await
+        .expect("serving goes on");
 }
 
 async fn ticket(State(hub): State<Hub>) -> String {
@@ -86,7 +99,9 @@ async fn live() -> String {
 // ---- the load
 
 async fn measure(quick: bool) {
-    println!("CPU of the server for each 64 B echo, microseconds; x: relative to bare axum with its defaults; bare-4k: read_buffer_size(4096)\n");
+    println!(
+        "CPU of the server for each 64 B echo, microseconds; x: relative to bare axum with its defaults; bare-4k: read_buffer_size(4096)\n"
+    );
     println!("| connections | in flight each | {} |", SERVERS.join(" | "));
     println!("|---|---|---|---|---|");
     let scale = if quick { 10 } else { 1 };
@@ -174,7 +189,11 @@ struct Memory {
 
 impl Memory {
     fn since(&self, before: &Self, count: usize) -> String {
-        format!("{} ({})", (self.live - before.live) / count as i64, (self.resident - before.resident) / count as i64)
+        format!(
+            "{} ({})",
+            (self.live - before.live) / count as i64,
+            (self.resident - before.resident) / count as i64
+        )
     }
 }
 
@@ -190,27 +209,47 @@ impl Server {
         pin(process.id(), 0);
         let mut line = String::new();
         let output = process.stdout.take().expect("its output is piped");
-        BufReader::new(output).read_line(&mut line).expect("the server says where it listens");
-        Self { process, address: line.trim().parse().expect("an address") }
+        BufReader::new(output)
+            .read_line(&mut line)
+            .expect("the server says where it listens");
+        Self {
+            process,
+            address: line.trim().parse().expect("an address"),
+        }
     }
 
     /// User and system time of its one thread, from the scheduler.
     fn cpu(&self) -> Duration {
         let path = format!("/proc/{0}/task/{0}/schedstat", self.process.id());
         let text = std::fs::read_to_string(path).expect("the server runs");
-        Duration::from_nanos(text.split_whitespace().next().and_then(|field| field.parse().ok()).expect("nanoseconds"))
+        Duration::from_nanos(
+            text.split_whitespace()
+                .next()
+                .and_then(|field| field.parse().ok())
+                .expect("nanoseconds"),
+        )
     }
 
     async fn memory(&self) -> Memory {
         let live = self.get("/live").await.trim().parse().expect("a number");
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.id())).expect("the server runs");
-        let pages: i64 = statm.split_whitespace().nth(1).and_then(|field| field.parse().ok()).expect("pages");
-        Memory { live, resident: pages * 4096 }
+        let pages: i64 = statm
+            .split_whitespace()
+            .nth(1)
+            .and_then(|field| field.parse().ok())
+            .expect("pages");
+        Memory {
+            live,
+            resident: pages * 4096,
+        }
     }
 
     async fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.expect("the server listens");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address);
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+            self.address
+        );
         stream.write_all(request.as_bytes()).await.expect("the server reads");
         let mut response = String::new();
         stream.read_to_string(&mut response).await.expect("the server answers");
@@ -243,17 +282,27 @@ impl Client {
     async fn connect(server: &Server) -> Self {
         let ticket = server.get("/ticket").await;
         let ticket: Option<serde_json::Value> = serde_json::from_str(&ticket).ok();
-        let path = ticket.as_ref().map_or("/ws", |ticket| ticket["url"].as_str().expect("a url"));
-        let mut request = format!("ws://{}{path}", server.address).into_client_request().expect("a url");
+        let path = ticket
+            .as_ref()
+            .map_or("/ws", |ticket| ticket["url"].as_str().expect("a url"));
+        let mut request = format!("ws://{}{path}", server.address)
+            .into_client_request()
+            .expect("a url");
         if ticket.is_some() {
-            request.headers_mut().insert("sec-websocket-protocol", "stillhere.v1".parse().expect("a header"));
+            request
+                .headers_mut()
+                .insert("sec-websocket-protocol", "stillhere.v1".parse().expect("a header"));
         }
         let stream = TcpStream::connect(server.address).await.expect("the server listens");
         stream.set_nodelay(true).expect("a TCP stream");
         let config = tokio_tungstenite::tungstenite::protocol::WebSocketConfig::default().read_buffer_size(4096);
-        let (socket, _) =
-            tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await.expect("an upgrade");
-        let mut client = Self { socket, document: ticket.as_ref().map(document) };
+        let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config))
+            .await
+            .expect("an upgrade");
+        let mut client = Self {
+            socket,
+            document: ticket.as_ref().map(document),
+        };
         client.say_hello().await;
         client
     }
@@ -264,7 +313,11 @@ impl Client {
         assert_eq!(document.poll_action(), Some(Action::Connect(1)));
         document.handle_open(1, Instant::now());
         self.flush().await;
-        while self.document.as_ref().is_some_and(|document| document.incarnation() == 0) {
+        while self
+            .document
+            .as_ref()
+            .is_some_and(|document| document.incarnation() == 0)
+        {
             self.read().await;
         }
     }
@@ -276,8 +329,14 @@ impl Client {
         while echoed < count {
             while sent < count && sent - echoed < in_flight {
                 match &mut self.document {
-                    Some(document) => document.send(Lane::Interactive, payload.clone()).expect("there is room"),
-                    None => self.socket.feed(Message::Binary(payload.clone())).await.expect("the server reads"),
+                    Some(document) => document
+                        .send(Lane::Interactive, payload.clone())
+                        .expect("there is room"),
+                    None => self
+                        .socket
+                        .feed(Message::Binary(payload.clone()))
+                        .await
+                        .expect("the server reads"),
                 }
                 sent += 1;
             }
@@ -289,7 +348,10 @@ impl Client {
     async fn flush(&mut self) {
         if let Some(document) = &mut self.document {
             while let Some(frame) = document.poll_transmit(1, true, Instant::now()) {
-                self.socket.feed(Message::Binary(frame.to_bytes())).await.expect("the server reads");
+                self.socket
+                    .feed(Message::Binary(frame.to_bytes()))
+                    .await
+                    .expect("the server reads");
             }
         }
         self.socket.flush().await.expect("the server reads");
@@ -300,7 +362,10 @@ impl Client {
         let mut messages = 0;
         let mut next = Some(self.socket.next().await);
         while let Some(packet) = next {
-            let bytes = packet.expect("the server is there").expect("the connection holds").into_data();
+            let bytes = packet
+                .expect("the server is there")
+                .expect("the connection holds")
+                .into_data();
             match &mut self.document {
                 None => messages += 1,
                 Some(document) => {
@@ -322,5 +387,13 @@ fn document(ticket: &serde_json::Value) -> DocumentMachine {
     let secret = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(ticket["secret"].as_str().expect("a secret"));
     let secret = Secret::from_bytes(secret.expect("base64url").try_into().expect("32 bytes"));
     let document = DocumentId(*secret.expose().first_chunk().expect("32 bytes"));
-    DocumentMachine::new(DocumentOptions { secret, document, limits: Limits::default(), seed: 1 }, Instant::now())
+    DocumentMachine::new(
+        DocumentOptions {
+            secret,
+            document,
+            limits: Limits::default(),
+            seed: 1,
+        },
+        Instant::now(),
+    )
 }

@@ -42,7 +42,7 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::{CloseFrame, Message as WsMessage, WebSocket, WebSocketUpgrade};
-use axum::extract::{FromRequestParts, Path, Request};
+use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -57,15 +57,19 @@ use tokio_tungstenite::tungstenite;
 /// The routes of `hub` under its mount: the client's files and the sessions' WebSockets. Merge them into a router of any state.
 pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
     let hub_of_route = hub.clone();
-    let handler = move |Path(name): Path<String>, request: Request| handle(hub_of_route.clone(), name, request);
+    let handler = move |request: Request| handle(hub_of_route.clone(), request);
     Router::new().route(&format!("{}/{{name}}", hub.mount()), any(handler))
 }
 
-async fn handle(hub: Hub, name: String, request: Request) -> Response {
+async fn handle(hub: Hub, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
-    match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-        Ok(upgrade) => Upgrade { upgrade, parts }.serve(&hub, &name),
-        Err(_) => serve_file(&name, &parts.headers),
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
+    // As it was sent: `Path` would answer what cannot be decoded with a status that a browser's WebSocket cannot read.
+    let uri = parts.uri.clone();
+    let name = uri.path().rsplit('/').next().unwrap_or_default();
+    match upgrade {
+        Ok(upgrade) => Upgrade { upgrade, parts }.serve(&hub, name),
+        Err(_) => serve_file(name, &parts.headers),
     }
 }
 
@@ -73,13 +77,19 @@ async fn handle(hub: Hub, name: String, request: Request) -> Response {
 pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let Some(asset) = client::asset(name, text(header::IF_NONE_MATCH), text(header::ACCEPT_ENCODING)) else {
-        return (StatusCode::NOT_FOUND, "nothing here: a session is reached by a WebSocket").into_response();
+        return (
+            StatusCode::NOT_FOUND,
+            "nothing here: a session is reached by a WebSocket",
+        )
+            .into_response();
     };
     let mut response = Response::builder().status(asset.status);
     for (name, value) in asset.headers {
         response = response.header(name, value);
     }
-    response.body(Body::from(asset.body)).unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    response
+        .body(Body::from(asset.body))
+        .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 /// Extracts a WebSocket request for a session, for people who own the route: put your own extractors before it, then [`Upgrade::serve`].
@@ -107,7 +117,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let upgrade = WebSocketUpgrade::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        let upgrade = WebSocketUpgrade::from_request_parts(parts, state)
+            .await
+            .map_err(IntoResponse::into_response)?;
         let mut kept = Request::new(()).into_parts().0;
         kept.uri.clone_from(&parts.uri);
         kept.headers.clone_from(&parts.headers);
@@ -119,9 +131,18 @@ impl Upgrade {
     /// Carries the session with this id over the WebSocket, or tells the browser why not. The answer to the request.
     pub fn serve(self, hub: &Hub, id: &str) -> Response {
         let Self { upgrade, parts } = self;
-        let text = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let protocols: Vec<_> =
-            parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok()).collect();
+        let text = |name| {
+            parts
+                .headers
+                .get(name)
+                .and_then(|value: &HeaderValue| value.to_str().ok())
+        };
+        let protocols: Vec<_> = parts
+            .headers
+            .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
         let request = UpgradeRequest {
             name: id,
             origin: text(header::ORIGIN),
@@ -161,7 +182,10 @@ fn packet(message: WsMessage) -> Packet {
 fn message(packet: Packet) -> Result<WsMessage, ConnectionError> {
     Ok(match packet {
         Packet::Binary(bytes) => WsMessage::Binary(bytes),
-        Packet::Close(code) => WsMessage::Close(Some(CloseFrame { code, reason: "".into() })),
+        Packet::Close(code) => WsMessage::Close(Some(CloseFrame {
+            code,
+            reason: "".into(),
+        })),
         Packet::Text | Packet::Other => WsMessage::Pong(Bytes::new()),
     })
 }
@@ -180,7 +204,11 @@ pub struct Page<T>(pub T);
 
 impl<T: Into<Body>> IntoResponse for Page<T> {
     fn into_response(self) -> Response {
-        ([(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))], Html(self.0.into())).into_response()
+        (
+            [(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))],
+            Html(self.0.into()),
+        )
+            .into_response()
     }
 }
 

@@ -8,7 +8,11 @@ use stillhere_axum::{Hub, nodelay, routes};
 use tokio::net::TcpListener;
 
 async fn start(hub: Hub) -> SocketAddr {
-    let listener = nodelay(TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port"));
+    let listener = nodelay(
+        TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port"),
+    );
     let address = listener.local_addr().expect("the listener is bound");
     tokio::spawn(axum::serve(listener, routes(&hub)).into_future());
     address

@@ -49,15 +49,24 @@ impl Arrival {
 
     /// The most bytes one packet of this connection may have: the transport should refuse more.
     pub fn packet_limit(&self) -> usize {
-        let fragment = self.admitted.as_ref().map_or(PACKET_MIN, |admitted| admitted.session.limits().fragment);
-        usize::try_from(fragment).unwrap_or(usize::MAX).saturating_add(crate::wire::DATA_HEADER_MAX).max(PACKET_MIN as usize)
+        let fragment = self
+            .admitted
+            .as_ref()
+            .map_or(PACKET_MIN, |admitted| admitted.session.limits().fragment);
+        usize::try_from(fragment)
+            .unwrap_or(usize::MAX)
+            .saturating_add(crate::wire::DATA_HEADER_MAX)
+            .max(PACKET_MIN as usize)
     }
 }
 
 impl fmt::Debug for Arrival {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let refused = self.admitted.as_ref().err();
-        f.debug_struct("Arrival").field("protocol", &self.protocol).field("refused", &refused).finish()
+        f.debug_struct("Arrival")
+            .field("protocol", &self.protocol)
+            .field("refused", &refused)
+            .finish()
     }
 }
 
@@ -70,8 +79,14 @@ impl Hub {
     pub fn arrive(&self, request: &UpgradeRequest<'_>) -> Result<Arrival, NotOurProtocol> {
         let offered = || request.protocols.unwrap_or_default().split(',').map(str::trim);
         let ours = offered().find(|protocol| *protocol == SUBPROTOCOL);
-        let protocol = ours.or_else(|| offered().find(|protocol| protocol.starts_with("stillhere."))).ok_or(NotOurProtocol)?;
-        Ok(Arrival { protocol: protocol.to_owned(), admitted: self.admit(request, ours.is_some()), hub: Arc::clone(&self.inner) })
+        let protocol = ours
+            .or_else(|| offered().find(|protocol| protocol.starts_with("stillhere.")))
+            .ok_or(NotOurProtocol)?;
+        Ok(Arrival {
+            protocol: protocol.to_owned(),
+            admitted: self.admit(request, ours.is_some()),
+            hub: Arc::clone(&self.inner),
+        })
     }
 
     fn admit(&self, request: &UpgradeRequest<'_>, our_version: bool) -> Result<Admitted, End> {
@@ -80,19 +95,32 @@ impl Hub {
             return Err(refusal(Code::Forbidden, text));
         }
         if !our_version {
-            return Err(refusal(Code::Version, format!("this server speaks {SUBPROTOCOL}: reload the page")));
+            return Err(refusal(
+                Code::Version,
+                format!("this server speaks {SUBPROTOCOL}: reload the page"),
+            ));
         }
         let id = SessionId::from_str(request.name).map_err(|error| refusal(Code::Unknown, error.to_string()))?;
-        let Some(session) = self.inner.find(&id) else { return Err(self.inner.epitaph(&id)) };
+        let Some(session) = self.inner.find(&id) else {
+            return Err(self.inner.epitaph(&id));
+        };
         let Some(pending) = self.inner.admit_hello() else {
-            return Err(End { retry_after: 1000, ..refusal(Code::Busy, "too many connections are waiting".to_owned()) });
+            return Err(End {
+                retry_after: 1000,
+                ..refusal(Code::Busy, "too many connections are waiting".to_owned())
+            });
         };
         Ok(Admitted { session, pending })
     }
 }
 
 pub(crate) fn refusal(code: Code, text: String) -> End {
-    End { code: code as u64, reason: 0, retry_after: 0, text }
+    End {
+        code: code as u64,
+        reason: 0,
+        retry_after: 0,
+        text,
+    }
 }
 
 /// Same host, or one of those allowed. No Origin at all is no browser.
@@ -124,7 +152,11 @@ mod tests {
     use super::*;
 
     fn request<'a>(origin: Option<&'a str>, host: &'a str) -> UpgradeRequest<'a> {
-        UpgradeRequest { origin, host: Some(host), ..UpgradeRequest::default() }
+        UpgradeRequest {
+            origin,
+            host: Some(host),
+            ..UpgradeRequest::default()
+        }
     }
 
     #[test]
@@ -135,17 +167,33 @@ mod tests {
             ("http://Example.com:8080", "example.com:8080"),
             ("http://[::1]:3000", "[::1]:3000"),
         ] {
-            assert_eq!(check_origin(&request(Some(origin), host), &[]), Ok(()), "{origin} {host}");
+            assert_eq!(
+                check_origin(&request(Some(origin), host), &[]),
+                Ok(()),
+                "{origin} {host}"
+            );
         }
         assert_eq!(check_origin(&request(None, "example.com"), &[]), Ok(()));
     }
 
     #[test]
     fn a_foreign_page_may_not_connect_unless_allowed() {
-        for origin in ["http://evil.com", "http://example.com:81", "null", "", "http://example.com.evil.com"] {
-            assert!(check_origin(&request(Some(origin), "example.com"), &[]).is_err(), "{origin}");
+        for origin in [
+            "http://evil.com",
+            "http://example.com:81",
+            "null",
+            "",
+            "http://example.com.evil.com",
+        ] {
+            assert!(
+                check_origin(&request(Some(origin), "example.com"), &[]).is_err(),
+                "{origin}"
+            );
         }
         let allowed = ["https://app.example.com".to_owned()];
-        assert_eq!(check_origin(&request(Some("https://app.example.com"), "example.com"), &allowed), Ok(()));
+        assert_eq!(
+            check_origin(&request(Some("https://app.example.com"), "example.com"), &allowed),
+            Ok(())
+        );
     }
 }

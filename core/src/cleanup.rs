@@ -103,15 +103,18 @@ pub struct DefaultCleanupPolicy {
 
 impl Default for DefaultCleanupPolicy {
     fn default() -> Self {
-        Self { never_connected: Duration::from_secs(30), soft_closed: Duration::from_secs(120) }
+        Self {
+            never_connected: Duration::from_secs(30),
+            soft_closed: Duration::from_secs(120),
+        }
     }
 }
 
 impl DefaultCleanupPolicy {
     fn deadline(&self, session: &SessionSnapshot) -> Option<Instant> {
         match session.state {
-            SessionState::Waiting => Some(session.since + self.never_connected),
-            state if state.is_soft_closed() => Some(session.since + self.soft_closed),
+            SessionState::Waiting => session.since.checked_add(self.never_connected),
+            state if state.is_soft_closed() => session.since.checked_add(self.soft_closed),
             _ => None,
         }
     }

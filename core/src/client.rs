@@ -23,7 +23,11 @@ struct File {
 
 static FILES: LazyLock<[File; 2]> = LazyLock::new(|| {
     [
-        File::new("js", include_bytes!("../client/dist/stillhere.js"), include_bytes!("../client/dist/stillhere.js.gz")),
+        File::new(
+            "js",
+            include_bytes!("../client/dist/stillhere.js"),
+            include_bytes!("../client/dist/stillhere.js.gz"),
+        ),
         File::new(
             "mjs",
             include_bytes!("../client/dist/stillhere.mjs"),
@@ -44,30 +48,50 @@ pub fn module_name() -> String {
 
 /// The file with this name under the mount: `client.js` and `client.mjs` (to be revalidated), or the names with a hash (immutable).
 pub fn asset(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) -> Option<Asset> {
-    let file = FILES.iter().find(|file| name == file.plain_name() || name == file.hashed_name())?;
+    let file = FILES
+        .iter()
+        .find(|file| name == file.plain_name() || name == file.hashed_name())?;
     let gzip = accept_encoding.is_some_and(accepts_gzip);
     let etag = format!("\"{}{}\"", file.hash, if gzip { "-gz" } else { "" });
-    let caching = if name == file.plain_name() { "no-cache" } else { "public, max-age=31536000, immutable" };
+    let caching = if name == file.plain_name() {
+        "no-cache"
+    } else {
+        "public, max-age=31536000, immutable"
+    };
     let mut headers = vec![
         ("etag", etag.clone()),
         ("cache-control", caching.to_owned()),
         ("vary", "accept-encoding".to_owned()),
         ("x-content-type-options", "nosniff".to_owned()),
     ];
-    let known = if_none_match.is_some_and(|known| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
+    let known =
+        if_none_match.is_some_and(|known| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
     if known {
-        return Some(Asset { status: 304, headers, body: &[] });
+        return Some(Asset {
+            status: 304,
+            headers,
+            body: &[],
+        });
     }
     headers.push(("content-type", "text/javascript; charset=utf-8".to_owned()));
     if gzip {
         headers.push(("content-encoding", "gzip".to_owned()));
     }
-    Some(Asset { status: 200, headers, body: if gzip { file.gzip } else { file.plain } })
+    Some(Asset {
+        status: 200,
+        headers,
+        body: if gzip { file.gzip } else { file.plain },
+    })
 }
 
 impl File {
     fn new(extension: &'static str, plain: &'static [u8], gzip: &'static [u8]) -> Self {
-        Self { extension, plain, gzip, hash: content_hash(plain) }
+        Self {
+            extension,
+            plain,
+            gzip,
+            hash: content_hash(plain),
+        }
     }
 
     fn plain_name(&self) -> String {
@@ -81,7 +105,9 @@ impl File {
 
 /// FNV-1a: names a build of our own files, guards nothing.
 fn content_hash(bytes: &[u8]) -> String {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    });
     format!("{hash:016x}")
 }
 
@@ -103,8 +129,18 @@ mod tests {
         let hashed = asset(&script_name(), None, None).expect("the script is there");
         let plain = asset("client.js", None, None).expect("the script is there");
 
-        assert!(hashed.headers.iter().any(|(name, value)| *name == "cache-control" && value.contains("immutable")));
-        assert!(plain.headers.iter().any(|(name, value)| *name == "cache-control" && value == "no-cache"));
+        assert!(
+            hashed
+                .headers
+                .iter()
+                .any(|(name, value)| *name == "cache-control" && value.contains("immutable"))
+        );
+        assert!(
+            plain
+                .headers
+                .iter()
+                .any(|(name, value)| *name == "cache-control" && value == "no-cache")
+        );
         assert_eq!(plain.body, hashed.body);
         assert!(asset("client.0000000000000000.js", None, None).is_none());
     }
@@ -123,7 +159,8 @@ mod tests {
         let first = asset("client.js", None, Some("gzip")).expect("the script is there");
         let etag = &first.headers[0].1;
 
-        let again = asset("client.js", Some(&format!("\"other\", W/{etag}")), Some("gzip")).expect("the script is there");
+        let again =
+            asset("client.js", Some(&format!("\"other\", W/{etag}")), Some("gzip")).expect("the script is there");
 
         assert_eq!((again.status, again.body.len()), (304, 0));
     }

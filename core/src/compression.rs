@@ -35,22 +35,25 @@ pub(crate) fn deflate(payload: &[u8]) -> Option<Bytes> {
     })
 }
 
-/// The inflated bytes. Never holds more than `limit` and one chunk.
+/// The inflated bytes. Never holds more than `limit` and one byte, besides what it returns.
 pub(crate) fn inflate(payload: &[u8], limit: u64) -> Result<Bytes, InflateError> {
+    let most = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
     INFLATE.with_borrow_mut(|state| {
         state.reset(true);
-        let mut out = Vec::with_capacity(payload.len().saturating_mul(4).clamp(CHUNK_MIN, CHUNK_MAX));
+        let mut out = Vec::with_capacity(payload.len().saturating_mul(4).clamp(CHUNK_MIN, CHUNK_MAX).min(most));
         loop {
             let read = usize::try_from(state.total_in()).map_err(|_| InflateError::TooLarge)?;
             let before = out.len();
             let status = state.decompress_vec(&payload[read..], &mut out, FlushDecompress::None);
-            if out.len() as u64 > limit {
+            if out.len() == most {
                 return Err(InflateError::TooLarge);
             }
             match status.map_err(|_| InflateError::Malformed)? {
                 Status::StreamEnd if state.total_in() == payload.len() as u64 => return Ok(out.into()),
                 Status::StreamEnd => return Err(InflateError::Malformed),
-                Status::Ok | Status::BufError if out.len() == out.capacity() => out.reserve(CHUNK_MAX.min(out.len())),
+                Status::Ok | Status::BufError if out.len() == out.capacity() => {
+                    out.reserve_exact(out.len().min(most - out.len()));
+                }
                 Status::Ok if state.total_in() as usize > read || out.len() > before => {}
                 _ => return Err(InflateError::Malformed),
             }
@@ -73,7 +76,10 @@ mod tests {
 
         assert!(deflated.len() < payload.len() / 2);
         assert_eq!(inflate(&deflated, payload.len() as u64).as_deref(), Ok(&payload[..]));
-        assert_eq!(inflate(&deflated, payload.len() as u64 - 1), Err(InflateError::TooLarge));
+        assert_eq!(
+            inflate(&deflated, payload.len() as u64 - 1),
+            Err(InflateError::TooLarge)
+        );
     }
 
     #[test]
@@ -86,8 +92,16 @@ mod tests {
     fn a_broken_stream_is_malformed() {
         let deflated = deflate(&[7; 5000]).expect("repetition deflates");
 
-        assert_eq!(inflate(&deflated[..deflated.len() - 1], 1 << 20), Err(InflateError::Malformed), "truncated");
-        assert_eq!(inflate(&[&deflated[..], &[0]].concat(), 1 << 20), Err(InflateError::Malformed), "trailing byte");
+        assert_eq!(
+            inflate(&deflated[..deflated.len() - 1], 1 << 20),
+            Err(InflateError::Malformed),
+            "truncated"
+        );
+        assert_eq!(
+            inflate(&[&deflated[..], &[0]].concat(), 1 << 20),
+            Err(InflateError::Malformed),
+            "trailing byte"
+        );
         assert_eq!(inflate(b"no zlib at all", 1 << 20), Err(InflateError::Malformed));
         assert_eq!(inflate(b"", 1 << 20), Err(InflateError::Malformed));
     }

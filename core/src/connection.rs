@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use tokio::time::Sleep;
@@ -15,7 +15,7 @@ use crate::arrival::{Admitted, Arrival, refusal};
 use crate::code::Code;
 use crate::hub::PendingHello;
 use crate::machine::{ConnectionKey, SessionMachine};
-use crate::session::Shared;
+use crate::session::{Shared, Transmit};
 use crate::wire::{End, Frame, Hello, Sender};
 
 /// What a transport carries.
@@ -52,35 +52,54 @@ impl<C> Connection for C where C: Stream<Item = Result<Packet, ConnectionError>>
 ///
 /// Dropping the future is the loss of the connection; the session waits for another one. The future is `Send` if the connection is.
 pub async fn run_connection_loop(arrival: Arrival, connection: impl Connection) {
-    let _tracked = arrival.hub.connections.token();
+    let Arrival {
+        protocol: _,
+        admitted,
+        hub,
+    } = arrival;
+    let _tracked = hub.connections.token();
+    // A connection does not keep the hub alive.
+    drop(hub);
     let mut connection = pin!(connection);
-    let end = match arrival.admitted {
-        Err(end) => Some(end),
+    let last_words = match admitted {
+        Err(end) => Some(LastWords { ack: None, end }),
         Ok(admitted) => carry(admitted, connection.as_mut()).await,
     };
-    if let Some(end) = end {
-        say_goodbye(connection, end).await;
+    match last_words {
+        Some(last_words) => say_goodbye(connection, last_words).await,
+        // A peer that has closed gets its answer; one that is gone costs nothing.
+        None => drop(tokio::time::timeout(FAREWELL, connection.close()).await),
     }
 }
 
+/// What is left to say when a connection has no part in its session any more.
+struct LastWords {
+    ack: Option<Frame>,
+    end: End,
+}
+
 /// From the hello on. What is left to say, if the connection can still hear it.
-async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<End> {
+async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<LastWords> {
     let Admitted { session, pending } = admitted;
     let hello = match await_hello(&session, pending, connection.as_mut()).await {
         Ok(hello) => hello,
-        Err(end) => return end,
+        Err(end) => return end.map(|end| LastWords { ack: None, end }),
     };
     let keep = session.keep();
     let waker = Arc::new(AtomicWaker::new());
-    let attachment = Attachment { key: session.register(Arc::clone(&waker)), session };
-    attachment.session.update(|machine, now| machine.handle_hello(attachment.key, &hello, keep, now));
+    let attachment = Attachment {
+        key: session.register(Arc::clone(&waker)),
+        session,
+    };
+    attachment
+        .session
+        .update(|machine, now| machine.handle_hello(attachment.key, &hello, keep, now));
     let mut carrier = Carrier {
         attachment,
         waker,
         connection,
         sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
         armed: None,
-        buffer: BytesMut::new(),
         flushing: false,
         reading: true,
     };
@@ -93,16 +112,18 @@ async fn await_hello<C: Connection>(
     _pending: PendingHello,
     mut connection: Pin<&mut C>,
 ) -> Result<Hello, Option<End>> {
-    let deadline = tokio::time::sleep(session.hello_deadline());
-    let mut deadline = pin!(deadline);
+    let late = || Err(Some(refusal(Code::HelloDeadline, "no hello in time".to_owned())));
+    let mut deadline = pin!(tokio::time::sleep(session.hello_deadline()));
     loop {
         let packet = tokio::select! {
             biased;
             packet = connection.next() => packet,
-            () = &mut deadline => return Err(Some(refusal(Code::HelloDeadline, "no hello in time".to_owned()))),
+            () = &mut deadline => return late(),
         };
         let bytes = match packet {
             Some(Ok(Packet::Binary(bytes))) => bytes,
+            // Many of them must not keep the deadline from being looked at.
+            Some(Ok(Packet::Other)) if crate::clock::now() >= deadline.deadline().into_std() => return late(),
             Some(Ok(Packet::Other)) => continue,
             Some(Ok(Packet::Text)) => return Err(Some(refusal(Code::Malformed, "text instead of a hello".to_owned()))),
             Some(Err(ConnectionError::TooLarge)) => {
@@ -120,16 +141,21 @@ async fn await_hello<C: Connection>(
 }
 
 /// Says why, closes, and listens a little longer: unread input would turn the close into a reset that destroys it.
-async fn say_goodbye<C: Connection>(mut connection: Pin<&mut C>, end: End) {
+async fn say_goodbye<C: Connection>(mut connection: Pin<&mut C>, last_words: LastWords) {
+    let LastWords { ack, end } = last_words;
     let code = u16::try_from(end.code).unwrap_or(Code::Malformed as u16);
-    let last_words = async {
-        connection.feed(Packet::Binary(Frame::End(end).to_bytes())).await?;
-        connection.send(Packet::Close(code)).await?;
-        while let Some(Ok(_)) = connection.next().await {}
-        Ok::<_, ConnectionError>(())
+    let saying = async {
+        for frame in ack.into_iter().chain([Frame::End(end)]) {
+            connection.feed(Packet::Binary(frame.to_bytes())).await?;
+        }
+        connection.send(Packet::Close(code)).await
     };
     // Whether the peer heard it or not, the connection is over.
-    let _ = tokio::time::timeout(LINGER, last_words).await;
+    let Ok(Ok(())) = tokio::time::timeout(FAREWELL, saying).await else {
+        return;
+    };
+    let listening = async { while let Some(Ok(_)) = connection.next().await {} };
+    let _ = tokio::time::timeout(LINGER, listening).await;
 }
 
 /// Tells the session that the connection is gone, however that happens.
@@ -152,26 +178,19 @@ struct Carrier<'a, C> {
     sleep: Pin<Box<Sleep>>,
     /// When `sleep` ends.
     armed: Option<Instant>,
-    /// Frames are encoded into one allocation after another, not each into its own.
-    buffer: BytesMut,
     flushing: bool,
     reading: bool,
 }
 
 impl<C: Connection> Carrier<'_, C> {
-    /// Ready when the connection has no part in the session any more: with the end it is to be told, or with nothing.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<End>> {
+    /// Ready when the connection has no part in the session any more: with what it is to be told, or with nothing.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<LastWords>> {
         self.waker.register(context.waker());
         if self.poll_read(context).is_ready() {
             return Poll::Ready(None);
         }
         self.poll_timer(context);
-        match self.poll_write(context) {
-            Poll::Ready(end) => return Poll::Ready(end),
-            Poll::Pending => {}
-        }
-        self.arm(context);
-        Poll::Pending
+        self.poll_write(context)
     }
 
     /// Takes in what has arrived. Ready when the connection is gone.
@@ -181,14 +200,9 @@ impl<C: Connection> Carrier<'_, C> {
             if !self.reading {
                 return Poll::Pending;
             }
-            let Poll::Ready(packet) = self.connection.as_mut().poll_next(context) else { return Poll::Pending };
-            match packet {
-                Some(Ok(Packet::Binary(bytes))) => {
-                    self.update(|machine, now| machine.handle_frame(key, bytes, now));
-                }
-                Some(Ok(Packet::Text)) => {
-                    self.update(|machine, now| machine.handle_unreadable(key, false, now));
-                }
+            match ready!(self.connection.as_mut().poll_next(context)) {
+                Some(Ok(Packet::Binary(bytes))) => self.update(|machine, now| machine.handle_frame(key, bytes, now)),
+                Some(Ok(Packet::Text)) => self.update(|machine, now| machine.handle_unreadable(key, false, now)),
                 Some(Ok(Packet::Other)) => {}
                 Some(Err(ConnectionError::TooLarge)) => {
                     self.reading = false;
@@ -208,42 +222,71 @@ impl<C: Connection> Carrier<'_, C> {
     fn poll_timer(&mut self, context: &mut Context<'_>) {
         if self.armed.is_some() && self.sleep.as_mut().poll(context).is_ready() {
             self.armed = None;
-            self.update(|machine, now| machine.handle_timeout(now));
+            self.update(SessionMachine::handle_timeout);
         }
     }
 
     /// Writes everything that is due with one flush. Ready when there is nothing left for this connection.
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Option<End>> {
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Option<LastWords>> {
         let now = crate::clock::now();
         loop {
-            let Ok(()) = ready!(self.connection.as_mut().poll_ready(context)) else { return Poll::Ready(None) };
+            match self.connection.as_mut().poll_ready(context) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Pending => return self.poll_blocked(now, context),
+            }
             match self.attachment.session.poll_transmit(self.attachment.key, now) {
-                Some(Frame::End(end)) => return Poll::Ready(Some(end)),
-                Some(frame) => {
-                    frame.encode(&mut self.buffer);
-                    let bytes = self.buffer.split().freeze();
-                    if self.connection.as_mut().start_send(Packet::Binary(bytes)).is_err() {
+                Transmit::Frame(Frame::End(end)) => return Poll::Ready(Some(LastWords { ack: None, end })),
+                Transmit::Frame(frame) => {
+                    if self
+                        .connection
+                        .as_mut()
+                        .start_send(Packet::Binary(frame.to_bytes()))
+                        .is_err()
+                    {
                         return Poll::Ready(None);
                     }
                     self.flushing = true;
                 }
-                None => break,
+                Transmit::Nothing { until } => {
+                    self.arm(until, context);
+                    break;
+                }
+                Transmit::Over => return Poll::Ready(None),
             }
         }
         if self.flushing {
-            let Ok(()) = ready!(self.connection.as_mut().poll_flush(context)) else { return Poll::Ready(None) };
+            let Ok(()) = ready!(self.connection.as_mut().poll_flush(context)) else {
+                return Poll::Ready(None);
+            };
             self.flushing = false;
-            self.buffer = BytesMut::new();
         }
-        if self.attachment.session.lock().machine.is_known(self.attachment.key) { Poll::Pending } else { Poll::Ready(None) }
+        Poll::Pending
     }
 
-    /// Sees to it that the loop runs again when the machine's next deadline comes. Re-armed only for an earlier one: most deadlines move away.
-    fn arm(&mut self, context: &mut Context<'_>) {
-        let Some(deadline) = self.attachment.session.lock().machine.poll_timeout() else { return };
-        if self.armed.is_none_or(|armed| deadline < armed) {
-            self.armed = Some(deadline);
-            self.sleep.as_mut().reset(deadline.into());
+    /// The connection takes nothing now. The machine's deadlines hold all the same; and a connection that only has to be told its end does not
+    /// wait here for ever: its last words have a deadline of their own.
+    fn poll_blocked(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<Option<LastWords>> {
+        let Attachment { session, key } = &self.attachment;
+        let mut ack = None;
+        while session.lock().machine.is_departing(*key) {
+            match session.poll_transmit(*key, now) {
+                Transmit::Frame(Frame::End(end)) => return Poll::Ready(Some(LastWords { ack, end })),
+                Transmit::Frame(frame) => ack = Some(frame),
+                Transmit::Nothing { .. } | Transmit::Over => return Poll::Ready(None),
+            }
+        }
+        let until = session.lock().machine.poll_timeout();
+        self.arm(until, context);
+        Poll::Pending
+    }
+
+    /// Sees to it that the loop runs again at this time. Re-armed only for an earlier one: most deadlines move away.
+    fn arm(&mut self, until: Option<Instant>, context: &mut Context<'_>) {
+        let Some(until) = until else { return };
+        if self.armed.is_none_or(|armed| until < armed) {
+            self.armed = Some(until);
+            self.sleep.as_mut().reset(until.into());
             if self.sleep.as_mut().poll(context).is_ready() {
                 context.waker().wake_by_ref();
             }
@@ -252,4 +295,8 @@ impl<C: Connection> Carrier<'_, C> {
 }
 
 const READS_IN_A_ROW: usize = 64;
+
+/// How long the last words may take to be written.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 const LINGER: Duration = Duration::from_secs(1);

@@ -1,10 +1,13 @@
 //! Shutting down: every browser is told, nothing that can be delivered is dropped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::code::EndReason;
 use crate::hub::Hub;
 use crate::id::SessionId;
+use crate::options::LONGEST_WAIT;
+use crate::session::SessionHandle;
 
 /// What a shutdown found and did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,19 +30,24 @@ impl Hub {
     /// Browsers are told to try again after 1 s to 1 s + `deadline`, spread evenly, so that they do not all come back at once. Start this at the signal
     /// and await it beside the server's own graceful shutdown, which knows nothing of upgraded connections.
     pub async fn shutdown(&self, deadline: Duration) -> DrainReport {
+        let deadline = deadline.min(LONGEST_WAIT);
         let until = tokio::time::Instant::now() + deadline;
         self.inner.begin_drain();
         let sessions = self.inner.all();
         let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX).max(1);
         for (position, session) in (0u32..).zip(&sessions) {
-            session.drain(RETRY_FIRST + deadline * position / count, deadline);
+            // A little longer than the deadline: it is cut off here, where that is counted.
+            session.drain(RETRY_FIRST + deadline * position / count, deadline + LAST_WORDS);
         }
-        let mut report = DrainReport { sessions: sessions.len(), ..DrainReport::default() };
+        let mut report = DrainReport {
+            sessions: sessions.len(),
+            ..DrainReport::default()
+        };
         for session in sessions {
-            let handle = crate::session::SessionHandle::new(session);
+            let handle = SessionHandle::new(Arc::clone(&session));
             if tokio::time::timeout_at(until, handle.ended()).await.is_err() {
                 report.cut_off += 1;
-                handle.cut_off(EndReason::Draining);
+                session.cut_off(EndReason::Draining);
             }
             let unacknowledged = handle.unacknowledged();
             if unacknowledged > 0 {

@@ -4,21 +4,22 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::cleanup::{CleanupPolicy, DefaultCleanupPolicy};
-use crate::code::{Code, EndReason};
+use crate::cleanup::{CleanupPolicy, DefaultCleanupPolicy, SessionSnapshot};
+use crate::code::{Class, Code, EndReason};
+use crate::guard::guarded;
 use crate::id::SessionId;
-use crate::limits::Limits;
-use crate::machine::{Timing, end_of_session};
+use crate::machine::{end_of_session, millis};
 use crate::memory::{Account, Memory};
 use crate::message::{Message, SharedBytes};
-use crate::session::{Application, Farewell, Session, SessionHandle, Shared};
+use crate::options::SessionOptions;
+use crate::session::{Application, Farewell, Host, REFUSED_RETRY, Session, SessionHandle, Shared};
 use crate::sweeper::{Sweeper, check};
 use crate::wire::End;
 
@@ -26,26 +27,6 @@ use crate::wire::End;
 #[derive(Clone)]
 pub struct Hub {
     pub(crate) inner: Arc<HubInner>,
-}
-
-/// What one session may differ in from its hub's defaults.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct SessionOptions {
-    /// Sizes. See [`Limits`] for the defaults.
-    pub limits: Limits,
-    /// Waits. See [`Timing`] for the defaults.
-    pub timing: Timing,
-    /// Keep the session over a reload of its page, under this label. `None` (the default): a reload gets a fresh session.
-    pub restore: Option<String>,
-    /// Compress messages of at least this many bytes, when that saves something. `None` (the default): never.
-    pub compress_from: Option<usize>,
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self { limits: Limits::default(), timing: Timing::default(), restore: None, compress_from: None }
-    }
 }
 
 /// Settings of a [`Hub`]; every one has a default.
@@ -92,14 +73,21 @@ impl Default for Config {
 
 impl fmt::Debug for HubBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HubBuilder").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("HubBuilder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
 impl HubBuilder {
-    /// The path under which the adapter's routes are mounted. Default `/stillhere`.
+    /// The path under which the adapter's routes are mounted; `/` is the root. Default `/stillhere`.
     pub fn mount(mut self, path: &str) -> Self {
-        self.config.mount = format!("/{}", path.trim_matches('/')).into();
+        let path = path.trim_matches('/');
+        self.config.mount = if path.is_empty() {
+            "".into()
+        } else {
+            format!("/{path}").into()
+        };
         self
     }
 
@@ -112,7 +100,9 @@ impl HubBuilder {
 
     /// Also accept connections from pages of this origin (`https://example.com`, with its port unless it is the default). Default: same host only.
     pub fn allow_origin(mut self, origin: &str) -> Self {
-        self.config.origins.push(origin.trim_end_matches('/').to_ascii_lowercase());
+        self.config
+            .origins
+            .push(origin.trim_end_matches('/').to_ascii_lowercase());
         self
     }
 
@@ -209,8 +199,14 @@ impl HubBuilder {
         let sweeper = Sweeper::new();
         let woken = sweeper.woken();
         let memory = Arc::new(Memory::new(self.config.memory, Arc::clone(&woken)));
-        let inner = Arc::new(HubInner {
-            base: self.config.public_url.clone().unwrap_or_else(|| Arc::clone(&self.config.mount)),
+        let inner = Arc::new_cyclic(|itself| HubInner {
+            itself: Weak::clone(itself),
+            base: self
+                .config
+                .public_url
+                .clone()
+                .unwrap_or_else(|| Arc::clone(&self.config.mount)),
+            defaults: Arc::new(self.config.defaults.clone().normalised()),
             config: self.config,
             policy: RwLock::new(self.policy),
             runtime: runtime.clone(),
@@ -241,7 +237,12 @@ impl Hub {
 
     /// A hub with settings of its own.
     pub fn builder() -> HubBuilder {
-        HubBuilder { config: Config::default(), policy: Arc::new(DefaultCleanupPolicy::default()), runtime: None, on_end: None }
+        HubBuilder {
+            config: Config::default(),
+            policy: Arc::new(DefaultCleanupPolicy::default()),
+            runtime: None,
+            on_end: None,
+        }
     }
 
     /// A session for a page that is about to be sent. `application` is its function: it starts when a browser first connects, and when it returns
@@ -253,7 +254,7 @@ impl Hub {
         F: FnOnce(Session) -> R + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        self.open_with(self.inner.config.defaults.clone(), application)
+        self.inner.open(Arc::clone(&self.inner.defaults), boxed(application))
     }
 
     /// [`Hub::open`] with options of its own; begin with [`Hub::session_options`].
@@ -262,13 +263,12 @@ impl Hub {
         F: FnOnce(Session) -> R + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        let application: Application = Box::new(|session| Box::pin(application(session)));
-        self.inner.open(options, application)
+        self.inner.open(Arc::new(options.normalised()), boxed(application))
     }
 
     /// What sessions get that are opened without options of their own.
     pub fn session_options(&self) -> SessionOptions {
-        self.inner.config.defaults.clone()
+        SessionOptions::clone(&self.inner.defaults)
     }
 
     /// The session with this id, unless it is over.
@@ -281,23 +281,35 @@ impl Hub {
         self.inner.all().into_iter().map(SessionHandle::new).collect()
     }
 
-    /// A message for many sessions: its bytes are counted once against the hub's memory, however many outboxes hold it.
+    /// A message for many sessions: its bytes are counted once against the hub's memory, however many outboxes hold it, and compressed once.
     pub fn share(&self, message: impl Into<Message>) -> Message {
-        let message = message.into();
-        let shared = SharedBytes::new(self.inner.memory.counter(), message.len() as u64);
-        Message { shared: Some(shared), ..message }
+        let (message, memory) = (message.into(), &self.inner.memory);
+        let size = message.len() as u64;
+        let shared = SharedBytes::new(memory.counter(), size);
+        let held = memory.held();
+        memory.notice(held.saturating_sub(size), held);
+        Message {
+            shared: Some(shared),
+            ..message
+        }
     }
 
     /// Changes the cleanup policy; every session is judged by the new one at once.
     pub fn set_cleanup_policy(&self, policy: impl CleanupPolicy) {
-        *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        let policy: Arc<dyn CleanupPolicy> = Arc::new(policy);
+        let replaced = std::mem::replace(
+            &mut *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner),
+            policy,
+        );
+        // Not under the lock: dropping it may run code of the application's.
+        drop(replaced);
         let now = crate::clock::now();
         for session in self.inner.all() {
             check(&self.inner, &session, now);
         }
     }
 
-    /// The path under which the adapter's routes are mounted.
+    /// The path under which the adapter's routes are mounted; empty for the root.
     pub fn mount(&self) -> &str {
         &self.inner.config.mount
     }
@@ -347,7 +359,11 @@ pub struct Stats {
 }
 
 pub(crate) struct HubInner {
+    /// For the sessions, which do not keep their hub alive.
+    itself: Weak<Self>,
     pub(crate) config: Config,
+    /// `config.defaults` brought back to sense, shared by all sessions without options of their own.
+    defaults: Arc<SessionOptions>,
     base: Arc<str>,
     policy: RwLock<Arc<dyn CleanupPolicy>>,
     runtime: Handle,
@@ -372,13 +388,14 @@ struct Book {
 }
 
 impl HubInner {
-    fn open(self: &Arc<Self>, options: SessionOptions, application: Application) -> SessionHandle {
+    fn open(&self, options: Arc<SessionOptions>, application: Application) -> SessionHandle {
         let now = crate::clock::now();
         let account = Account::new(Arc::clone(&self.memory));
-        let session = Shared::new(self, Arc::clone(&self.base), options, application, account, now);
+        let host: Weak<dyn Host> = self.itself.clone();
+        let session = Shared::new(host, Arc::clone(&self.base), options, application, account, now);
         self.opened.fetch_add(1, Ordering::Relaxed);
         match self.enter(&session) {
-            Ok(()) => self.schedule_check(&session, now),
+            Ok(()) => self.session_changed(&session, now),
             Err(reason) => session.update(|machine, now| machine.abort(reason, now)),
         }
         SessionHandle::new(session)
@@ -396,10 +413,6 @@ impl HubInner {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         book.sessions.insert(session.id, Arc::clone(session));
         Ok(())
-    }
-
-    pub(crate) fn runtime(&self) -> &Handle {
-        &self.runtime
     }
 
     pub(crate) fn sweeper(&self) -> &Sweeper {
@@ -439,10 +452,16 @@ impl HubInner {
     /// What to tell somebody who asks for a session that is not here.
     pub(crate) fn epitaph(&self, id: &SessionId) -> End {
         if let Some(reason) = self.book().tombstones.get(id) {
-            return end_of_session(reason, 0);
+            let later = Class::of(reason.code() as u64) == Class::Later;
+            return end_of_session(reason, if later { millis(REFUSED_RETRY) } else { 0 });
         }
         let text = "no such session here: it ended long ago, or the server has restarted".to_owned();
-        End { code: Code::Unknown as u64, reason: 0, retry_after: 0, text }
+        End {
+            code: Code::Unknown as u64,
+            reason: 0,
+            retry_after: 0,
+            text,
+        }
     }
 
     /// A place among the connections that wait for their hello.
@@ -452,58 +471,15 @@ impl HubInner {
         (before < self.config.max_hellos).then_some(pending)
     }
 
-    // ---- what sessions report
-
-    pub(crate) fn session_started(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn session_connected(self: &Arc<Self>, session: &Arc<Shared>, now: Instant) {
-        self.schedule_check(session, now);
-    }
-
-    pub(crate) fn session_soft_closed(self: &Arc<Self>, session: &Arc<Shared>, now: Instant) {
-        let policy = self.policy();
-        let snapshot = session.snapshot();
-        let allowed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| policy.allow_soft_close(&snapshot)));
-        match allowed {
-            Ok(false) if snapshot.state.is_soft_closed() => {
-                session.clean_up(snapshot.version, Some(EndReason::Disconnected));
-            }
-            Ok(_) => self.schedule_check(session, now),
-            Err(_) => {
-                tracing::error!(session = %session.id, "the cleanup policy panicked; the session is kept for now");
-                self.schedule_check(session, now);
-            }
-        }
-    }
-
-    pub(crate) fn session_ended(&self, session: &Arc<Shared>, farewell: Farewell, now: Instant) {
-        let Farewell { reason, never_started, task } = farewell;
-        tracing::debug!(session = %session.id, %reason, "session ended");
-        if self.bury(session.id, &reason) && never_started {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-        }
-        if let Some(task) = task {
-            self.give_grace(task, now);
-        }
-        if let Some(hook) = &self.on_end {
-            hook(&session.id, &reason);
-        }
-    }
-
-    /// The function of an ended session may go on for a while.
-    pub(crate) fn give_grace(&self, task: AbortHandle, now: Instant) {
-        if !task.is_finished() {
-            self.sweeper.schedule_abort(task, now + self.config.function_grace);
-        }
-    }
-
     /// Whether the session was in the book: one that never got in is not.
     fn bury(&self, id: SessionId, reason: &EndReason) -> bool {
         let mut book = self.book();
         if book.sessions.remove(&id).is_none() {
             return false;
+        }
+        if book.sessions.len() < book.sessions.capacity() / SPARSE && book.sessions.capacity() > KEPT_CAPACITY {
+            let len = book.sessions.len();
+            book.sessions.shrink_to(2 * len);
         }
         if book.oldest.len() >= self.config.tombstones
             && let Some(oldest) = book.oldest.pop_front()
@@ -515,24 +491,16 @@ impl HubInner {
         true
     }
 
-    /// Asks the policy when it wants to be asked about this session.
-    fn schedule_check(self: &Arc<Self>, session: &Arc<Shared>, now: Instant) {
-        let policy = self.policy();
-        let snapshot = session.snapshot();
-        let next = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| policy.next_check(&snapshot, now)));
-        match next {
-            Ok(Some(at)) => self.sweeper.schedule(session, at.max(now)),
-            Ok(None) => {}
-            Err(_) => self.sweeper.schedule(session, now),
-        }
-    }
-
-    /// Ends sessions until what is buffered fits again: the longest soft-closed first, then those that hold most.
-    pub(crate) fn relieve_memory(&self) {
+    /// Ends sessions until what is buffered fits again: the longest soft-closed first, then those that hold most. Whether it fits.
+    pub(crate) fn relieve_memory(&self) -> bool {
         if !self.memory.is_exceeded() {
-            return;
+            return true;
         }
-        let mut victims: Vec<_> = self.all().into_iter().map(|session| (session.snapshot(), session)).collect();
+        let mut victims: Vec<_> = self
+            .all()
+            .into_iter()
+            .map(|session| (session.snapshot(), session))
+            .collect();
         victims.sort_by_key(|(snapshot, _)| {
             let soft_closed = snapshot.state.is_soft_closed() && snapshot.buffered > 0;
             let since = soft_closed.then_some(snapshot.since);
@@ -540,12 +508,83 @@ impl HubInner {
         });
         for (snapshot, session) in victims {
             if !self.memory.is_exceeded() {
-                return;
+                return true;
             }
             if snapshot.buffered > 0 && session.clean_up(snapshot.version, Some(EndReason::MemoryPressure)) {
                 tracing::warn!(session = %session.id, buffered = snapshot.buffered, "ended: the hub's memory limit is reached");
                 session.update(|machine, _| machine.discard_received());
             }
+        }
+        !self.memory.is_exceeded()
+    }
+}
+
+impl Host for HubInner {
+    fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    fn keep(&self, session: &SessionSnapshot) -> Duration {
+        let policy = self.policy();
+        let keep = || {
+            if policy.allow_soft_close(session) {
+                policy.keep(session)
+            } else {
+                Duration::ZERO
+            }
+        };
+        guarded(&session.id, "the cleanup policy", keep).unwrap_or(DefaultCleanupPolicy::default().soft_closed)
+    }
+
+    fn session_started(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Asks the policy whether the session may wait, and when it wants to be asked again.
+    fn session_changed(&self, session: &Arc<Shared>, now: Instant) {
+        let policy = self.policy();
+        let snapshot = session.snapshot();
+        let allowed = !snapshot.state.is_soft_closed()
+            || guarded(&session.id, "the cleanup policy", || policy.allow_soft_close(&snapshot)).unwrap_or(true);
+        if !allowed {
+            // Unless it has changed since: then this is called again.
+            session.clean_up(snapshot.version, Some(EndReason::Disconnected));
+            return;
+        }
+        match guarded(&session.id, "the cleanup policy", || policy.next_check(&snapshot, now)) {
+            Some(Some(at)) => self.sweeper.schedule(session, at.max(now)),
+            Some(None) => {}
+            None => self.sweeper.schedule(session, now),
+        }
+    }
+
+    fn session_ended(&self, session: &Shared, farewell: Farewell, now: Instant) {
+        let Farewell {
+            reason,
+            never_started,
+            task,
+            on_restore,
+        } = farewell;
+        tracing::debug!(session = %session.id, %reason, "session ended");
+        if self.bury(session.id, &reason) && never_started.is_some() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(task) = task {
+            self.give_grace(task, now);
+        }
+        guarded(&session.id, "what the application function captured", || {
+            drop((never_started, on_restore));
+        });
+        if let Some(hook) = &self.on_end {
+            guarded(&session.id, "the end hook", || hook(&session.id, &reason));
+        }
+    }
+
+    fn give_grace(&self, task: AbortHandle, now: Instant) {
+        if !task.is_finished()
+            && let Some(at) = now.checked_add(self.config.function_grace)
+        {
+            self.sweeper.schedule_abort(task, at);
         }
     }
 }
@@ -558,9 +597,31 @@ impl fmt::Debug for HubInner {
 
 impl Drop for HubInner {
     fn drop(&mut self) {
-        let sessions = std::mem::take(&mut self.book().sessions);
-        for session in sessions.into_values() {
-            session.update(|machine, now| machine.abort(EndReason::Aborted("the hub is gone".into()), now));
+        for session in self.all() {
+            session.abandon(self, EndReason::Aborted("the hub is gone".into()));
+            // Over already, but nobody was left to whom that could be reported.
+            if self.find(&session.id).is_some()
+                && let Some(reason) = session.end_reason()
+            {
+                self.session_ended(
+                    &session,
+                    Farewell {
+                        reason,
+                        never_started: None,
+                        task: None,
+                        on_restore: None,
+                    },
+                    crate::clock::now(),
+                );
+            }
+        }
+        let tasks = self.sweeper.close();
+        if !tasks.is_empty() {
+            let grace = self.config.function_grace;
+            self.runtime.spawn(async move {
+                tokio::time::sleep(grace).await;
+                tasks.iter().for_each(AbortHandle::abort);
+            });
         }
     }
 }
@@ -574,3 +635,17 @@ impl Drop for PendingHello {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+fn boxed<F, R>(application: F) -> Application
+where
+    F: FnOnce(Session) -> R + Send + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    Box::new(|session| Box::pin(application(session)))
+}
+
+/// A table is given back when it holds less than one in so many.
+pub(crate) const SPARSE: usize = 4;
+
+/// What a table may keep however empty it is.
+pub(crate) const KEPT_CAPACITY: usize = 1024;

@@ -125,7 +125,13 @@ mod tests {
 
     #[test]
     fn what_is_not_an_id_is_refused() {
-        for text in ["", "AAAA", "AAECAwQFBgcICQoLDA0ODw==", "AAECAwQFBgcICQoLDA0OD!", "AAECAwQFBgcICQoLDA0ODwAA"] {
+        for text in [
+            "",
+            "AAAA",
+            "AAECAwQFBgcICQoLDA0ODw==",
+            "AAECAwQFBgcICQoLDA0OD!",
+            "AAECAwQFBgcICQoLDA0ODwAA",
+        ] {
             assert_eq!(text.parse::<SessionId>(), Err(ParseIdError), "{text:?}");
         }
     }

@@ -41,12 +41,25 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The same limits with both windows raised where they could not hold four full fragments, which the protocol needs.
+    /// The same limits brought back to sense: windows that could not hold four full fragments, which the protocol needs, are raised, and what a
+    /// number on the wire could not hold is lowered to 1 TiB.
     pub fn normalised(mut self) -> Self {
-        self.fragment = self.fragment.max(1);
+        self.fragment = self.fragment.clamp(1, MOST / 1024);
         let least = 4 * (self.fragment + FRAME_CHARGE);
-        self.window = self.window.max(least);
-        self.bulk_window = self.bulk_window.max(least);
+        self.window = self.window.clamp(least, MOST);
+        self.bulk_window = self.bulk_window.clamp(least, MOST);
+        for limit in [&mut self.message, &mut self.inflated, &mut self.outbox] {
+            *limit = (*limit).min(MOST);
+        }
         self
     }
+
+    /// What a message of `size` wire bytes costs in an outbox.
+    pub(crate) fn charge(&self, size: usize) -> u64 {
+        let size = size as u64;
+        size + size.div_ceil(self.fragment).max(1) * FRAME_CHARGE
+    }
 }
+
+/// No limit is above this, so that sums of charges stay far below 2^53.
+const MOST: u64 = 1 << 40;

@@ -16,7 +16,11 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn new(limit: u64, pressure: Arc<Notify>) -> Self {
-        Self { held: Arc::default(), limit, pressure }
+        Self {
+            held: Arc::default(),
+            limit,
+            pressure,
+        }
     }
 
     pub(crate) fn held(&self) -> u64 {
@@ -25,6 +29,13 @@ impl Memory {
 
     pub(crate) fn counter(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.held)
+    }
+
+    /// Something was added. Tells the sweeper when that passed the bound; as long as it stays passed the sweeper looks by itself.
+    pub(crate) fn notice(&self, before: u64, after: u64) {
+        if before <= self.limit && after > self.limit {
+            self.pressure.notify_one();
+        }
     }
 
     /// Whether sessions have to go.
@@ -47,10 +58,9 @@ impl Account {
 
     pub(crate) fn set(&mut self, size: u64) {
         if size > self.size {
-            let before = self.memory.held.fetch_add(size - self.size, Ordering::Relaxed);
-            if before + (size - self.size) > self.memory.limit {
-                self.memory.pressure.notify_one();
-            }
+            let growth = size - self.size;
+            let before = self.memory.held.fetch_add(growth, Ordering::Relaxed);
+            self.memory.notice(before, before + growth);
         } else if size < self.size {
             self.memory.held.fetch_sub(self.size - size, Ordering::Relaxed);
         }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::ops::{Deref, Index, IndexMut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -38,7 +38,10 @@ impl<T> PerLane<T> {
 
     /// The value that `make` gives for each lane.
     pub fn each(mut make: impl FnMut(Lane) -> T) -> Self {
-        Self { interactive: make(Lane::Interactive), bulk: make(Lane::Bulk) }
+        Self {
+            interactive: make(Lane::Interactive),
+            bulk: make(Lane::Bulk),
+        }
     }
 }
 
@@ -76,7 +79,12 @@ pub struct Message {
 impl Message {
     /// A message with these bytes.
     pub fn new(payload: impl Into<Bytes>) -> Self {
-        Self { payload: payload.into(), compressed: false, lane: Lane::Interactive, shared: None }
+        Self {
+            payload: payload.into(),
+            compressed: false,
+            lane: Lane::Interactive,
+            shared: None,
+        }
     }
 
     /// The lane it came on.
@@ -142,22 +150,42 @@ impl<const N: usize> From<&'static [u8; N]> for Message {
     }
 }
 
-/// Counts a payload that many outboxes share once, for as long as any of them holds it.
+/// What many outboxes share: counts a payload once, and compresses it once, for as long as any of them holds it.
 #[derive(Debug)]
 pub(crate) struct SharedBytes {
     held: Arc<AtomicU64>,
     size: u64,
+    /// The payload deflated, or that it is not worth it; filled when the first session asks.
+    deflated: OnceLock<Option<Bytes>>,
 }
 
 impl SharedBytes {
     pub(crate) fn new(held: Arc<AtomicU64>, size: u64) -> Arc<Self> {
         held.fetch_add(size, Ordering::Relaxed);
-        Arc::new(Self { held, size })
+        Arc::new(Self {
+            held,
+            size,
+            deflated: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn deflated(&self, deflate: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
+        let deflated = self.deflated.get_or_init(|| {
+            let deflated = deflate();
+            self.held.fetch_add(len(deflated.as_ref()), Ordering::Relaxed);
+            deflated
+        });
+        deflated.clone()
     }
 }
 
 impl Drop for SharedBytes {
     fn drop(&mut self) {
-        self.held.fetch_sub(self.size, Ordering::Relaxed);
+        let deflated = self.deflated.get().and_then(Option::as_ref);
+        self.held.fetch_sub(self.size + len(deflated), Ordering::Relaxed);
     }
+}
+
+fn len(bytes: Option<&Bytes>) -> u64 {
+    bytes.map_or(0, |bytes| bytes.len() as u64)
 }

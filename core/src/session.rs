@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::task::AtomicWaker;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
 use tokio::task::AbortHandle;
 
@@ -19,12 +20,13 @@ use crate::cleanup::{SessionSnapshot, SessionState};
 use crate::client;
 use crate::code::{Code, EndReason};
 use crate::compression::{InflateError, deflate, inflate};
-use crate::hub::{HubInner, SessionOptions};
+use crate::gate::Gate;
 use crate::id::{Secret, SessionId};
 use crate::limits::Limits;
 use crate::machine::{Cause, ConnectionKey, Event, Phase, Received, SessionMachine};
 use crate::memory::Account;
 use crate::message::{Lane, Message};
+use crate::options::SessionOptions;
 use crate::ticket::Ticket;
 use crate::wire::Frame;
 
@@ -90,7 +92,11 @@ impl Session {
                 Ok(message) => return Some(Incoming::Message(message)),
                 Err(error) => {
                     tracing::debug!(session = %shared.id, %error, "a message cannot be inflated: the session ends");
-                    shared.update(|machine, now| machine.handle_bad_payload(error == InflateError::TooLarge, now));
+                    shared.update(|machine, now| {
+                        machine.handle_bad_payload(error == InflateError::TooLarge, now);
+                        // What came after it would look as if it had never been there.
+                        machine.discard_received();
+                    });
                 }
             }
         }
@@ -104,14 +110,31 @@ impl Session {
     /// Runs `restore` whenever another document takes the session over (a reload, a restored tab), to send it the state it needs.
     ///
     /// What `restore` sends goes first: other sends queue behind it, and messages of the new document are not read before it has returned.
-    /// It gets 10 s; after that, or if it panics, the session goes on and the failure is logged.
+    /// It gets 10 s; after that, or if it panics, the session goes on and the failure is logged. It is dropped when its document is gone
+    /// because yet another one has taken over, or because the session is over.
     pub fn on_restore<F, R>(&self, restore: F)
     where
         F: Fn(Restoring) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
         let restore: RestoreFunction = Arc::new(move |restoring| Box::pin(restore(restoring)));
-        self.handle.shared.lock().on_restore = Some(restore);
+        let shared = &self.handle.shared;
+        let replaced = {
+            let mut inner = shared.lock();
+            if inner.is_over() {
+                Some(restore)
+            } else {
+                inner.on_restore.replace(restore)
+            }
+        };
+        // Not under the lock: what it captured may run code of its own.
+        drop(replaced);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.handle.shared.reader_is_gone();
     }
 }
 
@@ -131,7 +154,10 @@ pub struct SessionHandle {
 
 impl fmt::Debug for SessionHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionHandle").field("id", &self.shared.id).field("state", &self.state()).finish()
+        f.debug_struct("SessionHandle")
+            .field("id", &self.shared.id)
+            .field("state", &self.state())
+            .finish()
     }
 }
 
@@ -228,7 +254,7 @@ impl SessionHandle {
     /// Ends the session once the browser has everything that was sent. The browser is told `text`; nothing more can be sent.
     pub fn close(&self, text: &str) {
         let reason = EndReason::Closed(text.into());
-        self.shared.update(|machine, now| machine.close(reason, now));
+        self.shared.change(None, |inner, now| inner.close(reason, now));
     }
 
     /// Ends the session at once, whatever is on its way. The browser is told `text`.
@@ -240,10 +266,6 @@ impl SessionHandle {
     /// Ends the session as a server that shuts down does: once everything is delivered, with a hint when to try again.
     pub fn drain(&self, retry_after: Duration) {
         self.shared.drain(retry_after, DRAIN_WAIT);
-    }
-
-    pub(crate) fn cut_off(&self, reason: EndReason) {
-        self.shared.update(|machine, now| machine.abort(reason, now));
     }
 
     /// Drops the connection and keeps the session; the browser comes back at once, if it can.
@@ -266,8 +288,8 @@ impl SessionHandle {
         loop {
             let mut changed = pin!(self.shared.changed.notified());
             changed.as_mut().enable();
-            if let Phase::Closed(reason) = self.shared.lock().machine.phase() {
-                return reason.clone();
+            if let Some(reason) = self.shared.end_reason() {
+                return reason;
             }
             changed.await;
         }
@@ -276,13 +298,20 @@ impl SessionHandle {
     /// What happens to the session from now on. The last 16 events are kept for a slow reader.
     pub fn events(&self) -> Events {
         let mut inner = self.shared.lock();
+        if inner.is_over() {
+            return Events {
+                receiver: broadcast::Sender::new(1).subscribe(),
+            };
+        }
         let sender = inner.events.get_or_insert_with(|| broadcast::Sender::new(EVENTS_KEPT));
-        Events { receiver: sender.subscribe() }
+        Events {
+            receiver: sender.subscribe(),
+        }
     }
 
     /// Messages the browser has not acknowledged; after the end, those it never did.
     pub fn unacknowledged(&self) -> usize {
-        self.shared.lock().machine.unacknowledged()
+        self.shared.lock().unacknowledged()
     }
 
     /// What the page needs to connect.
@@ -306,7 +335,11 @@ impl SessionHandle {
     /// [`SessionHandle::script_tag`] with a nonce for a Content-Security-Policy that asks for one.
     pub fn script_tag_with_nonce(&self, nonce: &str) -> String {
         let plain = nonce.chars().all(|c| c.is_ascii_alphanumeric() || "+/=-_".contains(c));
-        self.shared.script_tag(&if plain { format!(" nonce=\"{nonce}\"") } else { String::new() })
+        self.shared.script_tag(&if plain {
+            format!(" nonce=\"{nonce}\"")
+        } else {
+            String::new()
+        })
     }
 }
 
@@ -333,6 +366,7 @@ impl Events {
 #[derive(Debug)]
 pub struct Restoring {
     handle: SessionHandle,
+    incarnation: u64,
 }
 
 impl Restoring {
@@ -341,7 +375,10 @@ impl Restoring {
     /// # Errors
     /// As [`SessionHandle::send`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.handle.shared.send(Lane::Interactive, message.into(), Via::Restore).await
+        self.handle
+            .shared
+            .send(Lane::Interactive, message.into(), Via::Restore(self.incarnation))
+            .await
     }
 
     /// As [`SessionHandle::send_bulk`], ahead of what others send.
@@ -349,49 +386,82 @@ impl Restoring {
     /// # Errors
     /// As [`SessionHandle::send`].
     pub async fn send_bulk(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.handle.shared.send(Lane::Bulk, message.into(), Via::Restore).await
+        self.handle
+            .shared
+            .send(Lane::Bulk, message.into(), Via::Restore(self.incarnation))
+            .await
     }
 }
 
 pub(crate) type Application = Box<dyn FnOnce(Session) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-type RestoreFunction = Arc<dyn Fn(Restoring) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+pub(crate) type RestoreFunction = Arc<dyn Fn(Restoring) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// What a session needs of the hub it lives in. The hub implements it, so that this layer knows nothing of the one above.
+pub(crate) trait Host: Send + Sync {
+    /// Where application functions run.
+    fn runtime(&self) -> &Handle;
+
+    /// How long the session is kept without a connection.
+    fn keep(&self, session: &SessionSnapshot) -> Duration;
+
+    /// The application function of a session that waited begins.
+    fn session_started(&self);
+
+    /// The session's phase, link or document has changed.
+    fn session_changed(&self, session: &Arc<Shared>, now: Instant);
+
+    /// The session is over. Called once for each.
+    fn session_ended(&self, session: &Shared, farewell: Farewell, now: Instant);
+
+    /// The function of an ended session may go on for a while.
+    fn give_grace(&self, task: AbortHandle, now: Instant);
+}
 
 /// A session, shared by the hub, its connections, its function and its handles.
 pub(crate) struct Shared {
     pub(crate) id: SessionId,
     secret: Secret,
-    options: SessionOptions,
+    options: Arc<SessionOptions>,
     opened: Instant,
-    hub: Weak<HubInner>,
+    host: Weak<dyn Host>,
     base: Arc<str>,
     reader: AtomicWaker,
-    /// Told when there may be room in the outbox, and when the session is over.
+    /// Told when there may be room in the outbox, and when the session is restored or over.
     changed: Notify,
-    /// How many wait for `changed`.
+    /// How many wait for room.
     senders: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
 pub(crate) struct Inner {
     pub(crate) machine: SessionMachine,
-    application: Option<Application>,
-    task: Option<AbortHandle>,
+    /// The machine's version when the hub was last told.
+    version: u64,
+    function: Function,
+    /// Nobody will read what is received.
+    reader_is_gone: bool,
     connections: Vec<(ConnectionKey, Arc<AtomicWaker>)>,
     next_connection: u64,
     events: Option<broadcast::Sender<Event>>,
     on_restore: Option<RestoreFunction>,
-    /// What others send while a restore runs.
-    gate: Option<Gate>,
+    /// There while a restore function runs.
+    gate: Option<Box<Gate>>,
+    /// Messages that were still behind the gate at the end.
+    undelivered: usize,
     account: Account,
     /// When the sweeper looks at this session next.
     pub(crate) scheduled: Option<Instant>,
 }
 
-#[derive(Default)]
-struct Gate {
-    queued: Vec<(Lane, Message)>,
-    charge: u64,
+/// The application function of a session.
+enum Function {
+    /// Waits for the first browser.
+    Waiting(Application),
+    /// Is about to be spawned.
+    Starting,
+    Running(AbortHandle),
+    Returned,
 }
 
 enum Taken {
@@ -402,7 +472,19 @@ enum Taken {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Via {
     Handle,
-    Restore,
+    /// The restore function for this document.
+    Restore(u64),
+}
+
+/// What to write on a connection.
+pub(crate) enum Transmit {
+    Frame(Frame),
+    /// Nothing before something happens, or this time comes.
+    Nothing {
+        until: Option<Instant>,
+    },
+    /// The connection has no part in the session any more.
+    Over,
 }
 
 impl fmt::Debug for Shared {
@@ -413,9 +495,9 @@ impl fmt::Debug for Shared {
 
 impl Shared {
     pub(crate) fn new(
-        hub: &Arc<HubInner>,
+        host: Weak<dyn Host>,
         base: Arc<str>,
-        options: SessionOptions,
+        options: Arc<SessionOptions>,
         application: Application,
         account: Account,
         now: Instant,
@@ -428,20 +510,22 @@ impl Shared {
             secret: Secret::random(),
             options,
             opened: now,
-            hub: Arc::downgrade(hub),
+            host,
             base,
             reader: AtomicWaker::new(),
             changed: Notify::new(),
             senders: AtomicUsize::new(0),
             inner: Mutex::new(Inner {
+                version: machine.version(),
                 machine,
-                application: Some(application),
-                task: None,
+                function: Function::Waiting(application),
+                reader_is_gone: false,
                 connections: Vec::new(),
                 next_connection: 0,
                 events: None,
                 on_restore: None,
                 gate: None,
+                undelivered: 0,
                 account,
                 scheduled: None,
             }),
@@ -460,123 +544,177 @@ impl Shared {
         self.options.timing.hello
     }
 
-    /// The next frame for a connection.
-    pub(crate) fn poll_transmit(&self, key: ConnectionKey, now: Instant) -> Option<Frame> {
-        self.lock().machine.poll_transmit(key, now)
-    }
-
     pub(crate) fn limits(&self) -> &Limits {
         &self.options.limits
     }
 
-    /// Lets `change` change the machine, then does what follows from it.
-    pub(crate) fn update<T>(self: &Arc<Self>, change: impl FnOnce(&mut SessionMachine, Instant) -> T) -> T {
-        self.update_for(None, change)
+    /// Why the session is over, if it is.
+    pub(crate) fn end_reason(&self) -> Option<EndReason> {
+        match self.lock().machine.phase() {
+            Phase::Closed(reason) => Some(reason.clone()),
+            Phase::Waiting | Phase::Open | Phase::SoftClosed(_) | Phase::Ending(_) => None,
+        }
     }
 
-    /// [`Shared::update`] by the loop of a connection, which is awake and need not be woken.
+    // ---- changes
+
+    /// Lets `change` change the machine, then does what follows from it.
+    pub(crate) fn update<T>(self: &Arc<Self>, change: impl FnOnce(&mut SessionMachine, Instant) -> T) -> T {
+        self.change(None, |inner, now| change(&mut inner.machine, now))
+    }
+
+    /// [`Shared::update`] by a connection that sees to itself afterwards and need not be woken.
     pub(crate) fn update_for<T>(
         self: &Arc<Self>,
         awake: Option<ConnectionKey>,
         change: impl FnOnce(&mut SessionMachine, Instant) -> T,
     ) -> T {
-        let now = crate::clock::now();
+        self.change(awake, |inner, now| change(&mut inner.machine, now))
+    }
+
+    fn change<T>(self: &Arc<Self>, awake: Option<ConnectionKey>, change: impl FnOnce(&mut Inner, Instant) -> T) -> T {
         let mut inner = self.lock();
-        let result = change(&mut inner.machine, now);
-        self.settle(inner, awake, now);
+        let now = crate::clock::now();
+        let result = change(&mut inner, now);
+        let effects = self.settle(inner, awake);
+        if !effects.is_empty()
+            && let Some(host) = self.host.upgrade()
+        {
+            self.apply(effects, &*host, now);
+        }
         result
     }
 
-    /// What follows from a change of the machine. Takes the lock's guard so that it is released before anything is called.
-    fn settle(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>, awake: Option<ConnectionKey>, now: Instant) {
+    /// Ends the session as the last act of its host.
+    pub(crate) fn abandon(self: &Arc<Self>, host: &dyn Host, reason: EndReason) {
+        let mut inner = self.lock();
+        let now = crate::clock::now();
+        inner.machine.abort(reason, now);
+        let effects = self.settle(inner, None);
+        self.apply(effects, host, now);
+    }
+
+    /// What follows from a change at once; returns what follows outside the lock. Takes the lock's guard so that it is released before anything is called.
+    fn settle(&self, mut inner: MutexGuard<'_, Inner>, awake: Option<ConnectionKey>) -> Vec<Effect> {
         let mut effects = Vec::new();
         while let Some(event) = inner.machine.poll_event() {
-            if let Some(effect) = inner.effect_of(&event) {
-                effects.push(effect);
-            }
-            if let Some(events) = &inner.events {
-                // Nobody listening any more is no error.
-                let _ = events.send(event);
+            effects.extend(inner.effect_of(&event));
+            inner.publish(event);
+        }
+        if inner.machine.version() != inner.version {
+            inner.version = inner.machine.version();
+            if !inner.is_over() {
+                effects.push(Effect::Changed);
             }
         }
-        inner.account();
+        if inner.reader_is_gone && inner.is_ending_or_over() {
+            inner.machine.discard_received();
+        }
+        inner.settle_account();
         let readable = inner.machine.has_message() || !effects.is_empty();
-        for (key, waker) in &inner.connections {
-            if Some(*key) != awake {
-                waker.wake();
-            }
-        }
-        let has_room = self.senders.load(Ordering::Relaxed) > 0;
+        let room = !effects.is_empty() || self.senders.load(Ordering::Relaxed) > 0;
+        let connections = inner.wakers(awake);
         drop(inner);
+        connections.for_each(|waker| waker.wake());
         if readable {
             self.reader.wake();
         }
-        if has_room || !effects.is_empty() {
+        if room {
             self.changed.notify_waiters();
         }
-        for effect in effects {
-            self.apply(effect, now);
-        }
+        effects
     }
 
-    fn apply(self: &Arc<Self>, effect: Effect, now: Instant) {
-        let Some(hub) = self.hub.upgrade() else { return };
-        match effect {
-            Effect::Start(application) => {
-                self.start(&hub, application);
-                hub.session_connected(self, now);
+    fn apply(self: &Arc<Self>, effects: Vec<Effect>, host: &dyn Host, now: Instant) {
+        for effect in effects {
+            match effect {
+                Effect::Start(application) => self.start(host, application),
+                Effect::Restore(restore, incarnation) => self.restore(host, restore, incarnation),
+                Effect::Changed => host.session_changed(self, now),
+                Effect::Ended(farewell) => host.session_ended(self, farewell, now),
             }
-            Effect::Connected => hub.session_connected(self, now),
-            Effect::SoftClosed => hub.session_soft_closed(self, now),
-            Effect::Restore(restore) => self.restore(&hub, restore),
-            Effect::Ended(farewell) => hub.session_ended(self, farewell, now),
         }
     }
 
     /// The application function begins: a browser has come.
-    fn start(self: &Arc<Self>, hub: &Arc<HubInner>, application: Application) {
-        hub.session_started();
-        let session = Session { handle: SessionHandle::new(Arc::clone(self)), incarnation: 1 };
+    fn start(self: &Arc<Self>, host: &dyn Host, application: Application) {
+        host.session_started();
+        let session = Session {
+            handle: SessionHandle::new(Arc::clone(self)),
+            incarnation: 1,
+        };
         let shared = Arc::clone(self);
-        let task = hub.runtime().spawn(async move {
-            let result = AssertUnwindSafe(async move { application(session).await }).catch_unwind().await;
-            match result {
-                Ok(()) => shared.update(|machine, now| machine.close(EndReason::Finished, now)),
-                Err(_) => shared.update(|machine, now| machine.abort(EndReason::Panicked, now)),
+        let task = host.runtime().spawn(async move {
+            let result = AssertUnwindSafe(async move { application(session).await })
+                .catch_unwind()
+                .await;
+            if result.is_err() {
+                tracing::error!(session = %shared.id, "the application function panicked");
             }
-            shared.update(|machine, _| machine.discard_received());
+            shared.change(None, |inner, now| {
+                inner.function = Function::Returned;
+                match result {
+                    Ok(()) => inner.close(EndReason::Finished, now),
+                    Err(_) => inner.machine.abort(EndReason::Panicked, now),
+                }
+            });
         });
+        let task = task.abort_handle();
         let mut inner = self.lock();
-        if matches!(inner.machine.phase(), Phase::Closed(_)) {
-            drop(inner);
-            hub.give_grace(task.abort_handle(), crate::clock::now());
-        } else {
-            inner.task = Some(task.abort_handle());
+        match inner.function {
+            Function::Starting if inner.is_over() => {
+                drop(inner);
+                host.give_grace(task, crate::clock::now());
+            }
+            Function::Starting => inner.function = Function::Running(task),
+            Function::Waiting(_) | Function::Running(_) | Function::Returned => {}
         }
     }
 
     /// Runs the application's restore function, then lets the others' messages follow.
-    fn restore(self: &Arc<Self>, hub: &Arc<HubInner>, restore: RestoreFunction) {
-        let shared = Arc::clone(self);
-        hub.runtime().spawn(async move {
-            let restoring = Restoring { handle: SessionHandle::new(Arc::clone(&shared)) };
+    fn restore(self: &Arc<Self>, host: &dyn Host, restore: RestoreFunction, incarnation: u64) {
+        let opener = GateOpener {
+            shared: Arc::clone(self),
+            incarnation,
+        };
+        host.runtime().spawn(async move {
+            let shared = &opener.shared;
+            let restoring = Restoring {
+                handle: SessionHandle::new(Arc::clone(shared)),
+                incarnation,
+            };
             let restored = AssertUnwindSafe(async move { restore(restoring).await }).catch_unwind();
-            match tokio::time::timeout(RESTORE_WAIT, restored).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => tracing::error!(session = %shared.id, "the restore function panicked"),
-                Err(_) => tracing::error!(session = %shared.id, "the restore function did not return within 10 s"),
+            tokio::select! {
+                biased;
+                () = shared.gate_is_gone(incarnation) => {}
+                restored = tokio::time::timeout(RESTORE_WAIT, restored) => match restored {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => tracing::error!(session = %shared.id, "the restore function panicked"),
+                    Err(_) => tracing::error!(session = %shared.id, "the restore function did not return within 10 s"),
+                }
             }
-            shared.open_gate();
         });
     }
 
-    fn open_gate(self: &Arc<Self>) {
-        let mut inner = self.lock();
-        let gate = inner.gate.take().unwrap_or_default();
-        for (lane, message) in gate.queued {
-            inner.machine.send(lane, message);
+    /// The restore function for this document has nothing left to do.
+    async fn gate_is_gone(&self, incarnation: u64) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.lock().gate.as_ref().is_none_or(|gate| !gate.is_for(incarnation)) {
+                return;
+            }
+            changed.await;
         }
-        self.settle(inner, None, crate::clock::now());
+    }
+
+    fn open_gate(self: &Arc<Self>, incarnation: u64) {
+        self.change(None, |inner, _| {
+            if inner.gate.as_ref().is_some_and(|gate| gate.is_for(incarnation)) {
+                inner.empty_gate();
+                inner.gate = None;
+            }
+        });
         self.reader.wake();
         self.changed.notify_waiters();
     }
@@ -592,29 +730,38 @@ impl Shared {
     }
 
     pub(crate) fn unregister(self: &Arc<Self>, key: ConnectionKey) {
-        let mut inner = self.lock();
-        inner.connections.retain(|(known, _)| *known != key);
-        if inner.connections.is_empty() {
-            inner.connections = Vec::new();
+        self.change(None, |inner, now| {
+            inner.connections.retain(|(known, _)| *known != key);
+            if inner.connections.is_empty() {
+                inner.connections = Vec::new();
+            }
+            inner.machine.handle_closed(key, now);
+        });
+    }
+
+    /// What to write next on a connection.
+    pub(crate) fn poll_transmit(&self, key: ConnectionKey, now: Instant) -> Transmit {
+        let machine = &mut self.lock().machine;
+        match machine.poll_transmit(key, now) {
+            Some(frame) => Transmit::Frame(frame),
+            None if machine.is_known(key) => Transmit::Nothing {
+                until: machine.poll_timeout(),
+            },
+            None => Transmit::Over,
         }
-        let now = crate::clock::now();
-        inner.machine.handle_closed(key, now);
-        self.settle(inner, None, now);
     }
 
     /// How long browsers are told that the session waits for them, in ms.
     pub(crate) fn keep(&self) -> u64 {
-        let Some(hub) = self.hub.upgrade() else { return 0 };
-        let snapshot = self.snapshot();
-        let policy = hub.policy();
-        crate::machine::millis(if policy.allow_soft_close(&snapshot) { policy.keep(&snapshot) } else { Duration::ZERO })
+        self.host
+            .upgrade()
+            .map_or(0, |host| crate::machine::millis(host.keep(&self.snapshot())))
     }
 
     // ---- reading
 
-    fn poll_take(self: &Arc<Self>, incarnation: &mut u64, context: &mut Context<'_>) -> Poll<Option<Taken>> {
+    fn poll_take(&self, incarnation: &mut u64, context: &mut Context<'_>) -> Poll<Option<Taken>> {
         self.reader.register(context.waker());
-        let now = crate::clock::now();
         let mut inner = self.lock();
         let next = inner.machine.next_incarnation();
         let current = inner.machine.incarnation();
@@ -626,32 +773,47 @@ impl Shared {
             *incarnation = next_or_current;
             return Poll::Ready(Some(Taken::Restored));
         }
-        let was_due = inner.machine.is_ack_due();
-        let timer = inner.machine.poll_timeout();
-        match inner.machine.take(now) {
-            Some((lane, received)) => {
-                inner.account();
-                // Credit has come back: the connection must hear of it if that is to be reported, now or soon.
-                if inner.machine.is_ack_due() != was_due || inner.machine.poll_timeout() != timer {
-                    inner.connections.iter().for_each(|(_, waker)| waker.wake());
-                }
-                Poll::Ready(Some(Taken::Message(lane, received)))
-            }
-            None if matches!(inner.machine.phase(), Phase::Closed(_)) => Poll::Ready(None),
-            None => Poll::Pending,
+        let before = (inner.machine.is_ack_due(), inner.machine.poll_timeout());
+        let Some((lane, received)) = inner.machine.take(crate::clock::now()) else {
+            return if inner.is_over() {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            };
+        };
+        inner.settle_account();
+        // Credit has come back: the connection must hear of it if that is to be reported, now or soon.
+        if (inner.machine.is_ack_due(), inner.machine.poll_timeout()) != before {
+            let connections = inner.wakers(None);
+            drop(inner);
+            connections.for_each(|waker| waker.wake());
         }
+        Poll::Ready(Some(Taken::Message(lane, received)))
     }
 
     fn unpack(&self, (lane, received): (Lane, Received)) -> Result<Message, InflateError> {
         let compressed = received.compressed;
         let payload = received.into_bytes();
-        let payload = if compressed { inflate(&payload, self.options.limits.inflated)? } else { payload };
-        Ok(Message { lane, ..Message::new(payload) })
+        let payload = if compressed {
+            inflate(&payload, self.options.limits.inflated)?
+        } else {
+            payload
+        };
+        Ok(Message {
+            lane,
+            ..Message::new(payload)
+        })
+    }
+
+    fn reader_is_gone(self: &Arc<Self>) {
+        self.change(None, |inner, _| inner.reader_is_gone = true);
+        // It belongs to a task that may be over, whose memory it would keep.
+        drop(self.reader.take());
     }
 
     // ---- sending
 
-    async fn send(self: &Arc<Self>, lane: Lane, message: Message, via: Via) -> Result<(), SendError> {
+    async fn send(&self, lane: Lane, message: Message, via: Via) -> Result<(), SendError> {
         let mut message = Some(self.pack(message)?);
         if self.push(lane, &mut message, via)? {
             return Ok(());
@@ -667,50 +829,92 @@ impl Shared {
         }
     }
 
-    fn try_send(self: &Arc<Self>, lane: Lane, message: Message, via: Via) -> Result<(), TrySendError> {
+    fn try_send(&self, lane: Lane, message: Message, via: Via) -> Result<(), TrySendError> {
         let mut message = Some(self.pack(message)?);
-        if self.push(lane, &mut message, via)? { Ok(()) } else { Err(TrySendError::Full) }
+        if self.push(lane, &mut message, via)? {
+            Ok(())
+        } else {
+            Err(TrySendError::Full)
+        }
     }
 
     /// Compresses what is worth it and refuses what could never be sent.
     fn pack(&self, mut message: Message) -> Result<Message, SendError> {
         let threshold = self.options.compress_from.unwrap_or(usize::MAX);
-        if !message.compressed && message.len() >= threshold && message.len() as u64 <= self.options.limits.inflated {
-            if let Some(deflated) = deflate(&message.payload) {
-                message = Message { payload: deflated, compressed: true, lane: message.lane, shared: None };
+        if message.len() >= threshold && message.len() as u64 <= self.options.limits.inflated {
+            let deflated = match &message.shared {
+                Some(shared) => shared.deflated(|| deflate(&message.payload)),
+                None => deflate(&message.payload),
+            };
+            if let Some(deflated) = deflated {
+                message = Message {
+                    payload: deflated,
+                    compressed: true,
+                    ..message
+                };
             }
         }
         let (size, limit) = (message.payload.len() as u64, self.options.limits.message);
-        if size > limit { Err(SendError::TooLarge { size, limit }) } else { Ok(message) }
+        if size > limit {
+            Err(SendError::TooLarge { size, limit })
+        } else {
+            Ok(message)
+        }
     }
 
     /// Takes the message out of `message` and queues it, if there is room.
-    fn push(self: &Arc<Self>, lane: Lane, message: &mut Option<Message>, via: Via) -> Result<bool, SendError> {
-        let mut inner = self.lock();
+    fn push(&self, lane: Lane, message: &mut Option<Message>, via: Via) -> Result<bool, SendError> {
+        let limits = &self.options.limits;
+        let mut guard = self.lock();
+        let inner = &mut *guard;
         if let Phase::Ending(reason) | Phase::Closed(reason) = inner.machine.phase() {
             return Err(SendError::Ended(reason.clone()));
         }
-        let Some(size) = message.as_ref().map(|message| message.len()) else { return Ok(true) };
-        if !inner.admits(lane, size, via, &self.options.limits) {
+        if matches!(via, Via::Restore(incarnation) if incarnation != inner.machine.incarnation()) {
+            // That document is gone, and with it all that was on its way there.
+            *message = None;
+            return Ok(true);
+        }
+        let Some(size) = message.as_ref().map(|message| message.payload.len()) else {
+            return Ok(true);
+        };
+        let gate = inner.gate.as_mut().filter(|_| via == Via::Handle);
+        let admitted = match &gate {
+            Some(gate) => gate.admits(lane, size, inner.machine.outgoing(lane), limits),
+            None => inner.machine.admits(lane, size),
+        };
+        let Some(message) = message.take_if(|_| admitted) else {
             return Ok(false);
+        };
+        match gate {
+            Some(gate) => gate.push(lane, message, limits),
+            None => inner.machine.send(lane, message),
         }
-        let Some(message) = message.take() else { return Ok(true) };
-        match &mut inner.gate {
-            Some(gate) if via == Via::Handle => {
-                gate.charge += size as u64 + crate::limits::FRAME_CHARGE;
-                gate.queued.push((lane, message));
-            }
-            _ => inner.machine.send(lane, message),
-        }
-        inner.account();
-        inner.connections.iter().for_each(|(_, waker)| waker.wake());
+        inner.settle_account();
+        let connections = inner.wakers(None);
+        drop(guard);
+        connections.for_each(|waker| waker.wake());
         Ok(true)
     }
 
     // ---- the rest
 
     pub(crate) fn drain(self: &Arc<Self>, retry_after: Duration, wait: Duration) {
-        self.update(|machine, now| machine.close_with(EndReason::Draining, retry_after, wait, now));
+        self.change(None, |inner, now| {
+            inner.empty_gate();
+            inner.machine.close_with(EndReason::Draining, retry_after, wait, now);
+        });
+    }
+
+    /// Ends the session at once; if it is ending already, for the reason it has.
+    pub(crate) fn cut_off(self: &Arc<Self>, reason: EndReason) {
+        self.update(|machine, now| {
+            let reason = match machine.phase() {
+                Phase::Ending(reason) => reason.clone(),
+                Phase::Waiting | Phase::Open | Phase::SoftClosed(_) | Phase::Closed(_) => reason,
+            };
+            machine.abort(reason, now);
+        });
     }
 
     /// Closes the session if nothing has changed since `version`. Whether it did.
@@ -743,7 +947,7 @@ impl Shared {
             since: machine.since(),
             opened: self.opened,
             cause,
-            buffered: machine.owned(),
+            buffered: inner.buffered(),
             reconnects: machine.reconnects(),
             version: machine.version(),
         }
@@ -752,10 +956,20 @@ impl Shared {
     fn ticket(&self) -> Ticket {
         let inner = self.lock();
         if let Phase::Closed(reason @ (EndReason::Full | EndReason::Draining)) = inner.machine.phase() {
-            let code = if *reason == EndReason::Full { Code::Full } else { Code::Draining };
+            let code = if *reason == EndReason::Full {
+                Code::Full
+            } else {
+                Code::Draining
+            };
             return Ticket::refused(code, REFUSED_RETRY, reason.to_string());
         }
-        Ticket::access(&self.base, &self.id, &self.secret, self.options.limits.normalised(), self.options.restore.clone())
+        Ticket::access(
+            &self.base,
+            &self.id,
+            &self.secret,
+            self.options.limits.normalised(),
+            self.options.restore.clone(),
+        )
     }
 
     fn script_tag(&self, attributes: &str) -> String {
@@ -767,57 +981,138 @@ impl Shared {
 /// What a change of a machine leads to outside the lock.
 enum Effect {
     Start(Application),
-    Connected,
-    SoftClosed,
-    Restore(RestoreFunction),
+    Restore(RestoreFunction, u64),
+    Changed,
     Ended(Farewell),
 }
 
 /// What the hub needs to know of a session that has ended.
 pub(crate) struct Farewell {
     pub(crate) reason: EndReason,
-    pub(crate) never_started: bool,
+    /// Its function, if no browser ever came: to be dropped, and not under the lock.
+    pub(crate) never_started: Option<Application>,
     pub(crate) task: Option<AbortHandle>,
+    pub(crate) on_restore: Option<RestoreFunction>,
 }
 
 impl Inner {
+    fn is_over(&self) -> bool {
+        matches!(self.machine.phase(), Phase::Closed(_))
+    }
+
+    fn is_ending_or_over(&self) -> bool {
+        matches!(self.machine.phase(), Phase::Ending(_) | Phase::Closed(_))
+    }
+
     fn effect_of(&mut self, event: &Event) -> Option<Effect> {
         match event {
             // One that was closed before its browser came has no more use for its function.
-            Event::Opened if matches!(self.machine.phase(), Phase::Open) => self.application.take().map(Effect::Start),
-            Event::Opened | Event::Resumed { .. } => Some(Effect::Connected),
-            Event::SoftClosed(_) => Some(Effect::SoftClosed),
-            Event::Restored { .. } => match self.on_restore.clone() {
-                Some(restore) => {
-                    self.gate = Some(Gate::default());
-                    Some(Effect::Restore(restore))
+            Event::Opened if matches!(self.machine.phase(), Phase::Open) => {
+                match std::mem::replace(&mut self.function, Function::Starting) {
+                    Function::Waiting(application) => Some(Effect::Start(application)),
+                    Function::Starting | Function::Running(_) | Function::Returned => None,
                 }
-                None => Some(Effect::Connected),
-            },
-            Event::Ended(reason) => {
-                let never_started = self.application.take().is_some();
-                if never_started {
-                    self.machine.discard_received();
-                }
-                self.gate = None;
-                Some(Effect::Ended(Farewell { reason: reason.clone(), never_started, task: self.task.take() }))
             }
+            Event::Restored { incarnation } => {
+                let restore = self.on_restore.clone()?;
+                self.gate = Some(Box::new(Gate::new(*incarnation)));
+                Some(Effect::Restore(restore, *incarnation))
+            }
+            Event::Ended(reason) => Some(Effect::Ended(self.farewell(reason.clone()))),
+            Event::Opened | Event::SoftClosed(_) | Event::Resumed { .. } => None,
         }
     }
 
-    fn admits(&self, lane: Lane, size: usize, via: Via, limits: &Limits) -> bool {
-        match &self.gate {
-            Some(gate) if via == Via::Handle => {
-                let charge = size as u64 + crate::limits::FRAME_CHARGE;
-                gate.queued.is_empty() || gate.charge + self.machine.outgoing(lane) + charge <= limits.outbox
+    fn farewell(&mut self, reason: EndReason) -> Farewell {
+        self.undelivered = self.gate.take().map_or(0, |gate| gate.len());
+        let (never_started, task) = match std::mem::replace(&mut self.function, Function::Returned) {
+            Function::Waiting(application) => (Some(application), None),
+            Function::Running(task) => (None, Some(task)),
+            function @ (Function::Starting | Function::Returned) => {
+                self.function = function;
+                (None, None)
             }
-            _ => self.machine.admits(lane, size),
+        };
+        self.reader_is_gone |= never_started.is_some();
+        Farewell {
+            reason,
+            never_started,
+            task,
+            on_restore: self.on_restore.take(),
         }
+    }
+
+    /// Under the lock, so that the events keep their order.
+    fn publish(&mut self, event: Event) {
+        let is_last = matches!(event, Event::Ended(_));
+        if let Some(events) = &self.events {
+            // Nobody listening any more is no error.
+            let _ = events.send(event);
+        }
+        if is_last {
+            self.events = None;
+        }
+    }
+
+    fn close(&mut self, reason: EndReason, now: Instant) {
+        self.empty_gate();
+        self.machine.close(reason, now);
+    }
+
+    /// Lets what waits behind the gate follow. Where nothing more can be sent it would otherwise be lost.
+    fn empty_gate(&mut self) {
+        if self.is_ending_or_over() {
+            return;
+        }
+        let queued = self.gate.as_mut().map(|gate| gate.take()).unwrap_or_default();
+        for (lane, message) in queued {
+            self.machine.send(lane, message);
+        }
+    }
+
+    fn unacknowledged(&self) -> usize {
+        let queued = self.gate.as_ref().map_or(self.undelivered, |gate| gate.len());
+        self.machine.unacknowledged() + queued
+    }
+
+    /// Everything that waits in either direction.
+    fn buffered(&self) -> u64 {
+        let machine = &self.machine;
+        let lanes: u64 = Lane::ALL
+            .iter()
+            .map(|lane| machine.outgoing(*lane) + machine.incoming(*lane))
+            .sum();
+        lanes + self.gate.as_ref().map_or(0, |gate| gate.charge())
     }
 
     /// Tells the hub what this session holds now.
-    fn account(&mut self) {
-        self.account.set(self.machine.owned() + self.gate.as_ref().map_or(0, |gate| gate.charge));
+    fn settle_account(&mut self) {
+        self.account
+            .set(self.machine.owned() + self.gate.as_ref().map_or(0, |gate| gate.owned()));
+    }
+
+    /// The connections' wakers, to be woken without the lock. Hardly ever more than one.
+    fn wakers(&self, except: Option<ConnectionKey>) -> impl Iterator<Item = Arc<AtomicWaker>> + use<> {
+        let mut wakers = self
+            .connections
+            .iter()
+            .filter(|(key, _)| Some(*key) != except)
+            .map(|(_, waker)| Arc::clone(waker));
+        let first = wakers.next();
+        let others: Vec<_> = wakers.collect();
+        first.into_iter().chain(others)
+    }
+}
+
+/// Opens the gate when the restore function has returned, panicked or was dropped.
+struct GateOpener {
+    shared: Arc<Shared>,
+    incarnation: u64,
+}
+
+impl Drop for GateOpener {
+    fn drop(&mut self) {
+        self.shared.open_gate(self.incarnation);
     }
 }
 
@@ -852,7 +1147,8 @@ impl Drop for Waiting<'_> {
 const EVENTS_KEPT: usize = 16;
 const RESTORE_WAIT: Duration = Duration::from_secs(10);
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
-const REFUSED_RETRY: Duration = Duration::from_secs(5);
+/// When a page that was refused may try again.
+pub(crate) const REFUSED_RETRY: Duration = Duration::from_secs(5);
 
 /// Kept out of the public enum: what the cause is called in a log line.
 impl fmt::Display for Cause {

@@ -2,22 +2,22 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::cleanup::SessionSnapshot;
-use crate::code::EndReason;
-use crate::hub::HubInner;
+use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
+use crate::guard::guarded;
+use crate::hub::{HubInner, KEPT_CAPACITY, SPARSE};
+use crate::id::SessionId;
 use crate::session::Shared;
 
 #[derive(Debug)]
 pub(crate) struct Sweeper {
     due: Mutex<BinaryHeap<Reverse<Due>>>,
-    /// Told when something is due earlier than the sweeper sleeps, and when memory is short.
+    /// Told when something is due earlier than the sweeper sleeps, when memory is short, and when the hub is gone.
     woken: Arc<Notify>,
 }
 
@@ -27,17 +27,21 @@ struct Due {
     task: Task,
 }
 
+/// Names what it is about, so that an ended session leaves little behind until its time would have come.
 #[derive(Debug)]
 enum Task {
     /// Ask the policy about this session.
-    Check(Weak<Shared>),
+    Check(SessionId),
     /// The function of an ended session has had its time.
     Abort(AbortHandle),
 }
 
 impl Sweeper {
     pub(crate) fn new() -> Self {
-        Self { due: Mutex::default(), woken: Arc::default() }
+        Self {
+            due: Mutex::default(),
+            woken: Arc::default(),
+        }
     }
 
     pub(crate) fn woken(&self) -> Arc<Notify> {
@@ -45,7 +49,7 @@ impl Sweeper {
     }
 
     /// Looks at `session` at this time, unless that is to happen earlier anyway.
-    pub(crate) fn schedule(&self, session: &Arc<Shared>, at: Instant) {
+    pub(crate) fn schedule(&self, session: &Shared, at: Instant) {
         {
             let mut inner = session.lock();
             if inner.scheduled.is_some_and(|scheduled| scheduled <= at) {
@@ -53,12 +57,29 @@ impl Sweeper {
             }
             inner.scheduled = Some(at);
         }
-        self.push(Due { at, task: Task::Check(Arc::downgrade(session)) });
+        self.push(Due {
+            at,
+            task: Task::Check(session.id),
+        });
     }
 
     /// Aborts the task at this time, if it still runs.
     pub(crate) fn schedule_abort(&self, task: AbortHandle, at: Instant) {
-        self.push(Due { at, task: Task::Abort(task) });
+        self.push(Due {
+            at,
+            task: Task::Abort(task),
+        });
+    }
+
+    /// The hub is gone: the sweeper stops. The tasks it would have aborted.
+    pub(crate) fn close(&self) -> Vec<AbortHandle> {
+        let due = std::mem::take(&mut *self.heap());
+        self.woken.notify_one();
+        let tasks = due.into_iter().filter_map(|Reverse(due)| match due.task {
+            Task::Abort(task) => Some(task),
+            Task::Check(_) => None,
+        });
+        tasks.collect()
     }
 
     /// Runs as long as the hub lives.
@@ -66,11 +87,17 @@ impl Sweeper {
         loop {
             let wake = {
                 let Some(hub) = hub.upgrade() else { return };
-                hub.sweeper().sweep(&hub, crate::clock::now());
-                hub.relieve_memory();
-                hub.sweeper().next()
+                let now = crate::clock::now();
+                hub.sweeper().sweep(&hub, now);
+                let again = if hub.relieve_memory() {
+                    None
+                } else {
+                    Some(now + RELIEF_AGAIN)
+                };
+                [hub.sweeper().next(), again].into_iter().flatten().min()
             };
             match wake {
+                Some(at) if at <= crate::clock::now() => tokio::task::yield_now().await,
                 Some(at) => {
                     let _ = tokio::time::timeout_at(at.into(), woken.notified()).await;
                 }
@@ -90,13 +117,20 @@ impl Sweeper {
         }
     }
 
-    fn sweep(&self, hub: &Arc<HubInner>, now: Instant) {
-        while let Some(due) = self.pop(now) {
+    /// Does what is due, but not so much that everything else on this thread waits for it.
+    fn sweep(&self, hub: &HubInner, now: Instant) {
+        for _ in 0..DUE_IN_A_ROW {
+            let Some(due) = self.pop(now) else { return };
             match due.task {
                 Task::Abort(task) => task.abort(),
-                Task::Check(session) => {
-                    if let Some(session) = session.upgrade() {
-                        session.lock().scheduled = None;
+                Task::Check(id) => {
+                    if let Some(session) = hub.find(&id)
+                        && session
+                            .lock()
+                            .scheduled
+                            .take_if(|scheduled| *scheduled == due.at)
+                            .is_some()
+                    {
                         check(hub, &session, now);
                     }
                 }
@@ -106,6 +140,10 @@ impl Sweeper {
 
     fn pop(&self, now: Instant) -> Option<Due> {
         let mut heap = self.heap();
+        if heap.len() < heap.capacity() / SPARSE && heap.capacity() > KEPT_CAPACITY {
+            let len = heap.len();
+            heap.shrink_to(2 * len);
+        }
         if heap.peek()?.0.at > now {
             return None;
         }
@@ -122,40 +160,39 @@ impl Sweeper {
 }
 
 /// Asks the policy about one session and does what it says, if the session has not changed meanwhile.
-pub(crate) fn check(hub: &Arc<HubInner>, session: &Arc<Shared>, now: Instant) {
+pub(crate) fn check(hub: &HubInner, session: &Arc<Shared>, now: Instant) {
     let policy = hub.policy();
     for _ in 0..CHANGES_WHILE_ASKING {
         let snapshot = session.snapshot();
-        if snapshot.state == crate::cleanup::SessionState::Closed {
+        if snapshot.state == SessionState::Closed {
             return;
         }
         hub.count_evaluation();
-        let Ok((clean_up, next)) = judge(&*policy, &snapshot, now) else {
-            tracing::error!(session = %session.id, "the cleanup policy panicked; it is asked again in a second");
-            return hub.sweeper().schedule(session, now + AFTER_A_PANIC);
-        };
+        let judged = guarded(&session.id, "the cleanup policy", || judge(&*policy, &snapshot, now));
+        let (clean_up, next) = judged.unwrap_or((false, now.checked_add(AFTER_A_PANIC)));
         if !clean_up {
             if let Some(next) = next {
                 hub.sweeper().schedule(session, next.max(now + SOONEST));
             }
             return;
         }
-        if session.clean_up(snapshot.version, None::<EndReason>) {
+        if session.clean_up(snapshot.version, None) {
             return;
         }
     }
     hub.sweeper().schedule(session, now + SOONEST);
 }
 
-fn judge(
-    policy: &dyn crate::cleanup::CleanupPolicy,
-    snapshot: &SessionSnapshot,
-    now: Instant,
-) -> std::thread::Result<(bool, Option<Instant>)> {
-    catch_unwind(AssertUnwindSafe(|| {
-        let clean_up = policy.should_cleanup(snapshot, now);
-        (clean_up, if clean_up { None } else { policy.next_check(snapshot, now) })
-    }))
+fn judge(policy: &dyn CleanupPolicy, snapshot: &SessionSnapshot, now: Instant) -> (bool, Option<Instant>) {
+    let clean_up = policy.should_cleanup(snapshot, now);
+    (
+        clean_up,
+        if clean_up {
+            None
+        } else {
+            policy.next_check(snapshot, now)
+        },
+    )
 }
 
 impl PartialEq for Due {
@@ -185,3 +222,9 @@ const SOONEST: Duration = Duration::from_millis(10);
 
 /// How often a session may change under the policy's eyes before it is left for later.
 const CHANGES_WHILE_ASKING: usize = 3;
+
+/// How much is done before others get their turn.
+const DUE_IN_A_ROW: usize = 256;
+
+/// When to look again if ending sessions has not freed enough.
+const RELIEF_AGAIN: Duration = Duration::from_millis(100);

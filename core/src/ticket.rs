@@ -48,13 +48,29 @@ struct Refusal {
 impl Ticket {
     pub(crate) fn access(base: &str, id: &SessionId, secret: &Secret, limits: Limits, restore: Option<String>) -> Self {
         let url = format!("{base}/{id}");
-        let content = Content::Access { url, id: id.to_string(), secret: secret.encode(), limits, restore };
-        Self { protocol: SUBPROTOCOL, content }
+        let content = Content::Access {
+            url,
+            id: id.to_string(),
+            secret: secret.encode(),
+            limits,
+            restore,
+        };
+        Self {
+            protocol: SUBPROTOCOL,
+            content,
+        }
     }
 
     pub(crate) fn refused(code: Code, retry_after: Duration, text: String) -> Self {
-        let refused = Refusal { code: code as u16, retry_after: millis(retry_after), text };
-        Self { protocol: SUBPROTOCOL, content: Content::Refused { refused } }
+        let refused = Refusal {
+            code: code as u16,
+            retry_after: millis(retry_after),
+            text,
+        };
+        Self {
+            protocol: SUBPROTOCOL,
+            content: Content::Refused { refused },
+        }
     }
 
     /// The JSON that the client takes.

@@ -229,11 +229,21 @@ impl Frame {
             (kind::OFFER, Sender::Server) => Self::Offer,
             (kind::WELCOME, Sender::Server) => Self::Welcome(decode_welcome(&mut bytes)?),
             (kind::ACK, _) => Self::Ack(decode_counts(&mut bytes)?),
-            (kind::PING, _) => Self::Ping { nonce: number(&mut bytes)?, counts: decode_counts(&mut bytes)? },
-            (kind::PONG, _) => Self::Pong { nonce: number(&mut bytes)?, counts: decode_counts(&mut bytes)? },
+            (kind::PING, _) => Self::Ping {
+                nonce: number(&mut bytes)?,
+                counts: decode_counts(&mut bytes)?,
+            },
+            (kind::PONG, _) => Self::Pong {
+                nonce: number(&mut bytes)?,
+                counts: decode_counts(&mut bytes)?,
+            },
             _ => return Err(DecodeError::Type(kind)),
         };
-        if bytes.has_remaining() { Err(DecodeError::Trailing) } else { Ok(frame) }
+        if bytes.has_remaining() {
+            Err(DecodeError::Trailing)
+        } else {
+            Ok(frame)
+        }
     }
 }
 
@@ -243,6 +253,10 @@ fn put_number(mut value: u64, out: &mut BytesMut) {
         value >>= 7;
     }
     out.put_u8(value as u8);
+}
+
+fn number_len(value: u64) -> usize {
+    (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 fn number(bytes: &mut Bytes) -> Result<u64, DecodeError> {
@@ -255,7 +269,11 @@ fn number(bytes: &mut Bytes) -> Result<u64, DecodeError> {
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             let shortest = byte != 0 || shift == 0;
-            return if shortest && value < NUMBER_LIMIT { Ok(value) } else { Err(DecodeError::Number) };
+            return if shortest && value < NUMBER_LIMIT {
+                Ok(value)
+            } else {
+                Err(DecodeError::Number)
+            };
         }
     }
     Err(DecodeError::Number)
@@ -278,7 +296,12 @@ fn array<const N: usize>(bytes: &mut Bytes) -> Result<[u8; N], DecodeError> {
 }
 
 fn put_counts(counts: &Counts, out: &mut BytesMut) {
-    for value in [counts.received.interactive, counts.received.bulk, counts.credit.interactive, counts.credit.bulk] {
+    for value in [
+        counts.received.interactive,
+        counts.received.bulk,
+        counts.credit.interactive,
+        counts.credit.bulk,
+    ] {
         put_number(value, out);
     }
 }
@@ -324,7 +347,14 @@ fn encode_welcome(welcome: &Welcome, out: &mut BytesMut) {
     put_counts(&welcome.counts, out);
     put_number(welcome.heartbeat, out);
     put_number(welcome.keep, out);
-    let Limits { fragment, message, inflated, window, bulk_window, outbox: _ } = welcome.limits;
+    let Limits {
+        fragment,
+        message,
+        inflated,
+        window,
+        bulk_window,
+        outbox: _,
+    } = welcome.limits;
     for value in [fragment, message, inflated, window, bulk_window] {
         put_number(value, out);
     }
@@ -362,14 +392,20 @@ fn decode_end(mut bytes: Bytes) -> Result<End, DecodeError> {
         return Err(DecodeError::Text);
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| DecodeError::Text)?.to_owned();
-    Ok(End { code, reason, retry_after, text })
+    Ok(End {
+        code,
+        reason,
+        retry_after,
+        text,
+    })
 }
 
 fn encode_data(data: &Data, out: &mut BytesMut) {
     let bulk = if data.lane == Lane::Bulk { BULK } else { 0 };
     let more = if data.more { MORE } else { 0 };
     let compressed = if data.compressed { COMPRESSED } else { 0 };
-    out.reserve(DATA_HEADER_MAX + data.payload.len());
+    // Exactly: one allocation, and none when it becomes `Bytes`.
+    out.reserve(1 + number_len(data.sequence) + data.payload.len());
     out.put_u8(kind::DATA | bulk | more | compressed);
     put_number(data.sequence, out);
     out.put_slice(&data.payload);
@@ -377,7 +413,11 @@ fn encode_data(data: &Data, out: &mut BytesMut) {
 
 fn decode_data(kind: u8, mut bytes: Bytes) -> Result<Data, DecodeError> {
     Ok(Data {
-        lane: if kind & BULK == 0 { Lane::Interactive } else { Lane::Bulk },
+        lane: if kind & BULK == 0 {
+            Lane::Interactive
+        } else {
+            Lane::Bulk
+        },
         more: kind & MORE != 0,
         compressed: kind & COMPRESSED != 0,
         sequence: positive(&mut bytes)?,

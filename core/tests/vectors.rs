@@ -9,7 +9,8 @@ use stillhere::{Lane, PerLane};
 fn every_golden_frame_decodes_to_its_fields() {
     for vector in vectors("frames") {
         for sender in senders(text(&vector, "direction")) {
-            let frame = Frame::decode(bytes(text(&vector, "hex")), sender).unwrap_or_else(|error| panic!("{vector}: {error}"));
+            let frame =
+                Frame::decode(bytes(text(&vector, "hex")), sender).unwrap_or_else(|error| panic!("{vector}: {error}"));
 
             assert_eq!(fields(&frame), vector["frame"], "{}", vector["name"]);
         }
@@ -37,7 +38,11 @@ fn a_golden_frame_from_the_wrong_side_is_refused() {
             _ => continue,
         };
 
-        assert!(Frame::decode(bytes(text(&vector, "hex")), wrong).is_err(), "{}", vector["name"]);
+        assert!(
+            Frame::decode(bytes(text(&vector, "hex")), wrong).is_err(),
+            "{}",
+            vector["name"]
+        );
     }
 }
 
@@ -60,7 +65,12 @@ fn every_prefix_of_a_golden_frame_is_refused_or_is_another_frame() {
         for sender in senders(text(&vector, "direction")) {
             for size in 0..golden.len() {
                 if let Ok(frame) = Frame::decode(golden.slice(..size), sender) {
-                    assert_eq!(frame.to_bytes(), golden.slice(..size), "{} cut after {size} bytes", vector["name"]);
+                    assert_eq!(
+                        frame.to_bytes(),
+                        golden.slice(..size),
+                        "{} cut after {size} bytes",
+                        vector["name"]
+                    );
                 }
             }
         }
@@ -71,7 +81,9 @@ fn vectors(kind: &str) -> Vec<Value> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/frames.json");
     let text = std::fs::read_to_string(path).expect("the vectors are beside the crate");
     let mut vectors: Value = serde_json::from_str(&text).expect("the vectors are JSON");
-    let Value::Array(vectors) = vectors[kind].take() else { panic!("no {kind} in {path}") };
+    let Value::Array(vectors) = vectors[kind].take() else {
+        panic!("no {kind} in {path}")
+    };
     assert!(vectors.len() > 50, "only {} {kind}", vectors.len());
     vectors
 }
@@ -86,12 +98,17 @@ fn senders(name: &str) -> Vec<Sender> {
 }
 
 fn text<'a>(vector: &'a Value, field: &str) -> &'a str {
-    vector[field].as_str().unwrap_or_else(|| panic!("{vector} has no {field}"))
+    vector[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("{vector} has no {field}"))
 }
 
 fn bytes(hex: &str) -> Bytes {
-    assert!(hex.len() % 2 == 0 && hex.is_ascii(), "{hex:?} is not hex");
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits")).collect()
+    assert!(hex.len().is_multiple_of(2) && hex.is_ascii(), "{hex:?} is not hex");
+    (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits"))
+        .collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -101,7 +118,13 @@ fn hex(bytes: &[u8]) -> String {
 /// A frame as the vectors write it.
 fn fields(frame: &Frame) -> Value {
     match frame {
-        Frame::Hello(Hello { secret, document, incarnation, attempt, counts }) => json!({
+        Frame::Hello(Hello {
+            secret,
+            document,
+            incarnation,
+            attempt,
+            counts,
+        }) => json!({
             "type": "hello",
             "secret": hex(secret.expose()),
             "document": hex(&document.0),
@@ -113,7 +136,14 @@ fn fields(frame: &Frame) -> Value {
         Frame::Confirm => json!({ "type": "confirm" }),
         Frame::Leave => json!({ "type": "leave" }),
         Frame::Offer => json!({ "type": "offer" }),
-        Frame::Welcome(Welcome { incarnation, epoch, counts, heartbeat, keep, limits }) => json!({
+        Frame::Welcome(Welcome {
+            incarnation,
+            epoch,
+            counts,
+            heartbeat,
+            keep,
+            limits,
+        }) => json!({
             "type": "welcome",
             "incarnation": incarnation,
             "epoch": epoch,
@@ -127,7 +157,12 @@ fn fields(frame: &Frame) -> Value {
             "window": limits.window,
             "bulk_window": limits.bulk_window,
         }),
-        Frame::End(End { code, reason, retry_after, text }) => {
+        Frame::End(End {
+            code,
+            reason,
+            retry_after,
+            text,
+        }) => {
             json!({ "type": "end", "code": code, "reason": reason, "retry_after": retry_after, "text": text })
         }
         Frame::Ack(Counts { received, credit }) => {
@@ -139,7 +174,13 @@ fn fields(frame: &Frame) -> Value {
         Frame::Pong { nonce, counts } => {
             json!({ "type": "pong", "nonce": nonce, "received": pair(counts.received), "credit": pair(counts.credit) })
         }
-        Frame::Data(Data { lane, sequence, more, compressed, payload }) => json!({
+        Frame::Data(Data {
+            lane,
+            sequence,
+            more,
+            compressed,
+            payload,
+        }) => json!({
             "type": "data",
             "lane": if *lane == Lane::Bulk { 1 } else { 0 },
             "more": more,

@@ -69,10 +69,11 @@ export class InboxLane {
     const compressed = !!(flags & Flag.Compressed);
     const partial = this.#partial;
     const { parts } = partial;
-    if (size > limits.fragment || partial.size + size > limits.message) throw new Violation(Code.TooLarge, 'message too large');
-    if (more ? size < limits.fragment : parts.length && !size) throw new Violation(Code.Malformed, 'fragment too small');
-    if (parts.length && compressed !== partial.compressed) throw new Violation(Code.Malformed, 'mixed fragments');
-    if (this.#accepted + charge > this.#toldCredit) throw new Violation(Code.Flood, 'more than the credit');
+    if (size > limits.fragment || partial.size + size > limits.message) throw new Violation(Code.TooLarge, 'message is too large');
+    if ((more && size < limits.fragment) || (parts.length && (!size || compressed !== partial.compressed))) {
+      throw new Violation(Code.Malformed, 'bad fragment');
+    }
+    if (this.#accepted + charge > this.#toldCredit) throw new Violation(Code.Flood, 'beyond the credit');
 
     this.received = sequence;
     this.charge += charge;

@@ -131,8 +131,9 @@ export class DocumentMachine {
     if (this.#incarnation || limits.fragment !== fragment || limits.message !== message) throw new Error('ticket does not fit');
     this.#secret = secret;
     this.#limits = limits;
-    this.#inboxes[0].window = limits.window;
-    this.#inboxes[1].window = limits.bulkWindow;
+    const [interactive, bulk] = this.#inboxes;
+    interactive.window = limits.window;
+    bulk.window = limits.bulkWindow;
     this.#backoff.waits = 0;
     if (this.#phase !== 'idle' && this.#phase !== 'left') this.#connect(now);
   }
@@ -166,23 +167,12 @@ export class DocumentMachine {
   }
 
   handleTimeout(now: number): void {
-    switch (this.#phase) {
-      case 'connecting':
-      case 'hello':
-      case 'offered':
-        if (now >= this.#deadline) this.#lose(now);
-        break;
-      case 'connected':
-        if (this.#probedUntil === undefined) {
-          if (now >= this.#suspectAt) this.#probe(now);
-        } else if (now >= this.#probedUntil) {
-          this.#lose(now);
-        }
-        break;
-      case 'waiting':
-        if (now >= this.#restAt) this.#phase = 'resting';
-        else if (now >= this.#deadline) this.#connect(now);
-    }
+    if (now < this.#dueAt) return;
+    if (this.#phase === 'waiting') {
+      if (now >= this.#restAt) this.#phase = 'resting';
+      else this.#connect(now);
+    } else if (this.#phase === 'connected' && this.#probedUntil === undefined) this.#probe(now);
+    else this.#lose(now);
   }
 
   /** The page woke: `online`, visible or `pageshow`. */
@@ -220,9 +210,9 @@ export class DocumentMachine {
 
   /** Copies the message into the lane's outbox, or throws `OutboxFull`, `TooLarge` or `SessionOver`. */
   send(lane: Lane, payload: Uint8Array, _now: number): void {
-    if (this.#phase === 'over') throw new SessionOver('session is over');
+    if (this.#phase === 'over') throw new SessionOver();
     const { fragment, message } = this.#limits;
-    if (payload.length > message) throw new TooLarge('message is too large');
+    if (payload.length > message) throw new TooLarge();
     this.#outboxes[lane].admit(payload, fragment, this.#outbox);
   }
 
@@ -292,19 +282,10 @@ export class DocumentMachine {
     return this.#events.shift();
   }
 
-  /** When `handleTimeout` is due. */
+  /** When `handleTimeout` is due, and then `pollTransmit`. */
   pollTimeout(): number | undefined {
-    switch (this.#phase) {
-      case 'connecting':
-      case 'hello':
-      case 'offered':
-        return this.#deadline;
-      case 'connected':
-        return Math.min(this.#probedUntil ?? this.#suspectAt, this.#ackAt ?? Infinity);
-      case 'waiting':
-        return Math.min(this.#deadline, this.#restAt);
-    }
-    return;
+    const at = Math.min(this.#dueAt, (this.#phase === 'connected' && this.#ackAt) || Infinity);
+    return at < Infinity ? at : undefined;
   }
 
   /** Charge of what the lane's outbox holds. */
@@ -323,7 +304,7 @@ export class DocumentMachine {
   }
 
   #connect(now: number): void {
-    this.#drop(LEFT);
+    this.#drop();
     this.#pings.length = 0;
     this.#isPingDue = this.#isDue = false;
     this.#phase = 'connecting';
@@ -358,14 +339,14 @@ export class DocumentMachine {
     this.#heardAt = now;
     this.#probedUntil = undefined;
     if (frame.type === Type.End) {
-      this.#drop(LEFT);
+      this.#drop();
       return this.#judge(frame.code, frame.reason, frame.retryAfter, frame.text, now);
     }
     if (this.#phase !== 'connected') {
       const isAwaited = !this.#isDue && this.#phase !== 'connecting';
       if (isAwaited && frame.type === Type.Welcome) return this.#welcome(frame);
       if (isAwaited && frame.type === Type.Offer && this.#phase === 'hello' && !this.#incarnation) return this.#expect('offered', now);
-      throw new Violation(Code.Malformed, 'unexpected frame');
+      return unexpected();
     }
     this.#backoff.waits = 0;
     switch (frame.type) {
@@ -384,7 +365,7 @@ export class DocumentMachine {
       case Type.Ack:
         break;
       default:
-        throw new Violation(Code.Malformed, 'unexpected frame');
+        unexpected();
     }
     this.#acknowledge(frame);
   }
@@ -395,8 +376,8 @@ export class DocumentMachine {
     const { incarnation, limits } = frame;
     const before = this.#incarnation;
     const isKnown = before ? incarnation === before : incarnation;
-    if (!isKnown || (Object.keys(limits) as (keyof Limits)[]).some((key) => limits[key] !== this.#limits[key])) {
-      throw new Violation(Code.Malformed, 'contradicting welcome');
+    if (!isKnown || Object.entries(limits).some(([key, limit]) => limit !== this.#limits[key as keyof Limits])) {
+      throw new Violation(Code.Malformed, 'false welcome');
     }
     this.#acknowledge(frame);
     for (const lane of this.#outboxes) lane.rewind();
@@ -423,10 +404,14 @@ export class DocumentMachine {
     this.#probedUntil = now + PATIENCE;
   }
 
-  get #suspectAt(): number {
-    return this.#heardAt + 2 * this.#heartbeat + PATIENCE;
+  /** When the phase's time is over. */
+  get #dueAt(): number {
+    if (this.#phase === 'waiting') return Math.min(this.#deadline, this.#restAt);
+    if (this.#phase === 'connected') return this.#probedUntil ?? this.#heardAt + 2 * this.#heartbeat + PATIENCE;
+    return this.#connection && !this.#leaving ? this.#deadline : Infinity;
   }
 
+  /** When a page stays hidden and without a connection too long to go on. */
   get #restAt(): number {
     return this.#incarnation && this.#hiddenAt !== undefined ? Math.max(this.#hiddenAt, this.#lostAt) + this.#keep : Infinity;
   }
@@ -438,7 +423,7 @@ export class DocumentMachine {
   }
 
   /** The connection in use, if any, is closed and no longer ours. */
-  #drop(code: number): void {
+  #drop(code = LEFT): void {
     if (this.#connection) this.#actions.push({ type: 'close', connection: this.#connection, code });
     this.#connection = this.#leaving = 0;
   }
@@ -487,4 +472,8 @@ export class DocumentMachine {
     this.#events.push(later ? { type: 'refused', code, class: 'later', text, retryAt } : { type: 'disconnected', code, text, retryAt });
     if (!delay && !isResting) this.#connect(now);
   }
+}
+
+function unexpected(): never {
+  throw new Violation(Code.Malformed, 'unexpected frame');
 }

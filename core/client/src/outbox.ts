@@ -41,7 +41,7 @@ export class OutboxLane {
     const { length } = payload;
     const frames = Math.ceil(length / fragment) || 1;
     if (this.#frames.length && this.charge + length + frames * FRAME_CHARGE > limit) {
-      throw new OutboxFull('outbox is full');
+      throw new OutboxFull();
     }
     for (let index = 0; index < frames; index++) {
       const part = payload.subarray(index * fragment, (index + 1) * fragment);

@@ -229,7 +229,7 @@ export class Session {
       } else if (machine.phase === 'over' && !machine.incarnation && presented.fallBack()) {
         this.#present(parts);
       } else {
-        status = statusAfter(event, status, this.#environment.Date.now() - this.#now());
+        status = statusAfter(event, status, this.#now(), this.#environment.Date.now());
         if (machine.phase === 'over') {
           status = { ...status, unacknowledged: machine.unacknowledgedMessages() };
           this.#retire(parts);

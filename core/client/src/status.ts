@@ -24,15 +24,17 @@ export interface Status {
 
 export const CONNECTING: Status = { state: 'connecting', outcome: null, code: 0, reason: '', text: '', retryAt: null, unacknowledged: 0 };
 
-/** What an event makes of the status; the machine's time plus `offset` is that of `Date.now()`. */
-export function statusAfter(event: MachineEvent, before: Status, offset: number): Status {
+/** What an event makes of the status, when the machine's clock shows `now` and `Date.now()` is `wall`. */
+export function statusAfter(event: MachineEvent, before: Status, now: number, wall: number): Status {
   if (event.type === 'pong') return before;
   if (event.type === 'welcomed') return { ...CONNECTING, state: 'connected', outcome: event.outcome };
   const { code, text } = event;
   const status = { ...before, code, reason: nameOfCode(code), text, retryAt: null };
-  if (event.type === 'ended') return { ...status, state: 'ended', reason: nameOfReason(event.reason) };
+  if (event.type === 'ended') {
+    return { ...status, state: 'ended', reason: nameOfReason(event.reason), retryAt: event.retryAfter ? wall + event.retryAfter : null };
+  }
   if (event.type === 'refused' && event.class === 'never') return { ...status, state: 'refused' };
-  return { ...status, retryAt: event.retryAt === undefined ? null : Math.round(event.retryAt + offset) };
+  return { ...status, retryAt: event.retryAt === undefined ? null : Math.round(event.retryAt - now + wall) };
 }
 
 /** What the machine's phase makes of it. */

@@ -103,10 +103,8 @@ export function decode(bytes: Bytes): ServerFrame {
         keep: varint(),
         limits: { fragment: varint(), message: varint(), inflated: varint(), window: varint(), bulkWindow: varint() },
       });
-    case Type.End: {
-      const end = { type, code: varint(), reason: varint(), retryAfter: varint() } as const;
-      return { ...end, text: decodeText(bytes.subarray(at)) };
-    }
+    case Type.End:
+      return { type, code: varint(), reason: varint(), retryAfter: varint(), text: decodeText(bytes.subarray(at)) };
     case Type.Ack:
       return whole({ type, ...counts() });
     case Type.Ping:

@@ -20,6 +20,12 @@ test('a document never welcomed says hello with nothing received and its full wi
   assert.equal(page.machine.phase, 'hello');
 });
 
+test('a page that is started twice connects once', () => {
+  const page = started();
+  page.machine.start(page.now);
+  assert.equal(page.action.type, 'connect');
+});
+
 test('each hello has a greater attempt than every one before', () => {
   const page = started();
   for (let attempt = 1; attempt < 5; attempt++) {
@@ -54,6 +60,7 @@ test('the first incarnation is opened and a later one restored and its own one r
   const restored = started().open().receive({ type: 'offer' }).receive(welcomeFrame({ incarnation: 7 }));
   assert.deepEqual(restored.event, { type: 'welcomed', outcome: 'restored', incarnation: 7 });
   assert.equal(restored.machine.incarnation, 7);
+  assert.equal(started().open().receive(welcomeFrame({ incarnation: 2 })).event.outcome, 'restored');
   assert.equal(restored.resume({ incarnation: 7 }).events.at(-1)!.outcome, 'resumed');
 });
 
@@ -170,7 +177,10 @@ test('a connection that does not open in ten seconds is given up', () => {
 });
 
 test('a hello without an answer in ten seconds is given up', () => {
-  const page = started().advance(9000).open().forget().advance(9999);
+  const page = started().advance(9000);
+  page.machine.handleOpen(1, page.now);
+  assert.equal(page.machine.pollTimeout(), page.now + 10_000);
+  page.forget().advance(9999);
   assert.deepEqual(page.actions, []);
   assert.deepEqual(page.advance(1).actions, [{ type: 'close', connection: 1, code: Code.Silent }, { type: 'connect', connection: 2 }]);
 });

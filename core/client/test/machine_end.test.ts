@@ -131,7 +131,7 @@ test('an end may come before the hello', () => {
 test('leave is written before the connection is closed', () => {
   const page = Page.connected().send('unsent');
   page.machine.handleLeave(page.now);
-  assert.deepEqual([page.machine.phase, page.machine.pollAction()], ['left', undefined]);
+  assert.deepEqual([page.machine.phase, page.machine.pollAction(), page.machine.pollTimeout()], ['left', undefined, undefined]);
   assert.deepEqual(page.frame, { type: 'leave' });
   assert.deepEqual(page.action, { type: 'close', connection: 1, code: 1000 });
   page.machine.handleLeave(page.now);

@@ -68,7 +68,7 @@ class World {
 
   message(): Buffer {
     const { fragment, message } = this.limits;
-    const size = [0, 1 + this.int(9), fragment, this.int(message + 1), message][this.int(5)]!;
+    const size = [0, Math.min(1 + this.int(9), message), fragment, this.int(message + 1), message][this.int(5)]!;
     return Buffer.from(Array.from({ length: size }, () => this.int(256)));
   }
 
@@ -174,7 +174,7 @@ class World {
 test('whatever the network loses every message arrives once and in order', () => {
   let connections = 0;
   let messages = 0;
-  for (let seed = 1; seed <= 300; seed++) {
+  for (let seed = 1; seed <= 100; seed++) {
     try {
       const world = new World(seed);
       for (let step = 0; step < 1500; step++) world.step(true);
@@ -192,5 +192,5 @@ test('whatever the network loses every message arrives once and in order', () =>
       throw new Error(`seed ${seed}`, { cause: error });
     }
   }
-  assert.ok(connections > 3000 && messages > 10_000, `too little happened: ${connections} connections, ${messages} messages`);
+  assert.ok(connections > 1000 && messages > 3000, `too little happened: ${connections} connections, ${messages} messages`);
 });

@@ -191,9 +191,11 @@ test('a page hidden and without a connection for keep rests until it is shown', 
 });
 
 test('a page rests at once when an attempt fails after keep in hiding', () => {
-  const page = Page.connected({}, { keep: 5000 }).advance(1000).close();
+  const page = Page.connected({}, { keep: 5000 }).advance(1000).close().advance(3000);
   page.machine.handleHidden(true, page.now);
-  page.advance(5000).forget().close();
+  page.advance(3000).close();
+  assert.equal(page.machine.phase, 'waiting');
+  page.wait().advance(2000 - 250).forget().close();
   assert.equal(page.machine.phase, 'resting');
   assert.equal(page.event.retryAt, undefined);
   page.machine.handleWake(page.now);

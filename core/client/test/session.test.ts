@@ -454,6 +454,14 @@ test('a ticket without room is refused at once, with the time to try again', asy
   assert.equal(page.sockets.length, 0);
 });
 
+test('the end of a draining server tells when a new ticket may be had', async () => {
+  const { page, session } = await Fixture.connected();
+  page.socket.receive(encodeEnd(4200, 8, 3000));
+  await page.browser.settle();
+  const { state, reason, retryAt } = session.status;
+  assert.deepEqual({ state, reason, retryAt }, { state: 'ended', reason: 'Draining', retryAt: page.browser.wall + 3000 });
+});
+
 test('a session taken over by another document is refused and does not come back', async () => {
   const { page, session } = await Fixture.connected();
   session.send(bytes('lost'));

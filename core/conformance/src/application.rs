@@ -27,7 +27,10 @@ pub async fn never_reads(session: Session) {
 }
 
 /// Hands on everything it gets, and stays until the session is over.
-pub fn handing_on() -> (impl FnOnce(Session) -> Handing + Send + 'static, mpsc::UnboundedReceiver<Incoming>) {
+pub fn handing_on() -> (
+    impl FnOnce(Session) -> Handing + Send + 'static,
+    mpsc::UnboundedReceiver<Incoming>,
+) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let application = move |mut session: Session| -> Handing {
         Box::pin(async move {

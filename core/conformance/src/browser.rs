@@ -73,7 +73,11 @@ impl Browser {
     /// # Panics
     /// When the ticket says that the hub refuses. Outside a tokio runtime.
     pub fn connect(address: SocketAddr, ticket: &str) -> Self {
-        Self::open(Page { address, ticket: ticket.to_owned(), origin: None })
+        Self::open(Page {
+            address,
+            ticket: ticket.to_owned(),
+            origin: None,
+        })
     }
 
     /// [`Browser::connect`] for a page of this origin.
@@ -81,13 +85,20 @@ impl Browser {
     /// # Panics
     /// As [`Browser::connect`].
     pub fn connect_from(origin: &str, address: SocketAddr, ticket: &str) -> Self {
-        Self::open(Page { address, ticket: ticket.to_owned(), origin: Some(origin.to_owned()) })
+        Self::open(Page {
+            address,
+            ticket: ticket.to_owned(),
+            origin: Some(origin.to_owned()),
+        })
     }
 
     fn open(page: Page) -> Self {
         let credentials = Credentials::parse(&page.ticket).expect("the hub has room");
         let request = Request::new(page.address, credentials.path());
-        let request = Request { origin: page.origin.clone(), ..request };
+        let request = Request {
+            origin: page.origin.clone(),
+            ..request
+        };
         let number = DOCUMENTS.fetch_add(1, Ordering::Relaxed);
         let mut document = [0; 16];
         document[..8].copy_from_slice(&number.to_le_bytes());
@@ -109,8 +120,11 @@ impl Browser {
             frozen: false,
             to_lose: false,
         };
-        let shared =
-            Arc::new(Shared { state: Mutex::new(state), driver: AtomicWaker::new(), changed: watch::Sender::new(()) });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            driver: AtomicWaker::new(),
+            changed: watch::Sender::new(()),
+        });
         let mut driver = Driver {
             shared: Arc::clone(&shared),
             request,
@@ -165,14 +179,17 @@ impl Browser {
     /// [`SendRefused`], but never that the outbox is full.
     pub async fn send_when_there_is_room(&self, lane: Lane, payload: impl Into<Bytes>) -> Result<(), SendRefused> {
         let payload = payload.into();
-        self.wait_until("room in the browser's outbox", |state| match state.machine.send(lane, payload.clone()) {
-            Err(SendRefused::OutboxFull) => None,
-            result => Some(result),
+        self.wait_until("room in the browser's outbox", |state| {
+            match state.machine.send(lane, payload.clone()) {
+                Err(SendRefused::OutboxFull) => None,
+                result => Some(result),
+            }
         })
         .await
     }
 
-    /// The next message, interactive ones first; its credit comes back at once. A page that does not call this is one whose handlers never return.
+    /// The next message, interactive ones first; its credit comes back at once. A page that does not call this is one whose handlers never
+    /// return.
     ///
     /// # Panics
     /// When the session is over and everything has been read, or nothing comes.
@@ -194,7 +211,9 @@ impl Browser {
     /// # Panics
     /// As [`Browser::recv`].
     pub async fn recv_on(&self, lane: Lane) -> Bytes {
-        self.wait_until("a message for the browser", |state| state.take_from(lane)).await.payload
+        self.wait_until("a message for the browser", |state| state.take_from(lane))
+            .await
+            .payload
     }
 
     /// The messages that are here already.
@@ -205,7 +224,10 @@ impl Browser {
     /// Waits until the server has acknowledged everything.
     pub async fn wait_until_acknowledged(&self) {
         self.wait_until("everything sent is acknowledged", |state| {
-            Lane::ALL.iter().all(|lane| state.machine.outgoing(*lane) == 0).then_some(())
+            Lane::ALL
+                .iter()
+                .all(|lane| state.machine.outgoing(*lane) == 0)
+                .then_some(())
         })
         .await;
     }
@@ -227,9 +249,16 @@ impl Browser {
     /// # Panics
     /// When the session ends or refuses for good instead, or nothing comes.
     pub async fn outcome(&self) -> Outcome {
-        let event = self.next_event("an outcome", |event| !matches!(event, DocumentEvent::Disconnected { .. })).await;
+        let event = self
+            .next_event("an outcome", |event| {
+                !matches!(event, DocumentEvent::Disconnected { .. })
+            })
+            .await;
         match event {
-            DocumentEvent::Welcomed { outcome, incarnation: _ } => outcome,
+            DocumentEvent::Welcomed {
+                outcome,
+                incarnation: _,
+            } => outcome,
             other => panic!("no outcome but {other:?}"),
         }
     }
@@ -239,7 +268,12 @@ impl Browser {
     /// # Panics
     /// When it is another one; and as [`Browser::outcome`].
     pub async fn wait_for_outcome(&self, expected: Outcome) {
-        assert_eq!(self.outcome().await, expected, "what the browser was told: {:?}", self.events());
+        assert_eq!(
+            self.outcome().await,
+            expected,
+            "what the browser was told: {:?}",
+            self.events()
+        );
     }
 
     /// Waits until the server refuses: the code.
@@ -247,8 +281,12 @@ impl Browser {
     /// # Panics
     /// When nothing comes.
     pub async fn refusal(&self) -> u64 {
-        let event = self.next_event("a refusal", |event| matches!(event, DocumentEvent::Refused { .. })).await;
-        let DocumentEvent::Refused { code, .. } = event else { unreachable!("it was asked for a refusal") };
+        let event = self
+            .next_event("a refusal", |event| matches!(event, DocumentEvent::Refused { .. }))
+            .await;
+        let DocumentEvent::Refused { code, .. } = event else {
+            unreachable!("it was asked for a refusal")
+        };
         code
     }
 
@@ -257,9 +295,14 @@ impl Browser {
     /// # Panics
     /// When nothing comes.
     pub async fn disconnection(&self) -> u64 {
-        let event =
-            self.next_event("a lost connection", |event| matches!(event, DocumentEvent::Disconnected { .. })).await;
-        let DocumentEvent::Disconnected { code, .. } = event else { unreachable!("it was asked for a disconnection") };
+        let event = self
+            .next_event("a lost connection", |event| {
+                matches!(event, DocumentEvent::Disconnected { .. })
+            })
+            .await;
+        let DocumentEvent::Disconnected { code, .. } = event else {
+            unreachable!("it was asked for a disconnection")
+        };
         code
     }
 
@@ -268,11 +311,28 @@ impl Browser {
     /// # Panics
     /// When nothing comes.
     pub async fn session_end(&self) -> SessionEnd {
-        let event = self.next_event("the session's end", |event| matches!(event, DocumentEvent::Ended { .. })).await;
-        let DocumentEvent::Ended { code, reason, retry_after, text, unacknowledged } = event else {
+        let event = self
+            .next_event("the session's end", |event| {
+                matches!(event, DocumentEvent::Ended { .. })
+            })
+            .await;
+        let DocumentEvent::Ended {
+            code,
+            reason,
+            retry_after,
+            text,
+            unacknowledged,
+        } = event
+        else {
             unreachable!("it was asked for an end")
         };
-        SessionEnd { code, reason, retry_after, text, unacknowledged }
+        SessionEnd {
+            code,
+            reason,
+            retry_after,
+            text,
+            unacknowledged,
+        }
     }
 
     /// Pings the server: the round trip.
@@ -283,11 +343,14 @@ impl Browser {
         let nonce = self.shared.ask(|state| state.machine.ping());
         let is_answer = |event: &DocumentEvent| matches!(event, DocumentEvent::Pong { nonce: of, .. } if *of == nonce);
         let event = self.next_event("a pong", is_answer).await;
-        let DocumentEvent::Pong { round_trip, .. } = event else { unreachable!("it was asked for a pong") };
+        let DocumentEvent::Pong { round_trip, .. } = event else {
+            unreachable!("it was asked for a pong")
+        };
         round_trip
     }
 
-    /// The codes with which the server closed this document's WebSockets, in the order in which it did. 1006 for one that ended without a close.
+    /// The codes with which the server closed this document's WebSockets, in the order in which it did. 1006 for one that ended without a
+    /// close.
     pub fn close_codes(&self) -> Vec<u64> {
         self.shared.ask(|state| state.close_codes.clone())
     }
@@ -307,7 +370,10 @@ impl Browser {
 
     /// Waits until the machine is in this phase.
     pub async fn wait_for_phase(&self, phase: DocumentPhase) {
-        self.wait_until(&format!("phase {phase:?}"), |state| (state.machine.phase() == phase).then_some(())).await;
+        self.wait_until(&format!("phase {phase:?}"), |state| {
+            (state.machine.phase() == phase).then_some(())
+        })
+        .await;
     }
 
     // ---- what happens to the page
@@ -373,7 +439,10 @@ impl Browser {
         };
         match tokio::time::timeout(PATIENCE, waiting).await {
             Ok(value) => value,
-            Err(_) => panic!("the browser waited in vain for this: {what}; it is here: {:#?}", self.shared.lock()),
+            Err(_) => panic!(
+                "the browser waited in vain for this: {what}; it is here: {:#?}",
+                self.shared.lock()
+            ),
         }
     }
 }
@@ -440,7 +509,10 @@ impl State {
     fn take_from(&mut self, lane: Lane) -> Option<Delivery> {
         let received = self.machine.take(lane)?;
         self.machine.release(lane, Instant::now());
-        Some(Delivery { lane, payload: self.inflate(received) })
+        Some(Delivery {
+            lane,
+            payload: self.inflate(received),
+        })
     }
 
     fn inflate(&self, received: Received) -> Bytes {
@@ -451,8 +523,14 @@ impl State {
         }
         let mut inflated = Vec::new();
         let limit = self.limits.inflated;
-        ZlibDecoder::new(&payload[..]).take(limit + 1).read_to_end(&mut inflated).expect("the server sends whole streams");
-        assert!(inflated.len() as u64 <= limit, "the server sends nothing above the limit");
+        ZlibDecoder::new(&payload[..])
+            .take(limit + 1)
+            .read_to_end(&mut inflated)
+            .expect("the server sends whole streams");
+        assert!(
+            inflated.len() as u64 <= limit,
+            "the server sends nothing above the limit"
+        );
         inflated.into()
     }
 
@@ -482,7 +560,11 @@ type Opening = Pin<Box<dyn Future<Output = Result<Socket, tungstenite::Error>> +
 enum Link {
     Down,
     Opening(u64, Opening),
-    Up { attempt: u64, socket: Box<Socket>, unflushed: bool },
+    Up {
+        attempt: u64,
+        socket: Box<Socket>,
+        unflushed: bool,
+    },
 }
 
 impl Driver {
@@ -549,7 +631,10 @@ impl Driver {
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             if let Some(code) = code.and_then(|code| u16::try_from(code).ok()) {
-                let frame = CloseFrame { code: code.into(), reason: "".into() };
+                let frame = CloseFrame {
+                    code: code.into(),
+                    reason: "".into(),
+                };
                 let closing = socket.send(tungstenite::Message::Close(Some(frame)));
                 let _ = tokio::time::timeout(CLOSE_DEADLINE, closing).await;
             }
@@ -565,13 +650,21 @@ impl Driver {
     }
 
     fn poll_opening(&mut self, context: &mut Context<'_>) -> bool {
-        let Link::Opening(attempt, opening) = &mut self.link else { return false };
+        let Link::Opening(attempt, opening) = &mut self.link else {
+            return false;
+        };
         let attempt = *attempt;
-        let Poll::Ready(opened) = opening.as_mut().poll(context) else { return false };
+        let Poll::Ready(opened) = opening.as_mut().poll(context) else {
+            return false;
+        };
         let mut state = self.shared.lock();
         match opened {
             Ok(socket) => {
-                self.link = Link::Up { attempt, socket: Box::new(socket), unflushed: false };
+                self.link = Link::Up {
+                    attempt,
+                    socket: Box::new(socket),
+                    unflushed: false,
+                };
                 state.machine.handle_open(attempt, Instant::now());
             }
             Err(_) => {
@@ -584,9 +677,13 @@ impl Driver {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> bool {
-        let Link::Up { attempt, socket, .. } = &mut self.link else { return false };
+        let Link::Up { attempt, socket, .. } = &mut self.link else {
+            return false;
+        };
         let attempt = *attempt;
-        let Poll::Ready(message) = Pin::new(socket).poll_next(context) else { return false };
+        let Poll::Ready(message) = Pin::new(socket).poll_next(context) else {
+            return false;
+        };
         let mut state = self.shared.lock();
         let now = Instant::now();
         let code = match message {
@@ -625,13 +722,22 @@ impl Driver {
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> bool {
         let mut progress = false;
-        let Link::Up { attempt, socket, unflushed } = &mut self.link else { return false };
+        let Link::Up {
+            attempt,
+            socket,
+            unflushed,
+        } = &mut self.link
+        else {
+            return false;
+        };
         let mut socket = Pin::new(socket);
         while socket.as_mut().poll_ready(context).is_ready() {
             let frame = self.shared.lock().machine.poll_transmit(*attempt, true, Instant::now());
             let Some(frame) = frame else { break };
             // What is wrong with the connection, reading will tell.
-            let _ = socket.as_mut().start_send(tungstenite::Message::Binary(frame.to_bytes()));
+            let _ = socket
+                .as_mut()
+                .start_send(tungstenite::Message::Binary(frame.to_bytes()));
             *unflushed = true;
             progress = true;
         }
@@ -671,4 +777,3 @@ const TURNS: usize = 64;
 
 /// What a connection gets to take a last close.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-

@@ -47,7 +47,11 @@ impl Credentials {
         let number = |value: &Value| value.as_u64().expect("a number");
         if let Some(refused) = ticket.get("refused") {
             let (code, retry_after) = (number(&refused["code"]), number(&refused["retryAfter"]));
-            return Err(Refused { code, retry_after, text: text(&refused["text"]) });
+            return Err(Refused {
+                code,
+                retry_after,
+                text: text(&refused["text"]),
+            });
         }
         let mut secret = [0; 32];
         let decoded = URL_SAFE_NO_PAD.decode_slice(text(&ticket["secret"]), &mut secret);

@@ -20,7 +20,10 @@ pub struct Response {
 impl Response {
     /// The value of a header, `name` in lower case. Empty if there is none.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map_or("", |(_, value)| value)
     }
 }
 
@@ -42,17 +45,31 @@ pub async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> R
         std::io::Result::Ok(answer)
     };
     let answer = within("an HTTP answer", exchange).await.expect("the connection holds");
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("the answer has a head");
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .expect("the answer has a head");
     let head = String::from_utf8(answer[..end].to_vec()).expect("the head is text");
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .and_then(|status| status.parse().ok());
     let headers = lines
         .map(|line| line.split_once(": ").expect("a header has a name and a value"))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let response = Response { status: status.expect("a status"), headers, body: answer[end + 4..].to_vec() };
+    let response = Response {
+        status: status.expect("a status"),
+        headers,
+        body: answer[end + 4..].to_vec(),
+    };
     if let Ok(length) = response.header("content-length").parse() {
-        assert_eq!(response.body.len(), if response.status == 304 { 0 } else { length }, "the body is whole");
+        assert_eq!(
+            response.body.len(),
+            if response.status == 304 { 0 } else { length },
+            "the body is whole"
+        );
     }
     response
 }

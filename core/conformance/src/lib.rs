@@ -1,4 +1,5 @@
-//! What every adapter of stillhere must do: one function per case, each naming the promise (DESIGN section 1) or the rule (PROTOCOL.md) it checks.
+//! What every adapter of stillhere must do: one function per case, each naming the promise (DESIGN section 1) or the rule (PROTOCOL.md) it
+//! checks.
 //!
 //! An adapter's test file says how to start a server and expands [`suite!`]:
 //!

@@ -58,7 +58,11 @@ impl Tally {
     /// # Panics
     /// When anything is missing, doubled, out of order or damaged, or when not exactly `sent` messages came.
     pub fn assert_exact(&self, sent: u64) {
-        let expected = Self { received: sent, next: sent, ..Self::default() };
+        let expected = Self {
+            received: sent,
+            next: sent,
+            ..Self::default()
+        };
         assert_eq!(*self, expected, "{sent} were sent");
     }
 }
@@ -193,7 +197,11 @@ impl Load {
 
     fn messages(&self, from: From, lane: Lane) -> Messages {
         let seed = self.seed.wrapping_mul(4) + from as u64 * 2 + lane as u64;
-        Messages { random: Random::new(seed), next: 0, largest: self.sizes[lane] }
+        Messages {
+            random: Random::new(seed),
+            next: 0,
+            largest: self.sizes[lane],
+        }
     }
 
     /// Stops both sides from sending more, waits until everything sent has come, and checks the counts.
@@ -204,7 +212,9 @@ impl Load {
         self.running.send_replace(false);
         let mut sending = self.sending.subscribe();
         let stopped = sending.wait_for(|sending| *sending == 0);
-        within("all senders stop", stopped).await.expect("the sender lives in self");
+        within("all senders stop", stopped)
+            .await
+            .expect("the sender lives in self");
         for (from, what, tallies) in [
             (From::Browser, "the server has everything", &self.at_server),
             (From::Server, "the browser has everything", &self.at_browser),

@@ -32,12 +32,21 @@ impl Neighbour {
     pub async fn assert_untouched(&self) {
         self.talk().await;
         assert_eq!(self.session.state(), SessionState::Open);
-        let expected = DocumentEvent::Welcomed { outcome: Outcome::Opened, incarnation: 1 };
-        assert_eq!(self.browser.events(), [expected], "the neighbour's browser was told nothing else");
+        let expected = DocumentEvent::Welcomed {
+            outcome: Outcome::Opened,
+            incarnation: 1,
+        };
+        assert_eq!(
+            self.browser.events(),
+            [expected],
+            "the neighbour's browser was told nothing else"
+        );
     }
 
     async fn talk(&self) {
-        self.browser.send("hello, neighbour").expect("the neighbour's browser can send");
+        self.browser
+            .send("hello, neighbour")
+            .expect("the neighbour's browser can send");
         assert_eq!(self.browser.recv().await.payload, "hello, neighbour");
     }
 }

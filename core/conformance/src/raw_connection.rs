@@ -47,7 +47,9 @@ impl RawConnection {
     /// # Panics
     /// When the connection is gone.
     pub async fn send_bytes(&mut self, bytes: impl Into<Bytes>) {
-        self.write(Message::Binary(bytes.into())).await.expect("the connection takes what is sent");
+        self.write(Message::Binary(bytes.into()))
+            .await
+            .expect("the connection takes what is sent");
     }
 
     /// Writes a text message.
@@ -55,7 +57,9 @@ impl RawConnection {
     /// # Panics
     /// When the connection is gone.
     pub async fn send_text(&mut self, text: &'static str) {
-        self.write(Message::text(text)).await.expect("the connection takes what is sent");
+        self.write(Message::text(text))
+            .await
+            .expect("the connection takes what is sent");
     }
 
     /// Writes a frame to a connection that may be gone.
@@ -68,7 +72,11 @@ impl RawConnection {
     /// # Panics
     /// When the connection is gone.
     pub async fn send_octets(&mut self, octets: &[u8]) {
-        self.socket.get_mut().write_all(octets).await.expect("the connection takes what is sent");
+        self.socket
+            .get_mut()
+            .write_all(octets)
+            .await
+            .expect("the connection takes what is sent");
     }
 
     /// Closes with this code, and waits for the answer.
@@ -76,14 +84,20 @@ impl RawConnection {
     /// # Panics
     /// When the connection is gone without one.
     pub async fn close(mut self, code: u16) -> u64 {
-        let frame = CloseFrame { code: code.into(), reason: "".into() };
-        self.write(Message::Close(Some(frame))).await.expect("the connection takes the close");
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: "".into(),
+        };
+        self.write(Message::Close(Some(frame)))
+            .await
+            .expect("the connection takes the close");
         self.close_code().await
     }
 
     /// Says hello as this document, for the first time if `incarnation` is 0, having received nothing and granting what the ticket says.
     pub async fn say_hello(&mut self, credentials: &Credentials, document: u8, incarnation: u64, attempt: u64) {
-        self.send(Frame::Hello(hello(credentials, document, incarnation, attempt))).await;
+        self.send(Frame::Hello(hello(credentials, document, incarnation, attempt)))
+            .await;
     }
 
     /// Reads a welcome.
@@ -145,7 +159,11 @@ impl RawConnection {
         loop {
             if let Frame::End(end) = self.frame().await {
                 let close = self.read().await;
-                assert_eq!(close.err(), Some(end.code), "the WebSocket close has the code of the end: {end:?}");
+                assert_eq!(
+                    close.err(),
+                    Some(end.code),
+                    "the WebSocket close has the code of the end: {end:?}"
+                );
                 return end;
             }
         }
@@ -196,20 +214,38 @@ pub fn hello(credentials: &Credentials, document: u8, incarnation: u64, attempt:
 
 /// A data frame that is a whole message.
 pub fn whole(lane: Lane, sequence: u64, payload: impl Into<Bytes>) -> Frame {
-    Frame::Data(Data { lane, sequence, more: false, compressed: false, payload: payload.into() })
+    Frame::Data(Data {
+        lane,
+        sequence,
+        more: false,
+        compressed: false,
+        payload: payload.into(),
+    })
 }
 
 /// A data frame that more of its message follows.
 pub fn fragment(lane: Lane, sequence: u64, payload: impl Into<Bytes>) -> Frame {
-    Frame::Data(Data { lane, sequence, more: true, compressed: false, payload: payload.into() })
+    Frame::Data(Data {
+        lane,
+        sequence,
+        more: true,
+        compressed: false,
+        payload: payload.into(),
+    })
 }
 
 /// A pong of a client that has received nothing and grants without end.
 pub fn pong(nonce: u64) -> Frame {
-    Frame::Pong { nonce, counts: received(0) }
+    Frame::Pong {
+        nonce,
+        counts: received(0),
+    }
 }
 
 /// Counts with so much received on the interactive lane and credit without end.
 pub fn received(interactive: u64) -> Counts {
-    Counts { received: PerLane::new(interactive, 0), credit: PerLane::new(1 << 40, 1 << 40) }
+    Counts {
+        received: PerLane::new(interactive, 0),
+        credit: PerLane::new(1 << 40, 1 << 40),
+    }
 }

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stillhere::{EndReason, Event, Hub, HubBuilder, SessionHandle, SessionState};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -32,7 +33,10 @@ type Start = Arc<dyn Fn(Hub) -> Pin<Box<dyn Future<Output = SocketAddr> + Send>>
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("hub", &self.hub).field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("hub", &self.hub)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -48,7 +52,12 @@ impl Server {
 
     async fn start_boxed(hub: Hub, start: Start) -> Self {
         let address = start(hub.clone()).await;
-        Self { proxy: proxy_to(address).await, hub, address, start }
+        Self {
+            proxy: proxy_to(address).await,
+            hub,
+            address,
+            start,
+        }
     }
 
     /// Another server with a hub of other settings.
@@ -61,9 +70,14 @@ impl Server {
         Self::start_boxed(hub, Arc::clone(&self.start)).await
     }
 
-    /// Another server, on a runtime of its own; its hub's sessions live on this one. When the runtime is dropped, everything the server runs is dropped.
+    /// Another server, on a runtime of its own; its hub's sessions live on this one. When the runtime is dropped, everything the server
+    /// runs is dropped.
     pub async fn on_its_own_runtime(&self) -> (Self, ServerRuntime) {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime starts");
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime starts");
         let hub = Hub::builder().runtime(Handle::current()).build();
         let start = Arc::clone(&self.start);
         let starting = runtime.spawn({
@@ -71,7 +85,12 @@ impl Server {
             async move { start(hub).await }
         });
         let address = starting.await.expect("the server starts");
-        let server = Self { proxy: proxy_to(address).await, hub, address, start: Arc::clone(&self.start) };
+        let server = Self {
+            proxy: proxy_to(address).await,
+            hub,
+            address,
+            start: Arc::clone(&self.start),
+        };
         (server, ServerRuntime(Some(runtime)))
     }
 
@@ -89,7 +108,10 @@ impl Server {
     pub async fn newest_connection(&self, session: &SessionHandle) -> ConnectionHandle {
         let id = session.id().to_string();
         let newest = |open: &[ConnectionHandle]| {
-            open.iter().rev().find(|open| open.session_id().as_deref() == Some(&id)).cloned()
+            open.iter()
+                .rev()
+                .find(|open| open.session_id().as_deref() == Some(&id))
+                .cloned()
         };
         let waiting = self.proxy.wait_until(|open| newest(open).is_some());
         newest(&within("a connection of the session through the proxy", waiting).await).expect("it was waited for")
@@ -108,7 +130,9 @@ impl Server {
     /// # Panics
     /// When it is not upgraded.
     pub async fn raw_to(&self, path: &str) -> RawConnection {
-        RawConnection::open(&Request::new(self.address, path)).await.expect("the request is upgraded")
+        RawConnection::open(&Request::new(self.address, path))
+            .await
+            .expect("the request is upgraded")
     }
 
     /// A WebSocket whose document has been welcomed as the session's first.
@@ -125,7 +149,9 @@ impl Server {
 }
 
 async fn proxy_to(address: SocketAddr) -> FaultProxy {
-    FaultProxy::start(([127, 0, 0, 1], 0).into(), address).await.expect("loopback has a free port")
+    FaultProxy::start(([127, 0, 0, 1], 0).into(), address)
+        .await
+        .expect("loopback has a free port")
 }
 
 /// Runs a server; dropping it drops all that the server runs, at once.
@@ -154,7 +180,10 @@ pub async fn wait_for_state(session: &SessionHandle, state: SessionState) {
     let waiting = async {
         while session.state() != state {
             // After the end there are no events, and the state will not change.
-            events.next().await.expect("the session reaches the state before it ends");
+            events
+                .next()
+                .await
+                .expect("the session reaches the state before it ends");
         }
     };
     within(format!("the session is {state:?}"), waiting).await;
@@ -180,13 +209,12 @@ pub async fn end_of(session: &SessionHandle) -> EndReason {
 
 /// Waits until nothing is connected to the hub.
 pub async fn wait_until_disconnected(hub: &Hub) {
-    let mut gone = pin!(async {
+    // The hub tells nobody when a connection is gone.
+    let mut looks = tokio::time::interval(Duration::from_millis(2));
+    let gone = async {
         while hub.stats().connections > 0 {
-            // The hub tells nobody when a connection is gone.
-            tokio::time::sleep(LOOK_AGAIN).await;
+            looks.tick().await;
         }
-    });
-    within(format!("the hub has no connections any more: {:?}", hub.stats()), gone.as_mut()).await;
+    };
+    within("the hub has no connections any more", gone).await;
 }
-
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(2);

@@ -28,32 +28,51 @@ pub struct Request {
 impl Request {
     /// Offers our subprotocol and comes from no page.
     pub fn new(address: SocketAddr, path: &str) -> Self {
-        Self { address, path: path.to_owned(), protocols: Some(SUBPROTOCOL.to_owned()), origin: None }
+        Self {
+            address,
+            path: path.to_owned(),
+            protocols: Some(SUBPROTOCOL.to_owned()),
+            origin: None,
+        }
     }
 
     /// The same with these subprotocols.
     pub fn offering(self, protocols: &str) -> Self {
-        Self { protocols: Some(protocols.to_owned()), ..self }
+        Self {
+            protocols: Some(protocols.to_owned()),
+            ..self
+        }
     }
 
     /// The same without a subprotocol.
     pub fn offering_nothing(self) -> Self {
-        Self { protocols: None, ..self }
+        Self {
+            protocols: None,
+            ..self
+        }
     }
 
     /// The same from a page of this origin.
     pub fn from_origin(self, origin: &str) -> Self {
-        Self { origin: Some(origin.to_owned()), ..self }
+        Self {
+            origin: Some(origin.to_owned()),
+            ..self
+        }
     }
 
     pub(crate) async fn open(&self) -> Result<Socket, tungstenite::Error> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let mut request = format!("ws://{}{}", self.address, self.path).into_client_request()?;
-        let optional = [(header::SEC_WEBSOCKET_PROTOCOL, &self.protocols), (header::ORIGIN, &self.origin)];
+        let optional = [
+            (header::SEC_WEBSOCKET_PROTOCOL, &self.protocols),
+            (header::ORIGIN, &self.origin),
+        ];
         for (name, value) in optional {
             if let Some(value) = value {
-                request.headers_mut().insert(name, HeaderValue::from_str(value).expect("a header's value"));
+                request
+                    .headers_mut()
+                    .insert(name, HeaderValue::from_str(value).expect("a header's value"));
             }
         }
         let config = WebSocketConfig::default()

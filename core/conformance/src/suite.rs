@@ -19,7 +19,11 @@ where
     F: Fn(Hub) -> R + Send + Sync + 'static,
     R: Future<Output = SocketAddr> + Send + 'static,
 {
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
     runtime.block_on(async {
         let server = Server::start(Hub::new(), start).await;
         case(&server).await;

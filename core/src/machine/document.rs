@@ -142,22 +142,30 @@ pub struct DocumentMachine {
     incarnation: u64,
     /// Numbers hellos and connections alike.
     attempt: u64,
+    /// The attempt whose connection is in use.
+    connection: Option<u64>,
+    /// Hello or confirm is to be written.
+    is_due: bool,
+    /// The connection is closed with this code once `leave` is written.
+    leaving: Option<u64>,
     /// When the current phase gives up, or tries again.
     deadline: Option<Instant>,
-    hello_due: bool,
-    confirm_due: bool,
-    leave_due: Option<u64>,
+    /// The server named the deadline of the wait.
+    is_later: bool,
     pong_due: Option<u64>,
-    ping_due: Option<u64>,
-    pings: VecDeque<(u64, Instant)>,
+    ping_due: bool,
+    /// Pings without an answer, and when one was written that stands for them.
+    pings: VecDeque<(u64, Option<Instant>)>,
     nonce: u64,
     heard: Instant,
-    suspicion: Option<Instant>,
+    /// When the silence after a probe has lasted too long.
+    probed_until: Option<Instant>,
     heartbeat: Duration,
     keep: Duration,
-    hidden: bool,
-    lost_at: Option<Instant>,
-    failures: u32,
+    hidden_at: Option<Instant>,
+    lost_at: Instant,
+    /// Waits before connections since the last one that lived.
+    waits: u32,
     gaps: u8,
     random: u64,
     actions: VecDeque<Action>,
@@ -166,9 +174,11 @@ pub struct DocumentMachine {
 
 impl DocumentMachine {
     /// A document that has not started.
-    pub fn new(options: DocumentOptions, now: Instant) -> Self {
-        let lanes = Lanes::new(options.limits.normalised());
-        let random = options.seed | 1;
+    pub fn new(mut options: DocumentOptions, now: Instant) -> Self {
+        options.limits = options.limits.normalised();
+        let lanes = Lanes::new(options.limits);
+        // Neighbouring seeds must not give neighbouring numbers.
+        let random = options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         Self {
             options,
             lanes,
@@ -176,21 +186,22 @@ impl DocumentMachine {
             phase: DocumentPhase::Idle,
             incarnation: 0,
             attempt: 0,
+            connection: None,
+            is_due: false,
+            leaving: None,
             deadline: None,
-            hello_due: false,
-            confirm_due: false,
-            leave_due: None,
+            is_later: false,
             pong_due: None,
-            ping_due: None,
+            ping_due: false,
             pings: VecDeque::new(),
             nonce: 0,
             heard: now,
-            suspicion: None,
-            heartbeat: Duration::from_secs(15),
-            keep: Duration::from_secs(120),
-            hidden: false,
-            lost_at: None,
-            failures: 0,
+            probed_until: None,
+            heartbeat: Duration::ZERO,
+            keep: Duration::ZERO,
+            hidden_at: None,
+            lost_at: now,
+            waits: 0,
             gaps: 0,
             random,
             actions: VecDeque::new(),
@@ -210,70 +221,72 @@ impl DocumentMachine {
     /// The page came online, became visible, or was shown again.
     pub fn handle_wake(&mut self, now: Instant) {
         match self.phase {
-            DocumentPhase::Connected => self.suspect(now),
+            // A probe that ran out while the page slept says nothing.
+            DocumentPhase::Connected if self.probed_until.is_none_or(|until| until <= now) => self.probe(now),
+            DocumentPhase::Waiting | DocumentPhase::Resting if self.is_later && self.deadline > Some(now) => {
+                self.phase = DocumentPhase::Waiting;
+            }
             DocumentPhase::Waiting | DocumentPhase::Resting | DocumentPhase::Left => self.connect(now),
             _ => {}
         }
     }
 
     /// The page was hidden or shown.
-    pub fn handle_hidden(&mut self, hidden: bool) {
-        self.hidden = hidden;
+    pub fn handle_hidden(&mut self, hidden: bool, now: Instant) {
+        if hidden {
+            self.hidden_at.get_or_insert(now);
+        } else if self.hidden_at.take().is_some() && self.phase != DocumentPhase::Left {
+            self.handle_wake(now);
+        }
     }
 
-    /// The page goes away (`pagehide`).
+    /// The page goes away (`pagehide`). Nothing more happens until [`DocumentMachine::handle_wake`].
     pub fn handle_leave(&mut self) {
-        let connection = self.attempt;
-        match self.phase {
-            DocumentPhase::Over => return,
-            DocumentPhase::Connected => self.leave_due = Some(connection),
-            DocumentPhase::Connecting | DocumentPhase::Hello | DocumentPhase::Offered => self.drop_connection(1000),
-            _ => {}
+        if !matches!(
+            self.phase,
+            DocumentPhase::Idle | DocumentPhase::Left | DocumentPhase::Over
+        ) {
+            self.leave(LEFT);
+            self.phase = DocumentPhase::Left;
         }
-        self.enter(DocumentPhase::Left, None);
     }
 
     // ---- what the transport reports
 
     /// The connection is open: hello is due.
     pub fn handle_open(&mut self, connection: u64, now: Instant) {
-        if connection == self.attempt && self.phase == DocumentPhase::Connecting {
-            self.hello_due = true;
-            self.enter(DocumentPhase::Hello, Some(now + ANSWER_DEADLINE));
+        if self.connection == Some(connection) && self.phase == DocumentPhase::Connecting {
+            self.expect_answer(DocumentPhase::Hello, now);
         }
     }
 
     /// Bytes arrived. Those of an older connection are dropped.
     pub fn handle_frame(&mut self, connection: u64, bytes: Bytes, now: Instant) {
-        let active = matches!(
-            self.phase,
-            DocumentPhase::Hello | DocumentPhase::Offered | DocumentPhase::Connected
-        );
-        if connection != self.attempt || !active {
+        if self.connection != Some(connection) || self.leaving.is_some() {
             return;
         }
-        self.heard = now;
-        self.suspicion = None;
         let frame = Frame::decode(bytes, Sender::Server).map_err(Violation::from);
         if let Err(violation) = frame.and_then(|frame| self.handle(frame, now)) {
             self.handle_violation(violation, now);
         }
     }
 
-    /// The connection is gone.
+    /// The connection is gone. `code` is the one it was closed with, 1006 for none.
     pub fn handle_close(&mut self, connection: u64, code: u64, now: Instant) {
-        let active = matches!(
-            self.phase,
-            DocumentPhase::Connecting | DocumentPhase::Hello | DocumentPhase::Offered | DocumentPhase::Connected
-        );
-        if connection == self.attempt && active {
-            let end = End {
-                code,
-                reason: 0,
-                retry_after: 0,
-                text: String::new(),
-            };
-            self.handle_refusal(end, now);
+        if self.connection != Some(connection) {
+            return;
+        }
+        self.connection = None;
+        if self.leaving.take().is_none() {
+            self.judge(
+                End {
+                    code,
+                    reason: 0,
+                    retry_after: 0,
+                    text: String::new(),
+                },
+                now,
+            );
         }
     }
 
@@ -282,11 +295,16 @@ impl DocumentMachine {
         self.lanes.handle_timeout(now);
         let expired = self.deadline.is_some_and(|deadline| deadline <= now);
         match self.phase {
-            DocumentPhase::Connecting | DocumentPhase::Hello | DocumentPhase::Offered if expired => {
-                self.give_up_connection(now);
+            DocumentPhase::Connecting | DocumentPhase::Hello | DocumentPhase::Offered if expired => self.lose(now),
+            DocumentPhase::Waiting if self.rest_at().is_some_and(|at| at <= now) => {
+                self.phase = DocumentPhase::Resting;
             }
             DocumentPhase::Waiting if expired => self.connect(now),
-            DocumentPhase::Connected => self.check_silence(now),
+            DocumentPhase::Connected => match self.probed_until {
+                Some(until) if until <= now => self.lose(now),
+                None if self.suspect_at() <= now => self.probe(now),
+                _ => {}
+            },
             _ => {}
         }
     }
@@ -329,10 +347,22 @@ impl DocumentMachine {
         }
     }
 
+    /// What was taken cannot be inflated: the session is over.
+    pub fn handle_bad_payload(&mut self, too_large: bool) {
+        if self.phase != DocumentPhase::Over {
+            self.fail(if too_large {
+                Violation::TooLarge
+            } else {
+                Violation::Malformed
+            });
+        }
+    }
+
     /// Measures the round trip: the pong is an event.
     pub fn ping(&mut self) -> u64 {
         self.nonce += 1;
-        self.ping_due = Some(self.nonce);
+        self.pings.push_back((self.nonce, None));
+        self.ping_due = true;
         self.nonce
     }
 
@@ -340,18 +370,16 @@ impl DocumentMachine {
 
     /// The next frame to write on a connection. `bulk_allowed`: the transport has little buffered.
     pub fn poll_transmit(&mut self, connection: u64, bulk_allowed: bool, now: Instant) -> Option<Frame> {
-        if self.leave_due == Some(connection) {
-            self.leave_due = None;
-            self.actions.push_back(Action::Close(connection, 1000));
-            return Some(Frame::Leave);
-        }
-        if connection != self.attempt {
+        if self.connection != Some(connection) {
             return None;
         }
+        if let Some(code) = self.leaving {
+            self.drop_connection(code);
+            return Some(Frame::Leave);
+        }
         match self.phase {
-            DocumentPhase::Hello if self.hello_due => Some(self.write_hello()),
-            DocumentPhase::Offered if std::mem::take(&mut self.confirm_due) => Some(Frame::Confirm),
             DocumentPhase::Connected => self.poll_connected(bulk_allowed, now),
+            _ if self.is_due => Some(self.introduce(now)),
             _ => None,
         }
     }
@@ -368,13 +396,16 @@ impl DocumentMachine {
 
     /// When to call [`DocumentMachine::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.phase {
-            DocumentPhase::Connected => {
-                let silence = self.suspicion.unwrap_or(self.heard + 2 * self.heartbeat + SUSPICION);
-                [Some(silence), self.lanes.ack_timeout()].into_iter().flatten().min()
-            }
-            _ => self.deadline,
-        }
+        let times = match self.phase {
+            DocumentPhase::Connecting | DocumentPhase::Hello | DocumentPhase::Offered => [self.deadline, None],
+            DocumentPhase::Connected => [
+                self.probed_until.or_else(|| Some(self.suspect_at())),
+                self.lanes.ack_timeout(),
+            ],
+            DocumentPhase::Waiting => [self.deadline, self.rest_at()],
+            DocumentPhase::Idle | DocumentPhase::Resting | DocumentPhase::Left | DocumentPhase::Over => return None,
+        };
+        times.into_iter().flatten().min()
     }
 
     /// Where the document is.
@@ -397,29 +428,45 @@ impl DocumentMachine {
         self.lanes.incoming(lane)
     }
 
+    /// Messages the server has not acknowledged.
+    pub fn unacknowledged(&self) -> usize {
+        self.lanes.unacknowledged()
+    }
+
     // ---- frames
 
     fn handle(&mut self, frame: Frame, now: Instant) -> Result<(), Violation> {
+        self.heard = now;
+        self.probed_until = None;
+        if let Frame::End(end) = frame {
+            self.drop_connection(LEFT);
+            self.judge(end, now);
+            return Ok(());
+        }
+        if self.phase == DocumentPhase::Connected {
+            self.waits = 0;
+            return self.handle_connected(frame, now);
+        }
         match (self.phase, frame) {
-            (_, Frame::End(end)) => {
-                self.handle_end(end, now);
+            _ if self.is_due => Err(Violation::Malformed),
+            (DocumentPhase::Hello | DocumentPhase::Offered, Frame::Welcome(welcome)) => self.handle_welcome(&welcome),
+            (DocumentPhase::Hello, Frame::Offer) if self.incarnation == 0 => {
+                self.expect_answer(DocumentPhase::Offered, now);
                 Ok(())
             }
-            (DocumentPhase::Hello, Frame::Offer) => {
-                self.confirm_due = true;
-                self.enter(DocumentPhase::Offered, Some(now + ANSWER_DEADLINE));
-                Ok(())
-            }
-            (DocumentPhase::Hello | DocumentPhase::Offered, Frame::Welcome(welcome)) => {
-                self.handle_welcome(&welcome, now)
-            }
-            (DocumentPhase::Connected, Frame::Data(data)) => self.handle_data(data, now),
-            (DocumentPhase::Connected, Frame::Ack(counts)) => self.lanes.handle_counts(&counts),
-            (DocumentPhase::Connected, Frame::Ping { nonce, counts }) => {
+            _ => Err(Violation::Malformed),
+        }
+    }
+
+    fn handle_connected(&mut self, frame: Frame, now: Instant) -> Result<(), Violation> {
+        match frame {
+            Frame::Data(data) => self.handle_data(data, now),
+            Frame::Ack(counts) => self.lanes.handle_counts(&counts),
+            Frame::Ping { nonce, counts } => {
                 self.pong_due = Some(nonce);
                 self.lanes.handle_counts(&counts)
             }
-            (DocumentPhase::Connected, Frame::Pong { nonce, counts }) => {
+            Frame::Pong { nonce, counts } => {
                 self.handle_pong(nonce, now);
                 self.lanes.handle_counts(&counts)
             }
@@ -427,22 +474,29 @@ impl DocumentMachine {
         }
     }
 
-    fn handle_welcome(&mut self, welcome: &Welcome, now: Instant) -> Result<(), Violation> {
+    fn handle_welcome(&mut self, welcome: &Welcome) -> Result<(), Violation> {
+        // The server has welcomed us: from here on its errors are final.
+        self.enter(DocumentPhase::Connected);
         let outcome = match (self.incarnation, welcome.incarnation) {
             (0, 1) => Outcome::Opened,
             (0, 2..) => Outcome::Restored,
             (mine, theirs) if mine != 0 && mine == theirs => Outcome::Resumed,
             _ => return Err(Violation::Malformed),
         };
+        let outbox = self.options.limits.outbox;
+        if (Limits {
+            outbox,
+            ..welcome.limits
+        }) != self.options.limits
+        {
+            return Err(Violation::Malformed);
+        }
         self.lanes.handle_counts(&welcome.counts)?;
         self.lanes.rewind();
         self.incarnation = welcome.incarnation;
-        self.heartbeat = Duration::from_millis(welcome.heartbeat);
-        self.keep = Duration::from_millis(welcome.keep);
-        self.failures = 0;
-        self.lost_at = None;
-        self.enter(DocumentPhase::Connected, None);
-        self.heard = now;
+        self.heartbeat = from_wire(welcome.heartbeat);
+        self.keep = from_wire(welcome.keep);
+        self.waits = 1;
         self.events.push_back(DocumentEvent::Welcomed {
             outcome,
             incarnation: self.incarnation,
@@ -457,96 +511,109 @@ impl DocumentMachine {
         Ok(())
     }
 
+    /// The server answers only the newest of several pings, so a pong settles all before it.
     fn handle_pong(&mut self, nonce: u64, now: Instant) {
-        while let Some((sent, at)) = self.pings.pop_front() {
-            if sent == nonce {
-                let round_trip = now.saturating_duration_since(at);
-                self.events.push_back(DocumentEvent::Pong { nonce, round_trip });
-                return;
-            }
+        let settled = self
+            .pings
+            .iter()
+            .position(|ping| ping.0 == nonce)
+            .map_or(0, |last| last + 1);
+        for (nonce, written) in self.pings.drain(..settled) {
+            let round_trip = now.saturating_duration_since(written.unwrap_or(now));
+            self.events.push_back(DocumentEvent::Pong { nonce, round_trip });
         }
     }
 
-    fn handle_end(&mut self, end: End, now: Instant) {
-        if end.reason == 0 {
-            self.drop_connection(end.code);
-            return self.handle_refusal(end, now);
+    /// The server closed the connection, or said why it will.
+    fn judge(&mut self, end: End, now: Instant) {
+        let End {
+            code,
+            reason,
+            retry_after,
+            text,
+        } = end;
+        let retry_after = from_wire(retry_after);
+        if reason != 0 {
+            return self.end(code, reason, retry_after, text);
         }
-        let unacknowledged = self.lanes.unacknowledged();
-        self.drop_connection(end.code);
-        self.enter(DocumentPhase::Over, None);
-        self.events.push_back(DocumentEvent::Ended {
-            code: end.code,
-            reason: end.reason,
-            retry_after: Duration::from_millis(end.retry_after),
-            text: end.text,
-            unacknowledged,
-        });
-    }
-
-    /// A connection is over, and the session perhaps not.
-    fn handle_refusal(&mut self, end: End, now: Instant) {
-        let was_welcomed = self.phase == DocumentPhase::Connected;
-        self.lost_at.get_or_insert(now);
-        match Class::of(end.code) {
+        match Class::of(code) {
             Class::Never => {
-                self.enter(DocumentPhase::Over, None);
+                self.enter(DocumentPhase::Over);
                 self.events.push_back(DocumentEvent::Refused {
-                    code: end.code,
-                    text: end.text,
+                    code,
+                    text,
                     retry_at: None,
                 });
             }
             Class::Later => {
-                let retry_at = now + Duration::from_millis(end.retry_after).max(BACKOFF_BASE);
-                self.enter(DocumentPhase::Waiting, Some(retry_at));
-                let retry_at = Some(retry_at);
-                self.events.push_back(DocumentEvent::Refused {
-                    code: end.code,
-                    text: end.text,
-                    retry_at,
-                });
+                let retry_at = self.retry(retry_after.max(LATER), now);
+                self.events.push_back(DocumentEvent::Refused { code, text, retry_at });
             }
-            Class::Now | Class::Ignore => self.reconnect(end.code, was_welcomed, now),
+            Class::Now | Class::Ignore => self.reconnect(code, now),
         }
     }
 
     fn handle_violation(&mut self, violation: Violation, now: Instant) {
-        let code = violation.code() as u64;
-        if violation == Violation::Gap {
-            self.gaps += 1;
-            if self.gaps < GAPS_IN_A_ROW {
-                self.drop_connection(code);
-                return self.reconnect(code, true, now);
-            }
+        let is_gap = violation == Violation::Gap;
+        self.gaps += u8::from(is_gap);
+        if self.phase == DocumentPhase::Connected && !(is_gap && self.gaps < GAPS_IN_A_ROW) {
+            return self.fail(if is_gap { Violation::Malformed } else { violation });
         }
-        let code = if violation == Violation::Gap {
-            Code::Malformed as u64
-        } else {
-            code
-        };
-        self.drop_connection(code);
-        self.enter(DocumentPhase::Over, None);
-        let text = "the server broke the protocol".to_owned();
-        self.events.push_back(DocumentEvent::Refused {
+        // Before the welcome an error costs the connection only.
+        self.drop_connection(violation.code() as u64);
+        self.reconnect(violation.code() as u64, now);
+    }
+
+    /// The server broke the protocol.
+    fn fail(&mut self, violation: Violation) {
+        let code = violation.code() as u64;
+        self.leave(code);
+        self.end(
             code,
+            violation.reason().number(),
+            Duration::ZERO,
+            "the server broke the protocol".to_owned(),
+        );
+    }
+
+    fn end(&mut self, code: u64, reason: u64, retry_after: Duration, text: String) {
+        self.enter(DocumentPhase::Over);
+        let unacknowledged = self.lanes.unacknowledged();
+        self.events.push_back(DocumentEvent::Ended {
+            code,
+            reason,
+            retry_after,
             text,
-            retry_at: None,
+            unacknowledged,
         });
     }
 
     // ---- connecting
 
     fn connect(&mut self, now: Instant) {
+        self.drop_connection(LEFT);
+        self.pings.clear();
+        self.ping_due = false;
         self.attempt += 1;
-        self.hello_due = false;
-        self.confirm_due = false;
+        self.connection = Some(self.attempt);
         self.actions.push_back(Action::Connect(self.attempt));
-        self.enter(DocumentPhase::Connecting, Some(now + ANSWER_DEADLINE));
+        self.enter(DocumentPhase::Connecting);
+        self.deadline = Some(now + ANSWER_DEADLINE);
     }
 
-    fn write_hello(&mut self) -> Frame {
-        self.hello_due = false;
+    /// Hello or confirm is due; the answer is waited for.
+    fn expect_answer(&mut self, phase: DocumentPhase, now: Instant) {
+        self.enter(phase);
+        self.is_due = true;
+        self.deadline = Some(now + ANSWER_DEADLINE);
+    }
+
+    fn introduce(&mut self, now: Instant) -> Frame {
+        self.is_due = false;
+        self.deadline = Some(now + ANSWER_DEADLINE);
+        if self.phase == DocumentPhase::Offered {
+            return Frame::Confirm;
+        }
         Frame::Hello(Hello {
             secret: self.options.secret.clone(),
             document: self.options.document,
@@ -556,32 +623,56 @@ impl DocumentMachine {
         })
     }
 
-    /// The first attempt after a welcome at once, then with full jitter.
-    fn reconnect(&mut self, code: u64, was_welcomed: bool, now: Instant) {
-        let lost_at = *self.lost_at.get_or_insert(now);
-        if self.hidden && now.saturating_duration_since(lost_at) > self.keep {
-            self.enter(DocumentPhase::Resting, None);
-            return self
-                .events
-                .push_back(DocumentEvent::Disconnected { code, retry_at: None });
-        }
-        let retry_at = now
-            + if was_welcomed {
-                Duration::ZERO
-            } else {
-                self.next_backoff()
-            };
-        self.enter(DocumentPhase::Waiting, Some(retry_at));
-        self.events.push_back(DocumentEvent::Disconnected {
-            code,
-            retry_at: Some(retry_at),
-        });
+    /// The connection in use has been silent for too long.
+    fn lose(&mut self, now: Instant) {
+        self.drop_connection(Code::Silent as u64);
+        self.reconnect(Code::Silent as u64, now);
     }
 
-    fn next_backoff(&mut self) -> Duration {
-        let cap = if self.hidden { self.keep / 4 } else { BACKOFF_CAP };
-        let exponential = BACKOFF_BASE * 2u32.pow(self.failures.min(16));
-        self.failures += 1;
+    fn reconnect(&mut self, code: u64, now: Instant) {
+        let retry_at = self.retry(Duration::ZERO, now);
+        self.events.push_back(DocumentEvent::Disconnected { code, retry_at });
+        if retry_at == Some(now) {
+            self.connect(now);
+        }
+    }
+
+    /// Waits for the next attempt, not less than `least`. When it is due, unless the page rests.
+    fn retry(&mut self, least: Duration, now: Instant) -> Option<Instant> {
+        if self.phase == DocumentPhase::Connected {
+            self.lost_at = now;
+            // Connections that end right after their welcome must not follow each other without a pause.
+            if now.saturating_duration_since(self.heard) >= SHORT_LIFE {
+                self.waits = 0;
+            }
+        }
+        let rest_at = self.rest_at();
+        let cap = if rest_at.is_some() {
+            (self.keep / 4).min(HIDDEN_CAP)
+        } else {
+            BACKOFF_CAP
+        };
+        let retry_at = now + self.next_backoff(cap).max(least);
+        self.is_later = !least.is_zero();
+        // The attempt at once is made even by a page hidden for long.
+        let is_resting = rest_at.is_some_and(|at| at <= now) && self.waits > 1;
+        self.enter(if is_resting {
+            DocumentPhase::Resting
+        } else {
+            DocumentPhase::Waiting
+        });
+        self.deadline = Some(retry_at);
+        (!is_resting).then_some(retry_at)
+    }
+
+    /// The first attempt at once, then exponentially later with full jitter.
+    fn next_backoff(&mut self, cap: Duration) -> Duration {
+        let waits = self.waits;
+        self.waits += 1;
+        if waits == 0 {
+            return Duration::ZERO;
+        }
+        let exponential = BACKOFF_BASE * 2u32.pow((waits - 1).min(16));
         exponential.min(cap).mul_f64(self.next_random())
     }
 
@@ -592,42 +683,47 @@ impl DocumentMachine {
         (self.random >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    fn give_up_connection(&mut self, now: Instant) {
-        self.drop_connection(Code::Silent as u64);
-        self.reconnect(1006, false, now);
+    /// From when on a hidden page without a connection is quiet.
+    fn rest_at(&self) -> Option<Instant> {
+        let hidden_at = self.hidden_at.filter(|_| self.incarnation != 0)?;
+        Some(hidden_at.max(self.lost_at) + self.keep)
     }
 
+    /// The connection in use, if any, is closed and no longer ours.
     fn drop_connection(&mut self, code: u64) {
-        self.actions.push_back(Action::Close(self.attempt, code));
+        if let Some(connection) = self.connection.take() {
+            self.actions.push_back(Action::Close(connection, code));
+        }
+        self.leaving = None;
     }
 
-    fn enter(&mut self, phase: DocumentPhase, deadline: Option<Instant>) {
+    /// Closes, after `leave` where the server has welcomed us.
+    fn leave(&mut self, code: u64) {
+        if self.phase == DocumentPhase::Connected {
+            self.leaving = Some(code);
+        } else {
+            self.drop_connection(code);
+        }
+    }
+
+    fn enter(&mut self, phase: DocumentPhase) {
         self.phase = phase;
-        self.deadline = deadline;
-        self.suspicion = None;
+        self.is_due = false;
+        self.deadline = None;
+        self.probed_until = None;
         self.pong_due = None;
-        self.pings.clear();
     }
 
     // ---- silence
 
-    /// Asks for a sign of life, unless it is being asked for already.
-    fn suspect(&mut self, now: Instant) {
-        if self.suspicion.is_none() {
-            self.suspicion = Some(now + SUSPICION);
-            self.ping();
-        }
+    fn suspect_at(&self) -> Instant {
+        self.heard + 2 * self.heartbeat + PATIENCE
     }
 
-    fn check_silence(&mut self, now: Instant) {
-        match self.suspicion {
-            Some(until) if until <= now => {
-                self.drop_connection(Code::Silent as u64);
-                self.reconnect(Code::Silent as u64, true, now);
-            }
-            None if self.heard + 2 * self.heartbeat + SUSPICION <= now => self.suspect(now),
-            _ => {}
-        }
+    /// Asks for a sign of life.
+    fn probe(&mut self, now: Instant) {
+        self.ping();
+        self.probed_until = Some(now + PATIENCE);
     }
 
     // ---- writing
@@ -639,10 +735,12 @@ impl DocumentMachine {
                 counts: self.lanes.report(),
             });
         }
-        if let Some(nonce) = self.ping_due.take() {
-            self.pings.push_back((nonce, now));
+        if std::mem::take(&mut self.ping_due) {
+            for (_, written) in &mut self.pings {
+                written.get_or_insert(now);
+            }
             return Some(Frame::Ping {
-                nonce,
+                nonce: self.nonce,
                 counts: self.lanes.report(),
             });
         }
@@ -656,7 +754,23 @@ impl DocumentMachine {
     }
 }
 
+/// A duration as the server names it, bounded so that no clock overflows.
+fn from_wire(ms: u64) -> Duration {
+    Duration::from_millis(ms).min(CENTURY)
+}
+
+/// For the transport to open, for the answer to hello, for the answer to confirm.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-const SUSPICION: Duration = Duration::from_secs(5);
+/// Silence after a ping, and beyond two heartbeats, that is too long.
+const PATIENCE: Duration = Duration::from_secs(5);
 const BACKOFF_BASE: Duration = Duration::from_millis(500);
 const BACKOFF_CAP: Duration = Duration::from_secs(10);
+/// Upper bound on a quarter of `keep`, which may be unlimited.
+const HIDDEN_CAP: Duration = Duration::from_secs(300);
+/// A code of class *later* is obeyed for at least so long.
+const LATER: Duration = Duration::from_millis(500);
+/// A connection that was welcomed and then silent for less than this is not replaced at once.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// The close code of a page that goes by itself.
+const LEFT: u64 = 1000;

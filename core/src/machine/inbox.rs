@@ -21,6 +21,8 @@ pub(crate) struct Inbox {
     stored: u64,
     partial: Partial,
     complete: VecDeque<Complete>,
+    /// Messages taken and not released: they wait like those in `complete`.
+    in_hand: usize,
     /// The highest credit so far; it never falls.
     credit: u64,
 }
@@ -91,6 +93,7 @@ impl Inbox {
             stored: 0,
             partial: Partial::default(),
             complete: VecDeque::new(),
+            in_hand: 0,
             credit: window,
         }
     }
@@ -119,7 +122,7 @@ impl Inbox {
         let payload = own_if_small(data.payload);
         if more {
             self.partial.push(payload, compressed, charge);
-            if !self.complete.is_empty() {
+            if self.has_waiting() {
                 self.partial.held += charge;
                 self.held += charge;
             }
@@ -172,6 +175,7 @@ impl Inbox {
     pub(crate) fn take_holding(&mut self) -> Option<(Received, u64)> {
         let Complete { message, held, stored } = self.complete.pop_front()?;
         self.stored -= stored;
+        self.in_hand += 1;
         if self.complete.is_empty() && self.complete.capacity() > IDLE_CAPACITY {
             self.complete = VecDeque::new();
         }
@@ -181,10 +185,15 @@ impl Inbox {
     /// Gives credit back. The fragments of an incomplete message follow once no whole message waits.
     pub(crate) fn release(&mut self, held: u64) {
         self.held -= held;
-        if self.complete.is_empty() {
+        self.in_hand -= 1;
+        if !self.has_waiting() {
             self.held -= std::mem::take(&mut self.partial.held);
         }
         self.update_credit();
+    }
+
+    fn has_waiting(&self) -> bool {
+        !self.complete.is_empty() || self.in_hand > 0
     }
 
     fn update_credit(&mut self) {

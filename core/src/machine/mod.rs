@@ -15,6 +15,8 @@ mod inbox;
 mod lanes;
 mod outbox;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use document::{Action, DocumentEvent, DocumentMachine, DocumentOptions, DocumentPhase, Outcome, SendRefused};
 pub use inbox::Received;

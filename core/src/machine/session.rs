@@ -181,7 +181,7 @@ struct Probe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Offer {
     NotYet,
-    Due,
+    Due(Instant),
     Sent(Instant),
 }
 
@@ -396,7 +396,7 @@ impl SessionMachine {
             return self.poll_attached(now);
         }
         let newcomer = self.newcomer.as_mut().filter(|newcomer| newcomer.key == key)?;
-        if newcomer.offer != Offer::Due {
+        if !matches!(newcomer.offer, Offer::Due(_)) {
             return None;
         }
         newcomer.offer = Offer::Sent(now);
@@ -593,7 +593,7 @@ impl SessionMachine {
             confirmed: false,
         };
         newcomer.probe = self.begin_probe(now);
-        newcomer.offer_unless_probing();
+        newcomer.offer_unless_probing(now);
         self.newcomer = Some(newcomer);
     }
 
@@ -683,7 +683,7 @@ impl SessionMachine {
             let probe = self.begin_probe(now);
             if let Some(newcomer) = &mut self.newcomer {
                 newcomer.probe = probe;
-                newcomer.offer_unless_probing();
+                newcomer.offer_unless_probing(now);
             }
         }
     }
@@ -778,7 +778,7 @@ impl SessionMachine {
         }
         if let Some(newcomer) = &mut self.newcomer {
             newcomer.probe = None;
-            newcomer.offer_unless_probing();
+            newcomer.offer_unless_probing(now);
         }
         self.welcome_if_confirmed(now);
     }
@@ -885,7 +885,7 @@ impl SessionMachine {
             return;
         }
         if newcomer.probe.take().is_some() {
-            newcomer.offer_unless_probing();
+            newcomer.offer_unless_probing(now);
             return self.welcome_if_confirmed(now);
         }
         let key = newcomer.key;
@@ -965,17 +965,18 @@ impl Attached {
 }
 
 impl Newcomer {
-    fn offer_unless_probing(&mut self) {
+    fn offer_unless_probing(&mut self, now: Instant) {
         if self.probe.is_none() && self.offer == Offer::NotYet {
-            self.offer = Offer::Due;
+            self.offer = Offer::Due(now);
         }
     }
 
     fn deadline(&self, timing: &Timing) -> Option<Instant> {
         match (&self.probe, self.offer) {
             (Some(probe), _) => Some(probe.until),
-            (None, Offer::Sent(at)) => Some(at + timing.hello),
-            (None, _) => None,
+            // Due counts like sent: a blocked socket must not keep other newcomers out.
+            (None, Offer::Due(at) | Offer::Sent(at)) => Some(at + timing.hello),
+            (None, Offer::NotYet) => None,
         }
     }
 }

@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use stillhere::{DocumentId, Secret};
-use stillhere::Limits;
-use stillhere::machine::{Action, DocumentEvent, DocumentMachine, DocumentOptions, DocumentPhase, Outcome, SendRefused};
 use stillhere::Lane;
+use stillhere::Limits;
+use stillhere::machine::{
+    Action, DocumentEvent, DocumentMachine, DocumentOptions, DocumentPhase, Outcome, SendRefused,
+};
+use stillhere::{DocumentId, Secret};
 
 use crate::pipe::Time;
 
@@ -23,10 +25,21 @@ pub(crate) struct Ticket {
 /// A document's event, without what the twins may word differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
-    Welcomed { outcome: Outcome, incarnation: u64 },
-    Disconnected { code: u64 },
-    Refused { code: u64 },
-    Ended { code: u64, reason: u64, unacknowledged: usize },
+    Welcomed {
+        outcome: Outcome,
+        incarnation: u64,
+    },
+    Disconnected {
+        code: u64,
+    },
+    Refused {
+        code: u64,
+    },
+    Ended {
+        code: u64,
+        reason: u64,
+        unacknowledged: usize,
+    },
     Pong,
 }
 
@@ -72,7 +85,11 @@ impl RustBrowser {
             limits: ticket.limits,
             seed: ticket.seed,
         };
-        Self { machine: DocumentMachine::new(options, base), base, events: VecDeque::new() }
+        Self {
+            machine: DocumentMachine::new(options, base),
+            base,
+            events: VecDeque::new(),
+        }
     }
 
     fn at(&self, now: Time) -> Instant {
@@ -105,8 +122,8 @@ impl Browser for RustBrowser {
         self.machine.handle_wake(self.at(now));
     }
 
-    fn hidden(&mut self, hidden: bool, _now: Time) {
-        self.machine.handle_hidden(hidden);
+    fn hidden(&mut self, hidden: bool, now: Time) {
+        self.machine.handle_hidden(hidden, self.at(now));
     }
 
     fn leave(&mut self, _now: Time) {
@@ -145,9 +162,16 @@ impl Browser for RustBrowser {
                 DocumentEvent::Welcomed { outcome, incarnation } => Seen::Welcomed { outcome, incarnation },
                 DocumentEvent::Disconnected { code, .. } => Seen::Disconnected { code },
                 DocumentEvent::Refused { code, .. } => Seen::Refused { code },
-                DocumentEvent::Ended { code, reason, unacknowledged, .. } => {
-                    Seen::Ended { code, reason, unacknowledged }
-                }
+                DocumentEvent::Ended {
+                    code,
+                    reason,
+                    unacknowledged,
+                    ..
+                } => Seen::Ended {
+                    code,
+                    reason,
+                    unacknowledged,
+                },
                 DocumentEvent::Pong { .. } => Seen::Pong,
             });
         }

@@ -1,8 +1,8 @@
 //! How a schedule ends: the last words arrive, everybody is told, and the accounts are closed.
 
 use stillhere::EndReason;
-use stillhere::machine::Phase;
 use stillhere::Lane;
+use stillhere::machine::Phase;
 
 use crate::ledger;
 use crate::page::{Verdict, Wanted};
@@ -18,7 +18,9 @@ impl World<'_> {
         }
         let has_time = self.plan.keep > 60 * SECOND && self.plan.timing.ending.as_secs() >= 20;
         let mut is_complete = self.say_last_words() && has_time;
-        let cut = self.random.pick(&[Cut::Never, Cut::Never, Cut::Long, Cut::Before, Cut::After]);
+        let cut = self
+            .random
+            .pick(&[Cut::Never, Cut::Never, Cut::Long, Cut::Before, Cut::After]);
         if matches!(cut, Cut::Long | Cut::Before) {
             self.cut_the_last_connection();
         }
@@ -29,16 +31,28 @@ impl World<'_> {
         // Whoever ends on a connection that is dead already waits only for so long.
         is_complete &= !matches!(cut, Cut::Before | Cut::After);
         let closes = self.random.percent(70);
-        if closes { self.close_session() } else { self.abort_session() }
+        if closes {
+            self.close_session()
+        } else {
+            self.abort_session()
+        }
         if cut == Cut::After {
             self.cut_the_last_connection();
         }
         let began = self.now;
-        while !(self.is_session_over() && !self.has_willing_page()) {
-            assert!(self.now < began + 60 * SECOND, "the end takes for ever: {:?}", self.server.machine.phase());
+        while !self.is_session_over() || self.has_willing_page() {
+            assert!(
+                self.now < began + 60 * SECOND,
+                "the end takes for ever: {:?}",
+                self.server.machine.phase()
+            );
             self.run_until(self.now + 100 * MS);
         }
-        let reason = if closes { EndReason::Finished } else { EndReason::Aborted("enough".into()) };
+        let reason = if closes {
+            EndReason::Finished
+        } else {
+            EndReason::Aborted("enough".into())
+        };
         assert!(self.plan.keep < 60 * SECOND || self.server.machine.phase() == &Phase::Closed(reason));
         self.check_accounts(closes && is_complete);
     }
@@ -71,24 +85,49 @@ impl World<'_> {
     fn check_accounts(&mut self, is_complete: bool) {
         self.read_the_rest();
         assert!(self.server.ended.is_some(), "every end is told");
-        assert!(self.server.machine.poll_timeout().is_none(), "nothing is due after the end");
+        assert!(
+            self.server.machine.poll_timeout().is_none(),
+            "nothing is due after the end"
+        );
         assert!(!self.server.machine.has_connection());
         assert!(self.server.opened <= 1);
         for (index, page) in self.pages.iter().enumerate() {
             for lane in Lane::ALL {
                 let (told, received) = (page.acknowledged_messages(lane), page.sent[lane].received());
-                assert!(told <= received, "{told} messages of page {index} were acknowledged, {received} handed out");
+                assert!(
+                    told <= received,
+                    "{told} messages of page {index} were acknowledged, {received} handed out"
+                );
             }
         }
         for (index, page) in self.pages.iter().enumerate().filter(|(_, page)| page.is_alive) {
             assert!(page.verdict.is_some(), "page {index} was never told why it is over");
-            assert_eq!(page.browser.next_timeout(), None, "page {index} waits for something after the end");
-            if let Some(Verdict::Ended { unacknowledged, was_connected, reason }) = page.verdict {
+            assert_eq!(
+                page.browser.next_timeout(),
+                None,
+                "page {index} waits for something after the end"
+            );
+            if let Some(Verdict::Ended {
+                unacknowledged,
+                was_connected,
+                reason,
+            }) = page.verdict
+            {
                 let lost = ledger::missing(&page.sent);
                 let is_exact = was_connected && page.incarnation.is_some();
-                let is_right = if is_exact { unacknowledged == lost } else { unacknowledged >= lost };
-                assert!(is_right, "page {index} was told that {unacknowledged} messages were not received, but {lost} were not");
-                assert!(self.server.reasons.contains(&reason), "page {index} was told another reason");
+                let is_right = if is_exact {
+                    unacknowledged == lost
+                } else {
+                    unacknowledged >= lost
+                };
+                assert!(
+                    is_right,
+                    "page {index} was told that {unacknowledged} messages were not received, but {lost} were not"
+                );
+                assert!(
+                    self.server.reasons.contains(&reason),
+                    "page {index} was told another reason"
+                );
             }
         }
         self.check_what_the_server_knows(is_complete);
@@ -96,10 +135,15 @@ impl World<'_> {
 
     fn check_what_the_server_knows(&self, is_complete: bool) {
         let current = self.server.machine.incarnation() as usize;
-        let Some(page) = self.server.pages[current].filter(|page| self.pages[*page].is_alive) else { return };
+        let Some(page) = self.server.pages[current].filter(|page| self.pages[*page].is_alive) else {
+            return;
+        };
         let lost = ledger::missing(&self.server.sent[current]);
         let told = self.server.machine.unacknowledged();
-        assert!(lost <= told, "the server thinks {told} messages are unacknowledged, but page {page} lacks {lost}");
+        assert!(
+            lost <= told,
+            "the server thinks {told} messages are unacknowledged, but page {page} lacks {lost}"
+        );
         if is_complete {
             assert_eq!(told, 0, "a closed session delivers everything");
         }
@@ -116,7 +160,11 @@ impl World<'_> {
                     self.pages[index].release_at[lane] = self.pages[index].release_at[lane].map(|_| self.now);
                 }
                 self.page_reads(index);
-                if self.missing(index) == before && Lane::ALL.iter().all(|lane| self.pages[index].release_at[*lane].is_none()) {
+                if self.missing(index) == before
+                    && Lane::ALL
+                        .iter()
+                        .all(|lane| self.pages[index].release_at[*lane].is_none())
+                {
                     break;
                 }
             }

@@ -4,8 +4,8 @@ use stillhere::EndReason;
 use stillhere::machine::{DocumentPhase, Phase};
 
 use crate::network::ClientEnd;
-use crate::plan::{FAULTS, Fault, MS, SECOND};
 use crate::pipe::{Item, Time};
+use crate::plan::{FAULTS, Fault, MS, SECOND};
 use crate::world::World;
 
 impl World<'_> {
@@ -66,12 +66,18 @@ impl World<'_> {
             return None;
         }
         // The newest is usually the one that matters.
-        let turn = if self.random.percent(70) { self.active.len() - 1 } else { self.random.upto(self.active.len() as u64 - 1) as usize };
+        let turn = if self.random.percent(70) {
+            self.active.len() - 1
+        } else {
+            self.random.upto(self.active.len() as u64 - 1) as usize
+        };
         Some(self.active[turn])
     }
 
     fn some_page(&mut self) -> Option<usize> {
-        let awake = (0..self.pages.len()).filter(|page| self.pages[*page].is_awake(self.now)).collect::<Vec<_>>();
+        let awake = (0..self.pages.len())
+            .filter(|page| self.pages[*page].is_awake(self.now))
+            .collect::<Vec<_>>();
         (!awake.is_empty()).then(|| self.random.pick(&awake))
     }
 
@@ -213,7 +219,11 @@ impl World<'_> {
         let mut began = self.now;
         let mut replacements = 0;
         while !self.is_settled() {
-            assert!(self.now < began + CALM, "not settled {} s after the last fault", CALM / SECOND);
+            assert!(
+                self.now < began + CALM,
+                "not settled {} s after the last fault",
+                CALM / SECOND
+            );
             if self.is_ending() && !self.has_willing_page() {
                 // Nobody will come for the last messages: the cleanup policy ends it.
                 self.run_until(self.now + self.plan.keep);
@@ -256,11 +266,17 @@ impl World<'_> {
 
     /// One page has the session and nothing is on its way, or nobody has it any more.
     fn is_settled(&self) -> bool {
-        let mut living = self.pages.iter().enumerate().filter(|(_, page)| page.is_alive && !page.is_over());
+        let mut living = self
+            .pages
+            .iter()
+            .enumerate()
+            .filter(|(_, page)| page.is_alive && !page.is_over());
         if self.is_session_over() {
             return living.next().is_none();
         }
-        let Some((index, page)) = living.next() else { return false };
+        let Some((index, page)) = living.next() else {
+            return false;
+        };
         let machine = &self.server.machine;
         let is_attached = self.server.attached.is_some() && self.server.attached == page.connection;
         living.next().is_none()
@@ -271,7 +287,9 @@ impl World<'_> {
             && machine.unacknowledged() == 0
             && !machine.has_message()
             && !page.holds_messages()
-            && stillhere::Lane::ALL.iter().all(|lane| page.browser.outgoing(*lane) == 0)
+            && stillhere::Lane::ALL
+                .iter()
+                .all(|lane| page.browser.outgoing(*lane) == 0)
             && self.missing(index) == 0
     }
 }

@@ -45,10 +45,19 @@ impl Stream {
     pub(crate) fn receive(&mut self, payload: &Bytes) -> Result<(), String> {
         let expected = self.sent.get(self.received).map(|sent| sent.payload());
         if expected.as_ref() != Some(payload) {
-            let found = self.sent.iter().position(|sent| sent.size == payload.len() && sent.payload() == payload);
+            let found = self
+                .sent
+                .iter()
+                .position(|sent| sent.size == payload.len() && sent.payload() == payload);
             return Err(match found {
-                None => format!("{} bytes arrived that nobody sent (message {} was due)", payload.len(), self.received),
-                Some(index) if index < self.received => format!("message {index} came twice ({} was due)", self.received),
+                None => format!(
+                    "{} bytes arrived that nobody sent (message {} was due)",
+                    payload.len(),
+                    self.received
+                ),
+                Some(index) if index < self.received => {
+                    format!("message {index} came twice ({} was due)", self.received)
+                }
                 Some(index) => format!("message {index} came before {}", self.received),
             });
         }

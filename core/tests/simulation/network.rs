@@ -7,7 +7,10 @@ use crate::random::Random;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientEnd {
     /// Opens at that time, or fails then.
-    Opening { at: Time, succeeds: bool },
+    Opening {
+        at: Time,
+        succeeds: bool,
+    },
     Open,
     Closed,
 }
@@ -60,7 +63,11 @@ impl Connection {
         let per_byte = random.upto(plan.slowest);
         let succeeds = !random.percent(plan.dead_ends);
         // What does not open says so, or nothing comes at all.
-        let at = if succeeds || random.percent(60) { now + 2 * latency + random.upto(50 * MS) } else { Time::MAX };
+        let at = if succeeds || random.percent(60) {
+            now + 2 * latency + random.upto(50 * MS)
+        } else {
+            Time::MAX
+        };
         let mut connection = Self {
             page,
             number,
@@ -85,7 +92,11 @@ impl Connection {
             is_bad: false,
         };
         if random.percent(plan.fuses) {
-            let fuse = if random.percent(50) { &mut connection.fuse_up } else { &mut connection.fuse_down };
+            let fuse = if random.percent(50) {
+                &mut connection.fuse_up
+            } else {
+                &mut connection.fuse_down
+            };
             *fuse = random.upto(plan.fuse);
         }
         connection

@@ -23,13 +23,21 @@ pub(crate) struct Application {
     pub(crate) write_at: Time,
     pub(crate) written: u64,
     pub(crate) wanted: Option<Wanted>,
+    /// There may be room when less than this is buffered.
+    pub(crate) waits_below: u64,
 }
 
 /// What a page was told last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    Refused { code: u64 },
-    Ended { reason: u64, unacknowledged: usize, was_connected: bool },
+    Refused {
+        code: u64,
+    },
+    Ended {
+        reason: u64,
+        unacknowledged: usize,
+        was_connected: bool,
+    },
 }
 
 pub(crate) struct Page {
@@ -53,6 +61,8 @@ pub(crate) struct Page {
     pub(crate) acknowledged: PerLane<u64>,
     /// Something happened to it since its outputs were polled.
     pub(crate) is_dirty: bool,
+    /// There may be a message that its application has not seen.
+    pub(crate) has_news: bool,
     pub(crate) timeouts_in_a_row: u32,
 }
 
@@ -65,7 +75,10 @@ impl Page {
             frozen_until: 0,
             shown_at: None,
             is_hidden: false,
-            application: Application { write_at, ..Application::default() },
+            application: Application {
+                write_at,
+                ..Application::default()
+            },
             release_at: PerLane::default(),
             connection: None,
             last_welcomed: 0,
@@ -75,6 +88,7 @@ impl Page {
             last_frames: PerLane::default(),
             acknowledged: PerLane::default(),
             is_dirty: true,
+            has_news: false,
             timeouts_in_a_row: 0,
         }
     }
@@ -107,6 +121,7 @@ impl Page {
             if self.release_at[lane].is_some_and(|at| at <= now) {
                 self.release_at[lane] = None;
                 self.browser.release(lane, now);
+                self.has_news = true;
             }
             if self.release_at[lane].is_some() {
                 continue;

@@ -68,8 +68,17 @@ impl Pipe {
         }
         let departs = self.free_at.max(now) + bytes * self.per_byte;
         self.free_at = departs;
-        let arrives = self.items.back().map_or(0, |last| last.arrives).max(departs + self.latency);
-        self.items.push_back(InFlight { item, bytes, departs, arrives });
+        let arrives = self
+            .items
+            .back()
+            .map_or(0, |last| last.arrives)
+            .max(departs + self.latency);
+        self.items.push_back(InFlight {
+            item,
+            bytes,
+            departs,
+            arrives,
+        });
     }
 
     /// The longest that `bytes` may take from end to end if nothing goes wrong.
@@ -84,7 +93,14 @@ impl Pipe {
 
     /// Bytes that have not left the sender.
     pub(crate) fn buffered(&self, now: Time) -> u64 {
-        self.stuck + self.items.iter().rev().take_while(|item| item.departs > now).map(|item| item.bytes).sum::<u64>()
+        self.stuck
+            + self
+                .items
+                .iter()
+                .rev()
+                .take_while(|item| item.departs > now)
+                .map(|item| item.bytes)
+                .sum::<u64>()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -99,12 +115,20 @@ impl Pipe {
     /// When the next bytes leave the sender, if anybody waits for that.
     pub(crate) fn drain(&self, now: Time) -> Option<Time> {
         let mut departs = self.items.iter().map(|item| item.departs);
-        if self.blocked { departs.find(|departs| *departs > now) } else { None }
+        if self.blocked {
+            departs.find(|departs| *departs > now)
+        } else {
+            None
+        }
     }
 
     pub(crate) fn receive(&mut self, now: Time) -> Option<Item> {
         let arrived = self.items.front().is_some_and(|item| item.arrives <= now);
-        if arrived { self.items.pop_front().map(|item| item.item) } else { None }
+        if arrived {
+            self.items.pop_front().map(|item| item.item)
+        } else {
+            None
+        }
     }
 
     /// Nothing moves for a while.

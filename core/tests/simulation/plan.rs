@@ -117,7 +117,11 @@ impl Plan {
         Self {
             limits,
             timing,
-            keep: if random.percent(12) { random.between(1, 15) * SECOND } else { 600 * SECOND },
+            keep: if random.percent(12) {
+                random.between(1, 15) * SECOND
+            } else {
+                600 * SECOND
+            },
             trouble: random.between(2, 30) * SECOND,
             fault_every: random.pick(&[200, 600, 2000]) * MS,
             weights,
@@ -140,7 +144,14 @@ impl Plan {
 
     /// A message size: nothing, a little, or just around what some rule looks at.
     pub(crate) fn size(&self, random: &mut Random) -> usize {
-        let Limits { fragment, message, window, bulk_window, outbox, .. } = self.limits;
+        let Limits {
+            fragment,
+            message,
+            window,
+            bulk_window,
+            outbox,
+            ..
+        } = self.limits;
         let size = if random.percent(self.large) {
             let edge = random.pick(&[message, 2 * fragment, window, bulk_window, outbox, message / 2]);
             edge + random.upto(2) - 1

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use stillhere::machine::{Action, ConnectionKey, DocumentPhase, Event, Outcome, Phase, SendRefused, SessionMachine};
+use stillhere::wire::{Frame, Sender};
 use stillhere::{Code, EndReason};
 use stillhere::{DocumentId, Secret};
-use stillhere::machine::{Action, ConnectionKey, DocumentPhase, Event, Outcome, Phase, SendRefused, SessionMachine};
 use stillhere::{Lane, Message, PerLane};
-use stillhere::wire::{Frame, Sender};
 
 use crate::browser::{Browser, Seen, Ticket};
 use crate::ledger::{self, Stream};
@@ -39,10 +39,43 @@ impl Coverage {
         self.longest_calm = self.longest_calm.max(other.longest_calm);
     }
 
+    /// Schedules in which little happened would show little.
     pub(crate) fn check(&self) {
-        println!("{self:#?}");
+        for what in EXPECTED {
+            let times = self.times.get(what).copied().unwrap_or(0);
+            assert!(times > 0, "in {} schedules there never was {what:?}", self.schedules);
+        }
     }
 }
+
+/// What must have happened in a few hundred schedules.
+const EXPECTED: [&str; 25] = [
+    "a connection lost before its hello came",
+    "a connection that does not open",
+    "a cut at some byte",
+    "a frame that came twice",
+    "a late frame to a page",
+    "a late frame to the server",
+    "a message at the limit",
+    "a message larger than the window",
+    "a page's inbox was full",
+    "a page's outbox was full",
+    "an empty message",
+    "an end of the session",
+    "busy",
+    "duplicate",
+    "hello deadline",
+    "kept no longer",
+    "opened",
+    "replaced",
+    "restored",
+    "resumed",
+    "silent",
+    "stale",
+    "superseded",
+    "the server's inbox was full",
+    "the server's outbox was full",
+];
 
 pub(crate) type OpenBrowser<'a> = &'a mut dyn FnMut(Ticket, Instant) -> Box<dyn Browser>;
 
@@ -88,8 +121,12 @@ impl<'a> World<'a> {
         let plan = Plan::draw(&mut random);
         let base = Instant::now();
         let machine = SessionMachine::new(plan.limits, plan.timing, random.next(), base);
-        let ticket =
-            Ticket { secret: random.bytes(), document: [0; 16], limits: plan.limits, seed: 0 };
+        let ticket = Ticket {
+            secret: random.bytes(),
+            document: [0; 16],
+            limits: plan.limits,
+            seed: 0,
+        };
         let server = Server {
             machine,
             application: Application::default(),
@@ -180,7 +217,12 @@ impl<'a> World<'a> {
             let release = Lane::ALL.iter().filter_map(|lane| page.release_at[*lane]).min();
             let read = [page.application.read_at, release].into_iter().flatten().min();
             let read = read.map(|at| at.max(page.application.stuck_until));
-            for time in [page.browser.next_timeout(), read, self.page_writes_at(page), page.shown_at] {
+            for time in [
+                page.browser.next_timeout(),
+                read,
+                self.page_writes_at(page),
+                page.shown_at,
+            ] {
                 consider(time.map(|at| at.max(page.frozen_until)));
             }
         }
@@ -204,9 +246,11 @@ impl<'a> World<'a> {
     fn server_deadline(&self, connection: &Connection) -> Option<Time> {
         match (connection.server, connection.client) {
             (ServerEnd::Closed, _) | (ServerEnd::Unseen, ClientEnd::Opening { .. }) => None,
-            (ServerEnd::Unseen, _) => {
-                Some(connection.server_loses_at.map_or(connection.hello_by, |at| at.min(connection.hello_by)))
-            }
+            (ServerEnd::Unseen, _) => Some(
+                connection
+                    .server_loses_at
+                    .map_or(connection.hello_by, |at| at.min(connection.hello_by)),
+            ),
             (ServerEnd::Known | ServerEnd::Ending, _) => connection.server_loses_at,
         }
     }
@@ -280,6 +324,7 @@ impl<'a> World<'a> {
                 self.trace(|_| format!("page {page} #{index} gets {}", describe(&bytes, Sender::Server)));
                 self.pages[page].browser.frame(number, bytes, self.now);
                 self.pages[page].is_dirty = true;
+                self.pages[page].has_news = true;
                 self.poll_page_events(page);
             }
             Item::Close(_) if is_late => {}
@@ -351,7 +396,9 @@ impl<'a> World<'a> {
         };
         assert_eq!(hello.secret, Secret::from_bytes(self.ticket.secret));
         connection.server = ServerEnd::Known;
-        self.server.machine.handle_hello(key(index), &hello, self.plan.keep / MS, now);
+        self.server
+            .machine
+            .handle_hello(key(index), &hello, self.plan.keep / MS, now);
         self.poll_server_events();
     }
 
@@ -372,7 +419,10 @@ impl<'a> World<'a> {
                 self.pages[page].browser.timeout(self.now);
                 self.pages[page].is_dirty = true;
                 self.pages[page].timeouts_in_a_row += 1;
-                assert!(self.pages[page].timeouts_in_a_row < 10, "page {page}'s timer is always due");
+                assert!(
+                    self.pages[page].timeouts_in_a_row < 10,
+                    "page {page}'s timer is always due"
+                );
                 self.poll_page_events(page);
             } else {
                 self.pages[page].timeouts_in_a_row = 0;
@@ -416,11 +466,13 @@ impl<'a> World<'a> {
 
     fn run_page(&mut self, index: usize) {
         let page = &mut self.pages[index];
-        if page.application.read_at.is_none() && page.browser.incoming() > 0 {
+        if std::mem::take(&mut page.has_news) && page.application.read_at.is_none() && page.browser.incoming() > 0 {
             page.application.read_at = Some(self.now + self.random.upto(self.plan.think));
         }
         if page.application.stuck_until <= self.now {
-            let released = Lane::ALL.iter().any(|lane| page.release_at[*lane].is_some_and(|at| at <= self.now));
+            let released = Lane::ALL
+                .iter()
+                .any(|lane| page.release_at[*lane].is_some_and(|at| at <= self.now));
             if released || page.application.read_at.is_some_and(|at| at <= self.now) {
                 self.page_reads(index);
             }
@@ -437,9 +489,7 @@ impl<'a> World<'a> {
         page.application.read_at = None;
         let read = page.read(|| think, self.now);
         page.is_dirty = true;
-        if !read.is_empty() && page.browser.incoming() > 0 {
-            page.application.read_at = Some(self.now + self.random.upto(self.plan.think));
-        }
+        page.has_news = !read.is_empty();
         for (lane, payload) in read {
             self.page_took(index, lane, &payload);
         }
@@ -454,10 +504,12 @@ impl<'a> World<'a> {
         self.coverage.note("messages to pages");
     }
 
-    pub(crate) fn page_writes_at(&self, page: &Page) -> Option<Time> {
-        let wants = page.application.wanted.is_some() || page.application.written < self.plan.messages;
-        let writes = wants && !page.is_over() && (!self.is_calm || page.application.wanted.is_some());
-        writes.then_some(page.application.write_at)
+    fn page_writes_at(&self, page: &Page) -> Option<Time> {
+        let writes = match page.application.wanted {
+            Some(wanted) => page.browser.outgoing(wanted.lane) < page.application.waits_below,
+            None => page.application.written < self.plan.messages && !self.is_calm,
+        };
+        (writes && !page.is_over()).then_some(page.application.write_at)
     }
 
     fn page_writes(&mut self, index: usize) {
@@ -476,7 +528,10 @@ impl<'a> World<'a> {
 
     pub(crate) fn draw_message(&mut self) -> Wanted {
         let lane = self.random.pick(&Lane::ALL);
-        Wanted { lane, size: self.plan.size(&mut self.random) }
+        Wanted {
+            lane,
+            size: self.plan.size(&mut self.random),
+        }
     }
 
     /// Whether there was room; otherwise the page will try again.
@@ -494,14 +549,16 @@ impl<'a> World<'a> {
             Ok(()) => page.application.written += 1,
             Err(SendRefused::OutboxFull) => {
                 page.application.wanted = Some(wanted);
-                page.application.write_at = self.now + PATIENCE;
+                page.application.waits_below = page.browser.outgoing(lane);
             }
             Err(SendRefused::SessionOver) if page.is_over() => {}
             Err(error) => panic!("page {index} cannot send {size} bytes: {error}"),
         }
         let is_largest = size as u64 == self.plan.limits.message;
         self.trace(|_| format!("page {index} sends {size} bytes on {lane:?}: {sent:?}"));
+        let is_long = size as u64 > self.plan.limits.window;
         match sent {
+            Ok(()) if is_long => self.coverage.note("a message larger than the window"),
             Ok(()) if is_largest => self.coverage.note("a message at the limit"),
             Ok(()) if size == 0 => self.coverage.note("an empty message"),
             Err(SendRefused::OutboxFull) => self.coverage.note("a page's outbox was full"),
@@ -524,7 +581,9 @@ impl<'a> World<'a> {
         if application.read_at.is_none() && self.server.machine.has_message() {
             application.read_at = Some(self.now + self.random.upto(self.plan.think));
         }
-        let reads = application.read_at.is_some_and(|at| at.max(application.stuck_until) <= self.now);
+        let reads = application
+            .read_at
+            .is_some_and(|at| at.max(application.stuck_until) <= self.now);
         if reads {
             self.server_reads();
         }
@@ -538,9 +597,14 @@ impl<'a> World<'a> {
         self.server.is_dirty = true;
         for _ in 0..self.random.between(1, 4) {
             let announced = self.server.machine.next_incarnation();
-            let Some((lane, received)) = self.server.machine.take(self.instant()) else { break };
+            let Some((lane, received)) = self.server.machine.take(self.instant()) else {
+                break;
+            };
             assert_eq!(announced, Some(received.incarnation));
-            assert!(received.incarnation >= self.server.last_taken, "an older document's message after a newer one's");
+            assert!(
+                received.incarnation >= self.server.last_taken,
+                "an older document's message after a newer one's"
+            );
             self.server.last_taken = received.incarnation;
             let incarnation = received.incarnation as usize;
             let page = self.server.pages[incarnation].expect("data comes from a welcomed page");
@@ -561,8 +625,11 @@ impl<'a> World<'a> {
 
     fn server_writes_at(&self) -> Option<Time> {
         let application = &self.server.application;
-        let wants = application.wanted.is_some() || (application.written < self.plan.messages && !self.is_calm);
-        (wants && self.server_takes_messages()).then_some(application.write_at)
+        let writes = match application.wanted {
+            Some(wanted) => self.server.machine.outgoing(wanted.lane) < application.waits_below,
+            None => application.written < self.plan.messages && !self.is_calm,
+        };
+        (writes && self.server_takes_messages()).then_some(application.write_at)
     }
 
     fn server_writes(&mut self) {
@@ -583,7 +650,7 @@ impl<'a> World<'a> {
         if !self.server.machine.admits(lane, size) {
             self.coverage.note("the server's outbox was full");
             self.server.application.wanted = Some(wanted);
-            self.server.application.write_at = self.now + PATIENCE;
+            self.server.application.waits_below = self.server.machine.outgoing(lane);
             return false;
         }
         let incarnation = self.server.machine.incarnation().max(1) as usize;
@@ -648,7 +715,9 @@ impl<'a> World<'a> {
             let connection = &mut self.connections[index];
             let bulk_allowed = connection.up.buffered(self.now) < self.plan.bulk_room;
             connection.up.blocked = !bulk_allowed;
-            let frames = self.pages[page].browser.transmit(connection.number, bulk_allowed, AT_ONCE, self.now);
+            let frames = self.pages[page]
+                .browser
+                .transmit(connection.number, bulk_allowed, AT_ONCE, self.now);
             let written = frames.len();
             for bytes in frames {
                 self.page_wrote(index, bytes);
@@ -661,7 +730,11 @@ impl<'a> World<'a> {
 
     fn page_wrote(&mut self, index: usize, bytes: Bytes) {
         self.trace(|world| {
-            format!("page {} #{index} writes {}", world.connections[index].page, describe(&bytes, Sender::Client))
+            format!(
+                "page {} #{index} writes {}",
+                world.connections[index].page,
+                describe(&bytes, Sender::Client)
+            )
         });
         let connection = &mut self.connections[index];
         let kind = bytes[0];
@@ -700,7 +773,10 @@ impl<'a> World<'a> {
     fn page_closes(&mut self, page: usize, number: u64, code: u64) {
         let is_error = (Code::Malformed as u64..=Code::Flood as u64).contains(&code) || code == Code::Gap as u64;
         assert!(!is_error, "page {page} finds a fault with the server: {code}");
-        let found = self.connections.iter_mut().find(|connection| connection.page == page && connection.number == number);
+        let found = self
+            .connections
+            .iter_mut()
+            .find(|connection| connection.page == page && connection.number == number);
         let connection = found.expect("a page closes its own connections");
         if let ClientEnd::Open = connection.client {
             connection.up.write(Item::Close(code), self.now);
@@ -718,7 +794,9 @@ impl<'a> World<'a> {
                     self.connections[index].down.blocked = true;
                     break;
                 }
-                let Some(frame) = self.server.machine.poll_transmit(key(index), self.instant()) else { break };
+                let Some(frame) = self.server.machine.poll_transmit(key(index), self.instant()) else {
+                    break;
+                };
                 self.server_wrote(index, &frame);
             }
         }
@@ -730,7 +808,10 @@ impl<'a> World<'a> {
         match frame {
             Frame::Welcome(welcome) => {
                 let page = &mut self.pages[connection.page];
-                assert!(connection.number > page.last_welcomed, "an older attempt displaced a newer one");
+                assert!(
+                    connection.number > page.last_welcomed,
+                    "an older attempt displaced a newer one"
+                );
                 page.last_welcomed = connection.number;
                 assert!(welcome.epoch > self.server.epoch, "an epoch came twice");
                 self.server.epoch = welcome.epoch;
@@ -739,9 +820,14 @@ impl<'a> World<'a> {
             }
             Frame::End(end) => {
                 self.coverage.note(judge_end(end.code, end.reason));
-                self.judge_takeover(index, end.code);
+                if end.code == Code::Duplicate as u64 {
+                    self.judge_duplicate(index);
+                }
             }
-            Frame::Offer => self.coverage.note("offer"),
+            Frame::Offer => {
+                self.coverage.note("offer");
+                self.judge_offer();
+            }
             Frame::Data(_) if self.random.percent(self.plan.repeats) => {
                 connection.down.write(Item::Frame(frame.to_bytes()), self.now);
             }
@@ -771,31 +857,34 @@ impl<'a> World<'a> {
         };
         let received = &mut self.pages[self.connections[index].page].acknowledged;
         for lane in Lane::ALL {
-            assert!(counts.received[lane] >= received[lane], "an acknowledgement was taken back");
+            assert!(
+                counts.received[lane] >= received[lane],
+                "an acknowledgement was taken back"
+            );
             received[lane] = counts.received[lane];
         }
     }
 
-    /// A page that answers is not displaced, and one that is gone keeps nobody out.
-    fn judge_takeover(&self, index: usize, code: u64) {
-        let connection = &self.connections[index];
+    /// A session is not offered while its page answers.
+    fn judge_offer(&self) {
+        let (Some(attached), Some(probe)) = (self.server.attached, self.plan.probe()) else {
+            return;
+        };
+        let connection = &self.connections[attached];
         let page = &self.pages[connection.page];
-        if code == Code::Superseded as u64
-            && connection.was_welcomed
-            && page.connection == Some(index)
-            && page.is_alive
-            && let Some(probe) = self.plan.probe()
-        {
-            let began = self.now.saturating_sub(probe + SECOND);
-            let was_awake = page.frozen_until <= began && self.server.paused_until <= began;
-            let answers = was_awake && connection.answers_within(probe, self.now);
-            assert!(!answers, "page {} lives and was displaced", connection.page);
-        }
-        if code == Code::Duplicate as u64 {
-            let incumbent = self.server.attached.map(|attached| &self.pages[self.connections[attached].page]);
-            let is_gone = incumbent.is_some_and(|page| page.died_at < connection.greeted_at);
-            assert!(!is_gone, "a page that is gone keeps page {} out", connection.page);
-        }
+        let began = self.now.saturating_sub(probe + SECOND);
+        let was_awake = page.is_alive && page.frozen_until <= began && self.server.paused_until <= began;
+        let was_there = page.connection == Some(attached) && connection.greeted_at < began;
+        let answers = was_awake && was_there && connection.answers_within(probe, self.now);
+        assert!(!answers, "page {} lives and its session was offered", connection.page);
+    }
+
+    /// A page that is gone keeps nobody out.
+    fn judge_duplicate(&self, newcomer: usize) {
+        let Some(attached) = self.server.attached else { return };
+        let page = self.connections[attached].page;
+        let was_gone = self.pages[page].died_at < self.connections[newcomer].greeted_at;
+        assert!(!was_gone, "page {page} is gone and keeps another out");
     }
 
     // ---- what is told
@@ -808,7 +897,11 @@ impl<'a> World<'a> {
                 Event::Restored { incarnation } => {
                     self.server.sent.push(PerLane::default());
                     self.server.pages.push(None);
-                    assert_eq!(incarnation as usize + 1, self.server.sent.len(), "incarnations are numbered in turn");
+                    assert_eq!(
+                        incarnation as usize + 1,
+                        self.server.sent.len(),
+                        "incarnations are numbered in turn"
+                    );
                 }
                 Event::Ended(reason) => {
                     self.server.reasons.push(reason.number());
@@ -832,9 +925,15 @@ impl<'a> World<'a> {
                         self.pages[index].verdict = Some(Verdict::Refused { code });
                     }
                 }
-                Seen::Ended { reason, unacknowledged, .. } => {
+                Seen::Ended {
+                    reason, unacknowledged, ..
+                } => {
                     let was_connected = self.was_connected(index);
-                    let verdict = Verdict::Ended { reason, unacknowledged, was_connected };
+                    let verdict = Verdict::Ended {
+                        reason,
+                        unacknowledged,
+                        was_connected,
+                    };
                     assert_eq!(self.pages[index].verdict.replace(verdict), None, "a page is told once");
                 }
                 Seen::Disconnected { .. } | Seen::Pong => {}
@@ -843,7 +942,9 @@ impl<'a> World<'a> {
     }
 
     fn was_connected(&self, page: usize) -> bool {
-        self.pages[page].connection.is_some_and(|index| self.connections[index].was_welcomed)
+        self.pages[page]
+            .connection
+            .is_some_and(|index| self.connections[index].was_welcomed)
     }
 
     fn page_was_welcomed(&mut self, index: usize, outcome: Outcome, incarnation: usize) {
@@ -865,7 +966,10 @@ impl<'a> World<'a> {
         });
         self.pages[index].incarnation = Some(incarnation);
         let known = self.server.pages[incarnation].replace(index);
-        assert!(known.is_none_or(|known| known == index), "an incarnation is one document");
+        assert!(
+            known.is_none_or(|known| known == index),
+            "an incarnation is one document"
+        );
     }
 
     // ---- what must hold all the time
@@ -876,21 +980,43 @@ impl<'a> World<'a> {
             self.plan.inbox_bound(self.plan.limits.window),
             self.plan.inbox_bound(self.plan.limits.bulk_window),
         );
+        // Not even one full frame more.
+        let full = self.plan.limits.window.min(self.plan.limits.bulk_window) - self.plan.limits.fragment;
         let machine = &self.server.machine;
         for lane in Lane::ALL {
-            assert!(machine.outgoing(lane) <= outbox, "the server's {lane:?} outbox holds {}", machine.outgoing(lane));
-            assert!(machine.incoming(lane) <= inboxes[lane], "the server's {lane:?} inbox holds {}", machine.incoming(lane));
+            assert!(
+                machine.outgoing(lane) <= outbox,
+                "the server's {lane:?} outbox holds {}",
+                machine.outgoing(lane)
+            );
+            assert!(
+                machine.incoming(lane) <= inboxes[lane],
+                "the server's {lane:?} inbox holds {}",
+                machine.incoming(lane)
+            );
+            if machine.incoming(lane) > full {
+                self.coverage.note("the server's inbox was full");
+            }
         }
         for (index, page) in self.pages.iter().enumerate() {
             if !page.is_awake(self.now) {
                 continue;
             }
             for lane in Lane::ALL {
-                assert!(page.browser.outgoing(lane) <= outbox, "page {index}'s {lane:?} outbox is too full");
+                assert!(
+                    page.browser.outgoing(lane) <= outbox,
+                    "page {index}'s {lane:?} outbox is too full"
+                );
             }
             // The message in hand may still be counted.
             let in_hand = 2 * self.plan.outbox_bound();
-            assert!(page.browser.incoming() <= inboxes.interactive + inboxes.bulk + in_hand, "page {index}'s inboxes are too full");
+            if page.browser.incoming() > full {
+                self.coverage.note("a page's inbox was full");
+            }
+            assert!(
+                page.browser.incoming() <= inboxes.interactive + inboxes.bulk + in_hand,
+                "page {index}'s inboxes are too full"
+            );
             self.judge_silence(index, page);
         }
         if let Some(attached) = self.server.attached
@@ -899,7 +1025,10 @@ impl<'a> World<'a> {
             let heartbeat = self.plan.heartbeat();
             let heard = self.connections[attached].server_heard;
             let bound = (heard + 2 * heartbeat).max(self.server.paused_until + heartbeat);
-            assert!(self.now <= bound, "the server has believed in a silent connection since {heard}");
+            assert!(
+                self.now <= bound,
+                "the server has believed in a silent connection since {heard}"
+            );
         }
     }
 
@@ -910,13 +1039,21 @@ impl<'a> World<'a> {
         }
         let connection = &self.connections[page.connection.expect("a connected page has a connection")];
         let bound = connection.client_heard.max(page.frozen_until) + 2 * self.plan.heartbeat() + 10 * SECOND;
-        assert!(self.now <= bound, "page {index} has believed in a silent connection since {}", connection.client_heard);
+        assert!(
+            self.now <= bound,
+            "page {index} has believed in a silent connection since {}",
+            connection.client_heard
+        );
     }
 
     // ---- pages
 
     pub(crate) fn open_page(&mut self) -> usize {
-        let ticket = Ticket { document: self.random.bytes(), seed: self.random.next(), ..self.ticket };
+        let ticket = Ticket {
+            document: self.random.bytes(),
+            seed: self.random.next(),
+            ..self.ticket
+        };
         let browser = (self.open_browser)(ticket, self.base);
         let index = self.pages.len();
         self.trace(|_| format!("page {index} is loaded: {:?}", DocumentId(ticket.document)));
@@ -933,8 +1070,6 @@ impl<'a> World<'a> {
     }
 }
 
-/// How long an application waits when there was no room.
-const PATIENCE: Time = 100 * MS;
 const HELLO: u8 = 1;
 const CONFIRM: u8 = 2;
 
@@ -959,7 +1094,13 @@ fn judge_end(code: u64, reason: u64) -> &'static str {
 fn describe(bytes: &Bytes, sender: Sender) -> String {
     match Frame::decode(bytes.clone(), sender) {
         Ok(Frame::Data(data)) => {
-            format!("data {:?} {} ({} bytes, more: {})", data.lane, data.sequence, data.payload.len(), data.more)
+            format!(
+                "data {:?} {} ({} bytes, more: {})",
+                data.lane,
+                data.sequence,
+                data.payload.len(),
+                data.more
+            )
         }
         other => format!("{other:?}"),
     }

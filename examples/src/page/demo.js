@@ -312,12 +312,14 @@ function takeStatus(status) {
     outcomes.push(state);
     log(`${TITLES[state]}: ${describe(status)}`, "bad");
   }
-  if (isOver(status)) showOver(status);
+  if (isOver(status)) stopControls();
   $("session-id").textContent = session.id;
   showStatus();
 }
 
 const isSilent = (now) => now - lastHeard > SILENT_AFTER;
+/** Seconds; undefined if there is nothing to wait for. */
+const untilRetry = ({ retryAt }) => (retryAt === null || retryAt <= Date.now() ? undefined : (retryAt - Date.now()) / 1000);
 const describe = ({ code, reason, text }) => [code, reason, text].filter((part) => part).join(", ") || "no reason given";
 
 /** Also every 100 ms: for the countdown, and because silence has no event. */
@@ -330,10 +332,11 @@ function showStatus() {
   } else if (status.state === "connected") {
     outcome = status.outcome ?? "";
     detail = roundTrip === undefined ? "" : `ping ${short(roundTrip)}`;
-  } else if (status.retryAt !== null && status.retryAt > Date.now()) {
-    detail = `next try in ${((status.retryAt - Date.now()) / 1000).toFixed(1)} s`;
   } else if (isOver(status)) {
     detail = status.reason;
+    showOver(status);
+  } else if (untilRetry(status) !== undefined) {
+    detail = `next try in ${untilRetry(status).toFixed(1)} s`;
   }
   $("status").dataset.state = shown;
   setText("status-title", title);
@@ -341,17 +344,25 @@ function showStatus() {
   setText("status-detail", detail);
 }
 
+const ENDS = {
+  Draining: ["The server drained this session.", "It ended it on purpose, as it does before a deploy, and told this page so. What you see stays readable; nothing more will come."],
+  Superseded: ["This session was opened elsewhere.", "Another page has taken it over and goes on with it; this one stays as it is."],
+  Unknown: ["This session is gone.", "The server does not know it any more: it was restarted, or this page was away for too long. A new session begins afresh."],
+};
+const NO_ROOM = "The server gives no new session now.";
+
 function showOver(status) {
-  const [title, text] =
-    status.reason === "Draining"
-      ? ["The server drained this session.", "It ended it on purpose, as it does before a deploy, and told this page so. What you see stays readable; nothing more will come."]
-      : status.reason === "Superseded"
-        ? ["This session was opened elsewhere.", "Another page has taken it over; this one stays as it is."]
-        : ["This session is over.", `The server says: ${describe(status)}.`];
-  $("over-title").textContent = title;
-  const late = status.unacknowledged;
-  $("over-text").textContent = text + (late === 0 ? "" : ` ${late} ${late === 1 ? "message" : "messages"} that this page sent at the last moment came too late.`);
+  const { outcome, reason, unacknowledged } = status;
+  const [title, text] = outcome === null ? [NO_ROOM, `It says: ${describe(status)}.`]
+    : ENDS[reason] ?? ["This session is over.", `The server says: ${describe(status)}.`];
+  const late = unacknowledged === 0 ? "" : ` ${figure(unacknowledged)} ${unacknowledged === 1 ? "message" : "messages"} of this page did not arrive any more.`;
+  const wait = untilRetry(status);
   $("over").hidden = false;
+  setText("over-title", title);
+  setText("over-text", `${text}${late}${wait === undefined ? "" : ` The server asks to wait ${Math.ceil(wait)} s.`}`);
+}
+
+function stopControls() {
   for (const control of document.querySelectorAll("main button:not(#over-reload), #note")) control.disabled = true;
   transfer?.giveUp(new Error("the session is over"));
 }

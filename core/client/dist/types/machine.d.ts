@@ -90,7 +90,7 @@ export declare class DocumentMachine {
     pollTransmit(connection: number, bulkAllowed: boolean, now: number): Bytes | undefined;
     pollAction(): Action | undefined;
     pollEvent(): MachineEvent | undefined;
-    /** When `handleTimeout` is due. */
+    /** When `handleTimeout` is due, and then `pollTransmit`. */
     pollTimeout(): number | undefined;
     /** Charge of what the lane's outbox holds. */
     bufferedCharge(lane: Lane): number;

@@ -20,7 +20,7 @@ export interface Status {
     readonly unacknowledged: number;
 }
 export declare const CONNECTING: Status;
-/** What an event makes of the status; the machine's time plus `offset` is that of `Date.now()`. */
-export declare function statusAfter(event: MachineEvent, before: Status, offset: number): Status;
+/** What an event makes of the status, when the machine's clock shows `now` and `Date.now()` is `wall`. */
+export declare function statusAfter(event: MachineEvent, before: Status, now: number, wall: number): Status;
 /** What the machine's phase makes of it. */
 export declare function statusIn(phase: Phase, before: Status): Status;

@@ -23,7 +23,13 @@ use crate::socket::Request;
 pub async fn an_unknown_id_is_refused(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let mount = server.hub.mount();
-    for id in ["AAECAwQFBgcICQoLDA0ODw", "AAECAwQFBgcICQoLDA0OD", "no-id-at-all", "%00%ff", "client.js"] {
+    for id in [
+        "AAECAwQFBgcICQoLDA0ODw",
+        "AAECAwQFBgcICQoLDA0OD",
+        "no-id-at-all",
+        "%00%ff",
+        "client.js",
+    ] {
         let mut raw = server.raw_to(&format!("{mount}/{id}")).await;
         let end = raw.end().await;
         assert_eq!((end.code, end.reason), (Code::Unknown as u64, 0), "{id}");
@@ -40,7 +46,10 @@ pub async fn a_wrong_secret_is_refused(server: &Server) {
     let mut almost = *right.secret.expose();
     almost[31] ^= 1;
     for secret in [[0; 32], almost] {
-        let wrong = Credentials { secret: Secret::from_bytes(secret), ..right.clone() };
+        let wrong = Credentials {
+            secret: Secret::from_bytes(secret),
+            ..right.clone()
+        };
         for document in [1, 2] {
             let mut raw = server.raw(&wrong).await;
             raw.say_hello(&wrong, document, 0, 9).await;
@@ -68,20 +77,33 @@ pub async fn a_connection_without_a_hello_is_closed(server: &Server) {
 
 /// PROTOCOL 2: a page of another origin is Forbidden, in the middle of a handshake that the browser can read; one that is allowed is not.
 pub async fn a_foreign_origin_is_refused(server: &Server) {
-    let server = server.with_hub(Hub::builder().allow_origin("https://friend.example")).await;
+    let server = server
+        .with_hub(Hub::builder().allow_origin("https://friend.example"))
+        .await;
     let neighbour = Neighbour::move_in(&server).await;
     let session = server.hub.open(echo);
     let path = credentials(&session).path().to_owned();
     let same_port_elsewhere = format!("http://example.com:{}", server.address.port());
-    for origin in ["http://evil.example", "http://127.0.0.1", "null", &same_port_elsewhere, "https://friend.example.evil"] {
+    for origin in [
+        "http://evil.example",
+        "http://127.0.0.1",
+        "null",
+        &same_port_elsewhere,
+        "https://friend.example.evil",
+    ] {
         let request = Request::new(server.address, &path).from_origin(origin);
-        let mut raw = RawConnection::open(&request).await.expect("it is upgraded all the same");
+        let mut raw = RawConnection::open(&request)
+            .await
+            .expect("it is upgraded all the same");
         let end = raw.end().await;
         assert_eq!((end.code, end.reason), (Code::Forbidden as u64, 0), "{origin}");
     }
     assert_eq!(session.state(), SessionState::Waiting);
 
-    for origin in [format!("http://{}", server.address), "https://friend.example".to_owned()] {
+    for origin in [
+        format!("http://{}", server.address),
+        "https://friend.example".to_owned(),
+    ] {
         let session = server.hub.open(echo);
         let browser = Browser::connect_from(&origin, server.address, &session.ticket_json());
         browser.wait_for_outcome(Outcome::Opened).await;
@@ -95,8 +117,17 @@ pub async fn a_request_without_our_subprotocol_is_not_upgraded(server: &Server) 
     let session = server.hub.open(echo);
     let path = credentials(&session).path().to_owned();
     let request = Request::new(server.address, &path);
-    for request in [request.clone().offering_nothing(), request.clone().offering("chat, graphql-ws"), request.offering("stillhere")] {
-        assert_eq!(RawConnection::open(&request).await.err(), Some(400), "{:?}", request.protocols);
+    for request in [
+        request.clone().offering_nothing(),
+        request.clone().offering("chat, graphql-ws"),
+        request.offering("stillhere"),
+    ] {
+        assert_eq!(
+            RawConnection::open(&request).await.err(),
+            Some(400),
+            "{:?}",
+            request.protocols
+        );
     }
     assert_eq!(http::get(server.address, &path, &[]).await.status, 404);
     assert_eq!(session.state(), SessionState::Waiting);
@@ -110,13 +141,18 @@ pub async fn another_version_is_refused(server: &Server) {
     let credentials = credentials(&session);
     let request = Request::new(server.address, credentials.path());
     for offer in ["stillhere.v2", "chat, stillhere.v9, stillhere.v10"] {
-        let mut raw = RawConnection::open(&request.clone().offering(offer)).await.expect("it is upgraded all the same");
+        let mut raw = RawConnection::open(&request.clone().offering(offer))
+            .await
+            .expect("it is upgraded all the same");
         let end = raw.end().await;
         assert_eq!((end.code, end.reason), (Code::Version as u64, 0), "{offer}");
     }
     for offer in ["stillhere.v2, stillhere.v1", "chat,stillhere.v1"] {
-        let mut raw = RawConnection::open(&request.clone().offering(offer)).await.expect("it is upgraded");
-        raw.say_hello(&credentials, 1, 0, if offer.starts_with("chat") { 2 } else { 1 }).await;
+        let mut raw = RawConnection::open(&request.clone().offering(offer))
+            .await
+            .expect("it is upgraded");
+        raw.say_hello(&credentials, 1, 0, if offer.starts_with("chat") { 2 } else { 1 })
+            .await;
         assert_eq!(raw.welcome().await.incarnation, 1);
     }
     neighbour.assert_untouched().await;
@@ -170,7 +206,13 @@ pub async fn a_malformed_frame_ends_the_session(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let size = server.hub.session_options().limits.fragment as usize;
     let lane = Lane::Interactive;
-    let compressed = Frame::Data(Data { lane, sequence: 2, more: false, compressed: true, payload: "x".into() });
+    let compressed = Frame::Data(Data {
+        lane,
+        sequence: 2,
+        more: false,
+        compressed: true,
+        payload: "x".into(),
+    });
     let frames: [(&str, Vec<Bytes>); 18] = [
         ("empty", vec![Bytes::new()]),
         ("of an unknown type", vec![Bytes::from_static(b"\x7f")]),
@@ -178,18 +220,45 @@ pub async fn a_malformed_frame_ends_the_session(server: &Server) {
         ("ending in a field", vec![Bytes::from_static(b"\x20\x00\x00")]),
         ("ending in a number", vec![Bytes::from_static(b"\x40\x81")]),
         ("with bytes after the last field", vec![Bytes::from_static(b"\x03\x00")]),
-        ("with a number not in its shortest form", vec![Bytes::from_static(b"\x40\x81\x00hi")]),
-        ("with a number of 2^53", vec![Bytes::from_static(b"\x40\x80\x80\x80\x80\x80\x80\x80\x10hi")]),
-        ("with a number of nine bytes", vec![Bytes::from_static(b"\x40\x81\x80\x80\x80\x80\x80\x80\x80\x01hi")]),
+        (
+            "with a number not in its shortest form",
+            vec![Bytes::from_static(b"\x40\x81\x00hi")],
+        ),
+        (
+            "with a number of 2^53",
+            vec![Bytes::from_static(b"\x40\x80\x80\x80\x80\x80\x80\x80\x10hi")],
+        ),
+        (
+            "with a number of nine bytes",
+            vec![Bytes::from_static(b"\x40\x81\x80\x80\x80\x80\x80\x80\x80\x01hi")],
+        ),
         ("with sequence 0", vec![Bytes::from_static(b"\x40\x00hi")]),
         ("only a server sends: offer", vec![Frame::Offer.to_bytes()]),
-        ("only a server sends: end", vec![Bytes::from_static(b"\x12\x86\x20\x01\x00")]),
-        ("a second hello", vec![Frame::Hello(hello(&credentials(&server.hub.open(echo)), 1, 0, 2)).to_bytes()]),
+        (
+            "only a server sends: end",
+            vec![Bytes::from_static(b"\x12\x86\x20\x01\x00")],
+        ),
+        (
+            "a second hello",
+            vec![Frame::Hello(hello(&credentials(&server.hub.open(echo)), 1, 0, 2)).to_bytes()],
+        ),
         ("a confirm of nothing", vec![Frame::Confirm.to_bytes()]),
-        ("a fragment that is short", vec![fragment(lane, 1, vec![0; size - 1]).to_bytes()]),
+        (
+            "a fragment that is short",
+            vec![fragment(lane, 1, vec![0; size - 1]).to_bytes()],
+        ),
         ("an empty fragment", vec![fragment(lane, 1, "").to_bytes()]),
-        ("an empty last fragment", vec![fragment(lane, 1, vec![0; size]).to_bytes(), whole(lane, 2, "").to_bytes()]),
-        ("a last fragment that is compressed alone", vec![fragment(lane, 1, vec![0; size]).to_bytes(), compressed.to_bytes()]),
+        (
+            "an empty last fragment",
+            vec![
+                fragment(lane, 1, vec![0; size]).to_bytes(),
+                whole(lane, 2, "").to_bytes(),
+            ],
+        ),
+        (
+            "a last fragment that is compressed alone",
+            vec![fragment(lane, 1, vec![0; size]).to_bytes(), compressed.to_bytes()],
+        ),
     ];
     for (what, frames) in frames {
         let session = server.hub.open(echo);
@@ -198,7 +267,11 @@ pub async fn a_malformed_frame_ends_the_session(server: &Server) {
             raw.send_bytes(bytes).await;
         }
         let end = raw.end().await;
-        assert_eq!((end.code, end.reason), (Code::Malformed as u64, EndReason::Malformed.number()), "a frame {what}");
+        assert_eq!(
+            (end.code, end.reason),
+            (Code::Malformed as u64, EndReason::Malformed.number()),
+            "a frame {what}"
+        );
         assert_eq!(end_of(&session).await, EndReason::Malformed, "a frame {what}");
     }
     neighbour.assert_untouched().await;
@@ -217,13 +290,15 @@ pub async fn an_oversize_frame_ends_the_session(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// Promise 6: a frame far above the limit is refused by its announced length, before its bytes have come; and the browser reads why even while it still sends.
+/// Promise 6: a frame far above the limit is refused by its announced length, before its bytes have come; and the browser reads why even
+/// while it still sends.
 pub async fn a_huge_frame_is_refused_before_it_has_come(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
     let mut raw = server.raw_welcomed(&session).await;
     // FIN and binary, masked, 15 MiB to follow, of which the first byte comes.
-    raw.send_octets(b"\x82\xff\x00\x00\x00\x00\x00\xf0\x00\x00\x00\x00\x00\x00\x40").await;
+    raw.send_octets(b"\x82\xff\x00\x00\x00\x00\x00\xf0\x00\x00\x00\x00\x00\x00\x40")
+        .await;
     assert_ends(&session, raw, EndReason::TooLarge).await;
 
     let session = server.hub.open(echo);
@@ -233,13 +308,21 @@ pub async fn a_huge_frame_is_refused_before_it_has_come(server: &Server) {
         raw.end().await
     };
     let end = browser_that_sends.await;
-    assert_eq!((end.code, end.reason), (Code::TooLarge as u64, EndReason::TooLarge.number()));
+    assert_eq!(
+        (end.code, end.reason),
+        (Code::TooLarge as u64, EndReason::TooLarge.number())
+    );
 
     let session = server.hub.open(echo);
     let mut raw = server.raw(&credentials(&session)).await;
-    raw.send_octets(b"\x82\xff\x00\x00\x00\x00\x00\xf0\x00\x00\x00\x00\x00\x00\x01").await;
+    raw.send_octets(b"\x82\xff\x00\x00\x00\x00\x00\xf0\x00\x00\x00\x00\x00\x00\x01")
+        .await;
     let end = raw.end().await;
-    assert_eq!((end.code, end.reason), (Code::TooLarge as u64, 0), "before the hello, the connection only");
+    assert_eq!(
+        (end.code, end.reason),
+        (Code::TooLarge as u64, 0),
+        "before the hello, the connection only"
+    );
     neighbour.assert_untouched().await;
 }
 
@@ -251,7 +334,8 @@ pub async fn a_message_above_the_limit_ends_the_session(server: &Server) {
     let mut raw = server.raw_welcomed(&session).await;
     let fragments = limits.message / limits.fragment;
     for sequence in 1..=fragments {
-        raw.send(fragment(Lane::Bulk, sequence, vec![0; limits.fragment as usize])).await;
+        raw.send(fragment(Lane::Bulk, sequence, vec![0; limits.fragment as usize]))
+            .await;
         // The credit that came back.
         while raw.counts().await.received.bulk < sequence {}
     }
@@ -274,7 +358,14 @@ pub async fn a_zlib_bomb_ends_the_session_in_bounded_memory(server: &Server) {
     for sequence in 1.. {
         let payload = rest.split_to(rest.len().min(limits.fragment as usize));
         let more = !rest.is_empty();
-        raw.send(Frame::Data(Data { lane: Lane::Interactive, sequence, more, compressed: true, payload })).await;
+        raw.send(Frame::Data(Data {
+            lane: Lane::Interactive,
+            sequence,
+            more,
+            compressed: true,
+            payload,
+        }))
+        .await;
         if !more {
             break;
         }
@@ -286,7 +377,8 @@ pub async fn a_zlib_bomb_ends_the_session_in_bounded_memory(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// So many MiB of zeros, deflated. A block that is flushed fully begins and ends at a whole byte and knows nothing of those before it, so one serves for all.
+/// So many MiB of zeros, deflated. A block that is flushed fully begins and ends at a whole byte and knows nothing of those before it, so
+/// one serves for all.
 fn bomb(mebibytes: usize) -> Bytes {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     let zeros = |encoder: &mut ZlibEncoder<Vec<u8>>| {
@@ -320,8 +412,15 @@ pub async fn a_broken_zlib_stream_ends_the_session(server: &Server) {
     let mut with_more = good.clone();
     with_more.push(0);
     let truncated = good[..good.len() - 1].to_vec();
-    let compressed =
-        |payload: Vec<u8>| Frame::Data(Data { lane: Lane::Interactive, sequence: 1, more: false, compressed: true, payload: payload.into() });
+    let compressed = |payload: Vec<u8>| {
+        Frame::Data(Data {
+            lane: Lane::Interactive,
+            sequence: 1,
+            more: false,
+            compressed: true,
+            payload: payload.into(),
+        })
+    };
     for broken in [with_more, truncated, b"no zlib".to_vec(), Vec::new()] {
         let session = server.hub.open(echo);
         let mut raw = server.raw_welcomed(&session).await;
@@ -363,7 +462,10 @@ pub async fn a_gap_ends_the_connection_and_the_third_the_session(server: &Server
             raw.say_hello(&credentials, 1, 1, 2 + gap).await;
             raw.welcome().await;
         } else {
-            assert_eq!((end.code, end.reason), (Code::Malformed as u64, EndReason::Malformed.number()));
+            assert_eq!(
+                (end.code, end.reason),
+                (Code::Malformed as u64, EndReason::Malformed.number())
+            );
         }
     }
     assert_eq!(end_of(&session).await, EndReason::Malformed);
@@ -402,7 +504,11 @@ pub async fn false_counts_end_the_session(server: &Server) {
         ("more than was sent", counts([2, 0], much), counts([3, 0], much)),
         ("on the other lane", counts([2, 0], much), counts([2, 1], much)),
         ("less than before", counts([2, 0], much), counts([1, 0], much)),
-        ("less credit than before", counts([2, 0], much), counts([2, 0], [1 << 30, (1 << 30) - 1])),
+        (
+            "less credit than before",
+            counts([2, 0], much),
+            counts([2, 0], [1 << 30, (1 << 30) - 1]),
+        ),
         ("all there is", counts([0, 0], much), counts([(1 << 53) - 1; 2], much)),
     ] {
         let session = server.hub.open(never_reads);
@@ -412,11 +518,26 @@ pub async fn false_counts_end_the_session(server: &Server) {
             assert_eq!(raw.data().await.payload, text);
         }
         raw.send(Frame::Ack(truth)).await;
-        raw.send(Frame::Ping { nonce: 5, counts: truth }).await;
-        assert!(matches!(raw.frame().await, Frame::Pong { nonce: 5, .. }), "the truth does no harm");
-        raw.send(Frame::Pong { nonce: 77, counts: falsehood }).await;
+        raw.send(Frame::Ping {
+            nonce: 5,
+            counts: truth,
+        })
+        .await;
+        assert!(
+            matches!(raw.frame().await, Frame::Pong { nonce: 5, .. }),
+            "the truth does no harm"
+        );
+        raw.send(Frame::Pong {
+            nonce: 77,
+            counts: falsehood,
+        })
+        .await;
         let end = raw.end().await;
-        assert_eq!((end.code, end.reason), (Code::Malformed as u64, EndReason::Malformed.number()), "{what}");
+        assert_eq!(
+            (end.code, end.reason),
+            (Code::Malformed as u64, EndReason::Malformed.number()),
+            "{what}"
+        );
         assert_eq!(end_of(&session).await, EndReason::Malformed, "{what}");
     }
     neighbour.assert_untouched().await;
@@ -485,7 +606,11 @@ pub async fn a_flood_of_pings_is_borne(server: &Server) {
     let session = server.hub.open(echo);
     let mut raw = server.raw_welcomed(&session).await;
     for nonce in 0..20_000 {
-        raw.send(Frame::Ping { nonce, counts: received(0) }).await;
+        raw.send(Frame::Ping {
+            nonce,
+            counts: received(0),
+        })
+        .await;
     }
     neighbour.assert_untouched().await;
     loop {
@@ -538,7 +663,11 @@ pub async fn the_ticket_keeps_its_secret_out_of_the_url(server: &Server) {
     let credentials = credentials(&session);
     assert_eq!(credentials.url, format!("{}/{}", server.hub.mount(), session.id()));
     assert!(!format!("{:?} {}", session, session.ticket()).contains("secret"));
-    assert_ne!(credentials.secret.expose()[..16], session.id().as_bytes()[..], "the id tells nothing of it");
+    assert_ne!(
+        credentials.secret.expose()[..16],
+        session.id().as_bytes()[..],
+        "the id tells nothing of it"
+    );
 }
 
 /// The browser is told this end, by frame and close, and so is the application.

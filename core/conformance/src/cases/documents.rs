@@ -24,7 +24,10 @@ pub async fn a_page_is_opened_resumed_and_restored(server: &Server) {
     let browser = browser.reload().await;
     browser.wait_for_outcome(Outcome::Restored).await;
     assert_eq!(browser.incarnation(), 2);
-    let restored = wait_for_event(&mut events, "a restore", |event| matches!(event, Event::Restored { .. })).await;
+    let restored = wait_for_event(&mut events, "a restore", |event| {
+        matches!(event, Event::Restored { .. })
+    })
+    .await;
     assert_eq!(restored, Event::Restored { incarnation: 2 });
 }
 
@@ -55,7 +58,10 @@ pub async fn a_reload_while_the_old_page_is_half_open_is_restored_after_the_prob
     let since = std::time::Instant::now();
     let new = server.browse(&session);
     new.wait_for_outcome(Outcome::Restored).await;
-    assert!(since.elapsed() >= Duration::from_secs(2), "the old page had its 2 s to answer");
+    assert!(
+        since.elapsed() >= Duration::from_secs(2),
+        "the old page had its 2 s to answer"
+    );
     new.send("mine now").expect("the session is open");
     assert_eq!(new.recv().await.payload, "mine now");
 
@@ -173,7 +179,10 @@ pub async fn a_newcomer_that_breaks_the_protocol_costs_only_its_connection(serve
     let mut current = server.raw_welcomed(&session).await;
     let mut counts = hello(&credentials, 2, 0, 1);
     counts.counts.received.interactive = 3;
-    for bad in [vec![Frame::Hello(counts)], vec![Frame::Hello(hello(&credentials, 3, 0, 1)), Frame::Confirm]] {
+    for bad in [
+        vec![Frame::Hello(counts)],
+        vec![Frame::Hello(hello(&credentials, 3, 0, 1)), Frame::Confirm],
+    ] {
         let mut newcomer = server.raw(&credentials).await;
         for frame in bad {
             newcomer.send(frame).await;
@@ -194,7 +203,8 @@ pub async fn nothing_of_the_old_document_reaches_the_new_one(server: &Server) {
     let mut old = server.raw_welcomed(&session).await;
     session.send("for the old document").await.expect("the session is open");
     assert_eq!(old.data().await.payload, "for the old document");
-    old.send(fragment(Lane::Bulk, 1, vec![1; credentials.limits.fragment as usize])).await;
+    old.send(fragment(Lane::Bulk, 1, vec![1; credentials.limits.fragment as usize]))
+        .await;
     old.send(whole(Lane::Interactive, 1, "from the old document")).await;
     assert_eq!(next_message(&mut incoming).await, "from the old document");
     drop(old);
@@ -210,7 +220,10 @@ pub async fn nothing_of_the_old_document_reaches_the_new_one(server: &Server) {
     assert_eq!(restored, Some(Incoming::Restored));
     assert_eq!(next_message(&mut incoming).await, "from the new document");
     new.wait_until_acknowledged().await;
-    assert!(new.received().is_empty() && incoming.try_recv().is_err(), "nothing else came");
+    assert!(
+        new.received().is_empty() && incoming.try_recv().is_err(),
+        "nothing else came"
+    );
 }
 
 /// R23, R31: messages received before a restore stay readable, before the news of it, and weigh on the new document's first credit.
@@ -244,7 +257,10 @@ pub async fn messages_received_before_a_restore_are_read_before_it(server: &Serv
     read.send(()).expect("the application waits");
     assert_eq!(next_message(&mut incoming).await, "one");
     assert_eq!(next_message(&mut incoming).await, "two");
-    assert_eq!(within("the news of the restore", incoming.recv()).await, Some(Incoming::Restored));
+    assert_eq!(
+        within("the news of the restore", incoming.recv()).await,
+        Some(Incoming::Restored)
+    );
     assert_eq!(next_message(&mut incoming).await, "three");
 }
 
@@ -273,7 +289,10 @@ pub async fn the_restore_function_speaks_first(server: &Server) {
     session.send("after").await.expect("the session is open");
     new.send("from the new document").expect("the session is open");
     new.wait_until_acknowledged().await;
-    assert!(incoming.try_recv().is_err(), "not read before the restore function has returned");
+    assert!(
+        incoming.try_recv().is_err(),
+        "not read before the restore function has returned"
+    );
 
     returning.send(()).expect("the restore function waits");
     assert_eq!(new.recv().await.payload, "more state");
@@ -294,7 +313,10 @@ pub async fn a_lost_welcome_of_a_restore_does_no_harm(server: &Server) {
     new.say_hello(&credentials, 2, 0, 1).await;
     assert_eq!(new.frame().await, Frame::Offer);
     new.send(Frame::Confirm).await;
-    wait_for_event(&mut events, "the restore", |event| *event == Event::Restored { incarnation: 2 }).await;
+    wait_for_event(&mut events, "the restore", |event| {
+        *event == Event::Restored { incarnation: 2 }
+    })
+    .await;
     session.send("state").await.expect("the session is open");
     drop(new);
 
@@ -309,7 +331,11 @@ pub async fn a_lost_welcome_of_a_restore_does_no_harm(server: &Server) {
 
 async fn wait_until_all_is_acknowledged(session: &SessionHandle, raw: &mut crate::raw_connection::RawConnection) {
     // The pong comes after the acknowledgement has been read.
-    raw.send(Frame::Ping { nonce: 1, counts: received(1) }).await;
+    raw.send(Frame::Ping {
+        nonce: 1,
+        counts: received(1),
+    })
+    .await;
     assert!(matches!(raw.frame().await, Frame::Pong { nonce: 1, .. }));
     assert_eq!(session.unacknowledged(), 0);
 }

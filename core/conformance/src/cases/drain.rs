@@ -28,12 +28,18 @@ pub async fn a_thousand_browsers_are_told_to_come_back_spread_over_time(server: 
         .collect::<Vec<_>>()
         .await;
     let report = within("the drain", server.hub.shutdown(deadline)).await;
-    assert_eq!((report.sessions, report.cut_off, report.connections_left), (COUNT, 0, 0));
+    assert_eq!(
+        (report.sessions, report.cut_off, report.connections_left),
+        (COUNT, 0, 0)
+    );
     assert!(report.unacknowledged.is_empty());
     let mut hints = Vec::new();
     for browser in &browsers {
         let end = browser.session_end().await;
-        assert_eq!((end.code, end.reason), (Code::Draining as u64, EndReason::Draining.number()));
+        assert_eq!(
+            (end.code, end.reason),
+            (Code::Draining as u64, EndReason::Draining.number())
+        );
         assert_eq!(browser.wait_for_close_codes(1).await, [Code::Draining as u64]);
         hints.push(end.retry_after);
     }
@@ -42,7 +48,11 @@ pub async fn a_thousand_browsers_are_told_to_come_back_spread_over_time(server: 
     // Evenly: nowhere a crowd, nowhere a hole.
     for (tenth, hint) in (0u32..).zip(hints.iter().step_by(COUNT / 10)) {
         let even = Duration::from_secs(1) + deadline * tenth / 10;
-        assert!(hint.abs_diff(even) < deadline / 50, "hint number {} is {hint:?}", tenth * 100);
+        assert!(
+            hint.abs_diff(even) < deadline / 50,
+            "hint number {} is {hint:?}",
+            tenth * 100
+        );
     }
 }
 
@@ -54,7 +64,10 @@ pub async fn what_was_sent_is_delivered_before_the_drain_ends(server: &Server) {
     let connection = server.newest_connection(&session).await;
     connection.silence();
     for number in 0..100u64 {
-        session.send_bulk(numbered(number, 10_000)).await.expect("the session is open");
+        session
+            .send_bulk(numbered(number, 10_000))
+            .await
+            .expect("the session is open");
     }
     let drain = server.hub.shutdown(Duration::from_secs(30));
     let come_back = async {
@@ -70,7 +83,10 @@ pub async fn what_was_sent_is_delivered_before_the_drain_ends(server: &Server) {
         browser.session_end().await
     };
     let (report, end) = within("the drain", async { tokio::join!(drain, come_back) }).await;
-    assert_eq!((report.sessions, report.cut_off, report.unacknowledged.len()), (1, 0, 0));
+    assert_eq!(
+        (report.sessions, report.cut_off, report.unacknowledged.len()),
+        (1, 0, 0)
+    );
     assert_eq!(end.code, Code::Draining as u64);
     assert!(end.retry_after >= Duration::from_secs(1));
 }
@@ -105,7 +121,10 @@ pub async fn a_draining_server_takes_no_new_sessions(server: &Server) {
     assert!(refusal.retry_after > 0);
     let late = Browser::connect(server.address, &ticket);
     let end = late.session_end().await;
-    assert_eq!((end.code, end.reason), (Code::Draining as u64, EndReason::Draining.number()));
+    assert_eq!(
+        (end.code, end.reason),
+        (Code::Draining as u64, EndReason::Draining.number())
+    );
 }
 
 /// R39: a single session can be drained, as the demo does; the others go on.
@@ -116,7 +135,10 @@ pub async fn one_session_is_drained_alone(server: &Server) {
     browser.wait_for_outcome(Outcome::Opened).await;
     session.drain(Duration::from_secs(7));
     let end = browser.session_end().await;
-    assert_eq!((end.code, end.retry_after), (Code::Draining as u64, Duration::from_secs(7)));
+    assert_eq!(
+        (end.code, end.retry_after),
+        (Code::Draining as u64, Duration::from_secs(7))
+    );
     assert_eq!(end_of(&session).await, EndReason::Draining);
     neighbour.assert_untouched().await;
 }

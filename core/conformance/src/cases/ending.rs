@@ -29,7 +29,10 @@ pub async fn the_last_messages_arrive_before_the_end(server: &Server) {
     let browser = server.browse(&session);
     browser.send("go").expect("the session is open");
     let end = browser.session_end().await;
-    assert_eq!((end.code, end.reason), (Code::Ended as u64, EndReason::Finished.number()));
+    assert_eq!(
+        (end.code, end.reason),
+        (Code::Ended as u64, EndReason::Finished.number())
+    );
     assert_eq!(end.unacknowledged, 0);
     assert_eq!(browser.recv_on(Lane::Interactive).await, "a last word");
     assert_eq!(browser.recv_on(Lane::Bulk).await, "and a long one");
@@ -37,7 +40,10 @@ pub async fn the_last_messages_arrive_before_the_end(server: &Server) {
     assert_eq!(end_of(&session).await, EndReason::Finished);
     assert_eq!(session.unacknowledged(), 0);
     assert_eq!(browser.send("too late"), Err(SendRefused::SessionOver));
-    assert_eq!(session.send("too late").await, Err(SendError::Ended(EndReason::Finished)));
+    assert_eq!(
+        session.send("too late").await,
+        Err(SendError::Ended(EndReason::Finished))
+    );
 }
 
 /// R34, R35: the same when nobody is connected at that moment; the browser comes back for it.
@@ -64,7 +70,9 @@ pub async fn the_last_messages_wait_for_a_browser_that_is_gone(server: &Server) 
 
 /// R34: a session that is closed before its first browser delivers to the first that comes, and its function never runs.
 pub async fn a_session_closed_before_its_browser_came_delivers_to_it(server: &Server) {
-    let session = server.hub.open(|_| async { panic!("there is no use for this function any more") });
+    let session = server
+        .hub
+        .open(|_| async { panic!("there is no use for this function any more") });
     session.send("sorry").await.expect("an outbox has room");
     session.close("no room in this lecture");
     let browser = server.browse(&session);
@@ -147,7 +155,10 @@ pub async fn a_panic_ends_its_session_and_no_other(server: &Server) {
     let browser = server.browse(&session);
     browser.send("boo").expect("the session is open");
     let end = browser.session_end().await;
-    assert_eq!((end.code, end.reason), (Code::Ended as u64, EndReason::Panicked.number()));
+    assert_eq!(
+        (end.code, end.reason),
+        (Code::Ended as u64, EndReason::Panicked.number())
+    );
     assert_eq!(end_of(&session).await, EndReason::Panicked);
     neighbour.assert_untouched().await;
 }
@@ -160,7 +171,10 @@ pub async fn an_ended_session_stays_answerable(server: &Server) {
     session.abort("over before it began");
     let browser = Browser::connect(server.address, &ticket);
     let end = browser.session_end().await;
-    assert_eq!((end.code, end.reason, &end.text[..]), (Code::Ended as u64, 3, "over before it began"));
+    assert_eq!(
+        (end.code, end.reason, &end.text[..]),
+        (Code::Ended as u64, 3, "over before it began")
+    );
     let mut raw = server.raw(&credentials).await;
     assert_eq!(raw.end().await.reason, 3, "without asking for a hello");
 }
@@ -197,9 +211,15 @@ pub async fn a_silent_browser_is_found_out(server: &Server) {
     let mut events = session.events();
     let since = std::time::Instant::now();
     let mut silent = server.raw_welcomed(&session).await;
-    let event = wait_for_event(&mut events, "the soft close", |event| matches!(event, Event::SoftClosed(_))).await;
+    let event = wait_for_event(&mut events, "the soft close", |event| {
+        matches!(event, Event::SoftClosed(_))
+    })
+    .await;
     assert_eq!(event, Event::SoftClosed(Cause::Silent));
-    assert!(since.elapsed() >= Duration::from_millis(200), "not before two heartbeats");
+    assert!(
+        since.elapsed() >= Duration::from_millis(200),
+        "not before two heartbeats"
+    );
     let end = silent.end().await;
     assert_eq!((end.code, end.reason), (Code::Silent as u64, 0));
 }
@@ -224,7 +244,8 @@ pub async fn a_quiet_browser_is_kept_and_a_half_open_one_is_not(server: &Server)
     assert_eq!(at_quiet.events().len(), 1);
 }
 
-/// Promise 3 and 5: the server's side of a connection is dropped (its task aborted, its worker or its runtime gone): a soft close, not a session lost.
+/// Promise 3 and 5: the server's side of a connection is dropped (its task aborted, its worker or its runtime gone): a soft close, not a
+/// session lost.
 pub async fn a_dropped_handler_leaves_its_session_soft_closed(server: &Server) {
     let (first, runtime) = server.on_its_own_runtime().await;
     let session = first.hub.open(echo);
@@ -250,18 +271,27 @@ pub async fn a_dropped_handler_leaves_its_session_soft_closed(server: &Server) {
 /// DESIGN section 10: sessions that nobody comes for end with their reasons: NeverConnected, Expired, Disconnected.
 pub async fn abandoned_sessions_end_with_their_reasons(server: &Server) {
     let short = Duration::from_millis(100);
-    let policy = DefaultCleanupPolicy { never_connected: short, ..DefaultCleanupPolicy::default() };
+    let policy = DefaultCleanupPolicy {
+        never_connected: short,
+        ..DefaultCleanupPolicy::default()
+    };
     let server = server.with_hub(Hub::builder().cleanup_policy(policy)).await;
     let never = server.hub.open(never_reads);
     assert_eq!(end_of(&never).await, EndReason::NeverConnected);
 
-    let policy = DefaultCleanupPolicy { soft_closed: short, ..DefaultCleanupPolicy::default() };
+    let policy = DefaultCleanupPolicy {
+        soft_closed: short,
+        ..DefaultCleanupPolicy::default()
+    };
     server.hub.set_cleanup_policy(policy);
     let expired = server.hub.open(never_reads);
     drop(server.raw_welcomed(&expired).await);
     assert_eq!(end_of(&expired).await, EndReason::Expired);
 
-    let policy = DefaultCleanupPolicy { soft_closed: Duration::ZERO, ..DefaultCleanupPolicy::default() };
+    let policy = DefaultCleanupPolicy {
+        soft_closed: Duration::ZERO,
+        ..DefaultCleanupPolicy::default()
+    };
     server.hub.set_cleanup_policy(policy);
     let disconnected = server.hub.open(never_reads);
     drop(server.raw_welcomed(&disconnected).await);
@@ -278,7 +308,10 @@ pub async fn every_end_is_reported_exactly_once(server: &Server) {
     let reported: Arc<Mutex<Vec<(String, EndReason)>>> = Arc::default();
     let reports = Arc::clone(&reported);
     let builder = Hub::builder().max_sessions(60).on_end(move |id, reason| {
-        reports.lock().expect("no reporter panics").push((id.to_string(), reason.clone()));
+        reports
+            .lock()
+            .expect("no reporter panics")
+            .push((id.to_string(), reason.clone()));
     });
     let server = server.with_hub(builder).await;
     let mut expected = HashMap::new();
@@ -330,7 +363,11 @@ pub async fn every_end_is_reported_exactly_once(server: &Server) {
     }
     server.hub.shutdown(Duration::from_secs(1)).await;
     let reported = reported.lock().expect("no reporter panics").clone();
-    assert_eq!(reported.len(), expected.len(), "one report for each session: {reported:?}");
+    assert_eq!(
+        reported.len(),
+        expected.len(),
+        "one report for each session: {reported:?}"
+    );
     for (id, reason) in &reported {
         assert_eq!(expected.get(id), Some(reason), "session {id}");
     }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stillhere::machine::{DocumentEvent, Outcome};
-use stillhere::{PerLane, SessionHandle, SessionOptions};
+use stillhere::{PerLane, SessionHandle, SessionOptions, SessionState};
 
 use crate::browser::Browser;
 use crate::fault_proxy::{ConnectionHandle, Direction};
 use crate::load::Load;
 use crate::patience::within;
 use crate::random::Random;
-use crate::server::Server;
+use crate::server::{Server, wait_for_state};
 
 /// A session under load in both directions and on both lanes, its browser behind the proxy.
 struct Setup {
@@ -34,8 +34,14 @@ impl Setup {
     /// Waits until more messages have come on both sides.
     async fn wait_for_progress(&self, messages: u64) {
         let (at_server, at_browser) = (self.load.at_server.received(), self.load.at_browser.received());
-        self.load.at_server.wait_for_any("more messages at the server", at_server + messages).await;
-        self.load.at_browser.wait_for_any("more messages at the browser", at_browser + messages).await;
+        self.load
+            .at_server
+            .wait_for_any("more messages at the server", at_server + messages)
+            .await;
+        self.load
+            .at_browser
+            .wait_for_any("more messages at the browser", at_browser + messages)
+            .await;
     }
 
     /// Whether the document was always the same.
@@ -44,8 +50,10 @@ impl Setup {
             assert!(
                 matches!(
                     event,
-                    DocumentEvent::Welcomed { outcome: Outcome::Opened | Outcome::Resumed, incarnation: 1 }
-                        | DocumentEvent::Disconnected { .. }
+                    DocumentEvent::Welcomed {
+                        outcome: Outcome::Opened | Outcome::Resumed,
+                        incarnation: 1
+                    } | DocumentEvent::Disconnected { .. }
                 ),
                 "{event:?}"
             );
@@ -66,29 +74,40 @@ fn small(server: &Server) -> SessionOptions {
 
 /// Promise 1: connections that are closed in order, as an idle time-out of a proxy does.
 pub async fn nothing_is_lost_when_connections_are_cut(server: &Server) {
-    under_load(server, 11, 30, async |_, connection, _| connection.cut()).await;
+    under_load(server, small(server), 11, 30, async |_, connection, _| connection.cut()).await;
 }
 
 /// Promise 1: connections that are reset.
 pub async fn nothing_is_lost_when_connections_are_reset(server: &Server) {
-    under_load(server, 12, 30, async |_, connection, _| connection.reset()).await;
+    under_load(server, small(server), 12, 30, async |_, connection, _| {
+        connection.reset();
+    })
+    .await;
 }
 
 /// Promise 1: connections that break in the middle of a frame, in either direction, now and then before the welcome.
 pub async fn nothing_is_lost_when_frames_are_truncated(server: &Server) {
-    under_load(server, 13, 40, async |_, connection, random| {
-        let direction = if random.one_in(2) { Direction::ToUpstream } else { Direction::ToClient };
+    under_load(server, small(server), 13, 40, async |_, connection, random| {
+        let direction = if random.one_in(2) {
+            Direction::ToUpstream
+        } else {
+            Direction::ToClient
+        };
         connection.cut_after(direction, random.within(1..30_000));
     })
     .await;
 }
 
-/// Promise 1 and 3: connections that fall silent, replaced by the browser while the server believes in them; what was on its way in them comes late.
+/// Promise 1 and 3: connections that fall silent, replaced by the browser while the server believes in them; what was on its way in them
+/// comes late.
 pub async fn nothing_is_lost_when_half_open_connections_are_replaced(server: &Server) {
-    under_load(server, 14, 30, async |setup, connection, random| {
+    under_load(server, small(server), 14, 30, async |setup, connection, random| {
         connection.silence();
         setup.browser.lose_connection();
-        within("a resume", async { while setup.browser.outcome().await != Outcome::Resumed {} }).await;
+        within("a resume", async {
+            while setup.browser.outcome().await != Outcome::Resumed {}
+        })
+        .await;
         match random.within(0..3) {
             0 => connection.resume(),
             1 => connection.reset(),
@@ -105,7 +124,10 @@ pub async fn nothing_is_lost_when_connections_stall(server: &Server) {
     let mut random = Random::new(seed);
     let setup = Setup::start(server, options, seed).await;
     for _ in 0..30 {
-        server.newest_connection(&setup.session).await.stall(Duration::from_millis(random.within(1..40)));
+        server
+            .newest_connection(&setup.session)
+            .await
+            .stall(Duration::from_millis(random.within(1..40)));
         setup.wait_for_progress(5).await;
     }
     setup.load.finish().await;
@@ -115,18 +137,32 @@ pub async fn nothing_is_lost_when_connections_stall(server: &Server) {
 /// Promise 1: a long way to the server, with cuts.
 pub async fn nothing_is_lost_over_a_long_way(server: &Server) {
     server.proxy.set_delay(Duration::from_millis(15));
-    under_load(server, 16, 10, async |_, connection, random| {
-        if random.one_in(2) { connection.cut() } else { connection.reset() }
-    })
+    under_load(
+        server,
+        server.hub.session_options(),
+        16,
+        10,
+        async |_, connection, random| {
+            if random.one_in(2) {
+                connection.cut();
+            } else {
+                connection.reset();
+            }
+        },
+    )
     .await;
 }
 
 /// PROTOCOL 9.3: a browser whose connection is half-open finds out by itself when it is woken, and loses nothing.
 pub async fn a_woken_browser_finds_out_that_its_connection_is_half_open(server: &Server) {
     let seed = Random::announced(17).number();
-    let setup = Setup::start(server, server.hub.session_options(), seed).await;
+    let mut options = server.hub.session_options();
+    options.timing.heartbeat = Duration::from_millis(500);
+    let setup = Setup::start(server, options, seed).await;
     setup.wait_for_progress(10).await;
     server.newest_connection(&setup.session).await.silence();
+    // When the server has noticed, nothing is under way any more that would be a sign of life.
+    wait_for_state(&setup.session, SessionState::SoftClosed).await;
     setup.browser.wake();
     setup.browser.wait_for_outcome(Outcome::Resumed).await;
     setup.load.finish().await;
@@ -151,24 +187,26 @@ pub async fn nothing_is_lost_while_the_server_cannot_be_reached(server: &Server)
     setup.assert_resumed_only();
 }
 
-/// Promise 1, the same property as the simulation, over real sockets: four sessions and more than 200 lost connections, by all faults mixed, often with a second one during the
-/// replay after the first.
+/// Promise 1, the same property as the simulation, over real sockets: four sessions, each of which loses 55 connections, by all faults
+/// mixed, often with a second one during the replay after the first.
 pub async fn nothing_is_lost_in_a_storm_of_all_faults(server: &Server) {
     let seed = Random::announced(19).number();
     let storms = (0..4).map(|number| {
         // Two with limits that are hit all the time, two with the defaults.
-        let options = if number % 2 == 0 { small(server) } else { server.hub.session_options() };
+        let options = if number % 2 == 0 {
+            small(server)
+        } else {
+            server.hub.session_options()
+        };
         storm(server, options, seed.wrapping_add(number))
     });
-    let lost: u64 = futures_util::future::join_all(storms).await.into_iter().sum();
-    assert!(lost >= 200, "{lost} connections were lost");
+    futures_util::future::join_all(storms).await;
 }
 
-/// How many connections it cost.
-async fn storm(server: &Server, options: SessionOptions, seed: u64) -> u64 {
+async fn storm(server: &Server, options: SessionOptions, seed: u64) {
     let mut random = Random::new(seed);
     let setup = Setup::start(server, options, seed).await;
-    for _ in 0..75 {
+    while setup.session.snapshot().reconnects < 55 {
         // Without progress, the fault meets the replay of the one before, or even its hello.
         if !random.one_in(3) {
             setup.wait_for_progress(random.within(1..20)).await;
@@ -201,18 +239,18 @@ async fn storm(server: &Server, options: SessionOptions, seed: u64) -> u64 {
     }
     setup.load.finish().await;
     setup.assert_resumed_only();
-    setup.session.snapshot().reconnects
 }
 
 async fn under_load(
     server: &Server,
+    options: SessionOptions,
     seed: u64,
     faults: usize,
     mut fault: impl AsyncFnMut(&Setup, &ConnectionHandle, &mut Random),
 ) {
     let seed = Random::announced(seed).number();
     let mut random = Random::new(seed);
-    let setup = Setup::start(server, small(server), seed).await;
+    let setup = Setup::start(server, options, seed).await;
     for _ in 0..faults {
         setup.wait_for_progress(5).await;
         let connection = server.newest_connection(&setup.session).await;

@@ -7,7 +7,10 @@ use crate::server::Server;
 
 /// DESIGN section 9: the client under its hashed name is immutable, under its plain name it is revalidated by ETag.
 pub async fn the_client_is_served_with_its_caching(server: &Server) {
-    for (name, hashed) in [("client.js", client::script_name()), ("client.mjs", client::module_name())] {
+    for (name, hashed) in [
+        ("client.js", client::script_name()),
+        ("client.mjs", client::module_name()),
+    ] {
         let plain = get(server.address, &format!("/stillhere/{name}"), &[]).await;
         let hashed = get(server.address, &format!("/stillhere/{hashed}"), &[]).await;
         for response in [&plain, &hashed] {
@@ -21,9 +24,19 @@ pub async fn the_client_is_served_with_its_caching(server: &Server) {
         assert!(hashed.header("cache-control").contains("immutable"));
 
         let etag = plain.header("etag");
-        let again = get(server.address, &format!("/stillhere/{name}"), &[("if-none-match", etag)]).await;
+        let again = get(
+            server.address,
+            &format!("/stillhere/{name}"),
+            &[("if-none-match", etag)],
+        )
+        .await;
         assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, etag));
-        let changed = get(server.address, &format!("/stillhere/{name}"), &[("if-none-match", "\"another\"")]).await;
+        let changed = get(
+            server.address,
+            &format!("/stillhere/{name}"),
+            &[("if-none-match", "\"another\"")],
+        )
+        .await;
         assert_eq!((changed.status, &changed.body), (200, &plain.body));
     }
 }
@@ -31,21 +44,41 @@ pub async fn the_client_is_served_with_its_caching(server: &Server) {
 /// DESIGN section 9: whoever takes gzip gets the file compressed already, with an ETag of its own.
 pub async fn the_client_is_served_compressed_to_those_who_take_it(server: &Server) {
     let plain = get(server.address, "/stillhere/client.js", &[]).await;
-    let zipped = get(server.address, "/stillhere/client.js", &[("accept-encoding", "br, gzip;q=0.5")]).await;
+    let zipped = get(
+        server.address,
+        "/stillhere/client.js",
+        &[("accept-encoding", "br, gzip;q=0.5")],
+    )
+    .await;
     assert_eq!((zipped.status, zipped.header("content-encoding")), (200, "gzip"));
     assert_eq!(zipped.header("vary").to_ascii_lowercase(), "accept-encoding");
     assert_ne!(zipped.header("etag"), plain.header("etag"));
     let mut inflated = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&zipped.body[..]), &mut inflated).expect("it is gzip");
     assert!(inflated == plain.body, "the same file");
-    let refused = get(server.address, "/stillhere/client.js", &[("accept-encoding", "gzip;q=0")]).await;
+    let refused = get(
+        server.address,
+        "/stillhere/client.js",
+        &[("accept-encoding", "gzip;q=0")],
+    )
+    .await;
     assert_eq!(refused.header("content-encoding"), "");
 }
 
 /// DESIGN section 9: what is no file of the client is not found, whatever it looks like.
 pub async fn other_names_are_not_found(server: &Server) {
-    for name in ["", "client.0000000000000000.js", "client.css", "..%2f..%2fCargo.toml", "AAECAwQFBgcICQoLDA0ODw"] {
-        assert_eq!(get(server.address, &format!("/stillhere/{name}"), &[]).await.status, 404, "{name}");
+    for name in [
+        "",
+        "client.0000000000000000.js",
+        "client.css",
+        "..%2f..%2fCargo.toml",
+        "AAECAwQFBgcICQoLDA0ODw",
+    ] {
+        assert_eq!(
+            get(server.address, &format!("/stillhere/{name}"), &[]).await.status,
+            404,
+            "{name}"
+        );
     }
 }
 

@@ -1,14 +1,14 @@
 //! The cases. Each is an async function named by what it shows.
 
-pub mod order;
-pub mod faults;
-pub mod takeover;
-pub mod documents;
-pub mod ending;
-pub mod drain;
-pub mod limits;
 pub mod bad_input;
+pub mod documents;
+pub mod drain;
+pub mod ending;
+pub mod faults;
 pub mod files;
+pub mod limits;
+pub mod order;
+pub mod takeover;
 
 #[cfg(test)]
 mod tests {
@@ -27,7 +27,9 @@ mod tests {
             ("bad_input", include_str!("bad_input.rs")),
             ("files", include_str!("files.rs")),
         ] {
-            let (_, list) = suite.split_once(&format!("{theme} {{")).expect("the theme is in the suite");
+            let (_, list) = suite
+                .split_once(&format!("{theme} {{"))
+                .expect("the theme is in the suite");
             let (list, _) = list.split_once('}').expect("the list ends");
             let listed: Vec<_> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
             let cases: Vec<_> = source

@@ -1,0 +1,122 @@
+// Each way in which a session ends, and what the page says about it.
+
+import assert from 'node:assert/strict';
+
+import { assertCountersClean, browserTest, openDemo, openTab, reload, stateOf, until, untilOver } from './support.mjs';
+
+browserTest('a drained session says so, and its button opens a new one that works', async (stage) => {
+  const demo = await stage.startDemo();
+  const page = await openDemo(await stage.openChromium(), demo.url);
+  await page.click('#add');
+  await until(page, () => demo.value === 1);
+  const { id } = await stateOf(page);
+
+  await page.click('[data-fault=drain]');
+  await untilOver(page);
+  const { state, reason } = await page.evaluate(() => demo.status);
+  assert.deepEqual({ state, reason }, { state: 'ended', reason: 'Draining' });
+  assert.match(await page.innerText('#over'), /drained this session/);
+  assert.ok(await page.isDisabled('[data-fault=reset]'));
+
+  await page.click('#over-reload');
+  await until(page, (id) => window.demo?.readyAt !== undefined && demo.session.id !== id, id);
+  const { outcomes, value } = await stateOf(page);
+  assert.deepEqual({ outcomes, value }, { outcomes: ['opened'], value: 0 });
+  assert.ok(await page.isHidden('#over'));
+  await assertCountersClean(page);
+});
+
+browserTest('after a crash and a restart of the server the page says that its session is gone, and how to go on', async (stage) => {
+  const demo = await stage.startDemo();
+  const page = await openDemo(await stage.openChromium(), demo.url);
+  const { id } = await stateOf(page);
+
+  await demo.kill();
+  await until(page, () => demo.status.state === 'reconnecting' && demo.status.retryAt !== null);
+  assert.match(await page.innerText('#status'), /Reconnecting/);
+  const successor = await stage.startDemo(demo.port);
+  await untilOver(page);
+
+  const { state, code, reason } = await page.evaluate(() => demo.status);
+  assert.deepEqual({ state, code, reason }, { state: 'refused', code: 4100, reason: 'Unknown' });
+  assert.match(await page.innerText('#over'), /session is gone[^]*Open a new session/);
+  await page.click('#over-reload');
+  await until(page, (id) => window.demo?.readyAt !== undefined && demo.session.id !== id, id);
+  assert.deepEqual((await stateOf(page)).outcomes, ['opened']);
+  assert.equal(successor.url, demo.url);
+  await assertCountersClean(page);
+});
+
+browserTest('a page that is reloaded after its session was lost gets a new one', async (stage) => {
+  const demo = await stage.startDemo();
+  const page = await openDemo(await stage.openChromium(), demo.url);
+  const { id } = await stateOf(page);
+
+  await demo.kill();
+  await stage.startDemo(demo.port);
+  await reload(page);
+
+  const { id: fresh, outcomes } = await stateOf(page);
+  assert.notEqual(fresh, id);
+  assert.deepEqual(outcomes, ['opened']);
+  await assertCountersClean(page);
+});
+
+browserTest('an unknown session, a wrong secret and a ticket that is none are each refused', async (stage) => {
+  const demo = await stage.startDemo();
+  const page = await openTab(await stage.openChromium(), `${demo.url}/assets/icon.svg`);
+  const ticket = await demo.ticket('echo');
+  const other = await demo.ticket('echo');
+  const unknown = 'A'.repeat(22);
+
+  for (const [presented, told] of [
+    [{ ...ticket, url: `/stillhere/${unknown}`, id: unknown }, { state: 'refused', code: 4100, reason: 'Unknown' }],
+    [{ ...ticket, secret: other.secret }, { state: 'refused', code: 4101, reason: 'WrongSecret' }],
+  ]) {
+    const status = await page.evaluate(async (ticket) => {
+      const { connect } = await import('/stillhere/client.mjs');
+      return new Promise((resolve) => connect(ticket, { onstatus: (status) => status.state === 'refused' && resolve(status) }));
+    }, presented);
+    const { state, code, reason } = status;
+    assert.deepEqual({ state, code, reason }, told);
+  }
+
+  const error = await page.evaluate(async () => {
+    const { connect } = await import('/stillhere/client.mjs');
+    try {
+      return connect({});
+    } catch (error) {
+      return error.message;
+    }
+  });
+  assert.match(error, /takes the ticket object/);
+});
+
+browserTest('a server that stops tells its pages, refuses new ones with a hint, and exits', async (stage) => {
+  const demo = await stage.startDemo();
+  const context = await stage.openChromium();
+  const page = await openDemo(context, demo.url);
+  // A page that cannot be told keeps the server draining for a while.
+  const unreachable = await openDemo(context, demo.url);
+  await demo.fault((await stateOf(unreachable)).id, 'silence');
+
+  const began = Date.now();
+  demo.terminate();
+  await untilOver(page);
+  const ended = await page.evaluate(() => demo.status);
+  assert.deepEqual({ state: ended.state, reason: ended.reason }, { state: 'ended', reason: 'Draining' });
+  assert.ok(ended.retryAt > began, 'there is a hint when to come back');
+  assert.match(await page.innerText('#over'), /drained this session[^]*asks to wait \d+ s/);
+
+  const late = await openTab(context, demo.url);
+  await untilOver(late);
+  const refused = await late.evaluate(() => demo.status);
+  assert.deepEqual({ state: refused.state, code: refused.code, reason: refused.reason }, { state: 'refused', code: 4200, reason: 'Draining' });
+  assert.ok(refused.retryAt > began, 'there is a hint when to come back');
+  assert.match(await late.innerText('#over'), /gives no new session[^]*asks to wait \d+ s/);
+  const { refused: ticket } = await demo.ticket('echo');
+  assert.equal(ticket.code, 4200);
+
+  assert.equal(await demo.over, 0);
+  stage.report(`the server drained in ${Date.now() - began} ms beside a page that could not be told`);
+});

@@ -1,0 +1,87 @@
+// F5 brings the page back to its session: on a good connection, and on one that is dead without anybody knowing.
+
+import assert from 'node:assert/strict';
+import { availableParallelism, loadavg } from 'node:os';
+
+import { assertCountersClean, browserTest, openDemo, reload, spread, stateOf, until } from './support.mjs';
+
+const RELOADS = 100;
+const HALF_OPEN_RELOADS = 3;
+/** Milliseconds from the start of the navigation to the outcome. */
+const WITHIN = 500;
+/** The same where other programs have most of the processor; still less than the 2 s of the server's probe. */
+const WITHIN_WHEN_CROWDED = 1_900;
+const HALF_OPEN_WITHIN = 3_000;
+
+for (const [origin, urlOf, hasLocks] of [
+  ['', (demo) => demo.url, true],
+  [' on an origin without Web Locks', (demo) => demo.insecureUrl, false],
+]) {
+  browserTest(`a hundred reloads of a hundred restore the session within half a second${origin}`, async (stage) => {
+    const demo = await stage.startDemo();
+    const page = await openDemo(await stage.openChromium(), urlOf(demo));
+    await assertLocks(page, hasLocks);
+    const { id } = await stateOf(page);
+    const taken = [];
+    let sockets = 0;
+    page.on('websocket', () => (sockets += 1));
+
+    for (let loads = 2; loads <= RELOADS + 1; loads += 1) {
+      await page.click('#add');
+      await until(page, (value) => demo.value === value, loads - 1);
+      taken.push(await reloadMeasured(page));
+      const { id: restored, outcomes, value, documents } = await stateOf(page);
+      assert.deepEqual({ restored, outcomes, value, documents }, { restored: id, outcomes: ['restored'], value: loads - 1, documents: loads });
+    }
+
+    await assertCountersClean(page);
+    assert.equal(sockets, RELOADS, 'each came back at the first attempt');
+    const isCrowded = loadavg()[0] > 2 * availableParallelism();
+    stage.report(`${RELOADS} reloads${origin}: ${spread(taken)} to the outcome${isCrowded ? ', beside other programs' : ''}`);
+    assert.ok(Math.max(...taken) < (isCrowded ? WITHIN_WHEN_CROWDED : WITHIN), `a reload took ${Math.max(...taken)} ms`);
+  }, { timeout: 120_000 });
+
+  browserTest(`a reload restores the session within three seconds when the old socket is half-open${origin}`, async (stage) => {
+    const demo = await stage.startDemo();
+    const page = await openDemo(await stage.openChromium(), urlOf(demo));
+    await assertLocks(page, hasLocks);
+    const { id } = await stateOf(page);
+    const taken = [];
+
+    for (let loads = 2; loads <= HALF_OPEN_RELOADS + 1; loads += 1) {
+      assert.equal(await demo.fault(id, 'silence'), 204);
+      taken.push(await reloadMeasured(page));
+      const { id: restored, outcomes, documents } = await stateOf(page);
+      assert.deepEqual({ restored, outcomes, documents }, { restored: id, outcomes: ['restored'], documents: loads });
+      await assertCountersClean(page);
+    }
+
+    stage.report(`${HALF_OPEN_RELOADS} reloads beside a half-open socket${origin}: ${spread(taken)} to the outcome`);
+    assert.ok(Math.max(...taken) < HALF_OPEN_WITHIN, `a reload took ${Math.max(...taken)} ms`);
+  });
+}
+
+browserTest('the value and the note survive F5', async (stage) => {
+  const demo = await stage.startDemo();
+  const page = await openDemo(await stage.openChromium(), demo.url);
+
+  for (let clicks = 0; clicks < 3; clicks += 1) await page.click('#add');
+  await page.fill('#note', 'kept – über F5 🌱');
+  await until(page, () => demo.value === 3 && document.getElementById('note-state').textContent === 'kept by the server');
+  await reload(page);
+
+  assert.equal(await page.textContent('#value'), '3');
+  assert.equal(await page.inputValue('#note'), 'kept – über F5 🌱');
+  assert.match(await page.textContent('#status-outcome'), /restored/);
+  await assertCountersClean(page);
+});
+
+async function assertLocks(page, hasLocks) {
+  assert.deepEqual(await page.evaluate(() => [isSecureContext, navigator.locks !== undefined]), [hasLocks, hasLocks]);
+}
+
+/** Gives the milliseconds from the start of the navigation to the outcome. */
+async function reloadMeasured(page) {
+  await reload(page);
+  return page.evaluate(() => demo.welcomedAt);
+}
