@@ -37,6 +37,7 @@ browserTest('a page from the back/forward cache resumes its session', async (sta
     assert.equal(await page.evaluate(() => typeof persisted), 'undefined');
     await stepBack(page);
     await until(page, (returns) => window.persisted?.length === returns && demo.outcomes.length === returns + 1, returns);
+    await until(page, async (id) => (await navigator.locks.query()).held.some(({ name }) => name === `stillhere:${id}`), id);
     await assertCountersClean(page);
   }
 

@@ -32,9 +32,9 @@ impl World<'_> {
         is_complete &= !matches!(cut, Cut::Before | Cut::After);
         let closes = self.random.percent(70);
         if closes {
-            self.close_session()
+            self.close_session();
         } else {
-            self.abort_session()
+            self.abort_session();
         }
         if cut == Cut::After {
             self.cut_the_last_connection();

@@ -202,13 +202,11 @@ pub async fn a_thousand_drops_in_a_row_lose_nothing(server: &Server) {
     let session = server.hub.open(echo);
     let browser = server.browse_through_proxy(&session);
     browser.wait_for_outcome(Outcome::Opened).await;
+    let mut tally = Tally::default();
     for number in 0..1000u64 {
         browser.send(numbered(number, 8)).expect("an outbox has room");
         server.newest_connection(&session).await.reset();
         browser.wait_for_outcome(Outcome::Resumed).await;
-    }
-    let mut tally = Tally::default();
-    for _ in 0..1000 {
         tally.count(&browser.recv().await.payload);
     }
     tally.assert_exact(1000);

@@ -192,8 +192,8 @@ fn a_lost_welcome_does_no_harm() {
 fn frames_of_older_connections_are_dropped() {
     let mut page = settled();
     let late = |page: &mut Page| {
-        page.machine
-            .handle_frame(1, Frame::Data(data(1, text("x"))).to_bytes(), page.now)
+        let frame = Frame::Data(data(1, text("x")));
+        page.machine.handle_frame(1, frame.to_bytes(), page.now);
     };
     page.close(1006);
     late(&mut page);

@@ -417,7 +417,7 @@ fn a_newcomer_that_does_not_confirm_in_ten_seconds_makes_room() {
     let key = host.hello(&hello(2, 1));
     host.frames(key);
     host.advance_with(TEN_SECONDS, |host| {
-        assert!(host.machine.is_known(key) && host.frames(key).is_empty())
+        assert!(host.machine.is_known(key) && host.frames(key).is_empty());
     });
     host.assert_refused(key, Code::HelloDeadline);
     assert_eq!(host.machine.poll_timeout(), None);
