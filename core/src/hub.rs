@@ -1,6 +1,6 @@
 //! All sessions of one application.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -383,8 +383,27 @@ pub(crate) struct HubInner {
 #[derive(Default)]
 struct Book {
     sessions: HashMap<SessionId, Arc<Shared>>,
-    tombstones: HashMap<SessionId, EndReason>,
-    oldest: VecDeque<SessionId>,
+    tombstones: Tombstones,
+}
+
+/// Why sessions ended that ended lately: two generations, of which the older goes when the younger is full.
+#[derive(Default)]
+struct Tombstones {
+    younger: HashMap<SessionId, EndReason>,
+    older: HashMap<SessionId, EndReason>,
+}
+
+impl Tombstones {
+    fn get(&self, id: &SessionId) -> Option<&EndReason> {
+        self.younger.get(id).or_else(|| self.older.get(id))
+    }
+
+    fn insert(&mut self, id: SessionId, reason: EndReason, most: usize) {
+        if self.younger.len() >= most / 2 {
+            self.older = std::mem::take(&mut self.younger);
+        }
+        self.younger.insert(id, reason);
+    }
 }
 
 impl HubInner {
@@ -481,13 +500,7 @@ impl HubInner {
             let len = book.sessions.len();
             book.sessions.shrink_to(2 * len);
         }
-        if book.oldest.len() >= self.config.tombstones
-            && let Some(oldest) = book.oldest.pop_front()
-        {
-            book.tombstones.remove(&oldest);
-        }
-        book.oldest.push_back(id);
-        book.tombstones.insert(id, reason.clone());
+        book.tombstones.insert(id, reason.clone(), self.config.tombstones);
         true
     }
 

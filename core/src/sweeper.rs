@@ -172,7 +172,8 @@ pub(crate) fn check(hub: &HubInner, session: &Arc<Shared>, now: Instant) {
         let (clean_up, next) = judged.unwrap_or((false, now.checked_add(AFTER_A_PANIC)));
         if !clean_up {
             if let Some(next) = next {
-                hub.sweeper().schedule(session, next.max(now + SOONEST));
+                hub.sweeper()
+                    .schedule(session, if next > now { next } else { now + SOONEST });
             }
             return;
         }

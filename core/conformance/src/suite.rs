@@ -108,6 +108,7 @@ macro_rules! suite {
                 abandoned_sessions_end_with_their_reasons,
                 every_end_is_reported_exactly_once,
                 a_close_is_answered_with_a_close,
+                what_is_sent_after_the_end_does_not_reset_the_connection,
             }
             drain {
                 a_thousand_browsers_are_told_to_come_back_spread_over_time,

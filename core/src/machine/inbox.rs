@@ -19,7 +19,7 @@ pub(crate) struct Inbox {
     held: u64,
     /// Charge of all that is here, given back or not.
     stored: u64,
-    partial: Partial,
+    partial: Option<Box<Partial>>,
     complete: VecDeque<Complete>,
     /// Messages taken and not released: they wait like those in `complete`.
     in_hand: usize,
@@ -91,7 +91,7 @@ impl Inbox {
             charged: 0,
             held: 0,
             stored: 0,
-            partial: Partial::default(),
+            partial: None,
             complete: VecDeque::new(),
             in_hand: 0,
             credit: window,
@@ -121,15 +121,15 @@ impl Inbox {
         self.stored += charge;
         let payload = own_if_small(data.payload);
         if more {
-            self.partial.push(payload, compressed, charge);
-            if self.has_waiting() {
-                self.partial.held += charge;
-                self.held += charge;
-            }
+            let held = if self.has_waiting() { charge } else { 0 };
+            self.held += held;
+            let partial = self.partial.get_or_insert_default();
+            partial.push(payload, compressed, charge);
+            partial.held += held;
             self.update_credit();
             return Ok(Accepted::New { complete: false });
         }
-        let partial = std::mem::take(&mut self.partial);
+        let partial = self.partial.take().map_or_else(Partial::default, |partial| *partial);
         self.held += charge;
         self.complete.push_back(Complete {
             held: partial.held + charge,
@@ -146,16 +146,16 @@ impl Inbox {
 
     fn check(&self, data: &Data, told: u64, limits: &Limits) -> Result<(), Violation> {
         let size = data.payload.len() as u64;
-        let continues = !self.partial.parts.is_empty();
-        if size > limits.fragment || self.partial.size + size > limits.message {
+        let begun = self.partial.as_deref();
+        if size > limits.fragment || begun.map_or(0, |partial| partial.size) + size > limits.message {
             return Err(Violation::TooLarge);
         }
         let wrong_size = if data.more {
             size != limits.fragment
         } else {
-            continues && size == 0
+            begun.is_some() && size == 0
         };
-        if wrong_size || (continues && data.compressed != self.partial.compressed) {
+        if wrong_size || begun.is_some_and(|partial| partial.compressed != data.compressed) {
             return Err(Violation::Malformed);
         }
         if self.charged + data.charge() > told {
@@ -186,8 +186,10 @@ impl Inbox {
     pub(crate) fn release(&mut self, held: u64) {
         self.held -= held;
         self.in_hand -= 1;
-        if !self.has_waiting() {
-            self.held -= std::mem::take(&mut self.partial.held);
+        if !self.has_waiting()
+            && let Some(partial) = &mut self.partial
+        {
+            self.held -= std::mem::take(&mut partial.held);
         }
         self.update_credit();
     }
@@ -207,10 +209,11 @@ impl Inbox {
 
     /// Another document: counts start anew, the half message goes, whole ones stay and weigh on the first credit.
     pub(crate) fn restart(&mut self) {
-        let held = self.held - self.partial.held;
+        let dropped = self.partial.take().map_or_else(Partial::default, |partial| *partial);
+        let held = self.held - dropped.held;
         *self = Self {
             held,
-            stored: self.stored - self.partial.stored,
+            stored: self.stored - dropped.stored,
             complete: std::mem::take(&mut self.complete),
             credit: self.window.saturating_sub(held),
             ..Self::new(self.window)
@@ -220,9 +223,16 @@ impl Inbox {
     /// Drops everything that waits: the session is over and nobody will read it.
     pub(crate) fn clear(&mut self) {
         self.complete = VecDeque::new();
-        self.partial = Partial::default();
+        self.partial = None;
         self.held = 0;
         self.stored = 0;
+    }
+
+    /// Gives its room back if it is empty.
+    pub(crate) fn rest(&mut self) {
+        if self.complete.is_empty() {
+            self.complete = VecDeque::new();
+        }
     }
 
     pub(crate) fn window(&self) -> u64 {

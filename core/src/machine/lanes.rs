@@ -67,6 +67,18 @@ impl Lanes {
         self.incarnation = incarnation;
     }
 
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Nothing may happen for long: what is empty gives its room back.
+    pub(crate) fn rest(&mut self) {
+        for lane in Lane::ALL {
+            self.outboxes[lane].rest();
+            self.inboxes[lane].rest();
+        }
+    }
+
     /// A new connection carries on.
     pub(crate) fn rewind(&mut self) {
         for lane in Lane::ALL {

@@ -134,6 +134,13 @@ impl Outbox {
         self.sent_charge = self.acknowledged_charge;
     }
 
+    /// Gives its room back if it is empty.
+    pub(crate) fn rest(&mut self) {
+        if self.frames.is_empty() {
+            self.frames = VecDeque::new();
+        }
+    }
+
     /// Charge that waits for acknowledgement.
     pub(crate) fn buffered(&self) -> u64 {
         self.buffered

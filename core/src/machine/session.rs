@@ -100,7 +100,6 @@ pub enum Event {
 /// The server's half of one session.
 #[derive(Debug)]
 pub struct SessionMachine {
-    limits: Limits,
     timing: Timing,
     lanes: Lanes,
     phase: Phase,
@@ -110,8 +109,9 @@ pub struct SessionMachine {
     document: Option<Document>,
     incarnation: u64,
     epoch: u64,
-    attached: Option<Attached>,
-    newcomer: Option<Newcomer>,
+    /// Boxed, like the newcomer: a session without a connection is to be small.
+    attached: Option<Box<Attached>>,
+    newcomer: Option<Box<Newcomer>>,
     departing: Vec<Departing>,
     ending: Ending,
     nonce: u64,
@@ -204,11 +204,9 @@ struct Ending {
 impl SessionMachine {
     /// A session that waits for its first browser. `seed` only spreads heartbeats.
     pub fn new(limits: Limits, timing: Timing, seed: u64, now: Instant) -> Self {
-        let limits = limits.normalised();
         Self {
-            limits,
             timing,
-            lanes: Lanes::new(limits),
+            lanes: Lanes::new(limits.normalised()),
             phase: Phase::Waiting,
             since: now,
             version: 0,
@@ -417,7 +415,11 @@ impl SessionMachine {
 
     /// What happened since the last call.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() && self.events.capacity() > 0 {
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// When to call [`SessionMachine::handle_timeout`]. Only while there is a connection: a session without one needs no timer of its own.
@@ -514,7 +516,7 @@ impl SessionMachine {
 
     /// The limits the session was opened with.
     pub fn limits(&self) -> &Limits {
-        &self.limits
+        self.lanes.limits()
     }
 
     /// Whether a frame with counts should go out without waiting.
@@ -580,7 +582,7 @@ impl SessionMachine {
             let older = waiting.key;
             self.refuse(older, Code::Replaced, "this document has a newer connection");
         }
-        let mut newcomer = Newcomer {
+        let mut newcomer = Box::new(Newcomer {
             key,
             keep,
             document: Document {
@@ -591,7 +593,7 @@ impl SessionMachine {
             probe: None,
             offer: Offer::NotYet,
             confirmed: false,
-        };
+        });
         newcomer.probe = self.begin_probe(now);
         newcomer.offer_unless_probing(now);
         self.newcomer = Some(newcomer);
@@ -659,7 +661,7 @@ impl SessionMachine {
         self.epoch += 1;
         self.lanes.rewind();
         let quiet = self.next_quiet();
-        self.attached = Some(Attached {
+        self.attached = Some(Box::new(Attached {
             key,
             keep,
             welcome_due: true,
@@ -667,7 +669,7 @@ impl SessionMachine {
             quiet,
             ping: Ping::None,
             pong_due: None,
-        });
+        }));
         if let Phase::Ending(_) = self.phase {
             self.ending.deadline = Some(now + self.timing.ending);
             self.changed(now);
@@ -734,7 +736,7 @@ impl SessionMachine {
 
     /// The incumbent answered: a pong to the probe or to a later ping proves that it lives.
     fn handle_pong(&mut self, nonce: u64) {
-        let alive = |newcomer: &mut Newcomer| {
+        let alive = |newcomer: &mut Box<Newcomer>| {
             newcomer
                 .probe
                 .as_ref()
@@ -770,6 +772,7 @@ impl SessionMachine {
 
     fn detach(&mut self, cause: Cause, now: Instant) {
         self.attached = None;
+        self.lanes.rest();
         if self.phase == Phase::Open {
             self.enter(Phase::SoftClosed(cause), now);
             self.events.push_back(Event::SoftClosed(cause));
@@ -948,7 +951,7 @@ impl SessionMachine {
             counts: self.lanes.report(),
             heartbeat: millis(self.timing.heartbeat),
             keep,
-            limits: self.limits,
+            limits: *self.lanes.limits(),
         }
     }
 }

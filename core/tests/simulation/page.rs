@@ -53,6 +53,10 @@ pub(crate) struct Page {
     pub(crate) connection: Option<usize>,
     pub(crate) last_welcomed: u64,
     pub(crate) incarnation: Option<usize>,
+    /// The server read a confirm from it.
+    pub(crate) has_confirmed: bool,
+    /// The incarnation the server last welcomed it with.
+    pub(crate) served: Option<u64>,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) sent: PerLane<Stream>,
     /// The sequence of each message's last frame, as far as it was written.
@@ -83,6 +87,8 @@ impl Page {
             connection: None,
             last_welcomed: 0,
             incarnation: None,
+            has_confirmed: false,
+            served: None,
             verdict: None,
             sent: PerLane::default(),
             last_frames: PerLane::default(),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use stillhere::machine::{Action, ConnectionKey, DocumentPhase, Event, Outcome, Phase, SendRefused, SessionMachine};
+use stillhere::machine::{
+    Action, Cause, ConnectionKey, DocumentPhase, Event, Outcome, Phase, SendRefused, SessionMachine,
+};
 use stillhere::wire::{Frame, Sender};
 use stillhere::{Code, EndReason};
 use stillhere::{DocumentId, Secret};
@@ -109,6 +111,8 @@ pub(crate) struct Server {
     /// Which page each incarnation is, as far as pages know.
     pub(crate) pages: Vec<Option<usize>>,
     pub(crate) attached: Option<usize>,
+    /// The connection it lost last.
+    lost: Option<usize>,
     last_taken: u64,
     epoch: u64,
     is_dirty: bool,
@@ -137,6 +141,7 @@ impl<'a> World<'a> {
             sent: vec![PerLane::default(), PerLane::default()],
             pages: vec![None, None],
             attached: None,
+            lost: None,
             last_taken: 0,
             epoch: 0,
             is_dirty: false,
@@ -368,6 +373,8 @@ impl<'a> World<'a> {
         self.trace(|_| format!("server loses #{index}"));
         self.connections[index].server = ServerEnd::Closed;
         self.server.machine.handle_closed(key(index), self.instant());
+        self.server.lost = Some(index);
+        self.poll_server_events();
         self.server.is_dirty = true;
     }
 
@@ -379,6 +386,7 @@ impl<'a> World<'a> {
             connection.server_heard = self.now;
         }
         self.server.is_dirty = true;
+        self.pages[connection.page].has_confirmed |= bytes[..] == [CONFIRM];
         if connection.was_greeted {
             if self.server.attached != Some(index) {
                 self.coverage.note("a late frame to the server");
@@ -817,6 +825,7 @@ impl<'a> World<'a> {
                 self.server.epoch = welcome.epoch;
                 self.server.attached = Some(index);
                 connection.server_heard = self.now;
+                self.judge_welcome(index, welcome.incarnation);
             }
             Frame::End(end) => {
                 self.coverage.note(judge_end(end.code, end.reason));
@@ -865,6 +874,25 @@ impl<'a> World<'a> {
         }
     }
 
+    /// A session loses its connection when that one is lost, not when an older one is.
+    fn judge_loss(&self) {
+        let (Some(attached), Some(lost)) = (self.server.attached, self.server.lost) else {
+            return;
+        };
+        let (current, lost) = (&self.connections[attached], &self.connections[lost]);
+        let is_older = lost.page == current.page && lost.number < current.number;
+        assert!(!is_older, "an older connection took #{attached} with it");
+    }
+
+    /// A newcomer becomes the session's document when it has confirmed.
+    fn judge_welcome(&mut self, index: usize, incarnation: u64) {
+        let connection = &self.connections[index];
+        let page = &mut self.pages[connection.page];
+        let was_confirmed = page.has_confirmed || incarnation == 1;
+        let is_known = page.served.replace(incarnation) == Some(incarnation);
+        assert!(is_known || was_confirmed, "page {} was not asked", connection.page);
+    }
+
     /// A session is not offered while its page answers.
     fn judge_offer(&self) {
         let (Some(attached), Some(probe)) = (self.server.attached, self.plan.probe()) else {
@@ -903,6 +931,7 @@ impl<'a> World<'a> {
                         "incarnations are numbered in turn"
                     );
                 }
+                Event::SoftClosed(Cause::Lost) => self.judge_loss(),
                 Event::Ended(reason) => {
                     self.server.reasons.push(reason.number());
                     assert_eq!(self.server.ended.replace(reason), None, "a session ends once");

@@ -249,15 +249,16 @@ const FAULTS = {
 
 /** Asks the proxy, by a request of its own, to do this to the page's connection. */
 async function fault(kind) {
+  const now = performance.now();
+  log(FAULTS[kind].told, "out");
   const response = await fetch(`/fault/${session.id}/${kind}`, { method: "POST" });
   if (!response.ok) {
     const why = await response.text();
     log(why, "bad");
     throw new Error(why);
   }
-  chart.mark(performance.now(), FAULTS[kind].mark);
-  if (kind === "silence" || kind === "stall") chart.cutOff(performance.now());
-  log(FAULTS[kind].told, "out");
+  chart.mark(now, FAULTS[kind].mark);
+  if (kind === "silence" || kind === "stall") chart.cutOff(now);
 }
 
 for (const button of document.querySelectorAll("[data-fault]")) {
@@ -313,7 +314,7 @@ function takeStatus(status) {
     log(`${TITLES[state]}: ${describe(status)}`, "bad");
   }
   if (isOver(status)) stopControls();
-  $("session-id").textContent = session.id;
+  $("session-id").textContent = session.id || "none";
   showStatus();
 }
 
@@ -408,7 +409,7 @@ setInterval(() => {
   const received = down.received - lastDown.received;
   chart.sample("down", time, duration, received);
   rates.down = (1000 * received) / duration;
-  if (isSilent(time)) rates.up = 0;
+  if (isSilent(time) || isOver(session.status)) rates.up = 0;
   lastDown = { time, received: down.received };
 }, 500);
 
@@ -433,7 +434,7 @@ function show() {
   showCounts("down", down);
   showCounts("up", up);
   setText("down-rate", `${figure(Math.round(rates.down))} a second`);
-  const waiting = nextUp === undefined ? 0 : Math.max(session.bufferedAmount("interactive"), 0);
+  const waiting = nextUp === undefined || isOver(session.status) ? 0 : session.bufferedAmount("interactive");
   const kilobytes = waiting < 20_000 ? "" : `, ${figure(Math.round(waiting / 1000))} kB wait here`;
   setText("up-rate", `${figure(Math.round(rates.up))} a second${kilobytes}`);
   const faults = [
@@ -441,10 +442,15 @@ function show() {
     [down.doubled + up.doubled, "doubled"],
     [down.outOfOrder + up.outOfOrder, "out of order"],
   ].filter(([count]) => count !== 0);
-  $("verdict").dataset.verdict = faults.length === 0 ? "good" : "bad";
+  const { outcome, unacknowledged } = session.status;
+  const isCutShort = isOver(session.status) && (outcome === null || unacknowledged > 0);
+  const [verdict, words] = faults.length > 0 ? ["bad", `${faults.map(([count, what]) => `${figure(count)} ${what}`).join(", ")}.`]
+    : isCutShort ? ["over", outcome === null ? "No session." : "Then the session ended."]
+    : ["good", "Nothing lost."];
+  $("verdict").dataset.verdict = verdict;
   setText("total", figure(down.received + up.received));
-  setText("cuts-part", `, ${figure(cuts)} ${cuts === 1 ? "cut" : "cuts"}`);
-  setText("verdict-words", faults.length === 0 ? "Nothing lost." : `${faults.map(([count, what]) => `${figure(count)} ${what}`).join(", ")}.`);
+  setText("cuts-part", `, ${figure(cuts)}\u00a0${cuts === 1 ? "cut" : "cuts"}`);
+  setText("verdict-words", words);
   setText("click-time", lastClick === undefined ? "…" : short(lastClick));
   showStatus();
 }

@@ -283,6 +283,9 @@ pub async fn the_restore_function_speaks_first(server: &Server) {
     });
     let old = server.browse(&session);
     old.wait_for_outcome(Outcome::Opened).await;
+    // A function that has read has also said what to do on a restore.
+    old.send("first").expect("the session is open");
+    assert_eq!(next_message(&mut incoming).await, "first");
     let new = old.reload().await;
     new.wait_for_outcome(Outcome::Restored).await;
     assert_eq!(new.recv().await.payload, "state");

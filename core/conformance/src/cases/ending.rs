@@ -384,3 +384,16 @@ pub async fn a_close_is_answered_with_a_close(server: &Server) {
     assert_eq!(silent.close(1001).await, 1001, "before the hello, too");
     assert_eq!(session.state(), SessionState::SoftClosed);
 }
+
+/// PROTOCOL 10.5: after its close the server goes on reading for a while, so that what the browser still sends does not turn the close into a reset.
+pub async fn what_is_sent_after_the_end_does_not_reset_the_connection(server: &Server) {
+    let session = server.hub.open(echo);
+    let mut raw = server.raw_welcomed(&session).await;
+    session.abort("enough");
+    assert_eq!(raw.end().await.code, Code::Ended as u64);
+    for _ in 0..100 {
+        // FIN and binary, masked with zeros, five bytes: a data frame that was on its way.
+        raw.send_octets(b"\x82\x85\x00\x00\x00\x00\x40\x01abc").await;
+        tokio::task::yield_now().await;
+    }
+}

@@ -161,6 +161,17 @@ fn a_resume_continues_on_both_sides_where_the_other_stopped() {
 }
 
 #[test]
+fn a_message_cut_by_a_lost_connection_continues_at_the_next_fragment() {
+    let (mut host, key) = Host::open();
+    host.receive_all(key, [fragment(1), fragment(2)]);
+    host.close(key);
+    let key = host.hello(&hello_again(1, 1, 2, [0, 0]));
+    assert_eq!(host.welcome(key).counts.received, PerLane::new(2, 0));
+    host.receive_all(key, [fragment(3), data(4, text("end"))]);
+    assert_eq!(host.take_all(), ["x".repeat(300) + "end"]);
+}
+
+#[test]
 fn a_lost_welcome_does_no_harm() {
     let mut host = Host::new();
     host.hello(&hello(1, 1));

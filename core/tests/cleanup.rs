@@ -1,0 +1,586 @@
+//! When sessions without a connection are given up.
+
+mod support;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use stillhere::machine::Outcome;
+use stillhere::wire::Frame;
+use stillhere::{
+    Cause, CleanupPolicy, DefaultCleanupPolicy, EndReason, Hub, Packet, Session, SessionHandle, SessionOptions,
+    SessionSnapshot, SessionState, run_connection_loop,
+};
+use tokio::time::{Instant, advance};
+
+use support::browser::Browser;
+use support::pipe::pipe;
+use support::wire::{RawDocument, Wire};
+use support::{arrive, milliseconds, seconds, settled, soon};
+
+async fn idle(session: Session) {
+    session.ended().await;
+}
+
+/// Without a heartbeat that would come between the test and its deadlines.
+fn quiet() -> SessionOptions {
+    let mut options = SessionOptions::default();
+    options.timing.heartbeat = Duration::MAX;
+    options
+}
+
+async fn soft_closed(hub: &Hub) -> (SessionHandle, RawDocument) {
+    let session = hub.open(idle);
+    let mut document = RawDocument::new(&session);
+    let (wire, _) = document.welcomed(hub).await;
+    drop(wire);
+    while session.state() != SessionState::SoftClosed {
+        tokio::task::yield_now().await;
+    }
+    (session, document)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_no_browser_comes_to_ends_after_thirty_seconds_and_not_a_millisecond_early() {
+    let hub = Hub::new();
+    tokio::time::sleep(milliseconds(17)).await;
+    let session = hub.open(idle);
+    settled().await;
+    advance(milliseconds(29_999)).await;
+    settled().await;
+    assert_eq!(session.state(), SessionState::Waiting);
+    advance(milliseconds(1)).await;
+    settled().await;
+    assert_eq!(session.ended().now_or_never(), Some(EndReason::NeverConnected));
+    assert_eq!((hub.stats().sessions, hub.stats().waiting), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_soft_closed_session_ends_after_two_minutes_and_not_a_millisecond_early() {
+    let hub = Hub::new();
+    tokio::time::sleep(milliseconds(23)).await;
+    let (session, mut document) = soft_closed(&hub).await;
+    for _ in 0..4 {
+        // The sweeper looks at it in between, at the deadline it had while it waited.
+        advance(milliseconds(29_999)).await;
+        settled().await;
+    }
+    advance(milliseconds(3)).await;
+    settled().await;
+    assert_eq!(session.state(), SessionState::SoftClosed);
+    advance(milliseconds(1)).await;
+    settled().await;
+    assert_eq!(session.ended().now_or_never(), Some(EndReason::Expired));
+    let end = document.connect(&hub).end().await;
+    assert_eq!((end.code, end.reason), (4102, EndReason::Expired.number()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_begins_anew_with_each_soft_close_and_stops_with_each_resume() {
+    let hub = Hub::new();
+    let session = hub.open(idle);
+    let browser = Browser::connected(&hub, &session).await;
+    for _ in 0..3 {
+        browser.set_online(false);
+        tokio::time::sleep(seconds(119)).await;
+        browser.set_online(true);
+        assert_eq!(browser.outcome().await, Outcome::Resumed);
+        tokio::time::sleep(seconds(300)).await;
+    }
+    browser.set_online(false);
+    let start = Instant::now();
+    assert_eq!(soon("the end", session.ended()).await, EndReason::Expired);
+    assert!(
+        (seconds(120)..milliseconds(120_002)).contains(&start.elapsed()),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_leaves_is_kept_as_long_and_its_policy_sees_why() {
+    let hub = Hub::new();
+    let session = hub.open(idle);
+    let browser = Browser::connected(&hub, &session).await;
+    browser.leave();
+    settled().await;
+    let snapshot = session.snapshot();
+    assert_eq!(
+        (snapshot.state, snapshot.cause),
+        (SessionState::SoftClosed, Some(Cause::Left))
+    );
+    tokio::time::sleep(seconds(119)).await;
+    assert_eq!(session.state(), SessionState::SoftClosed);
+    tokio::time::sleep(seconds(2)).await;
+    assert_eq!(session.state(), SessionState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hello_that_comes_after_the_deadline_is_refused_even_if_its_connection_came_before() {
+    let hub = Hub::builder().session_options(quiet()).build();
+    // Timers fire at whole milliseconds.
+    tokio::time::sleep(milliseconds(1)).await;
+    let (session, mut document) = soft_closed(&hub).await;
+    advance(milliseconds(119_999)).await;
+    let wire = Wire::connect(&hub, &document.access.id);
+    settled().await;
+    advance(milliseconds(1)).await;
+    settled().await;
+    assert_eq!(session.state(), SessionState::Closed);
+    wire.send(Frame::Hello(document.hello()));
+    let end = wire.end().await;
+    assert_eq!((end.code, end.reason), (4102, EndReason::Expired.number()));
+}
+
+/// Cleans up what is soft-closed; but while it thinks, the browser comes back.
+struct SlowJudge {
+    meanwhile: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl CleanupPolicy for SlowJudge {
+    fn should_cleanup(&self, session: &SessionSnapshot, _now: std::time::Instant) -> bool {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let mut meanwhile = self.meanwhile.lock().expect("unpoisoned");
+        if let Some(future) = meanwhile.as_mut() {
+            assert!(future.now_or_never().is_none(), "the connection goes on");
+        }
+        session.state == SessionState::SoftClosed
+    }
+
+    fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hello_between_the_decision_and_the_deed_resumes() {
+    let hub = Hub::builder().session_options(quiet()).build();
+    let (session, mut document) = soft_closed(&hub).await;
+    let (server, browser) = pipe();
+    browser.send(Packet::Binary(Frame::Hello(document.hello()).to_bytes()));
+    let carrier = run_connection_loop(arrive(&hub, &document.access.id), server);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let policy = SlowJudge {
+        meanwhile: Mutex::new(Some(Box::pin(carrier))),
+        asked: Arc::clone(&asked),
+    };
+    hub.set_cleanup_policy(policy);
+    assert_eq!(session.state(), SessionState::Open, "neither closed nor half");
+    assert_eq!(
+        asked.load(Ordering::SeqCst),
+        2,
+        "it was asked again about the session as it is now"
+    );
+    let Some(Packet::Binary(welcome)) = browser.receive().await else {
+        panic!("no welcome")
+    };
+    assert_eq!(welcome[0], 0x11);
+}
+
+#[test]
+fn a_reconnect_that_races_with_the_deadline_resumes_or_is_refused_and_never_half() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .expect("threads");
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&ends);
+    let hub = {
+        let _context = runtime.enter();
+        Hub::builder()
+            .on_end(move |id, reason| noted.lock().expect("unpoisoned").push((*id, reason.clone())))
+            .build()
+    };
+    let (mut resumed, mut refused) = (0, 0);
+    for round in 0..2000 {
+        let (session, mut document) = runtime.block_on(soft_closed(&hub));
+        let start = Arc::new(std::sync::Barrier::new(2));
+        let sweeper = {
+            let (hub, start) = (hub.clone(), Arc::clone(&start));
+            std::thread::spawn(move || {
+                start.wait();
+                spin(round % 40);
+                hub.set_cleanup_policy(DefaultCleanupPolicy {
+                    soft_closed: Duration::ZERO,
+                    ..Default::default()
+                });
+            })
+        };
+        start.wait();
+        spin((round / 40) % 40);
+        let wire = {
+            let _context = runtime.enter();
+            document.connect(&hub)
+        };
+        sweeper.join().expect("no panic");
+        let id = *session.id();
+        match runtime.block_on(wire.frame()) {
+            Frame::Welcome(_) => {
+                resumed += 1;
+                assert_eq!(session.state(), SessionState::Open);
+                assert!(ends.lock().expect("unpoisoned").is_empty());
+                session.abort("");
+            }
+            Frame::End(end) => {
+                refused += 1;
+                // Not kept at all, or kept and then over its time: the policy changes at any moment.
+                let reasons = [EndReason::Disconnected.number(), EndReason::Expired.number()];
+                assert!(end.code == 4102 && reasons.contains(&end.reason), "{end:?}");
+                assert_eq!(session.state(), SessionState::Closed);
+            }
+            other => panic!("{other:?}"),
+        }
+        while ends.lock().expect("unpoisoned").is_empty() {
+            std::thread::yield_now();
+        }
+        assert_eq!(std::mem::take(&mut *ends.lock().expect("unpoisoned")).len(), 1, "{id}");
+        hub.set_cleanup_policy(DefaultCleanupPolicy::default());
+    }
+    assert!(
+        resumed > 0 && refused > 0,
+        "{resumed} resumed, {refused} refused: no race"
+    );
+}
+
+fn spin(times: u64) {
+    for _ in 0..times * 200 {
+        std::hint::spin_loop();
+    }
+}
+
+/// Keeps no session that lost its connection.
+struct NoSoftClose;
+
+impl CleanupPolicy for NoSoftClose {
+    fn should_cleanup(&self, _session: &SessionSnapshot, _now: std::time::Instant) -> bool {
+        false
+    }
+
+    fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
+        false
+    }
+
+    fn next_check(&self, _session: &SessionSnapshot, _now: std::time::Instant) -> Option<std::time::Instant> {
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_allows_no_soft_close_ends_the_session_at_once() {
+    for zero_by_default in [false, true] {
+        let builder = Hub::builder();
+        let hub = if zero_by_default {
+            builder.cleanup_policy(DefaultCleanupPolicy {
+                soft_closed: Duration::ZERO,
+                ..Default::default()
+            })
+        } else {
+            builder.cleanup_policy(NoSoftClose)
+        }
+        .build();
+        let session = hub.open(idle);
+        let mut document = RawDocument::new(&session);
+        let (wire, welcome) = document.welcomed(&hub).await;
+        assert_eq!(welcome.keep, 0, "the page knows");
+        drop(wire);
+        settled().await;
+        assert_eq!(session.ended().now_or_never(), Some(EndReason::Disconnected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ending_session_that_may_not_wait_ends_for_its_own_reason() {
+    let hub = Hub::builder().cleanup_policy(NoSoftClose).build();
+    let session = hub.open(idle);
+    let mut document = RawDocument::new(&session);
+    let (wire, _) = document.welcomed(&hub).await;
+    session.send("last words").await.expect("there is room");
+    session.close("bye");
+    settled().await;
+    assert_eq!(session.state(), SessionState::Ending);
+    drop(wire);
+    settled().await;
+    assert_eq!(session.ended().now_or_never(), Some(EndReason::Closed("bye".into())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_are_told_how_long_they_are_waited_for() {
+    for (soft_closed, keep) in [(seconds(7), 7000), (Duration::MAX, (1 << 53) - 1)] {
+        let hub = Hub::builder()
+            .cleanup_policy(DefaultCleanupPolicy {
+                soft_closed,
+                ..Default::default()
+            })
+            .build();
+        let (_wire, welcome) = RawDocument::new(&hub.open(idle)).welcomed(&hub).await;
+        assert_eq!(welcome.keep, keep);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_may_be_endless() {
+    let policy = DefaultCleanupPolicy {
+        never_connected: Duration::MAX,
+        soft_closed: Duration::MAX,
+    };
+    let mut options = SessionOptions::default();
+    options.timing.heartbeat = Duration::MAX;
+    options.timing.hello = Duration::MAX;
+    options.timing.ending = Duration::MAX;
+    options.timing.probe = Some(Duration::MAX);
+    let hub = Hub::builder().cleanup_policy(policy).session_options(options).build();
+    let waiting = hub.open(idle);
+    let (session, mut document) = soft_closed(&hub).await;
+    tokio::time::sleep(seconds(30 * 24 * 3600)).await;
+    assert_eq!(
+        (waiting.state(), session.state()),
+        (SessionState::Waiting, SessionState::SoftClosed)
+    );
+    let (wire, _) = document.welcomed(&hub).await;
+    session.send("x").await.expect("there is room");
+    session.close("");
+    assert_eq!(wire.data().await.payload, "x");
+    tokio::time::sleep(seconds(24 * 3600)).await;
+    assert_eq!(session.state(), SessionState::Ending);
+    wire.ack(1, 0);
+    wire.end().await;
+}
+
+/// Panics where it is told to.
+struct Panics(&'static str);
+
+impl Panics {
+    fn at(&self, place: &str) {
+        assert_ne!(self.0, place, "a test's panic");
+    }
+}
+
+impl CleanupPolicy for Panics {
+    fn should_cleanup(&self, _session: &SessionSnapshot, _now: std::time::Instant) -> bool {
+        self.at("should_cleanup");
+        false
+    }
+
+    fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
+        self.at("allow_soft_close");
+        true
+    }
+
+    fn next_check(&self, _session: &SessionSnapshot, now: std::time::Instant) -> Option<std::time::Instant> {
+        self.at("next_check");
+        Some(now + seconds(1))
+    }
+
+    fn keep(&self, _session: &SessionSnapshot) -> Duration {
+        self.at("keep");
+        seconds(1)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_panics_costs_that_check_and_is_asked_again_a_second_later() {
+    for place in ["should_cleanup", "allow_soft_close", "next_check", "keep"] {
+        let hub = Hub::builder().cleanup_policy(Panics(place)).build();
+        let waiting = hub.open(idle);
+        let session = hub.open(idle);
+        let browser = Browser::connected(&hub, &session).await;
+        browser.cut();
+        assert_eq!(browser.outcome().await, Outcome::Resumed, "{place}");
+        browser.leave();
+        settled().await;
+        assert_eq!(session.state(), SessionState::SoftClosed, "{place}");
+        let before = hub.stats().policy_evaluations;
+        tokio::time::sleep(milliseconds(10_500)).await;
+        let evaluations = hub.stats().policy_evaluations - before;
+        assert!(
+            (18..=24).contains(&evaluations),
+            "{place}: {evaluations} evaluations of two sessions in ten seconds"
+        );
+        assert_eq!(waiting.state(), SessionState::Waiting, "{place}");
+        hub.set_cleanup_policy(DefaultCleanupPolicy::default());
+        soon("the end", session.ended()).await;
+        soon("the end", waiting.ended()).await;
+        assert_eq!(hub.stats().sessions, 0, "{place}: the sweeper goes on");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_swapped_at_run_time_judges_at_once_in_both_directions() {
+    let hub = Hub::new();
+    let (patient, _) = soft_closed(&hub).await;
+    tokio::time::sleep(seconds(100)).await;
+    let (recent, _) = soft_closed(&hub).await;
+    let waiting = hub.open(idle);
+    // Stricter: one is over its time already, the others have a nearer deadline.
+    let strict = DefaultCleanupPolicy {
+        never_connected: seconds(10),
+        soft_closed: seconds(50),
+    };
+    let start = Instant::now();
+    hub.set_cleanup_policy(strict);
+    assert_eq!(patient.ended().now_or_never(), Some(EndReason::Expired));
+    assert_eq!(soon("the end", waiting.ended()).await, EndReason::NeverConnected);
+    assert_eq!(start.elapsed().as_secs(), 10);
+    // More patient: the old deadline passes and nothing happens.
+    hub.set_cleanup_policy(DefaultCleanupPolicy {
+        soft_closed: seconds(200),
+        ..strict
+    });
+    tokio::time::sleep(seconds(150)).await;
+    assert_eq!(recent.state(), SessionState::SoftClosed);
+    assert_eq!(soon("the end", recent.ended()).await, EndReason::Expired);
+    assert_eq!(start.elapsed().as_secs(), 200);
+}
+
+/// Swaps the policy again while it is dropped, as careless code may.
+struct SwapsWhenDropped(Hub);
+
+impl CleanupPolicy for SwapsWhenDropped {
+    fn should_cleanup(&self, _session: &SessionSnapshot, _now: std::time::Instant) -> bool {
+        // Calls back into the hub, which is allowed.
+        self.0.sessions().len() > 1000
+    }
+
+    fn allow_soft_close(&self, session: &SessionSnapshot) -> bool {
+        self.0.session(&session.id).is_some()
+    }
+}
+
+impl Drop for SwapsWhenDropped {
+    fn drop(&mut self) {
+        self.0.set_cleanup_policy(DefaultCleanupPolicy::default());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_may_call_its_hub_also_when_it_is_dropped() {
+    let hub = Hub::new();
+    hub.set_cleanup_policy(SwapsWhenDropped(hub.clone()));
+    let (session, _) = soft_closed(&hub).await;
+    tokio::time::sleep(seconds(5)).await;
+    hub.set_cleanup_policy(NoSoftClose);
+    assert_eq!(session.state(), SessionState::SoftClosed);
+    assert_eq!(
+        soon("the end", session.ended()).await,
+        EndReason::Expired,
+        "the one that was set last holds"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_policy_evaluates_only_what_is_due() {
+    let hub = Hub::builder().max_never_connected(20_000).build();
+    let count = 10_000;
+    for batch in 0..10 {
+        for _ in 0..count / 10 {
+            hub.open(idle);
+        }
+        tokio::time::sleep(milliseconds(batch)).await;
+    }
+    assert_eq!(hub.stats().policy_evaluations, 0);
+    tokio::time::sleep(seconds(31)).await;
+    assert_eq!(hub.stats().sessions, 0);
+    let evaluations = hub.stats().policy_evaluations;
+    assert!(evaluations <= count + count / 100, "{evaluations}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connected_sessions_are_not_evaluated_at_all_and_flapping_ones_once_a_deadline() {
+    let hub = Hub::builder().session_options(quiet()).build();
+    let session = hub.open(idle);
+    let mut document = RawDocument::new(&session);
+    let mut wire = document.welcomed(&hub).await.0;
+    tokio::time::sleep(seconds(31)).await;
+    let at_thirty = hub.stats().policy_evaluations;
+    assert!(at_thirty <= 1);
+    tokio::time::sleep(seconds(3600)).await;
+    assert_eq!(hub.stats().policy_evaluations, at_thirty);
+    for _ in 0..1000 {
+        drop(wire);
+        settled().await;
+        wire = document.welcomed(&hub).await.0;
+    }
+    tokio::time::sleep(seconds(3600)).await;
+    assert!(
+        hub.stats().policy_evaluations <= at_thirty + 2,
+        "{}",
+        hub.stats().policy_evaluations
+    );
+}
+
+/// Wants to be asked sooner when a browser is there: the worst for a queue of deadlines.
+struct Fickle;
+
+impl CleanupPolicy for Fickle {
+    fn should_cleanup(&self, _session: &SessionSnapshot, _now: std::time::Instant) -> bool {
+        false
+    }
+
+    fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
+        true
+    }
+
+    fn next_check(&self, session: &SessionSnapshot, now: std::time::Instant) -> Option<std::time::Instant> {
+        Some(
+            now + if session.state == SessionState::Open {
+                seconds(1)
+            } else {
+                seconds(60)
+            },
+        )
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn earlier_deadlines_replace_later_ones_and_do_not_add_up() {
+    let hub = Hub::builder().session_options(quiet()).cleanup_policy(Fickle).build();
+    let session = hub.open(idle);
+    let mut document = RawDocument::new(&session);
+    for _ in 0..50 {
+        let (wire, _) = document.welcomed(&hub).await;
+        tokio::time::sleep(milliseconds(1500)).await;
+        drop(wire);
+        tokio::time::sleep(milliseconds(1500)).await;
+    }
+    let before = hub.stats().policy_evaluations;
+    tokio::time::sleep(seconds(600)).await;
+    let evaluations = hub.stats().policy_evaluations - before;
+    assert!(
+        (9..=12).contains(&evaluations),
+        "one a minute, not {evaluations} in ten minutes"
+    );
+}
+
+/// Always wants to be asked at once.
+struct Impatient(AtomicBool);
+
+impl CleanupPolicy for Impatient {
+    fn should_cleanup(&self, _session: &SessionSnapshot, _now: std::time::Instant) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
+        true
+    }
+
+    fn next_check(&self, session: &SessionSnapshot, _now: std::time::Instant) -> Option<std::time::Instant> {
+        Some(session.opened)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_wants_to_be_asked_at_once_for_ever_does_not_spin() {
+    let hub = Hub::builder().cleanup_policy(Impatient(AtomicBool::new(false))).build();
+    let session = hub.open(idle);
+    tokio::time::sleep(seconds(10)).await;
+    let evaluations = hub.stats().policy_evaluations;
+    assert!((900..=1100).contains(&evaluations), "{evaluations}");
+    hub.set_cleanup_policy(Impatient(AtomicBool::new(true)));
+    assert_eq!(session.ended().now_or_never(), Some(EndReason::NeverConnected));
+}
