@@ -1,7 +1,7 @@
 //! What durability costs: the server's CPU time for each echoed message and its memory for each session, side by side with bare axum WebSockets.
 //!
-//!     cargo bench -p stillhere-axum                  # everything, about two minutes
-//!     cargo bench -p stillhere-axum -- --quick       # fewer messages and sessions
+//!     cargo bench -p stillhere-axum --bench figures               # everything, about two minutes
+//!     cargo bench -p stillhere-axum --bench figures -- --quick    # fewer messages and sessions
 //!
 //! Each server is a process of its own with one thread on core 0, the load on core 1 (where `taskset` is there). CPU time is the server's, user and
 //! system, from `/proc`; memory is what its allocator has handed out and not got back, and the resident set. Compare columns of one run only.

@@ -36,8 +36,9 @@
 //! }
 //! ```
 
-use std::future::ready;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::Body;
@@ -49,7 +50,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::any;
 use axum::serve::{Listener, ListenerExt as _};
 use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 pub use stillhere::*;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite;
@@ -166,8 +167,39 @@ impl Upgrade {
 
 /// An axum WebSocket as a [`Connection`].
 pub fn connection(socket: WebSocket) -> impl Connection + Send {
-    let connection = socket.sink_map_err(failure).with(|packet| ready(message(packet)));
-    connection.map(|message| message.map(packet).map_err(failure))
+    OverWebSocket(socket)
+}
+
+/// By hand, because `sink_map_err` panics when a sink fails a second time, as that of a lost connection does when it is closed.
+struct OverWebSocket(WebSocket);
+
+impl Stream for OverWebSocket {
+    type Item = Result<Packet, ConnectionError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = ready!(self.0.poll_next_unpin(context));
+        Poll::Ready(next.map(|message| message.map(packet).map_err(failure)))
+    }
+}
+
+impl Sink<Packet> for OverWebSocket {
+    type Error = ConnectionError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready_unpin(context).map_err(failure)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, packet: Packet) -> Result<(), Self::Error> {
+        self.0.start_send_unpin(message(packet)).map_err(failure)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_flush_unpin(context).map_err(failure)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_close_unpin(context).map_err(failure)
+    }
 }
 
 fn packet(message: WsMessage) -> Packet {
@@ -179,15 +211,15 @@ fn packet(message: WsMessage) -> Packet {
     }
 }
 
-fn message(packet: Packet) -> Result<WsMessage, ConnectionError> {
-    Ok(match packet {
+fn message(packet: Packet) -> WsMessage {
+    match packet {
         Packet::Binary(bytes) => WsMessage::Binary(bytes),
         Packet::Close(code) => WsMessage::Close(Some(CloseFrame {
             code,
             reason: "".into(),
         })),
         Packet::Text | Packet::Other => WsMessage::Pong(Bytes::new()),
-    })
+    }
 }
 
 fn failure(error: axum::Error) -> ConnectionError {
