@@ -9,7 +9,7 @@ const RELOADS = 100;
 const HALF_OPEN_RELOADS = 3;
 /** Milliseconds from the start of the navigation to the outcome. */
 const WITHIN = 500;
-/** The same where other programs have most of the processor; still less than the 2 s of the server's probe. */
+/** The same where other programs have most of the processor (this test alone makes a load of 2 per core); still less than the server's probe takes. */
 const WITHIN_WHEN_CROWDED = 1_900;
 const HALF_OPEN_WITHIN = 3_000;
 
@@ -36,7 +36,7 @@ for (const [origin, urlOf, hasLocks] of [
 
     await assertCountersClean(page);
     assert.equal(sockets, RELOADS, 'each came back at the first attempt');
-    const isCrowded = loadavg()[0] > 2 * availableParallelism();
+    const isCrowded = loadavg()[0] > 3 * availableParallelism();
     stage.report(`${RELOADS} reloads${origin}: ${spread(taken)} to the outcome${isCrowded ? ', beside other programs' : ''}`);
     assert.ok(Math.max(...taken) < (isCrowded ? WITHIN_WHEN_CROWDED : WITHIN), `a reload took ${Math.max(...taken)} ms`);
   }, { timeout: 120_000 });

@@ -4,7 +4,6 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -45,7 +44,8 @@ export function browserTest(name, body, { timeout = 60_000 } = {}) {
     try {
       await Promise.race([body(stage), expired]);
     } catch (error) {
-      error.message += await stage.describe();
+      // Chromium complains about the absence of a desktop, at length.
+      error.message = error.message.replace(/^.*\bdbus\b.*\n/gm, '') + (await stage.describe());
       throw error;
     } finally {
       expired.catch(() => {});
@@ -74,7 +74,10 @@ class Stage {
   /** A demo on a free port of loopback, or on the one of a demo that is gone. */
   async startDemo(port = 0) {
     const demo = new Demo(port);
-    this.#closing.push(() => demo.kill());
+    this.#closing.push(async () => {
+      await demo.kill();
+      assert.doesNotMatch(demo.complaints, /panicked/, 'the demo panicked');
+    });
     await demo.listening;
     return demo;
   }
@@ -118,8 +121,8 @@ class Stage {
     return browser;
   }
 
-  /** An HTTP server of the test's own on a free port of loopback. */
-  async serve(server = createServer()) {
+  /** Lets an HTTP server of the test's own listen on a free port of loopback; gives its origin. */
+  async serve(server) {
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     this.#closing.push(() => {
@@ -168,13 +171,19 @@ class Demo {
   listening;
   /** Resolves to the exit code, null after a signal. */
   over;
+  /** What it wrote to stderr. */
+  complaints = '';
   #process;
 
   constructor(port) {
     const program = process.env.STILLHERE_DEMO;
     assert.ok(program, 'STILLHERE_DEMO is the path of the demo: run npm test');
-    this.#process = spawn(program, ['--addr', `127.0.0.1:${port}`], { stdio: ['ignore', 'pipe', 'inherit'] });
-    this.over = once(this.#process, 'exit').then(([code]) => code);
+    this.#process = spawn(program, ['--addr', `127.0.0.1:${port}`], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#process.stderr.setEncoding('utf8').on('data', (text) => {
+      this.complaints += text;
+      process.stderr.write(text);
+    });
+    this.over = once(this.#process, 'close').then(([code]) => code);
     this.listening = this.#readUrl();
   }
 
