@@ -63,9 +63,7 @@ async fn serve(kind: &str) {
     let app = app.route("/live", get(live)).with_state(hub);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     println!("{}", listener.local_addr().expect("a bound address"));
-    axum::serve(stillhere_axum::nodelay(listener), app)
-        .await
-        .expect("serving goes on");
+    axum::serve(listener, app).await.expect("serving goes on");
 }
 
 async fn ticket(State(hub): State<Hub>) -> String {

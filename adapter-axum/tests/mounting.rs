@@ -10,23 +10,20 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
-use axum::serve::Listener as _;
 use stillhere_axum::machine::Outcome;
-use stillhere_axum::{Hub, Page, SessionHandle, Upgrade, nodelay, routes, serve_file};
+use stillhere_axum::{Hub, Page, SessionHandle, Upgrade, routes, serve_file};
 use stillhere_conformance::application::echo;
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::http;
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 async fn serve(app: Router) -> SocketAddr {
-    let listener = nodelay(
-        TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("loopback has a free port"),
-    );
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback has a free port");
     let address = listener.local_addr().expect("the listener is bound");
     tokio::spawn(axum::serve(listener, app).into_future());
     address
@@ -112,7 +109,7 @@ async fn a_route_of_ones_own_puts_its_extractors_first() {
         _user: LoggedIn,
         Path(name): Path<String>,
         State(hub): State<Hub>,
-        upgrade: Result<Upgrade, Response>,
+        upgrade: Result<Upgrade, (StatusCode, &'static str)>,
     ) -> Response {
         match upgrade {
             Ok(upgrade) => upgrade.serve(&hub, &name),
@@ -134,19 +131,4 @@ async fn a_route_of_ones_own_puts_its_extractors_first() {
     raw.say_hello(&credentials, 1, 0, 1).await;
     assert_eq!(raw.welcome().await.incarnation, 1);
     assert_eq!(http::get(address, "/mine/client.js?ada", &[]).await.status, 200);
-}
-
-#[tokio::test]
-async fn the_listener_sets_nodelay_on_every_connection() {
-    let mut listener = nodelay(
-        TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("loopback has a free port"),
-    );
-    let address = listener.local_addr().expect("the listener is bound");
-    for _ in 0..3 {
-        let (accepted, connected) = tokio::join!(listener.accept(), TcpStream::connect(address));
-        assert!(accepted.0.nodelay().expect("the connection is open"));
-        drop(connected);
-    }
 }

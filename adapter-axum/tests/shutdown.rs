@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::serve::Listener as _;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use stillhere_axum::machine::Outcome;
-use stillhere_axum::{Code, DrainReport, Hub, nodelay, routes};
+use stillhere_axum::{Code, DrainReport, Hub, routes};
 use stillhere_conformance::application::echo;
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::fault_proxy::FaultProxy;
@@ -26,11 +25,9 @@ struct Running {
 
 async fn start(hub: &Hub, deadline: Duration) -> Running {
     let app = routes::<()>(hub);
-    let listener = nodelay(
-        TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("loopback has a free port"),
-    );
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback has a free port");
     let address = listener.local_addr().expect("the listener is bound");
     let (stop, stopped) = oneshot::channel::<()>();
     let (reporting, report) = oneshot::channel();

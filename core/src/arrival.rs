@@ -7,21 +7,9 @@ use std::sync::Arc;
 use crate::code::Code;
 use crate::hub::{Hub, HubInner, PendingHello};
 use crate::id::SessionId;
+use crate::request::UpgradeRequest;
 use crate::session::Shared;
 use crate::wire::{End, SUBPROTOCOL};
-
-/// What an upgrade request says. The adapter fills it in; [`Hub::arrive`] judges it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct UpgradeRequest<'a> {
-    /// The last segment of the path.
-    pub name: &'a str,
-    /// The `Origin` header.
-    pub origin: Option<&'a str>,
-    /// The `Host` header, or the authority of the URI.
-    pub host: Option<&'a str>,
-    /// All `Sec-WebSocket-Protocol` headers, joined by commas.
-    pub protocols: Option<&'a str>,
-}
 
 /// The request offers no `stillhere.*` subprotocol: answer it with HTTP 400 and this text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +65,10 @@ impl Hub {
     /// # Errors
     /// [`NotOurProtocol`]: not to be upgraded.
     pub fn arrive(&self, request: &UpgradeRequest<'_>) -> Result<Arrival, NotOurProtocol> {
-        let offered = || request.protocols.unwrap_or_default().split(',').map(str::trim);
+        let offered = || {
+            let headers = request.all_headers("sec-websocket-protocol");
+            headers.flat_map(|header| header.split(',')).map(str::trim)
+        };
         let ours = offered().find(|protocol| *protocol == SUBPROTOCOL);
         let protocol = ours
             .or_else(|| offered().find(|protocol| protocol.starts_with("stillhere.")))
@@ -100,10 +91,17 @@ impl Hub {
                 format!("this server speaks {SUBPROTOCOL}: reload the page"),
             ));
         }
-        let id = SessionId::from_str(request.name).map_err(|error| refusal(Code::Unknown, error.to_string()))?;
+        let id = SessionId::from_str(request.name()).map_err(|error| refusal(Code::Unknown, error.to_string()))?;
         let Some(session) = self.inner.find(&id) else {
             return Err(self.inner.epitaph(&id));
         };
+        if let Some(owner) = session.principal()
+            && !self.inner.is_principal(&id, owner, request)
+        {
+            tracing::warn!(session = %id, "connection refused: not the user the session was opened for");
+            let text = "this session belongs to another user: log in as the one who opened the page, or reload it";
+            return Err(refusal(Code::Forbidden, text.to_owned()));
+        }
         let Some(pending) = self.inner.admit_hello() else {
             return Err(End {
                 retry_after: 1000,
@@ -125,9 +123,11 @@ pub(crate) fn refusal(code: Code, text: String) -> End {
 
 /// Same host, or one of those allowed. No Origin at all is no browser.
 fn check_origin(request: &UpgradeRequest<'_>, allowed: &[String]) -> Result<(), String> {
-    let Some(origin) = request.origin else { return Ok(()) };
+    let Some(origin) = request.header("origin") else {
+        return Ok(());
+    };
     let origin = origin.to_ascii_lowercase();
-    let host = request.host.unwrap_or_default().to_ascii_lowercase();
+    let host = request.host().unwrap_or_default().to_ascii_lowercase();
     let same_host = origin.split_once("://").is_some_and(|(scheme, authority)| {
         without_default_port(authority, scheme) == without_default_port(&host, scheme)
     });
@@ -152,11 +152,18 @@ mod tests {
     use super::*;
 
     fn request<'a>(origin: Option<&'a str>, host: &'a str) -> UpgradeRequest<'a> {
-        UpgradeRequest {
-            origin,
-            host: Some(host),
-            ..UpgradeRequest::default()
-        }
+        let headers = [("Origin", origin), ("Host", Some(host))];
+        let headers = headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?.as_bytes())));
+        UpgradeRequest::new("", headers)
+    }
+
+    #[test]
+    fn the_authority_stands_for_a_missing_host() {
+        let without = UpgradeRequest::new("", [("origin", &b"https://example.com"[..])]);
+        assert!(check_origin(&without, &[]).is_err());
+        assert_eq!(check_origin(&without.authority(Some("example.com")), &[]), Ok(()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! When a session without a connection is given up: the application's choice.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::id::SessionId;
@@ -64,6 +65,8 @@ pub struct SessionSnapshot {
     pub buffered: u64,
     /// How often a browser connected again.
     pub reconnects: u64,
+    /// Whose session it is, if it was opened for somebody.
+    pub principal: Option<Arc<str>>,
     pub(crate) version: u64,
 }
 

@@ -2,16 +2,21 @@
 
 use std::sync::LazyLock;
 
-/// One of the client's files, ready to be sent.
+use crate::request::UpgradeRequest;
+
+/// The answer to a request under the mount that is no WebSocket's, for the adapter to send.
 #[derive(Debug, Clone)]
-pub struct Asset {
-    /// The HTTP status: 200, or 304 if the browser has it already.
+pub struct Answer {
+    /// The HTTP status: 200, 304 if the browser has the file already, or 404.
     pub status: u16,
     /// The headers to send.
     pub headers: Vec<(&'static str, String)>,
     /// The body; empty with 304.
     pub body: &'static [u8],
 }
+
+/// The `Cache-Control` of a page that carries a ticket: no cache may hand one user's session to another.
+pub const PAGE_CACHE_CONTROL: &str = "private, no-cache";
 
 struct File {
     /// Name without its extension's dot, and the extension.
@@ -46,8 +51,17 @@ pub fn module_name() -> String {
     FILES[1].hashed_name()
 }
 
-/// The file with this name under the mount: `client.js` and `client.mjs` (to be revalidated), or the names with a hash (immutable).
-pub fn asset(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) -> Option<Asset> {
+/// The file that is asked for: `client.js` and `client.mjs` (to be revalidated), or the names with a hash (immutable).
+pub fn answer(request: &UpgradeRequest<'_>) -> Answer {
+    let known = request.header("if-none-match");
+    file(request.name(), known, request.header("accept-encoding")).unwrap_or_else(|| Answer {
+        status: 404,
+        headers: vec![("content-type", "text/plain; charset=utf-8".to_owned())],
+        body: b"nothing here: a session is reached by a WebSocket",
+    })
+}
+
+fn file(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) -> Option<Answer> {
     let file = FILES
         .iter()
         .find(|file| name == file.plain_name() || name == file.hashed_name())?;
@@ -67,7 +81,7 @@ pub fn asset(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&s
     let known =
         if_none_match.is_some_and(|known| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
     if known {
-        return Some(Asset {
+        return Some(Answer {
             status: 304,
             headers,
             body: &[],
@@ -77,7 +91,7 @@ pub fn asset(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&s
     if gzip {
         headers.push(("content-encoding", "gzip".to_owned()));
     }
-    Some(Asset {
+    Some(Answer {
         status: 200,
         headers,
         body: if gzip { file.gzip } else { file.plain },
@@ -126,8 +140,8 @@ mod tests {
 
     #[test]
     fn a_hashed_name_is_immutable_and_a_plain_one_is_revalidated() {
-        let hashed = asset(&script_name(), None, None).expect("the script is there");
-        let plain = asset("client.js", None, None).expect("the script is there");
+        let hashed = file(&script_name(), None, None).expect("the script is there");
+        let plain = file("client.js", None, None).expect("the script is there");
 
         assert!(
             hashed
@@ -142,25 +156,25 @@ mod tests {
                 .any(|(name, value)| *name == "cache-control" && value == "no-cache")
         );
         assert_eq!(plain.body, hashed.body);
-        assert!(asset("client.0000000000000000.js", None, None).is_none());
+        assert!(file("client.0000000000000000.js", None, None).is_none());
     }
 
     #[test]
     fn gzip_is_sent_to_those_who_take_it() {
-        let zipped = asset("client.mjs", None, Some("br, gzip;q=0.8")).expect("the module is there");
+        let zipped = file("client.mjs", None, Some("br, gzip;q=0.8")).expect("the module is there");
         assert_eq!(zipped.body[..2], [0x1f, 0x8b]);
 
-        let plain = asset("client.mjs", None, Some("gzip;q=0, br")).expect("the module is there");
+        let plain = file("client.mjs", None, Some("gzip;q=0, br")).expect("the module is there");
         assert!(plain.headers.iter().all(|(name, _)| *name != "content-encoding"));
     }
 
     #[test]
     fn a_known_etag_is_answered_without_a_body() {
-        let first = asset("client.js", None, Some("gzip")).expect("the script is there");
+        let first = file("client.js", None, Some("gzip")).expect("the script is there");
         let etag = &first.headers[0].1;
 
         let again =
-            asset("client.js", Some(&format!("\"other\", W/{etag}")), Some("gzip")).expect("the script is there");
+            file("client.js", Some(&format!("\"other\", W/{etag}")), Some("gzip")).expect("the script is there");
 
         assert_eq!((again.status, again.body.len()), (304, 0));
     }

@@ -19,6 +19,7 @@ use crate::machine::{end_of_session, millis};
 use crate::memory::{Account, Memory};
 use crate::message::{Message, SharedBytes};
 use crate::options::SessionOptions;
+use crate::request::UpgradeRequest;
 use crate::session::{Application, Farewell, Host, REFUSED_RETRY, Session, SessionHandle, Shared};
 use crate::sweeper::{Sweeper, check};
 use crate::wire::End;
@@ -36,9 +37,12 @@ pub struct HubBuilder {
     policy: Arc<dyn CleanupPolicy>,
     runtime: Option<Handle>,
     on_end: Option<EndHook>,
+    principal: Option<PrincipalHook>,
 }
 
 type EndHook = Box<dyn Fn(&SessionId, &EndReason) + Send + Sync>;
+
+type PrincipalHook = Box<dyn Fn(&UpgradeRequest<'_>) -> Option<String> + Send + Sync>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -184,6 +188,27 @@ impl HubBuilder {
         self
     }
 
+    /// Tells who makes a request, usually by its login cookie; `None` is nobody. Must not block.
+    ///
+    /// Asked for every connection to a session of [`Hub::open_for`], at each reconnect anew: somebody else's is refused as `Forbidden`, and the
+    /// session goes on without it. Without this hook such sessions can only be reached by routes that say themselves who it is.
+    ///
+    /// ```
+    /// # use std::collections::HashMap;
+    /// # use stillhere::Hub;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let logins = HashMap::from([("6f1c".to_owned(), "ada".to_owned())]);
+    /// let hub = Hub::builder()
+    ///     .principal(move |request| logins.get(request.cookie("login")?).cloned())
+    ///     .build();
+    /// # }
+    /// ```
+    pub fn principal(mut self, hook: impl Fn(&UpgradeRequest<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.principal = Some(Box::new(hook));
+        self
+    }
+
     /// The runtime on which sessions live. Default: the one [`HubBuilder::build`] is called on.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
@@ -211,6 +236,7 @@ impl HubBuilder {
             policy: RwLock::new(self.policy),
             runtime: runtime.clone(),
             on_end: self.on_end,
+            principal: self.principal,
             sessions: Mutex::default(),
             waiting: AtomicUsize::new(0),
             hellos: Arc::default(),
@@ -242,6 +268,7 @@ impl Hub {
             policy: Arc::new(DefaultCleanupPolicy::default()),
             runtime: None,
             on_end: None,
+            principal: None,
         }
     }
 
@@ -255,6 +282,19 @@ impl Hub {
         R: Future<Output = ()> + Send + 'static,
     {
         self.inner.open(Arc::clone(&self.inner.defaults), boxed(application))
+    }
+
+    /// [`Hub::open`] for a user: only connections of this principal are let in, as [`HubBuilder::principal`] tells.
+    pub fn open_for<F, R>(&self, principal: &str, application: F) -> SessionHandle
+    where
+        F: FnOnce(Session) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let options = SessionOptions {
+            principal: Some(principal.into()),
+            ..self.session_options()
+        };
+        self.open_with(options, application)
     }
 
     /// [`Hub::open`] with options of its own; begin with [`Hub::session_options`].
@@ -279,6 +319,24 @@ impl Hub {
     /// All sessions that are not over.
     pub fn sessions(&self) -> Vec<SessionHandle> {
         self.inner.all().into_iter().map(SessionHandle::new).collect()
+    }
+
+    /// The sessions that were opened for this principal and are not over. To log a user out:
+    ///
+    /// ```
+    /// # async fn log_out(hub: stillhere::Hub) {
+    /// for session in hub.sessions_of("ada") {
+    ///     session.abort("logged out");
+    /// }
+    /// # }
+    /// ```
+    pub fn sessions_of(&self, principal: &str) -> Vec<SessionHandle> {
+        let book = self.inner.book();
+        let theirs = book
+            .sessions
+            .values()
+            .filter(|session| session.principal() == Some(principal));
+        theirs.cloned().map(SessionHandle::new).collect()
     }
 
     /// A message for many sessions: its bytes are counted once against the hub's memory, however many outboxes hold it, and compressed once.
@@ -368,6 +426,7 @@ pub(crate) struct HubInner {
     policy: RwLock<Arc<dyn CleanupPolicy>>,
     runtime: Handle,
     on_end: Option<EndHook>,
+    principal: Option<PrincipalHook>,
     sessions: Mutex<Book>,
     waiting: AtomicUsize,
     hellos: Arc<AtomicUsize>,
@@ -481,6 +540,21 @@ impl HubInner {
             retry_after: 0,
             text,
         }
+    }
+
+    /// Whether `owner` makes this request.
+    pub(crate) fn is_principal(&self, session: &SessionId, owner: &str, request: &UpgradeRequest<'_>) -> bool {
+        if let Some(known) = request.known_principal() {
+            return known == owner;
+        }
+        let Some(hook) = &self.principal else {
+            tracing::error!(
+                "a session of a user is asked for, and the hub has no way to know users: set HubBuilder::principal"
+            );
+            return false;
+        };
+        let principal = guarded(session, "the principal hook", || hook(request)).flatten();
+        principal.as_deref() == Some(owner)
     }
 
     /// A place among the connections that wait for their hello.

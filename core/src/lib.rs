@@ -51,12 +51,17 @@ pub mod machine;
 mod memory;
 mod message;
 mod options;
+mod request;
 mod session;
 mod sweeper;
 mod ticket;
+#[cfg(feature = "upgrade")]
+pub mod upgrade;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 pub mod wire;
 
-pub use arrival::{Arrival, NotOurProtocol, UpgradeRequest};
+pub use arrival::{Arrival, NotOurProtocol};
 pub use cleanup::{CleanupPolicy, DefaultCleanupPolicy, SessionSnapshot, SessionState};
 pub use code::{Class, Code, EndReason};
 pub use connection::{Connection, ConnectionError, Packet, run_connection_loop};
@@ -67,5 +72,6 @@ pub use limits::{FRAME_CHARGE, Limits};
 pub use machine::{Cause, Event, Timing};
 pub use message::{Lane, Message, PerLane};
 pub use options::SessionOptions;
+pub use request::UpgradeRequest;
 pub use session::{Events, Incoming, Restoring, SendError, Session, SessionHandle, TrySendError};
 pub use ticket::Ticket;

@@ -1,5 +1,6 @@
 //! What one session may differ in from its hub's defaults.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits::Limits;
@@ -17,6 +18,9 @@ pub struct SessionOptions {
     pub restore: Option<String>,
     /// Compress messages of at least this many bytes, when that saves something. `None` (the default): never.
     pub compress_from: Option<usize>,
+    /// Whose session it is. Only connections of this user are let in, each time anew; see [`HubBuilder::principal`](crate::HubBuilder::principal).
+    /// `None` (the default): whoever has the ticket.
+    pub principal: Option<Arc<str>>,
 }
 
 impl SessionOptions {

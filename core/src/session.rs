@@ -283,6 +283,11 @@ impl SessionHandle {
         self.shared.snapshot()
     }
 
+    /// Whose session it is, if it was opened for somebody.
+    pub fn principal(&self) -> Option<&str> {
+        self.shared.principal()
+    }
+
     /// Waits for the session's end.
     pub async fn ended(&self) -> EndReason {
         loop {
@@ -934,6 +939,10 @@ impl Shared {
         })
     }
 
+    pub(crate) fn principal(&self) -> Option<&str> {
+        self.options.principal.as_deref()
+    }
+
     pub(crate) fn snapshot(&self) -> SessionSnapshot {
         let inner = self.lock();
         let machine = &inner.machine;
@@ -949,6 +958,7 @@ impl Shared {
             cause,
             buffered: inner.buffered(),
             reconnects: machine.reconnects(),
+            principal: self.options.principal.clone(),
             version: machine.version(),
         }
     }

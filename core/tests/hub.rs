@@ -207,78 +207,36 @@ async fn the_request_is_judged_before_the_hello() {
     let hub = Hub::builder().allow_origin("https://app.example.com").build();
     let session = hub.open(idle);
     let id = session.id().to_string();
-    let request = UpgradeRequest {
-        name: &id,
-        origin: Some("https://example.com"),
-        host: Some("example.com"),
-        protocols: Some("stillhere.v1"),
+    let ask = |name, origin: &'static str, protocols: &'static str| {
+        let headers = [
+            ("origin", origin),
+            ("host", "example.com"),
+            ("sec-websocket-protocol", protocols),
+        ];
+        let headers = headers.into_iter().filter(|(_, value)| !value.is_empty());
+        UpgradeRequest::new(name, headers.map(|(name, value)| (name, value.as_bytes())))
     };
-    let none = UpgradeRequest {
-        protocols: None,
-        ..request
-    };
-    assert_eq!(hub.arrive(&none).err(), Some(NotOurProtocol));
-    assert_eq!(
-        hub.arrive(&UpgradeRequest {
-            protocols: Some("chat, x"),
-            ..request
-        })
-        .err(),
-        Some(NotOurProtocol)
-    );
+    let same = "https://example.com";
+    assert_eq!(hub.arrive(&ask(&id, same, "")).err(), Some(NotOurProtocol));
+    assert_eq!(hub.arrive(&ask(&id, same, "chat, x")).err(), Some(NotOurProtocol));
     let cases = [
-        (request, "stillhere.v1", None),
+        (ask(&id, same, "stillhere.v1"), "stillhere.v1", None),
+        (ask(&id, same, "x, stillhere.v2 , stillhere.v1"), "stillhere.v1", None),
         (
-            UpgradeRequest {
-                protocols: Some("x, stillhere.v2 , stillhere.v1"),
-                ..request
-            },
-            "stillhere.v1",
-            None,
-        ),
-        (
-            UpgradeRequest {
-                protocols: Some("x,stillhere.v2,stillhere.v3"),
-                ..request
-            },
+            ask(&id, same, "x,stillhere.v2,stillhere.v3"),
             "stillhere.v2",
             Some(4106),
         ),
+        (ask(&id, "https://evil.com", "stillhere.v1"), "stillhere.v1", Some(4105)),
         (
-            UpgradeRequest {
-                origin: Some("https://evil.com"),
-                ..request
-            },
-            "stillhere.v1",
-            Some(4105),
-        ),
-        (
-            UpgradeRequest {
-                origin: Some("https://app.example.com"),
-                ..request
-            },
+            ask(&id, "https://app.example.com", "stillhere.v1"),
             "stillhere.v1",
             None,
         ),
-        (
-            UpgradeRequest {
-                origin: None,
-                ..request
-            },
-            "stillhere.v1",
-            None,
-        ),
-        (UpgradeRequest { name: "x", ..request }, "stillhere.v1", Some(4100)),
+        (ask(&id, "", "stillhere.v1"), "stillhere.v1", None),
+        (ask("x", same, "stillhere.v1"), "stillhere.v1", Some(4100)),
         // The Origin comes first: a foreign page learns nothing.
-        (
-            UpgradeRequest {
-                name: "x",
-                origin: Some("null"),
-                ..request
-            },
-            "stillhere.v1",
-            Some(4105),
-        ),
+        (ask("x", "null", "stillhere.v1"), "stillhere.v1", Some(4105)),
     ];
     for (request, protocol, refused) in cases {
         let arrival = hub.arrive(&request).expect("our protocol was offered");

@@ -59,11 +59,7 @@ pub(crate) fn access(session: &SessionHandle) -> Access {
 }
 
 pub(crate) fn arrive(hub: &Hub, id: &str) -> Arrival {
-    let request = UpgradeRequest {
-        name: id,
-        protocols: Some("stillhere.v1"),
-        ..UpgradeRequest::default()
-    };
+    let request = UpgradeRequest::new(id, [("sec-websocket-protocol", &b"stillhere.v1"[..])]);
     hub.arrive(&request).expect("our protocol was offered")
 }
 

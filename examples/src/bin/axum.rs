@@ -24,9 +24,7 @@ async fn main() -> std::io::Result<()> {
         .merge(stillhere_axum::routes(demo.hub()))
         .fallback(answer)
         .with_state(demo.clone());
-    axum::serve(stillhere_axum::nodelay(listener), app)
-        .with_graceful_shutdown(demo.drained())
-        .await
+    axum::serve(listener, app).with_graceful_shutdown(demo.drained()).await
 }
 
 async fn answer(State(demo): State<Demo>, method: Method, uri: Uri) -> impl IntoResponse {

@@ -1,0 +1,117 @@
+#![doc = include_str!("../README.md")]
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+pub use stillhere::*;
+use warp::http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
+use warp::hyper::upgrade::OnUpgrade;
+use warp::path::FullPath;
+use warp::reply::{Reply, Response};
+use warp::{Filter, Rejection};
+
+/// The routes of `hub` under its mount: the client's files and the sessions' WebSockets. Combine them with your own by `or`: what is not
+/// theirs is rejected as not found, and the next filter goes on.
+pub fn routes(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
+    let segments = hub.mount().split('/').filter(|segment| !segment.is_empty());
+    let mount = segments.fold(warp::any().boxed(), |mount, segment| {
+        mount.and(warp::path(segment.to_owned())).boxed()
+    });
+    mount.and(filter(hub))
+}
+
+/// [`routes`] without the mount, for people who choose the path: `warp::path("live").and(filter(&hub))`.
+/// Tell browsers of it by [`HubBuilder::public_url`].
+pub fn filter(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
+    let hub = hub.clone();
+    let name = warp::path::param::<String>().and(warp::path::end());
+    name.and(request())
+        .and_then(move |name: String, mut request: Request<()>| {
+            let response = upgrade::answer(&hub, &name, &mut request);
+            let is_ours = response.status() != warp::http::StatusCode::NOT_FOUND;
+            std::future::ready(
+                is_ours
+                    .then(|| response.into_response())
+                    .ok_or_else(warp::reject::not_found),
+            )
+        })
+}
+
+/// One of the client's files, for people who own the route.
+pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
+    upgrade::file(name, headers).into_response()
+}
+
+/// Extracts a WebSocket request for a session, for people who own the route: put your own filters before it, then [`Upgrade::serve`].
+/// Any other request is rejected as not found.
+///
+/// ```
+/// # use stillhere_warp::{Hub, Upgrade};
+/// # use warp::Filter;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let hub = Hub::new();
+/// # let user = warp::any().map(|| "ada".to_owned());
+/// let socket = warp::path!("live" / String)
+///     .and(user)
+///     .and(stillhere_warp::upgrade())
+///     .map(move |id: String, user: String, upgrade: Upgrade| upgrade.principal(&user).serve(&hub, &id));
+/// # warp::serve(socket);
+/// # }
+/// ```
+pub fn upgrade() -> impl Filter<Extract = (Upgrade,), Error = Rejection> + Clone + Send + Sync {
+    request().and_then(|mut request: Request<()>| {
+        let upgrade = upgrade::Upgrade::take(&mut request).map(Upgrade);
+        std::future::ready(upgrade.ok_or_else(warp::reject::not_found))
+    })
+}
+
+/// A WebSocket request for a session; see [`upgrade()`].
+#[derive(Debug)]
+pub struct Upgrade(upgrade::Upgrade);
+
+impl Upgrade {
+    /// Who makes the request, as your filters found: the hub's [`principal`](HubBuilder::principal) is then not asked.
+    #[must_use]
+    pub fn principal(self, principal: &str) -> Self {
+        Self(self.0.principal(principal))
+    }
+
+    /// Carries the session with this id over the WebSocket, or tells the browser why not. The answer to the request.
+    pub fn serve(self, hub: &Hub, id: &str) -> Response {
+        self.0.serve(hub, id).into_response()
+    }
+}
+
+/// The request without its body.
+fn request() -> impl Filter<Extract = (Request<()>,), Error = Infallible> + Clone + Send + Sync {
+    let parts = warp::method()
+        .and(warp::path::full())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<OnUpgrade>());
+    parts.map(
+        |method: Method, path: FullPath, headers: HeaderMap, on_upgrade: Option<OnUpgrade>| {
+            let mut request = Request::new(());
+            *request.method_mut() = method;
+            *request.uri_mut() = Uri::try_from(path.as_str()).unwrap_or_default();
+            *request.headers_mut() = headers;
+            if let Some(on_upgrade) = on_upgrade {
+                request.extensions_mut().insert(on_upgrade);
+            }
+            request
+        },
+    )
+}
+
+/// An HTML page that carries a ticket: `Cache-Control: private, no-cache`, so that no cache hands one user's session to another.
+#[derive(Debug, Clone)]
+pub struct Page<T>(pub T);
+
+impl<T: Into<Bytes> + Send> Reply for Page<T> {
+    fn into_response(self) -> Response {
+        let mut response = warp::reply::html(self.0.into()).into_response();
+        let caching = HeaderValue::from_static(client::PAGE_CACHE_CONTROL);
+        response.headers_mut().insert(header::CACHE_CONTROL, caching);
+        response
+    }
+}

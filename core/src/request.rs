@@ -1,0 +1,82 @@
+//! A request under the mount, whatever framework read it.
+
+/// A request under the hub's mount, as its adapter read it: its headers and the last segment of its path. [`Hub::arrive`](crate::Hub::arrive) judges it.
+#[derive(Debug, Clone)]
+pub struct UpgradeRequest<'a> {
+    name: &'a str,
+    authority: Option<&'a str>,
+    principal: Option<&'a str>,
+    headers: Vec<(&'a str, &'a [u8])>,
+}
+
+impl<'a> UpgradeRequest<'a> {
+    /// A request whose path ends in `name`, with these headers.
+    pub fn new(name: &'a str, headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        Self {
+            name,
+            authority: None,
+            principal: None,
+            headers: headers.into_iter().collect(),
+        }
+    }
+
+    /// The authority of the request's URI, which stands for a missing `Host` header (HTTP/2).
+    #[must_use]
+    pub fn authority(self, authority: Option<&'a str>) -> Self {
+        Self { authority, ..self }
+    }
+
+    /// Who makes the request, if the application knows already: the hub's [`principal`](crate::HubBuilder::principal) is then not asked.
+    #[must_use]
+    pub fn principal(self, principal: Option<&'a str>) -> Self {
+        Self { principal, ..self }
+    }
+
+    /// The last segment of the path: a session's id or a file's name.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// The first header of this name, if it is text.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.all_headers(name).next()
+    }
+
+    /// The cookie of this name, as it was sent.
+    pub fn cookie(&self, name: &str) -> Option<&'a str> {
+        let pairs = self.all_headers("cookie").flat_map(|header| header.split(';'));
+        pairs
+            .filter_map(|pair| pair.trim().split_once('='))
+            .find_map(|(known, value)| (known == name).then_some(value))
+    }
+
+    pub(crate) fn all_headers(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let of_name = self
+            .headers
+            .iter()
+            .filter(move |(known, _)| known.eq_ignore_ascii_case(name));
+        of_name.filter_map(|(_, value)| std::str::from_utf8(value).ok())
+    }
+
+    pub(crate) fn host(&self) -> Option<&'a str> {
+        self.header("host").or(self.authority)
+    }
+
+    pub(crate) fn known_principal(&self) -> Option<&'a str> {
+        self.principal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        let headers = [("cookie", "a=1; login=ada=x"), ("Cookie", "b=2")];
+        let request = UpgradeRequest::new("", headers.map(|(name, value)| (name, value.as_bytes())));
+        assert_eq!(request.cookie("login"), Some("ada=x"));
+        assert_eq!(request.cookie("b"), Some("2"));
+        assert_eq!(request.cookie("ogin"), None);
+    }
+}

@@ -1,0 +1,145 @@
+//! The WebSocket upgrade over hyper 1, on which axum, warp and others stand (feature `upgrade`).
+//!
+//! Over plain TCP it takes the stream out of hyper: `TCP_NODELAY` is set (the kernel holds small pushes back for about 40 ms otherwise), and
+//! an idle connection costs one buffer of 4 KiB. Over anything else, such as TLS, it goes through hyper's own, and whoever accepted the
+//! connection sets `TCP_NODELAY`.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto::upgrade::{Parts, downcast};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use crate::arrival::Arrival;
+use crate::client;
+use crate::connection::run_connection_loop;
+use crate::hub::Hub;
+use crate::request::UpgradeRequest;
+use crate::websocket::{self, connection};
+
+/// Answers a request under the mount whose path ends in `name`: a session's WebSocket, or one of the client's files.
+pub fn answer<B>(hub: &Hub, name: &str, request: &mut Request<B>) -> Response<Bytes> {
+    match Upgrade::take(request) {
+        Some(upgrade) => upgrade.serve(hub, name),
+        None => file(name, request.headers()),
+    }
+}
+
+/// One of the client's files.
+pub fn file(name: &str, headers: &HeaderMap) -> Response<Bytes> {
+    let answer = client::answer(&UpgradeRequest::new(name, pairs(headers)));
+    let mut response = Response::builder().status(answer.status);
+    for (name, value) in answer.headers {
+        response = response.header(name, value);
+    }
+    response
+        .body(Bytes::from_static(answer.body))
+        .expect("the client's answers are valid HTTP")
+}
+
+/// A request for a WebSocket that has not been answered yet.
+pub struct Upgrade {
+    on_upgrade: OnUpgrade,
+    /// `None` over HTTP/2, where there is no such key (RFC 8441).
+    accept: Option<String>,
+    headers: HeaderMap,
+    uri: Uri,
+    principal: Option<String>,
+}
+
+impl Upgrade {
+    /// Takes the upgrade out of a request, if the request is for one and the connection can be upgraded.
+    pub fn take<B>(request: &mut Request<B>) -> Option<Self> {
+        let asked = UpgradeRequest::new("", pairs(request.headers()));
+        let accept = match *request.method() {
+            Method::GET => Some(websocket::accept_key(&asked)?),
+            // Extended CONNECT (RFC 8441); a plain one has no path and comes to no route.
+            Method::CONNECT if asked.header("sec-websocket-version") == Some("13") => None,
+            _ => return None,
+        };
+        Some(Self {
+            on_upgrade: request.extensions_mut().remove()?,
+            accept,
+            headers: request.headers().clone(),
+            uri: request.uri().clone(),
+            principal: None,
+        })
+    }
+
+    /// Who makes the request, for people who know already: the hub's [`principal`](crate::HubBuilder::principal) is then not asked.
+    #[must_use]
+    pub fn principal(self, principal: &str) -> Self {
+        Self {
+            principal: Some(principal.to_owned()),
+            ..self
+        }
+    }
+
+    /// Carries the session with this id over the WebSocket, or tells the browser why not. The answer to the request.
+    pub fn serve(self, hub: &Hub, id: &str) -> Response<Bytes> {
+        let request = UpgradeRequest::new(id, pairs(&self.headers))
+            .authority(self.uri.authority().map(http::uri::Authority::as_str))
+            .principal(self.principal.as_deref());
+        let arrival = match hub.arrive(&request) {
+            Ok(arrival) => arrival,
+            Err(error) => {
+                let mut response = Response::new(Bytes::from(error.to_string()));
+                *response.status_mut() = StatusCode::BAD_REQUEST;
+                return response;
+            }
+        };
+        let mut response = Response::builder().header(header::SEC_WEBSOCKET_PROTOCOL, arrival.protocol());
+        if let Some(accept) = self.accept {
+            response = response
+                .status(StatusCode::SWITCHING_PROTOCOLS)
+                .header(header::CONNECTION, "upgrade")
+                .header(header::UPGRADE, "websocket")
+                .header(header::SEC_WEBSOCKET_ACCEPT, accept);
+        }
+        tokio::spawn(carry(self.on_upgrade, arrival));
+        response
+            .body(Bytes::new())
+            .expect("a subprotocol was a header's value before")
+    }
+}
+
+impl fmt::Debug for Upgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upgrade")
+            .field("uri", &self.uri)
+            .finish_non_exhaustive()
+    }
+}
+
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
+}
+
+async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
+    let upgraded = match on_upgrade.await {
+        Ok(upgraded) => upgraded,
+        // The browser went away before its answer was out.
+        Err(error) => return tracing::debug!(%error, "a request was not upgraded"),
+    };
+    let config = websocket::config(&arrival);
+    match downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(Parts { io, read_buf, .. }) => {
+            let stream = io.into_inner();
+            // A connection that is gone already will say so when it is used.
+            let _ = stream.set_nodelay(true);
+            let socket =
+                WebSocketStream::from_partially_read(stream, read_buf.into(), Role::Server, Some(config)).await;
+            run_connection_loop(arrival, connection(socket)).await;
+        }
+        Err(upgraded) => {
+            let io: TokioIo<Upgraded> = TokioIo::new(upgraded);
+            let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+            run_connection_loop(arrival, connection(socket)).await;
+        }
+    }
+}

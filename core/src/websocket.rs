@@ -1,0 +1,126 @@
+//! A WebSocket as a connection, whatever carries its bytes (feature `websocket`).
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::arrival::Arrival;
+use crate::connection::{Connection, ConnectionError, Packet};
+use crate::request::UpgradeRequest;
+
+/// The `Sec-WebSocket-Accept` that answers this request, if it is a WebSocket's (RFC 6455, section 4.2.1). Its method must be GET.
+pub fn accept_key(request: &UpgradeRequest<'_>) -> Option<String> {
+    let says = |name, expected: &str| {
+        let values = request.all_headers(name).flat_map(|value| value.split(','));
+        values.map(str::trim).any(|value| value.eq_ignore_ascii_case(expected))
+    };
+    let is_web_socket =
+        says("connection", "upgrade") && says("upgrade", "websocket") && says("sec-websocket-version", "13");
+    let key = request.header("sec-websocket-key").filter(|_| is_web_socket)?;
+    Some(derive_accept_key(key.as_bytes()))
+}
+
+/// How a WebSocket for this arrival should be set up: its limits, and small buffers.
+pub fn config(arrival: &Arrival) -> WebSocketConfig {
+    let limit = arrival.packet_limit();
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_frame_size(Some(limit))
+        .max_message_size(Some(limit))
+}
+
+/// A WebSocket of tokio-tungstenite as a [`Connection`], for people with a server of their own. Set it up with [`config`].
+/// It is `Send` if the stream is.
+pub fn connection<S: AsyncRead + AsyncWrite + Unpin>(socket: WebSocketStream<S>) -> impl Connection {
+    OverWebSocket { socket, deaf: false }
+}
+
+/// By hand, because `sink_map_err` panics when a sink fails a second time, as that of a lost connection does when it is closed.
+struct OverWebSocket<S> {
+    socket: WebSocketStream<S>,
+    /// After a packet above the limit tungstenite reads no more. What still comes is read past it, so that the close is not destroyed by a reset.
+    deaf: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for OverWebSocket<S> {
+    type Item = Result<Packet, ConnectionError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.deaf {
+            let mut scratch = [0; READ_BUFFER];
+            let mut scratch = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(self.socket.get_mut()).poll_read(context, &mut scratch));
+            let more = read.is_ok() && !scratch.filled().is_empty();
+            return Poll::Ready(more.then_some(Ok(Packet::Other)));
+        }
+        let Some(next) = ready!(self.socket.poll_next_unpin(context)) else {
+            return Poll::Ready(None);
+        };
+        self.deaf = matches!(next, Err(Error::Capacity(_)));
+        Poll::Ready(Some(next.map(packet).map_err(failure)))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Packet> for OverWebSocket<S> {
+    type Error = ConnectionError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.socket.poll_ready_unpin(context).map_err(failure)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, packet: Packet) -> Result<(), Self::Error> {
+        self.socket.start_send_unpin(message(packet)).map_err(failure)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.socket.poll_flush_unpin(context).map_err(failure)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.socket.poll_close_unpin(context).map_err(failure)
+    }
+}
+
+fn packet(message: Message) -> Packet {
+    match message {
+        Message::Binary(bytes) => Packet::Binary(bytes),
+        Message::Text(_) => Packet::Text,
+        Message::Close(frame) => Packet::Close(frame.map_or(NO_CODE, |frame| frame.code.into())),
+        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Packet::Other,
+    }
+}
+
+fn message(packet: Packet) -> Message {
+    match packet {
+        Packet::Binary(bytes) => Message::Binary(bytes),
+        Packet::Close(code) => Message::Close(Some(CloseFrame {
+            code: code.into(),
+            reason: "".into(),
+        })),
+        Packet::Text | Packet::Other => Message::Pong(Bytes::new()),
+    }
+}
+
+fn failure(error: Error) -> ConnectionError {
+    match error {
+        Error::Capacity(_) => ConnectionError::TooLarge,
+        error => ConnectionError::Failed(error.into()),
+    }
+}
+
+/// A close frame without a code (RFC 6455, section 7.1.5).
+const NO_CODE: u16 = 1005;
+
+/// Small: tungstenite's default of 128 KiB is allocated for every connection at once.
+const READ_BUFFER: usize = 4096;
+
+/// What is gathered before it is written: many frames, one system call.
+const WRITE_BUFFER: usize = 16 * 1024;

@@ -1,0 +1,66 @@
+//! What a WebSocket as a connection does when its peer misbehaves or is gone.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use stillhere::websocket::connection;
+use stillhere::{ConnectionError, Packet};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+async fn socket(limit: usize) -> (WebSocketStream<DuplexStream>, DuplexStream) {
+    let (ours, peer) = duplex(1 << 16);
+    let config = WebSocketConfig::default()
+        .max_frame_size(Some(limit))
+        .max_message_size(Some(limit));
+    (
+        WebSocketStream::from_raw_socket(ours, Role::Server, Some(config)).await,
+        peer,
+    )
+}
+
+#[tokio::test]
+async fn a_connection_that_failed_may_be_used_and_closed_and_fails_again() {
+    let (socket, peer) = socket(1000).await;
+    let mut connection = connection(socket);
+    drop(peer);
+    let flood = async {
+        while connection
+            .send(Packet::Binary(Bytes::from_static(&[0; 1 << 16])))
+            .await
+            .is_ok()
+        {}
+    };
+    timeout(Duration::from_secs(10), flood).await.expect("it fails");
+    assert!(connection.next().await.is_none_or(|next| next.is_err()));
+    assert!(connection.send(Packet::Close(1000)).await.is_err());
+    assert!(connection.close().await.is_err());
+}
+
+#[tokio::test]
+async fn after_a_packet_above_the_limit_the_rest_is_read_and_dropped() {
+    let (socket, mut peer) = socket(1000).await;
+    let mut connection = connection(socket);
+    // A masked binary frame of 1001 bytes.
+    let header = [0x82, 0x80 | 126, 0x03, 0xe9, 0, 0, 0, 0];
+    peer.write_all(&header).await.expect("there is room");
+
+    assert!(matches!(connection.next().await, Some(Err(ConnectionError::TooLarge))));
+    for _ in 0..3 {
+        peer.write_all(&[0; 5000]).await.expect("there is room");
+        assert!(matches!(connection.next().await, Some(Ok(Packet::Other))));
+    }
+    connection
+        .send(Packet::Close(4108))
+        .await
+        .expect("it can still be written");
+    let mut close = [0; 4];
+    peer.read_exact(&mut close).await.expect("the close has come");
+    assert_eq!(close, [0x88, 2, 0x10, 0x0c]);
+    drop(peer);
+    let rest = async { while connection.next().await.is_some() {} };
+    timeout(Duration::from_secs(10), rest).await.expect("it ends");
+}
