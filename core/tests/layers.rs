@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 11] = [
     &["session"],
     &["arrival", "drain", "hub", "sweeper"],
     &["connection"],
-    &["websocket"],
+    &["pair", "websocket"],
     &["upgrade"],
 ];
 

@@ -32,7 +32,15 @@ impl Response {
 /// # Panics
 /// When the answer is none of HTTP/1.1.
 pub async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Response {
-    let mut request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    request(address, "GET", path, headers).await
+}
+
+/// The same by another method, without a body.
+///
+/// # Panics
+/// As [`get`].
+pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
     }

@@ -6,6 +6,8 @@ use stillhere::wire::{Counts, Data, End, Frame, Hello, Sender, Welcome};
 use stillhere::{DocumentId, Lane, PerLane};
 use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame as WsFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data as DataCode, OpCode};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::credentials::Credentials;
@@ -77,6 +79,42 @@ impl RawConnection {
             .write_all(octets)
             .await
             .expect("the connection takes what is sent");
+    }
+
+    /// Writes a binary message in WebSocket frames of at most so many bytes, with a ping behind the first. A connection that is gone takes the rest.
+    pub async fn send_in_pieces(&mut self, bytes: &[u8], size: usize) {
+        let last = bytes.len().div_ceil(size).saturating_sub(1);
+        for (number, piece) in bytes.chunks(size).enumerate() {
+            let code = if number == 0 {
+                DataCode::Binary
+            } else {
+                DataCode::Continue
+            };
+            let frame = WsFrame::message(piece.to_vec(), OpCode::Data(code), number == last);
+            if self.write(Message::Frame(frame)).await.is_err() {
+                return;
+            }
+            if number == 0 {
+                let _ = self.write(Message::Ping(Bytes::new())).await;
+            }
+        }
+    }
+
+    /// Sends a ping of the WebSocket's own and waits for its pong, of which this is the payload.
+    ///
+    /// # Panics
+    /// When the connection is gone first.
+    pub async fn ping(&mut self, payload: &'static str) -> Bytes {
+        self.write(Message::Ping(payload.into()))
+            .await
+            .expect("the connection takes a ping");
+        loop {
+            match within("a pong", self.socket.next()).await {
+                Some(Ok(Message::Pong(payload))) => return payload,
+                Some(Ok(Message::Binary(_))) => {}
+                other => panic!("not a pong: {other:?}"),
+            }
+        }
     }
 
     /// Closes with this code, and waits for the answer.

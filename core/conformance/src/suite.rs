@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::{Mutex, Once, PoisonError};
 
 use stillhere::Hub;
 use tokio::runtime::Builder;
@@ -19,6 +20,7 @@ where
     F: Fn(Hub) -> R + Send + Sync + 'static,
     R: Future<Output = SocketAddr> + Send + 'static,
 {
+    let panics = Panics::watch();
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -30,7 +32,39 @@ where
     });
     // What a case leaves behind must not keep the test.
     runtime.shutdown_background();
+    panics.assert_none_but_ours();
 }
+
+/// What panicked while a case ran, in tasks whose panics nobody sees. The cases' own applications may panic, for that is what some are about.
+struct Panics(&'static Mutex<Vec<String>>);
+
+impl Panics {
+    fn watch() -> Self {
+        static SEEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+        static WATCHING: Once = Once::new();
+        WATCHING.call_once(|| {
+            let usual = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                usual(panic);
+                let is_ours = panic.location().is_some_and(|place| place.file().contains(OURS));
+                if !is_ours {
+                    SEEN.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(panic.to_string());
+                }
+            }));
+        });
+        Self(&SEEN)
+    }
+
+    fn assert_none_but_ours(&self) {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(seen.is_empty(), "the server panicked: {seen:?}");
+    }
+}
+
+/// Where the cases and their applications stand.
+const OURS: &str = "conformance/src/";
 
 /// One test for each case, against servers that `$start` starts: an `async fn(Hub) -> SocketAddr` in scope where this stands.
 #[macro_export]
@@ -107,7 +141,6 @@ macro_rules! suite {
                 a_dropped_handler_leaves_its_session_soft_closed,
                 abandoned_sessions_end_with_their_reasons,
                 every_end_is_reported_exactly_once,
-                a_close_is_answered_with_a_close,
                 what_is_sent_after_the_end_does_not_reset_the_connection,
             }
             drain {
@@ -158,6 +191,20 @@ macro_rules! suite {
                 the_client_is_served_compressed_to_those_who_take_it,
                 other_names_are_not_found,
                 the_script_tag_names_a_script_that_is_there,
+            }
+            principal {
+                another_user_is_refused_and_the_session_goes_on,
+                the_user_is_asked_for_at_every_resume,
+                logging_out_ends_the_users_sessions,
+                a_session_of_a_user_is_closed_to_all_if_users_cannot_be_told,
+            }
+            web_socket {
+                a_ping_is_answered,
+                a_close_is_answered_with_a_close,
+                a_message_in_many_frames_arrives,
+                a_message_in_many_frames_above_the_limit_ends_the_session,
+                bytes_that_are_no_web_socket_cost_the_connection_only,
+                other_methods_are_not_upgraded,
             }
         }
     };

@@ -373,18 +373,6 @@ pub async fn every_end_is_reported_exactly_once(server: &Server) {
     }
 }
 
-/// RFC 6455 section 5.5.1: a browser that closes gets its close answered, so that it need not wait for a time-out.
-pub async fn a_close_is_answered_with_a_close(server: &Server) {
-    let session = server.hub.open(echo);
-    let welcomed = server.raw_welcomed(&session).await;
-    assert_eq!(welcomed.close(1000).await, 1000);
-    wait_for_state(&session, SessionState::SoftClosed).await;
-
-    let silent = server.raw(&credentials(&session)).await;
-    assert_eq!(silent.close(1001).await, 1001, "before the hello, too");
-    assert_eq!(session.state(), SessionState::SoftClosed);
-}
-
 /// PROTOCOL 10.5: after its close the server goes on reading for a while, so that what the browser still sends does not turn the close into a reset.
 pub async fn what_is_sent_after_the_end_does_not_reset_the_connection(server: &Server) {
     let session = server.hub.open(echo);

@@ -8,7 +8,9 @@ pub mod faults;
 pub mod files;
 pub mod limits;
 pub mod order;
+pub mod principal;
 pub mod takeover;
+pub mod web_socket;
 
 #[cfg(test)]
 mod tests {
@@ -26,6 +28,8 @@ mod tests {
             ("limits", include_str!("limits.rs")),
             ("bad_input", include_str!("bad_input.rs")),
             ("files", include_str!("files.rs")),
+            ("principal", include_str!("principal.rs")),
+            ("web_socket", include_str!("web_socket.rs")),
         ] {
             let (_, list) = suite
                 .split_once(&format!("{theme} {{"))

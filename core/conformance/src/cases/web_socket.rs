@@ -1,0 +1,114 @@
+//! What a browser may expect of any WebSocket (RFC 6455), and what it may not do to one.
+
+use stillhere::{Code, EndReason, Hub, Lane, SessionState};
+
+use crate::application::{echo, never_reads};
+use crate::http;
+use crate::neighbour::Neighbour;
+use crate::raw_connection::whole;
+use crate::server::{Server, credentials, end_of, wait_for_state};
+
+/// RFC 6455 section 5.5.2: a ping, which proxies send too, is answered with its payload, before the hello and after.
+pub async fn a_ping_is_answered(server: &Server) {
+    let session = server.hub.open(echo);
+    let mut silent = server.raw(&credentials(&session)).await;
+    assert_eq!(silent.ping("before").await, "before");
+    let mut welcomed = server.raw_welcomed(&session).await;
+    for payload in ["", "one", "two"] {
+        assert_eq!(welcomed.ping(payload).await, payload);
+    }
+    assert_eq!(session.state(), SessionState::Open);
+}
+
+/// RFC 6455 section 5.5.1: a browser that closes gets its close answered, so that it need not wait for a time-out.
+pub async fn a_close_is_answered_with_a_close(server: &Server) {
+    let session = server.hub.open(echo);
+    let welcomed = server.raw_welcomed(&session).await;
+    assert_eq!(welcomed.close(1000).await, 1000);
+    wait_for_state(&session, SessionState::SoftClosed).await;
+
+    let silent = server.raw(&credentials(&session)).await;
+    assert_eq!(silent.close(1001).await, 1001, "before the hello, too");
+    assert_eq!(session.state(), SessionState::SoftClosed);
+}
+
+/// RFC 6455 section 5.4: browsers send large messages in several frames, proxies may split any, and a ping may stand between them.
+pub async fn a_message_in_many_frames_arrives(server: &Server) {
+    let session = server.hub.open(echo);
+    let mut raw = server.raw_welcomed(&session).await;
+    let payload: Vec<_> = (0..60_000u32).map(|number| number.to_le_bytes()[0]).collect();
+    for pieces in [2, 3, 1000] {
+        let sequence = [2, 3, 1000]
+            .iter()
+            .position(|known| *known == pieces)
+            .map_or(0, |at| at as u64)
+            + 1;
+        let frame = whole(Lane::Interactive, sequence, payload.clone()).to_bytes();
+        raw.send_in_pieces(&frame, frame.len().div_ceil(pieces)).await;
+        assert_eq!(raw.data().await.payload, payload);
+    }
+}
+
+/// Promise 6: the limit holds for a message in many frames, however small they are.
+pub async fn a_message_in_many_frames_above_the_limit_ends_the_session(server: &Server) {
+    let neighbour = Neighbour::move_in(server).await;
+    let session = server.hub.open(never_reads);
+    let mut raw = server.raw_welcomed(&session).await;
+    let frame = whole(Lane::Interactive, 1, vec![0; 1 << 20]).to_bytes();
+    raw.send_in_pieces(&frame, 10_000).await;
+    let end = raw.end().await;
+    assert_eq!(
+        (end.code, end.reason),
+        (Code::TooLarge as u64, EndReason::TooLarge.number())
+    );
+    assert_eq!(end_of(&session).await, EndReason::TooLarge);
+    neighbour.assert_untouched().await;
+}
+
+/// Promise 6: what breaks the rules of WebSockets, before the hello or after, costs the connection; the session waits for the next one.
+pub async fn bytes_that_are_no_web_socket_cost_the_connection_only(server: &Server) {
+    let neighbour = Neighbour::move_in(server).await;
+    let broken: [&[u8]; 5] = [
+        // An unmasked binary frame.
+        b"\x82\x01\x00",
+        // A reserved operation, a reserved bit, a ping in two frames, a continuation of nothing.
+        b"\x83\x80\x00\x00\x00\x00",
+        b"\xc2\x80\x00\x00\x00\x00",
+        b"\x09\x80\x00\x00\x00\x00",
+        b"\x80\x80\x00\x00\x00\x00",
+    ];
+    for octets in broken {
+        let session = server.hub.open(echo);
+        let mut silent = server.raw(&credentials(&session)).await;
+        silent.send_octets(octets).await;
+        silent.close_code().await;
+        assert_eq!(session.state(), SessionState::Waiting, "{octets:x?}");
+
+        let mut raw = server.raw_welcomed(&session).await;
+        raw.send_octets(octets).await;
+        raw.close_code().await;
+        wait_for_state(&session, SessionState::SoftClosed).await;
+    }
+    neighbour.assert_untouched().await;
+}
+
+/// RFC 6455 section 4.1: a WebSocket is asked for by GET. Anything else at a session's address is answered by HTTP, and opens nothing.
+pub async fn other_methods_are_not_upgraded(server: &Server) {
+    let server = server.with_hub(Hub::builder().max_pending_hellos(1)).await;
+    let session = server.hub.open(echo);
+    let path = credentials(&session).path().to_owned();
+    let upgrade = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-protocol", "stillhere.v1"),
+    ];
+    for method in ["POST", "PUT", "DELETE"] {
+        let answer = http::request(server.address, method, &path, &upgrade).await;
+        assert!((400..500).contains(&answer.status), "{method}: {}", answer.status);
+    }
+    let mut raw = server.raw_welcomed(&session).await;
+    raw.send(whole(Lane::Interactive, 1, "still here")).await;
+    assert_eq!(raw.data().await.payload, "still here");
+}

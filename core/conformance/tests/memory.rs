@@ -1,0 +1,123 @@
+//! Everything an adapter must do, over a connection within the process and a server without a framework.
+//!
+//! The session sees the pair of [`connection_pair`] and nothing else; behind it a bridge carries the packets to WebSockets.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use stillhere::websocket::{accept_key, config, connection};
+use stillhere::{
+    Arrival, Connection, ConnectionError, Hub, PairEnd, UpgradeRequest, connection_pair, run_connection_loop, upgrade,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+async fn start(hub: Hub) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback has a free port");
+    let address = listener.local_addr().expect("the listener is bound");
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("the listener listens");
+            stream.set_nodelay(true).expect("the connection is new");
+            tokio::spawn(serve(hub.clone(), stream));
+        }
+    });
+    address
+}
+
+async fn serve(hub: Hub, stream: TcpStream) {
+    let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&hub, request).map(Full::new)));
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+    // What a client does to its connection is the client's affair.
+    let _ = connection.with_upgrades().await;
+}
+
+fn answer(hub: &Hub, mut request: Request<Incoming>) -> Response<Bytes> {
+    let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
+    let Some(name) = path.strip_prefix(hub.mount()).and_then(|rest| rest.strip_prefix('/')) else {
+        return status(StatusCode::NOT_FOUND);
+    };
+    let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let asked = UpgradeRequest::new(name, pairs);
+    let Some(accept) = accept_key(&asked).filter(|_| request.method() == Method::GET) else {
+        return upgrade::file(name, &headers);
+    };
+    let Ok(arrival) = hub.arrive(&asked) else {
+        return status(StatusCode::BAD_REQUEST);
+    };
+    let response = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept)
+        .header(header::SEC_WEBSOCKET_PROTOCOL, arrival.protocol());
+    tokio::spawn(carry(hyper::upgrade::on(&mut request), arrival));
+    response.body(Bytes::new()).expect("the headers are valid")
+}
+
+fn status(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}
+
+async fn carry(upgraded: hyper::upgrade::OnUpgrade, arrival: Arrival) {
+    let Ok(upgraded) = upgraded.await else { return };
+    let config = config(&arrival);
+    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let (ours, theirs) = connection_pair(4);
+    let carrying = pin!(run_connection_loop(arrival, ours));
+    let bridging = pin!(bridge(connection(socket), theirs));
+    match select(carrying, bridging).await {
+        // What it said last is still on its way.
+        Either::Left(((), bridging)) => drop(timeout(FAREWELL, bridging).await),
+        Either::Right(((), carrying)) => carrying.await,
+    }
+}
+
+/// Hands packets on, both ways, until either side is over.
+async fn bridge(socket: impl Connection, mut pair: PairEnd) {
+    let (mut to_browser, mut from_browser) = socket.split();
+    let to_session = pair.sender().expect("the pair is new");
+    let up = async {
+        while let Some(packet) = from_browser.next().await {
+            // A session that takes no more may still have something to say.
+            let _ = match packet {
+                Ok(packet) => to_session.send(Ok(packet)).await,
+                Err(ConnectionError::TooLarge) => to_session.send(Err(ConnectionError::TooLarge)).await,
+                Err(_) => return,
+            };
+        }
+    };
+    let down = async {
+        while let Some(Ok(packet)) = pair.next().await {
+            if to_browser.send(packet).await.is_err() {
+                return;
+            }
+        }
+        let _ = to_browser.close().await;
+    };
+    tokio::select! {
+        () = up => {}
+        () = down => {}
+    }
+}
+
+/// How long the last packets may take to be written.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+stillhere_conformance::suite!(start);
