@@ -1,12 +1,12 @@
-//! Everything an adapter must do, over a connection within the process and a server without a framework.
-//!
-//! The session sees the pair of [`connection_pair`] and nothing else; behind it a bridge carries the packets to WebSockets.
+//! A server without a framework. The session sees the pair of [`connection_pair`] and nothing else; behind it a bridge carries the packets to
+//! WebSockets.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
+use super::faulty::Faulty;
 use futures_util::future::{Either, select};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{Method, Request, Response, StatusCode, header};
@@ -24,7 +24,24 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-async fn start(hub: Hub) -> SocketAddr {
+/// What an adapter may get wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A framework that leaves pings to its user.
+    NoPong,
+    /// A close that reaches the browser without its code.
+    LostCloseCode,
+    /// The frame limit of actix-web, where the hub's is larger.
+    DefaultFrameLimit,
+    /// The kernel holds a small packet back while the one before is unacknowledged.
+    Nagle,
+}
+
+pub(crate) async fn start(hub: Hub) -> SocketAddr {
+    start_with(hub, None).await
+}
+
+pub(crate) async fn start_with(hub: Hub, fault: Option<Fault>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .expect("loopback has a free port");
@@ -32,21 +49,23 @@ async fn start(hub: Hub) -> SocketAddr {
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.expect("the listener listens");
-            stream.set_nodelay(true).expect("the connection is new");
-            tokio::spawn(serve(hub.clone(), stream));
+            stream
+                .set_nodelay(fault != Some(Fault::Nagle))
+                .expect("the connection is new");
+            tokio::spawn(serve(hub.clone(), stream, fault));
         }
     });
     address
 }
 
-async fn serve(hub: Hub, stream: TcpStream) {
-    let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&hub, request).map(Full::new)));
+async fn serve(hub: Hub, stream: TcpStream, fault: Option<Fault>) {
+    let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&hub, request, fault).map(Full::new)));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
     // What a client does to its connection is the client's affair.
     let _ = connection.with_upgrades().await;
 }
 
-fn answer(hub: &Hub, mut request: Request<Incoming>) -> Response<Bytes> {
+fn answer(hub: &Hub, mut request: Request<Incoming>, fault: Option<Fault>) -> Response<Bytes> {
     let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
     let Some(name) = path.strip_prefix(hub.mount()).and_then(|rest| rest.strip_prefix('/')) else {
         return status(StatusCode::NOT_FOUND);
@@ -65,7 +84,7 @@ fn answer(hub: &Hub, mut request: Request<Incoming>) -> Response<Bytes> {
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_ACCEPT, accept)
         .header(header::SEC_WEBSOCKET_PROTOCOL, arrival.protocol());
-    tokio::spawn(carry(hyper::upgrade::on(&mut request), arrival));
+    tokio::spawn(carry(hyper::upgrade::on(&mut request), arrival, fault));
     response.body(Bytes::new()).expect("the headers are valid")
 }
 
@@ -75,10 +94,14 @@ fn status(status: StatusCode) -> Response<Bytes> {
     response
 }
 
-async fn carry(upgraded: hyper::upgrade::OnUpgrade, arrival: Arrival) {
+async fn carry(upgraded: hyper::upgrade::OnUpgrade, arrival: Arrival, fault: Option<Fault>) {
     let Ok(upgraded) = upgraded.await else { return };
-    let config = config(&arrival);
-    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let mut config = config(&arrival);
+    if fault == Some(Fault::DefaultFrameLimit) {
+        config = config.max_frame_size(Some(64 * 1024));
+    }
+    let io = Faulty::new(TokioIo::new(upgraded), fault);
+    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     let (ours, theirs) = connection_pair(4);
     let carrying = pin!(run_connection_loop(arrival, ours));
     let bridging = pin!(bridge(connection(socket), theirs));
@@ -119,5 +142,3 @@ async fn bridge(socket: impl Connection, mut pair: PairEnd) {
 
 /// How long the last packets may take to be written.
 const FAREWELL: Duration = Duration::from_secs(5);
-
-stillhere_conformance::suite!(start);
