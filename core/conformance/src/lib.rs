@@ -28,6 +28,7 @@ pub mod patience;
 pub mod random;
 pub mod raw_connection;
 pub mod server;
+pub mod shutdown;
 pub mod socket;
 mod suite;
 

@@ -1,0 +1,176 @@
+//! A framework's graceful shutdown and the hub's, composed: [`shutdown_suite!`](crate::shutdown_suite) for an adapter's tests.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use stillhere::machine::Outcome;
+use stillhere::{Code, DrainReport, Hub};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::application::echo;
+use crate::browser::Browser;
+use crate::fault_proxy::FaultProxy;
+use crate::patience::within;
+
+/// Ends when the hub has been drained: the framework's signal for its own graceful shutdown.
+pub type Drain = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
+/// What starts a server: where it listens, and the task that ends with it.
+pub trait Serving: Future<Output = (SocketAddr, JoinHandle<()>)> {}
+
+impl<F: Future<Output = (SocketAddr, JoinHandle<()>)>> Serving for F {}
+
+/// One test for each case, with a server that `$serve` starts: an `async fn(Hub, Drain) -> (SocketAddr, JoinHandle<()>)` in scope.
+#[macro_export]
+macro_rules! shutdown_suite {
+    ($serve:ident) => {
+        $crate::shutdown_suite! { @cases $serve
+            every_browser_is_told_and_the_server_returns,
+            a_browser_that_takes_nothing_delays_the_end_to_the_deadline_only,
+        }
+    };
+    (@cases $serve:ident $($case:ident,)*) => { $(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            $crate::shutdown::$case($serve).await;
+        }
+    )* };
+}
+
+struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    report: oneshot::Receiver<DrainReport>,
+    serving: JoinHandle<()>,
+}
+
+async fn start<R: Serving>(hub: &Hub, deadline: Duration, serve: impl Fn(Hub, Drain) -> R) -> Running {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (reporting, report) = oneshot::channel();
+    let draining = hub.clone();
+    let drain = async move {
+        stopped.await.expect("the test stops the server");
+        let report = draining.shutdown(deadline).await;
+        reporting.send(report).expect("the test listens");
+    };
+    let (address, serving) = serve(hub.clone(), Box::pin(drain)).await;
+    Running {
+        address,
+        stop,
+        report,
+        serving,
+    }
+}
+
+/// Promise 5, DESIGN section 11: at a signal every browser is told, and the server returns at once, whatever else is connected to it.
+///
+/// # Panics
+/// When that is not so.
+pub async fn every_browser_is_told_and_the_server_returns<R: Serving>(serve: impl Fn(Hub, Drain) -> R) {
+    let hub = Hub::new();
+    let running = start(&hub, Duration::from_secs(10), serve).await;
+    let browsers: Vec<_> = stream::iter(0..300)
+        .map(|_| async {
+            let browser = Browser::connect(running.address, &hub.open(echo).ticket_json());
+            browser.wait_for_outcome(Outcome::Opened).await;
+            browser
+        })
+        .buffer_unordered(32)
+        .collect()
+        .await;
+    let mut others = Others::connect(&hub, running.address).await;
+
+    running.stop.send(()).expect("the server runs");
+    let report = within("the drain's report", running.report)
+        .await
+        .expect("the server reports");
+    assert_eq!((report.sessions, report.cut_off, report.connections_left), (301, 0, 0));
+    within("the server's end", running.serving)
+        .await
+        .expect("the server does not panic");
+    for browser in &browsers {
+        assert_eq!(browser.session_end().await.code, Code::Draining as u64);
+    }
+    others.assert_closed().await;
+    assert!(
+        TcpStream::connect(running.address).await.is_err(),
+        "nobody listens any more"
+    );
+}
+
+/// Connections that must not keep the server: one that says nothing, one kept alive after a request, one that is half-open.
+struct Others {
+    silent: TcpStream,
+    kept_alive: TcpStream,
+    _half_open: (FaultProxy, Browser),
+}
+
+impl Others {
+    async fn connect(hub: &Hub, address: SocketAddr) -> Self {
+        let silent = TcpStream::connect(address).await.expect("the server listens");
+        let mut kept_alive = TcpStream::connect(address).await.expect("the server listens");
+        kept_alive
+            .write_all(b"GET /nothing HTTP/1.1\r\nhost: here\r\n\r\n")
+            .await
+            .expect("the connection holds");
+        let mut answer = [0; 12];
+        kept_alive.read_exact(&mut answer).await.expect("the server answers");
+        assert_eq!(&answer, b"HTTP/1.1 404");
+
+        let proxy = FaultProxy::start(([127, 0, 0, 1], 0).into(), address)
+            .await
+            .expect("loopback has a free port");
+        let browser = Browser::connect(proxy.address(), &hub.open(echo).ticket_json());
+        browser.wait_for_outcome(Outcome::Opened).await;
+        proxy.wait_for_connections(1).await[0].silence();
+        Self {
+            silent,
+            kept_alive,
+            _half_open: (proxy, browser),
+        }
+    }
+
+    async fn assert_closed(&mut self) {
+        for stream in [&mut self.silent, &mut self.kept_alive] {
+            let mut rest = Vec::new();
+            let closed = within("the connection's end", stream.read_to_end(&mut rest)).await;
+            closed.expect("it is closed in order");
+        }
+    }
+}
+
+/// Promise 4: a browser that takes nothing does not keep the server beyond the deadline.
+///
+/// # Panics
+/// When that is not so.
+pub async fn a_browser_that_takes_nothing_delays_the_end_to_the_deadline_only<R: Serving>(
+    serve: impl Fn(Hub, Drain) -> R,
+) {
+    let hub = Hub::new();
+    let deadline = Duration::from_millis(300);
+    let running = start(&hub, deadline, serve).await;
+    let proxy = FaultProxy::start(([127, 0, 0, 1], 0).into(), running.address)
+        .await
+        .expect("loopback has a free port");
+    let session = hub.open(echo);
+    let browser = Browser::connect(proxy.address(), &session.ticket_json());
+    browser.wait_for_outcome(Outcome::Opened).await;
+    proxy.wait_for_connections(1).await[0].silence();
+    session.send("never arrives").await.expect("the session is open");
+
+    running.stop.send(()).expect("the server runs");
+    let report = within("the drain's report", running.report)
+        .await
+        .expect("the server reports");
+    assert_eq!(report.unacknowledged, [(*session.id(), 1)]);
+    within("the server's end", running.serving)
+        .await
+        .expect("the server does not panic");
+}
