@@ -1,20 +1,31 @@
 //! What every adapter of stillhere must do: one function per case, each naming the promise (DESIGN section 1) or the rule (PROTOCOL.md) it
 //! checks.
 //!
-//! An adapter's test file says how to start a server and expands [`suite!`]:
+//! # An adapter for another framework
 //!
-//! ```ignore
+//! It hands a request to the core, answers what the core says, and gives the WebSocket to [`run_connection_loop`](stillhere::run_connection_loop).
+//! Where the framework stands on hyper 1, `stillhere::upgrade` (feature `upgrade`) is all of that: see `adapter-axum`. Otherwise
+//! `stillhere::websocket` (feature `websocket`) makes a connection of any byte stream: see `adapter-actix`. Then these tests must pass:
+//!
+//! ```no_run
+//! # use std::net::SocketAddr;
+//! # use stillhere::Hub;
+//! // tests/conformance.rs
 //! async fn start(hub: Hub) -> SocketAddr {
-//!     let listener = nodelay(TcpListener::bind("127.0.0.1:0").await.unwrap());
-//!     let address = listener.local_addr().unwrap();
-//!     tokio::spawn(axum::serve(listener, stillhere_axum::routes(&hub)).into_future());
-//!     address
+//!     // Serves the routes of this hub on a free port of loopback, for as long as the runtime lives.
+//! #     let _ = hub;
+//! #     todo!()
 //! }
 //!
 //! stillhere_conformance::suite!(start);
 //! ```
 //!
-//! Cases wait for conditions, never for time to pass, and panic with what they waited for when it does not come.
+//! and in `tests/shutdown.rs`, for the framework's graceful shutdown, [`shutdown_suite!`].
+//!
+//! Each theme of [`cases`] is a module of that test file, each case a test. Through a [`fault_proxy`] connections are cut, reset, silenced, stalled and
+//! truncated on the way.
+//!
+//! Cases wait for conditions, never for time to pass, and panic with what they waited for when it does not come. A server that panics fails its case.
 
 pub mod application;
 pub mod browser;

@@ -1,0 +1,100 @@
+//! Where the routes may stand in an application, and what else the adapter gives its pages.
+
+use std::net::SocketAddr;
+
+use stillhere_conformance::application::echo;
+use stillhere_conformance::browser::Browser;
+use stillhere_conformance::credentials::Credentials;
+use stillhere_conformance::http;
+use stillhere_conformance::raw_connection::RawConnection;
+use stillhere_conformance::socket::Request;
+use stillhere_warp::machine::Outcome;
+use stillhere_warp::{Hub, Page, SessionHandle, Upgrade, filter, routes, serve_file, upgrade};
+use tokio::net::TcpListener;
+use warp::{Filter, Reply};
+
+async fn serve<R: Reply>(
+    app: impl Filter<Extract = (R,), Error = warp::Rejection> + Clone + Send + Sync + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback has a free port");
+    let address = listener.local_addr().expect("the listener is bound");
+    tokio::spawn(warp::serve(app).incoming(listener).run());
+    address
+}
+
+async fn assert_connects(address: SocketAddr, session: &SessionHandle) {
+    let browser = Browser::connect(address, &session.ticket_json());
+    browser.wait_for_outcome(Outcome::Opened).await;
+    browser.send("hello").expect("the session is open");
+    assert_eq!(browser.recv().await.payload, "hello");
+}
+
+fn script_of(page: &str) -> &str {
+    let (_, rest) = page.split_once("src=\"").expect("the page has a script");
+    rest.split_once('"').expect("the source ends").0
+}
+
+#[tokio::test]
+async fn the_routes_let_others_go_on_and_pages_are_not_cached() {
+    // At the root, where everything could be theirs.
+    let hub = Hub::builder().mount("/").build();
+    let shared = hub.clone();
+    let index = warp::path::end().map(move || Page(shared.open(echo).script_tag()));
+    let other = warp::path!("other").map(|| "other");
+    let posted = warp::path!("posted").and(warp::post()).map(|| "posted");
+    let address = serve(routes(&hub).or(index).or(other).or(posted)).await;
+
+    let page = http::get(address, "/", &[]).await;
+    assert_eq!(page.header("cache-control"), "private, no-cache");
+    assert!(page.header("content-type").starts_with("text/html"));
+    let page = String::from_utf8(page.body).expect("a page is text");
+    assert_eq!(http::get(address, script_of(&page), &[]).await.status, 200);
+    assert_connects(address, &hub.sessions()[0]).await;
+    assert_eq!(http::get(address, "/other", &[]).await.body, b"other");
+    assert_eq!(http::request(address, "POST", "/posted", &[]).await.body, b"posted");
+    assert_eq!(http::get(address, "/elsewhere", &[]).await.status, 404);
+}
+
+#[tokio::test]
+async fn under_a_path_of_the_users_browsers_find_them_by_the_public_url() {
+    let hub = Hub::builder().public_url("/app/live").build();
+    let address = serve(warp::path!("app" / "live" / ..).and(filter(&hub))).await;
+    let session = hub.open(echo);
+    let source = script_of(&session.script_tag()).to_owned();
+    assert!(source.starts_with("/app/live/client."), "{source}");
+    assert_eq!(http::get(address, &source, &[]).await.status, 200);
+    assert_connects(address, &session).await;
+}
+
+#[tokio::test]
+async fn a_route_of_ones_own_puts_its_filters_first() {
+    let hub = Hub::builder().public_url("/mine").build();
+    let shared = hub.clone();
+    // A cookie, in real life.
+    let user = warp::query::raw();
+    let socket = warp::path!("mine" / String)
+        .and(user)
+        .and(upgrade())
+        .map(move |id: String, user: String, upgrade: Upgrade| upgrade.principal(&user).serve(&shared, &id));
+    let file = warp::path!("mine" / String)
+        .and(warp::header::headers_cloned())
+        .map(|name: String, headers| serve_file(&name, &headers));
+    let address = serve(socket.or(file)).await;
+
+    let session = hub.open_for("ada", echo);
+    let path = format!("/mine/{}", session.id());
+    assert!(RawConnection::open(&Request::new(address, &path)).await.is_err());
+    let credentials = Credentials::parse(&session.ticket_json()).expect("the hub has room");
+    let mut eve = RawConnection::open(&Request::new(address, &format!("{path}?eve")))
+        .await
+        .expect("it is upgraded");
+    assert_eq!(eve.end().await.code, 4105);
+    let mut ada = RawConnection::open(&Request::new(address, &format!("{path}?ada")))
+        .await
+        .expect("it is upgraded");
+    ada.say_hello(&credentials, 1, 0, 1).await;
+    assert_eq!(ada.welcome().await.incarnation, 1);
+    assert_eq!(http::get(address, "/mine/client.js", &[]).await.status, 200);
+}
