@@ -26,7 +26,8 @@ pub fn routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
         if request.head().upgrade() {
             Upgrade::new(request, payload).serve(&hub, name)
         } else {
-            serve_file(name, request.headers())
+            let asked = UpgradeRequest::new(name, pairs(request.headers())).authority(authority(&request));
+            response(hub.answer(request.method().as_str(), &asked, payload).await)
         }
     };
     move |config: &mut ServiceConfig| {
@@ -37,13 +38,19 @@ pub fn routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
 
 /// One of the client's files, for people who own the route.
 pub fn serve_file(name: &str, headers: &HeaderMap) -> HttpResponse {
-    let answer = client::answer(&UpgradeRequest::new(name, pairs(headers)));
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::NOT_FOUND);
+    response(client::answer(&UpgradeRequest::new(name, pairs(headers))))
+}
+
+fn response(answer: Answer) -> HttpResponse {
+    let status = StatusCode::from_u16(answer.status).expect("the core's answers are valid HTTP");
     let mut response = HttpResponseBuilder::new(status);
     for header in answer.headers {
         response.insert_header(header);
     }
-    response.body(answer.body)
+    match answer.body {
+        AnswerBody::Whole(bytes) => response.body(bytes),
+        AnswerBody::Stream(chunks) => response.streaming(chunks),
+    }
 }
 
 /// Extracts a WebSocket request for a session, for people who own the route: put your own extractors beside it, then [`Upgrade::serve`].
@@ -112,7 +119,7 @@ impl Upgrade {
             principal,
         } = self;
         let asked = UpgradeRequest::new(id, pairs(request.headers()))
-            .authority(request.uri().authority().map(Authority::as_str))
+            .authority(authority(&request))
             .principal(principal.as_deref());
         let Some(accept) = websocket::accept_key(&asked).filter(|_| request.method() == Method::GET) else {
             return HttpResponse::UpgradeRequired().body("not a WebSocket request");
@@ -137,6 +144,10 @@ async fn carry(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin) {
     let config = websocket::config(&arrival);
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     run_connection_loop(arrival, websocket::connection(socket)).await;
+}
+
+fn authority(request: &HttpRequest) -> Option<&str> {
+    request.uri().authority().map(Authority::as_str)
 }
 
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {

@@ -12,18 +12,26 @@ pub use stillhere::*;
 /// The routes of `hub` under its mount: the client's files and the sessions' WebSockets. Merge them into a router of any state.
 pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
     let hub_of_route = hub.clone();
-    let handler = async move |mut request: Request| {
+    let handler = async move |request: Request| {
         // As it was sent: `Path` would answer what cannot be decoded with a status that a browser's WebSocket cannot read.
         let uri = request.uri().clone();
         let name = uri.path().rsplit('/').next().unwrap_or_default();
-        upgrade::answer(&hub_of_route, name, &mut request).map(Body::from)
+        let request = request.map(Body::into_data_stream);
+        upgrade::answer(&hub_of_route, name, request).await.map(body)
     };
     Router::new().route(&format!("{}/{{name}}", hub.mount()), any(handler))
 }
 
+fn body(body: AnswerBody) -> Body {
+    match body {
+        AnswerBody::Whole(bytes) => Body::from(bytes),
+        AnswerBody::Stream(chunks) => Body::from_stream(chunks),
+    }
+}
+
 /// One of the client's files, for people who own the route.
 pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
-    upgrade::file(name, headers).map(Body::from)
+    upgrade::file(name, headers).map(body)
 }
 
 /// Extracts a WebSocket request for a session, for people who own the route: put your own extractors before it, then [`Upgrade::serve`].

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 pub use stillhere::*;
-use warp::http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
+use warp::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use warp::hyper::upgrade::OnUpgrade;
 use warp::path::FullPath;
 use warp::reply::{Reply, Response};
@@ -25,21 +25,29 @@ pub fn routes(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection
 pub fn filter(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
     let hub = hub.clone();
     let name = warp::path::param::<String>().and(warp::path::end());
-    name.and(request())
-        .and_then(move |name: String, mut request: Request<()>| {
-            let response = upgrade::answer(&hub, &name, &mut request);
-            let is_ours = response.status() != warp::http::StatusCode::NOT_FOUND;
-            std::future::ready(
-                is_ours
-                    .then(|| response.into_response())
-                    .ok_or_else(warp::reject::not_found),
-            )
-        })
+    let request = name.and(request()).and(warp::body::stream());
+    request.and_then(move |name: String, request: Request<()>, body| {
+        let hub = hub.clone();
+        async move {
+            let answer = upgrade::answer(&hub, &name, request.map(|()| body)).await;
+            let is_ours = answer.status() != StatusCode::NOT_FOUND;
+            is_ours.then(|| response(answer)).ok_or_else(warp::reject::not_found)
+        }
+    })
+}
+
+fn response(answer: warp::http::Response<AnswerBody>) -> Response {
+    let (parts, body) = answer.into_parts();
+    let body = match body {
+        AnswerBody::Whole(bytes) => warp::http::Response::new(bytes).into_response(),
+        AnswerBody::Stream(chunks) => warp::reply::stream(chunks).into_response(),
+    };
+    Response::from_parts(parts, body.into_body())
 }
 
 /// One of the client's files, for people who own the route.
 pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
-    upgrade::file(name, headers).into_response()
+    response(upgrade::file(name, headers))
 }
 
 /// Extracts a WebSocket request for a session, for people who own the route: put your own filters before it, then [`Upgrade::serve`].

@@ -65,10 +65,7 @@ impl Hub {
     /// # Errors
     /// [`NotOurProtocol`]: not to be upgraded.
     pub fn arrive(&self, request: &UpgradeRequest<'_>) -> Result<Arrival, NotOurProtocol> {
-        let offered = || {
-            let headers = request.all_headers("sec-websocket-protocol");
-            headers.flat_map(|header| header.split(',')).map(str::trim)
-        };
+        let offered = || request.protocols();
         let ours = offered().find(|protocol| *protocol == SUBPROTOCOL);
         let protocol = ours
             .or_else(|| offered().find(|protocol| protocol.starts_with("stillhere.")))
@@ -122,7 +119,7 @@ pub(crate) fn refusal(code: Code, text: String) -> End {
 }
 
 /// Same host, or one of those allowed. No Origin at all is no browser.
-fn check_origin(request: &UpgradeRequest<'_>, allowed: &[String]) -> Result<(), String> {
+pub(crate) fn check_origin(request: &UpgradeRequest<'_>, allowed: &[String]) -> Result<(), String> {
     let Some(origin) = request.header("origin") else {
         return Ok(());
     };

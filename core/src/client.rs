@@ -2,18 +2,10 @@
 
 use std::sync::LazyLock;
 
-use crate::request::UpgradeRequest;
+use bytes::Bytes;
 
-/// The answer to a request under the mount that is no WebSocket's, for the adapter to send.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// The HTTP status: 200, 304 if the browser has the file already, or 404.
-    pub status: u16,
-    /// The headers to send.
-    pub headers: Vec<(&'static str, String)>,
-    /// The body; empty with 304.
-    pub body: &'static [u8],
-}
+use crate::answer::{Answer, AnswerBody};
+use crate::request::UpgradeRequest;
 
 /// The `Cache-Control` of a page that carries a ticket: no cache may hand one user's session to another.
 pub const PAGE_CACHE_CONTROL: &str = "private, no-cache";
@@ -54,11 +46,8 @@ pub fn module_name() -> String {
 /// The file that is asked for: `client.js` and `client.mjs` (to be revalidated), or the names with a hash (immutable).
 pub fn answer(request: &UpgradeRequest<'_>) -> Answer {
     let known = request.header("if-none-match");
-    file(request.name(), known, request.header("accept-encoding")).unwrap_or_else(|| Answer {
-        status: 404,
-        headers: vec![("content-type", "text/plain; charset=utf-8".to_owned())],
-        body: b"nothing here: a session is reached by a WebSocket",
-    })
+    file(request.name(), known, request.header("accept-encoding"))
+        .unwrap_or_else(|| Answer::text(404, "nothing here: a session is reached by a WebSocket"))
 }
 
 fn file(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) -> Option<Answer> {
@@ -84,7 +73,7 @@ fn file(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) 
         return Some(Answer {
             status: 304,
             headers,
-            body: &[],
+            body: AnswerBody::Whole(Bytes::new()),
         });
     }
     headers.push(("content-type", "text/javascript; charset=utf-8".to_owned()));
@@ -94,7 +83,7 @@ fn file(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) 
     Some(Answer {
         status: 200,
         headers,
-        body: if gzip { file.gzip } else { file.plain },
+        body: AnswerBody::Whole(Bytes::from_static(if gzip { file.gzip } else { file.plain })),
     })
 }
 
@@ -138,6 +127,13 @@ fn accepts_gzip(header: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn bytes(answer: &Answer) -> &[u8] {
+        match &answer.body {
+            AnswerBody::Whole(bytes) => bytes,
+            AnswerBody::Stream(_) => panic!("a file is sent whole"),
+        }
+    }
+
     #[test]
     fn a_hashed_name_is_immutable_and_a_plain_one_is_revalidated() {
         let hashed = file(&script_name(), None, None).expect("the script is there");
@@ -155,14 +151,14 @@ mod tests {
                 .iter()
                 .any(|(name, value)| *name == "cache-control" && value == "no-cache")
         );
-        assert_eq!(plain.body, hashed.body);
+        assert_eq!(bytes(&plain), bytes(&hashed));
         assert!(file("client.0000000000000000.js", None, None).is_none());
     }
 
     #[test]
     fn gzip_is_sent_to_those_who_take_it() {
         let zipped = file("client.mjs", None, Some("br, gzip;q=0.8")).expect("the module is there");
-        assert_eq!(zipped.body[..2], [0x1f, 0x8b]);
+        assert_eq!(bytes(&zipped)[..2], [0x1f, 0x8b]);
 
         let plain = file("client.mjs", None, Some("gzip;q=0, br")).expect("the module is there");
         assert!(plain.headers.iter().all(|(name, _)| *name != "content-encoding"));
@@ -176,6 +172,6 @@ mod tests {
         let again =
             file("client.js", Some(&format!("\"other\", W/{etag}")), Some("gzip")).expect("the script is there");
 
-        assert_eq!((again.status, again.body.len()), (304, 0));
+        assert_eq!((again.status, bytes(&again).len()), (304, 0));
     }
 }

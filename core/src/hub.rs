@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cleanup::{CleanupPolicy, DefaultCleanupPolicy, SessionSnapshot};
 use crate::code::{Class, Code, EndReason};
+use crate::exchange::Exchanges;
 use crate::guard::guarded;
 use crate::id::SessionId;
 use crate::machine::{end_of_session, millis};
@@ -241,6 +242,7 @@ impl HubBuilder {
             waiting: AtomicUsize::new(0),
             hellos: Arc::default(),
             connections: TaskTracker::new(),
+            exchanges: Arc::default(),
             memory,
             sweeper,
             draining: AtomicBool::new(false),
@@ -431,6 +433,7 @@ pub(crate) struct HubInner {
     waiting: AtomicUsize,
     hellos: Arc<AtomicUsize>,
     pub(crate) connections: TaskTracker,
+    pub(crate) exchanges: Arc<Exchanges>,
     memory: Arc<Memory>,
     sweeper: Sweeper,
     draining: AtomicBool,
@@ -491,6 +494,10 @@ impl HubInner {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         book.sessions.insert(session.id, Arc::clone(session));
         Ok(())
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
     }
 
     pub(crate) fn sweeper(&self) -> &Sweeper {

@@ -34,6 +34,7 @@
 //! reconnects, until the session ends or another document takes it over. *Handed over*, not processed; a crash of the server process ends its sessions.
 //! The wire protocol is in `PROTOCOL.md`.
 
+mod answer;
 mod arrival;
 mod cleanup;
 pub mod client;
@@ -42,6 +43,8 @@ mod code;
 mod compression;
 mod connection;
 mod drain;
+mod exchange;
+mod fallback;
 mod gate;
 mod guard;
 mod hub;
@@ -62,6 +65,7 @@ pub mod upgrade;
 pub mod websocket;
 pub mod wire;
 
+pub use answer::{Answer, AnswerBody, Chunks};
 pub use arrival::{Arrival, NotOurProtocol};
 pub use cleanup::{CleanupPolicy, DefaultCleanupPolicy, SessionSnapshot, SessionState};
 pub use code::{Class, Code, EndReason};

@@ -50,6 +50,17 @@ impl<'a> UpgradeRequest<'a> {
             .find_map(|(known, value)| (known == name).then_some(value))
     }
 
+    /// The protocols it offers: as a WebSocket's subprotocols, or as the type of a POST's body.
+    pub(crate) fn protocols(&self) -> impl Iterator<Item = &'a str> {
+        let subprotocols = self
+            .all_headers("sec-websocket-protocol")
+            .flat_map(|header| header.split(','));
+        let body = self
+            .header("content-type")
+            .and_then(|header| header.strip_prefix("application/"));
+        subprotocols.chain(body).map(str::trim)
+    }
+
     pub(crate) fn all_headers(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let of_name = self
             .headers

@@ -6,7 +6,9 @@
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+use futures_util::Stream;
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -15,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use crate::answer::{Answer, AnswerBody};
 use crate::arrival::Arrival;
 use crate::client;
 use crate::connection::run_connection_loop;
@@ -22,24 +25,33 @@ use crate::hub::Hub;
 use crate::request::UpgradeRequest;
 use crate::websocket::{self, connection};
 
-/// Answers a request under the mount whose path ends in `name`: a session's WebSocket, or one of the client's files.
-pub fn answer<B>(hub: &Hub, name: &str, request: &mut Request<B>) -> Response<Bytes> {
-    match Upgrade::take(request) {
-        Some(upgrade) => upgrade.serve(hub, name),
-        None => file(name, request.headers()),
+/// Answers a request under the mount whose path ends in `name`: a session's WebSocket, its fallback, or one of the client's files.
+pub async fn answer<C, B, E>(hub: &Hub, name: &str, mut request: Request<C>) -> Response<AnswerBody>
+where
+    C: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    if let Some(upgrade) = Upgrade::take(&mut request) {
+        return upgrade.serve(hub, name).map(AnswerBody::Whole);
     }
+    let (parts, body) = request.into_parts();
+    let asked =
+        UpgradeRequest::new(name, pairs(&parts.headers)).authority(parts.uri.authority().map(Authority::as_str));
+    response(hub.answer(parts.method.as_str(), &asked, body).await)
 }
 
-/// One of the client's files.
-pub fn file(name: &str, headers: &HeaderMap) -> Response<Bytes> {
-    let answer = client::answer(&UpgradeRequest::new(name, pairs(headers)));
+/// An answer of [`Hub::answer`] as a response.
+pub fn response(answer: Answer) -> Response<AnswerBody> {
     let mut response = Response::builder().status(answer.status);
     for (name, value) in answer.headers {
         response = response.header(name, value);
     }
-    response
-        .body(Bytes::from_static(answer.body))
-        .expect("the client's answers are valid HTTP")
+    response.body(answer.body).expect("the core's answers are valid HTTP")
+}
+
+/// One of the client's files.
+pub fn file(name: &str, headers: &HeaderMap) -> Response<AnswerBody> {
+    response(client::answer(&UpgradeRequest::new(name, pairs(headers))))
 }
 
 /// A request for a WebSocket that has not been answered yet.
@@ -83,7 +95,7 @@ impl Upgrade {
     /// Carries the session with this id over the WebSocket, or tells the browser why not. The answer to the request.
     pub fn serve(self, hub: &Hub, id: &str) -> Response<Bytes> {
         let request = UpgradeRequest::new(id, pairs(&self.headers))
-            .authority(self.uri.authority().map(http::uri::Authority::as_str))
+            .authority(self.uri.authority().map(Authority::as_str))
             .principal(self.principal.as_deref());
         let arrival = match hub.arrive(&request) {
             Ok(arrival) => arrival,

@@ -31,6 +31,7 @@ pub mod application;
 pub mod browser;
 pub mod cases;
 pub mod credentials;
+pub mod fallback_bridge;
 pub mod fault_proxy;
 pub mod http;
 pub mod load;

@@ -70,7 +70,26 @@ const OURS: &str = "conformance/src/";
 #[macro_export]
 macro_rules! suite {
     ($start:ident) => {
-        $crate::suite! { @themes $start
+        $crate::connection_suite! { $start }
+        $crate::connection_suite! { @themes $start
+            web_socket {
+                a_ping_is_answered,
+                a_close_is_answered_with_a_close,
+                a_message_in_many_frames_arrives,
+                a_message_in_many_frames_above_the_limit_ends_the_session,
+                bytes_that_are_no_web_socket_cost_the_connection_only,
+                other_methods_are_not_upgraded,
+                a_fragment_above_the_frameworks_defaults_arrives,
+            }
+        }
+    };
+}
+
+/// The cases of [`suite!`] that make sense over connections of any kind, not WebSockets only.
+#[macro_export]
+macro_rules! connection_suite {
+    ($start:ident) => {
+        $crate::connection_suite! { @themes $start
             order {
                 every_message_arrives_once_and_in_order,
                 a_hundred_thousand_empty_messages_arrive,
@@ -152,7 +171,6 @@ macro_rules! suite {
             }
             limits {
                 sizes_around_every_boundary_arrive,
-                a_fragment_above_the_frameworks_defaults_arrives,
                 messages_larger_than_window_and_outbox_arrive,
                 an_application_that_never_reads_costs_only_its_window,
                 a_browser_that_never_reads_costs_only_its_session,
@@ -197,14 +215,6 @@ macro_rules! suite {
                 the_user_is_asked_for_at_every_resume,
                 logging_out_ends_the_users_sessions,
                 a_session_of_a_user_is_closed_to_all_if_users_cannot_be_told,
-            }
-            web_socket {
-                a_ping_is_answered,
-                a_close_is_answered_with_a_close,
-                a_message_in_many_frames_arrives,
-                a_message_in_many_frames_above_the_limit_ends_the_session,
-                bytes_that_are_no_web_socket_cost_the_connection_only,
-                other_methods_are_not_upgraded,
             }
         }
     };

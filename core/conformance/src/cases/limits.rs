@@ -51,25 +51,6 @@ pub async fn sizes_around_every_boundary_arrive(server: &Server) {
     assert_eq!(session.state(), SessionState::Open);
 }
 
-/// DESIGN section 11: no default of the framework or of its WebSocket crate bounds a fragment; the session's limits do.
-pub async fn a_fragment_above_the_frameworks_defaults_arrives(server: &Server) {
-    const FRAGMENT: usize = 20 << 20;
-    let mut options = server.hub.session_options();
-    options.limits.fragment = FRAGMENT as u64;
-    options.limits.message = 2 * FRAGMENT as u64;
-    options.limits.outbox = 4 * FRAGMENT as u64;
-    let session = server.hub.open_with(options, echo);
-    let browser = server.browse(&session);
-    browser.wait_for_outcome(Outcome::Opened).await;
-    browser
-        .send(numbered(1, FRAGMENT))
-        .expect("an outbox takes one message of any size");
-    assert!(
-        browser.recv().await.payload == numbered(1, FRAGMENT),
-        "the message is whole"
-    );
-}
-
 /// R8, R10, PROTOCOL 8.3: messages larger than the window and larger than the outbox go through.
 pub async fn messages_larger_than_window_and_outbox_arrive(server: &Server) {
     let session = server.hub.open_with(small(server), echo);

@@ -1,9 +1,11 @@
 //! What a browser may expect of any WebSocket (RFC 6455), and what it may not do to one.
 
+use stillhere::machine::Outcome;
 use stillhere::{Code, EndReason, Hub, Lane, SessionState};
 
 use crate::application::{echo, never_reads};
 use crate::http;
+use crate::load::numbered;
 use crate::neighbour::Neighbour;
 use crate::raw_connection::whole;
 use crate::server::{Server, credentials, end_of, wait_for_state};
@@ -111,4 +113,23 @@ pub async fn other_methods_are_not_upgraded(server: &Server) {
     let mut raw = server.raw_welcomed(&session).await;
     raw.send(whole(Lane::Interactive, 1, "still here")).await;
     assert_eq!(raw.data().await.payload, "still here");
+}
+
+/// DESIGN section 11: no default of the framework or of its WebSocket crate bounds a fragment; the session's limits do.
+pub async fn a_fragment_above_the_frameworks_defaults_arrives(server: &Server) {
+    const FRAGMENT: usize = 20 << 20;
+    let mut options = server.hub.session_options();
+    options.limits.fragment = FRAGMENT as u64;
+    options.limits.message = 2 * FRAGMENT as u64;
+    options.limits.outbox = 4 * FRAGMENT as u64;
+    let session = server.hub.open_with(options, echo);
+    let browser = server.browse(&session);
+    browser.wait_for_outcome(Outcome::Opened).await;
+    browser
+        .send(numbered(1, FRAGMENT))
+        .expect("an outbox takes one message of any size");
+    assert!(
+        browser.recv().await.payload == numbered(1, FRAGMENT),
+        "the message is whole"
+    );
 }

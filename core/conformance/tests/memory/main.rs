@@ -36,6 +36,6 @@ macro_rules! notices {
 notices! {
     pings_that_are_not_answered_are_noticed: NoPong by web_socket::a_ping_is_answered;
     a_lost_close_code_is_noticed: LostCloseCode by bad_input::an_unknown_id_is_refused;
-    a_frame_limit_of_the_frameworks_own_is_noticed: DefaultFrameLimit by limits::a_fragment_above_the_frameworks_defaults_arrives;
+    a_frame_limit_of_the_frameworks_own_is_noticed: DefaultFrameLimit by web_socket::a_fragment_above_the_frameworks_defaults_arrives;
     packets_that_the_kernel_holds_back_are_noticed: Nagle by order::a_small_message_does_not_wait_for_the_one_before;
 }

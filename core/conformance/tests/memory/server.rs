@@ -17,7 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use stillhere::websocket::{accept_key, config, connection};
 use stillhere::{
-    Arrival, Connection, ConnectionError, Hub, PairEnd, UpgradeRequest, connection_pair, run_connection_loop, upgrade,
+    AnswerBody, Arrival, Connection, ConnectionError, Hub, PairEnd, UpgradeRequest, client, connection_pair,
+    run_connection_loop, upgrade,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -73,7 +74,10 @@ fn answer(hub: &Hub, mut request: Request<Incoming>, fault: Option<Fault>) -> Re
     let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let asked = UpgradeRequest::new(name, pairs);
     let Some(accept) = accept_key(&asked).filter(|_| request.method() == Method::GET) else {
-        return upgrade::file(name, &headers);
+        let AnswerBody::Whole(bytes) = client::answer(&asked).body else {
+            unreachable!("files are whole")
+        };
+        return upgrade::file(name, &headers).map(|_| bytes);
     };
     let Ok(arrival) = hub.arrive(&asked) else {
         return status(StatusCode::BAD_REQUEST);

@@ -1,0 +1,26 @@
+//! Everything an adapter must do, over the fallback on actix-web.
+
+use std::net::{SocketAddr, TcpListener};
+
+use actix_web::{App, HttpServer};
+use stillhere_actix::{Hub, routes};
+use stillhere_conformance::fallback_bridge::start as start_bridge;
+
+async fn start(hub: Hub) -> SocketAddr {
+    start_bridge(serve(hub).await, None).await
+}
+
+async fn serve(hub: Hub) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = listener.local_addr().expect("the listener is bound");
+    let server = HttpServer::new(move || App::new().configure(routes(&hub)))
+        .workers(2)
+        .tcp_nodelay(true)
+        .disable_signals()
+        .listen(listener)
+        .expect("the listener listens");
+    tokio::spawn(server.run());
+    address
+}
+
+stillhere_conformance::connection_suite!(start);

@@ -1,0 +1,23 @@
+//! Everything an adapter must do, over the fallback on axum.
+
+use std::future::IntoFuture as _;
+use std::net::SocketAddr;
+
+use stillhere_axum::{Hub, routes};
+use stillhere_conformance::fallback_bridge::start as start_bridge;
+use tokio::net::TcpListener;
+
+async fn start(hub: Hub) -> SocketAddr {
+    start_bridge(serve(hub).await, None).await
+}
+
+async fn serve(hub: Hub) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback has a free port");
+    let address = listener.local_addr().expect("the listener is bound");
+    tokio::spawn(axum::serve(listener, routes(&hub)).into_future());
+    address
+}
+
+stillhere_conformance::connection_suite!(start);

@@ -1,0 +1,373 @@
+//! Lets the suite run over the fallback: WebSockets in, HTTP requests out, and everything that is no WebSocket untouched.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::http::request::Parts;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use stillhere::wire::{Frame, Sender};
+use stillhere::{ConnectionError, Packet, websocket};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+/// Begins to listen on a free port of loopback, for as long as the runtime lives: sessions of the server at `upstream` are reached through there
+/// over the fallback, streamed if `wait` is `None`, else polled.
+///
+/// # Panics
+/// If loopback has no free port.
+pub async fn start(upstream: SocketAddr, wait: Option<Duration>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback has a free port");
+    let address = listener.local_addr().expect("the listener is bound");
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("the listener listens");
+            let bridge = Bridge { upstream, wait };
+            // What becomes of a connection is told to its two ends, and to nobody else.
+            tokio::spawn(async move { drop(bridge.serve(stream).await) });
+        }
+    });
+    address
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bridge {
+    upstream: SocketAddr,
+    wait: Option<Duration>,
+}
+
+/// The lines of a request, as they came.
+struct Head {
+    bytes: Vec<u8>,
+    text: String,
+}
+
+impl Head {
+    async fn read(stream: &mut TcpStream) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            bytes.push(stream.read_u8().await?);
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Self { bytes, text })
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.text.lines().filter_map(|line| line.split_once(':'));
+        lines
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .next()
+    }
+
+    /// The subprotocol that a server selects, if this is a WebSocket's request with one of ours.
+    fn protocol(&self) -> Option<&str> {
+        let offered = || {
+            self.header("sec-websocket-protocol")
+                .unwrap_or_default()
+                .split(',')
+                .map(str::trim)
+        };
+        let is_get = self.text.starts_with("GET ");
+        let ours = offered().find(|protocol| *protocol == "stillhere.v1");
+        ours.or_else(|| offered().find(|protocol| protocol.starts_with("stillhere.")))
+            .filter(|_| is_get && self.header("upgrade").is_some())
+    }
+
+    /// 16 random bytes.
+    fn nonce(&self) -> [u8; 16] {
+        let key = self.header("sec-websocket-key").unwrap_or_default();
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(key)
+            .unwrap_or_default();
+        bytes.try_into().unwrap_or_default()
+    }
+
+    fn path(&self) -> &str {
+        self.text.split(' ').nth(1).unwrap_or_default()
+    }
+}
+
+impl Bridge {
+    async fn serve(self, mut stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let head = Head::read(&mut stream).await?;
+        let Some(protocol) = head.protocol() else {
+            let mut upstream = TcpStream::connect(self.upstream).await?;
+            upstream.write_all(&head.bytes).await?;
+            return tokio::io::copy_bidirectional(&mut stream, &mut upstream)
+                .await
+                .map(drop);
+        };
+        let key = derive_accept_key(head.header("sec-websocket-key").unwrap_or_default().as_bytes());
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {key}\r\nsec-websocket-protocol: {protocol}\r\n\r\n"
+        );
+        stream.write_all(answer.as_bytes()).await?;
+        let config = WebSocketConfig::default()
+            .max_frame_size(Some(LARGEST_PACKET))
+            .max_message_size(Some(LARGEST_PACKET));
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+        let (to_browser, from_browser) = websocket::connection(socket).split();
+        self.carry(&head, protocol, to_browser, from_browser).await
+    }
+}
+
+/// One connection of the fallback.
+struct Exchange {
+    bridge: Bridge,
+    requests: SendRequest<Full<Bytes>>,
+    template: Parts,
+    token: [u8; 16],
+    /// Of the last POST.
+    number: u32,
+    /// What the browser sent, each behind its length.
+    queued: UnboundedReceiver<Bytes>,
+}
+
+impl Bridge {
+    async fn carry(
+        self,
+        head: &Head,
+        protocol: &str,
+        mut to_browser: impl Sink<Packet, Error = ConnectionError> + Unpin,
+        from_browser: impl Stream<Item = Result<Packet, ConnectionError>> + Unpin,
+    ) -> io::Result<()> {
+        let (packets, queued) = mpsc::unbounded_channel();
+        let (exchange, answer) = self.open(head, protocol, queued).await?;
+        let down = async {
+            let code = match self.wait {
+                None => exchange.stream(answer, &mut to_browser).await?,
+                Some(_) => exchange.poll(answer, &mut to_browser).await?,
+            };
+            if let Some(code) = code {
+                to_browser.send(Packet::Close(code)).await.map_err(io::Error::other)?;
+                // As the server listens on over a WebSocket.
+                tokio::time::sleep(LINGER).await;
+            }
+            to_browser.close().await.map_err(io::Error::other)
+        };
+        // What the browser sent before it went is still sent, and then the exchange is over.
+        let queueing = async {
+            queue(from_browser, packets).await;
+            pending::<()>().await;
+        };
+        tokio::select! {
+            done = down => done,
+            () = queueing => Ok(()),
+        }
+    }
+
+    async fn open(
+        self,
+        head: &Head,
+        protocol: &str,
+        queued: UnboundedReceiver<Bytes>,
+    ) -> io::Result<(Exchange, Incoming)> {
+        let host = head.header("host").unwrap_or_default();
+        let mut template = Request::post(head.path())
+            .header("content-type", format!("application/{protocol}"))
+            .header("host", host);
+        for name in ["origin", "cookie"] {
+            if let Some(value) = head.header(name) {
+                template = template.header(name, value);
+            }
+        }
+        let (template, ()) = template.body(()).map_err(io::Error::other)?.into_parts();
+        let mut exchange = Exchange {
+            bridge: self,
+            requests: self.connect().await?,
+            template,
+            token: head.nonce(),
+            number: 0,
+            queued,
+        };
+        let opening = exchange.header(1);
+        let answer = exchange.post(opening).await?;
+        // The answer holds its connection for as long as it is streamed.
+        exchange.requests = self.connect().await?;
+        Ok((exchange, answer))
+    }
+
+    async fn connect(self) -> io::Result<SendRequest<Full<Bytes>>> {
+        let stream = TcpStream::connect(self.upstream).await?;
+        stream.set_nodelay(true)?;
+        let (requests, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        // It ends when its sender and its answer are dropped.
+        tokio::spawn(connection);
+        Ok(requests)
+    }
+}
+
+impl Exchange {
+    /// The answer to the first POST carries everything, and its end is the connection's. With which code, if it was told.
+    async fn stream(
+        mut self,
+        answer: Incoming,
+        to_browser: &mut (impl Sink<Packet, Error = ConnectionError> + Unpin),
+    ) -> io::Result<Option<u16>> {
+        let mut code = None;
+        let reading = read(answer, to_browser, &mut code);
+        let posting = async {
+            while let Some(first) = self.queued.recv().await {
+                let answer = self.send(Some(first)).await?;
+                answer.collect().await.map_err(io::Error::other)?;
+            }
+            io::Result::Ok(())
+        };
+        tokio::select! {
+            biased;
+            read = reading => read?,
+            posted = posting => posted?,
+        }
+        Ok(code)
+    }
+
+    /// The answer to each POST carries what there is.
+    async fn poll(
+        mut self,
+        mut answer: Incoming,
+        to_browser: &mut (impl Sink<Packet, Error = ConnectionError> + Unpin),
+    ) -> io::Result<Option<u16>> {
+        let mut code = None;
+        loop {
+            read(answer, to_browser, &mut code).await?;
+            if code.is_some() {
+                return Ok(code);
+            }
+            let first = match self.queued.try_recv() {
+                Ok(first) => Some(first),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => return Ok(None),
+            };
+            answer = self.send(first).await?;
+        }
+    }
+
+    /// A POST with this packet and all that are queued.
+    async fn send(&mut self, first: Option<Bytes>) -> io::Result<Incoming> {
+        self.number += 1;
+        let mut body = self.header(2);
+        body.put_u32_le(self.number);
+        let mut next = first;
+        while let Some(packet) = next {
+            body.put(packet);
+            next = if body.len() < ENOUGH {
+                self.queued.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        self.post(body).await
+    }
+
+    fn header(&self, operation: u8) -> BytesMut {
+        let wait = self.bridge.wait.map_or(0, |wait| wait.as_millis());
+        let mut body = BytesMut::new();
+        body.put_u8(operation);
+        body.put_slice(&self.token);
+        body.put_u32_le(u32::try_from(wait).unwrap_or(u32::MAX));
+        body
+    }
+
+    async fn post(&mut self, body: BytesMut) -> io::Result<Incoming> {
+        self.requests.ready().await.map_err(io::Error::other)?;
+        let request = Request::from_parts(self.template.clone(), Full::new(body.freeze()));
+        let response = self.requests.send_request(request).await.map_err(io::Error::other)?;
+        if response.status() != StatusCode::OK {
+            return Err(io::Error::other(response.status().to_string()));
+        }
+        Ok(response.into_body())
+    }
+}
+
+/// Queues what the browser sends, until it is gone.
+async fn queue(
+    mut from_browser: impl Stream<Item = Result<Packet, ConnectionError>> + Unpin,
+    packets: UnboundedSender<Bytes>,
+) {
+    while let Some(packet) = from_browser.next().await {
+        let packet = match packet {
+            Ok(Packet::Binary(bytes)) => framed(&bytes),
+            // Nothing but frames can be said here: an empty one is malformed, as a text is.
+            Ok(Packet::Text) => framed(&[]),
+            // Larger than what was read of it; the server judges by what is announced.
+            Err(ConnectionError::TooLarge) => Bytes::from_static(&[0xff; 4]),
+            Ok(Packet::Close(_)) | Err(_) => return,
+            Ok(_) => continue,
+        };
+        // A session that takes no more may still have something to say.
+        let _ = packets.send(packet);
+    }
+}
+
+fn framed(packet: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::new();
+    bytes.put_u32_le(u32::try_from(packet.len()).expect("within the limit"));
+    bytes.put_slice(packet);
+    bytes.freeze()
+}
+
+/// Hands on the packets of one answer. `code` becomes that of an end among them.
+async fn read(
+    mut answer: Incoming,
+    to_browser: &mut (impl Sink<Packet, Error = ConnectionError> + Unpin),
+    code: &mut Option<u16>,
+) -> io::Result<()> {
+    let mut rest = BytesMut::new();
+    while let Some(frame) = answer.frame().await {
+        if let Ok(data) = frame.map_err(io::Error::other)?.into_data() {
+            rest.extend_from_slice(&data);
+        }
+        while let Some(packet) = next_packet(&mut rest) {
+            if let Ok(Frame::End(end)) = Frame::decode(packet.clone(), Sender::Server) {
+                // The close goes out with it, as a server's does.
+                *code = u16::try_from(end.code).ok();
+                return to_browser.feed(Packet::Binary(packet)).await.map_err(io::Error::other);
+            }
+            to_browser
+                .send(Packet::Binary(packet))
+                .await
+                .map_err(io::Error::other)?;
+        }
+    }
+    Ok(())
+}
+
+/// The next packet that is there in full; none is empty.
+fn next_packet(rest: &mut BytesMut) -> Option<Bytes> {
+    loop {
+        let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;
+        if rest.len() < 4 + length {
+            return None;
+        }
+        rest.advance(4);
+        if length > 0 {
+            return Some(rest.split_to(length).freeze());
+        }
+    }
+}
+
+/// The most bytes of a WebSocket message that are read: above every limit the cases set.
+const LARGEST_PACKET: usize = 512 * 1024;
+
+/// From so many bytes on, a POST takes no more.
+const ENOUGH: usize = 64 * 1024;
+
+/// How long the browser is listened to after the close.
+const LINGER: Duration = Duration::from_secs(1);

@@ -1,0 +1,190 @@
+//! What the HTTP requests of one connection share (the fallback).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc::Sender;
+
+/// Names a connection: 16 random bytes that the client draws for it and nobody else knows.
+pub(crate) type Token = [u8; 16];
+
+/// The connections over HTTP that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Exchanges(Mutex<HashMap<Token, Arc<Exchange>>>);
+
+/// What the requests of one connection share.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) down: Arc<Down>,
+    up: Mutex<Up>,
+}
+
+#[derive(Debug)]
+struct Up {
+    /// The number of the last POST whose packets were taken.
+    taken: u32,
+    bodies: Sender<Bytes>,
+}
+
+impl Exchanges {
+    /// Whether the token was new.
+    pub(crate) fn insert(&self, token: Token, exchange: &Arc<Exchange>) -> bool {
+        let mut exchanges = self.lock();
+        if exchanges.contains_key(&token) {
+            return false;
+        }
+        exchanges.insert(token, Arc::clone(exchange));
+        true
+    }
+
+    pub(crate) fn find(&self, token: &Token) -> Option<Arc<Exchange>> {
+        self.lock().get(token).cloned()
+    }
+
+    pub(crate) fn remove(&self, token: &Token) {
+        self.lock().remove(token);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Token, Arc<Exchange>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Exchange {
+    pub(crate) fn new(bodies: Sender<Bytes>) -> Self {
+        Self {
+            down: Arc::default(),
+            up: Mutex::new(Up { taken: 0, bodies }),
+        }
+    }
+
+    /// Takes the packets of the next POST, once there is room for them; those of one that came before, because a browser may send a POST twice,
+    /// are dropped. Whether the connection goes on.
+    pub(crate) async fn take(&self, number: u32, packets: Bytes) -> bool {
+        let bodies = {
+            let mut up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
+            if number <= up.taken {
+                return true;
+            }
+            // One is under way at a time, so no number is skipped.
+            if number - 1 != up.taken {
+                return false;
+            }
+            up.taken = number;
+            up.bodies.clone()
+        };
+        bodies.send(packets).await.is_ok()
+    }
+}
+
+/// A pipe of packets, each behind its length, from the session's end to whichever answer is there to carry them.
+#[derive(Debug, Default)]
+pub(crate) struct Down(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    written: BytesMut,
+    /// The session has no more to say.
+    is_finished: bool,
+    /// Nobody is there to hear it.
+    is_gone: bool,
+    answer: Option<Waker>,
+    writer: Option<Waker>,
+    reader: Option<Waker>,
+}
+
+/// The client has dropped the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer was dropped")]
+pub(crate) struct Gone;
+
+impl Down {
+    pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        let answer = {
+            let mut state = self.lock();
+            if state.is_gone {
+                return Poll::Ready(Err(Gone));
+            }
+            if state.written.len() < ROOM {
+                return Poll::Ready(Ok(()));
+            }
+            state.writer = Some(context.waker().clone());
+            state.answer.take()
+        };
+        // What fills the room is not flushed yet.
+        wake(answer);
+        Poll::Pending
+    }
+
+    pub(crate) fn push(&self, packet: &[u8]) {
+        let length = u32::try_from(packet.len()).expect("a packet is within its limit");
+        let mut state = self.lock();
+        state.written.extend_from_slice(&length.to_le_bytes());
+        state.written.extend_from_slice(packet);
+    }
+
+    /// Wakes the answer that waits for something to carry.
+    pub(crate) fn flush(&self) {
+        let answer = self.lock().answer.take();
+        wake(answer);
+    }
+
+    /// The session has no more to say.
+    pub(crate) fn finish(&self) {
+        self.lock().is_finished = true;
+        self.flush();
+    }
+
+    /// Nobody is there to hear it.
+    pub(crate) fn close(&self) {
+        let (writer, reader) = {
+            let mut state = self.lock();
+            state.is_gone = true;
+            (state.writer.take(), state.reader.take())
+        };
+        wake(writer);
+        wake(reader);
+        self.flush();
+    }
+
+    pub(crate) fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.is_gone {
+            return Poll::Ready(());
+        }
+        state.reader = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// All that is written, or `None` when no more is to come.
+    pub(crate) fn poll_chunk(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut state = self.lock();
+        if !state.written.is_empty() {
+            let chunk = std::mem::take(&mut state.written).freeze();
+            let writer = state.writer.take();
+            drop(state);
+            wake(writer);
+            return Poll::Ready(Some(chunk));
+        }
+        if state.is_finished || state.is_gone {
+            return Poll::Ready(None);
+        }
+        state.answer = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// How much may be written before somebody takes it.
+const ROOM: usize = 64 * 1024;

@@ -1,0 +1,101 @@
+//! The session's end of a connection over HTTP.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use futures_util::{Sink, Stream};
+use tokio::sync::mpsc::Receiver;
+
+use crate::connection::{ConnectionError, Packet};
+use crate::exchange::Down;
+
+/// Reads packets from the bodies of POSTs, and writes them to what is streamed down.
+#[derive(Debug)]
+pub(crate) struct OverPosts {
+    bodies: Receiver<Bytes>,
+    /// What is not read yet of the current one.
+    rest: Bytes,
+    down: Arc<Down>,
+    packet_limit: usize,
+}
+
+impl OverPosts {
+    pub(crate) fn new(bodies: Receiver<Bytes>, down: Arc<Down>, packet_limit: usize) -> Self {
+        Self {
+            bodies,
+            rest: Bytes::new(),
+            down,
+            packet_limit,
+        }
+    }
+
+    fn next_packet(&mut self) -> Result<Packet, ConnectionError> {
+        let length = self.rest.try_get_u32_le().map_err(|_| broken())? as usize;
+        if length > self.packet_limit {
+            self.rest = Bytes::new();
+            return Err(ConnectionError::TooLarge);
+        }
+        if length > self.rest.len() {
+            return Err(broken());
+        }
+        Ok(Packet::Binary(self.rest.split_to(length)))
+    }
+}
+
+impl Stream for OverPosts {
+    type Item = Result<Packet, ConnectionError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        while self.rest.is_empty() {
+            // The POSTs have no end that could be seen; the stream down has.
+            if self.down.poll_gone(context).is_ready() {
+                return Poll::Ready(None);
+            }
+            match ready!(self.bodies.poll_recv(context)) {
+                Some(body) => self.rest = body,
+                None => return Poll::Ready(None),
+            }
+        }
+        Poll::Ready(Some(self.next_packet()))
+    }
+}
+
+impl Sink<Packet> for OverPosts {
+    type Error = ConnectionError;
+
+    fn poll_ready(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.down
+            .poll_room(context)
+            .map_err(|gone| ConnectionError::Failed(gone.into()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, packet: Packet) -> Result<(), Self::Error> {
+        // A close has no code of its own here: the end frame before it says all.
+        if let Packet::Binary(bytes) = packet {
+            self.down.push(&bytes);
+        }
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.down.flush();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.down.finish();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for OverPosts {
+    fn drop(&mut self) {
+        self.down.finish();
+    }
+}
+
+fn broken() -> ConnectionError {
+    ConnectionError::Failed("a POST's packets are cut off".into())
+}

@@ -1,0 +1,169 @@
+//! The connection kind for networks that block WebSockets: HTTP requests (PROTOCOL.md, section 16).
+//!
+//! Down, frames come in the answer to the POST that carried the hello, streamed or by polling; up, they go in POSTs of their own, one at a time.
+
+mod connection;
+mod down_stream;
+mod post;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::mpsc;
+
+use crate::answer::{Answer, AnswerBody, Chunks};
+use crate::arrival::{Arrival, check_origin};
+use crate::client;
+use crate::connection::run_connection_loop;
+use crate::exchange::Exchange;
+use crate::hub::Hub;
+use crate::request::UpgradeRequest;
+
+use connection::OverPosts;
+use down_stream::DownStream;
+use post::{Operation, Post};
+
+impl Hub {
+    /// Answers a request under the mount that is no WebSocket's, whatever its method: one of the client's files, or the fallback's.
+    ///
+    /// `body` is the request's. At most 1 MiB of it is read, for at most 10 s.
+    pub async fn answer<C, B, E>(&self, method: &str, request: &UpgradeRequest<'_>, body: C) -> Answer
+    where
+        C: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        let mut answer = match method {
+            "POST" => match tokio::time::timeout(BODY_DEADLINE, read(body)).await {
+                Ok(Some(body)) => self.answer_post(request, body).await,
+                Ok(None) => Answer::text(413, "more than a POST may carry, or broken off"),
+                Err(_) => Answer::text(408, "the request did not come in time"),
+            },
+            "OPTIONS" => preflight(),
+            "GET" | "HEAD" => return client::answer(request),
+            _ => return Answer::text(405, "GET, or POST for the fallback"),
+        };
+        answer.headers.extend(self.cross_origin(request));
+        answer
+    }
+
+    async fn answer_post(&self, request: &UpgradeRequest<'_>, body: Bytes) -> Answer {
+        let Some(post) = Post::parse(body) else {
+            return Answer::text(400, "this is no POST of the stillhere client");
+        };
+        match post.operation {
+            Operation::Open => match self.arrive(request) {
+                Ok(arrival) => self.open_exchange(arrival, post),
+                Err(error) => Answer::text(400, error.to_string()),
+            },
+            Operation::Send { number } => self.send(number, post).await,
+        }
+    }
+
+    fn open_exchange(&self, arrival: Arrival, post: Post) -> Answer {
+        let (bodies, incoming) = mpsc::channel(BODIES);
+        bodies.try_send(post.packets).expect("the channel is new");
+        let exchange = Arc::new(Exchange::new(bodies));
+        let down = Arc::clone(&exchange.down);
+        let exchanges = Arc::clone(&self.inner.exchanges);
+        if !exchanges.insert(post.token, &exchange) {
+            return gone();
+        }
+        let connection = OverPosts::new(incoming, Arc::clone(&down), arrival.packet_limit());
+        let token = post.token;
+        self.inner.spawn(async move {
+            run_connection_loop(arrival, connection).await;
+            exchanges.remove(&token);
+        });
+        stream(DownStream::new(down, post.wait))
+    }
+
+    async fn send(&self, number: u32, post: Post) -> Answer {
+        let Some(exchange) = self.inner.exchanges.find(&post.token) else {
+            return gone();
+        };
+        if !exchange.take(number, post.packets).await {
+            exchange.down.close();
+            return gone();
+        }
+        match post.wait {
+            // Its answers come in the stream.
+            None => stream(futures_util::stream::empty()),
+            wait => stream(DownStream::new(Arc::clone(&exchange.down), wait)),
+        }
+    }
+
+    /// What lets a page of an allowed origin read the answer.
+    fn cross_origin(&self, request: &UpgradeRequest<'_>) -> Vec<(&'static str, String)> {
+        let allowed = check_origin(request, &self.inner.config.origins).is_ok();
+        let Some(origin) = request.header("origin").filter(|_| allowed) else {
+            return Vec::new();
+        };
+        vec![
+            ("access-control-allow-origin", origin.to_owned()),
+            ("access-control-allow-credentials", "true".to_owned()),
+            ("vary", "origin".to_owned()),
+        ]
+    }
+}
+
+async fn read<C, B, E>(body: C) -> Option<Bytes>
+where
+    C: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    let mut body = pin!(body);
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.ok()?;
+        if bytes.len() + chunk.remaining() > BODY_LIMIT {
+            return None;
+        }
+        bytes.put(chunk);
+    }
+    Some(bytes.freeze())
+}
+
+fn stream(chunks: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Answer {
+    let headers = [
+        ("content-type", "application/octet-stream"),
+        // What stands between must neither keep it, nor gather it, nor change it.
+        ("cache-control", "no-store, no-transform"),
+        ("x-accel-buffering", "no"),
+        ("content-encoding", "identity"),
+        ("x-content-type-options", "nosniff"),
+    ];
+    Answer {
+        status: 200,
+        headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
+        body: AnswerBody::Stream(Chunks(Box::pin(chunks))),
+    }
+}
+
+fn preflight() -> Answer {
+    let headers = [
+        ("access-control-allow-methods", "POST"),
+        ("access-control-allow-headers", "content-type"),
+        ("access-control-max-age", "600"),
+    ];
+    Answer {
+        status: 204,
+        headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
+        body: AnswerBody::Whole(Bytes::new()),
+    }
+}
+
+fn gone() -> Answer {
+    Answer::text(410, "this connection is over: open another")
+}
+
+/// The most bytes of one POST. The client sends 64 KiB and one frame at most.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// How long a POST may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// POSTs that may wait for the loop to read them.
+const BODIES: usize = 2;
