@@ -36,7 +36,7 @@ use crate::wire::Frame;
 #[derive(Debug)]
 pub struct Session {
     handle: SessionHandle,
-    /// The incarnation whose messages are being read.
+    /// The newest document that the application knows of: a message of it was read, or [`Session::next`] told of it.
     incarnation: u64,
 }
 
@@ -57,7 +57,7 @@ impl Session {
     /// After a restore the first message of the new document waits until the function given to [`Session::on_restore`] has returned.
     pub async fn recv(&mut self) -> Option<Message> {
         loop {
-            if let Incoming::Message(message) = self.next().await? {
+            if let Incoming::Message(message) = self.read(None).await? {
                 return Some(message);
             }
         }
@@ -82,13 +82,22 @@ impl Session {
     /// }
     /// ```
     pub async fn next(&mut self) -> Option<Incoming> {
+        self.read(Some(self.incarnation)).await
+    }
+
+    /// The next message, or the news of a document beyond `known`, if that is asked for.
+    async fn read(&mut self, known: Option<u64>) -> Option<Incoming> {
         loop {
             let shared = &self.handle.shared;
-            let received = match poll_fn(|context| shared.poll_take(&mut self.incarnation, context)).await? {
-                Taken::Restored => return Some(Incoming::Restored),
+            let (lane, received) = match poll_fn(|context| shared.poll_take(known, context)).await? {
+                Taken::Restored(incarnation) => {
+                    self.incarnation = incarnation;
+                    return Some(Incoming::Restored);
+                }
                 Taken::Message(lane, received) => (lane, received),
             };
-            match shared.unpack(received) {
+            self.incarnation = self.incarnation.max(received.incarnation);
+            match shared.unpack((lane, received)) {
                 Ok(message) => return Some(Incoming::Message(message)),
                 Err(error) => {
                     tracing::debug!(session = %shared.id, %error, "a message cannot be inflated: the session ends");
@@ -112,23 +121,17 @@ impl Session {
     /// What `restore` sends goes first: other sends queue behind it, and messages of the new document are not read before it has returned.
     /// It gets 10 s; after that, or if it panics, the session goes on and the failure is logged. It is dropped when its document is gone
     /// because yet another one has taken over, or because the session is over.
+    ///
+    /// Register it before anything is awaited. A document that was quicker than the session's first `on_restore` is made up for: `restore` runs for it
+    /// at once, ahead of what is sent from now on, unless it is the session's first, [`Session::next`] has told of it, or a message of it has been read.
+    /// A later `on_restore` replaces the function for the documents to come.
     pub fn on_restore<F, R>(&self, restore: F)
     where
         F: Fn(Restoring) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
         let restore: RestoreFunction = Arc::new(move |restoring| Box::pin(restore(restoring)));
-        let shared = &self.handle.shared;
-        let replaced = {
-            let mut inner = shared.lock();
-            if inner.is_over() {
-                Some(restore)
-            } else {
-                inner.on_restore.replace(restore)
-            }
-        };
-        // Not under the lock: what it captured may run code of its own.
-        drop(replaced);
+        self.handle.shared.set_on_restore(restore, self.incarnation);
     }
 }
 
@@ -471,7 +474,8 @@ enum Function {
 
 enum Taken {
     Message(Lane, Received),
-    Restored,
+    /// What follows comes from this incarnation.
+    Restored(u64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -630,7 +634,7 @@ impl Shared {
         effects
     }
 
-    fn apply(self: &Arc<Self>, effects: Vec<Effect>, host: &dyn Host, now: Instant) {
+    fn apply(self: &Arc<Self>, effects: impl IntoIterator<Item = Effect>, host: &dyn Host, now: Instant) {
         for effect in effects {
             match effect {
                 Effect::Start(application) => self.start(host, application),
@@ -673,6 +677,25 @@ impl Shared {
             }
             Function::Starting => inner.function = Function::Running(task),
             Function::Waiting(_) | Function::Running(_) | Function::Returned => {}
+        }
+    }
+
+    /// Takes the application's restore function, whose newest known document is `known`. If another one has come already, it is restored now.
+    fn set_on_restore(self: &Arc<Self>, restore: RestoreFunction, known: u64) {
+        let mut inner = self.lock();
+        let current = inner.machine.incarnation();
+        let is_missed = inner.on_restore.is_none() && current > known && !inner.is_ending_or_over();
+        let replaced = if inner.is_over() {
+            Some(restore)
+        } else {
+            inner.on_restore.replace(restore)
+        };
+        let effect = is_missed.then(|| inner.begin_restore(current)).flatten();
+        drop(inner);
+        // Not under the lock: what it captured may run code of its own.
+        drop(replaced);
+        if let Some(host) = self.host.upgrade() {
+            self.apply(effect, &*host, crate::clock::now());
         }
     }
 
@@ -765,7 +788,8 @@ impl Shared {
 
     // ---- reading
 
-    fn poll_take(&self, incarnation: &mut u64, context: &mut Context<'_>) -> Poll<Option<Taken>> {
+    /// The next message; before it, if `known` is given, the news that another document is current than that.
+    fn poll_take(&self, known: Option<u64>, context: &mut Context<'_>) -> Poll<Option<Taken>> {
         self.reader.register(context.waker());
         let mut inner = self.lock();
         let next = inner.machine.next_incarnation();
@@ -774,9 +798,8 @@ impl Shared {
             return Poll::Pending;
         }
         let next_or_current = next.unwrap_or(current);
-        if next_or_current > *incarnation {
-            *incarnation = next_or_current;
-            return Poll::Ready(Some(Taken::Restored));
+        if known.is_some_and(|known| known < next_or_current) {
+            return Poll::Ready(Some(Taken::Restored(next_or_current)));
         }
         let before = (inner.machine.is_ack_due(), inner.machine.poll_timeout());
         let Some((lane, received)) = inner.machine.take(crate::clock::now()) else {
@@ -1023,14 +1046,17 @@ impl Inner {
                     Function::Starting | Function::Running(_) | Function::Returned => None,
                 }
             }
-            Event::Restored { incarnation } => {
-                let restore = self.on_restore.clone()?;
-                self.gate = Some(Box::new(Gate::new(*incarnation)));
-                Some(Effect::Restore(restore, *incarnation))
-            }
+            Event::Restored { incarnation } => self.begin_restore(*incarnation),
             Event::Ended(reason) => Some(Effect::Ended(self.farewell(reason.clone()))),
             Event::Opened | Event::SoftClosed(_) | Event::Resumed { .. } => None,
         }
+    }
+
+    /// From here to the return of the restore function nothing else is sent to this document, and nothing of it is read.
+    fn begin_restore(&mut self, incarnation: u64) -> Option<Effect> {
+        let restore = self.on_restore.clone()?;
+        self.gate = Some(Box::new(Gate::new(incarnation)));
+        Some(Effect::Restore(restore, incarnation))
     }
 
     fn farewell(&mut self, reason: EndReason) -> Farewell {
