@@ -753,6 +753,8 @@ impl Shared {
         let mut inner = self.lock();
         let key = ConnectionKey(inner.next_connection);
         inner.next_connection += 1;
+        // Hardly ever is there a second one.
+        inner.connections.reserve_exact(1);
         inner.connections.push((key, waker));
         key
     }
@@ -841,19 +843,23 @@ impl Shared {
 
     // ---- sending
 
-    async fn send(&self, lane: Lane, message: Message, via: Via) -> Result<(), SendError> {
-        let mut message = Some(self.pack(message)?);
-        if self.push(lane, &mut message, via)? {
-            return Ok(());
-        }
-        let _waiting = Waiting::new(&self.senders);
-        loop {
-            let mut changed = pin!(self.changed.notified());
-            changed.as_mut().enable();
+    /// Not an `async fn`, which would keep its arguments twice, in the memory of every function that sends.
+    fn send(&self, lane: Lane, message: Message, via: Via) -> impl Future<Output = Result<(), SendError>> {
+        let mut message = Some(message);
+        async move {
+            message = message.take().map(|message| self.pack(message)).transpose()?;
             if self.push(lane, &mut message, via)? {
                 return Ok(());
             }
-            changed.await;
+            let _waiting = Waiting::new(&self.senders);
+            loop {
+                let mut changed = pin!(self.changed.notified());
+                changed.as_mut().enable();
+                if self.push(lane, &mut message, via)? {
+                    return Ok(());
+                }
+                changed.await;
+            }
         }
     }
 
