@@ -1,8 +1,7 @@
-//! The application's side of a session: [`Session`] reads, [`SessionHandle`] sends, observes and closes from anywhere.
+//! A session as the hub, its connections, its function and its handles share it: the state under the lock, and what follows from a change of it.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::ops::Deref;
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,379 +26,9 @@ use crate::machine::{Cause, ConnectionKey, Event, Phase, Received, SessionMachin
 use crate::memory::Account;
 use crate::message::{Lane, Message};
 use crate::options::SessionOptions;
+use crate::session::{Restoring, SendError, Session, SessionHandle, TrySendError};
 use crate::ticket::Ticket;
 use crate::wire::Frame;
-
-/// A page's session, as its application function holds it: the one reader. Sends like a [`SessionHandle`], which it derefs to.
-///
-/// When the function that was given to [`Hub::open`](crate::Hub::open) returns, the session ends once everything sent has been delivered.
-#[derive(Debug)]
-pub struct Session {
-    handle: SessionHandle,
-    /// The newest document that the application knows of: a message of it was read, or [`Session::next`] told of it.
-    incarnation: u64,
-}
-
-/// What a session's reader gets, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Incoming {
-    /// A message from the browser.
-    Message(Message),
-    /// What follows comes from another document (a reload, a restored tab) that knows nothing yet: send it the state it needs.
-    Restored,
-}
-
-impl Session {
-    /// The next message. `None` once the session is over and everything received has been read.
-    ///
-    /// Messages of one lane come in order. Cancel safe: a message is taken only when it is returned.
-    /// After a restore the first message of the new document waits until the function given to [`Session::on_restore`] has returned.
-    pub async fn recv(&mut self) -> Option<Message> {
-        loop {
-            if let Incoming::Message(message) = self.read(None).await? {
-                return Some(message);
-            }
-        }
-    }
-
-    /// The next message, or the news that another document follows. `None` once the session is over and everything has been read. Cancel safe.
-    ///
-    /// For functions whose state is in local variables:
-    ///
-    /// ```
-    /// # use stillhere::{Incoming, Session};
-    /// async fn counter(mut session: Session) {
-    ///     let mut clicks = 0u64;
-    ///     while let Some(incoming) = session.next().await {
-    ///         if let Incoming::Message(_) = incoming {
-    ///             clicks += 1;
-    ///         }
-    ///         if session.send(clicks.to_be_bytes()).await.is_err() {
-    ///             return;
-    ///         }
-    ///     }
-    /// }
-    /// ```
-    pub async fn next(&mut self) -> Option<Incoming> {
-        self.read(Some(self.incarnation)).await
-    }
-
-    /// The next message, or the news of a document beyond `known`, if that is asked for.
-    async fn read(&mut self, known: Option<u64>) -> Option<Incoming> {
-        loop {
-            let shared = &self.handle.shared;
-            let (lane, received) = match poll_fn(|context| shared.poll_take(known, context)).await? {
-                Taken::Restored(incarnation) => {
-                    self.incarnation = incarnation;
-                    return Some(Incoming::Restored);
-                }
-                Taken::Message(lane, received) => (lane, received),
-            };
-            self.incarnation = self.incarnation.max(received.incarnation);
-            match shared.unpack((lane, received)) {
-                Ok(message) => return Some(Incoming::Message(message)),
-                Err(error) => {
-                    tracing::debug!(session = %shared.id, %error, "a message cannot be inflated: the session ends");
-                    shared.update(|machine, now| {
-                        machine.handle_bad_payload(error == InflateError::TooLarge, now);
-                        // What came after it would look as if it had never been there.
-                        machine.discard_received();
-                    });
-                }
-            }
-        }
-    }
-
-    /// A handle that can be cloned and used from anywhere.
-    pub fn handle(&self) -> SessionHandle {
-        self.handle.clone()
-    }
-
-    /// Runs `restore` whenever another document takes the session over (a reload, a restored tab), to send it the state it needs.
-    ///
-    /// What `restore` sends goes first: other sends queue behind it, and messages of the new document are not read before it has returned.
-    /// It gets 10 s; after that, or if it panics, the session goes on and the failure is logged. It is dropped when its document is gone
-    /// because yet another one has taken over, or because the session is over.
-    ///
-    /// Register it before anything is awaited. A document that was quicker than the session's first `on_restore` is made up for: `restore` runs for it
-    /// at once, ahead of what is sent from now on, unless it is the session's first, [`Session::next`] has told of it, or a message of it has been read.
-    /// A later `on_restore` replaces the function for the documents to come.
-    pub fn on_restore<F, R>(&self, restore: F)
-    where
-        F: Fn(Restoring) -> R + Send + Sync + 'static,
-        R: Future<Output = ()> + Send + 'static,
-    {
-        let restore: RestoreFunction = Arc::new(move |restoring| Box::pin(restore(restoring)));
-        self.handle.shared.set_on_restore(restore, self.incarnation);
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.handle.shared.reader_is_gone();
-    }
-}
-
-impl Deref for Session {
-    type Target = SessionHandle;
-
-    fn deref(&self) -> &SessionHandle {
-        &self.handle
-    }
-}
-
-/// Sends to, observes and closes a session from anywhere. Cheap to clone; holding one does not keep the session alive.
-#[derive(Clone)]
-pub struct SessionHandle {
-    shared: Arc<Shared>,
-}
-
-impl fmt::Debug for SessionHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionHandle")
-            .field("id", &self.shared.id)
-            .field("state", &self.state())
-            .finish()
-    }
-}
-
-/// A message was not accepted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// The session is over, or ending.
-    #[error("the session is over: {0}")]
-    Ended(EndReason),
-    /// The message is above the session's limit and can never be sent. Sizes are wire bytes.
-    #[error("a message of {size} bytes is above this session's limit of {limit}")]
-    TooLarge {
-        /// The message's.
-        size: u64,
-        /// The session's.
-        limit: u64,
-    },
-}
-
-/// A message was not accepted without waiting.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrySendError {
-    /// The lane's outbox is full: the browser is slow or away. `send` would wait.
-    #[error("the session's outbox is full")]
-    Full,
-    /// The session is over, or ending.
-    #[error("the session is over: {0}")]
-    Ended(EndReason),
-    /// The message is above the session's limit and can never be sent. Sizes are wire bytes.
-    #[error("a message of {size} bytes is above this session's limit of {limit}")]
-    TooLarge {
-        /// The message's.
-        size: u64,
-        /// The session's.
-        limit: u64,
-    },
-}
-
-impl From<SendError> for TrySendError {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Ended(reason) => Self::Ended(reason),
-            SendError::TooLarge { size, limit } => Self::TooLarge { size, limit },
-        }
-    }
-}
-
-impl SessionHandle {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
-    }
-
-    /// The session's public name.
-    pub fn id(&self) -> &SessionId {
-        &self.shared.id
-    }
-
-    /// Queues a message on the interactive lane. Waits while the outbox is full, also while no browser is connected.
-    ///
-    /// The message is kept until the browser has acknowledged it. Cancel safe: a cancelled send has queued nothing.
-    ///
-    /// # Errors
-    /// [`SendError`]: the session is over, or the message is above its limit.
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.shared.send(Lane::Interactive, message.into(), Via::Handle).await
-    }
-
-    /// Queues a message on the bulk lane, where large ones do not delay the interactive lane.
-    ///
-    /// # Errors
-    /// As [`SessionHandle::send`].
-    pub async fn send_bulk(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.shared.send(Lane::Bulk, message.into(), Via::Handle).await
-    }
-
-    /// Queues a message on the interactive lane if there is room.
-    ///
-    /// # Errors
-    /// [`TrySendError`]: there is no room, the session is over, or the message is above its limit.
-    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
-        self.shared.try_send(Lane::Interactive, message.into(), Via::Handle)
-    }
-
-    /// Queues a message on the bulk lane if there is room.
-    ///
-    /// # Errors
-    /// As [`SessionHandle::try_send`].
-    pub fn try_send_bulk(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
-        self.shared.try_send(Lane::Bulk, message.into(), Via::Handle)
-    }
-
-    /// Ends the session once the browser has everything that was sent. The browser is told `text`; nothing more can be sent.
-    pub fn close(&self, text: &str) {
-        let reason = EndReason::Closed(text.into());
-        self.shared.change(None, |inner, now| inner.close(reason, now));
-    }
-
-    /// Ends the session at once, whatever is on its way. The browser is told `text`.
-    pub fn abort(&self, text: &str) {
-        let reason = EndReason::Aborted(text.into());
-        self.shared.update(|machine, now| machine.abort(reason, now));
-    }
-
-    /// Ends the session as a server that shuts down does: once everything is delivered, with a hint when to try again.
-    pub fn drain(&self, retry_after: Duration) {
-        self.shared.drain(retry_after, DRAIN_WAIT);
-    }
-
-    /// Drops the connection and keeps the session; the browser comes back at once, if it can.
-    pub fn soft_close(&self) {
-        self.shared.update(SessionMachine::soft_close);
-    }
-
-    /// Where the session is in its life.
-    pub fn state(&self) -> SessionState {
-        state_of(&self.shared.lock().machine)
-    }
-
-    /// The session as a cleanup policy sees it.
-    pub fn snapshot(&self) -> SessionSnapshot {
-        self.shared.snapshot()
-    }
-
-    /// Whose session it is, if it was opened for somebody.
-    pub fn principal(&self) -> Option<&str> {
-        self.shared.principal()
-    }
-
-    /// Waits for the session's end.
-    pub async fn ended(&self) -> EndReason {
-        loop {
-            let mut changed = pin!(self.shared.changed.notified());
-            changed.as_mut().enable();
-            if let Some(reason) = self.shared.end_reason() {
-                return reason;
-            }
-            changed.await;
-        }
-    }
-
-    /// What happens to the session from now on. The last 16 events are kept for a slow reader.
-    pub fn events(&self) -> Events {
-        let mut inner = self.shared.lock();
-        if inner.is_over() {
-            return Events {
-                receiver: broadcast::Sender::new(1).subscribe(),
-            };
-        }
-        let sender = inner.events.get_or_insert_with(|| broadcast::Sender::new(EVENTS_KEPT));
-        Events {
-            receiver: sender.subscribe(),
-        }
-    }
-
-    /// Messages the browser has not acknowledged; after the end, those it never did.
-    pub fn unacknowledged(&self) -> usize {
-        self.shared.lock().unacknowledged()
-    }
-
-    /// What the page needs to connect.
-    pub fn ticket(&self) -> Ticket {
-        self.shared.ticket()
-    }
-
-    /// [`SessionHandle::ticket`] as JSON.
-    pub fn ticket_json(&self) -> String {
-        self.ticket().to_json()
-    }
-
-    /// A script element that connects the page: afterwards `stillhere.session` is the session.
-    ///
-    /// It has no inline code, so a Content-Security-Policy of `script-src 'self'` and `connect-src 'self'` is enough.
-    /// A page that carries it must not be cached: the adapters' `Page` response sees to that.
-    pub fn script_tag(&self) -> String {
-        self.shared.script_tag("")
-    }
-
-    /// [`SessionHandle::script_tag`] with a nonce for a Content-Security-Policy that asks for one.
-    pub fn script_tag_with_nonce(&self, nonce: &str) -> String {
-        let plain = nonce.chars().all(|c| c.is_ascii_alphanumeric() || "+/=-_".contains(c));
-        self.shared.script_tag(&if plain {
-            format!(" nonce=\"{nonce}\"")
-        } else {
-            String::new()
-        })
-    }
-}
-
-/// What happened to a session, in order.
-#[derive(Debug)]
-pub struct Events {
-    receiver: broadcast::Receiver<Event>,
-}
-
-impl Events {
-    /// The next event; `None` after the session's end. Events that were missed are skipped. Cancel safe.
-    pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    }
-}
-
-/// Sends to a document that has just taken the session over, before everybody else.
-#[derive(Debug)]
-pub struct Restoring {
-    handle: SessionHandle,
-    incarnation: u64,
-}
-
-impl Restoring {
-    /// As [`SessionHandle::send`], ahead of what others send.
-    ///
-    /// # Errors
-    /// As [`SessionHandle::send`].
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.handle
-            .shared
-            .send(Lane::Interactive, message.into(), Via::Restore(self.incarnation))
-            .await
-    }
-
-    /// As [`SessionHandle::send_bulk`], ahead of what others send.
-    ///
-    /// # Errors
-    /// As [`SessionHandle::send`].
-    pub async fn send_bulk(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.handle
-            .shared
-            .send(Lane::Bulk, message.into(), Via::Restore(self.incarnation))
-            .await
-    }
-}
 
 pub(crate) type Application = Box<dyn FnOnce(Session) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
@@ -436,7 +65,7 @@ pub(crate) struct Shared {
     base: Arc<str>,
     reader: AtomicWaker,
     /// Told when there may be room in the outbox, and when the session is restored or over.
-    changed: Notify,
+    pub(crate) changed: Notify,
     /// How many wait for room.
     senders: AtomicUsize,
     inner: Mutex<Inner>,
@@ -451,7 +80,7 @@ pub(crate) struct Inner {
     reader_is_gone: bool,
     connections: Vec<(ConnectionKey, Arc<AtomicWaker>)>,
     next_connection: u64,
-    events: Option<broadcast::Sender<Event>>,
+    pub(crate) events: Option<broadcast::Sender<Event>>,
     on_restore: Option<RestoreFunction>,
     /// There while a restore function runs.
     gate: Option<Box<Gate>>,
@@ -472,14 +101,14 @@ enum Function {
     Returned,
 }
 
-enum Taken {
+pub(crate) enum Taken {
     Message(Lane, Received),
     /// What follows comes from this incarnation.
     Restored(u64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Via {
+pub(crate) enum Via {
     Handle,
     /// The restore function for this document.
     Restore(u64),
@@ -581,7 +210,11 @@ impl Shared {
         self.change(awake, |inner, now| change(&mut inner.machine, now))
     }
 
-    fn change<T>(self: &Arc<Self>, awake: Option<ConnectionKey>, change: impl FnOnce(&mut Inner, Instant) -> T) -> T {
+    pub(crate) fn change<T>(
+        self: &Arc<Self>,
+        awake: Option<ConnectionKey>,
+        change: impl FnOnce(&mut Inner, Instant) -> T,
+    ) -> T {
         let mut inner = self.lock();
         let now = crate::clock::now();
         let result = change(&mut inner, now);
@@ -681,7 +314,7 @@ impl Shared {
     }
 
     /// Takes the application's restore function, whose newest known document is `known`. If another one has come already, it is restored now.
-    fn set_on_restore(self: &Arc<Self>, restore: RestoreFunction, known: u64) {
+    pub(crate) fn set_on_restore(self: &Arc<Self>, restore: RestoreFunction, known: u64) {
         let mut inner = self.lock();
         let current = inner.machine.incarnation();
         let is_missed = inner.on_restore.is_none() && current > known && !inner.is_ending_or_over();
@@ -791,7 +424,7 @@ impl Shared {
     // ---- reading
 
     /// The next message; before it, if `known` is given, the news that another document is current than that.
-    fn poll_take(&self, known: Option<u64>, context: &mut Context<'_>) -> Poll<Option<Taken>> {
+    pub(crate) fn poll_take(&self, known: Option<u64>, context: &mut Context<'_>) -> Poll<Option<Taken>> {
         self.reader.register(context.waker());
         let mut inner = self.lock();
         let next = inner.machine.next_incarnation();
@@ -821,7 +454,7 @@ impl Shared {
         Poll::Ready(Some(Taken::Message(lane, received)))
     }
 
-    fn unpack(&self, (lane, received): (Lane, Received)) -> Result<Message, InflateError> {
+    pub(crate) fn unpack(&self, (lane, received): (Lane, Received)) -> Result<Message, InflateError> {
         let compressed = received.compressed;
         let payload = received.into_bytes();
         let payload = if compressed {
@@ -835,7 +468,7 @@ impl Shared {
         })
     }
 
-    fn reader_is_gone(self: &Arc<Self>) {
+    pub(crate) fn reader_is_gone(self: &Arc<Self>) {
         self.change(None, |inner, _| inner.reader_is_gone = true);
         // It belongs to a task that may be over, whose memory it would keep.
         drop(self.reader.take());
@@ -844,7 +477,7 @@ impl Shared {
     // ---- sending
 
     /// Not an `async fn`, which would keep its arguments twice, in the memory of every function that sends.
-    fn send(&self, lane: Lane, message: Message, via: Via) -> impl Future<Output = Result<(), SendError>> {
+    pub(crate) fn send(&self, lane: Lane, message: Message, via: Via) -> impl Future<Output = Result<(), SendError>> {
         let mut message = Some(message);
         async move {
             message = message.take().map(|message| self.pack(message)).transpose()?;
@@ -863,7 +496,7 @@ impl Shared {
         }
     }
 
-    fn try_send(&self, lane: Lane, message: Message, via: Via) -> Result<(), TrySendError> {
+    pub(crate) fn try_send(&self, lane: Lane, message: Message, via: Via) -> Result<(), TrySendError> {
         let mut message = Some(self.pack(message)?);
         if self.push(lane, &mut message, via)? {
             Ok(())
@@ -992,7 +625,7 @@ impl Shared {
         }
     }
 
-    fn ticket(&self) -> Ticket {
+    pub(crate) fn ticket(&self) -> Ticket {
         let inner = self.lock();
         if let Phase::Closed(reason @ (EndReason::Full | EndReason::Draining)) = inner.machine.phase() {
             let code = if *reason == EndReason::Full {
@@ -1011,7 +644,7 @@ impl Shared {
         )
     }
 
-    fn script_tag(&self, attributes: &str) -> String {
+    pub(crate) fn script_tag(&self, attributes: &str) -> String {
         let (base, script, ticket) = (&self.base, client::script_name(), self.ticket().to_attribute());
         format!("<script src=\"{base}/{script}\"{attributes} data-stillhere=\"{ticket}\"></script>")
     }
@@ -1035,7 +668,7 @@ pub(crate) struct Farewell {
 }
 
 impl Inner {
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         matches!(self.machine.phase(), Phase::Closed(_))
     }
 
@@ -1096,7 +729,7 @@ impl Inner {
         }
     }
 
-    fn close(&mut self, reason: EndReason, now: Instant) {
+    pub(crate) fn close(&mut self, reason: EndReason, now: Instant) {
         self.empty_gate();
         self.machine.close(reason, now);
     }
@@ -1112,7 +745,7 @@ impl Inner {
         }
     }
 
-    fn unacknowledged(&self) -> usize {
+    pub(crate) fn unacknowledged(&self) -> usize {
         let queued = self.gate.as_ref().map_or(self.undelivered, |gate| gate.len());
         self.machine.unacknowledged() + queued
     }
@@ -1158,7 +791,7 @@ impl Drop for GateOpener {
     }
 }
 
-fn state_of(machine: &SessionMachine) -> SessionState {
+pub(crate) fn state_of(machine: &SessionMachine) -> SessionState {
     match machine.phase() {
         Phase::Waiting => SessionState::Waiting,
         Phase::Open => SessionState::Open,
@@ -1186,9 +819,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-const EVENTS_KEPT: usize = 16;
 const RESTORE_WAIT: Duration = Duration::from_secs(10);
-const DRAIN_WAIT: Duration = Duration::from_secs(10);
 /// When a page that was refused may try again.
 pub(crate) const REFUSED_RETRY: Duration = Duration::from_secs(5);
 
