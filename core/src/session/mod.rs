@@ -1,6 +1,10 @@
 //! The application's side of a session: [`Session`] reads, [`SessionHandle`] sends, observes and closes from anywhere.
 
+mod receive;
+mod restore;
+mod send;
 mod shared;
+mod state;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -19,8 +23,15 @@ use crate::machine::{Event, SessionMachine};
 use crate::message::{Lane, Message};
 use crate::ticket::Ticket;
 
-pub(crate) use shared::{Application, Farewell, Host, REFUSED_RETRY, Shared, Transmit};
-use shared::{RestoreFunction, Taken, Via, state_of};
+pub use restore::Restoring;
+pub use send::{SendError, TrySendError};
+pub(crate) use shared::{Application, Host, REFUSED_RETRY, Shared, Transmit};
+pub(crate) use state::Farewell;
+
+use receive::Taken;
+use restore::RestoreFunction;
+use send::Via;
+use state::state_of;
 
 /// A page's session, as its application function holds it: the one reader. Sends like a [`SessionHandle`], which it derefs to.
 ///
@@ -153,52 +164,6 @@ impl fmt::Debug for SessionHandle {
             .field("id", &self.shared.id)
             .field("state", &self.state())
             .finish()
-    }
-}
-
-/// A message was not accepted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// The session is over, or ending.
-    #[error("the session is over: {0}")]
-    Ended(EndReason),
-    /// The message is above the session's limit and can never be sent. Sizes are wire bytes.
-    #[error("a message of {size} bytes is above this session's limit of {limit}")]
-    TooLarge {
-        /// The message's.
-        size: u64,
-        /// The session's.
-        limit: u64,
-    },
-}
-
-/// A message was not accepted without waiting.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrySendError {
-    /// The lane's outbox is full: the browser is slow or away. `send` would wait.
-    #[error("the session's outbox is full")]
-    Full,
-    /// The session is over, or ending.
-    #[error("the session is over: {0}")]
-    Ended(EndReason),
-    /// The message is above the session's limit and can never be sent. Sizes are wire bytes.
-    #[error("a message of {size} bytes is above this session's limit of {limit}")]
-    TooLarge {
-        /// The message's.
-        size: u64,
-        /// The session's.
-        limit: u64,
-    },
-}
-
-impl From<SendError> for TrySendError {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Ended(reason) => Self::Ended(reason),
-            SendError::TooLarge { size, limit } => Self::TooLarge { size, limit },
-        }
     }
 }
 
@@ -359,37 +324,6 @@ impl Events {
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
-    }
-}
-
-/// Sends to a document that has just taken the session over, before everybody else.
-#[derive(Debug)]
-pub struct Restoring {
-    handle: SessionHandle,
-    incarnation: u64,
-}
-
-impl Restoring {
-    /// As [`SessionHandle::send`], ahead of what others send.
-    ///
-    /// # Errors
-    /// As [`SessionHandle::send`].
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.handle
-            .shared
-            .send(Lane::Interactive, message.into(), Via::Restore(self.incarnation))
-            .await
-    }
-
-    /// As [`SessionHandle::send_bulk`], ahead of what others send.
-    ///
-    /// # Errors
-    /// As [`SessionHandle::send`].
-    pub async fn send_bulk(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.handle
-            .shared
-            .send(Lane::Bulk, message.into(), Via::Restore(self.incarnation))
-            .await
     }
 }
 

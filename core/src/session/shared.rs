@@ -1,38 +1,33 @@
-//! A session as the hub, its connections, its function and its handles share it: the state under the lock, and what follows from a change of it.
+//! A session as the hub, its connections, its function and its handles share it, and what follows from a change of it.
 
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::task::AtomicWaker;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::cleanup::{SessionSnapshot, SessionState};
+use crate::cleanup::SessionSnapshot;
 use crate::client;
 use crate::code::{Code, EndReason};
-use crate::compression::{InflateError, deflate, inflate};
-use crate::gate::Gate;
 use crate::id::{Secret, SessionId};
 use crate::limits::Limits;
-use crate::machine::{Cause, ConnectionKey, Event, Phase, Received, SessionMachine};
+use crate::machine::{Cause, ConnectionKey, Phase, SessionMachine};
 use crate::memory::Account;
-use crate::message::{Lane, Message};
 use crate::options::SessionOptions;
-use crate::session::{Restoring, SendError, Session, SessionHandle, TrySendError};
+use crate::session::state::{Effect, Farewell, Function, Inner, state_of};
+use crate::session::{Session, SessionHandle};
 use crate::ticket::Ticket;
 use crate::wire::Frame;
 
 pub(crate) type Application = Box<dyn FnOnce(Session) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
-
-pub(crate) type RestoreFunction = Arc<dyn Fn(Restoring) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// What a session needs of the hub it lives in. The hub implements it, so that this layer knows nothing of the one above.
 pub(crate) trait Host: Send + Sync {
@@ -59,59 +54,16 @@ pub(crate) trait Host: Send + Sync {
 pub(crate) struct Shared {
     pub(crate) id: SessionId,
     secret: Secret,
-    options: Arc<SessionOptions>,
+    pub(crate) options: Arc<SessionOptions>,
     opened: Instant,
-    host: Weak<dyn Host>,
+    pub(crate) host: Weak<dyn Host>,
     base: Arc<str>,
-    reader: AtomicWaker,
+    pub(crate) reader: AtomicWaker,
     /// Told when there may be room in the outbox, and when the session is restored or over.
     pub(crate) changed: Notify,
     /// How many wait for room.
-    senders: AtomicUsize,
+    pub(crate) senders: AtomicUsize,
     inner: Mutex<Inner>,
-}
-
-pub(crate) struct Inner {
-    pub(crate) machine: SessionMachine,
-    /// The machine's version when the hub was last told.
-    version: u64,
-    function: Function,
-    /// Nobody will read what is received.
-    reader_is_gone: bool,
-    connections: Vec<(ConnectionKey, Arc<AtomicWaker>)>,
-    next_connection: u64,
-    pub(crate) events: Option<broadcast::Sender<Event>>,
-    on_restore: Option<RestoreFunction>,
-    /// There while a restore function runs.
-    gate: Option<Box<Gate>>,
-    /// Messages that were still behind the gate at the end.
-    undelivered: usize,
-    account: Account,
-    /// When the sweeper looks at this session next.
-    pub(crate) scheduled: Option<Instant>,
-}
-
-/// The application function of a session.
-enum Function {
-    /// Waits for the first browser.
-    Waiting(Application),
-    /// Is about to be spawned.
-    Starting,
-    Running(AbortHandle),
-    Returned,
-}
-
-pub(crate) enum Taken {
-    Message(Lane, Received),
-    /// What follows comes from this incarnation.
-    Restored(u64),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Via {
-    Handle,
-    /// The restore function for this document.
-    Restore(u64),
 }
 
 /// What to write on a connection.
@@ -267,7 +219,7 @@ impl Shared {
         effects
     }
 
-    fn apply(self: &Arc<Self>, effects: impl IntoIterator<Item = Effect>, host: &dyn Host, now: Instant) {
+    pub(crate) fn apply(self: &Arc<Self>, effects: impl IntoIterator<Item = Effect>, host: &dyn Host, now: Instant) {
         for effect in effects {
             match effect {
                 Effect::Start(application) => self.start(host, application),
@@ -313,73 +265,6 @@ impl Shared {
         }
     }
 
-    /// Takes the application's restore function, whose newest known document is `known`. If another one has come already, it is restored now.
-    pub(crate) fn set_on_restore(self: &Arc<Self>, restore: RestoreFunction, known: u64) {
-        let mut inner = self.lock();
-        let current = inner.machine.incarnation();
-        let is_missed = inner.on_restore.is_none() && current > known && !inner.is_ending_or_over();
-        let replaced = if inner.is_over() {
-            Some(restore)
-        } else {
-            inner.on_restore.replace(restore)
-        };
-        let effect = is_missed.then(|| inner.begin_restore(current)).flatten();
-        drop(inner);
-        // Not under the lock: what it captured may run code of its own.
-        drop(replaced);
-        if let Some(host) = self.host.upgrade() {
-            self.apply(effect, &*host, crate::clock::now());
-        }
-    }
-
-    /// Runs the application's restore function, then lets the others' messages follow.
-    fn restore(self: &Arc<Self>, host: &dyn Host, restore: RestoreFunction, incarnation: u64) {
-        let opener = GateOpener {
-            shared: Arc::clone(self),
-            incarnation,
-        };
-        host.runtime().spawn(async move {
-            let shared = &opener.shared;
-            let restoring = Restoring {
-                handle: SessionHandle::new(Arc::clone(shared)),
-                incarnation,
-            };
-            let restored = AssertUnwindSafe(async move { restore(restoring).await }).catch_unwind();
-            tokio::select! {
-                biased;
-                () = shared.gate_is_gone(incarnation) => {}
-                restored = tokio::time::timeout(RESTORE_WAIT, restored) => match restored {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => tracing::error!(session = %shared.id, "the restore function panicked"),
-                    Err(_) => tracing::error!(session = %shared.id, "the restore function did not return within 10 s"),
-                }
-            }
-        });
-    }
-
-    /// The restore function for this document has nothing left to do.
-    async fn gate_is_gone(&self, incarnation: u64) {
-        loop {
-            let mut changed = pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if self.lock().gate.as_ref().is_none_or(|gate| !gate.is_for(incarnation)) {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    fn open_gate(self: &Arc<Self>, incarnation: u64) {
-        self.change(None, |inner, _| {
-            if inner.gate.as_ref().is_some_and(|gate| gate.is_for(incarnation)) {
-                inner.empty_gate();
-                inner.gate = None;
-            }
-        });
-        self.reader.wake();
-        self.changed.notify_waiters();
-    }
-
     // ---- connections
 
     pub(crate) fn register(&self, waker: Arc<AtomicWaker>) -> ConnectionKey {
@@ -419,149 +304,6 @@ impl Shared {
         self.host
             .upgrade()
             .map_or(0, |host| crate::machine::millis(host.keep(&self.snapshot())))
-    }
-
-    // ---- reading
-
-    /// The next message; before it, if `known` is given, the news that another document is current than that.
-    pub(crate) fn poll_take(&self, known: Option<u64>, context: &mut Context<'_>) -> Poll<Option<Taken>> {
-        self.reader.register(context.waker());
-        let mut inner = self.lock();
-        let next = inner.machine.next_incarnation();
-        let current = inner.machine.incarnation();
-        if inner.gate.is_some() && next.is_none_or(|next| next == current) {
-            return Poll::Pending;
-        }
-        let next_or_current = next.unwrap_or(current);
-        if known.is_some_and(|known| known < next_or_current) {
-            return Poll::Ready(Some(Taken::Restored(next_or_current)));
-        }
-        let before = (inner.machine.is_ack_due(), inner.machine.poll_timeout());
-        let Some((lane, received)) = inner.machine.take(crate::clock::now()) else {
-            return if inner.is_over() {
-                Poll::Ready(None)
-            } else {
-                Poll::Pending
-            };
-        };
-        inner.settle_account();
-        // Credit has come back: the connection must hear of it if that is to be reported, now or soon.
-        if (inner.machine.is_ack_due(), inner.machine.poll_timeout()) != before {
-            let connections = inner.wakers(None);
-            drop(inner);
-            connections.for_each(|waker| waker.wake());
-        }
-        Poll::Ready(Some(Taken::Message(lane, received)))
-    }
-
-    pub(crate) fn unpack(&self, (lane, received): (Lane, Received)) -> Result<Message, InflateError> {
-        let compressed = received.compressed;
-        let payload = received.into_bytes();
-        let payload = if compressed {
-            inflate(&payload, self.options.limits.inflated)?
-        } else {
-            payload
-        };
-        Ok(Message {
-            lane,
-            ..Message::new(payload)
-        })
-    }
-
-    pub(crate) fn reader_is_gone(self: &Arc<Self>) {
-        self.change(None, |inner, _| inner.reader_is_gone = true);
-        // It belongs to a task that may be over, whose memory it would keep.
-        drop(self.reader.take());
-    }
-
-    // ---- sending
-
-    /// Not an `async fn`, which would keep its arguments twice, in the memory of every function that sends.
-    pub(crate) fn send(&self, lane: Lane, message: Message, via: Via) -> impl Future<Output = Result<(), SendError>> {
-        let mut message = Some(message);
-        async move {
-            message = message.take().map(|message| self.pack(message)).transpose()?;
-            if self.push(lane, &mut message, via)? {
-                return Ok(());
-            }
-            let _waiting = Waiting::new(&self.senders);
-            loop {
-                let mut changed = pin!(self.changed.notified());
-                changed.as_mut().enable();
-                if self.push(lane, &mut message, via)? {
-                    return Ok(());
-                }
-                changed.await;
-            }
-        }
-    }
-
-    pub(crate) fn try_send(&self, lane: Lane, message: Message, via: Via) -> Result<(), TrySendError> {
-        let mut message = Some(self.pack(message)?);
-        if self.push(lane, &mut message, via)? {
-            Ok(())
-        } else {
-            Err(TrySendError::Full)
-        }
-    }
-
-    /// Compresses what is worth it and refuses what could never be sent.
-    fn pack(&self, mut message: Message) -> Result<Message, SendError> {
-        let threshold = self.options.compress_from.unwrap_or(usize::MAX);
-        if message.len() >= threshold && message.len() as u64 <= self.options.limits.inflated {
-            let deflated = match &message.shared {
-                Some(shared) => shared.deflated(|| deflate(&message.payload)),
-                None => deflate(&message.payload),
-            };
-            if let Some(deflated) = deflated {
-                message = Message {
-                    payload: deflated,
-                    compressed: true,
-                    ..message
-                };
-            }
-        }
-        let (size, limit) = (message.payload.len() as u64, self.options.limits.message);
-        if size > limit {
-            Err(SendError::TooLarge { size, limit })
-        } else {
-            Ok(message)
-        }
-    }
-
-    /// Takes the message out of `message` and queues it, if there is room.
-    fn push(&self, lane: Lane, message: &mut Option<Message>, via: Via) -> Result<bool, SendError> {
-        let limits = &self.options.limits;
-        let mut guard = self.lock();
-        let inner = &mut *guard;
-        if let Phase::Ending(reason) | Phase::Closed(reason) = inner.machine.phase() {
-            return Err(SendError::Ended(reason.clone()));
-        }
-        if matches!(via, Via::Restore(incarnation) if incarnation != inner.machine.incarnation()) {
-            // That document is gone, and with it all that was on its way there.
-            *message = None;
-            return Ok(true);
-        }
-        let Some(size) = message.as_ref().map(|message| message.payload.len()) else {
-            return Ok(true);
-        };
-        let gate = inner.gate.as_mut().filter(|_| via == Via::Handle);
-        let admitted = match &gate {
-            Some(gate) => gate.admits(lane, size, inner.machine.outgoing(lane), limits),
-            None => inner.machine.admits(lane, size),
-        };
-        let Some(message) = message.take_if(|_| admitted) else {
-            return Ok(false);
-        };
-        match gate {
-            Some(gate) => gate.push(lane, message, limits),
-            None => inner.machine.send(lane, message),
-        }
-        inner.settle_account();
-        let connections = inner.wakers(None);
-        drop(guard);
-        connections.for_each(|waker| waker.wake());
-        Ok(true)
     }
 
     // ---- the rest
@@ -650,176 +392,6 @@ impl Shared {
     }
 }
 
-/// What a change of a machine leads to outside the lock.
-enum Effect {
-    Start(Application),
-    Restore(RestoreFunction, u64),
-    Changed,
-    Ended(Farewell),
-}
-
-/// What the hub needs to know of a session that has ended.
-pub(crate) struct Farewell {
-    pub(crate) reason: EndReason,
-    /// Its function, if no browser ever came: to be dropped, and not under the lock.
-    pub(crate) never_started: Option<Application>,
-    pub(crate) task: Option<AbortHandle>,
-    pub(crate) on_restore: Option<RestoreFunction>,
-}
-
-impl Inner {
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(self.machine.phase(), Phase::Closed(_))
-    }
-
-    fn is_ending_or_over(&self) -> bool {
-        matches!(self.machine.phase(), Phase::Ending(_) | Phase::Closed(_))
-    }
-
-    fn effect_of(&mut self, event: &Event) -> Option<Effect> {
-        match event {
-            // One that was closed before its browser came has no more use for its function.
-            Event::Opened if matches!(self.machine.phase(), Phase::Open) => {
-                match std::mem::replace(&mut self.function, Function::Starting) {
-                    Function::Waiting(application) => Some(Effect::Start(application)),
-                    Function::Starting | Function::Running(_) | Function::Returned => None,
-                }
-            }
-            Event::Restored { incarnation } => self.begin_restore(*incarnation),
-            Event::Ended(reason) => Some(Effect::Ended(self.farewell(reason.clone()))),
-            Event::Opened | Event::SoftClosed(_) | Event::Resumed { .. } => None,
-        }
-    }
-
-    /// From here to the return of the restore function nothing else is sent to this document, and nothing of it is read.
-    fn begin_restore(&mut self, incarnation: u64) -> Option<Effect> {
-        let restore = self.on_restore.clone()?;
-        self.gate = Some(Box::new(Gate::new(incarnation)));
-        Some(Effect::Restore(restore, incarnation))
-    }
-
-    fn farewell(&mut self, reason: EndReason) -> Farewell {
-        self.undelivered = self.gate.take().map_or(0, |gate| gate.len());
-        let (never_started, task) = match std::mem::replace(&mut self.function, Function::Returned) {
-            Function::Waiting(application) => (Some(application), None),
-            Function::Running(task) => (None, Some(task)),
-            function @ (Function::Starting | Function::Returned) => {
-                self.function = function;
-                (None, None)
-            }
-        };
-        self.reader_is_gone |= never_started.is_some();
-        Farewell {
-            reason,
-            never_started,
-            task,
-            on_restore: self.on_restore.take(),
-        }
-    }
-
-    /// Under the lock, so that the events keep their order.
-    fn publish(&mut self, event: Event) {
-        let is_last = matches!(event, Event::Ended(_));
-        if let Some(events) = &self.events {
-            // Nobody listening any more is no error.
-            let _ = events.send(event);
-        }
-        if is_last {
-            self.events = None;
-        }
-    }
-
-    pub(crate) fn close(&mut self, reason: EndReason, now: Instant) {
-        self.empty_gate();
-        self.machine.close(reason, now);
-    }
-
-    /// Lets what waits behind the gate follow. Where nothing more can be sent it would otherwise be lost.
-    fn empty_gate(&mut self) {
-        if self.is_ending_or_over() {
-            return;
-        }
-        let queued = self.gate.as_mut().map(|gate| gate.take()).unwrap_or_default();
-        for (lane, message) in queued {
-            self.machine.send(lane, message);
-        }
-    }
-
-    pub(crate) fn unacknowledged(&self) -> usize {
-        let queued = self.gate.as_ref().map_or(self.undelivered, |gate| gate.len());
-        self.machine.unacknowledged() + queued
-    }
-
-    /// Everything that waits in either direction.
-    fn buffered(&self) -> u64 {
-        let machine = &self.machine;
-        let lanes: u64 = Lane::ALL
-            .iter()
-            .map(|lane| machine.outgoing(*lane) + machine.incoming(*lane))
-            .sum();
-        lanes + self.gate.as_ref().map_or(0, |gate| gate.charge())
-    }
-
-    /// Tells the hub what this session holds now.
-    fn settle_account(&mut self) {
-        self.account
-            .set(self.machine.owned() + self.gate.as_ref().map_or(0, |gate| gate.owned()));
-    }
-
-    /// The connections' wakers, to be woken without the lock. Hardly ever more than one.
-    fn wakers(&self, except: Option<ConnectionKey>) -> impl Iterator<Item = Arc<AtomicWaker>> + use<> {
-        let mut wakers = self
-            .connections
-            .iter()
-            .filter(|(key, _)| Some(*key) != except)
-            .map(|(_, waker)| Arc::clone(waker));
-        let first = wakers.next();
-        let others: Vec<_> = wakers.collect();
-        first.into_iter().chain(others)
-    }
-}
-
-/// Opens the gate when the restore function has returned, panicked or was dropped.
-struct GateOpener {
-    shared: Arc<Shared>,
-    incarnation: u64,
-}
-
-impl Drop for GateOpener {
-    fn drop(&mut self) {
-        self.shared.open_gate(self.incarnation);
-    }
-}
-
-pub(crate) fn state_of(machine: &SessionMachine) -> SessionState {
-    match machine.phase() {
-        Phase::Waiting => SessionState::Waiting,
-        Phase::Open => SessionState::Open,
-        Phase::SoftClosed(_) => SessionState::SoftClosed,
-        Phase::Ending(_) if machine.has_connection() => SessionState::Ending,
-        Phase::Ending(_) if machine.has_document() => SessionState::EndingSoftClosed,
-        Phase::Ending(_) => SessionState::Waiting,
-        Phase::Closed(_) => SessionState::Closed,
-    }
-}
-
-/// Counts a sender that waits.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-const RESTORE_WAIT: Duration = Duration::from_secs(10);
 /// When a page that was refused may try again.
 pub(crate) const REFUSED_RETRY: Duration = Duration::from_secs(5);
 
