@@ -53,20 +53,21 @@ impl<C> Connection for C where C: Stream<Item = Result<Packet, ConnectionError>>
 /// Dropping the future is the loss of the connection; the session waits for another one. The future is `Send` if the connection is.
 pub async fn run_connection_loop(arrival: Arrival, connection: impl Connection) {
     let Arrival {
-        protocol: _,
+        protocol,
         admitted,
         hub,
     } = arrival;
     let _tracked = hub.connections.token();
     // A connection does not keep the hub alive.
-    drop(hub);
+    drop((hub, protocol));
     let mut connection = pin!(connection);
     let last_words = match admitted {
         Err(end) => Some(LastWords { ack: None, end }),
         Ok(admitted) => carry(admitted, connection.as_mut()).await,
     };
     match last_words {
-        Some(last_words) => say_goodbye(connection, last_words).await,
+        // Boxed: it needs a kilobyte, which no connection is to keep ready for its end.
+        Some(last_words) => Box::pin(say_goodbye(connection, last_words)).await,
         // A peer that has closed gets its answer; one that is gone costs nothing.
         None => drop(tokio::time::timeout(FAREWELL, connection.close()).await),
     }

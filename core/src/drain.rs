@@ -43,6 +43,8 @@ impl Hub {
             sessions: sessions.len(),
             ..DrainReport::default()
         };
+        // A session whose page has left is waited for like the others. `leave` does not say whether the page is gone for good: one that a browser keeps in
+        // its back/forward cache says the same, and fetches its last messages when it is shown again.
         for session in sessions {
             let handle = SessionHandle::new(Arc::clone(&session));
             if tokio::time::timeout_at(until, handle.ended()).await.is_err() {

@@ -145,7 +145,7 @@ async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
             // A connection that is gone already will say so when it is used.
             let _ = stream.set_nodelay(true);
             let socket =
-                WebSocketStream::from_partially_read(stream, read_buf.into(), Role::Server, Some(config)).await;
+                WebSocketStream::from_partially_read(stream, only_unread(read_buf), Role::Server, Some(config)).await;
             run_connection_loop(arrival, connection(socket)).await;
         }
         Err(upgraded) => {
@@ -154,4 +154,9 @@ async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
             run_connection_loop(arrival, connection(socket)).await;
         }
     }
+}
+
+/// Copied, because a frame that came early is small, and hyper's whole read buffer would be kept with it.
+fn only_unread(read_buf: Bytes) -> Vec<u8> {
+    read_buf.to_vec()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stillhere::machine::DocumentEvent;
 use stillhere::wire::Frame;
-use stillhere::{Class, EndReason, Hub, Session, SessionState};
+use stillhere::{Cause, Class, EndReason, Hub, Session, SessionState};
 use tokio::time::Instant;
 
 use support::browser::Browser;
@@ -164,6 +164,29 @@ async fn while_draining_nobody_new_comes_in_and_the_own_document_may_come_back()
     let end = document.connect(&hub).end().await;
     assert_eq!((end.code, end.reason), DRAINING);
     assert!(end.retry_after >= 1000, "{end:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_left_and_is_shown_again_during_a_drain_gets_its_last_messages() {
+    let hub = Hub::new();
+    let session = hub.open(idle);
+    let mut document = RawDocument::new(&session);
+    let (wire, _) = document.welcomed(&hub).await;
+    wire.send(Frame::Leave);
+    settled().await;
+    assert_eq!(session.snapshot().cause, Some(Cause::Left));
+    session.send("unacknowledged").await.expect("there is room");
+    let draining = tokio::spawn({
+        let hub = hub.clone();
+        async move { hub.shutdown(seconds(20)).await }
+    });
+    tokio::time::sleep(seconds(10)).await;
+    let (wire, _) = document.welcomed(&hub).await;
+    assert_eq!(wire.data().await.payload, "unacknowledged");
+    wire.ack(1, 0);
+    assert_eq!(wire.end().await.reason, DRAINING.1);
+    let report = soon("the report", draining).await.expect("no panic");
+    assert_eq!((report.cut_off, report.unacknowledged.len()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -444,6 +444,121 @@ async fn a_restore_while_the_application_never_reads_grants_nothing_and_loses_no
     assert!(matches!(wire.frame().await, Frame::Ack(counts) if counts.credit.interactive >= 1 << 20));
 }
 
+/// Registers its restore function when `go` says so and says "ready" afterwards, then sends back what it reads.
+fn echo_with_late_restore(hub: &Hub, go: &Arc<Notify>) -> SessionHandle {
+    let go = Arc::clone(go);
+    hub.open(move |mut session| async move {
+        go.notified().await;
+        session.on_restore(|restoring| async move {
+            tokio::time::sleep(seconds(3)).await;
+            let _ = restoring.send("state").await;
+        });
+        let _ = session.send("ready").await;
+        while let Some(message) = session.recv().await {
+            if session.send(message).await.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_that_came_before_its_function_was_registered_is_made_up_for() {
+    let hub = Hub::new();
+    let go = Arc::new(Notify::new());
+    let session = echo_with_late_restore(&hub, &go);
+    for _ in 0..2 {
+        Browser::connected(&hub, &session).await.leave();
+    }
+    let page = Browser::connected(&hub, &session).await;
+    page.send("from the page");
+    settled().await;
+    go.notify_one();
+    for expected in ["state", "ready", "from the page"] {
+        assert_eq!(page.text().await, expected);
+    }
+    tokio::time::sleep(seconds(60)).await;
+    assert!(page.inbox().is_empty(), "once is enough");
+
+    page.leave();
+    settled().await;
+    let next = Browser::connected(&hub, &session).await;
+    assert_eq!(next.text().await, "state");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_function_registered_late_does_not_run_for_the_first_document() {
+    let hub = Hub::new();
+    let go = Arc::new(Notify::new());
+    let session = echo_with_late_restore(&hub, &go);
+    let page = Browser::connected(&hub, &session).await;
+    page.set_online(false);
+    settled().await;
+    page.set_online(true);
+    go.notify_one();
+    assert_eq!(page.text().await, "ready");
+    tokio::time::sleep(seconds(60)).await;
+    assert!(page.inbox().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_was_restored_or_met_is_not_restored_by_another_function() {
+    for meets in [Meets::Restoring, Meets::Reading, Meets::News] {
+        let hub = Hub::new();
+        let session = hub.open(move |mut session| async move {
+            if meets == Meets::Restoring {
+                session.on_restore(|restoring| async move { restoring.send("first").await.expect("it lives") });
+            }
+            tokio::time::sleep(seconds(1)).await;
+            match meets {
+                Meets::Restoring => {}
+                Meets::Reading => assert_eq!(&session.recv().await.expect("it lives")[..], b"from the page"),
+                Meets::News => assert_eq!(session.next().await, Some(Incoming::Restored)),
+            }
+            session.on_restore(|restoring| async move { restoring.send("second").await.expect("it lives") });
+            session.ended().await;
+        });
+        Browser::connected(&hub, &session).await;
+        let page = Browser::connected(&hub, &session).await;
+        page.send("from the page");
+        tokio::time::sleep(seconds(60)).await;
+        let first = (Lane::Interactive, b"first".to_vec());
+        let expected = if meets == Meets::Restoring { vec![first] } else { vec![] };
+        assert_eq!(page.inbox(), expected, "{meets:?}");
+    }
+}
+
+/// How a function has to do with a document before it registers its restore function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meets {
+    Restoring,
+    Reading,
+    News,
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_what_an_earlier_document_sent_and_waiting_in_vain_is_not_meeting_the_new_one() {
+    let hub = Hub::new();
+    let session = hub.open(|mut session| async move {
+        tokio::time::sleep(seconds(1)).await;
+        assert_eq!(&session.recv().await.expect("it lives")[..], b"from the first page");
+        tokio::time::timeout(seconds(1), session.recv())
+            .await
+            .expect_err("there is nothing to read");
+        session.on_restore(|restoring| async move { restoring.send("state").await.expect("it lives") });
+        assert_eq!(session.next().await, Some(Incoming::Restored));
+        session.send("news").await.expect("it lives");
+        session.ended().await;
+    });
+    let first = Browser::connected(&hub, &session).await;
+    first.send("from the first page");
+    settled().await;
+    first.leave();
+    let second = Browser::connected(&hub, &session).await;
+    assert_eq!(second.text().await, "state");
+    assert_eq!(second.text().await, "news");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_restore_function_may_hold_the_session_it_belongs_to() {
     let hub = Hub::new();

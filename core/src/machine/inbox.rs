@@ -228,11 +228,9 @@ impl Inbox {
         self.stored = 0;
     }
 
-    /// Gives its room back if it is empty.
+    /// Gives back the room it does not use.
     pub(crate) fn rest(&mut self) {
-        if self.complete.is_empty() {
-            self.complete = VecDeque::new();
-        }
+        self.complete.shrink_to_fit();
     }
 
     pub(crate) fn window(&self) -> u64 {

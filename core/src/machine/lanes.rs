@@ -71,7 +71,7 @@ impl Lanes {
         &self.limits
     }
 
-    /// Nothing may happen for long: what is empty gives its room back.
+    /// Nothing may happen for long: what is not used is given back.
     pub(crate) fn rest(&mut self) {
         for lane in Lane::ALL {
             self.outboxes[lane].rest();

@@ -134,11 +134,9 @@ impl Outbox {
         self.sent_charge = self.acknowledged_charge;
     }
 
-    /// Gives its room back if it is empty.
+    /// Gives back the room it does not use.
     pub(crate) fn rest(&mut self) {
-        if self.frames.is_empty() {
-            self.frames = VecDeque::new();
-        }
+        self.frames.shrink_to_fit();
     }
 
     /// Charge that waits for acknowledgement.

@@ -1,0 +1,54 @@
+//! What an idle connection keeps in memory.
+
+use std::alloc::System;
+use std::net::SocketAddr;
+
+use axum::Router;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use stillhere_axum::Hub;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+fn live_bytes() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated - stats.bytes_deallocated
+}
+
+/// A socket whose upgrade was answered, and which has not said hello.
+async fn upgraded(address: SocketAddr, id: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("the server listens");
+    let request = format!(
+        "GET /stillhere/{id} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-protocol: stillhere.v1\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("the server reads");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("the server answers");
+    assert_eq!(&answer, b"HTTP/1.1 101");
+    stream
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_keeps_no_buffer_of_the_request_it_came_with() {
+    const CONNECTIONS: usize = 50;
+    let hub = Hub::new();
+    let session = hub.open(async |session| drop(session.ended().await));
+    let id = session.id().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a bound address");
+    let app: Router = stillhere_axum::routes(&hub);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let mut streams = vec![upgraded(address, &id).await];
+    let before = live_bytes();
+    for _ in 0..CONNECTIONS {
+        streams.push(upgraded(address, &id).await);
+    }
+    while hub.stats().connections < streams.len() {
+        tokio::task::yield_now().await;
+    }
+    let each = (live_bytes() - before) / CONNECTIONS;
+    assert!(each < 8192, "{each} bytes");
+}

@@ -1,0 +1,130 @@
+//! Another document takes the session over: the application's restore function goes first.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use crate::message::{Lane, Message};
+use crate::session::SessionHandle;
+use crate::session::send::{SendError, Via};
+use crate::session::shared::{Host, Shared};
+
+/// Sends to a document that has just taken the session over, before everybody else.
+#[derive(Debug)]
+pub struct Restoring {
+    handle: SessionHandle,
+    incarnation: u64,
+}
+
+impl Restoring {
+    /// As [`SessionHandle::send`], ahead of what others send.
+    ///
+    /// # Errors
+    /// As [`SessionHandle::send`].
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.handle
+            .shared
+            .send(Lane::Interactive, message.into(), Via::Restore(self.incarnation))
+            .await
+    }
+
+    /// As [`SessionHandle::send_bulk`], ahead of what others send.
+    ///
+    /// # Errors
+    /// As [`SessionHandle::send`].
+    pub async fn send_bulk(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.handle
+            .shared
+            .send(Lane::Bulk, message.into(), Via::Restore(self.incarnation))
+            .await
+    }
+}
+
+pub(crate) type RestoreFunction = Arc<dyn Fn(Restoring) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+impl Shared {
+    /// Takes the application's restore function, whose newest known document is `known`. If another one has come already, it is restored now.
+    pub(crate) fn set_on_restore(self: &Arc<Self>, restore: RestoreFunction, known: u64) {
+        let mut inner = self.lock();
+        let current = inner.machine.incarnation();
+        let is_missed = inner.on_restore.is_none() && current > known && !inner.is_ending_or_over();
+        let replaced = if inner.is_over() {
+            Some(restore)
+        } else {
+            inner.on_restore.replace(restore)
+        };
+        let effect = is_missed.then(|| inner.begin_restore(current)).flatten();
+        drop(inner);
+        // Not under the lock: what it captured may run code of its own.
+        drop(replaced);
+        if let Some(host) = self.host.upgrade() {
+            self.apply(effect, &*host, crate::clock::now());
+        }
+    }
+
+    /// Runs the application's restore function, then lets the others' messages follow.
+    pub(crate) fn restore(self: &Arc<Self>, host: &dyn Host, restore: RestoreFunction, incarnation: u64) {
+        let opener = GateOpener {
+            shared: Arc::clone(self),
+            incarnation,
+        };
+        host.runtime().spawn(async move {
+            let shared = &opener.shared;
+            let restoring = Restoring {
+                handle: SessionHandle::new(Arc::clone(shared)),
+                incarnation,
+            };
+            let restored = AssertUnwindSafe(async move { restore(restoring).await }).catch_unwind();
+            tokio::select! {
+                biased;
+                () = shared.gate_is_gone(incarnation) => {}
+                restored = tokio::time::timeout(RESTORE_WAIT, restored) => match restored {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => tracing::error!(session = %shared.id, "the restore function panicked"),
+                    Err(_) => tracing::error!(session = %shared.id, "the restore function did not return within 10 s"),
+                }
+            }
+        });
+    }
+
+    /// The restore function for this document has nothing left to do.
+    async fn gate_is_gone(&self, incarnation: u64) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.lock().gate.as_ref().is_none_or(|gate| !gate.is_for(incarnation)) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn open_gate(self: &Arc<Self>, incarnation: u64) {
+        self.change(None, |inner, _| {
+            if inner.gate.as_ref().is_some_and(|gate| gate.is_for(incarnation)) {
+                inner.empty_gate();
+                inner.gate = None;
+            }
+        });
+        self.reader.wake();
+        self.changed.notify_waiters();
+    }
+}
+
+/// Opens the gate when the restore function has returned, panicked or was dropped.
+struct GateOpener {
+    shared: Arc<Shared>,
+    incarnation: u64,
+}
+
+impl Drop for GateOpener {
+    fn drop(&mut self) {
+        self.shared.open_gate(self.incarnation);
+    }
+}
+
+const RESTORE_WAIT: Duration = Duration::from_secs(10);

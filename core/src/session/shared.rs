@@ -1,0 +1,409 @@
+//! A session as the hub, its connections, its function and its handles share it, and what follows from a change of it.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use futures_util::task::AtomicWaker;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::cleanup::SessionSnapshot;
+use crate::client;
+use crate::code::{Code, EndReason};
+use crate::id::{Secret, SessionId};
+use crate::limits::Limits;
+use crate::machine::{Cause, ConnectionKey, Phase, SessionMachine};
+use crate::memory::Account;
+use crate::options::SessionOptions;
+use crate::session::state::{Effect, Farewell, Function, Inner, state_of};
+use crate::session::{Session, SessionHandle};
+use crate::ticket::Ticket;
+use crate::wire::Frame;
+
+pub(crate) type Application = Box<dyn FnOnce(Session) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// What a session needs of the hub it lives in. The hub implements it, so that this layer knows nothing of the one above.
+pub(crate) trait Host: Send + Sync {
+    /// Where application functions run.
+    fn runtime(&self) -> &Handle;
+
+    /// How long the session is kept without a connection.
+    fn keep(&self, session: &SessionSnapshot) -> Duration;
+
+    /// The application function of a session that waited begins.
+    fn session_started(&self);
+
+    /// The session's phase, link or document has changed.
+    fn session_changed(&self, session: &Arc<Shared>, now: Instant);
+
+    /// The session is over. Called once for each.
+    fn session_ended(&self, session: &Shared, farewell: Farewell, now: Instant);
+
+    /// The function of an ended session may go on for a while.
+    fn give_grace(&self, task: AbortHandle, now: Instant);
+}
+
+/// A session, shared by the hub, its connections, its function and its handles.
+pub(crate) struct Shared {
+    pub(crate) id: SessionId,
+    secret: Secret,
+    pub(crate) options: Arc<SessionOptions>,
+    opened: Instant,
+    pub(crate) host: Weak<dyn Host>,
+    base: Arc<str>,
+    pub(crate) reader: AtomicWaker,
+    /// Told when there may be room in the outbox, and when the session is restored or over.
+    pub(crate) changed: Notify,
+    /// How many wait for room.
+    pub(crate) senders: AtomicUsize,
+    inner: Mutex<Inner>,
+}
+
+/// What to write on a connection.
+pub(crate) enum Transmit {
+    Frame(Frame),
+    /// Nothing before something happens, or this time comes.
+    Nothing {
+        until: Option<Instant>,
+    },
+    /// The connection has no part in the session any more.
+    Over,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        host: Weak<dyn Host>,
+        base: Arc<str>,
+        options: Arc<SessionOptions>,
+        application: Application,
+        account: Account,
+        now: Instant,
+    ) -> Arc<Self> {
+        let id = SessionId::random();
+        let seed = u64::from_le_bytes(*id.as_bytes().first_chunk().expect("an id has 16 bytes"));
+        let machine = SessionMachine::new(options.limits, options.timing, seed, now);
+        Arc::new(Self {
+            id,
+            secret: Secret::random(),
+            options,
+            opened: now,
+            host,
+            base,
+            reader: AtomicWaker::new(),
+            changed: Notify::new(),
+            senders: AtomicUsize::new(0),
+            inner: Mutex::new(Inner {
+                version: machine.version(),
+                machine,
+                function: Function::Waiting(application),
+                reader_is_gone: false,
+                connections: Vec::new(),
+                next_connection: 0,
+                events: None,
+                on_restore: None,
+                gate: None,
+                undelivered: 0,
+                account,
+                scheduled: None,
+            }),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn has_secret(&self, secret: &Secret) -> bool {
+        self.secret == *secret
+    }
+
+    pub(crate) fn hello_deadline(&self) -> Duration {
+        self.options.timing.hello
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.options.limits
+    }
+
+    /// Why the session is over, if it is.
+    pub(crate) fn end_reason(&self) -> Option<EndReason> {
+        match self.lock().machine.phase() {
+            Phase::Closed(reason) => Some(reason.clone()),
+            Phase::Waiting | Phase::Open | Phase::SoftClosed(_) | Phase::Ending(_) => None,
+        }
+    }
+
+    // ---- changes
+
+    /// Lets `change` change the machine, then does what follows from it.
+    pub(crate) fn update<T>(self: &Arc<Self>, change: impl FnOnce(&mut SessionMachine, Instant) -> T) -> T {
+        self.change(None, |inner, now| change(&mut inner.machine, now))
+    }
+
+    /// [`Shared::update`] by a connection that sees to itself afterwards and need not be woken.
+    pub(crate) fn update_for<T>(
+        self: &Arc<Self>,
+        awake: Option<ConnectionKey>,
+        change: impl FnOnce(&mut SessionMachine, Instant) -> T,
+    ) -> T {
+        self.change(awake, |inner, now| change(&mut inner.machine, now))
+    }
+
+    pub(crate) fn change<T>(
+        self: &Arc<Self>,
+        awake: Option<ConnectionKey>,
+        change: impl FnOnce(&mut Inner, Instant) -> T,
+    ) -> T {
+        let mut inner = self.lock();
+        let now = crate::clock::now();
+        let result = change(&mut inner, now);
+        let effects = self.settle(inner, awake);
+        if !effects.is_empty()
+            && let Some(host) = self.host.upgrade()
+        {
+            self.apply(effects, &*host, now);
+        }
+        result
+    }
+
+    /// Ends the session as the last act of its host.
+    pub(crate) fn abandon(self: &Arc<Self>, host: &dyn Host, reason: EndReason) {
+        let mut inner = self.lock();
+        let now = crate::clock::now();
+        inner.machine.abort(reason, now);
+        let effects = self.settle(inner, None);
+        self.apply(effects, host, now);
+    }
+
+    /// What follows from a change at once; returns what follows outside the lock. Takes the lock's guard so that it is released before anything is called.
+    fn settle(&self, mut inner: MutexGuard<'_, Inner>, awake: Option<ConnectionKey>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        while let Some(event) = inner.machine.poll_event() {
+            effects.extend(inner.effect_of(&event));
+            inner.publish(event);
+        }
+        if inner.machine.version() != inner.version {
+            inner.version = inner.machine.version();
+            if !inner.is_over() {
+                effects.push(Effect::Changed);
+            }
+        }
+        if inner.reader_is_gone && inner.is_ending_or_over() {
+            inner.machine.discard_received();
+        }
+        inner.settle_account();
+        let readable = inner.machine.has_message() || !effects.is_empty();
+        let room = !effects.is_empty() || self.senders.load(Ordering::Relaxed) > 0;
+        let connections = inner.wakers(awake);
+        drop(inner);
+        connections.for_each(|waker| waker.wake());
+        if readable {
+            self.reader.wake();
+        }
+        if room {
+            self.changed.notify_waiters();
+        }
+        effects
+    }
+
+    pub(crate) fn apply(self: &Arc<Self>, effects: impl IntoIterator<Item = Effect>, host: &dyn Host, now: Instant) {
+        for effect in effects {
+            match effect {
+                Effect::Start(application) => self.start(host, application),
+                Effect::Restore(restore, incarnation) => self.restore(host, restore, incarnation),
+                Effect::Changed => host.session_changed(self, now),
+                Effect::Ended(farewell) => host.session_ended(self, farewell, now),
+            }
+        }
+    }
+
+    /// The application function begins: a browser has come.
+    fn start(self: &Arc<Self>, host: &dyn Host, application: Application) {
+        host.session_started();
+        let session = Session {
+            handle: SessionHandle::new(Arc::clone(self)),
+            incarnation: 1,
+        };
+        let shared = Arc::clone(self);
+        let task = host.runtime().spawn(async move {
+            let result = AssertUnwindSafe(async move { application(session).await })
+                .catch_unwind()
+                .await;
+            if result.is_err() {
+                tracing::error!(session = %shared.id, "the application function panicked");
+            }
+            shared.change(None, |inner, now| {
+                inner.function = Function::Returned;
+                match result {
+                    Ok(()) => inner.close(EndReason::Finished, now),
+                    Err(_) => inner.machine.abort(EndReason::Panicked, now),
+                }
+            });
+        });
+        let task = task.abort_handle();
+        let mut inner = self.lock();
+        match inner.function {
+            Function::Starting if inner.is_over() => {
+                drop(inner);
+                host.give_grace(task, crate::clock::now());
+            }
+            Function::Starting => inner.function = Function::Running(task),
+            Function::Waiting(_) | Function::Running(_) | Function::Returned => {}
+        }
+    }
+
+    // ---- connections
+
+    pub(crate) fn register(&self, waker: Arc<AtomicWaker>) -> ConnectionKey {
+        let mut inner = self.lock();
+        let key = ConnectionKey(inner.next_connection);
+        inner.next_connection += 1;
+        // Hardly ever is there a second one.
+        inner.connections.reserve_exact(1);
+        inner.connections.push((key, waker));
+        key
+    }
+
+    pub(crate) fn unregister(self: &Arc<Self>, key: ConnectionKey) {
+        self.change(None, |inner, now| {
+            inner.connections.retain(|(known, _)| *known != key);
+            if inner.connections.is_empty() {
+                inner.connections = Vec::new();
+            }
+            inner.machine.handle_closed(key, now);
+        });
+    }
+
+    /// What to write next on a connection.
+    pub(crate) fn poll_transmit(&self, key: ConnectionKey, now: Instant) -> Transmit {
+        let machine = &mut self.lock().machine;
+        match machine.poll_transmit(key, now) {
+            Some(frame) => Transmit::Frame(frame),
+            None if machine.is_known(key) => Transmit::Nothing {
+                until: machine.poll_timeout(),
+            },
+            None => Transmit::Over,
+        }
+    }
+
+    /// How long browsers are told that the session waits for them, in ms.
+    pub(crate) fn keep(&self) -> u64 {
+        self.host
+            .upgrade()
+            .map_or(0, |host| crate::machine::millis(host.keep(&self.snapshot())))
+    }
+
+    // ---- the rest
+
+    pub(crate) fn drain(self: &Arc<Self>, retry_after: Duration, wait: Duration) {
+        self.change(None, |inner, now| {
+            inner.empty_gate();
+            inner.machine.close_with(EndReason::Draining, retry_after, wait, now);
+        });
+    }
+
+    /// Ends the session at once; if it is ending already, for the reason it has.
+    pub(crate) fn cut_off(self: &Arc<Self>, reason: EndReason) {
+        self.update(|machine, now| {
+            let reason = match machine.phase() {
+                Phase::Ending(reason) => reason.clone(),
+                Phase::Waiting | Phase::Open | Phase::SoftClosed(_) | Phase::Closed(_) => reason,
+            };
+            machine.abort(reason, now);
+        });
+    }
+
+    /// Closes the session if nothing has changed since `version`. Whether it did.
+    pub(crate) fn clean_up(self: &Arc<Self>, version: u64, reason: Option<EndReason>) -> bool {
+        self.update(|machine, now| {
+            if machine.version() != version {
+                return false;
+            }
+            let reason = match (machine.phase(), reason) {
+                (Phase::Ending(reason), _) => reason.clone(),
+                (_, Some(reason)) => reason,
+                (Phase::Waiting, None) => EndReason::NeverConnected,
+                (_, None) => EndReason::Expired,
+            };
+            machine.abort(reason, now);
+            true
+        })
+    }
+
+    pub(crate) fn principal(&self) -> Option<&str> {
+        self.options.principal.as_deref()
+    }
+
+    pub(crate) fn snapshot(&self) -> SessionSnapshot {
+        let inner = self.lock();
+        let machine = &inner.machine;
+        let cause = match machine.phase() {
+            Phase::SoftClosed(cause) => Some(*cause),
+            _ => None,
+        };
+        SessionSnapshot {
+            id: self.id,
+            state: state_of(machine),
+            since: machine.since(),
+            opened: self.opened,
+            cause,
+            buffered: inner.buffered(),
+            reconnects: machine.reconnects(),
+            principal: self.options.principal.clone(),
+            version: machine.version(),
+        }
+    }
+
+    pub(crate) fn ticket(&self) -> Ticket {
+        let inner = self.lock();
+        if let Phase::Closed(reason @ (EndReason::Full | EndReason::Draining)) = inner.machine.phase() {
+            let code = if *reason == EndReason::Full {
+                Code::Full
+            } else {
+                Code::Draining
+            };
+            return Ticket::refused(code, REFUSED_RETRY, reason.to_string());
+        }
+        Ticket::access(
+            &self.base,
+            &self.id,
+            &self.secret,
+            self.options.limits.normalised(),
+            self.options.restore.clone(),
+        )
+    }
+
+    pub(crate) fn script_tag(&self, attributes: &str) -> String {
+        let (base, script, ticket) = (&self.base, client::script_name(), self.ticket().to_attribute());
+        format!("<script src=\"{base}/{script}\"{attributes} data-stillhere=\"{ticket}\"></script>")
+    }
+}
+
+/// When a page that was refused may try again.
+pub(crate) const REFUSED_RETRY: Duration = Duration::from_secs(5);
+
+/// Kept out of the public enum: what the cause is called in a log line.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lost => "the connection was lost",
+            Self::Left => "the page went away",
+            Self::Silent => "the browser fell silent",
+            Self::Gap => "a frame was missing",
+            Self::Asked => "the application asked for it",
+        })
+    }
+}
