@@ -251,7 +251,18 @@ impl SessionHandle {
         self.shared.try_send(Lane::Bulk, message.into(), Via::Handle)
     }
 
+    /// Declares how many bytes the application holds for this session, for its cleanup policy to judge by: see
+    /// [`SessionSnapshot::weight`]. The policy is asked soon after each change, on another thread. At first it is 0.
+    ///
+    /// It does not count against [`HubBuilder::memory_limit`](crate::HubBuilder::memory_limit), which bounds what sessions buffer.
+    pub fn set_weight(&self, bytes: u64) {
+        self.shared.set_weight(bytes);
+    }
+
     /// Ends the session once the browser has everything that was sent. The browser is told `text`; nothing more can be sent.
+    ///
+    /// One without a connection waits for its browser as long as its policy lets it, unless the browser has everything already. To end it at
+    /// once, see [`SessionHandle::abort`].
     pub fn close(&self, text: &str) {
         let reason = EndReason::Closed(text.into());
         self.shared.change(None, |inner, now| inner.close(reason, now));
@@ -268,7 +279,8 @@ impl SessionHandle {
         self.shared.drain(retry_after, DRAIN_WAIT);
     }
 
-    /// Drops the connection and keeps the session; the browser comes back at once, if it can.
+    /// Drops the connection and keeps the session; the browser comes back at once, if it can. A session without a connection stays as it is,
+    /// and one whose policy allows no soft close ends as [`EndReason::Disconnected`].
     pub fn soft_close(&self) {
         self.shared.update(SessionMachine::soft_close);
     }
@@ -416,6 +428,9 @@ pub(crate) trait Host: Send + Sync {
     /// The session's phase, link or document has changed.
     fn session_changed(&self, session: &Arc<Shared>, now: Instant);
 
+    /// What the session weighs has changed, or what it buffers while no connection carries it.
+    fn session_resized(&self, session: &Shared, by: Resized);
+
     /// The session is over. Called once for each.
     fn session_ended(&self, session: &Shared, farewell: Farewell, now: Instant);
 
@@ -455,8 +470,21 @@ pub(crate) struct Inner {
     /// Messages that were still behind the gate at the end.
     undelivered: usize,
     account: Account,
+    /// As the application declared it.
+    weight: u64,
+    /// How often that has changed.
+    weighings: u64,
     /// When the sweeper looks at this session next.
     pub(crate) scheduled: Option<Instant>,
+    /// The sweeper looks at it soon.
+    pub(crate) called_up: bool,
+}
+
+/// What a session's size has changed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resized {
+    Weight,
+    Buffer,
 }
 
 /// The application function of a session.
@@ -532,7 +560,10 @@ impl Shared {
                 gate: None,
                 undelivered: 0,
                 account,
+                weight: 0,
+                weighings: 0,
                 scheduled: None,
+                called_up: false,
             }),
         })
     }
@@ -788,10 +819,13 @@ impl Shared {
         };
         inner.settle_account();
         // Credit has come back: the connection must hear of it if that is to be reported, now or soon.
-        if (inner.machine.is_ack_due(), inner.machine.poll_timeout()) != before {
-            let connections = inner.wakers(None);
-            drop(inner);
-            connections.for_each(|waker| waker.wake());
+        let has_credit = (inner.machine.is_ack_due(), inner.machine.poll_timeout()) != before;
+        let connections = has_credit.then(|| inner.wakers(None));
+        let is_soft_closed = inner.is_soft_closed();
+        drop(inner);
+        connections.into_iter().flatten().for_each(|waker| waker.wake());
+        if is_soft_closed {
+            self.tell_resized(Resized::Buffer);
         }
         Poll::Ready(Some(Taken::Message(lane, received)))
     }
@@ -897,9 +931,33 @@ impl Shared {
         }
         inner.settle_account();
         let connections = inner.wakers(None);
+        let is_soft_closed = inner.is_soft_closed();
         drop(guard);
         connections.for_each(|waker| waker.wake());
+        if is_soft_closed {
+            self.tell_resized(Resized::Buffer);
+        }
         Ok(true)
+    }
+
+    // ---- sizes
+
+    fn set_weight(&self, bytes: u64) {
+        {
+            let mut inner = self.lock();
+            if inner.weight == bytes {
+                return;
+            }
+            inner.weight = bytes;
+            inner.weighings += 1;
+        }
+        self.tell_resized(Resized::Weight);
+    }
+
+    fn tell_resized(&self, by: Resized) {
+        if let Some(host) = self.host.upgrade() {
+            host.session_resized(self, by);
+        }
     }
 
     // ---- the rest
@@ -924,10 +982,11 @@ impl Shared {
 
     /// Closes the session if nothing has changed since `version`. Whether it did.
     pub(crate) fn clean_up(self: &Arc<Self>, version: u64, reason: Option<EndReason>) -> bool {
-        self.update(|machine, now| {
-            if machine.version() != version {
+        self.change(None, |inner, now| {
+            if inner.version() != version {
                 return false;
             }
+            let machine = &mut inner.machine;
             let reason = match (machine.phase(), reason) {
                 (Phase::Ending(reason), _) => reason.clone(),
                 (_, Some(reason)) => reason,
@@ -957,9 +1016,10 @@ impl Shared {
             opened: self.opened,
             cause,
             buffered: inner.buffered(),
+            weight: inner.weight,
             reconnects: machine.reconnects(),
             principal: self.options.principal.clone(),
-            version: machine.version(),
+            version: inner.version(),
         }
     }
 
@@ -1006,8 +1066,17 @@ pub(crate) struct Farewell {
 }
 
 impl Inner {
+    /// Grows with everything that a policy's decision may rest on, but not with what is buffered.
+    fn version(&self) -> u64 {
+        self.machine.version() + self.weighings
+    }
+
     fn is_over(&self) -> bool {
         matches!(self.machine.phase(), Phase::Closed(_))
+    }
+
+    fn is_soft_closed(&self) -> bool {
+        state_of(&self.machine).is_soft_closed()
     }
 
     fn is_ending_or_over(&self) -> bool {

@@ -13,34 +13,61 @@ pub use default::DefaultCleanupPolicy;
 /// Decides which sessions are freed.
 ///
 /// The hub asks when something changed and at the times the policy names itself, never under a lock: a policy may call back into the hub.
+/// It is asked on the thread that changed something, so it must not take a lock that the application holds while it opens or closes sessions.
 /// A policy that panics costs that one check; it is reported and asked again a second later.
+///
+/// By the resources that sessions use and by who uses them:
 ///
 /// ```
 /// use std::time::{Duration, Instant};
-/// use stillhere::{CleanupPolicy, SessionSnapshot, SessionState};
+/// use stillhere::{CleanupPolicy, Hub, SessionSnapshot};
 ///
-/// /// Keeps what was used for long, drops the rest soon.
-/// struct ByAge;
+/// /// A heavy session waits a minute for its browser, a guest's ten minutes, a user's a day.
+/// struct ByWorth;
 ///
-/// impl CleanupPolicy for ByAge {
+/// impl ByWorth {
+///     fn deadline(&self, session: &SessionSnapshot) -> Option<Instant> {
+///         session.state.is_without_browser().then(|| session.since + self.keep(session))
+///     }
+/// }
+///
+/// impl CleanupPolicy for ByWorth {
 ///     fn should_cleanup(&self, session: &SessionSnapshot, now: Instant) -> bool {
-///         let patience = if session.reconnects > 3 { 600 } else { 60 };
-///         session.state != SessionState::Open && now - session.since >= Duration::from_secs(patience)
+///         self.deadline(session).is_some_and(|deadline| deadline <= now)
 ///     }
 ///
 ///     fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
 ///         true
 ///     }
+///
+///     fn next_check(&self, session: &SessionSnapshot, _now: Instant) -> Option<Instant> {
+///         self.deadline(session)
+///     }
+///
+///     fn keep(&self, session: &SessionSnapshot) -> Duration {
+///         let minutes = match &session.principal {
+///             _ if session.weight > 64 << 20 => 1,
+///             None => 10,
+///             Some(_user) => 24 * 60,
+///         };
+///         Duration::from_secs(60 * minutes)
+///     }
 /// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let hub = Hub::builder().cleanup_policy(ByWorth).build();
+/// # }
 /// ```
 pub trait CleanupPolicy: Send + Sync + 'static {
     /// Whether the session is to be closed now. The decision holds only if nothing about the session has changed meanwhile.
     fn should_cleanup(&self, session: &SessionSnapshot, now: Instant) -> bool;
 
-    /// Whether a session that has just lost its connection may wait for the browser to come back.
+    /// Whether a session that has lost its connection may wait for the browser to come back. Asked again whenever such a session changes.
     fn allow_soft_close(&self, session: &SessionSnapshot) -> bool;
 
-    /// When to ask again if nothing changes first; `None`: not before something changes. By default every second.
+    /// When to ask again if nothing changes first; `None`: not before something changes. By default every second. A time that is over means soon:
+    /// after a change only this method is asked, for [`CleanupPolicy::should_cleanup`] to be asked at that time.
     fn next_check(&self, _session: &SessionSnapshot, now: Instant) -> Option<Instant> {
         Some(now + Duration::from_secs(1))
     }
@@ -48,6 +75,21 @@ pub trait CleanupPolicy: Send + Sync + 'static {
     /// How long a session is kept without a connection, as browsers are told: they retry at least that long. By default 120 s.
     fn keep(&self, _session: &SessionSnapshot) -> Duration {
         DefaultCleanupPolicy::default().soft_closed
+    }
+
+    /// For a policy that judges a session by the others: told how each session is when it has changed, when it is to be judged, and, as
+    /// [`SessionState::Closed`], when it is over. Answers with sessions to judge now. By default nothing.
+    ///
+    /// Calls for one session may come twice and, from several threads, late, but the last one tells how it is. So a book that each call puts
+    /// right is right, and what is over has left it. Must not call back into the hub or change the session.
+    fn observe(&self, _session: &SessionSnapshot) -> Vec<SessionId> {
+        Vec::new()
+    }
+
+    /// Whether a session that buffers more or less than before while it has no connection is to be judged at once, and not only when its
+    /// state or its weight changes. Always the same answer. By default not.
+    fn weighs(&self) -> bool {
+        false
     }
 }
 
@@ -67,11 +109,20 @@ pub struct SessionSnapshot {
     pub cause: Option<Cause>,
     /// Bytes it buffers, both directions, frames charged at their payload plus 64.
     pub buffered: u64,
+    /// Bytes the application holds for it, as it declared with [`SessionHandle::set_weight`](crate::SessionHandle::set_weight). 0 before that.
+    pub weight: u64,
     /// How often a browser connected again.
     pub reconnects: u64,
     /// Whose session it is, if it was opened for somebody.
     pub principal: Option<Arc<str>>,
     pub(crate) version: u64,
+}
+
+impl SessionSnapshot {
+    /// Whether nothing that a policy is told has happened between this snapshot and `other` of the same session.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        self.version == other.version && (self.buffered == other.buffered || !self.state.is_soft_closed())
+    }
 }
 
 /// Where a session is in its life.
@@ -96,5 +147,10 @@ impl SessionState {
     /// Whether the session once had a connection and waits for it to come back.
     pub const fn is_soft_closed(self) -> bool {
         matches!(self, Self::SoftClosed | Self::EndingSoftClosed)
+    }
+
+    /// Whether the session has no connection and waits for one, for the first or for another.
+    pub const fn is_without_browser(self) -> bool {
+        matches!(self, Self::Waiting) || self.is_soft_closed()
     }
 }
