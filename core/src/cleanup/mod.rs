@@ -6,9 +6,17 @@ use std::time::{Duration, Instant};
 use crate::id::SessionId;
 use crate::machine::Cause;
 
+mod combined;
 mod default;
+mod memory_budget;
+mod principal_cap;
+mod while_authenticated;
 
+pub use combined::{And, Or};
 pub use default::DefaultCleanupPolicy;
+pub use memory_budget::MemoryBudget;
+pub use principal_cap::PrincipalCap;
+pub use while_authenticated::WhileAuthenticated;
 
 /// Decides which sessions are freed.
 ///
@@ -16,7 +24,8 @@ pub use default::DefaultCleanupPolicy;
 /// It is asked on the thread that changed something, so it must not take a lock that the application holds while it opens or closes sessions.
 /// A policy that panics costs that one check; it is reported and asked again a second later.
 ///
-/// By the resources that sessions use and by who uses them:
+/// Ready-made: [`DefaultCleanupPolicy`], [`MemoryBudget`], [`PrincipalCap`], [`WhileAuthenticated`], joined by [`CleanupPolicy::or`] and
+/// [`CleanupPolicy::and`]. By the resources that sessions use and by who uses them, in a few lines of one's own:
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -90,6 +99,22 @@ pub trait CleanupPolicy: Send + Sync + 'static {
     /// state or its weight changes. Always the same answer. By default not.
     fn weighs(&self) -> bool {
         false
+    }
+
+    /// Frees what either policy frees; see [`Or`].
+    fn or<P: CleanupPolicy>(self, other: P) -> Or<Self, P>
+    where
+        Self: Sized,
+    {
+        Or(self, other)
+    }
+
+    /// Frees only what both policies free; see [`And`].
+    fn and<P: CleanupPolicy>(self, other: P) -> And<Self, P>
+    where
+        Self: Sized,
+    {
+        And(self, other)
     }
 }
 
