@@ -60,7 +60,7 @@ impl MemoryBudget {
 
     /// The one that has to go, if they do not fit.
     fn victim(&self, book: &Book) -> Option<SessionId> {
-        let exceeded = book.held > u128::from(self.max_bytes) || book.sizes.len() > self.max_sessions;
+        let exceeded = book.held() > self.max_bytes || book.sizes.len() > self.max_sessions;
         let (_, id) = book.by_age.first().filter(|_| exceeded)?;
         Some(*id)
     }
@@ -75,25 +75,31 @@ impl MemoryBudget {
 struct Book {
     by_age: BTreeSet<(Instant, SessionId)>,
     sizes: BTreeMap<SessionId, (Instant, u64)>,
-    held: u128,
+    sum: u128,
 }
 
 impl Book {
-    fn note(&mut self, session: &SessionSnapshot) {
-        self.forget(&session.id);
-        if session.state.is_soft_closed() {
-            let size = session.buffered.saturating_add(session.weight);
-            self.by_age.insert((session.since, session.id));
-            self.sizes.insert(session.id, (session.since, size));
-            self.held += u128::from(size);
-        }
+    fn held(&self) -> u64 {
+        u64::try_from(self.sum).unwrap_or(u64::MAX)
     }
 
-    fn forget(&mut self, id: &SessionId) {
-        if let Some((since, size)) = self.sizes.remove(id) {
-            self.by_age.remove(&(since, *id));
-            self.held -= u128::from(size);
+    /// Whether that is news.
+    fn note(&mut self, session: &SessionSnapshot) -> bool {
+        let size = session.buffered.saturating_add(session.weight);
+        let entry = session.state.is_soft_closed().then_some((session.since, size));
+        let before = match entry {
+            Some(entry) => self.sizes.insert(session.id, entry),
+            None => self.sizes.remove(&session.id),
+        };
+        if let Some((since, size)) = before {
+            self.by_age.remove(&(since, session.id));
+            self.sum -= u128::from(size);
         }
+        if let Some((since, size)) = entry {
+            self.by_age.insert((since, session.id));
+            self.sum += u128::from(size);
+        }
+        before != entry
     }
 }
 
@@ -119,8 +125,9 @@ impl CleanupPolicy for MemoryBudget {
 
     fn observe(&self, session: &SessionSnapshot) -> Vec<SessionId> {
         let mut book = self.book();
-        book.note(session);
-        self.victim(&book).into_iter().collect()
+        let is_news = book.note(session);
+        let victim = self.victim(&book).filter(|_| is_news);
+        victim.into_iter().collect()
     }
 
     fn weighs(&self) -> bool {

@@ -87,7 +87,8 @@ pub trait CleanupPolicy: Send + Sync + 'static {
     }
 
     /// For a policy that judges a session by the others: told how each session is when it has changed, when it is to be judged, and, as
-    /// [`SessionState::Closed`], when it is over. Answers with sessions to judge now. By default nothing.
+    /// [`SessionState::Closed`], when it is over. Answers with sessions to judge now because of what is new; where nothing is, with none, or
+    /// one that stays would be judged for ever. By default with none.
     ///
     /// Calls for one session may come twice and, from several threads, late, but the last one tells how it is. So a book that each call puts
     /// right is right, and what is over has left it. Must not call back into the hub or change the session.

@@ -88,14 +88,15 @@ impl Place {
 }
 
 impl Book {
-    fn note(&mut self, session: &SessionSnapshot, principal: &Arc<str>) {
+    /// Whether that is news.
+    fn note(&mut self, session: &SessionSnapshot, principal: &Arc<str>) -> bool {
         let place = Place::of(session);
         let before = match place {
             Some(place) => self.places.insert(session.id, place),
             None => self.places.remove(&session.id),
         };
         if before == place {
-            return;
+            return false;
         }
         let theirs = self.principals.entry(Arc::clone(principal)).or_default();
         if let Some(before) = before {
@@ -105,6 +106,7 @@ impl Book {
         if theirs.is_empty() {
             self.principals.remove(principal);
         }
+        true
     }
 }
 
@@ -136,7 +138,8 @@ impl CleanupPolicy for PrincipalCap {
             return Vec::new();
         };
         let mut book = self.book();
-        book.note(session, principal);
-        self.victim(&book, principal).into_iter().collect()
+        let is_news = book.note(session, principal);
+        let victim = self.victim(&book, principal).filter(|_| is_news);
+        victim.into_iter().collect()
     }
 }
