@@ -1,5 +1,8 @@
 //! The ready-made cleanup policies, and what a hub does for policies that judge a session by its size and by the others.
 
+#[path = "../examples/by_worth.rs"]
+#[allow(dead_code, reason = "an example has a main function")]
+mod by_worth;
 mod support;
 
 use std::collections::{BTreeSet, HashMap};
@@ -444,6 +447,45 @@ async fn a_budget_that_needs_another_policys_consent_waits_for_it_and_no_longer(
         tokio::time::sleep(milliseconds(200)).await;
         assert_eq!(over(&pages), [0, 1]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_worth_a_user_is_waited_for_longer_than_a_guest_and_both_longer_than_a_heavy_session() {
+    let hub = hub(by_worth::ByWorth);
+    let mut pages = vec![
+        Page::open(&hub).await,
+        Page::open_for(&hub, "ada").await,
+        Page::open_for(&hub, "ada").await,
+    ];
+    pages[2].session.set_weight((64 << 20) + 1);
+    for page in &mut pages {
+        page.lose().await;
+    }
+    let waiting = hub.open_for("ada", idle);
+    tokio::time::sleep(seconds(59)).await;
+    assert_eq!((over(&pages).len(), waiting.state()), (0, SessionState::Closed));
+    tokio::time::sleep(seconds(2)).await;
+    assert_eq!(over(&pages), [2]);
+    tokio::time::sleep(seconds(9 * 60 - 3)).await;
+    assert_eq!(over(&pages), [2]);
+    tokio::time::sleep(seconds(3)).await;
+    assert_eq!(over(&pages), [0, 2]);
+    tokio::time::sleep(seconds((24 * 60 - 10) * 60 - 5)).await;
+    assert_eq!(over(&pages), [0, 2]);
+    tokio::time::sleep(seconds(5)).await;
+    assert_eq!(over(&pages), [0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_grows_heavy_while_it_waits_by_worth_is_judged_anew() {
+    let hub = hub(by_worth::ByWorth);
+    let mut page = Page::open(&hub).await;
+    page.lose().await;
+    tokio::time::sleep(seconds(200)).await;
+    assert!(!page.is_over());
+    page.session.set_weight(1 << 30);
+    settled().await;
+    assert!(page.is_over());
 }
 
 /// Frees what weighs too much. It is never asked but when something changes.

@@ -28,45 +28,7 @@ pub use while_authenticated::WhileAuthenticated;
 /// [`CleanupPolicy::and`]. By the resources that sessions use and by who uses them, in a few lines of one's own:
 ///
 /// ```
-/// use std::time::{Duration, Instant};
-/// use stillhere::{CleanupPolicy, Hub, SessionSnapshot};
-///
-/// /// A heavy session waits a minute for its browser, a guest's ten minutes, a user's a day.
-/// struct ByWorth;
-///
-/// impl ByWorth {
-///     fn deadline(&self, session: &SessionSnapshot) -> Option<Instant> {
-///         session.state.is_without_browser().then(|| session.since + self.keep(session))
-///     }
-/// }
-///
-/// impl CleanupPolicy for ByWorth {
-///     fn should_cleanup(&self, session: &SessionSnapshot, now: Instant) -> bool {
-///         self.deadline(session).is_some_and(|deadline| deadline <= now)
-///     }
-///
-///     fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
-///         true
-///     }
-///
-///     fn next_check(&self, session: &SessionSnapshot, _now: Instant) -> Option<Instant> {
-///         self.deadline(session)
-///     }
-///
-///     fn keep(&self, session: &SessionSnapshot) -> Duration {
-///         let minutes = match &session.principal {
-///             _ if session.weight > 64 << 20 => 1,
-///             None => 10,
-///             Some(_user) => 24 * 60,
-///         };
-///         Duration::from_secs(60 * minutes)
-///     }
-/// }
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
-/// let hub = Hub::builder().cleanup_policy(ByWorth).build();
-/// # }
+#[doc = include_str!("../../examples/by_worth.rs")]
 /// ```
 pub trait CleanupPolicy: Send + Sync + 'static {
     /// Whether the session is to be closed now. The decision holds only if nothing about the session has changed meanwhile.
@@ -173,10 +135,5 @@ impl SessionState {
     /// Whether the session once had a connection and waits for it to come back.
     pub const fn is_soft_closed(self) -> bool {
         matches!(self, Self::SoftClosed | Self::EndingSoftClosed)
-    }
-
-    /// Whether the session has no connection and waits for one, for the first or for another.
-    pub const fn is_without_browser(self) -> bool {
-        matches!(self, Self::Waiting) || self.is_soft_closed()
     }
 }
