@@ -9,9 +9,9 @@ use crate::id::SessionId;
 
 /// A budget for soft-closed sessions: beyond it they end, the longest soft-closed first, as soon as they no longer fit.
 ///
-/// A session counts with what it buffers ([`SessionSnapshot::buffered`]) and what the application declared
-/// ([`SessionHandle::set_weight`](crate::SessionHandle::set_weight)), while no connection carries it; with one it costs nothing. One that is
-/// larger than the whole budget cannot wait. The budget knows no time and frees nothing that fits: join it with a policy that does.
+/// While it is soft-closed, a session counts with what it buffers ([`SessionSnapshot::buffered`]) and what the application declared
+/// ([`SessionHandle::set_weight`](crate::SessionHandle::set_weight)); otherwise it costs nothing. One that is larger than the whole budget
+/// cannot wait. The budget knows no time and frees nothing that fits: join it with a policy that does.
 ///
 /// ```
 /// use stillhere::{CleanupPolicy, DefaultCleanupPolicy, Hub, MemoryBudget, Session};
