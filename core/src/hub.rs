@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::cleanup::{CleanupPolicy, DefaultCleanupPolicy, SessionSnapshot};
+use crate::cleanup::{CleanupPolicy, DefaultCleanupPolicy, SessionSnapshot, SessionState};
 use crate::code::{Class, Code, EndReason};
 use crate::exchange::Exchanges;
 use crate::guard::guarded;
@@ -21,8 +21,8 @@ use crate::memory::{Account, Memory};
 use crate::message::{Message, SharedBytes};
 use crate::options::SessionOptions;
 use crate::request::UpgradeRequest;
-use crate::session::{Application, Farewell, Host, REFUSED_RETRY, Session, SessionHandle, Shared};
-use crate::sweeper::{Sweeper, check};
+use crate::session::{Application, Farewell, Host, REFUSED_RETRY, Resized, Session, SessionHandle, Shared};
+use crate::sweeper::{Sweeper, check, observe};
 use crate::wire::End;
 
 /// All sessions of one application. Cheap to clone; the sessions live as long as any clone.
@@ -355,14 +355,26 @@ impl Hub {
     }
 
     /// Changes the cleanup policy; every session is judged by the new one at once.
+    ///
+    /// A policy that judges sessions by each other first gets to know them all.
     pub fn set_cleanup_policy(&self, policy: impl CleanupPolicy) {
         let policy: Arc<dyn CleanupPolicy> = Arc::new(policy);
+        // Before it judges the first, so that it does not take the oldest it knows for the oldest there is.
+        let known = self.inner.all();
+        for session in &known {
+            observe(&*policy, session);
+        }
         let replaced = std::mem::replace(
             &mut *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner),
             policy,
         );
         // Not under the lock: dropping it may run code of the application's.
         drop(replaced);
+        // Those that ended meanwhile, which only its predecessor was told.
+        let policy = self.inner.policy();
+        for session in known.iter().filter(|session| session.end_reason().is_some()) {
+            observe(&*policy, session);
+        }
         let now = crate::clock::now();
         for session in self.inner.all() {
             check(&self.inner, &session, now);
@@ -508,6 +520,17 @@ impl HubInner {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Tells the policy how the session is, and calls up those that the policy wants to judge for it.
+    pub(crate) fn tell(&self, policy: &dyn CleanupPolicy, session: &Shared) -> SessionSnapshot {
+        let (snapshot, called_up) = observe(policy, session);
+        for id in called_up {
+            if let Some(session) = self.find(&id) {
+                self.sweeper.call_up(&session);
+            }
+        }
+        snapshot
+    }
+
     pub(crate) fn count_evaluation(&self) {
         self.evaluations.fetch_add(1, Ordering::Relaxed);
     }
@@ -637,7 +660,10 @@ impl Host for HubInner {
     /// Asks the policy whether the session may wait, and when it wants to be asked again.
     fn session_changed(&self, session: &Arc<Shared>, now: Instant) {
         let policy = self.policy();
-        let snapshot = session.snapshot();
+        let snapshot = self.tell(&*policy, session);
+        if snapshot.state == SessionState::Closed {
+            return;
+        }
         let allowed = !snapshot.state.is_soft_closed()
             || guarded(&session.id, "the cleanup policy", || policy.allow_soft_close(&snapshot)).unwrap_or(true);
         if !allowed {
@@ -652,6 +678,13 @@ impl Host for HubInner {
         }
     }
 
+    fn session_resized(&self, session: &Shared, by: Resized) {
+        let weighs = || guarded(&session.id, "the cleanup policy", || self.policy().weighs()).unwrap_or(false);
+        if by == Resized::Weight || weighs() {
+            self.sweeper.call_up(session);
+        }
+    }
+
     fn session_ended(&self, session: &Shared, farewell: Farewell, now: Instant) {
         let Farewell {
             reason,
@@ -663,6 +696,7 @@ impl Host for HubInner {
         if self.bury(session.id, &reason) && never_started.is_some() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
         }
+        self.tell(&*self.policy(), session);
         if let Some(task) = task {
             self.give_grace(task, now);
         }

@@ -67,7 +67,10 @@ pub mod wire;
 
 pub use answer::{Answer, AnswerBody, Chunks};
 pub use arrival::{Arrival, NotOurProtocol};
-pub use cleanup::{CleanupPolicy, DefaultCleanupPolicy, SessionSnapshot, SessionState};
+pub use cleanup::{
+    And, CleanupPolicy, DefaultCleanupPolicy, MemoryBudget, Or, PrincipalCap, SessionSnapshot, SessionState,
+    WhileAuthenticated,
+};
 pub use code::{Class, Code, EndReason};
 pub use connection::{Connection, ConnectionError, Packet, run_connection_loop};
 pub use drain::DrainReport;

@@ -1,7 +1,7 @@
 //! Frees sessions: sleeps until the nearest time at which a policy wants to be asked, and looks only at those that are due.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ use crate::session::Shared;
 #[derive(Debug)]
 pub(crate) struct Sweeper {
     due: Mutex<BinaryHeap<Reverse<Due>>>,
+    /// Who is to be judged now, whatever was scheduled. Each at most once: `Inner::called_up`.
+    called_up: Mutex<VecDeque<SessionId>>,
     /// Told when something is due earlier than the sweeper sleeps, when memory is short, and when the hub is gone.
     woken: Arc<Notify>,
 }
@@ -40,6 +42,7 @@ impl Sweeper {
     pub(crate) fn new() -> Self {
         Self {
             due: Mutex::default(),
+            called_up: Mutex::default(),
             woken: Arc::default(),
         }
     }
@@ -61,6 +64,21 @@ impl Sweeper {
             at,
             task: Task::Check(session.id),
         });
+    }
+
+    /// Looks at `session` soon, and not on this thread. What was scheduled stays.
+    pub(crate) fn call_up(&self, session: &Shared) {
+        if std::mem::replace(&mut session.lock().called_up, true) {
+            return;
+        }
+        let is_first = {
+            let mut called_up = self.called_up();
+            called_up.push_back(session.id);
+            called_up.len() == 1
+        };
+        if is_first {
+            self.woken.notify_one();
+        }
     }
 
     /// Aborts the task at this time, if it still runs.
@@ -94,7 +112,7 @@ impl Sweeper {
                 } else {
                     Some(now + RELIEF_AGAIN)
                 };
-                [hub.sweeper().next(), again].into_iter().flatten().min()
+                [hub.sweeper().next(now), again].into_iter().flatten().min()
             };
             match wake {
                 Some(at) if at <= crate::clock::now() => tokio::task::yield_now().await,
@@ -119,6 +137,7 @@ impl Sweeper {
 
     /// Does what is due, but not so much that everything else on this thread waits for it.
     fn sweep(&self, hub: &HubInner, now: Instant) {
+        self.sweep_called_up(hub, now);
         for _ in 0..DUE_IN_A_ROW {
             let Some(due) = self.pop(now) else { return };
             match due.task {
@@ -138,6 +157,26 @@ impl Sweeper {
         }
     }
 
+    fn sweep_called_up(&self, hub: &HubInner, now: Instant) {
+        for _ in 0..DUE_IN_A_ROW {
+            let Some(id) = self.pop_called_up() else { return };
+            if let Some(session) = hub.find(&id) {
+                // First: what changes from here on calls it up again.
+                session.lock().called_up = false;
+                check(hub, &session, now);
+            }
+        }
+    }
+
+    fn pop_called_up(&self) -> Option<SessionId> {
+        let mut called_up = self.called_up();
+        if called_up.len() < called_up.capacity() / SPARSE && called_up.capacity() > KEPT_CAPACITY {
+            let len = called_up.len();
+            called_up.shrink_to(2 * len);
+        }
+        called_up.pop_front()
+    }
+
     fn pop(&self, now: Instant) -> Option<Due> {
         let mut heap = self.heap();
         if heap.len() < heap.capacity() / SPARSE && heap.capacity() > KEPT_CAPACITY {
@@ -150,8 +189,16 @@ impl Sweeper {
         heap.pop().map(|Reverse(due)| due)
     }
 
-    fn next(&self) -> Option<Instant> {
+    /// When there is something to do.
+    fn next(&self, now: Instant) -> Option<Instant> {
+        if !self.called_up().is_empty() {
+            return Some(now);
+        }
         self.heap().peek().map(|Reverse(due)| due.at)
+    }
+
+    fn called_up(&self) -> MutexGuard<'_, VecDeque<SessionId>> {
+        self.called_up.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn heap(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Due>>> {
@@ -163,7 +210,7 @@ impl Sweeper {
 pub(crate) fn check(hub: &HubInner, session: &Arc<Shared>, now: Instant) {
     let policy = hub.policy();
     for _ in 0..CHANGES_WHILE_ASKING {
-        let snapshot = session.snapshot();
+        let snapshot = hub.tell(&*policy, session);
         if snapshot.state == SessionState::Closed {
             return;
         }
@@ -182,6 +229,22 @@ pub(crate) fn check(hub: &HubInner, session: &Arc<Shared>, now: Instant) {
         }
     }
     hub.sweeper().schedule(session, now + SOONEST);
+}
+
+/// Tells the policy how the session is, and if that was late, how it is now: so that the last thing it hears of a session is true, whoever
+/// else tells it something meanwhile. Whom it wants to judge for that.
+pub(crate) fn observe(policy: &dyn CleanupPolicy, session: &Shared) -> (SessionSnapshot, Vec<SessionId>) {
+    let mut called_up = Vec::new();
+    let mut snapshot = session.snapshot();
+    loop {
+        let more = guarded(&session.id, "the cleanup policy", || policy.observe(&snapshot));
+        called_up.extend(more.unwrap_or_default());
+        let newer = session.snapshot();
+        if newer.is_as(&snapshot) {
+            return (snapshot, called_up);
+        }
+        snapshot = newer;
+    }
 }
 
 fn judge(policy: &dyn CleanupPolicy, snapshot: &SessionSnapshot, now: Instant) -> (bool, Option<Instant>) {

@@ -25,7 +25,7 @@ use crate::ticket::Ticket;
 
 pub use restore::Restoring;
 pub use send::{SendError, TrySendError};
-pub(crate) use shared::{Application, Host, REFUSED_RETRY, Shared, Transmit};
+pub(crate) use shared::{Application, Host, REFUSED_RETRY, Resized, Shared, Transmit};
 pub(crate) use state::Farewell;
 
 use receive::Taken;
@@ -211,7 +211,18 @@ impl SessionHandle {
         self.shared.try_send(Lane::Bulk, message.into(), Via::Handle)
     }
 
+    /// Declares how many bytes the application holds for this session, for its cleanup policy to judge by: see
+    /// [`SessionSnapshot::weight`]. The policy is asked soon after each change, on another thread. At first it is 0.
+    ///
+    /// It does not count against [`HubBuilder::memory_limit`](crate::HubBuilder::memory_limit), which bounds what sessions buffer.
+    pub fn set_weight(&self, bytes: u64) {
+        self.shared.set_weight(bytes);
+    }
+
     /// Ends the session once the browser has everything that was sent. The browser is told `text`; nothing more can be sent.
+    ///
+    /// One without a connection waits for its browser as long as its policy lets it, unless the browser has everything already. To end it at
+    /// once, see [`SessionHandle::abort`].
     pub fn close(&self, text: &str) {
         let reason = EndReason::Closed(text.into());
         self.shared.change(None, |inner, now| inner.close(reason, now));
@@ -228,7 +239,8 @@ impl SessionHandle {
         self.shared.drain(retry_after, DRAIN_WAIT);
     }
 
-    /// Drops the connection and keeps the session; the browser comes back at once, if it can.
+    /// Drops the connection and keeps the session; the browser comes back at once, if it can. A session without a connection stays as it is,
+    /// and one whose policy allows no soft close ends as [`EndReason::Disconnected`].
     pub fn soft_close(&self) {
         self.shared.update(SessionMachine::soft_close);
     }

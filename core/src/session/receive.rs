@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use crate::compression::{InflateError, inflate};
 use crate::machine::Received;
 use crate::message::{Lane, Message};
-use crate::session::shared::Shared;
+use crate::session::shared::{Resized, Shared};
 
 pub(crate) enum Taken {
     Message(Lane, Received),
@@ -38,10 +38,13 @@ impl Shared {
         };
         inner.settle_account();
         // Credit has come back: the connection must hear of it if that is to be reported, now or soon.
-        if (inner.machine.is_ack_due(), inner.machine.poll_timeout()) != before {
-            let connections = inner.wakers(None);
-            drop(inner);
-            connections.for_each(|waker| waker.wake());
+        let has_credit = (inner.machine.is_ack_due(), inner.machine.poll_timeout()) != before;
+        let connections = has_credit.then(|| inner.wakers(None));
+        let is_soft_closed = inner.is_soft_closed();
+        drop(inner);
+        connections.into_iter().flatten().for_each(|waker| waker.wake());
+        if is_soft_closed {
+            self.tell_resized(Resized::Buffer);
         }
         Poll::Ready(Some(Taken::Message(lane, received)))
     }

@@ -8,7 +8,7 @@ use crate::code::EndReason;
 use crate::compression::deflate;
 use crate::machine::Phase;
 use crate::message::{Lane, Message};
-use crate::session::shared::Shared;
+use crate::session::shared::{Resized, Shared};
 
 /// A message was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -147,8 +147,12 @@ impl Shared {
         }
         inner.settle_account();
         let connections = inner.wakers(None);
+        let is_soft_closed = inner.is_soft_closed();
         drop(guard);
         connections.for_each(|waker| waker.wake());
+        if is_soft_closed {
+            self.tell_resized(Resized::Buffer);
+        }
         Ok(true)
     }
 }

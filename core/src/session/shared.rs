@@ -43,6 +43,9 @@ pub(crate) trait Host: Send + Sync {
     /// The session's phase, link or document has changed.
     fn session_changed(&self, session: &Arc<Shared>, now: Instant);
 
+    /// What the session weighs has changed, or what it buffers while no connection carries it.
+    fn session_resized(&self, session: &Shared, by: Resized);
+
     /// The session is over. Called once for each.
     fn session_ended(&self, session: &Shared, farewell: Farewell, now: Instant);
 
@@ -117,7 +120,10 @@ impl Shared {
                 gate: None,
                 undelivered: 0,
                 account,
+                weight: 0,
+                weighings: 0,
                 scheduled: None,
+                called_up: false,
             }),
         })
     }
@@ -306,6 +312,26 @@ impl Shared {
             .map_or(0, |host| crate::machine::millis(host.keep(&self.snapshot())))
     }
 
+    // ---- sizes
+
+    pub(crate) fn set_weight(&self, bytes: u64) {
+        {
+            let mut inner = self.lock();
+            if inner.weight == bytes {
+                return;
+            }
+            inner.weight = bytes;
+            inner.weighings += 1;
+        }
+        self.tell_resized(Resized::Weight);
+    }
+
+    pub(crate) fn tell_resized(&self, by: Resized) {
+        if let Some(host) = self.host.upgrade() {
+            host.session_resized(self, by);
+        }
+    }
+
     // ---- the rest
 
     pub(crate) fn drain(self: &Arc<Self>, retry_after: Duration, wait: Duration) {
@@ -328,10 +354,11 @@ impl Shared {
 
     /// Closes the session if nothing has changed since `version`. Whether it did.
     pub(crate) fn clean_up(self: &Arc<Self>, version: u64, reason: Option<EndReason>) -> bool {
-        self.update(|machine, now| {
-            if machine.version() != version {
+        self.change(None, |inner, now| {
+            if inner.version() != version {
                 return false;
             }
+            let machine = &mut inner.machine;
             let reason = match (machine.phase(), reason) {
                 (Phase::Ending(reason), _) => reason.clone(),
                 (_, Some(reason)) => reason,
@@ -361,9 +388,10 @@ impl Shared {
             opened: self.opened,
             cause,
             buffered: inner.buffered(),
+            weight: inner.weight,
             reconnects: machine.reconnects(),
             principal: self.options.principal.clone(),
-            version: machine.version(),
+            version: inner.version(),
         }
     }
 
@@ -406,4 +434,11 @@ impl fmt::Display for Cause {
             Self::Asked => "the application asked for it",
         })
     }
+}
+
+/// What a session's size has changed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resized {
+    Weight,
+    Buffer,
 }

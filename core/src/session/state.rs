@@ -32,8 +32,14 @@ pub(crate) struct Inner {
     /// Messages that were still behind the gate at the end.
     pub(crate) undelivered: usize,
     pub(crate) account: Account,
+    /// As the application declared it.
+    pub(crate) weight: u64,
+    /// How often that has changed.
+    pub(crate) weighings: u64,
     /// When the sweeper looks at this session next.
     pub(crate) scheduled: Option<Instant>,
+    /// The sweeper looks at it soon.
+    pub(crate) called_up: bool,
 }
 
 /// The application function of a session.
@@ -64,6 +70,15 @@ pub(crate) struct Farewell {
 }
 
 impl Inner {
+    /// Grows with everything that a policy's decision may rest on, but not with what is buffered.
+    pub(crate) fn version(&self) -> u64 {
+        self.machine.version() + self.weighings
+    }
+
+    pub(crate) fn is_soft_closed(&self) -> bool {
+        state_of(&self.machine).is_soft_closed()
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.machine.phase(), Phase::Closed(_))
     }

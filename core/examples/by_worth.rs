@@ -1,0 +1,64 @@
+//! A cleanup policy by what sessions hold and by whose they are.
+
+use std::time::{Duration, Instant};
+
+use stillhere::{CleanupPolicy, Hub, Session, SessionSnapshot, SessionState};
+
+/// A session that lost its browser waits for it: a user's for a day, a guest's for ten minutes, a heavy one for a minute.
+pub(crate) struct ByWorth;
+
+const HEAVY: u64 = 64 << 20;
+
+impl ByWorth {
+    fn deadline(&self, session: &SessionSnapshot) -> Option<Instant> {
+        match session.state {
+            SessionState::Waiting => Some(session.since + Duration::from_secs(30)),
+            state if state.is_soft_closed() => Some(session.since + self.keep(session)),
+            _ => None,
+        }
+    }
+}
+
+impl CleanupPolicy for ByWorth {
+    fn should_cleanup(&self, session: &SessionSnapshot, now: Instant) -> bool {
+        self.deadline(session).is_some_and(|deadline| deadline <= now)
+    }
+
+    fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
+        true
+    }
+
+    fn next_check(&self, session: &SessionSnapshot, _now: Instant) -> Option<Instant> {
+        self.deadline(session)
+    }
+
+    fn keep(&self, session: &SessionSnapshot) -> Duration {
+        let minutes = match &session.principal {
+            _ if session.weight > HEAVY => 1,
+            Some(_user) => 24 * 60,
+            None => 10,
+        };
+        Duration::from_secs(60 * minutes)
+    }
+}
+
+/// Says how much it holds for its page.
+async fn editor(mut session: Session) {
+    let mut picture = Vec::new();
+    while let Some(stroke) = session.recv().await {
+        picture.extend_from_slice(&stroke);
+        session.set_weight(picture.len() as u64);
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let hub = Hub::builder().cleanup_policy(ByWorth).build();
+    for session in [hub.open(editor), hub.open_for("ada", editor)] {
+        println!(
+            "{:?} is kept for {:?}",
+            session.principal(),
+            ByWorth.keep(&session.snapshot())
+        );
+    }
+}

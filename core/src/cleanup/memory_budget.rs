@@ -1,0 +1,136 @@
+//! What all soft-closed sessions together may hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::cleanup::{CleanupPolicy, SessionSnapshot};
+use crate::id::SessionId;
+
+/// A budget for soft-closed sessions: beyond it they end, the longest soft-closed first, as soon as they no longer fit.
+///
+/// While it is soft-closed, a session counts with what it buffers ([`SessionSnapshot::buffered`]) and what the application declared
+/// ([`SessionHandle::set_weight`](crate::SessionHandle::set_weight)); otherwise it costs nothing. One that is larger than the whole budget
+/// cannot wait. The budget knows no time and frees nothing that fits: join it with a policy that does.
+///
+/// ```
+/// use stillhere::{CleanupPolicy, DefaultCleanupPolicy, Hub, MemoryBudget, Session};
+///
+/// /// Holds a picture for its page, and says how much that is.
+/// async fn editor(mut session: Session) {
+///     let mut picture = vec![0; 4 << 20];
+///     session.set_weight(picture.len() as u64);
+///     while let Some(stroke) = session.recv().await {
+///         picture.extend_from_slice(&stroke);
+///         session.set_weight(picture.len() as u64);
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// // Two minutes for everybody, as long as those who wait are at most 1000 and hold at most 256 MiB.
+/// let budget = MemoryBudget::new(256 << 20).max_sessions(1000);
+/// let hub = Hub::builder().cleanup_policy(budget.or(DefaultCleanupPolicy::default())).build();
+/// let session = hub.open(editor);
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct MemoryBudget {
+    max_bytes: u64,
+    max_sessions: usize,
+    book: Mutex<Book>,
+}
+
+impl MemoryBudget {
+    /// All soft-closed sessions together may hold this many bytes; `u64::MAX` is no bound.
+    pub fn new(max_bytes: u64) -> Self {
+        Self {
+            max_bytes,
+            max_sessions: usize::MAX,
+            book: Mutex::default(),
+        }
+    }
+
+    /// And there may be this many of them. Default: no bound.
+    #[must_use]
+    pub fn max_sessions(mut self, count: usize) -> Self {
+        self.max_sessions = count;
+        self
+    }
+
+    /// The one that has to go, if they do not fit.
+    fn victim(&self, book: &Book) -> Option<SessionId> {
+        let exceeded = book.held() > self.max_bytes || book.sizes.len() > self.max_sessions;
+        let (_, id) = book.by_age.first().filter(|_| exceeded)?;
+        Some(*id)
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The soft-closed sessions. Trees, because those give memory back.
+#[derive(Debug, Default)]
+struct Book {
+    by_age: BTreeSet<(Instant, SessionId)>,
+    sizes: BTreeMap<SessionId, (Instant, u64)>,
+    sum: u128,
+}
+
+impl Book {
+    fn held(&self) -> u64 {
+        u64::try_from(self.sum).unwrap_or(u64::MAX)
+    }
+
+    /// Whether that is news.
+    fn note(&mut self, session: &SessionSnapshot) -> bool {
+        let size = session.buffered.saturating_add(session.weight);
+        let entry = session.state.is_soft_closed().then_some((session.since, size));
+        let before = match entry {
+            Some(entry) => self.sizes.insert(session.id, entry),
+            None => self.sizes.remove(&session.id),
+        };
+        if let Some((since, size)) = before {
+            self.by_age.remove(&(since, session.id));
+            self.sum -= u128::from(size);
+        }
+        if let Some((since, size)) = entry {
+            self.by_age.insert((since, session.id));
+            self.sum += u128::from(size);
+        }
+        before != entry
+    }
+}
+
+impl CleanupPolicy for MemoryBudget {
+    fn should_cleanup(&self, session: &SessionSnapshot, _now: Instant) -> bool {
+        session.state.is_soft_closed() && self.victim(&self.book()) == Some(session.id)
+    }
+
+    /// Always: whoever has waited longest makes room.
+    fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
+        true
+    }
+
+    /// Never: only a change can exceed it.
+    fn next_check(&self, _session: &SessionSnapshot, _now: Instant) -> Option<Instant> {
+        None
+    }
+
+    /// Without a bound.
+    fn keep(&self, _session: &SessionSnapshot) -> Duration {
+        Duration::MAX
+    }
+
+    fn observe(&self, session: &SessionSnapshot) -> Vec<SessionId> {
+        let mut book = self.book();
+        let is_news = book.note(session);
+        let victim = self.victim(&book).filter(|_| is_news);
+        victim.into_iter().collect()
+    }
+
+    fn weighs(&self) -> bool {
+        true
+    }
+}
