@@ -26,6 +26,10 @@ const ARGUMENTS = [
   `--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`,
 ];
 const POLL = 20;
+const SHARE = Number(process.env.STILLHERE_SHARE ?? 1);
+
+/** How often a long test repeats something, if it does so `count` times when it is run in full. */
+export const repetitions = (count) => Math.ceil(count * SHARE);
 
 /**
  * A test in a browser: `body` gets a stage, and what it started there is closed whatever happens.

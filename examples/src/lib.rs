@@ -36,14 +36,17 @@
 //! that many messages of that many bytes, where the size is capped at the message limit and their product at 1 GiB.
 //! `GET /ticket/broadcast` hands each message to every such session, the sender included; one whose outbox is full is ended.
 
+mod arguments;
 mod counts;
 mod demo;
 mod messages;
 mod page_session;
+mod stop;
 mod ticket_sessions;
 mod transfer;
 
 pub use demo::{Answer, Demo};
+pub use stop::stop_signal;
 
 #[cfg(doc)]
 use stillhere_conformance::fault_proxy::FaultProxy;
