@@ -23,6 +23,8 @@ pub struct Request {
     pub protocols: Option<String>,
     /// The page's origin; `None` is no browser.
     pub origin: Option<String>,
+    /// The `Cookie` header.
+    pub cookie: Option<String>,
 }
 
 impl Request {
@@ -33,6 +35,7 @@ impl Request {
             path: path.to_owned(),
             protocols: Some(SUBPROTOCOL.to_owned()),
             origin: None,
+            cookie: None,
         }
     }
 
@@ -60,6 +63,14 @@ impl Request {
         }
     }
 
+    /// The same with these cookies.
+    pub fn with_cookie(self, cookie: &str) -> Self {
+        Self {
+            cookie: Some(cookie.to_owned()),
+            ..self
+        }
+    }
+
     pub(crate) async fn open(&self) -> Result<Socket, tungstenite::Error> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
@@ -67,6 +78,7 @@ impl Request {
         let optional = [
             (header::SEC_WEBSOCKET_PROTOCOL, &self.protocols),
             (header::ORIGIN, &self.origin),
+            (header::COOKIE, &self.cookie),
         ];
         for (name, value) in optional {
             if let Some(value) = value {
