@@ -1,4 +1,5 @@
-//! The demo: one page whose connection a person may break, and ticket routes for clients of other makes.
+//! The demo: one page whose connection a person may break, and ticket routes for clients of other makes. The application of `drop-in/` is in
+//! [`notes`].
 //!
 //! Everything here is the same on every framework. A main binds a loopback port, starts [`Demo`] in front of it, and hands
 //! it the page requests; see `bin/axum.rs`. What browsers reach is a [`FaultProxy`] on `--addr`, so that the page's buttons
@@ -40,6 +41,7 @@ mod arguments;
 mod counts;
 mod demo;
 mod messages;
+pub mod notes;
 mod page_session;
 mod stop;
 mod ticket_sessions;
