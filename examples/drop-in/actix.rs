@@ -64,10 +64,8 @@ fn hub(notes: &Notes, settings: &Settings) -> Hub {
 
 async fn notes_page(User(user): User, notes: Data<Notes>, hub: Data<Hub>) -> Page<String> {
     // stillhere
-    let session = hub.open_for(&user, {
-        let (notes, user) = (Notes::clone(&notes), user.clone());
-        |session| notes.run(user, session)
-    });
+    let (author, shared) = (user.clone(), Notes::clone(&notes));
+    let session = hub.open_for(&user, |session| shared.run(author, session));
     Page(notes.page(&user, &session.script_tag()))
 }
 

@@ -62,10 +62,8 @@ fn hub(notes: &Notes, settings: &Settings) -> Hub {
 
 async fn notes_page(User(user): User, State(Application { notes, hub }): State<Application>) -> Page<String> {
     // stillhere
-    let session = hub.open_for(&user, {
-        let (notes, user) = (notes.clone(), user.clone());
-        |session| notes.run(user, session)
-    });
+    let (author, shared) = (user.clone(), notes.clone());
+    let session = hub.open_for(&user, |session| shared.run(author, session));
     Page(notes.page(&user, &session.script_tag()))
 }
 

@@ -72,10 +72,8 @@ fn with<T: Clone + Send + Sync>(value: T) -> impl Filter<Extract = (T,), Error =
 
 fn notes_page(user: String, notes: Notes, hub: Hub) -> Page<String> {
     // stillhere
-    let session = hub.open_for(&user, {
-        let (notes, user) = (notes.clone(), user.clone());
-        |session| notes.run(user, session)
-    });
+    let (author, shared) = (user.clone(), notes.clone());
+    let session = hub.open_for(&user, |session| shared.run(author, session));
     Page(notes.page(&user, &session.script_tag()))
 }
 

@@ -122,7 +122,7 @@ impl Notes {
     async fn serve(&self, user: &str, session: &mut Session) -> Result<(), SendError> {
         let mut draft = String::new();
         let mut all = self.all.subscribe();
-        all.mark_changed();
+        greet(session, &draft, &mut all).await?;
         loop {
             select! {
                 incoming = session.next() => match incoming {
@@ -134,10 +134,7 @@ impl Notes {
                             return Ok(());
                         }
                     },
-                    Some(Incoming::Restored) => {
-                        session.send(to_page(&ToPage::Draft(&draft))).await?;
-                        all.mark_changed();
-                    }
+                    Some(Incoming::Restored) => greet(session, &draft, &mut all).await?,
                     Some(_) => {}
                     None => return Ok(()),
                 },
@@ -185,6 +182,12 @@ enum FromPage {
 enum ToPage<'a> {
     Draft(&'a str),
     Notes(&'a [Note]),
+}
+
+/// Tells a page that has just been loaded what the session keeps; the notes follow as if they had changed.
+async fn greet(session: &Session, draft: &str, all: &mut watch::Receiver<Vec<Note>>) -> Result<(), SendError> {
+    all.mark_changed();
+    session.send(to_page(&ToPage::Draft(draft))).await
 }
 
 fn to_page(message: &ToPage<'_>) -> Vec<u8> {

@@ -44,6 +44,8 @@ function showStatus({ state, text }) {
   $("status").textContent = NAMES[state];
   if (state !== "ended" && state !== "refused") return;
   const isLoggedOut = text === "logged out";
+  if (isLoggedOut) $("status").textContent = "Logged out";
+  $("user").hidden = isLoggedOut;
   $("over").hidden = false;
   $("over-text").textContent = isLoggedOut ? "You have been logged out." : `This page is no longer live: ${text || "the session is over"}.`;
   $("over-link").textContent = isLoggedOut ? "Log in" : "Reload";
