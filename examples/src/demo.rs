@@ -1,10 +1,10 @@
 //! The demo's requests, and its life from the first argument to the drain.
 
-use std::{borrow::Cow, io, net::SocketAddr, time::Duration};
+use std::{borrow::Cow, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use stillhere::{Hub, SendError};
 use stillhere_conformance::fault_proxy::FaultProxy;
-use tokio::net::lookup_host;
+use tokio::{net::lookup_host, sync::Notify, time::sleep};
 
 use crate::{
     arguments,
@@ -18,6 +18,8 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:3000";
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Room for a 20 MB upload in one message.
 const PAGE_MESSAGE_LIMIT: u64 = 32 << 20;
+/// What the server gets after the drain for the requests it has begun to answer.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 const STALL: Duration = Duration::from_secs(10);
 
 /// The running demo; a clone is a handle to the same one. The proxy stops with the last.
@@ -26,6 +28,7 @@ pub struct Demo {
     hub: Hub,
     proxy: FaultProxy,
     room: Room,
+    drained: Arc<Notify>,
 }
 
 impl Demo {
@@ -52,6 +55,7 @@ impl Demo {
             hub: Hub::new(),
             proxy,
             room: Room::default(),
+            drained: Arc::default(),
         })
     }
 
@@ -136,6 +140,20 @@ impl Demo {
         stop_signal().await;
         let report = self.hub.shutdown(Self::DRAIN).await;
         tracing::info!(?report, "drained");
+        self.drained.notify_one();
+    }
+
+    /// Runs a server whose graceful shutdown begins when the hub is [drained](Self::drained): what it gives, or `None` if it does not end soon
+    /// after. A client that has sent half a request would keep axum's and warp's for ever.
+    pub async fn run<S: IntoFuture>(&self, server: S) -> Option<S::Output> {
+        let late = async {
+            self.drained.notified().await;
+            sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            output = server.into_future() => Some(output),
+            () = late => None,
+        }
     }
 }
 

@@ -40,7 +40,7 @@ async fn five_hundred_clients_are_drained_on_warp() {
 
 async fn drain(path: &str) {
     let mut demo = Program::start(path, &[]).await;
-    let _idle = kept_alive(demo.address).await;
+    let _idle = (kept_alive(demo.address).await, half_a_request(demo.address).await);
     let clients: Vec<_> = stream::iter(0..CLIENTS)
         .map(|_| connect(demo.address))
         .buffer_unordered(32)
@@ -81,6 +81,13 @@ async fn kept_alive(address: SocketAddr) -> TcpStream {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.expect("the demo answers");
     assert_eq!(&answer, b"HTTP/1.1 404");
+    stream
+}
+
+/// A request that never comes in full: axum and warp by themselves wait for the rest of it for ever.
+async fn half_a_request(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("the demo listens");
+    stream.write_all(b"GET /").await.expect("the connection holds");
     stream
 }
 

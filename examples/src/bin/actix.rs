@@ -20,7 +20,7 @@ async fn main() -> std::io::Result<()> {
             .default_service(web::to(answer))
     };
     let server = HttpServer::new(app).tcp_nodelay(true).listen(listener)?;
-    // Once the hub is drained only idle connections are left, for which actix would wait 30 s.
+    // For requests that are left once the hub is drained; by itself actix gives them 30 s.
     server.shutdown_signal(drained).shutdown_timeout(1).run().await
 }
 

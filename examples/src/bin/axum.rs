@@ -18,7 +18,8 @@ async fn main() -> std::io::Result<()> {
         .merge(stillhere_axum::routes(demo.hub()))
         .fallback(answer)
         .with_state(demo.clone());
-    axum::serve(listener, app).with_graceful_shutdown(demo.drained()).await
+    let server = axum::serve(listener, app).with_graceful_shutdown(demo.clone().drained());
+    demo.run(server).await.unwrap_or(Ok(()))
 }
 
 async fn page(State(demo): State<Demo>) -> Page<String> {

@@ -11,14 +11,15 @@ use warp::path::FullPath;
 async fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let demo = Demo::start(listener.local_addr()?).await?;
-    let drained = demo.clone().drained();
     let sessions = stillhere_warp::routes(demo.hub());
-    let demo = warp::any().map(move || demo.clone());
-    let page = warp::path::end().and(demo.clone()).map(page);
-    let other_page = warp::path!("other").and(demo.clone()).map(other_page);
-    let rest = demo.and(warp::method()).and(warp::path::full()).map(answer);
+    let shared = demo.clone();
+    let with_demo = warp::any().map(move || shared.clone());
+    let page = warp::path::end().and(with_demo.clone()).map(page);
+    let other_page = warp::path!("other").and(with_demo.clone()).map(other_page);
+    let rest = with_demo.and(warp::method()).and(warp::path::full()).map(answer);
     let app = warp::get().and(page.or(other_page)).or(sessions).or(rest);
-    warp::serve(app).incoming(listener).graceful(drained).run().await;
+    let server = warp::serve(app).incoming(listener).graceful(demo.clone().drained());
+    demo.run(server.run()).await;
     Ok(())
 }
 
