@@ -2,12 +2,12 @@
 
 import assert from 'node:assert/strict';
 
-import { assertCountersClean, browserTest, openDemo, stateOf, until } from './support.mjs';
+import { assertCountersClean, browserTest, openDemo, repetitions, stateOf, until } from './support.mjs';
 
-const PLUG_PULLS = 50;
-const SILENCES = 5;
+const PLUG_PULLS = repetitions(50);
+const SILENCES = repetitions(5);
 
-browserTest('fifty plug pulls under the full streams lose, double and reorder nothing', async (stage) => {
+browserTest('plug pulls under the full streams lose, double and reorder nothing', async (stage) => {
   const demo = await stage.startDemo();
   const page = await openDemo(await stage.openChromium(), demo.url);
 
@@ -25,7 +25,7 @@ browserTest('fifty plug pulls under the full streams lose, double and reorder no
   stage.report(`${PLUG_PULLS} plug pulls: ${received} numbers down, nothing lost`);
 }, { timeout: 120_000 });
 
-browserTest('five silences, which nothing but their length tells, lose, double and reorder nothing', async (stage) => {
+browserTest('silences, which nothing but their length tells, lose, double and reorder nothing', async (stage) => {
   const demo = await stage.startDemo();
   const page = await openDemo(await stage.openChromium(), demo.url);
   const noticed = [];

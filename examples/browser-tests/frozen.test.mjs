@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { assertCountersClean, browserTest, eventually, openDemo, stateOf, until, untilOver, untilReady } from './support.mjs';
+import { assertCountersClean, browserTest, eventually, openDemo, repetitions, stateOf, until, untilOver, untilReady } from './support.mjs';
 
-/** Milliseconds: more than twice what the server needs to notice silence. */
-const LONG = 10_000;
+/** Milliseconds: more than the server needs to notice silence, which is 4 s; in full more than twice as much. */
+const LONG = 4_000 + repetitions(6_000);
 
 for (const [what, cut] of [
   ['whose socket was reset', async (demo, id) => {

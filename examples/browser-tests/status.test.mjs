@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 
-import { assertCountersClean, browserTest, openDemo, stateOf, until } from './support.mjs';
+import { assertCountersClean, browserTest, openDemo, repetitions, stateOf, until } from './support.mjs';
 
 const shown = (page) => page.innerText('#status');
 
@@ -34,7 +34,7 @@ browserTest('a network that stalls shows as silence, and nothing is lost', async
   const context = await stage.openChromium();
   const page = await openDemo(context, demo.url);
 
-  for (let stalls = 0; stalls < 3; stalls += 1) {
+  for (let stalls = 0; stalls < repetitions(3); stalls += 1) {
     await context.setOffline(true);
     await until(page, () => document.getElementById('status').dataset.state === 'silent');
     await context.setOffline(false);

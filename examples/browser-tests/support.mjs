@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -13,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
 
 const CHROMIUM = '/usr/bin/chromium';
+const NGINX = '/usr/sbin/nginx';
 /** A name of 127.0.0.1 that Chromium does not trust: no secure context, so no Web Locks. */
 const INSECURE_HOST = 'demo.test';
 const ARGUMENTS = [
@@ -26,6 +28,10 @@ const ARGUMENTS = [
   `--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`,
 ];
 const POLL = 20;
+const SHARE = Number(process.env.STILLHERE_SHARE ?? 1);
+
+/** How often a long test repeats something, if it does so `count` times when it is run in full. */
+export const repetitions = (count) => Math.ceil(count * SHARE);
 
 /**
  * A test in a browser: `body` gets a stage, and what it started there is closed whatever happens.
@@ -73,13 +79,38 @@ class Stage {
 
   /** A demo on a free port of loopback, or on the one of a demo that is gone. */
   async startDemo(port = 0) {
-    const demo = new Demo(port);
+    return this.#start(new Demo(port));
+  }
+
+  /** The application of drop-in/ on a free port of loopback, with these further arguments. */
+  async startDropIn(...options) {
+    return this.#start(new Program('STILLHERE_DROP_IN', ['--addr', '127.0.0.1:0', ...options]));
+  }
+
+  async #start(program) {
     this.#closing.push(async () => {
-      await demo.kill();
-      assert.doesNotMatch(demo.complaints, /panicked/, 'the demo panicked');
+      await program.kill();
+      assert.doesNotMatch(program.complaints, /panicked/, 'the program panicked');
     });
-    await demo.listening;
-    return demo;
+    await program.listening;
+    return program;
+  }
+
+  /** nginx before this program as drop-in/nginx.conf has it; gives where the application is. */
+  async startNginx({ port }) {
+    const folder = this.makeFolder();
+    const listen = await freePort();
+    const shipped = readFileSync(join(import.meta.dirname, '../drop-in/nginx.conf'), 'utf8');
+    writeFileSync(join(folder, 'nginx.conf'), shipped.replaceAll('127.0.0.1:8080', `127.0.0.1:${listen}`).replaceAll('127.0.0.1:3000', `127.0.0.1:${port}`));
+    const options = ['-e', 'stderr', '-p', folder, '-c', 'nginx.conf', '-g', 'master_process off;'];
+    const child = spawn(NGINX, options, { stdio: ['ignore', 'inherit', 'inherit'] });
+    const over = once(child, 'exit');
+    this.#closing.push(async () => {
+      if (child.kill('SIGKILL')) await over;
+    });
+    const url = `http://127.0.0.1:${listen}/app/`;
+    await eventually('nginx answers', () => fetch(url).then(({ ok }) => ok, () => false));
+    return url;
   }
 
   /** Chromium with a fresh profile; gives Playwright's context. */
@@ -148,6 +179,7 @@ class Stage {
         outcomes: window.demo?.outcomes,
         counts: window.demo?.counts,
         log: document.getElementById('log')?.innerText.split('\n').slice(0, 20),
+        text: window.demo ? undefined : document.body?.innerText.slice(0, 500),
       }, null, 2));
       const text = await Promise.race([shown, sleep(2_000, 'no answer', { ref: false })]).catch((error) => error.message);
       return `\n\nThe page ${page.url()} shows ${text}`;
@@ -164,8 +196,8 @@ class Stage {
   }
 }
 
-/** The demo's process. */
-class Demo {
+/** A process that says where it listens. */
+class Program {
   url = '';
   /** Resolves once pages can be had. */
   listening;
@@ -175,42 +207,29 @@ class Demo {
   complaints = '';
   #process;
 
-  constructor(port) {
-    const program = process.env.STILLHERE_DEMO;
-    assert.ok(program, 'STILLHERE_DEMO is the path of the demo: run npm test');
-    this.#process = spawn(program, ['--addr', `127.0.0.1:${port}`], { stdio: ['ignore', 'pipe', 'pipe'] });
-    this.#process.stderr.setEncoding('utf8').on('data', (text) => {
-      this.complaints += text;
-      process.stderr.write(text);
-    });
+  /** `variable` of the environment has the program's path. */
+  constructor(variable, options) {
+    const path = process.env[variable];
+    assert.ok(path, `${variable} is the path of the program: run npm test`);
+    this.#process = spawn(path, options, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#process.stderr.setEncoding('utf8').on('data', (text) => this.complain(text));
     this.over = once(this.#process, 'close').then(([code]) => code);
     this.listening = this.#readUrl();
   }
 
-  async #readUrl() {
-    const lines = createInterface(this.#process.stdout);
-    const [line] = await Promise.race([once(lines, 'line'), this.over.then((code) => [`the demo ended: ${code}`])]);
-    this.url = /http:\S+/.exec(line)?.[0];
-    assert.ok(this.url, line);
+  complain(text) {
+    this.complaints += text;
   }
 
-  /** The same pages on an origin without Web Locks. */
-  get insecureUrl() {
-    return this.url.replace('127.0.0.1', INSECURE_HOST);
+  async #readUrl() {
+    const lines = createInterface(this.#process.stdout);
+    const [line] = await Promise.race([once(lines, 'line'), this.over.then((code) => [`the program ended: ${code}`])]);
+    this.url = /http:\S+/.exec(line)?.[0];
+    assert.ok(this.url, `${line}\n${this.complaints}`);
   }
 
   get port() {
     return Number(new URL(this.url).port);
-  }
-
-  /** Does it to the session's newest connection, or to the session; gives the HTTP status. */
-  async fault(id, kind) {
-    const { status } = await fetch(`${this.url}/fault/${id}/${kind}`, { method: 'POST' });
-    return status;
-  }
-
-  async ticket(name) {
-    return (await fetch(`${this.url}/ticket/${name}`)).json();
   }
 
   /** As a deploy does. */
@@ -223,6 +242,43 @@ class Demo {
     this.#process.kill('SIGKILL');
     await this.over;
   }
+}
+
+/** The demo's process. It writes to stderr only what should be seen. */
+class Demo extends Program {
+  constructor(port) {
+    super('STILLHERE_DEMO', ['--addr', `127.0.0.1:${port}`]);
+  }
+
+  complain(text) {
+    super.complain(text);
+    process.stderr.write(text);
+  }
+
+  /** The same pages on an origin without Web Locks. */
+  get insecureUrl() {
+    return this.url.replace('127.0.0.1', INSECURE_HOST);
+  }
+
+  /** Does it to the session's newest connection, or to the session; gives the HTTP status. */
+  async fault(id, kind) {
+    const { status } = await fetch(`${this.url}/fault/${id}/${kind}`, { method: 'POST' });
+    return status;
+  }
+
+  async ticket(name) {
+    return (await fetch(`${this.url}/ticket/${name}`)).json();
+  }
+}
+
+/** A port of loopback that nobody listens on. */
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
 }
 
 /** Asks again and again until the answer is true, and gives it. */
@@ -292,6 +348,38 @@ export async function assertCountersClean(page) {
   }
   return counts;
 }
+
+/** Logs in to the application of drop-in/ at `url` and waits until its page is live. */
+export async function openNotes(context, url, name) {
+  const page = await openTab(context, url);
+  await page.fill('#name', name);
+  await page.click('button');
+  await untilLive(page);
+  return page;
+}
+
+/** The notes' page is connected and has been told what the server keeps. */
+export const untilLive = (page) =>
+  until(page, () => document.getElementById('status')?.dataset.state === 'connected' && !document.getElementById('draft').disabled);
+
+/** What the notes' page shows, the newest note first. */
+export const notesOf = (page) =>
+  page.evaluate(() => ({
+    id: stillhere.session.id,
+    outcome: stillhere.session.status.outcome,
+    draft: document.getElementById('draft').value,
+    notes: [...document.querySelectorAll('#notes li')].map((note) => note.innerText.replace(/\n+/, ': ')),
+  }));
+
+/** Adds a note as a person does. */
+export async function addNote(page, text) {
+  await page.fill('#draft', text);
+  await page.click('#add');
+}
+
+/** The newest note is this one. */
+export const untilNewest = (page, note) =>
+  until(page, (note) => document.querySelector('#notes li')?.innerText.replace(/\n+/, ': ') === note, note);
 
 export const median = (numbers) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1];
 

@@ -1,24 +1,26 @@
 //! The demo's requests, and its life from the first argument to the drain.
 
-use std::{borrow::Cow, env, io, net::SocketAddr, process, time::Duration};
+use std::{borrow::Cow, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use stillhere::{Hub, SendError};
 use stillhere_conformance::fault_proxy::FaultProxy;
-use tokio::net::lookup_host;
+use tokio::{net::lookup_host, sync::Notify, time::sleep};
 
 use crate::{
+    arguments,
     page_session::{run_other_session, run_page_session},
+    stop::stop_signal,
     ticket_sessions::{Room, run_echo, run_flood},
 };
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:3000";
-const USAGE: &str = "usage: [--addr HOST:PORT]";
 /// Short, so that a person sees silence noticed.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Room for a 20 MB upload in one message.
 const PAGE_MESSAGE_LIMIT: u64 = 32 << 20;
+/// What the server gets after the drain for the requests it has begun to answer.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 const STALL: Duration = Duration::from_secs(10);
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// The running demo; a clone is a handle to the same one. The proxy stops with the last.
 #[derive(Clone, Debug)]
@@ -26,9 +28,13 @@ pub struct Demo {
     hub: Hub,
     proxy: FaultProxy,
     room: Room,
+    drained: Arc<Notify>,
 }
 
 impl Demo {
+    /// How long browsers have at the end to take their last messages.
+    pub const DRAIN: Duration = Duration::from_secs(5);
+
     /// Reads the program's arguments, puts the fault proxy in front of the server at `upstream`, and says where it is.
     ///
     /// # Errors
@@ -38,8 +44,8 @@ impl Demo {
             .with_max_level(tracing::Level::WARN)
             .with_writer(io::stderr)
             .init();
-        let address = address_argument();
-        let address = lookup_host(&address)
+        let [address] = arguments::read(["--addr"]);
+        let address = lookup_host(address.as_deref().unwrap_or(DEFAULT_ADDRESS))
             .await?
             .next()
             .ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -49,6 +55,7 @@ impl Demo {
             hub: Hub::new(),
             proxy,
             room: Room::default(),
+            drained: Arc::default(),
         })
     }
 
@@ -131,8 +138,22 @@ impl Demo {
     /// If the signals cannot be listened to.
     pub async fn drained(self) {
         stop_signal().await;
-        let report = self.hub.shutdown(DRAIN).await;
+        let report = self.hub.shutdown(Self::DRAIN).await;
         tracing::info!(?report, "drained");
+        self.drained.notify_one();
+    }
+
+    /// Runs a server whose graceful shutdown begins when the hub is [drained](Self::drained): what it gives, or `None` if it does not end soon
+    /// after. A client that has sent half a request would keep axum's and warp's for ever.
+    pub async fn run<S: IntoFuture>(&self, server: S) -> Option<S::Output> {
+        let late = async {
+            self.drained.notified().await;
+            sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            output = server.into_future() => Some(output),
+            () = late => None,
+        }
     }
 }
 
@@ -190,32 +211,3 @@ fn asset(name: &str) -> Option<Answer> {
 }
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
-
-fn address_argument() -> String {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => DEFAULT_ADDRESS.to_owned(),
-        ["--addr", address] => (*address).to_owned(),
-        _ => {
-            eprintln!("{USAGE}");
-            process::exit(2)
-        }
-    }
-}
-
-#[cfg(unix)]
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be listened to");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be listened to");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-}
-
-#[cfg(not(unix))]
-async fn stop_signal() {
-    tokio::signal::ctrl_c().await.expect("Ctrl-C can be listened to");
-}

@@ -1,4 +1,5 @@
-//! The demo: one page whose connection a person may break, and ticket routes for clients of other makes.
+//! The demo: one page whose connection a person may break, and ticket routes for clients of other makes. The application of `drop-in/` is in
+//! [`notes`].
 //!
 //! Everything here is the same on every framework. A main binds a loopback port, starts [`Demo`] in front of it, and hands
 //! it the page requests; see `bin/axum.rs`. What browsers reach is a [`FaultProxy`] on `--addr`, so that the page's buttons
@@ -36,14 +37,18 @@
 //! that many messages of that many bytes, where the size is capped at the message limit and their product at 1 GiB.
 //! `GET /ticket/broadcast` hands each message to every such session, the sender included; one whose outbox is full is ended.
 
+mod arguments;
 mod counts;
 mod demo;
 mod messages;
+pub mod notes;
 mod page_session;
+mod stop;
 mod ticket_sessions;
 mod transfer;
 
 pub use demo::{Answer, Demo};
+pub use stop::stop_signal;
 
 #[cfg(doc)]
 use stillhere_conformance::fault_proxy::FaultProxy;

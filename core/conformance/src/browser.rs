@@ -41,6 +41,7 @@ struct Page {
     address: SocketAddr,
     ticket: String,
     origin: Option<String>,
+    cookie: Option<String>,
 }
 
 /// A message as the page's handler gets it.
@@ -77,6 +78,7 @@ impl Browser {
             address,
             ticket: ticket.to_owned(),
             origin: None,
+            cookie: None,
         })
     }
 
@@ -89,6 +91,20 @@ impl Browser {
             address,
             ticket: ticket.to_owned(),
             origin: Some(origin.to_owned()),
+            cookie: None,
+        })
+    }
+
+    /// [`Browser::connect`] with these cookies, as the `Cookie` header has them.
+    ///
+    /// # Panics
+    /// As [`Browser::connect`].
+    pub fn connect_with_cookie(cookie: &str, address: SocketAddr, ticket: &str) -> Self {
+        Self::open(Page {
+            address,
+            ticket: ticket.to_owned(),
+            origin: None,
+            cookie: Some(cookie.to_owned()),
         })
     }
 
@@ -97,6 +113,7 @@ impl Browser {
         let request = Request::new(page.address, credentials.path());
         let request = Request {
             origin: page.origin.clone(),
+            cookie: page.cookie.clone(),
             ..request
         };
         let number = DOCUMENTS.fetch_add(1, Ordering::Relaxed);

@@ -40,11 +40,28 @@ pub async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> R
 /// # Panics
 /// As [`get`].
 pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
-    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    ask(address, &format!("{method} {path}"), headers, "").await
+}
+
+/// Sends a form's fields, encoded already, as a browser does.
+///
+/// # Panics
+/// As [`get`].
+pub async fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], fields: &str) -> Response {
+    let length = fields.len().to_string();
+    let of_form = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("content-length", &length),
+    ];
+    ask(address, &format!("POST {path}"), &[&of_form, headers].concat(), fields).await
+}
+
+async fn ask(address: SocketAddr, what: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    let mut request = format!("{what} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
     }
-    request += "\r\n";
+    request = format!("{request}\r\n{body}");
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(request.as_bytes()).await?;
@@ -67,11 +84,14 @@ pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(
         .map(|line| line.split_once(": ").expect("a header has a name and a value"))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let response = Response {
+    let mut response = Response {
         status: status.expect("a status"),
         headers,
         body: answer[end + 4..].to_vec(),
     };
+    if response.header("transfer-encoding") == "chunked" {
+        response.body = join_chunks(&response.body);
+    }
     if let Ok(length) = response.header("content-length").parse() {
         assert_eq!(
             response.body.len(),
@@ -80,4 +100,22 @@ pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(
         );
     }
     response
+}
+
+fn join_chunks(mut chunked: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = chunked
+            .windows(2)
+            .position(|two| two == b"\r\n")
+            .expect("a chunk has a size");
+        let size = std::str::from_utf8(&chunked[..end]).expect("a size is text");
+        let size = usize::from_str_radix(size, 16).expect("a size is hexadecimal");
+        if size == 0 {
+            return body;
+        }
+        let (chunk, rest) = chunked[end + 2..].split_at(size);
+        body.extend_from_slice(chunk);
+        chunked = rest.strip_prefix(b"\r\n").expect("a chunk ends");
+    }
 }

@@ -1,12 +1,9 @@
 //! The demo on axum.
 
-use axum::{
-    Router,
-    extract::State,
-    http::{Method, StatusCode, Uri, header},
-    response::IntoResponse,
-    routing::get,
-};
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::IntoResponse;
+use axum::{Router, routing::get};
 use stillhere_axum::Page;
 use stillhere_examples::Demo;
 use tokio::net::TcpListener;
@@ -16,15 +13,21 @@ async fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let demo = Demo::start(listener.local_addr()?).await?;
     let app = Router::new()
-        .route("/", get(|State(demo): State<Demo>| async move { Page(demo.page()) }))
-        .route(
-            "/other",
-            get(|State(demo): State<Demo>| async move { Page(demo.other_page()) }),
-        )
+        .route("/", get(page))
+        .route("/other", get(other_page))
         .merge(stillhere_axum::routes(demo.hub()))
         .fallback(answer)
         .with_state(demo.clone());
-    axum::serve(listener, app).with_graceful_shutdown(demo.drained()).await
+    let server = axum::serve(listener, app).with_graceful_shutdown(demo.clone().drained());
+    demo.run(server).await.unwrap_or(Ok(()))
+}
+
+async fn page(State(demo): State<Demo>) -> Page<String> {
+    Page(demo.page())
+}
+
+async fn other_page(State(demo): State<Demo>) -> Page<String> {
+    Page(demo.other_page())
 }
 
 async fn answer(State(demo): State<Demo>, method: Method, uri: Uri) -> impl IntoResponse {

@@ -1,0 +1,115 @@
+//! An application on actix-web with a login, and one page with a durable session: what was added for that is marked `stillhere`.
+
+use std::future::{Ready, ready};
+use std::time::Duration;
+
+use actix_files::Files;
+use actix_web::dev::Payload;
+use actix_web::error::InternalError;
+use actix_web::http::header::{LOCATION, SET_COOKIE};
+use actix_web::middleware::{Compress, Logger};
+use actix_web::web::{self, Data, Form, Html};
+use actix_web::{App, FromRequest, HttpRequest, HttpResponse, HttpServer};
+use stillhere_actix::{Hub, Page}; // stillhere
+use stillhere_examples::notes::{ABOUT_PAGE, COOKIE, LOGIN_PAGE, Notes, STATIC, Settings};
+use stillhere_examples::stop_signal;
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let settings = Settings::read();
+    let notes = Notes::default();
+    let hub = hub(&notes, &settings); // stillhere
+    let app = {
+        let hub = hub.clone();
+        move || {
+            App::new()
+                .app_data(Data::new(notes.clone()))
+                .app_data(Data::new(hub.clone())) // stillhere
+                .wrap(Compress::default())
+                .wrap(Logger::default())
+                .route("/", web::get().to(notes_page))
+                .route("/login", web::get().to(async || Html::new(LOGIN_PAGE)))
+                .route("/login", web::post().to(log_in))
+                .route("/logout", web::post().to(log_out))
+                .route("/about", web::get().to(async || Html::new(ABOUT_PAGE)))
+                .configure(stillhere_actix::routes(&hub)) // stillhere
+                .service(Files::new("/static", STATIC))
+        }
+    };
+    let listener = std::net::TcpListener::bind(&settings.address)?;
+    println!("notes on http://{}", listener.local_addr()?);
+    let stopped = async move {
+        stop_signal().await;
+        hub.shutdown(Duration::from_secs(5)).await; // stillhere
+    };
+    HttpServer::new(app)
+        .tcp_nodelay(true) // stillhere
+        .shutdown_signal(stopped)
+        .shutdown_timeout(5)
+        .listen(listener)?
+        .run()
+        .await
+}
+
+// stillhere
+fn hub(notes: &Notes, settings: &Settings) -> Hub {
+    let notes = notes.clone();
+    Hub::builder()
+        .principal(move |request| notes.user(request.cookie(COOKIE)?))
+        .restore_on_reload("notes")
+        .public_url(&format!("{}/stillhere", settings.under))
+        .heartbeat(settings.heartbeat)
+        .build()
+}
+
+async fn notes_page(User(user): User, notes: Data<Notes>, hub: Data<Hub>) -> Page<String> {
+    // stillhere
+    let (author, shared) = (user.clone(), Notes::clone(&notes));
+    let session = hub.open_for(&user, |session| shared.run(author, session));
+    Page(notes.page(&user, &session.script_tag()))
+}
+
+#[derive(serde::Deserialize)]
+struct Login {
+    name: String,
+}
+
+async fn log_in(notes: Data<Notes>, form: Form<Login>) -> HttpResponse {
+    match notes.log_in(&form.name) {
+        Some(cookie) => HttpResponse::SeeOther()
+            .insert_header((SET_COOKIE, cookie))
+            .insert_header((LOCATION, "./"))
+            .finish(),
+        None => to_login(),
+    }
+}
+
+async fn log_out(User(user): User, notes: Data<Notes>, hub: Data<Hub>) -> HttpResponse {
+    notes.log_out(&user);
+    // stillhere
+    for session in hub.sessions_of(&user) {
+        session.abort("logged out");
+    }
+    to_login()
+}
+
+fn to_login() -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((LOCATION, "login")).finish()
+}
+
+/// Who is logged in; all others are sent to the login.
+struct User(String);
+
+impl FromRequest for User {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let notes = request.app_data::<Data<Notes>>();
+        let user = request.cookie(COOKIE).and_then(|cookie| notes?.user(cookie.value()));
+        ready(
+            user.map(Self)
+                .ok_or_else(|| InternalError::from_response("not logged in", to_login()).into()),
+        )
+    }
+}

@@ -1,0 +1,104 @@
+//! An application on axum with a login, and one page with a durable session: what was added for that is marked `stillhere`.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Form, FromRequestParts, State};
+use axum::http::header::SET_COOKIE;
+use axum::http::request::Parts;
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+use axum_extra::extract::CookieJar;
+use stillhere_axum::{Hub, Page}; // stillhere
+use stillhere_examples::notes::{ABOUT_PAGE, COOKIE, LOGIN_PAGE, Notes, STATIC, Settings};
+use stillhere_examples::stop_signal;
+use tower_http::compression::CompressionLayer;
+use tower_http::services::ServeDir;
+use tower_http::trace::TraceLayer;
+
+#[derive(Clone)]
+struct Application {
+    notes: Notes,
+    hub: Hub, // stillhere
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let settings = Settings::read();
+    let notes = Notes::default();
+    let hub = hub(&notes, &settings); // stillhere
+    let app = Router::new()
+        .route("/", get(notes_page))
+        .route("/login", get(Html(LOGIN_PAGE)).post(log_in))
+        .route("/logout", post(log_out))
+        .route("/about", get(Html(ABOUT_PAGE)))
+        .nest_service("/static", ServeDir::new(STATIC))
+        .merge(stillhere_axum::routes(&hub)) // stillhere
+        .layer(CompressionLayer::new())
+        .layer(TraceLayer::new_for_http())
+        .with_state(Application {
+            notes,
+            hub: hub.clone(),
+        });
+    let listener = tokio::net::TcpListener::bind(&settings.address).await?;
+    println!("notes on http://{}", listener.local_addr()?);
+    let stopped = async move {
+        stop_signal().await;
+        hub.shutdown(Duration::from_secs(5)).await; // stillhere
+    };
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await
+}
+
+// stillhere
+fn hub(notes: &Notes, settings: &Settings) -> Hub {
+    let notes = notes.clone();
+    Hub::builder()
+        .principal(move |request| notes.user(request.cookie(COOKIE)?))
+        .restore_on_reload("notes")
+        .public_url(&format!("{}/stillhere", settings.under))
+        .heartbeat(settings.heartbeat)
+        .build()
+}
+
+async fn notes_page(User(user): User, State(Application { notes, hub }): State<Application>) -> Page<String> {
+    // stillhere
+    let (author, shared) = (user.clone(), notes.clone());
+    let session = hub.open_for(&user, |session| shared.run(author, session));
+    Page(notes.page(&user, &session.script_tag()))
+}
+
+#[derive(serde::Deserialize)]
+struct Login {
+    name: String,
+}
+
+async fn log_in(State(Application { notes, .. }): State<Application>, Form(Login { name }): Form<Login>) -> Response {
+    match notes.log_in(&name) {
+        Some(cookie) => ([(SET_COOKIE, cookie)], Redirect::to("./")).into_response(),
+        None => Redirect::to("login").into_response(),
+    }
+}
+
+async fn log_out(User(user): User, State(Application { notes, hub }): State<Application>) -> Redirect {
+    notes.log_out(&user);
+    // stillhere
+    for session in hub.sessions_of(&user) {
+        session.abort("logged out");
+    }
+    Redirect::to("login")
+}
+
+/// Who is logged in; all others are sent to the login.
+struct User(String);
+
+impl FromRequestParts<Application> for User {
+    type Rejection = Redirect;
+
+    async fn from_request_parts(parts: &mut Parts, application: &Application) -> Result<Self, Redirect> {
+        let cookies = CookieJar::from_headers(&parts.headers);
+        let user = cookies
+            .get(COOKIE)
+            .and_then(|cookie| application.notes.user(cookie.value()));
+        user.map(Self).ok_or_else(|| Redirect::to("login"))
+    }
+}

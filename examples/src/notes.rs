@@ -1,0 +1,199 @@
+//! The application of `drop-in/`, apart from its framework: who is logged in, what all have noted, and the pages.
+//!
+//! All but [`Notes::run`] could have been there before: it is the function of the durable session that the notes' page has been given.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use stillhere::{Incoming, SendError, Session};
+use tokio::select;
+use tokio::sync::watch;
+
+use crate::arguments;
+
+/// The folder of the application's static files.
+pub const STATIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/drop-in/static");
+
+/// The cookie that says who is logged in.
+pub const COOKIE: &str = "login";
+
+const LONGEST_NAME: usize = 40;
+const LONGEST_NOTE: usize = 1_000;
+const MOST_NOTES: usize = 50;
+
+/// What the program was started with, with logging switched on.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where to listen: `--addr`, by default 127.0.0.1:3000.
+    pub address: String,
+    /// The path under which a proxy shows the application: `--under`, by default none.
+    pub under: String,
+    /// `--heartbeat` in seconds, by default 15.
+    pub heartbeat: Duration,
+}
+
+impl Settings {
+    /// Reads the program's arguments; ends the program where they are wrong.
+    ///
+    /// # Panics
+    /// If the heartbeat is not a whole number.
+    pub fn read() -> Self {
+        tracing_subscriber::fmt().with_writer(io::stderr).init();
+        let [address, under, heartbeat] = arguments::read(["--addr", "--under", "--heartbeat"]);
+        let heartbeat = heartbeat.map_or(15, |seconds| seconds.parse().expect("a heartbeat is whole seconds"));
+        Self {
+            address: address.unwrap_or_else(|| "127.0.0.1:3000".to_owned()),
+            under: under.unwrap_or_default(),
+            heartbeat: Duration::from_secs(heartbeat),
+        }
+    }
+}
+
+/// The application's state; a clone is a handle to the same one.
+#[derive(Clone, Debug)]
+pub struct Notes {
+    /// Names by the token in the cookie.
+    logins: Arc<Mutex<HashMap<String, String>>>,
+    all: watch::Sender<Vec<Note>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Note {
+    by: String,
+    text: String,
+}
+
+impl Default for Notes {
+    fn default() -> Self {
+        Self {
+            logins: Arc::default(),
+            all: watch::Sender::new(Vec::new()),
+        }
+    }
+}
+
+impl Notes {
+    /// Logs a user in: the `Set-Cookie` to answer with. `None` for a name that is none.
+    ///
+    /// # Panics
+    /// If the operating system has no randomness.
+    pub fn log_in(&self, name: &str) -> Option<String> {
+        let name = name.trim();
+        if name.is_empty() || name.chars().count() > LONGEST_NAME {
+            return None;
+        }
+        let mut token = [0; 16];
+        getrandom::fill(&mut token).expect("the operating system has randomness");
+        let token = u128::from_le_bytes(token).to_string();
+        self.logins().insert(token.clone(), name.to_owned());
+        Some(format!("{COOKIE}={token}; HttpOnly; SameSite=Lax"))
+    }
+
+    /// Whom this cookie belongs to.
+    pub fn user(&self, cookie: &str) -> Option<String> {
+        self.logins().get(cookie).cloned()
+    }
+
+    /// Logs a user out in all browsers.
+    pub fn log_out(&self, user: &str) {
+        self.logins().retain(|_, name| name != user);
+    }
+
+    fn logins(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The page with the notes, for a user who is logged in. `script` connects it with its session.
+    pub fn page(&self, user: &str, script: &str) -> String {
+        include_str!("../drop-in/pages/notes.html")
+            .replace("{{script}}", script)
+            .replace("{{user}}", &escape(user))
+    }
+
+    /// The session of a notes' page: it shows everybody's notes as they come, and keeps the user's draft.
+    pub async fn run(self, user: String, mut session: Session) {
+        // Only while sending is the session's end an error; there is nothing to do about it.
+        let _ = self.serve(&user, &mut session).await;
+    }
+
+    async fn serve(&self, user: &str, session: &mut Session) -> Result<(), SendError> {
+        let mut draft = String::new();
+        let mut all = self.all.subscribe();
+        greet(session, &draft, &mut all).await?;
+        loop {
+            select! {
+                incoming = session.next() => match incoming {
+                    Some(Incoming::Message(message)) => match serde_json::from_slice(&message) {
+                        Ok(FromPage::Draft(text)) => draft = text,
+                        Ok(FromPage::Add) => self.add(user, std::mem::take(&mut draft)),
+                        Err(_) => {
+                            session.abort("the page said something that the server does not know");
+                            return Ok(());
+                        }
+                    },
+                    Some(Incoming::Restored) => greet(session, &draft, &mut all).await?,
+                    Some(_) => {}
+                    None => return Ok(()),
+                },
+                _ = all.changed() => {
+                    let notes = to_page(&ToPage::Notes(&all.borrow_and_update()));
+                    session.send(notes).await?;
+                }
+            }
+        }
+    }
+
+    fn add(&self, user: &str, text: String) {
+        let text: String = text.trim().chars().take(LONGEST_NOTE).collect();
+        if text.is_empty() {
+            return;
+        }
+        let by = user.to_owned();
+        self.all.send_modify(|notes| {
+            notes.push(Note { by, text });
+            let surplus = notes.len().saturating_sub(MOST_NOTES);
+            notes.drain(..surplus);
+        });
+    }
+}
+
+/// The page on which a user logs in.
+pub const LOGIN_PAGE: &str = include_str!("../drop-in/pages/login.html");
+
+/// A page without a session.
+pub const ABOUT_PAGE: &str = include_str!("../drop-in/pages/about.html");
+
+/// What the notes' page says, in JSON.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum FromPage {
+    /// What stands in the field.
+    Draft(String),
+    /// The draft is a note now.
+    Add,
+}
+
+/// What it is told.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum ToPage<'a> {
+    Draft(&'a str),
+    Notes(&'a [Note]),
+}
+
+/// Tells a page that has just been loaded what the session keeps; the notes follow as if they had changed.
+async fn greet(session: &Session, draft: &str, all: &mut watch::Receiver<Vec<Note>>) -> Result<(), SendError> {
+    all.mark_changed();
+    session.send(to_page(&ToPage::Draft(draft))).await
+}
+
+fn to_page(message: &ToPage<'_>) -> Vec<u8> {
+    serde_json::to_vec(message).expect("plain texts become JSON")
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}

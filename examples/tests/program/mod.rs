@@ -1,0 +1,57 @@
+//! A program of this package, run as a process of its own.
+
+use std::net::SocketAddr;
+use std::process::{ExitStatus, Stdio};
+
+use stillhere_conformance::patience::within;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// It is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// Where it listens, as it says itself.
+    pub(crate) address: SocketAddr,
+    child: Child,
+}
+
+impl Program {
+    /// Starts it on a free port of loopback, with these further arguments, and waits until it listens.
+    pub(crate) async fn start(path: &str, arguments: &[&str]) -> Self {
+        // With as many open files as it may have: where the shell's limit is 1024, 500 clients and the proxy before the demo need more.
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"ulimit -S -n "$(ulimit -H -n)"; exec "$0" "$@""#, path]);
+        command.args(["--addr", "127.0.0.1:0"]).args(arguments);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let line = within("the program listens", lines.next_line()).await;
+        let line = line
+            .expect("it can be read")
+            .expect("the program says where it listens");
+        let (_, address) = line.split_once("http://").expect("it is an address of HTTP");
+        Self {
+            address: address.parse().expect("it is a host and a port"),
+            child,
+        }
+    }
+
+    /// Sends it SIGTERM, as a deploy does.
+    pub(crate) async fn terminate(&self) {
+        let id = self.child.id().expect("the program runs");
+        let killed = Command::new("sh")
+            .args(["-c", &format!("kill -TERM {id}")])
+            .status()
+            .await;
+        assert!(killed.expect("there is a shell").success(), "the program runs");
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn exit(&mut self) -> ExitStatus {
+        let status = within("the program ends", self.child.wait()).await;
+        status.expect("it can be waited for")
+    }
+}

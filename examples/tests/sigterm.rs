@@ -1,0 +1,100 @@
+//! SIGTERM: every browser is told and when to come back, and the demo ends within its deadline, on each framework.
+
+mod program;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use stillhere::Code;
+use stillhere::machine::Outcome;
+use stillhere_conformance::browser::Browser;
+use stillhere_conformance::http;
+use stillhere_examples::Demo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use program::Program;
+
+const CLIENTS: usize = 500;
+
+/// What connections get beyond the deadline, by the hub to say why they end and by actix because it looks once a second.
+const LAST_WORDS: Duration = Duration::from_millis(1_500);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_clients_are_drained_on_axum() {
+    drain(env!("CARGO_BIN_EXE_axum")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_clients_are_drained_on_actix() {
+    drain(env!("CARGO_BIN_EXE_actix")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_clients_are_drained_on_warp() {
+    drain(env!("CARGO_BIN_EXE_warp")).await;
+}
+
+async fn drain(path: &str) {
+    let mut demo = Program::start(path, &[]).await;
+    let _idle = (kept_alive(demo.address).await, half_a_request(demo.address).await);
+    let clients: Vec<_> = stream::iter(0..CLIENTS)
+        .map(|_| connect(demo.address))
+        .buffer_unordered(32)
+        .collect()
+        .await;
+
+    demo.terminate().await;
+    let began = Instant::now();
+    let mut hints = BTreeSet::new();
+    for client in &clients {
+        let end = client.session_end().await;
+        assert_eq!((end.code, end.unacknowledged), (Code::Draining as u64, 0), "{end:?}");
+        hints.insert(end.retry_after);
+    }
+    let status = demo.exit().await;
+
+    assert_eq!(status.code(), Some(0));
+    assert!(began.elapsed() < Demo::DRAIN + LAST_WORDS, "{:?}", began.elapsed());
+    assert_spread(&hints);
+}
+
+/// A client that has been answered.
+async fn connect(address: SocketAddr) -> Browser {
+    let ticket = http::get(address, "/ticket/echo", &[]).await.body;
+    let ticket = String::from_utf8(ticket).expect("a ticket is text");
+    let client = Browser::connect(address, &ticket);
+    client.wait_for_outcome(Outcome::Opened).await;
+    client.send("hello").expect("the session is open");
+    assert_eq!(client.recv().await.payload, "hello");
+    client
+}
+
+/// A connection that is kept alive after a request and must not keep the demo alive.
+async fn kept_alive(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("the demo listens");
+    let request = b"GET /nothing HTTP/1.1\r\nhost: here\r\n\r\n";
+    stream.write_all(request).await.expect("the connection holds");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("the demo answers");
+    assert_eq!(&answer, b"HTTP/1.1 404");
+    stream
+}
+
+/// A request that never comes in full: axum and warp by themselves wait for the rest of it for ever.
+async fn half_a_request(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("the demo listens");
+    stream.write_all(b"GET /").await.expect("the connection holds");
+    stream
+}
+
+/// Not all clients come back at once.
+fn assert_spread(hints: &BTreeSet<Duration>) {
+    assert_eq!(hints.len(), CLIENTS, "each is told a time of its own: {hints:?}");
+    let (first, last) = (hints.first().expect("not empty"), hints.last().expect("not empty"));
+    assert!(*first >= Duration::from_secs(1), "{first:?}");
+    assert!(*last - *first > Demo::DRAIN / 2, "from {first:?} to {last:?}");
+}
