@@ -23,7 +23,7 @@ use crate::compression::{InflateError, deflate, inflate};
 use crate::gate::Gate;
 use crate::id::{Secret, SessionId};
 use crate::limits::Limits;
-use crate::machine::{Cause, ConnectionKey, Event, Phase, Received, SessionMachine};
+use crate::machine::{Cause, ConnectionKey, Event, Phase, PlainDocument, Received, SessionMachine};
 use crate::memory::Account;
 use crate::message::{Lane, Message};
 use crate::options::SessionOptions;
@@ -319,7 +319,13 @@ impl SessionHandle {
         self.shared.lock().unacknowledged()
     }
 
-    /// What the page needs to connect.
+    /// The address of the session's WebSocket, as its ticket has it: `/stillhere/<id>`, or absolute if the hub's
+    /// [`public_url`](crate::HubBuilder::public_url) is. All that a client of a plain session needs; it holds no secret otherwise.
+    pub fn url(&self) -> String {
+        format!("{}/{}", self.shared.base, self.shared.id)
+    }
+
+    /// What the page needs to connect. Of no use to the clients of a plain session, which have [`SessionHandle::url`].
     pub fn ticket(&self) -> Ticket {
         self.shared.ticket()
     }
@@ -432,6 +438,8 @@ pub(crate) struct Shared {
     host: Weak<dyn Host>,
     base: Arc<str>,
     reader: AtomicWaker,
+    /// The document that the server plays for a plain client. Its lock is never held over another.
+    pub(crate) plain: Option<Arc<Mutex<PlainDocument>>>,
     /// Told when there may be room in the outbox, and when the session is restored or over.
     changed: Notify,
     /// How many wait for room.
@@ -509,10 +517,15 @@ impl Shared {
     ) -> Arc<Self> {
         let id = SessionId::random();
         let seed = u64::from_le_bytes(*id.as_bytes().first_chunk().expect("an id has 16 bytes"));
-        let machine = SessionMachine::new(options.limits, options.timing, seed, now);
+        let secret = Secret::random();
+        let limits = options.session_limits();
+        let machine = SessionMachine::new(limits, options.timing, seed, now);
+        let document = || Arc::new(Mutex::new(PlainDocument::new(secret.clone(), *machine.limits())));
+        let plain = options.plain.map(|_| document());
         Arc::new(Self {
             id,
-            secret: Secret::random(),
+            secret,
+            plain,
             options,
             opened: now,
             host,
@@ -551,6 +564,10 @@ impl Shared {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.options.limits
+    }
+
+    pub(crate) fn options(&self) -> &SessionOptions {
+        &self.options
     }
 
     /// Why the session is over, if it is.
@@ -859,7 +876,7 @@ impl Shared {
                 };
             }
         }
-        let (size, limit) = (message.payload.len() as u64, self.options.limits.message);
+        let (size, limit) = (message.payload.len() as u64, self.options.session_limits().message);
         if size > limit {
             Err(SendError::TooLarge { size, limit })
         } else {

@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 11] = [
     &["gate"],
     &["session"],
     &["arrival", "drain", "hub", "sweeper"],
-    &["connection"],
+    &["connection", "plain"],
     &["pair", "websocket"],
     &["upgrade"],
 ];
