@@ -36,6 +36,7 @@ pub mod http;
 pub mod load;
 pub mod neighbour;
 pub mod patience;
+pub mod plain_client;
 pub mod random;
 pub mod raw_connection;
 pub mod server;
