@@ -73,8 +73,8 @@ struct Refused(Code, &'static str);
 #[derive(Debug)]
 struct Signs {
     heartbeat: Duration,
-    /// The last. `None` while nothing is read, so that nothing can be heard.
-    heard: Option<Instant>,
+    /// The last.
+    heard: Instant,
     /// When one was asked for.
     asked: Option<Instant>,
 }
@@ -126,23 +126,16 @@ impl Rules {
 
 impl Signs {
     fn hear(&mut self) {
-        self.heard = Some(crate::clock::now());
-        self.asked = None;
-    }
-
-    /// Nothing can be heard until somebody listens again.
-    fn pause(&mut self) {
-        self.heard = None;
+        self.heard = crate::clock::now();
         self.asked = None;
     }
 
     /// When to ask, or to give up.
-    fn deadline(&mut self, now: Instant) -> Instant {
-        let heard = *self.heard.get_or_insert(now);
+    fn deadline(&self) -> Instant {
         match self.asked {
-            None => heard + self.heartbeat,
-            // Asked late, because the process was stopped or starved: the answer gets its time all the same.
-            Some(asked) => (heard + 2 * self.heartbeat).max(asked + self.heartbeat),
+            None => self.heard + self.heartbeat,
+            // Asked late, because nobody listened, or because the process was stopped: the answer gets its time all the same.
+            Some(asked) => (self.heard + 2 * self.heartbeat).max(asked + self.heartbeat),
         }
     }
 }
@@ -161,7 +154,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
             rules: Rules::new(session),
             signs: Signs {
                 heartbeat: session.options().timing.heartbeat,
-                heard: None,
+                heard: crate::clock::now(),
                 asked: None,
             },
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -220,7 +213,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = crate::clock::now();
-            let deadline = self.signs.deadline(now);
+            let deadline = self.signs.deadline();
             if deadline <= now {
                 if self.signs.asked.is_some() {
                     return Poll::Ready(());
@@ -260,7 +253,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
 
     /// A client that takes again what it did not take before is alive.
     fn note_progress(&mut self, progress: &Poll<Result<(), ConnectionError>>) {
-        if self.blocked && matches!(progress, Poll::Ready(Ok(()))) && self.signs.heard.is_some() {
+        if self.blocked && matches!(progress, Poll::Ready(Ok(()))) {
             self.signs.hear();
         }
         self.blocked = progress.is_pending();
@@ -275,12 +268,11 @@ impl<C: Connection> Stream for Interpreter<'_, C> {
         this.waker
             .get_or_insert_with(|| context.waker().clone())
             .clone_from(context.waker());
-        this.poll_pinging(context);
         if let Some(packet) = this.poll_document() {
             return Poll::Ready(Some(Ok(packet)));
         }
         if lock(&this.document).is_held_back(this.connection) {
-            this.signs.pause();
+            // Nobody listens, so nobody can be silent.
             return Poll::Pending;
         }
         match this.client.as_mut().poll_next(context) {

@@ -202,7 +202,7 @@ async fn the_newest_client_has_the_session_and_the_one_before_is_told_so() {
     let mut events = session.events();
 
     let new = Client::connect(&hub, &session);
-    settled().await;
+    // Both are there when the loops run next.
     old.send("too late");
     new.send("new");
     assert_eq!(old.close_code().await, code(Code::Superseded));
@@ -271,6 +271,23 @@ async fn a_soft_close_asks_the_client_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_read_when_the_connection_was_given_up_arrives_once() {
+    let hub = Hub::new();
+    let (application, read) = keeping();
+    let session = hub.open_plain(PlainOptions::default(), application);
+    let client = Client::connect(&hub, &session);
+    client.send("one");
+    settled().await;
+    session.soft_close();
+    client.send("two");
+    settled().await;
+    let again = Client::connect(&hub, &session);
+    again.send("three");
+    settled().await;
+    assert_eq!(*read.lock().expect("unpoisoned"), ["one", "two", "three"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn text_is_refused_and_the_session_stays() {
     let hub = Hub::new();
     let (application, read) = keeping();
@@ -301,6 +318,7 @@ async fn text_is_handed_over_as_bytes_where_that_was_chosen() {
 
     client.end.send(Packet::Text(vec![b'x'; (1 << 20) + 1].into()));
     assert_eq!(client.close_code().await, code(Code::TooLarge));
+    assert_eq!(session.state(), SessionState::SoftClosed);
 }
 
 #[tokio::test(start_paused = true)]

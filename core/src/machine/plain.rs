@@ -123,3 +123,103 @@ impl PlainDocument {
 
 /// A plain session has no other.
 const THE_DOCUMENT: DocumentId = DocumentId([0; 16]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::PerLane;
+    use crate::wire::{Counts, Data};
+
+    fn limits() -> Limits {
+        Limits::default().normalised()
+    }
+
+    fn counts(received: u64) -> Counts {
+        Counts {
+            received: PerLane::new(received, 0),
+            credit: PerLane::new(limits().window, limits().bulk_window),
+        }
+    }
+
+    fn welcome(received: u64) -> Frame {
+        Frame::Welcome(Welcome {
+            incarnation: 1,
+            epoch: 1,
+            counts: counts(received),
+            heartbeat: 1,
+            keep: 1,
+            limits: limits(),
+        })
+    }
+
+    fn data(sequence: u64, payload: &'static str) -> Frame {
+        Frame::Data(Data {
+            lane: Lane::Interactive,
+            sequence,
+            more: false,
+            compressed: false,
+            payload: payload.into(),
+        })
+    }
+
+    fn welcomed(document: &mut PlainDocument, received: u64) -> u64 {
+        let (connection, _) = document.connect();
+        let nothing = document.handle_frame(connection, welcome(received), Instant::now());
+        assert!(matches!(nothing, Ok(None)));
+        connection
+    }
+
+    #[test]
+    fn nothing_is_said_between_hello_and_welcome() {
+        let mut document = PlainDocument::new(Secret::from_bytes([1; 32]), limits());
+        let (connection, hello) = document.connect();
+        assert!(matches!(hello, Frame::Hello(hello) if hello.attempt == 1 && hello.incarnation == 0));
+        document.send(connection, "early".into());
+        assert_eq!(document.poll_transmit(connection), None);
+        assert!(document.is_held_back(connection), "nothing more is read meanwhile");
+
+        let connection = welcomed(&mut document, 0);
+        assert_eq!(document.poll_transmit(connection), Some(data(1, "early")));
+        let (connection, hello) = document.connect();
+        assert!(matches!(hello, Frame::Hello(hello) if hello.attempt == 3 && hello.incarnation == 1));
+        assert_eq!(document.poll_transmit(connection), None);
+    }
+
+    #[test]
+    fn what_the_session_did_not_receive_is_said_again_and_what_it_did_is_not() {
+        let mut document = PlainDocument::new(Secret::from_bytes([1; 32]), limits());
+        let connection = welcomed(&mut document, 0);
+        for message in ["one", "two"] {
+            document.send(connection, message.into());
+        }
+        assert_eq!(document.poll_transmit(connection), Some(data(1, "one")));
+        assert_eq!(document.poll_transmit(connection), Some(data(2, "two")));
+        let connection = welcomed(&mut document, 1);
+        assert_eq!(document.poll_transmit(connection), Some(data(2, "two")));
+        assert_eq!(document.poll_transmit(connection), None);
+    }
+
+    #[test]
+    fn an_older_connection_is_not_listened_to_from_either_side() {
+        let mut document = PlainDocument::new(Secret::from_bytes([1; 32]), limits());
+        let older = welcomed(&mut document, 0);
+        let (newer, _) = document.connect();
+        let now = Instant::now();
+        assert!(matches!(document.handle_frame(older, welcome(0), now), Ok(None)));
+        assert!(matches!(document.handle_frame(older, data(1, "late"), now), Ok(None)));
+        assert!(matches!(document.handle_frame(older, data(9, "a gap"), now), Ok(None)));
+        document.send(older, "late".into());
+        assert_eq!(
+            (document.poll_transmit(older), document.is_held_back(older)),
+            (None, false)
+        );
+
+        assert!(document.handle_frame(newer, welcome(0), now).is_ok());
+        assert_eq!(document.poll_transmit(newer), None, "there was nothing to acknowledge");
+        let message = document.handle_frame(newer, data(1, "again"), now);
+        let message = message.expect("it is in order").expect("it is whole");
+        assert_eq!(message.into_bytes(), "again");
+        assert!(matches!(document.poll_transmit(newer), Some(Frame::Ack(counts)) if counts.received.interactive == 1));
+        assert_eq!(document.poll_transmit(newer), None);
+    }
+}
