@@ -131,7 +131,9 @@ impl Upgrade {
         let mut response = HttpResponse::SwitchingProtocols();
         response.upgrade("websocket");
         response.insert_header((SEC_WEBSOCKET_ACCEPT, accept));
-        response.insert_header((SEC_WEBSOCKET_PROTOCOL, arrival.protocol()));
+        if let Some(protocol) = arrival.protocol() {
+            response.insert_header((SEC_WEBSOCKET_PROTOCOL, protocol));
+        }
         let (body, writer) = tokio::io::duplex(WRITE_BUFFER);
         let reader = StreamReader::new(payload.map_err(io::Error::other));
         // On this worker: actix's streams may not leave their thread. The session itself lives on the hub's runtime.

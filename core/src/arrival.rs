@@ -11,7 +11,7 @@ use crate::request::UpgradeRequest;
 use crate::session::Shared;
 use crate::wire::{End, SUBPROTOCOL};
 
-/// The request offers no `stillhere.*` subprotocol: answer it with HTTP 400 and this text.
+/// The request offers no `stillhere.*` subprotocol to a session that is not plain: answer it with HTTP 400 and this text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is a stillhere session: connect with the WebSocket subprotocol {SUBPROTOCOL}")]
 pub struct NotOurProtocol;
@@ -19,7 +19,7 @@ pub struct NotOurProtocol;
 /// A connection that is to be upgraded and then carried by [`run_connection_loop`](crate::run_connection_loop), even if only to be told why not.
 #[must_use]
 pub struct Arrival {
-    pub(crate) protocol: String,
+    pub(crate) protocol: Option<String>,
     pub(crate) admitted: Result<Admitted, End>,
     pub(crate) hub: Arc<HubInner>,
 }
@@ -30,21 +30,19 @@ pub(crate) struct Admitted {
 }
 
 impl Arrival {
-    /// The subprotocol to select in the answer.
-    pub fn protocol(&self) -> &str {
-        &self.protocol
+    /// The subprotocol to select in the answer. `None` if the client of a plain session offered none of ours: then none is selected.
+    pub fn protocol(&self) -> Option<&str> {
+        self.protocol.as_deref()
     }
 
     /// The most bytes one packet of this connection may have: the transport should refuse more.
     pub fn packet_limit(&self) -> usize {
-        let fragment = self
-            .admitted
-            .as_ref()
-            .map_or(PACKET_MIN, |admitted| admitted.session.limits().fragment);
-        usize::try_from(fragment)
-            .unwrap_or(usize::MAX)
-            .saturating_add(crate::wire::DATA_HEADER_MAX)
-            .max(PACKET_MIN as usize)
+        let limit = match &self.admitted {
+            Ok(Admitted { session, .. }) if session.plain.is_some() => session.limits().message,
+            Ok(Admitted { session, .. }) => session.limits().fragment + crate::wire::DATA_HEADER_MAX as u64,
+            Err(_) => PACKET_MIN,
+        };
+        usize::try_from(limit.max(PACKET_MIN)).unwrap_or(usize::MAX)
     }
 }
 
@@ -63,26 +61,33 @@ impl Hub {
     /// read an HTTP status here.
     ///
     /// # Errors
-    /// [`NotOurProtocol`]: not to be upgraded.
+    /// [`NotOurProtocol`]: not to be upgraded. Requests without our subprotocol are for plain sessions, or for sessions that are not here.
     pub fn arrive(&self, request: &UpgradeRequest<'_>) -> Result<Arrival, NotOurProtocol> {
         let offered = || request.protocols();
         let ours = offered().find(|protocol| *protocol == SUBPROTOCOL);
-        let protocol = ours
-            .or_else(|| offered().find(|protocol| protocol.starts_with("stillhere.")))
-            .ok_or(NotOurProtocol)?;
+        let protocol = ours.or_else(|| offered().find(|protocol| protocol.starts_with("stillhere.")));
+        if protocol.is_none() && self.is_durable(request.name()) {
+            return Err(NotOurProtocol);
+        }
         Ok(Arrival {
-            protocol: protocol.to_owned(),
-            admitted: self.admit(request, ours.is_some()),
+            protocol: protocol.map(str::to_owned),
+            admitted: self.admit(request, protocol),
             hub: Arc::clone(&self.inner),
         })
     }
 
-    fn admit(&self, request: &UpgradeRequest<'_>, our_version: bool) -> Result<Admitted, End> {
+    /// Whether this is the id of a session that is here, and not plain.
+    fn is_durable(&self, name: &str) -> bool {
+        let session = SessionId::from_str(name).ok().and_then(|id| self.inner.find(&id));
+        session.is_some_and(|session| session.plain.is_none())
+    }
+
+    fn admit(&self, request: &UpgradeRequest<'_>, protocol: Option<&str>) -> Result<Admitted, End> {
         if let Err(text) = check_origin(request, &self.inner.config.origins) {
             tracing::warn!(%text, "connection refused");
             return Err(refusal(Code::Forbidden, text));
         }
-        if !our_version {
+        if protocol.is_some_and(|protocol| protocol != SUBPROTOCOL) {
             return Err(refusal(
                 Code::Version,
                 format!("this server speaks {SUBPROTOCOL}: reload the page"),
@@ -92,6 +97,10 @@ impl Hub {
         let Some(session) = self.inner.find(&id) else {
             return Err(self.inner.epitaph(&id));
         };
+        if session.plain.is_some() && protocol.is_some() {
+            let text = "this is a plain session: connect without a subprotocol";
+            return Err(refusal(Code::Version, text.to_owned()));
+        }
         if let Some(owner) = session.principal()
             && !self.inner.is_principal(&id, owner, request)
         {

@@ -1,4 +1,4 @@
-//! zlib (RFC 1950) for whole messages. Deflate states are large (about 370 KiB), so there is one for each thread, not for each session.
+//! zlib (RFC 1950), and gzip for plain sessions, for whole messages. Deflate states are large (about 370 KiB), so there is one for each thread, not for each session.
 
 use std::cell::RefCell;
 
@@ -16,6 +16,7 @@ pub(crate) enum InflateError {
 
 thread_local! {
     static DEFLATE: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), true));
+    static GZIP: RefCell<Compress> = RefCell::new(Compress::new_gzip(Compression::fast(), WINDOW_BITS));
     static INFLATE: RefCell<Decompress> = RefCell::new(Decompress::new(true));
 }
 
@@ -35,32 +36,67 @@ pub(crate) fn deflate(payload: &[u8]) -> Option<Bytes> {
     })
 }
 
+/// The zlib stream of a payload, whether or not it saves anything.
+pub(crate) fn deflate_zlib(payload: &[u8]) -> Bytes {
+    DEFLATE.with_borrow_mut(|state| deflate_whole(state, payload))
+}
+
+/// The gzip member (RFC 1952) of a payload, whether or not it saves anything.
+pub(crate) fn deflate_gzip(payload: &[u8]) -> Bytes {
+    GZIP.with_borrow_mut(|state| deflate_whole(state, payload))
+}
+
+fn deflate_whole(state: &mut Compress, payload: &[u8]) -> Bytes {
+    state.reset();
+    let mut out = Vec::with_capacity(payload.len() / 2 + CHUNK_MIN);
+    loop {
+        let read = usize::try_from(state.total_in()).expect("no more is read than the payload has");
+        match state.compress_vec(&payload[read..], &mut out, FlushCompress::Finish) {
+            Ok(Status::StreamEnd) => return out.into(),
+            Ok(Status::Ok | Status::BufError) => out.reserve(out.capacity()),
+            Err(_) => unreachable!("a state that was reset deflates anything"),
+        }
+    }
+}
+
 /// The inflated bytes. Never holds more than `limit` and one byte, besides what it returns.
 pub(crate) fn inflate(payload: &[u8], limit: u64) -> Result<Bytes, InflateError> {
-    let most = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
     INFLATE.with_borrow_mut(|state| {
         state.reset(true);
-        let mut out = Vec::with_capacity(payload.len().saturating_mul(4).clamp(CHUNK_MIN, CHUNK_MAX).min(most));
-        loop {
-            let read = usize::try_from(state.total_in()).map_err(|_| InflateError::TooLarge)?;
-            let before = out.len();
-            let status = state.decompress_vec(&payload[read..], &mut out, FlushDecompress::None);
-            if out.len() == most {
-                return Err(InflateError::TooLarge);
-            }
-            match status.map_err(|_| InflateError::Malformed)? {
-                Status::StreamEnd if state.total_in() == payload.len() as u64 => return Ok(out.into()),
-                Status::StreamEnd => return Err(InflateError::Malformed),
-                Status::Ok | Status::BufError if out.len() == out.capacity() => {
-                    out.reserve_exact(out.len().min(most - out.len()));
-                }
-                Status::Ok if state.total_in() as usize > read || out.len() > before => {}
-                _ => return Err(InflateError::Malformed),
-            }
-        }
+        inflate_whole(state, payload, limit)
     })
 }
 
+/// [`inflate`] for one gzip member (RFC 1952).
+pub(crate) fn inflate_gzip(payload: &[u8], limit: u64) -> Result<Bytes, InflateError> {
+    // A state that is reset reads zlib or nothing around the data; a new one is small, unlike those that deflate.
+    inflate_whole(&mut Decompress::new_gzip(WINDOW_BITS), payload, limit)
+}
+
+fn inflate_whole(state: &mut Decompress, payload: &[u8], limit: u64) -> Result<Bytes, InflateError> {
+    let most = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
+    let mut out = Vec::with_capacity(payload.len().saturating_mul(4).clamp(CHUNK_MIN, CHUNK_MAX).min(most));
+    loop {
+        let read = usize::try_from(state.total_in()).map_err(|_| InflateError::TooLarge)?;
+        let before = out.len();
+        let status = state.decompress_vec(&payload[read..], &mut out, FlushDecompress::None);
+        if out.len() == most {
+            return Err(InflateError::TooLarge);
+        }
+        match status.map_err(|_| InflateError::Malformed)? {
+            Status::StreamEnd if state.total_in() == payload.len() as u64 => return Ok(out.into()),
+            Status::StreamEnd => return Err(InflateError::Malformed),
+            Status::Ok | Status::BufError if out.len() == out.capacity() => {
+                out.reserve_exact(out.len().min(most - out.len()));
+            }
+            Status::Ok if state.total_in() as usize > read || out.len() > before => {}
+            _ => return Err(InflateError::Malformed),
+        }
+    }
+}
+
+/// The largest window, 32 KiB: what everybody deflates with may be inflated.
+const WINDOW_BITS: u8 = 15;
 const CHUNK_MIN: usize = 1024;
 const CHUNK_MAX: usize = 1024 * 1024;
 

@@ -15,16 +15,19 @@ use crate::arrival::{Admitted, Arrival, refusal};
 use crate::code::Code;
 use crate::hub::PendingHello;
 use crate::machine::{ConnectionKey, SessionMachine};
+use crate::plain::carry_plain;
 use crate::session::{Shared, Transmit};
 use crate::wire::{End, Frame, Hello, Sender};
 
 /// What a transport carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet {
-    /// One frame.
+    /// One frame; for a plain session, one message.
     Binary(Bytes),
-    /// A text message: never ours.
-    Text,
+    /// A text message, as UTF-8: never ours, and never sent. Plain sessions may take it.
+    Text(Bytes),
+    /// The peer is asked for a sign of life, by the transport's own means; the answer is [`Packet::Other`]. Sent to clients of plain sessions only.
+    Ping,
     /// The peer closes, or is to be told that we do, with this code.
     Close(u16),
     /// Something of the transport's own, such as its pings.
@@ -38,6 +41,9 @@ pub enum ConnectionError {
     /// The peer sent a packet above the transport's limit.
     #[error("a packet above the limit")]
     TooLarge,
+    /// The peer gives no sign of life, as a transport finds out that has a keep-alive of its own.
+    #[error("the peer is silent")]
+    Silent,
     /// The transport failed.
     #[error("the connection failed: {0}")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -50,6 +56,7 @@ impl<C> Connection for C where C: Stream<Item = Result<Packet, ConnectionError>>
 
 /// Carries a session over `connection` until the connection is over: all that an adapter has to run.
 ///
+/// A plain session's connection carries its client's messages instead of frames; that is all the difference it makes to a transport.
 /// Dropping the future is the loss of the connection; the session waits for another one. The future is `Send` if the connection is.
 pub async fn run_connection_loop(arrival: Arrival, connection: impl Connection) {
     let Arrival {
@@ -57,34 +64,46 @@ pub async fn run_connection_loop(arrival: Arrival, connection: impl Connection) 
         admitted,
         hub,
     } = arrival;
+    // Whoever has not offered our protocol understands no frames, only codes.
+    let speaks_frames = protocol.is_some();
     let _tracked = hub.connections.token();
     // A connection does not keep the hub alive.
     drop((hub, protocol));
     let mut connection = pin!(connection);
     let last_words = match admitted {
-        Err(end) => Some(LastWords { ack: None, end }),
-        Ok(admitted) => carry(admitted, connection.as_mut()).await,
+        Err(end) => Some(LastWords::new(end)),
+        Ok(admitted) => match admitted.session.plain.clone() {
+            None => carry(admitted, connection.as_mut()).await,
+            // Boxed, so that the others' connections do not pay for its state.
+            Some(document) => Box::pin(carry_plain(document, admitted, connection.as_mut())).await,
+        },
     };
     match last_words {
         // Boxed: it needs a kilobyte, which no connection is to keep ready for its end.
-        Some(last_words) => Box::pin(say_goodbye(connection, last_words)).await,
+        Some(last_words) => Box::pin(say_goodbye(connection, last_words, speaks_frames)).await,
         // A peer that has closed gets its answer; one that is gone costs nothing.
         None => drop(tokio::time::timeout(FAREWELL, connection.close()).await),
     }
 }
 
 /// What is left to say when a connection has no part in its session any more.
-struct LastWords {
+pub(crate) struct LastWords {
     ack: Option<Frame>,
-    end: End,
+    pub(crate) end: End,
+}
+
+impl LastWords {
+    pub(crate) fn new(end: End) -> Self {
+        Self { ack: None, end }
+    }
 }
 
 /// From the hello on. What is left to say, if the connection can still hear it.
-async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<LastWords> {
+pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<LastWords> {
     let Admitted { session, pending } = admitted;
     let hello = match await_hello(&session, pending, connection.as_mut()).await {
         Ok(hello) => hello,
-        Err(end) => return end.map(|end| LastWords { ack: None, end }),
+        Err(end) => return end.map(LastWords::new),
     };
     let keep = session.keep();
     let waker = Arc::new(AtomicWaker::new());
@@ -124,9 +143,13 @@ async fn await_hello<C: Connection>(
         let bytes = match packet {
             Some(Ok(Packet::Binary(bytes))) => bytes,
             // Many of them must not keep the deadline from being looked at.
-            Some(Ok(Packet::Other)) if crate::clock::now() >= deadline.deadline().into_std() => return late(),
-            Some(Ok(Packet::Other)) => continue,
-            Some(Ok(Packet::Text)) => return Err(Some(refusal(Code::Malformed, "text instead of a hello".to_owned()))),
+            Some(Ok(Packet::Ping | Packet::Other)) if crate::clock::now() >= deadline.deadline().into_std() => {
+                return late();
+            }
+            Some(Ok(Packet::Ping | Packet::Other)) => continue,
+            Some(Ok(Packet::Text(_))) => {
+                return Err(Some(refusal(Code::Malformed, "text instead of a hello".to_owned())));
+            }
             Some(Err(ConnectionError::TooLarge)) => {
                 return Err(Some(refusal(Code::TooLarge, "the hello is above the limit".to_owned())));
             }
@@ -142,11 +165,12 @@ async fn await_hello<C: Connection>(
 }
 
 /// Says why, closes, and listens a little longer: unread input would turn the close into a reset that destroys it.
-async fn say_goodbye<C: Connection>(mut connection: Pin<&mut C>, last_words: LastWords) {
+async fn say_goodbye<C: Connection>(mut connection: Pin<&mut C>, last_words: LastWords, speaks_frames: bool) {
     let LastWords { ack, end } = last_words;
     let code = u16::try_from(end.code).unwrap_or(Code::Malformed as u16);
     let saying = async {
-        for frame in ack.into_iter().chain([Frame::End(end)]) {
+        let frames = ack.into_iter().chain([Frame::End(end)]);
+        for frame in frames.filter(|_| speaks_frames) {
             connection.feed(Packet::Binary(frame.to_bytes())).await?;
         }
         connection.send(Packet::Close(code)).await
@@ -203,11 +227,15 @@ impl<C: Connection> Carrier<'_, C> {
             }
             match ready!(self.connection.as_mut().poll_next(context)) {
                 Some(Ok(Packet::Binary(bytes))) => self.update(|machine, now| machine.handle_frame(key, bytes, now)),
-                Some(Ok(Packet::Text)) => self.update(|machine, now| machine.handle_unreadable(key, false, now)),
-                Some(Ok(Packet::Other)) => {}
+                Some(Ok(Packet::Text(_))) => self.update(|machine, now| machine.handle_unreadable(key, false, now)),
+                Some(Ok(Packet::Ping | Packet::Other)) => {}
                 Some(Err(ConnectionError::TooLarge)) => {
                     self.reading = false;
                     self.update(|machine, now| machine.handle_unreadable(key, true, now));
+                }
+                Some(Err(ConnectionError::Silent)) => {
+                    self.reading = false;
+                    self.update(|machine, now| machine.handle_silent(key, now));
                 }
                 Some(Ok(Packet::Close(_)) | Err(_)) | None => return Poll::Ready(()),
             }
@@ -237,7 +265,7 @@ impl<C: Connection> Carrier<'_, C> {
                 Poll::Pending => return self.poll_blocked(now, context),
             }
             match self.attachment.session.poll_transmit(self.attachment.key, now) {
-                Transmit::Frame(Frame::End(end)) => return Poll::Ready(Some(LastWords { ack: None, end })),
+                Transmit::Frame(Frame::End(end)) => return Poll::Ready(Some(LastWords::new(end))),
                 Transmit::Frame(frame) => {
                     if self
                         .connection

@@ -19,7 +19,7 @@ use crate::id::SessionId;
 use crate::machine::{end_of_session, millis};
 use crate::memory::{Account, Memory};
 use crate::message::{Message, SharedBytes};
-use crate::options::SessionOptions;
+use crate::options::{PlainOptions, SessionOptions};
 use crate::request::UpgradeRequest;
 use crate::session::{Application, Farewell, Host, REFUSED_RETRY, Resized, Session, SessionHandle, Shared};
 use crate::sweeper::{Sweeper, check, observe};
@@ -306,6 +306,36 @@ impl Hub {
         R: Future<Output = ()> + Send + 'static,
     {
         self.inner.open(Arc::new(options.normalised()), boxed(application))
+    }
+
+    /// [`Hub::open`] for a client with a protocol of its own, which finds the session at [`SessionHandle::url`] and needs nothing else.
+    /// What that means is told at [`PlainOptions`].
+    ///
+    /// ```
+    /// # use stillhere::{Hub, PlainOptions};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let hub = Hub::new();
+    /// let robot = hub.open_plain(PlainOptions::default(), |mut session| async move {
+    ///     while let Some(position) = session.recv().await {
+    ///         if session.send(position.into_bytes()).await.is_err() {
+    ///             return;
+    ///         }
+    ///     }
+    /// });
+    /// assert_eq!(robot.url(), format!("/stillhere/{}", robot.id()));
+    /// # }
+    /// ```
+    pub fn open_plain<F, R>(&self, plain: PlainOptions, application: F) -> SessionHandle
+    where
+        F: FnOnce(Session) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let options = SessionOptions {
+            plain: Some(plain),
+            ..self.session_options()
+        };
+        self.open_with(options, application)
     }
 
     /// What sessions get that are opened without options of their own.

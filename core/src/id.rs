@@ -8,7 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// The public name of a session: 16 random bytes, written as 22 characters of base64url.
 ///
-/// It appears in URLs, logs and metrics. It gives no access: that takes the [`Secret`].
+/// It appears in URLs, logs and metrics. It gives no access: that takes the [`Secret`]. Only a plain session has no secret: whoever knows its id,
+/// has it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId([u8; 16]);
 

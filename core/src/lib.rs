@@ -6,6 +6,7 @@
 //! - A [`Hub`] holds all sessions of an application. [`Hub::open`] makes one for a page.
 //! - A [`Session`] is what the session's function reads from; a [`SessionHandle`] sends, observes and closes from anywhere.
 //! - A [`CleanupPolicy`] decides when a session without a browser is given up.
+//! - A *plain* session ([`Hub::open_plain`]) is for clients with a protocol of their own: one WebSocket message is one message.
 //! - A [`Connection`] is anything that carries packets; [`run_connection_loop`] carries a session over it.
 //!
 //! ```
@@ -55,6 +56,7 @@ mod memory;
 mod message;
 mod options;
 mod pair;
+mod plain;
 mod request;
 mod session;
 mod sweeper;
@@ -79,7 +81,7 @@ pub use id::{DocumentId, ParseIdError, Secret, SessionId};
 pub use limits::{FRAME_CHARGE, Limits};
 pub use machine::{Cause, Event, Timing};
 pub use message::{Lane, Message, PerLane};
-pub use options::SessionOptions;
+pub use options::{PlainCompression, PlainOptions, PlainText, SessionOptions};
 pub use pair::{PairEnd, connection_pair};
 pub use request::UpgradeRequest;
 pub use session::{Events, Incoming, Restoring, SendError, Session, SessionHandle, TrySendError};

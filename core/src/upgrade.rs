@@ -105,7 +105,10 @@ impl Upgrade {
                 return response;
             }
         };
-        let mut response = Response::builder().header(header::SEC_WEBSOCKET_PROTOCOL, arrival.protocol());
+        let mut response = Response::builder();
+        if let Some(protocol) = arrival.protocol() {
+            response = response.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
         if let Some(accept) = self.accept {
             response = response
                 .status(StatusCode::SWITCHING_PROTOCOLS)

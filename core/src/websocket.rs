@@ -92,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Packet> for OverWebSocket<S> {
 fn packet(message: Message) -> Packet {
     match message {
         Message::Binary(bytes) => Packet::Binary(bytes),
-        Message::Text(_) => Packet::Text,
+        Message::Text(text) => Packet::Text(text.into()),
         Message::Close(frame) => Packet::Close(frame.map_or(NO_CODE, |frame| frame.code.into())),
         Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Packet::Other,
     }
@@ -105,7 +105,8 @@ fn message(packet: Packet) -> Message {
             code: code.into(),
             reason: "".into(),
         })),
-        Packet::Text | Packet::Other => Message::Pong(Bytes::new()),
+        Packet::Ping => Message::Ping(Bytes::new()),
+        Packet::Text(_) | Packet::Other => Message::Pong(Bytes::new()),
     }
 }
 

@@ -184,7 +184,7 @@ async fn an_error_before_the_welcome_costs_the_connection_only() {
         (4107, Packet::Binary(cut)),
         (4107, Packet::Binary([&hello[..], &[0]].concat().into())),
         (4107, Packet::Binary(bytes::Bytes::new())),
-        (4107, Packet::Text),
+        (4107, Packet::Text(bytes::Bytes::new())),
     ];
     for (code, packet) in cases {
         let wire = Wire::connect(&hub, &document.access.id);
@@ -240,7 +240,7 @@ async fn the_request_is_judged_before_the_hello() {
     ];
     for (request, protocol, refused) in cases {
         let arrival = hub.arrive(&request).expect("our protocol was offered");
-        assert_eq!(arrival.protocol(), protocol);
+        assert_eq!(arrival.protocol(), Some(protocol));
         let (server, end) = pipe();
         let wire = Wire {
             end,
@@ -537,7 +537,10 @@ async fn bad_input_after_the_welcome_ends_that_session_with_its_reason_and_no_ot
     let page = Browser::connected(&hub, &bystander).await;
     type Misdeed = fn(&Wire);
     let misdeeds: [(Misdeed, EndReason); 8] = [
-        (|wire| wire.end.send(Packet::Text), EndReason::Malformed),
+        (
+            |wire| wire.end.send(Packet::Text(bytes::Bytes::new())),
+            EndReason::Malformed,
+        ),
         (
             |wire| wire.end.send(Packet::Binary(bytes::Bytes::from_static(b"\xff"))),
             EndReason::Malformed,

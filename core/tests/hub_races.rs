@@ -98,7 +98,7 @@ fn each_end_is_reported_exactly_once_under_racing_close_abort_sweep_drain_and_mi
                 }),
                 Box::new(move || {
                     for wire in wires {
-                        wire.end.send(stillhere::Packet::Text);
+                        wire.end.send(stillhere::Packet::Text(bytes::Bytes::new()));
                     }
                 }),
             ]

@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 11] = [
     &["gate"],
     &["session"],
     &["arrival", "drain", "exchange", "hub", "sweeper"],
-    &["connection"],
+    &["connection", "plain"],
     &["fallback", "pair", "websocket"],
     &["upgrade"],
 ];

@@ -413,7 +413,7 @@ async fn packets_of_the_transports_own_are_ignored_and_text_is_not() {
     }
     settled().await;
     assert_eq!(hub.stats().connections, 1);
-    wire.end.send(Packet::Text);
+    wire.end.send(Packet::Text(bytes::Bytes::new()));
     let end = wire.end().await;
     assert_eq!((end.code, end.reason), (4107, EndReason::Malformed.number()));
     assert_eq!(soon("the end", session.ended()).await, EndReason::Malformed);

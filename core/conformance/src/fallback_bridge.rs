@@ -305,7 +305,7 @@ async fn queue(
         let packet = match packet {
             Ok(Packet::Binary(bytes)) => framed(&bytes),
             // Nothing but frames can be said here: an empty one is malformed, as a text is.
-            Ok(Packet::Text) => framed(&[]),
+            Ok(Packet::Text(_)) => framed(&[]),
             // Larger than what was read of it; the server judges by what is announced.
             Err(ConnectionError::TooLarge) => Bytes::from_static(&[0xff; 4]),
             Ok(Packet::Close(_)) | Err(_) => return,

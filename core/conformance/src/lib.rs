@@ -37,6 +37,7 @@ pub mod http;
 pub mod load;
 pub mod neighbour;
 pub mod patience;
+pub mod plain_client;
 pub mod random;
 pub mod raw_connection;
 pub mod server;

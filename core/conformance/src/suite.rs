@@ -72,6 +72,21 @@ macro_rules! suite {
     ($start:ident) => {
         $crate::connection_suite! { $start }
         $crate::connection_suite! { @themes $start
+            plain {
+                one_web_socket_message_is_one_message,
+                what_waited_comes_first_and_in_order,
+                a_queue_larger_than_the_outbox_waits_for_its_client,
+                a_half_open_client_is_displaced_at_once,
+                of_two_tabs_the_newest_has_the_session,
+                text_is_refused_or_handed_over_as_chosen,
+                messages_are_compressed_where_that_was_chosen,
+                an_oversize_message_costs_the_connection_only,
+                who_is_refused_is_told_by_a_code,
+                a_silent_client_is_found_out_and_a_quiet_one_is_kept,
+                a_session_without_a_client_is_cleaned_up,
+                the_last_messages_come_before_the_end,
+                a_client_is_held_back_while_the_application_does_not_read,
+            }
             web_socket {
                 a_ping_is_answered,
                 a_close_is_answered_with_a_close,

@@ -55,7 +55,8 @@ impl Hub {
         };
         match post.operation {
             Operation::Open => match self.arrive(request) {
-                Ok(arrival) => self.open_exchange(arrival, post),
+                Ok(arrival) if arrival.protocol().is_some() => self.open_exchange(arrival, post),
+                Ok(_) => Answer::text(400, "a plain session is reached by a WebSocket"),
                 Err(error) => Answer::text(400, error.to_string()),
             },
             Operation::Send { number } => self.send(number, post).await,

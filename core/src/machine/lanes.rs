@@ -228,6 +228,11 @@ impl Lanes {
         Lane::ALL.iter().all(|lane| self.outboxes[*lane].is_empty())
     }
 
+    /// Whether something waits for credit, or for its turn.
+    pub(crate) fn has_unsent(&self) -> bool {
+        Lane::ALL.iter().any(|lane| self.outboxes[*lane].has_unsent())
+    }
+
     pub(crate) fn unacknowledged(&self) -> usize {
         Lane::ALL.iter().map(|lane| self.outboxes[*lane].unacknowledged()).sum()
     }

@@ -14,12 +14,14 @@ mod document;
 mod inbox;
 mod lanes;
 mod outbox;
+mod plain;
 mod session;
 #[cfg(test)]
 mod tests;
 
 pub use document::{Action, DocumentEvent, DocumentMachine, DocumentOptions, DocumentPhase, Outcome, SendRefused};
 pub use inbox::Received;
+pub(crate) use plain::PlainDocument;
 pub use session::{Cause, ConnectionKey, Event, Phase, SessionMachine, Timing};
 pub(crate) use session::{end_of_session, millis};
 

@@ -96,6 +96,11 @@ impl Outbox {
             .is_some_and(|next| self.sent_charge + charge(&next.payload) <= self.credit)
     }
 
+    /// Whether a frame was not transmitted on the current connection.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.sent < self.frames.len()
+    }
+
     /// Checks the peer's counts without taking them in.
     pub(crate) fn check(&self, received: u64, credit: u64) -> Result<(), Violation> {
         let known = self.acknowledged..=self.transmitted;

@@ -284,6 +284,14 @@ impl SessionMachine {
         self.handle_violation(key, violation, now);
     }
 
+    /// A transport with a keep-alive of its own has found that its peer gives no sign of life.
+    pub fn handle_silent(&mut self, key: ConnectionKey, now: Instant) {
+        if self.is_attached(key) {
+            self.detach(Cause::Silent, now);
+            self.refuse(key, Code::Silent, "two heartbeats without a sign of life");
+        }
+    }
+
     /// A connection is gone.
     pub fn handle_closed(&mut self, key: ConnectionKey, now: Instant) {
         self.departing.retain(|departing| departing.key != key);
@@ -868,8 +876,7 @@ impl SessionMachine {
         }
         if attached.ping != Ping::None {
             let key = attached.key;
-            self.detach(Cause::Silent, now);
-            return self.refuse(key, Code::Silent, "two heartbeats without a sign of life");
+            return self.handle_silent(key, now);
         }
         self.nonce += 1;
         attached.ping = Ping::Due {

@@ -291,7 +291,13 @@ impl SessionHandle {
         self.shared.lock().unacknowledged()
     }
 
-    /// What the page needs to connect.
+    /// The address of the session's WebSocket, as its ticket has it: `/stillhere/<id>`, or absolute if the hub's
+    /// [`public_url`](crate::HubBuilder::public_url) is. All that a client of a plain session needs; it holds no secret otherwise.
+    pub fn url(&self) -> String {
+        format!("{}/{}", self.shared.base, self.shared.id)
+    }
+
+    /// What the page needs to connect. Of no use to the clients of a plain session, which have [`SessionHandle::url`].
     pub fn ticket(&self) -> Ticket {
         self.shared.ticket()
     }

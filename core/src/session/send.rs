@@ -109,7 +109,7 @@ impl Shared {
                 };
             }
         }
-        let (size, limit) = (message.payload.len() as u64, self.options.limits.message);
+        let (size, limit) = (message.payload.len() as u64, self.options.session_limits().message);
         if size > limit {
             Err(SendError::TooLarge { size, limit })
         } else {

@@ -19,7 +19,7 @@ use crate::client;
 use crate::code::{Code, EndReason};
 use crate::id::{Secret, SessionId};
 use crate::limits::Limits;
-use crate::machine::{Cause, ConnectionKey, Phase, SessionMachine};
+use crate::machine::{Cause, ConnectionKey, Phase, PlainDocument, SessionMachine};
 use crate::memory::Account;
 use crate::options::SessionOptions;
 use crate::session::state::{Effect, Farewell, Function, Inner, state_of};
@@ -60,8 +60,10 @@ pub(crate) struct Shared {
     pub(crate) options: Arc<SessionOptions>,
     opened: Instant,
     pub(crate) host: Weak<dyn Host>,
-    base: Arc<str>,
+    pub(crate) base: Arc<str>,
     pub(crate) reader: AtomicWaker,
+    /// The document that the server plays for a plain client. Its lock is never held over another.
+    pub(crate) plain: Option<Arc<Mutex<PlainDocument>>>,
     /// Told when there may be room in the outbox, and when the session is restored or over.
     pub(crate) changed: Notify,
     /// How many wait for room.
@@ -97,10 +99,15 @@ impl Shared {
     ) -> Arc<Self> {
         let id = SessionId::random();
         let seed = u64::from_le_bytes(*id.as_bytes().first_chunk().expect("an id has 16 bytes"));
-        let machine = SessionMachine::new(options.limits, options.timing, seed, now);
+        let secret = Secret::random();
+        let limits = options.session_limits();
+        let machine = SessionMachine::new(limits, options.timing, seed, now);
+        let document = || Arc::new(Mutex::new(PlainDocument::new(secret.clone(), *machine.limits())));
+        let plain = options.plain.map(|_| document());
         Arc::new(Self {
             id,
-            secret: Secret::random(),
+            secret,
+            plain,
             options,
             opened: now,
             host,
@@ -142,6 +149,10 @@ impl Shared {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.options.limits
+    }
+
+    pub(crate) fn options(&self) -> &SessionOptions {
+        &self.options
     }
 
     /// Why the session is over, if it is.

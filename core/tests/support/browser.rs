@@ -277,7 +277,7 @@ impl State {
         match packet {
             Some(Packet::Binary(bytes)) => self.machine.handle_frame(attempt, bytes, now()),
             Some(Packet::Close(code)) => self.lose(attempt, code.into()),
-            Some(Packet::Text | Packet::Other) => {}
+            Some(Packet::Text(_) | Packet::Ping | Packet::Other) => {}
             None => self.lose(attempt, 1006),
         }
     }

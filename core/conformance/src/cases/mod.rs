@@ -8,6 +8,7 @@ pub mod faults;
 pub mod files;
 pub mod limits;
 pub mod order;
+pub mod plain;
 pub mod principal;
 pub mod takeover;
 pub mod web_socket;
@@ -29,6 +30,7 @@ mod tests {
             ("bad_input", include_str!("bad_input.rs")),
             ("files", include_str!("files.rs")),
             ("principal", include_str!("principal.rs")),
+            ("plain", include_str!("plain.rs")),
             ("web_socket", include_str!("web_socket.rs")),
         ] {
             let (_, list) = suite

@@ -82,12 +82,14 @@ fn answer(hub: &Hub, mut request: Request<Incoming>, fault: Option<Fault>) -> Re
     let Ok(arrival) = hub.arrive(&asked) else {
         return status(StatusCode::BAD_REQUEST);
     };
-    let response = Response::builder()
+    let mut response = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(header::CONNECTION, "upgrade")
         .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, accept)
-        .header(header::SEC_WEBSOCKET_PROTOCOL, arrival.protocol());
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(protocol) = arrival.protocol() {
+        response = response.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
     tokio::spawn(carry(hyper::upgrade::on(&mut request), arrival, fault));
     response.body(Bytes::new()).expect("the headers are valid")
 }
