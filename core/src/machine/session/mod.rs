@@ -1,5 +1,8 @@
 //! The server's half of a session: phases, documents, the current connection (PROTOCOL.md sections 5, 6, 9 and 10).
 
+mod attached;
+mod newcomer;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -10,9 +13,11 @@ use crate::id::DocumentId;
 use crate::limits::Limits;
 use crate::machine::inbox::{Accepted, Received};
 use crate::machine::lanes::Lanes;
+use crate::machine::session::attached::{Attached, Ping};
+use crate::machine::session::newcomer::{Newcomer, Offer};
 use crate::machine::{GAPS_IN_A_ROW, Violation};
 use crate::message::{Lane, Message};
-use crate::wire::{Counts, Data, End, Frame, Hello, Sender, Welcome};
+use crate::wire::{Counts, Data, End, Frame, Hello, Sender};
 
 /// The waits of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,61 +133,6 @@ pub struct SessionMachine {
 struct Document {
     id: DocumentId,
     attempt: u64,
-}
-
-/// The connection that carries the session.
-#[derive(Debug)]
-struct Attached {
-    key: ConnectionKey,
-    keep: u64,
-    welcome_due: bool,
-    heard: Instant,
-    /// After how much quiet to ping.
-    quiet: Duration,
-    ping: Ping,
-    pong_due: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ping {
-    None,
-    Due { nonce: u64, since: Instant },
-    Outstanding { since: Instant },
-}
-
-impl Ping {
-    /// Since when it is without an answer.
-    fn since(self) -> Option<Instant> {
-        match self {
-            Self::None => None,
-            Self::Due { since, .. } | Self::Outstanding { since } => Some(since),
-        }
-    }
-}
-
-/// A document that wants the session of another.
-#[derive(Debug)]
-struct Newcomer {
-    key: ConnectionKey,
-    keep: u64,
-    document: Document,
-    counts: Counts,
-    probe: Option<Probe>,
-    offer: Offer,
-    confirmed: bool,
-}
-
-#[derive(Debug)]
-struct Probe {
-    nonce: u64,
-    until: Instant,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Offer {
-    NotYet,
-    Due(Instant),
-    Sent(Instant),
 }
 
 /// A connection that still has to be told why it is over.
@@ -571,93 +521,6 @@ impl SessionMachine {
         self.finish_if_delivered(now);
     }
 
-    fn handle_newcomer(&mut self, key: ConnectionKey, hello: &Hello, keep: u64, now: Instant) {
-        if hello.counts.received != Counts::default().received {
-            return self.refuse(key, Code::Malformed, "counts of a document that was never welcomed");
-        }
-        if let Some(waiting) = &self.newcomer {
-            if waiting.document.id != hello.document {
-                return self.refuse_for(
-                    key,
-                    Code::Busy,
-                    self.timing.probe,
-                    "another page is asking for this session",
-                );
-            }
-            if hello.attempt <= waiting.document.attempt {
-                return self.refuse(key, Code::Stale, "this document has said hello again since");
-            }
-            let older = waiting.key;
-            self.refuse(older, Code::Replaced, "this document has a newer connection");
-        }
-        let mut newcomer = Box::new(Newcomer {
-            key,
-            keep,
-            document: Document {
-                id: hello.document,
-                attempt: hello.attempt,
-            },
-            counts: hello.counts,
-            probe: None,
-            offer: Offer::NotYet,
-            confirmed: false,
-        });
-        newcomer.probe = self.begin_probe(now);
-        newcomer.offer_unless_probing(now);
-        self.newcomer = Some(newcomer);
-    }
-
-    /// Asks the incumbent whether it is alive. `None` if there is nobody to ask.
-    fn begin_probe(&mut self, now: Instant) -> Option<Probe> {
-        let wait = self.timing.probe?;
-        let attached = self.attached.as_mut()?;
-        self.nonce += 1;
-        // A ping that already waits for its answer keeps its age: many newcomers must not keep a silent incumbent.
-        let since = attached.ping.since().unwrap_or(now);
-        attached.ping = Ping::Due {
-            nonce: self.nonce,
-            since,
-        };
-        Some(Probe {
-            nonce: self.nonce,
-            until: now + wait,
-        })
-    }
-
-    fn handle_confirm(&mut self, now: Instant) {
-        let Some(newcomer) = &mut self.newcomer else { return };
-        if !matches!(newcomer.offer, Offer::Sent(_)) {
-            let key = newcomer.key;
-            return self.handle_violation(key, Violation::Malformed, now);
-        }
-        newcomer.confirmed = true;
-        self.welcome_if_confirmed(now);
-    }
-
-    /// The step of rule 31: the newcomer becomes the document of the session.
-    fn welcome_if_confirmed(&mut self, now: Instant) {
-        let Some(newcomer) = self
-            .newcomer
-            .take_if(|newcomer| newcomer.confirmed && newcomer.probe.is_none())
-        else {
-            return;
-        };
-        if let Some(old) = self.attached.take() {
-            self.refuse(old.key, Code::Superseded, "this session was opened by another document");
-        }
-        self.incarnation += 1;
-        self.lanes.restart(self.incarnation);
-        self.lanes
-            .handle_counts(&newcomer.counts)
-            .expect("a newcomer has received nothing and any credit is new");
-        self.document = Some(newcomer.document);
-        self.gaps = 0;
-        self.attach(newcomer.key, newcomer.keep, now);
-        self.events.push_back(Event::Restored {
-            incarnation: self.incarnation,
-        });
-    }
-
     /// A connection becomes the one that carries the session.
     fn attach(&mut self, key: ConnectionKey, keep: u64, now: Instant) {
         if let Some(old) = self.attached.take() {
@@ -685,17 +548,6 @@ impl SessionMachine {
             self.enter(Phase::Open, now);
         }
         self.probe_again(now);
-    }
-
-    /// An incumbent that comes back while a newcomer waits is asked anew.
-    fn probe_again(&mut self, now: Instant) {
-        if self.newcomer.is_some() {
-            let probe = self.begin_probe(now);
-            if let Some(newcomer) = &mut self.newcomer {
-                newcomer.probe = probe;
-                newcomer.offer_unless_probing(now);
-            }
-        }
     }
 
     // ---- frames of the current connection
@@ -740,19 +592,6 @@ impl SessionMachine {
             Accepted::Duplicate => self.duplicates += 1,
         }
         Ok(())
-    }
-
-    /// The incumbent answered: a pong to the probe or to a later ping proves that it lives.
-    fn handle_pong(&mut self, nonce: u64) {
-        let alive = |newcomer: &mut Box<Newcomer>| {
-            newcomer
-                .probe
-                .as_ref()
-                .is_some_and(|probe| (probe.nonce..=self.nonce).contains(&nonce))
-        };
-        if let Some(newcomer) = self.newcomer.take_if(alive) {
-            self.refuse(newcomer.key, Code::Duplicate, "this session's page is open elsewhere");
-        }
     }
 
     fn handle_violation(&mut self, key: ConnectionKey, violation: Violation, now: Instant) {
@@ -834,12 +673,6 @@ impl SessionMachine {
         self.lanes.clear_incoming();
     }
 
-    fn dismiss_newcomer(&mut self, reason: &EndReason) {
-        if let Some(newcomer) = self.newcomer.take() {
-            self.depart(newcomer.key, false, end_of_session(reason, self.ending.retry_after));
-        }
-    }
-
     fn depart(&mut self, key: ConnectionKey, ack: bool, end: End) {
         self.departing.push(Departing { key, ack, end });
     }
@@ -867,51 +700,6 @@ impl SessionMachine {
         self.attached.as_ref().is_some_and(|attached| attached.key == key)
     }
 
-    // ---- time
-
-    fn check_heartbeat(&mut self, now: Instant) {
-        let Some(attached) = &mut self.attached else { return };
-        if attached.heartbeat_deadline(&self.timing) > now {
-            return;
-        }
-        if attached.ping != Ping::None {
-            let key = attached.key;
-            return self.handle_silent(key, now);
-        }
-        self.nonce += 1;
-        attached.ping = Ping::Due {
-            nonce: self.nonce,
-            since: now,
-        };
-        let quiet = self.next_quiet();
-        if let Some(attached) = &mut self.attached {
-            attached.quiet = quiet;
-        }
-    }
-
-    fn check_newcomer(&mut self, now: Instant) {
-        let Some(newcomer) = &mut self.newcomer else { return };
-        if newcomer.deadline(&self.timing).is_none_or(|deadline| deadline > now) {
-            return;
-        }
-        if newcomer.probe.take().is_some() {
-            newcomer.offer_unless_probing(now);
-            return self.welcome_if_confirmed(now);
-        }
-        let key = newcomer.key;
-        self.newcomer = None;
-        self.refuse(key, Code::HelloDeadline, "the offer was not confirmed in time");
-    }
-
-    /// Three quarters of the heartbeat to all of it, so that many sessions do not ping together.
-    fn next_quiet(&mut self) -> Duration {
-        self.jitter ^= self.jitter << 13;
-        self.jitter ^= self.jitter >> 7;
-        self.jitter ^= self.jitter << 17;
-        let quarter = self.timing.heartbeat / 4;
-        self.timing.heartbeat - quarter * (self.jitter % 256) as u32 / 256
-    }
-
     // ---- writing
 
     fn poll_departing(&mut self, position: usize) -> Frame {
@@ -921,73 +709,6 @@ impl SessionMachine {
             return ack;
         }
         Frame::End(self.departing.swap_remove(position).end)
-    }
-
-    fn poll_attached(&mut self, now: Instant) -> Option<Frame> {
-        let attached = self.attached.as_mut()?;
-        if std::mem::take(&mut attached.welcome_due) {
-            let keep = attached.keep;
-            return Some(Frame::Welcome(self.welcome(keep)));
-        }
-        if let Some(nonce) = attached.pong_due.take() {
-            return Some(Frame::Pong {
-                nonce,
-                counts: self.lanes.report(),
-            });
-        }
-        if let Ping::Due { nonce, since } = attached.ping {
-            attached.ping = Ping::Outstanding { since };
-            return Some(Frame::Ping {
-                nonce,
-                counts: self.lanes.report(),
-            });
-        }
-        if let Some(ack) = self.lanes.poll_due_ack(now) {
-            return Some(ack);
-        }
-        self.lanes
-            .poll_data(true)
-            .map(Frame::Data)
-            .or_else(|| self.lanes.poll_riding_ack())
-    }
-
-    fn welcome(&mut self, keep: u64) -> Welcome {
-        Welcome {
-            incarnation: self.incarnation,
-            epoch: self.epoch,
-            counts: self.lanes.report(),
-            heartbeat: millis(self.timing.heartbeat),
-            keep,
-            limits: *self.lanes.limits(),
-        }
-    }
-}
-
-impl Attached {
-    fn heartbeat_deadline(&self, timing: &Timing) -> Instant {
-        match self.ping.since() {
-            None => self.heard + self.quiet,
-            // Asked late, because the process was stopped or starved: the answer gets its time all the same. Due counts
-            // like outstanding, because a blocked socket may never let it out.
-            Some(since) => (self.heard + 2 * timing.heartbeat).max(since + timing.heartbeat),
-        }
-    }
-}
-
-impl Newcomer {
-    fn offer_unless_probing(&mut self, now: Instant) {
-        if self.probe.is_none() && self.offer == Offer::NotYet {
-            self.offer = Offer::Due(now);
-        }
-    }
-
-    fn deadline(&self, timing: &Timing) -> Option<Instant> {
-        match (&self.probe, self.offer) {
-            (Some(probe), _) => Some(probe.until),
-            // Due counts like sent: a blocked socket must not keep other newcomers out.
-            (None, Offer::Due(at) | Offer::Sent(at)) => Some(at + timing.hello),
-            (None, Offer::NotYet) => None,
-        }
     }
 }
 
