@@ -433,6 +433,21 @@ async fn a_quiet_client_is_pinged_and_kept_if_it_answers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_is_asked_late_has_its_time_to_answer() {
+    let hub = Hub::builder().heartbeat(seconds(10)).build();
+    let session = plain(&hub);
+    let client = Client::connect(&hub, &session);
+    settled().await;
+    // As if the process had been stopped.
+    tokio::time::advance(seconds(1000)).await;
+    assert_eq!(client.packet().await, Some(Packet::Ping));
+    tokio::time::sleep(seconds(9)).await;
+    assert_eq!(session.state(), SessionState::Open);
+    tokio::time::sleep(seconds(2)).await;
+    assert_eq!(session.snapshot().cause, Some(Cause::Silent));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_client_is_found_out_though_messages_flow_to_it() {
     let hub = Hub::builder().heartbeat(seconds(10)).build();
     let session = plain(&hub);

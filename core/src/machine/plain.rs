@@ -44,7 +44,6 @@ impl PlainDocument {
     pub(crate) fn connect(&mut self) -> (u64, Frame) {
         self.attempt += 1;
         self.is_welcomed = false;
-        self.pong_due = None;
         let hello = Hello {
             secret: self.secret.clone(),
             document: THE_DOCUMENT,
@@ -180,6 +179,7 @@ mod tests {
 
         let connection = welcomed(&mut document, 0);
         assert_eq!(document.poll_transmit(connection), Some(data(1, "early")));
+        document.send(connection, "late".into());
         let (connection, hello) = document.connect();
         assert!(matches!(hello, Frame::Hello(hello) if hello.attempt == 3 && hello.incarnation == 1));
         assert_eq!(document.poll_transmit(connection), None);
