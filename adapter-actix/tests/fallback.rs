@@ -16,6 +16,7 @@ async fn serve(hub: Hub) -> SocketAddr {
     let server = HttpServer::new(move || App::new().configure(routes(&hub)))
         .workers(2)
         .tcp_nodelay(true)
+        .h1_allow_half_closed(false)
         .disable_signals()
         .listen(listener)
         .expect("the listener listens");

@@ -43,7 +43,8 @@ async fn main() -> std::io::Result<()> {
         hub.shutdown(Duration::from_secs(5)).await; // stillhere
     };
     HttpServer::new(app)
-        .tcp_nodelay(true) // stillhere
+        .tcp_nodelay(true)
+        .h1_allow_half_closed(false) // stillhere
         .shutdown_signal(stopped)
         .shutdown_timeout(5)
         .listen(listener)?

@@ -1,28 +1,40 @@
-import type { Environment, Socket } from './environment';
+import type { Environment } from './environment';
+import { Fallback } from './fallback';
+import { type Connection, openWebSocket, whenRegistered } from './kinds';
 import type { DocumentMachine } from './machine';
+import { FALLBACK, Route, WEB_SOCKET } from './route';
 import { soon } from './soon';
-import { PROTOCOL } from './ticket';
+import type { Bytes } from './wire';
 
-/** Bulk frames are handed to the socket while it holds fewer bytes than this: what a click may have to wait for. */
-const SOCKET_BUFFER = 65_536;
-/** Milliseconds until the next look at a socket that held more. */
-const SOCKET_POLL = 20;
+/** Bulk frames are handed to the connection while it holds fewer bytes than this: what a click may have to wait for. */
+const BUFFER = 65_536;
+/** Milliseconds until the next look at one that held more. */
+const BUFFER_POLL = 20;
 /** A browser takes a longer delay for none. */
 const LONGEST_TIMER = 2 ** 31 - 1;
+/** Milliseconds until a page that gets along without WebSockets tries one again. */
+const TRY_AGAIN = 300_000;
 /** How a browser calls a connection lost without a close. */
 const LOST = 1006;
+const LEFT = 1000;
 
-/** Does what a machine asks of the outside: opens and closes WebSockets, sends, and wakes it in time. */
+/** Does what a machine asks of the outside: opens and closes connections, sends, and wakes it in time. */
 export class ConnectionLoop {
-  /** Where the next connection goes. */
+  /** Where the next connection goes, `http:` or `https:`. */
   url = '';
   readonly #machine: DocumentMachine;
   readonly #now: () => number;
   readonly #environment: Environment;
   /** Called when the machine has taken something in. */
   readonly #handled: () => void;
+  #route: Route;
   #connection = 0;
-  #socket: Socket | undefined;
+  #carrier: Connection | undefined;
+  /** Of the carrier. */
+  #kind = '';
+  #isHeard = true;
+  /** When a WebSocket is to be tried beside a connection of the fallback. */
+  #tryAt = Infinity;
   #timer: unknown;
   #timerAt = Infinity;
   #hasComplained = false;
@@ -32,6 +44,25 @@ export class ConnectionLoop {
     this.#now = now;
     this.#environment = environment;
     this.#handled = handled;
+    this.#route = new Route(undefined, environment);
+  }
+
+  /** The kind of the connection in use: `websocket`, `http` or one that was registered. */
+  get kind(): string {
+    return this.#kind;
+  }
+
+  /** Where to connect, and by which kind first. */
+  direct(url: string, preferred: string | undefined): void {
+    this.url = url;
+    this.#route = new Route(preferred, this.#environment);
+    this.#isHeard = true;
+  }
+
+  /** The network has changed: what did not get through may do so now. */
+  wake(): void {
+    if (this.#kind === FALLBACK) this.#tryWebSocket();
+    else if (this.#machine.phase !== 'connected') this.#route.reset();
   }
 
   /** Sends what is ready, then does what is asked: in this order a `leave` goes out before its close. */
@@ -39,60 +70,106 @@ export class ConnectionLoop {
     const isBulkHeld = this.#transmit();
     for (let action; (action = this.#machine.pollAction()); ) {
       if (action.type === 'connect') this.#open(action.connection);
-      else this.#socket?.close(action.code);
+      else this.#carrier?.close(action.code);
     }
     this.#arm(isBulkHeld);
   }
 
-  /** Tells whether bulk waits for the socket. */
+  /** Tells whether bulk waits for the connection. */
   #transmit(): boolean {
-    const socket = this.#socket;
-    if (!socket) return false;
+    const carrier = this.#carrier;
+    if (!carrier) return false;
+    const connection = this.#connection;
     const now = this.#now();
-    const hasRoom = (): boolean => socket.bufferedAmount < SOCKET_BUFFER;
-    for (let frame; (frame = this.#machine.pollTransmit(this.#connection, hasRoom(), now)); ) socket.send(frame);
+    const hasRoom = (): boolean => !(carrier.bufferedAmount! >= BUFFER);
+    try {
+      for (let frame; (frame = this.#machine.pollTransmit(connection, hasRoom(), now)); ) carrier.send(frame);
+    } catch (error) {
+      this.#complain('a connection could not send', error);
+      soon(this.#environment, () => this.#lose(connection));
+    }
     return this.#machine.phase === 'connected' && !hasRoom() && this.#machine.bufferedCharge(1) > 0;
   }
 
   #open(connection: number): void {
+    if (!this.#isHeard) this.#route.fail();
+    this.#isHeard = false;
     this.#connection = connection;
-    this.#socket = undefined;
-    const close = (code: number): void => {
-      this.#machine.handleClose(connection, code, this.#now());
-      this.#handled();
-    };
-    try {
-      const socket = new this.#environment.WebSocket(this.url, PROTOCOL);
-      socket.binaryType = 'arraybuffer';
-      socket.onopen = () => {
+    this.#carrier = undefined;
+    this.#tryAt = Infinity;
+    const kind = (this.#kind = this.#route.kind);
+    const handlers = {
+      url: this.url,
+      onopen: () => {
         this.#machine.handleOpen(connection, this.#now());
         this.#handled();
-      };
-      socket.onmessage = ({ data }) => {
-        // A text message is malformed, and so is an empty frame.
-        this.#machine.handleFrame(connection, new Uint8Array(typeof data === 'string' ? [] : (data as ArrayBuffer)), this.#now());
-        this.#handled();
-      };
-      socket.onclose = ({ code }) => close(code);
-      // What the Content-Security-Policy forbids, Chromium tells by this event alone.
-      socket.onerror = () => close(LOST);
-      this.#socket = socket;
+      },
+      onmessage: (data: ArrayBuffer | Bytes) => this.#receive(connection, data),
+      onclose: (code = LOST) => this.#lose(connection, code),
+    };
+    if (kind === WEB_SOCKET) this.#carry(connection, () => openWebSocket(this.#environment, handlers));
+    else if (kind === FALLBACK) this.#carry(connection, () => new Fallback(this.#environment, handlers));
+    else whenRegistered(kind, (open) => connection === this.#connection && this.#carry(connection, () => open(handlers)));
+  }
+
+  #carry(connection: number, open: () => Connection): void {
+    try {
+      this.#carrier = open();
     } catch (error) {
-      if (!this.#hasComplained) {
-        this.#environment.console.error(
-          `stillhere: no WebSocket to ${this.url}: see the ticket's url and connect-src of the page's Content-Security-Policy; an https page needs wss.`,
-          error,
-        );
-      }
-      this.#hasComplained = true;
-      soon(this.#environment, () => close(LOST));
+      this.#complain(
+        `no ${this.#kind} connection to ${this.url}: see the ticket's url and connect-src of the page's Content-Security-Policy; an https page needs wss`,
+        error,
+      );
+      soon(this.#environment, () => this.#lose(connection));
     }
+  }
+
+  #receive(connection: number, data: ArrayBuffer | Bytes): void {
+    if (connection === this.#connection && !this.#isHeard) {
+      this.#isHeard = true;
+      this.#route.succeed();
+      // Perhaps it was the server that could not be reached, not the WebSocket.
+      if (this.#kind === FALLBACK) this.#tryAt = this.#now();
+    }
+    this.#machine.handleFrame(connection, new Uint8Array(data), this.#now());
+    this.#handled();
+  }
+
+  #lose(connection: number, code = LOST): void {
+    this.#machine.handleClose(connection, code, this.#now());
+    this.#handled();
+  }
+
+  /** One that opens beside the fallback takes its place. */
+  #tryWebSocket(): void {
+    this.#tryAt = this.#now() + TRY_AGAIN;
+    const connection = this.#connection;
+    const end = (): void => trial?.close(LEFT);
+    const onopen = (): void => {
+      end();
+      if (connection !== this.#connection || this.#machine.phase !== 'connected') return;
+      this.#route.reset();
+      this.#carrier?.close(LEFT);
+      this.#lose(connection);
+    };
+    let trial: Connection | undefined;
+    try {
+      trial = openWebSocket(this.#environment, { url: this.url, onopen, onmessage: end, onclose() {} });
+    } catch {
+      // Then there are none.
+    }
+  }
+
+  #complain(what: string, error: unknown): void {
+    if (!this.#hasComplained) this.#environment.console.error(`stillhere: ${what}.`, error);
+    this.#hasComplained = true;
   }
 
   /** One timer. One that comes too early looks and is set again, which is cheaper than to move it with every frame. */
   #arm(isBulkHeld: boolean): void {
     let at = this.#machine.pollTimeout() ?? Infinity;
-    if (isBulkHeld) at = Math.min(at, this.#now() + SOCKET_POLL);
+    if (isBulkHeld) at = Math.min(at, this.#now() + BUFFER_POLL);
+    at = Math.min(at, this.#tryAt);
     if (at >= this.#timerAt) return;
     this.#environment.clearTimeout(this.#timer);
     this.#timerAt = at;
@@ -103,6 +180,7 @@ export class ConnectionLoop {
 
   #handleTimeout(): void {
     this.#timerAt = Infinity;
+    if (this.#now() >= this.#tryAt) this.#tryWebSocket();
     this.#machine.handleTimeout(this.#now());
     this.#handled();
   }

@@ -4,6 +4,8 @@ import type { Bytes } from './wire';
 
 export interface Environment extends Listenable {
   readonly WebSocket: new (url: string, protocol: string) => Socket;
+  /** Without it there is no fallback. */
+  fetch?(url: string, options: RequestInit): Promise<Response>;
   readonly MessageChannel: new () => { readonly port1: Port; readonly port2: Port };
   /** Absent or unusable in some old or embedded browsers. */
   readonly BroadcastChannel?: new (name: string) => Port;

@@ -7,7 +7,7 @@ import { DocumentMachine, OutboxFull, SessionOver, TooLarge } from './machine';
 import { nameOfCode, nameOfReason } from './names';
 import { PresentedTicket } from './presented';
 import { CONNECTING, type Status, statusAfter, statusIn } from './status';
-import { isRefused, type OpenTicket, type Ticket } from './ticket';
+import { isRefused, isStatic, type OpenTicket, type Ticket } from './ticket';
 import type { Lane } from './wire';
 
 export interface Options {
@@ -56,16 +56,24 @@ export class Session {
     if (isRefused(ticket)) {
       const { code, retryAfter, text } = ticket.refused;
       this.#status = { ...CONNECTING, state: 'refused', code, reason: nameOfCode(code), text, retryAt: environment.Date.now() + retryAfter };
-      queueMicrotask(() => this.onstatus?.(this.#status)); // once the caller can have set it
+    } else if (isStatic(ticket)) {
+      this.#status = { ...CONNECTING, state: 'refused', reason: 'NoServer', text: 'this page was made without a server behind it' };
     } else {
       this.#parts = this.#assemble(ticket, options);
       void this.#begin(this.#parts);
+      return;
     }
+    queueMicrotask(() => this.onstatus?.(this.#status)); // once the caller can have set it
   }
 
   /** The session in use: after a reload perhaps that of the page before. Empty if the server had no room, and once closed. */
   get id(): string {
     return this.#parts?.presented.credentials.ticket.id ?? '';
+  }
+
+  /** The kind of the connection in use: `websocket`, `http` where WebSockets are blocked, or one that was registered. */
+  get connection(): string {
+    return this.#parts?.loop.kind ?? '';
   }
 
   get status(): Status {
@@ -177,7 +185,7 @@ export class Session {
     this.#pump();
   }
 
-  #watchPage({ machine, presented }: Parts): void {
+  #watchPage({ machine, presented, loop }: Parts): void {
     const page = this.#environment;
     const { document } = page;
     const { signal } = this.#watching;
@@ -191,7 +199,10 @@ export class Session {
     const wake = (now: number): void => machine.handleWake(now);
     on(document, 'visibilitychange', (now) => machine.handleHidden(document.hidden, now));
     on(document, 'resume', wake);
-    on(page, 'online', wake);
+    on(page, 'online', (now) => {
+      loop.wake();
+      wake(now);
+    });
     on(page, 'pagehide', (now) => {
       machine.handleLeave(now);
       presented.leave();
@@ -205,7 +216,7 @@ export class Session {
 
   #present({ machine, presented, loop }: Parts): void {
     const { url, secret, ticket } = presented.credentials;
-    loop.url = url;
+    loop.direct(url, ticket.connection);
     machine.present(secret, ticket.limits, this.#now());
   }
 

@@ -2,7 +2,7 @@ import type { Environment, Frame } from './environment';
 import type { Bytes, Limits } from './wire';
 
 /** What the server gives a page, as JSON. Unknown members are ignored. */
-export type Ticket = OpenTicket | RefusedTicket;
+export type Ticket = OpenTicket | RefusedTicket | StaticTicket;
 
 /** A page's right to one session. */
 export interface OpenTicket {
@@ -15,6 +15,14 @@ export interface OpenTicket {
   readonly limits: Limits;
   /** The label under which this tab keeps the ticket for a reload. */
   readonly restore?: string;
+  /** The kind of connection that the server chose; WebSocket without it. */
+  readonly connection?: string;
+}
+
+/** A page without a server behind it. */
+export interface StaticTicket {
+  readonly protocol: string;
+  readonly connection: 'none';
 }
 
 /** The server has no room. */
@@ -27,6 +35,10 @@ export const PROTOCOL = 'stillhere.v1';
 
 export function isRefused(ticket: Ticket): ticket is RefusedTicket {
   return !!(ticket as Partial<RefusedTicket> | undefined)?.refused;
+}
+
+export function isStatic(ticket: Ticket): ticket is StaticTicket {
+  return (ticket as Partial<StaticTicket> | undefined)?.connection === 'none';
 }
 
 /** A ticket that can be presented. */
@@ -42,7 +54,7 @@ export function credentialsOf(ticket: OpenTicket, base: string): Credentials {
     const { protocol, limits } = ticket;
     const secret = Uint8Array.from(atob(ticket.secret.replace(/-/g, '+').replace(/_/g, '/')), (char) => char.charCodeAt(0));
     const isTicket = protocol === PROTOCOL && secret.length === 32 && limits.fragment > 0;
-    if (isTicket) return { ticket, url: new URL(ticket.url, base).href.replace(/^http/, 'ws'), secret };
+    if (isTicket) return { ticket, url: new URL(ticket.url, base).href.replace(/^ws/, 'http'), secret };
   } catch {
     // Told below.
   }

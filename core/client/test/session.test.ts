@@ -584,7 +584,7 @@ test('a browser that opens no WebSocket is reported once and tried again', async
   assert.equal(statuses[0]?.code, 1006);
   await page.browser.advance(2000);
   assert.equal(page.errors.length, 1);
-  assert.match(page.errors[0]!, /no WebSocket to wss:\/\/example\.com\/stillhere\/mine.*connect-src.*Content-Security-Policy.*connect-src/s);
+  assert.match(page.errors[0]!, /no websocket connection to https:\/\/example\.com\/stillhere\/mine.*connect-src.*Content-Security-Policy.*connect-src/s);
   page.refusal = undefined;
   await page.browser.advance(10_000);
   accept(page.socket);

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::http::request::Parts;
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use stillhere::wire::{Frame, Sender};
 use stillhere::{ConnectionError, Packet, websocket};
@@ -118,13 +118,16 @@ impl Bridge {
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {key}\r\nsec-websocket-protocol: {protocol}\r\n\r\n"
         );
+        // The server has it before the browser knows, as it would with a WebSocket of its own.
+        let (packets, queued) = mpsc::unbounded_channel();
+        let opened = self.open(&head, protocol, queued).await?;
         stream.write_all(answer.as_bytes()).await?;
         let config = WebSocketConfig::default()
             .max_frame_size(Some(LARGEST_PACKET))
             .max_message_size(Some(LARGEST_PACKET));
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
         let (to_browser, from_browser) = websocket::connection(socket).split();
-        self.carry(&head, protocol, to_browser, from_browser).await
+        self.carry(opened, packets, to_browser, from_browser).await
     }
 }
 
@@ -143,13 +146,11 @@ struct Exchange {
 impl Bridge {
     async fn carry(
         self,
-        head: &Head,
-        protocol: &str,
+        (exchange, answer): (Exchange, Incoming),
+        packets: UnboundedSender<Bytes>,
         mut to_browser: impl Sink<Packet, Error = ConnectionError> + Unpin,
         from_browser: impl Stream<Item = Result<Packet, ConnectionError>> + Unpin,
     ) -> io::Result<()> {
-        let (packets, queued) = mpsc::unbounded_channel();
-        let (exchange, answer) = self.open(head, protocol, queued).await?;
         let down = async {
             let code = match self.wait {
                 None => exchange.stream(answer, &mut to_browser).await?,
@@ -286,13 +287,26 @@ impl Exchange {
     }
 
     async fn post(&mut self, body: BytesMut) -> io::Result<Incoming> {
-        self.requests.ready().await.map_err(io::Error::other)?;
-        let request = Request::from_parts(self.template.clone(), Full::new(body.freeze()));
-        let response = self.requests.send_request(request).await.map_err(io::Error::other)?;
+        let body = Full::new(body.freeze());
+        let response = match self.try_post(body.clone()).await {
+            // Servers close what was quiet for long; a browser then sends the request again.
+            Err(error) if error.is_canceled() || error.is_closed() || error.is_incomplete_message() => {
+                self.requests = self.bridge.connect().await?;
+                self.try_post(body).await
+            }
+            done => done,
+        };
+        let response = response.map_err(io::Error::other)?;
         if response.status() != StatusCode::OK {
             return Err(io::Error::other(response.status().to_string()));
         }
         Ok(response.into_body())
+    }
+
+    async fn try_post(&mut self, body: Full<Bytes>) -> hyper::Result<Response<Incoming>> {
+        self.requests.ready().await?;
+        let request = Request::from_parts(self.template.clone(), body);
+        self.requests.send_request(request).await
     }
 }
 

@@ -19,7 +19,10 @@ async fn main() -> std::io::Result<()> {
             .configure(stillhere_actix::routes(demo.hub()))
             .default_service(web::to(answer))
     };
-    let server = HttpServer::new(app).tcp_nodelay(true).listen(listener)?;
+    let server = HttpServer::new(app)
+        .tcp_nodelay(true)
+        .h1_allow_half_closed(false)
+        .listen(listener)?;
     // For requests that are left once the hub is drained; by itself actix gives them 30 s.
     server.shutdown_signal(drained).shutdown_timeout(1).run().await
 }

@@ -1,6 +1,8 @@
 import type { Bytes } from './wire';
 export interface Environment extends Listenable {
     readonly WebSocket: new (url: string, protocol: string) => Socket;
+    /** Without it there is no fallback. */
+    fetch?(url: string, options: RequestInit): Promise<Response>;
     readonly MessageChannel: new () => {
         readonly port1: Port;
         readonly port2: Port;

@@ -1,7 +1,9 @@
 export { OutboxFull, SessionOver, TooLarge } from './errors';
+export { registerConnection } from './kinds';
 export { connect } from './session';
+export type { Connection, ConnectionHandlers, OpenConnection } from './kinds';
 export type { LaneName, MessageHandler } from './delivery';
 export type { Data, Options, Session } from './session';
 export type { Status } from './status';
-export type { OpenTicket, RefusedTicket, Ticket } from './ticket';
+export type { OpenTicket, RefusedTicket, StaticTicket, Ticket } from './ticket';
 export type { Limits } from './wire';

@@ -1,7 +1,7 @@
 import type { Environment } from './environment';
 import type { Bytes, Limits } from './wire';
 /** What the server gives a page, as JSON. Unknown members are ignored. */
-export type Ticket = OpenTicket | RefusedTicket;
+export type Ticket = OpenTicket | RefusedTicket | StaticTicket;
 /** A page's right to one session. */
 export interface OpenTicket {
     readonly protocol: string;
@@ -13,6 +13,13 @@ export interface OpenTicket {
     readonly limits: Limits;
     /** The label under which this tab keeps the ticket for a reload. */
     readonly restore?: string;
+    /** The kind of connection that the server chose; WebSocket without it. */
+    readonly connection?: string;
+}
+/** A page without a server behind it. */
+export interface StaticTicket {
+    readonly protocol: string;
+    readonly connection: 'none';
 }
 /** The server has no room. */
 export interface RefusedTicket {
@@ -25,6 +32,7 @@ export interface RefusedTicket {
 }
 export declare const PROTOCOL = "stillhere.v1";
 export declare function isRefused(ticket: Ticket): ticket is RefusedTicket;
+export declare function isStatic(ticket: Ticket): ticket is StaticTicket;
 /** A ticket that can be presented. */
 export interface Credentials {
     readonly ticket: OpenTicket;

@@ -1,0 +1,153 @@
+import type { Environment } from './environment';
+import type { Connection, ConnectionHandlers } from './kinds';
+import { soon } from './soon';
+import { PROTOCOL } from './ticket';
+import type { Bytes } from './wire';
+
+const OPEN = 1;
+const SEND = 2;
+/** A POST takes no more frames from so many bytes on. */
+const ENOUGH = 65_536;
+/** Tabs of one browser that may stream: a browser opens six connections to a host, and the others must load pages. */
+const STREAMS = 4;
+/** Milliseconds for which an answer waits for something to say where it is not streamed, and between two of them. */
+const WAIT = 300;
+const PAUSE = 500;
+/** After a close: until what is left to say has been taken. */
+const FAREWELL = 1000;
+
+/** A connection over HTTP requests, for networks that block WebSockets (PROTOCOL.md: the fallback). */
+export class Fallback implements Connection {
+  bufferedAmount = 0;
+  readonly #environment: Environment;
+  readonly #handlers: ConnectionHandlers;
+  readonly #token: Bytes;
+  readonly #abort = new AbortController();
+  readonly #queue: Bytes[] = [];
+  /** Ends this tab's stream, for another to have one; absent if it polls. */
+  #release: (() => void) | undefined;
+  /** Of the last POST; the first opens. */
+  #number = -1;
+  #isBusy = true;
+  #isOver = false;
+  #rest: Bytes = new Uint8Array();
+
+  constructor(environment: Environment, handlers: ConnectionHandlers) {
+    this.#environment = environment;
+    this.#handlers = handlers;
+    this.#token = environment.crypto.getRandomValues(new Uint8Array(16));
+    void this.#begin();
+  }
+
+  send(frame: Bytes): void {
+    this.#queue.push(frame);
+    this.bufferedAmount += frame.length;
+    // What is sent in one go travels in one POST.
+    queueMicrotask(() => void this.#post());
+  }
+
+  close(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    // A leave: it must outlive the page, and be taken before the stream is gone.
+    const last = this.#queue.length && this.#number >= 0 ? this.#fetch(this.#body(), { keepalive: true }).catch(() => {}) : undefined;
+    const end = (): void => this.#end();
+    if (!last) return end();
+    void last.then(end);
+    this.#environment.setTimeout(end, FAREWELL);
+  }
+
+  async #begin(): Promise<void> {
+    const { navigator } = this.#environment;
+    for (let slot = 0; slot < STREAMS && navigator.locks && !this.#release; slot++) {
+      this.#release = await new Promise<(() => void) | undefined>((resolve) => {
+        const hold = (lock: object | null): Promise<void> | undefined => (lock ? new Promise<void>((release) => resolve(release)) : void resolve(undefined));
+        navigator.locks!.request(`stillhere:stream:${slot}`, { ifAvailable: true }, hold).catch(() => resolve(undefined));
+      });
+    }
+    if (this.#isOver) return this.#end();
+    this.#isBusy = false;
+    this.#handlers.onopen();
+  }
+
+  /** Posts what is queued, one POST at a time; where nothing is streamed, also an empty one. */
+  async #post(): Promise<void> {
+    if (this.#isBusy || this.#isOver || (!this.#queue.length && (this.#release || this.#number < 0))) return;
+    this.#isBusy = true;
+    const isFirst = this.#number < 0;
+    try {
+      const response = await this.#fetch(this.#body(), { signal: this.#abort.signal });
+      if (!response.ok) throw new Error(String(response.status));
+      const reading = this.#read(response);
+      if (!isFirst || !this.#release) await reading;
+      else void reading.then(() => this.#lose(), () => this.#lose());
+    } catch {
+      return this.#lose();
+    }
+    this.#isBusy = false;
+    if (this.#queue.length) void this.#post();
+    else if (!this.#release) this.#environment.setTimeout(() => void this.#post(), PAUSE);
+  }
+
+  #fetch(body: Bytes, options: RequestInit): Promise<Response> {
+    const headers = { 'content-type': `application/${PROTOCOL}` };
+    return this.#environment.fetch!(this.#handlers.url, { method: 'POST', body, headers, cache: 'no-store', credentials: 'include', ...options });
+  }
+
+  /** Takes frames off the queue. */
+  #body(): Bytes {
+    const number = ++this.#number;
+    let count = 0;
+    let size = 0;
+    while (count < this.#queue.length && size < ENOUGH) size += 4 + this.#queue[count++]!.length;
+    const head = number ? 25 : 21;
+    const body = new Uint8Array(head + size);
+    const view = new DataView(body.buffer);
+    body[0] = number ? SEND : OPEN;
+    body.set(this.#token, 1);
+    view.setUint32(17, this.#release ? 0 : WAIT, true);
+    if (number) view.setUint32(21, number, true);
+    let at = head;
+    for (const frame of this.#queue.splice(0, count)) {
+      view.setUint32(at, frame.length, true);
+      body.set(frame, at + 4);
+      at += 4 + frame.length;
+      this.bufferedAmount -= frame.length;
+    }
+    return body;
+  }
+
+  async #read({ body }: Response): Promise<void> {
+    const reader = body!.getReader();
+    for (let chunk; !(chunk = await reader.read()).done; ) this.#receive(chunk.value as Bytes);
+  }
+
+  #receive(chunk: Bytes): void {
+    let bytes = chunk;
+    if (this.#rest.length) {
+      bytes = new Uint8Array(this.#rest.length + chunk.length);
+      bytes.set(this.#rest);
+      bytes.set(chunk, this.#rest.length);
+    }
+    let at = 0;
+    while (!this.#isOver && bytes.length >= at + 4) {
+      const end = at + 4 + new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(0, true);
+      if (end > bytes.length) break;
+      if (end > at + 4) this.#handlers.onmessage(bytes.slice(at + 4, end));
+      at = end;
+    }
+    this.#rest = bytes.slice(at);
+  }
+
+  #lose(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#end();
+    soon(this.#environment, () => this.#handlers.onclose());
+  }
+
+  #end(): void {
+    this.#abort.abort();
+    this.#release?.();
+  }
+}

@@ -1,0 +1,97 @@
+// A server of the fallback, POST by POST.
+
+import type { Environment } from '../src/environment';
+import type { Bytes } from '../src/wire';
+import type { FakePage } from './fake_page';
+
+/** A POST that waits for its answer. */
+export class FakePost {
+  readonly operation: number;
+  readonly token: string;
+  readonly wait: number;
+  /** 0 in the POST that opens. */
+  readonly number: number;
+  readonly frames: Bytes[] = [];
+  readonly #answer: (response: Response) => void;
+  readonly #refuse: (error: Error) => void;
+  #down: ReadableStreamDefaultController<Bytes> | undefined;
+  isAborted = false;
+
+  constructor(
+    readonly url: string,
+    readonly options: RequestInit,
+    answer: (response: Response) => void,
+    refuse: (error: Error) => void,
+  ) {
+    this.#answer = answer;
+    this.#refuse = refuse;
+    const body = options.body as Bytes;
+    const view = new DataView(body.buffer);
+    this.operation = body[0]!;
+    this.token = Buffer.from(body.subarray(1, 17)).toString('hex');
+    this.wait = view.getUint32(17, true);
+    this.number = this.operation === 2 ? view.getUint32(21, true) : 0;
+    for (let at = this.operation === 2 ? 25 : 21; at < body.length; ) {
+      const length = view.getUint32(at, true);
+      this.frames.push(body.slice(at + 4, at + 4 + length));
+      at += 4 + length;
+    }
+    options.signal?.addEventListener('abort', () => {
+      this.isAborted = true;
+      this.fail();
+    });
+  }
+
+  /** Answers with these frames, and keeps the answer open. */
+  stream(...frames: Bytes[]): void {
+    const body = new ReadableStream<Bytes>({ start: (controller) => void (this.#down = controller) });
+    this.#answer(new Response(body));
+    this.push(...frames);
+  }
+
+  push(...frames: Bytes[]): void {
+    // Cut into pieces that fit nothing.
+    const bytes = framed(frames);
+    for (let at = 0; at < bytes.length; at += 3) this.#down!.enqueue(bytes.slice(at, at + 3));
+  }
+
+  end(): void {
+    this.#down!.close();
+  }
+
+  answer(...frames: Bytes[]): void {
+    this.#answer(new Response(framed(frames)));
+  }
+
+  status(status: number): void {
+    this.#answer(new Response('', { status }));
+  }
+
+  fail(): void {
+    const error = new TypeError('network error');
+    this.#refuse(error);
+    try {
+      this.#down?.error(error);
+    } catch {
+      // It is over.
+    }
+  }
+}
+
+function framed(frames: readonly Bytes[]): Bytes {
+  const parts = frames.map((frame) => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(frame.length);
+    return Buffer.concat([length, frame]);
+  });
+  return new Uint8Array(Buffer.concat(parts));
+}
+
+/** Lets the page make POSTs, which come to the list returned. */
+export function answerPosts(page: FakePage): FakePost[] {
+  const posts: FakePost[] = [];
+  const fetch: NonNullable<Environment['fetch']> = (url, options) =>
+    new Promise((answer, refuse) => void posts.push(new FakePost(url, options, answer, refuse)));
+  Object.assign(page, { fetch });
+  return posts;
+}

@@ -1,0 +1,216 @@
+import { strict as assert } from 'node:assert';
+import { test } from 'node:test';
+
+import { registerConnection } from '../src/kinds';
+import { Session } from '../src/session';
+import { type Bytes, Type } from '../src/wire';
+import { type FakePost, answerPosts } from './fake_http';
+import { FakePage, FakeStorage, type PageOptions } from './fake_page';
+import { accept, encodeData, encodeEnd, encodeWelcome, payloadsOf, readHello, ticketOf, typesOf } from './fake_server';
+
+const bytes = (content: string): Uint8Array => Buffer.from(content);
+const keepAlive = new Uint8Array();
+
+/** A page in a network that lets no WebSocket through. */
+class Blocked {
+  readonly page: FakePage;
+  readonly posts: FakePost[];
+  readonly session: Session;
+  readonly messages: string[] = [];
+
+  constructor(options: PageOptions = {}) {
+    this.page = new FakePage(options);
+    this.posts = answerPosts(this.page);
+    this.session = new Session(ticketOf('mine'), { onmessage: (data) => void this.messages.push(Buffer.from(data).toString()) }, this.page);
+  }
+
+  /** Until the page gives WebSockets up. */
+  async refuseWebSockets(): Promise<void> {
+    for (let tried = 0; this.posts.length === 0; tried += 1) {
+      assert.ok(tried < 10, 'it never gives up');
+      await this.page.browser.settle();
+      for (const socket of this.page.sockets.slice(-1)) socket.lose();
+      await this.page.browser.advance(1000);
+    }
+  }
+
+  /** Connected over POSTs. */
+  static async connected(options: PageOptions = {}): Promise<Blocked> {
+    const blocked = new Blocked(options);
+    await blocked.refuseWebSockets();
+    blocked.posts[0]!.stream(keepAlive, encodeWelcome());
+    await blocked.page.browser.advance(1);
+    assert.equal(blocked.session.status.state, 'connected');
+    return blocked;
+  }
+
+  settle(): Promise<void> {
+    return this.page.browser.settle();
+  }
+}
+
+const framesOf = (posts: readonly FakePost[]): Bytes[] => posts.flatMap(({ frames }) => frames);
+
+test('a page whose WebSockets do not open goes on over POSTs, and says hello in the first', async () => {
+  const { posts, session, page } = await Blocked.connected();
+  assert.equal(page.sockets.length, 3, 'two in vain, and one beside the fallback');
+  const [{ url, options, operation, wait, frames }] = posts as [FakePost];
+  assert.deepEqual({ url, operation, wait }, { url: 'https://example.com/stillhere/mine', operation: 1, wait: 0 });
+  assert.equal((options.headers as Record<string, string>)['content-type'], 'application/stillhere.v1');
+  assert.equal(readHello(frames[0]).attempt, 3);
+  assert.equal(session.connection, 'http');
+});
+
+test('messages arrive from the stream, and go up one POST at a time with all that has gathered', async () => {
+  const { posts, session, messages, settle } = await bound();
+  posts[0]!.push(encodeData(1, 'one'), keepAlive, encodeData(2, 'two'));
+  await settle();
+  assert.deepEqual(messages, ['one', 'two']);
+
+  session.send(bytes('a'));
+  session.send(bytes('b'));
+  await settle();
+  session.send(bytes('c'));
+  await settle();
+  const first = posts.slice(1);
+  assert.equal(first.length, 1, 'the next waits for the answer');
+  assert.equal(first[0]!.number, 1);
+  assert.deepEqual(payloadsOf(framesOf(first)), ['a', 'b']);
+  first[0]!.answer();
+  await settle();
+  assert.equal(posts[2]!.number, 2);
+  assert.deepEqual(payloadsOf(framesOf(posts.slice(2))), ['c']);
+});
+
+test('a POST that fails, and a stream that ends, are a lost connection, after which the session resumes', async () => {
+  for (const lose of [(post: FakePost, _: FakePost) => post.fail(), (post: FakePost) => post.status(410), (_: FakePost, stream: FakePost) => stream.end()]) {
+    const { posts, session, settle, page } = await bound();
+    session.send(bytes('a'));
+    await settle();
+    lose(posts[1]!, posts[0]!);
+    await page.browser.advance(1000);
+    const again = posts.at(-1)!;
+    assert.equal(again.operation, 1);
+    assert.notEqual(session.status.state, 'connected');
+    again.stream(encodeWelcome({ incarnation: 1, received: [0, 0] }));
+    await settle();
+    assert.equal(session.status.outcome, 'resumed');
+    await settle();
+    assert.deepEqual(payloadsOf(framesOf(posts.slice(-1))), ['a'], 'what was not received is sent again');
+  }
+});
+
+test('the end of the session is told over the stream', async () => {
+  const { posts, session, settle } = await bound();
+  posts[0]!.push(encodeEnd(4102, 2, 0, 'bye'));
+  posts[0]!.end();
+  await settle();
+  assert.deepEqual([session.status.state, session.status.text], ['ended', 'bye']);
+});
+
+test('a page that leaves says so in a POST that outlives it', async () => {
+  const { posts, settle, page } = await bound();
+  page.emit('pagehide', { persisted: false });
+  await settle();
+  const last = posts.at(-1)!;
+  assert.deepEqual(typesOf(last.frames), [Type.Leave]);
+  assert.equal(last.options.keepalive, true);
+  assert.ok(!posts[0]!.isAborted, 'the stream stays until the leave is taken');
+  last.answer();
+  await settle();
+  assert.ok(posts[0]!.isAborted);
+});
+
+test('a WebSocket that opens beside the fallback takes its place', async () => {
+  const blocked = await Blocked.connected();
+  const { page, posts, session } = blocked;
+  await blocked.settle();
+  page.socket.open();
+  await page.browser.advance(500);
+  assert.equal(page.sockets[2]!.closedWith, 1000);
+  assert.equal(accept(page.sockets[3]!, { incarnation: 1 }).incarnation, 1);
+  await blocked.settle();
+  assert.deepEqual([session.connection, session.status.outcome], ['websocket', 'resumed']);
+  assert.ok(posts[0]!.isAborted);
+});
+
+test('the tab remembers that WebSockets do not get through, until one does', async () => {
+  const storage = new FakeStorage();
+  await Blocked.connected({ storage });
+  const next = new Blocked({ storage });
+  await next.settle();
+  assert.deepEqual([next.page.sockets.length, next.posts.length], [0, 1]);
+  next.posts[0]!.stream(encodeWelcome());
+  await next.page.browser.advance(1);
+  next.page.socket.open();
+  await next.page.browser.advance(500);
+  accept(next.page.sockets.at(-1)!, { incarnation: 1 });
+  await next.settle();
+  const third = new Blocked({ storage });
+  await third.settle();
+  assert.deepEqual([third.page.sockets.length, third.posts.length], [1, 0]);
+});
+
+test('where streams are taken, or cannot be counted, a page polls', async () => {
+  const blocked = new Blocked({ withoutLocks: true });
+  await blocked.refuseWebSockets();
+  const { posts, page, messages, session } = blocked;
+  assert.ok(posts[0]!.wait > 0);
+  posts[0]!.answer(encodeWelcome());
+  await blocked.settle();
+  assert.equal(session.status.state, 'connected');
+  assert.equal(posts.length, 1);
+  await page.browser.advance(1000);
+  assert.deepEqual([posts.length, posts[1]!.frames.length], [2, 0]);
+  posts[1]!.answer(encodeData(1, 'one'));
+  await blocked.settle();
+  assert.deepEqual(messages, ['one']);
+  session.send(bytes('a'));
+  await blocked.settle();
+  assert.ok(payloadsOf(framesOf(posts.slice(2))).includes('a'), 'it does not wait for the pause to end');
+});
+
+test('a kind that was registered carries the session, whenever it was registered; if it does not, WebSockets do', async () => {
+  const page = new FakePage();
+  const session = new Session(ticketOf('mine', { connection: 'carrier-pigeon' }), {}, page);
+  await page.browser.settle();
+  assert.equal(page.sockets.length, 0);
+  const sent: Bytes[] = [];
+  let pigeons = 0;
+  registerConnection('carrier-pigeon', ({ url, onopen, onmessage, onclose }) => {
+    pigeons += 1;
+    assert.equal(url, 'https://example.com/stillhere/mine');
+    if (pigeons > 1) throw new Error('shot down');
+    queueMicrotask(onopen);
+    const send = (frame: Bytes): void => {
+      if (sent.push(frame) === 2) throw new Error('too heavy');
+      onmessage(encodeWelcome());
+    };
+    return { send, close: () => onclose() };
+  });
+  await page.browser.settle();
+  assert.deepEqual([session.status.state, session.connection], ['connected', 'carrier-pigeon']);
+  assert.equal(readHello(sent[0]).attempt, 1);
+
+  session.send(bytes('a'));
+  await page.browser.advance(5000);
+  assert.equal(pigeons, 3);
+  accept(page.socket, { incarnation: 1 });
+  await page.browser.settle();
+  assert.deepEqual([session.connection, session.status.outcome], ['websocket', 'resumed']);
+  assert.deepEqual(payloadsOf(page.socket.read()), ['a']);
+});
+
+test('a page without a server says so and does not try', async () => {
+  const page = new FakePage();
+  const session = new Session({ protocol: 'stillhere.v1', connection: 'none' }, {}, page);
+  await page.browser.advance(60_000);
+  assert.deepEqual([session.status.state, session.status.reason], ['refused', 'NoServer']);
+  assert.equal(page.sockets.length, 0);
+  assert.throws(() => session.send(bytes('a')), /NoServer/);
+});
+
+async function bound(): Promise<{ posts: FakePost[]; session: Session; messages: string[]; page: FakePage; settle: () => Promise<void> }> {
+  const blocked = await Blocked.connected();
+  return { posts: blocked.posts, session: blocked.session, messages: blocked.messages, page: blocked.page, settle: () => blocked.settle() };
+}

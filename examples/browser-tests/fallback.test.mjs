@@ -1,0 +1,111 @@
+// Networks that block WebSockets: the demo goes on over HTTP requests, and moves back when it can.
+
+import assert from 'node:assert/strict';
+import { createServer, request } from 'node:http';
+import { connect } from 'node:net';
+
+import { assertCountersClean, browserTest, openDemo, repetitions, stateOf, until } from './support.mjs';
+
+const CUTS = repetitions(10);
+/** One more than the connections a browser opens to a host. */
+const TABS = 7;
+
+/** A proxy before the demo that lets no WebSocket through, as long as it is so told. */
+class Network {
+  isBlocked = true;
+  upgrades = 0;
+  #sockets = new Set();
+  server = createServer((asked, answer) => {
+    const { method, url, headers } = asked;
+    const onward = request(this.target, { method, path: url, headers }, (answered) => {
+      answer.writeHead(answered.statusCode, answered.headers);
+      answer.flushHeaders();
+      answered.on('error', () => answer.destroy());
+      answered.pipe(answer);
+    });
+    onward.on('error', () => answer.destroy());
+    answer.on('close', () => onward.destroy());
+    asked.pipe(onward);
+  });
+
+  constructor(target) {
+    this.target = target;
+    this.server.on('connection', (socket) => {
+      this.#sockets.add(socket);
+      socket.on('close', () => this.#sockets.delete(socket)).on('error', () => {});
+    });
+    this.server.on('upgrade', (asked, socket, head) => {
+      this.upgrades += 1;
+      if (this.isBlocked) return socket.destroy();
+      const { hostname, port } = new URL(this.target);
+      const onward = connect(Number(port), hostname);
+      const lines = asked.rawHeaders.flatMap((name, at, all) => (at % 2 ? [] : [`${name}: ${all[at + 1]}`]));
+      onward.write(`GET ${asked.url} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`);
+      onward.write(head);
+      for (const [one, other] of [[socket, onward], [onward, socket]]) {
+        one.on('error', () => {}).on('close', () => other.destroy());
+        one.pipe(other);
+      }
+    });
+  }
+
+  cut() {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}
+
+const untilCarriedBy = (page, kind) =>
+  until(page, (kind) => stillhere.session.connection === kind && window.demo?.status.state === 'connected', kind);
+
+browserTest('where WebSockets are blocked the demo goes on over HTTP, loses nothing in cuts, and moves back when it can', async (stage) => {
+  const demo = await stage.startDemo();
+  const network = new Network(demo.url);
+  const origin = await stage.serve(network.server);
+  const context = await stage.openChromium();
+  const page = await openDemo(context, origin);
+  await untilCarriedBy(page, 'http');
+  assert.ok(network.upgrades >= 2, 'WebSockets were tried first');
+  await assertCountersClean(page);
+
+  const { id } = await stateOf(page);
+  for (let cut = 1; cut <= CUTS; cut += 1) {
+    network.cut();
+    await until(page, (resumes) => demo.outcomes.filter((outcome) => outcome === 'resumed').length >= resumes, cut);
+    await assertCountersClean(page);
+  }
+  const { outcomes } = await stateOf(page);
+  assert.deepEqual([...new Set(outcomes)], ['opened', 'resumed']);
+
+  const tried = network.upgrades;
+  await page.reload({ waitUntil: 'commit' });
+  await until(page, () => window.demo?.readyAt !== undefined);
+  await untilCarriedBy(page, 'http');
+  const restored = await stateOf(page);
+  assert.deepEqual([restored.id, restored.outcomes], [id, ['restored']], 'an F5 keeps the session');
+  await until(page, () => performance.now() > 0);
+  assert.ok(network.upgrades - tried <= 1, 'the tab remembers: only the trial beside the fallback');
+
+  network.isBlocked = false;
+  await page.evaluate(() => window.dispatchEvent(new Event('online')));
+  await untilCarriedBy(page, 'websocket');
+  await assertCountersClean(page);
+  assert.equal((await stateOf(page)).id, id);
+}, { timeout: 120_000 });
+
+browserTest('more tabs than a browser has connections to a host all go on over HTTP', async (stage) => {
+  const demo = await stage.startDemo();
+  const network = new Network(demo.url);
+  const origin = await stage.serve(network.server);
+  const context = await stage.openChromium();
+  const pages = [];
+  for (let tab = 0; tab < TABS; tab += 1) {
+    const page = await context.newPage();
+    await page.goto(origin);
+    await untilCarriedBy(page, 'http');
+    pages.push(page);
+  }
+  for (const page of pages) {
+    await page.bringToFront();
+    await assertCountersClean(page);
+  }
+}, { timeout: 120_000 });
