@@ -29,7 +29,8 @@ use post::{Operation, Post};
 impl Hub {
     /// Answers a request under the mount that is no WebSocket's, whatever its method: one of the client's files, or the fallback's.
     ///
-    /// `body` is the request's. At most 1 MiB of it is read, for at most 10 s.
+    /// `body` is the request's. At most 1 MiB of it is read, for at most 10 s. What is wrong with a request is told by the status (400, 404, 405,
+    /// 408, 410, 413); what is wrong with its session, and with who asks for it, by the `end` frame of an answer of status 200.
     pub async fn answer<C, B, E>(&self, method: &str, request: &UpgradeRequest<'_>, body: C) -> Answer
     where
         C: Stream<Item = Result<B, E>>,

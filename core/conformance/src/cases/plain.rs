@@ -1,4 +1,4 @@
-//! Plain sessions: clients with a protocol of their own, who know nothing of ours (PROTOCOL.md section 16).
+//! Plain sessions: clients with a protocol of their own, who know nothing of ours (PROTOCOL.md section 17).
 
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
