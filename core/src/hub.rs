@@ -16,6 +16,7 @@ use crate::code::{Class, Code, EndReason};
 use crate::exchange::Exchanges;
 use crate::guard::guarded;
 use crate::id::SessionId;
+use crate::kind::{ConnectionSetup, Kinds};
 use crate::machine::{end_of_session, millis};
 use crate::memory::{Account, Memory};
 use crate::message::{Message, SharedBytes};
@@ -238,6 +239,7 @@ impl HubBuilder {
             runtime: runtime.clone(),
             on_end: self.on_end,
             principal: self.principal,
+            kinds: Kinds::default(),
             sessions: Mutex::default(),
             waiting: AtomicUsize::new(0),
             hellos: Arc::default(),
@@ -411,6 +413,30 @@ impl Hub {
         }
     }
 
+    /// Registers a kind of connection: `condition` says how a session's page is to connect, or `None` if it has no opinion.
+    ///
+    /// Asked, the last registered first, whenever a ticket or script tag is made; the first answer counts, and without any a page connects by
+    /// WebSocket. It must neither block nor make a ticket or script tag of the session itself. One that panics is reported and has no opinion.
+    /// What a kind consists of is told at [`ConnectionSetup`].
+    ///
+    /// ```
+    /// # use stillhere::{ConnectionSetup, Hub};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let hub = Hub::new();
+    /// hub.register_connection(|session| {
+    ///     let is_staff = session.principal() == Some("ada");
+    ///     is_staff.then(|| ConnectionSetup::web_socket().url("https://staff.example/stillhere"))
+    /// });
+    /// # }
+    /// ```
+    pub fn register_connection<F>(&self, condition: F)
+    where
+        F: Fn(&SessionHandle) -> Option<ConnectionSetup> + Send + Sync + 'static,
+    {
+        self.inner.kinds.register(Arc::new(condition));
+    }
+
     /// The path under which the adapter's routes are mounted; empty for the root.
     pub fn mount(&self) -> &str {
         &self.inner.config.mount
@@ -471,6 +497,7 @@ pub(crate) struct HubInner {
     runtime: Handle,
     on_end: Option<EndHook>,
     principal: Option<PrincipalHook>,
+    kinds: Kinds,
     sessions: Mutex<Book>,
     waiting: AtomicUsize,
     hellos: Arc<AtomicUsize>,
@@ -681,6 +708,10 @@ impl Host for HubInner {
             }
         };
         guarded(&session.id, "the cleanup policy", keep).unwrap_or(DefaultCleanupPolicy::default().soft_closed)
+    }
+
+    fn connection_setup(&self, session: &SessionHandle) -> ConnectionSetup {
+        self.kinds.setup(session)
     }
 
     fn session_started(&self) {

@@ -7,7 +7,8 @@
 //! - A [`Session`] is what the session's function reads from; a [`SessionHandle`] sends, observes and closes from anywhere.
 //! - A [`CleanupPolicy`] decides when a session without a browser is given up.
 //! - A *plain* session ([`Hub::open_plain`]) is for clients with a protocol of their own: one WebSocket message is one message.
-//! - A [`Connection`] is anything that carries packets; [`run_connection_loop`] carries a session over it.
+//! - A [`Connection`] is anything that carries packets; [`run_connection_loop`] carries a session over it. A [`ConnectionSetup`]
+//!   tells pages to use a kind of their own.
 //!
 //! ```
 //! use stillhere::{Hub, Session};
@@ -50,6 +51,7 @@ mod gate;
 mod guard;
 mod hub;
 mod id;
+mod kind;
 mod limits;
 pub mod machine;
 mod memory;
@@ -58,6 +60,7 @@ mod options;
 mod pair;
 mod plain;
 mod request;
+mod script_tag;
 mod session;
 mod sweeper;
 mod ticket;
@@ -78,11 +81,13 @@ pub use connection::{Connection, ConnectionError, Packet, run_connection_loop};
 pub use drain::DrainReport;
 pub use hub::{Hub, HubBuilder, Stats};
 pub use id::{DocumentId, ParseIdError, Secret, SessionId};
+pub use kind::ConnectionSetup;
 pub use limits::{FRAME_CHARGE, Limits};
 pub use machine::{Cause, Event, Timing};
 pub use message::{Lane, Message, PerLane};
 pub use options::{PlainCompression, PlainOptions, PlainText, SessionOptions};
 pub use pair::{PairEnd, connection_pair};
 pub use request::UpgradeRequest;
+pub use script_tag::static_script_tag;
 pub use session::{Events, Incoming, Restoring, SendError, Session, SessionHandle, TrySendError};
 pub use ticket::Ticket;

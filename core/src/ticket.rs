@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::machine::millis;
 use crate::wire::SUBPROTOCOL;
 
-/// A page's access to its session: the public id, the secret, the limits. Serialize it as JSON for `connect(ticket)`.
+/// A page's access to its session: the public id, the secret, the limits, the kind of connection. Serialize it as JSON for `connect(ticket)`.
 ///
 /// It is as good as a password for that session. `Debug` and `Display` do not show the secret.
 #[derive(Clone, Serialize)]
@@ -30,10 +30,15 @@ enum Content {
         secret: String,
         limits: Limits,
         #[serde(skip_serializing_if = "Option::is_none")]
+        connection: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         restore: Option<String>,
     },
     Refused {
         refused: Refusal,
+    },
+    WithoutServer {
+        connection: &'static str,
     },
 }
 
@@ -46,19 +51,42 @@ struct Refusal {
 }
 
 impl Ticket {
-    pub(crate) fn access(base: &str, id: &SessionId, secret: &Secret, limits: Limits, restore: Option<String>) -> Self {
-        let url = format!("{base}/{id}");
+    /// The ticket of a page that has no server behind it and no session; see [`static_script_tag`](crate::static_script_tag).
+    pub fn without_server() -> Self {
+        Self {
+            protocol: SUBPROTOCOL,
+            content: Content::WithoutServer { connection: "none" },
+        }
+    }
+
+    /// For the session that is at `url`.
+    pub(crate) fn access(
+        url: String,
+        id: &SessionId,
+        secret: &Secret,
+        limits: Limits,
+        restore: Option<String>,
+    ) -> Self {
         let content = Content::Access {
             url,
             id: id.to_string(),
             secret: secret.encode(),
             limits,
+            connection: None,
             restore,
         };
         Self {
             protocol: SUBPROTOCOL,
             content,
         }
+    }
+
+    /// Tells the page to connect by the kind of this name.
+    pub(crate) fn with_connection(mut self, name: Option<&str>) -> Self {
+        if let Content::Access { connection, .. } = &mut self.content {
+            *connection = name.map(str::to_owned);
+        }
+        self
     }
 
     pub(crate) fn refused(code: Code, retry_after: Duration, text: String) -> Self {
@@ -77,22 +105,6 @@ impl Ticket {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a ticket is plain strings and numbers")
     }
-
-    /// The JSON, escaped for a quoted HTML attribute.
-    pub(crate) fn to_attribute(&self) -> String {
-        let mut out = String::new();
-        for character in self.to_json().chars() {
-            match character {
-                '&' => out.push_str("&amp;"),
-                '"' => out.push_str("&quot;"),
-                '\'' => out.push_str("&#39;"),
-                '<' => out.push_str("&lt;"),
-                '>' => out.push_str("&gt;"),
-                other => out.push(other),
-            }
-        }
-        out
-    }
 }
 
 impl fmt::Debug for Ticket {
@@ -100,6 +112,7 @@ impl fmt::Debug for Ticket {
         match &self.content {
             Content::Access { id, .. } => write!(f, "Ticket({id})"),
             Content::Refused { refused } => write!(f, "Ticket(refused: {})", refused.text),
+            Content::WithoutServer { .. } => f.write_str("Ticket(without a server)"),
         }
     }
 }

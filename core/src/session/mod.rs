@@ -291,8 +291,8 @@ impl SessionHandle {
         self.shared.lock().unacknowledged()
     }
 
-    /// The address of the session's WebSocket, as its ticket has it: `/stillhere/<id>`, or absolute if the hub's
-    /// [`public_url`](crate::HubBuilder::public_url) is. All that a client of a plain session needs; it holds no secret otherwise.
+    /// The address of the session's WebSocket: `/stillhere/<id>`, or absolute if the hub's [`public_url`](crate::HubBuilder::public_url) is. The
+    /// ticket has the same, unless a kind of connection has [a URL of its own](crate::ConnectionSetup::url). All that a client of a plain session needs; it holds no secret otherwise.
     pub fn url(&self) -> String {
         format!("{}/{}", self.shared.base, self.shared.id)
     }
@@ -308,6 +308,8 @@ impl SessionHandle {
     }
 
     /// A script element that connects the page: afterwards `stillhere.session` is the session.
+    ///
+    /// A [kind of connection](crate::ConnectionSetup) may have a script of its own, for which a second element follows.
     ///
     /// It has no inline code, so a Content-Security-Policy of `script-src 'self'` and `connect-src 'self'` is enough.
     /// A page that carries it must not be cached: the adapters' `Page` response sees to that.

@@ -18,10 +18,12 @@ use crate::cleanup::SessionSnapshot;
 use crate::client;
 use crate::code::{Code, EndReason};
 use crate::id::{Secret, SessionId};
+use crate::kind::{ConnectionSetup, Kind};
 use crate::limits::Limits;
 use crate::machine::{Cause, ConnectionKey, Phase, PlainDocument, SessionMachine};
 use crate::memory::Account;
 use crate::options::SessionOptions;
+use crate::script_tag::{client_tag, plain_tag};
 use crate::session::state::{Effect, Farewell, Function, Inner, state_of};
 use crate::session::{Session, SessionHandle};
 use crate::ticket::Ticket;
@@ -36,6 +38,9 @@ pub(crate) trait Host: Send + Sync {
 
     /// How long the session is kept without a connection.
     fn keep(&self, session: &SessionSnapshot) -> Duration;
+
+    /// How the session's page is to connect. Calls the application: not under a lock.
+    fn connection_setup(&self, session: &SessionHandle) -> ConnectionSetup;
 
     /// The application function of a session that waited begins.
     fn session_started(&self);
@@ -406,28 +411,41 @@ impl Shared {
         }
     }
 
-    pub(crate) fn ticket(&self) -> Ticket {
-        let inner = self.lock();
-        if let Phase::Closed(reason @ (EndReason::Full | EndReason::Draining)) = inner.machine.phase() {
-            let code = if *reason == EndReason::Full {
-                Code::Full
-            } else {
-                Code::Draining
-            };
-            return Ticket::refused(code, REFUSED_RETRY, reason.to_string());
-        }
-        Ticket::access(
-            &self.base,
-            &self.id,
-            &self.secret,
-            self.options.limits.normalised(),
-            self.options.restore.clone(),
-        )
+    pub(crate) fn ticket(self: &Arc<Self>) -> Ticket {
+        self.ticket_for(&self.connection_setup())
     }
 
-    pub(crate) fn script_tag(&self, attributes: &str) -> String {
-        let (base, script, ticket) = (&self.base, client::script_name(), self.ticket().to_attribute());
-        format!("<script src=\"{base}/{script}\"{attributes} data-stillhere=\"{ticket}\"></script>")
+    pub(crate) fn script_tag(self: &Arc<Self>, attributes: &str) -> String {
+        let setup = self.connection_setup();
+        let src = format!("{}/{}", setup.base(&self.base), client::script_name());
+        let mut tag = client_tag(&src, attributes, &self.ticket_for(&setup));
+        if let Some(script) = &setup.script {
+            tag.push_str(&plain_tag(script, attributes));
+        }
+        tag
+    }
+
+    /// How the application wants the page to connect.
+    fn connection_setup(self: &Arc<Self>) -> ConnectionSetup {
+        let session = SessionHandle::new(Arc::clone(self));
+        self.host
+            .upgrade()
+            .map_or_else(ConnectionSetup::web_socket, |host| host.connection_setup(&session))
+    }
+
+    fn ticket_for(&self, setup: &ConnectionSetup) -> Ticket {
+        if setup.kind == Kind::None {
+            return Ticket::without_server();
+        }
+        let refused = |code, reason: &EndReason| Ticket::refused(code, REFUSED_RETRY, reason.to_string());
+        match self.end_reason() {
+            Some(reason @ EndReason::Full) => return refused(Code::Full, &reason),
+            Some(reason @ EndReason::Draining) => return refused(Code::Draining, &reason),
+            _ => {}
+        }
+        let url = format!("{}/{}", setup.base(&self.base), self.id);
+        let (limits, restore) = (self.options.limits.normalised(), self.options.restore.clone());
+        Ticket::access(url, &self.id, &self.secret, limits, restore).with_connection(setup.name())
     }
 }
 
