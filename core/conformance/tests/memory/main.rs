@@ -1,13 +1,16 @@
 //! Everything an adapter must do, over a connection within the process; and whether the suite would notice if it did not.
 
 mod faulty;
+mod liar;
 mod server;
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use server::{Fault, start, start_with};
-use stillhere::Hub;
+use stillhere::{Hub, PerLane};
+use stillhere_conformance::load::Load;
+use stillhere_conformance::random::Random;
 use stillhere_conformance::server::Server;
 use stillhere_conformance::{cases, run};
 
@@ -38,4 +41,21 @@ notices! {
     a_lost_close_code_is_noticed: LostCloseCode by bad_input::an_unknown_id_is_refused;
     a_frame_limit_of_the_frameworks_own_is_noticed: DefaultFrameLimit by web_socket::a_fragment_above_the_frameworks_defaults_arrives;
     packets_that_the_kernel_holds_back_are_noticed: Nagle by order::a_small_message_does_not_wait_for_the_one_before;
+}
+
+/// DESIGN section 9: a connection that loses, doubles or swaps is found by the sequence numbers before anything wrong is handed over, and resumes.
+#[test]
+fn a_lying_connection_costs_time_and_nothing_else() {
+    async fn nothing_wrong_is_handed_over(server: &Server) {
+        let load = Load::new(PerLane::new(100_000, 400_000), Random::announced(1).number());
+        let session = server.hub.open(load.application());
+        let browser = std::sync::Arc::new(server.browse(&session));
+        load.drive(&browser);
+        let enough = PerLane::new(300, 50);
+        load.at_browser.wait_for("messages from the server", enough).await;
+        load.at_server.wait_for("messages from the browser", enough).await;
+        load.finish().await;
+        assert!(session.snapshot().reconnects > 3, "the lies were found out");
+    }
+    run(|hub| start_with(hub, Some(Fault::Lies)), nothing_wrong_is_handed_over);
 }

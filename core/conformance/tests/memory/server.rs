@@ -4,9 +4,11 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::faulty::Faulty;
+use super::liar::Liar;
 use futures_util::future::{Either, select};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{Method, Request, Response, StatusCode, header};
@@ -34,6 +36,8 @@ pub(crate) enum Fault {
     LostCloseCode,
     /// The frame limit of actix-web, where the hub's is larger.
     DefaultFrameLimit,
+    /// A connection that says it carries packets, and loses, doubles and swaps some of them.
+    Lies,
     /// The kernel holds a small packet back while the one before is unacknowledged.
     Nagle,
 }
@@ -110,7 +114,7 @@ async fn carry(upgraded: hyper::upgrade::OnUpgrade, arrival: Arrival, fault: Opt
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     let (ours, theirs) = connection_pair(4);
     let carrying = pin!(run_connection_loop(arrival, ours));
-    let bridging = pin!(bridge(connection(socket), theirs));
+    let bridging = pin!(bridge(connection(socket), theirs, liars(fault)));
     match select(carrying, bridging).await {
         // What it said last is still on its way.
         Either::Left(((), bridging)) => drop(timeout(FAREWELL, bridging).await),
@@ -118,24 +122,36 @@ async fn carry(upgraded: hyper::upgrade::OnUpgrade, arrival: Arrival, fault: Opt
     }
 }
 
+/// For either direction, other ones for each connection.
+fn liars(fault: Option<Fault>) -> [Liar; 2] {
+    static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
+    let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+    [2 * number, 2 * number + 1].map(|seed| Liar::new((fault == Some(Fault::Lies)).then_some(seed)))
+}
+
 /// Hands packets on, both ways, until either side is over.
-async fn bridge(socket: impl Connection, mut pair: PairEnd) {
+async fn bridge(socket: impl Connection, mut pair: PairEnd, [mut up_liar, mut down_liar]: [Liar; 2]) {
     let (mut to_browser, mut from_browser) = socket.split();
     let to_session = pair.sender().expect("the pair is new");
     let up = async {
         while let Some(packet) = from_browser.next().await {
-            // A session that takes no more may still have something to say.
-            let _ = match packet {
-                Ok(packet) => to_session.send(Ok(packet)).await,
-                Err(ConnectionError::TooLarge) => to_session.send(Err(ConnectionError::TooLarge)).await,
+            let packets = match packet {
+                Ok(packet) => up_liar.distort(packet).into_iter().map(Ok).collect(),
+                Err(ConnectionError::TooLarge) => vec![Err(ConnectionError::TooLarge)],
                 Err(_) => return,
             };
+            for packet in packets {
+                // A session that takes no more may still have something to say.
+                let _ = to_session.send(packet).await;
+            }
         }
     };
     let down = async {
         while let Some(Ok(packet)) = pair.next().await {
-            if to_browser.send(packet).await.is_err() {
-                return;
+            for packet in down_liar.distort(packet) {
+                if to_browser.send(packet).await.is_err() {
+                    return;
+                }
             }
         }
         let _ = to_browser.close().await;
