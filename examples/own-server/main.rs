@@ -1,0 +1,231 @@
+//! A server of one's own: a counter in the browser over hyper and tokio-tungstenite, without a framework and without an adapter. For whoever has
+//! a server already that stillhere has no adapter for. It shows the four things to do:
+//!
+//! 1. Save a route for each session whose page is rendered: [`Routes::save`], from the condition in [`hub`].
+//! 2. Answer the routes: [`Server::web_socket`]. Reading and writing is the core's, by [`run_connection_loop`].
+//! 3. Decide what the end of a connection means: the cleanup policy in [`hub`].
+//! 4. Clean the routes up: a task for each session, in [`Routes::save`].
+//!
+//! ```sh
+//! cargo run -p stillhere-examples --bin own-server -- [--addr HOST:PORT] [--close]
+//! ```
+//!
+//! With `--close` a session ends with its connection; without, it waits two minutes for its browser to come back. (On hyper all of point 2 is also
+//! in [`stillhere::upgrade`], on which the adapters stand.)
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{env, io};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use stillhere::client::{self, PAGE_CACHE_CONTROL};
+use stillhere::websocket::{accept_key, config, connection};
+use stillhere::{
+    Answer, AnswerBody, Arrival, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
+    UpgradeRequest, run_connection_loop,
+};
+use stillhere_examples::stop_signal;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+/// Where browsers find the sessions' routes, each at `/live/<session id>`. Behind a proxy or on another host: the external URL.
+const LIVE: &str = "/live";
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let address = arguments.iter().skip_while(|argument| *argument != "--addr").nth(1);
+    let closes = arguments.iter().any(|argument| argument == "--close");
+    let listener = TcpListener::bind(address.map_or("127.0.0.1:3000", String::as_str)).await?;
+    println!("a counter on http://{}", listener.local_addr()?);
+
+    let routes = Routes::default();
+    let hub = hub(&routes, closes);
+    let server = Server {
+        hub: hub.clone(),
+        routes,
+    };
+    tokio::select! {
+        () = server.accept_all(listener) => {}
+        () = stop_signal() => {}
+    }
+    hub.shutdown(Duration::from_secs(5)).await;
+    Ok(())
+}
+
+fn hub(routes: &Routes, closes: bool) -> Hub {
+    let kept = DefaultCleanupPolicy::default();
+    // What the end of a connection means is the policy's to say. A handler that closed the session when its connection is over would also end
+    // those that another connection has taken over meanwhile, as browsers are quicker than servers to see that one is lost.
+    let ended = DefaultCleanupPolicy {
+        soft_closed: Duration::ZERO,
+        ..kept
+    };
+    let hub = Hub::builder().cleanup_policy(if closes { ended } else { kept }).build();
+    let routes = routes.clone();
+    hub.register_connection(move |session| {
+        routes.save(session);
+        Some(ConnectionSetup::web_socket().url(LIVE))
+    });
+    hub
+}
+
+/// What a session does: it counts the clicks.
+async fn count(mut session: Session) {
+    let mut clicks = 0u64;
+    while session.recv().await.is_some() {
+        clicks += 1;
+        if session.send(clicks.to_string()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The routing table: to which session a path leads.
+#[derive(Clone, Default)]
+struct Routes(Arc<Mutex<HashMap<String, SessionId>>>);
+
+impl Routes {
+    /// Saves the session's route until the session ends.
+    fn save(&self, session: &SessionHandle) {
+        let path = format!("{LIVE}/{}", session.id());
+        if self.lock().insert(path.clone(), *session.id()).is_some() {
+            return; // the page is rendered a second time
+        }
+        let (routes, session) = (self.clone(), session.clone());
+        tokio::spawn(async move {
+            session.ended().await;
+            routes.lock().remove(&path);
+        });
+    }
+
+    fn find(&self, path: &str) -> Option<SessionId> {
+        self.lock().get(path).copied()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, SessionId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    hub: Hub,
+    routes: Routes,
+}
+
+impl Server {
+    async fn accept_all(&self, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => drop(tokio::spawn(self.clone().serve(stream))),
+                // No more files may be open, most likely.
+                Err(error) => {
+                    eprintln!("cannot accept: {error}");
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self, stream: TcpStream) {
+        // The kernel holds small packets back for about 40 ms otherwise. A connection that is gone already will say so when it is used.
+        let _ = stream.set_nodelay(true);
+        let answer = service_fn(async |request| Ok::<_, Infallible>(self.answer(request)));
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+        // What a client does to its connection is the client's affair.
+        let _ = connection.with_upgrades().await;
+    }
+
+    fn answer(&self, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let on_upgrade = hyper::upgrade::on(&mut request);
+        let path = request.uri().path();
+        let route = self.routes.find(path);
+        let Some((LIVE, name)) = path.rsplit_once('/') else {
+            return if path == "/" {
+                self.page()
+            } else {
+                text(StatusCode::NOT_FOUND, "nothing here")
+            };
+        };
+        // Where a route is gone the hub is asked all the same: it tells the browser, which can read no HTTP status here, how the session ended.
+        let name = route.map_or(name.to_owned(), |id| id.to_string());
+        let headers = request
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let asked = UpgradeRequest::new(&name, headers);
+        match accept_key(&asked).filter(|_| request.method() == Method::GET) {
+            Some(accept) => self.web_socket(&asked, &accept, on_upgrade),
+            None if route.is_some() => text(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket"),
+            None => file(client::answer(&asked)),
+        }
+    }
+
+    /// The page, with a new session.
+    fn page(&self) -> Response<Full<Bytes>> {
+        let session = self.hub.open(count);
+        let page = include_str!("page.html").replace("{{session}}", &session.script_tag());
+        let response = Response::builder()
+            .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
+            .header(header::CACHE_CONTROL, PAGE_CACHE_CONTROL);
+        response.body(page.into()).expect("the headers are valid")
+    }
+
+    /// Upgrades the request, whatever the hub thinks of it: why a browser is refused it is told over the WebSocket.
+    fn web_socket(&self, asked: &UpgradeRequest<'_>, accept: &str, on_upgrade: OnUpgrade) -> Response<Full<Bytes>> {
+        let arrival = match self.hub.arrive(asked) {
+            Ok(arrival) => arrival,
+            Err(error) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        let mut response = Response::builder()
+            .status(StatusCode::SWITCHING_PROTOCOLS)
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_ACCEPT, accept);
+        if let Some(protocol) = arrival.protocol() {
+            response = response.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
+        tokio::spawn(carry(on_upgrade, arrival));
+        response
+            .body(Full::default())
+            .expect("a subprotocol was a header's value before")
+    }
+}
+
+/// Carries the session until the connection is over; its loss is the session's affair, and its policy's.
+async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
+    // The browser may have gone away before the answer was out.
+    let Ok(upgraded) = on_upgrade.await else { return };
+    let (io, config) = (TokioIo::new(upgraded), config(&arrival));
+    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+    run_connection_loop(arrival, connection(socket)).await;
+}
+
+/// One of the client's files, or that there is none of this name.
+fn file(answer: Answer) -> Response<Full<Bytes>> {
+    let AnswerBody::Whole(body) = answer.body else {
+        unreachable!("files are whole")
+    };
+    let mut response = Response::builder().status(answer.status);
+    for (name, value) in answer.headers {
+        response = response.header(name, value);
+    }
+    response.body(body.into()).expect("the core's answers are valid HTTP")
+}
+
+fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text.to_owned()));
+    *response.status_mut() = status;
+    response
+}
