@@ -29,21 +29,24 @@ struct Up {
 }
 
 impl Exchanges {
-    /// Whether the token was new.
-    pub(crate) fn insert(&self, token: Token, exchange: &Arc<Exchange>) -> bool {
+    /// Keeps the exchange for as long as what is returned lives; `None` if the token is not new.
+    pub(crate) fn insert(self: &Arc<Self>, token: Token, exchange: &Arc<Exchange>) -> Option<Registration> {
         let mut exchanges = self.lock();
         if exchanges.contains_key(&token) {
-            return false;
+            return None;
         }
         exchanges.insert(token, Arc::clone(exchange));
-        true
+        Some(Registration {
+            exchanges: Arc::clone(self),
+            token,
+        })
     }
 
     pub(crate) fn find(&self, token: &Token) -> Option<Arc<Exchange>> {
         self.lock().get(token).cloned()
     }
 
-    pub(crate) fn remove(&self, token: &Token) {
+    fn remove(&self, token: &Token) {
         self.lock().remove(token);
     }
 
@@ -60,22 +63,41 @@ impl Exchange {
         }
     }
 
-    /// Takes the packets of the next POST, once there is room for them; those of one that came before, because a browser may send a POST twice,
-    /// are dropped. Whether the connection goes on.
-    pub(crate) async fn take(&self, number: u32, packets: Bytes) -> bool {
-        let bodies = {
-            let mut up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
-            if number <= up.taken {
-                return true;
-            }
-            // One is under way at a time, so no number is skipped.
-            if number - 1 != up.taken {
-                return false;
-            }
-            up.taken = number;
-            up.bodies.clone()
-        };
-        bodies.send(packets).await.is_ok()
+    /// Takes the packets of the next POST, once there is room for them. Whether the connection goes on.
+    ///
+    /// A browser may send a POST twice: then its packets are dropped. If its answer had something to carry (`is_polled`), that may be lost, and
+    /// the connection is over.
+    pub(crate) async fn take(&self, number: u32, packets: Bytes, is_polled: bool) -> bool {
+        let bodies = self.lock_up().bodies.clone();
+        let Ok(room) = bodies.reserve().await else { return false };
+        let mut up = self.lock_up();
+        if number <= up.taken {
+            return !is_polled;
+        }
+        // One is under way at a time, so no number is skipped.
+        if number - 1 != up.taken {
+            return false;
+        }
+        up.taken = number;
+        room.send(packets);
+        true
+    }
+
+    fn lock_up(&self) -> MutexGuard<'_, Up> {
+        self.up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps an exchange among those that POSTs find.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    exchanges: Arc<Exchanges>,
+    token: Token,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.exchanges.remove(&self.token);
     }
 }
 

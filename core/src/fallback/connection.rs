@@ -40,7 +40,8 @@ impl OverPosts {
         if length > self.rest.len() {
             return Err(broken());
         }
-        Ok(Packet::Binary(self.rest.split_to(length)))
+        // A copy: a slice would keep all of its POST for as long as a message waits.
+        Ok(Packet::Binary(Bytes::copy_from_slice(&self.rest.split_to(length))))
     }
 }
 
@@ -49,13 +50,14 @@ impl Stream for OverPosts {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         while self.rest.is_empty() {
-            // The POSTs have no end that could be seen; the stream down has.
-            if self.down.poll_gone(context).is_ready() {
-                return Poll::Ready(None);
-            }
-            match ready!(self.bodies.poll_recv(context)) {
-                Some(body) => self.rest = body,
-                None => return Poll::Ready(None),
+            match self.bodies.poll_recv(context) {
+                Poll::Ready(Some(body)) => self.rest = body,
+                Poll::Ready(None) => return Poll::Ready(None),
+                // The POSTs have no end that could be seen; the stream down has.
+                Poll::Pending => {
+                    ready!(self.down.poll_gone(context));
+                    return Poll::Ready(None);
+                }
             }
         }
         Poll::Ready(Some(self.next_packet()))

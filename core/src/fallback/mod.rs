@@ -37,7 +37,7 @@ impl Hub {
         B: Buf,
     {
         let mut answer = match method {
-            "POST" => match tokio::time::timeout(BODY_DEADLINE, read(body)).await {
+            "POST" => match tokio::time::timeout(BODY_DEADLINE, self.read(body)).await {
                 Ok(Some(body)) => self.answer_post(request, body).await,
                 Ok(None) => Answer::text(413, "more than a POST may carry, or broken off"),
                 Err(_) => Answer::text(408, "the request did not come in time"),
@@ -69,15 +69,13 @@ impl Hub {
         bodies.try_send(post.packets).expect("the channel is new");
         let exchange = Arc::new(Exchange::new(bodies));
         let down = Arc::clone(&exchange.down);
-        let exchanges = Arc::clone(&self.inner.exchanges);
-        if !exchanges.insert(post.token, &exchange) {
+        let Some(registration) = self.inner.exchanges.insert(post.token, &exchange) else {
             return gone();
-        }
+        };
         let connection = OverPosts::new(incoming, Arc::clone(&down), arrival.packet_limit());
-        let token = post.token;
         self.inner.spawn(async move {
+            let _registration = registration;
             run_connection_loop(arrival, connection).await;
-            exchanges.remove(&token);
         });
         stream(DownStream::new(down, post.wait))
     }
@@ -86,7 +84,7 @@ impl Hub {
         let Some(exchange) = self.inner.exchanges.find(&post.token) else {
             return gone();
         };
-        if !exchange.take(number, post.packets).await {
+        if !exchange.take(number, post.packets, post.wait.is_some()).await {
             exchange.down.close();
             return gone();
         }
@@ -95,6 +93,32 @@ impl Hub {
             None => stream(futures_util::stream::empty()),
             wait => stream(DownStream::new(Arc::clone(&exchange.down), wait)),
         }
+    }
+
+    /// The body of a POST; `None` if it is more than one may carry, or breaks off.
+    async fn read<C, B, E>(&self, body: C) -> Option<Bytes>
+    where
+        C: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        let mut body = pin!(body);
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.ok()?;
+            if bytes.len() + chunk.remaining() > BODY_LIMIT {
+                return None;
+            }
+            bytes.put(chunk);
+            // Only a connection that is there may send much.
+            if bytes.len() > OPENING_LIMIT && !self.is_of_connection(&bytes) {
+                return None;
+            }
+        }
+        Some(bytes.freeze())
+    }
+
+    fn is_of_connection(&self, body: &[u8]) -> bool {
+        Post::token(body).is_some_and(|token| self.inner.exchanges.find(&token).is_some())
     }
 
     /// What lets a page of an allowed origin read the answer.
@@ -109,23 +133,6 @@ impl Hub {
             ("vary", "origin".to_owned()),
         ]
     }
-}
-
-async fn read<C, B, E>(body: C) -> Option<Bytes>
-where
-    C: Stream<Item = Result<B, E>>,
-    B: Buf,
-{
-    let mut body = pin!(body);
-    let mut bytes = BytesMut::new();
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk.ok()?;
-        if bytes.len() + chunk.remaining() > BODY_LIMIT {
-            return None;
-        }
-        bytes.put(chunk);
-    }
-    Some(bytes.freeze())
 }
 
 fn stream(chunks: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Answer {
@@ -163,6 +170,9 @@ fn gone() -> Answer {
 
 /// The most bytes of one POST. The client sends 64 KiB and one frame at most.
 const BODY_LIMIT: usize = 1 << 20;
+
+/// What is read of one that may open a connection, or be of none: more than a hello ever has.
+const OPENING_LIMIT: usize = 128 * 1024;
 
 /// How long a POST may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);

@@ -27,6 +27,11 @@ pub(crate) enum Operation {
 }
 
 impl Post {
+    /// The token of a body that has begun.
+    pub(crate) fn token(body: &[u8]) -> Option<Token> {
+        body.get(1..)?.first_chunk().copied()
+    }
+
     pub(crate) fn parse(mut body: Bytes) -> Option<Self> {
         let operation = body.try_get_u8().ok()?;
         let mut token = [0; 16];

@@ -121,20 +121,24 @@ pub async fn a_second_newcomer_is_told_that_the_session_is_busy(server: &Server)
     let credentials = credentials(&session);
     // Never answers the probe.
     let _silent = server.raw_welcomed(&session).await;
-    let mut first = server.raw(&credentials).await;
-    first.say_hello(&credentials, 2, 0, 1).await;
-    let offer = first.frame();
-    let second = async {
-        let mut second = server.raw(&credentials).await;
-        second.say_hello(&credentials, 3, 0, 1).await;
-        second.end().await
+    let mut newcomers = [server.raw(&credentials).await, server.raw(&credentials).await];
+    for (newcomer, document) in newcomers.iter_mut().zip([2, 3]) {
+        newcomer.say_hello(&credentials, document, 0, 1).await;
+    }
+    // Which of them comes first is for the network to say.
+    let [one, other] = &mut newcomers;
+    let frames = [one.frame().await, other.frame().await];
+    let offered = frames
+        .iter()
+        .position(|frame| *frame == Frame::Offer)
+        .expect("one is offered the session");
+    let Frame::End(end) = &frames[1 - offered] else {
+        panic!("both are: {frames:?}")
     };
-    let (offer, end) = tokio::join!(offer, second);
-    assert_eq!(offer, Frame::Offer);
     assert_eq!((end.code, end.reason), (Code::Busy as u64, 0));
     assert!(end.retry_after > 0);
-    first.send(Frame::Confirm).await;
-    assert_eq!(first.welcome().await.incarnation, 2);
+    newcomers[offered].send(Frame::Confirm).await;
+    assert_eq!(newcomers[offered].welcome().await.incarnation, 2);
 }
 
 /// PROTOCOL 6.6: a newcomer that says hello again is offered the session again on its newer connection; the older one is Replaced.
