@@ -82,9 +82,9 @@ class Stage {
     return this.#start(new Demo(port));
   }
 
-  /** The demo over WebRTC on a free port of loopback. */
-  async startWebrtc() {
-    return this.#start(new Demo(0, 'STILLHERE_WEBRTC'));
+  /** The demo over WebRTC. */
+  async startWebrtc(port = 0) {
+    return this.#start(new Demo(port, 'STILLHERE_WEBRTC'));
   }
 
   /** The application of drop-in/ on a free port of loopback, with these further arguments. */

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 
-import { assertCountersClean, browserTest, openDemo, stateOf, until } from './support.mjs';
+import { assertCountersClean, browserTest, openDemo, stateOf, until, untilOver } from './support.mjs';
 
 const CUTS = 10;
 /** Without a network Chromium offers no address that leads anywhere but loopback, and hides that one. */
@@ -23,7 +23,7 @@ async function openOverDataChannel(stage) {
   });
   const webSockets = [];
   context.pages()[0].on('websocket', (socket) => webSockets.push(socket.url()));
-  return { context, page: await openDemo(context, demo.url), webSockets };
+  return { demo, context, page: await openDemo(context, demo.url), webSockets };
 }
 
 const untilResumed = (page, cuts) => until(page, (cuts) => demo.cuts === cuts && demo.status.state === 'connected', cuts);
@@ -79,9 +79,28 @@ browserTest('where no data channel can be had any more, the session goes on over
 browserTest('messages of many frames cross a data channel each way', async (stage) => {
   const { page } = await openOverDataChannel(stage);
   for (const direction of ['upload', 'download']) {
-    const { ok, bytes } = await page.evaluate((direction) => demo[direction](4_000_000), direction);
-    assert.deepEqual({ ok, bytes }, { ok: true, bytes: 4_000_000 }, direction);
+    const { ok, bytes } = await page.evaluate((direction) => demo[direction](2_000_000), direction);
+    assert.deepEqual({ ok, bytes }, { ok: true, bytes: 2_000_000 }, direction);
   }
   await assertCountersClean(page);
   assert.equal((await carriers(page)).kind, 'webrtc');
+});
+
+browserTest('over a data channel a page is told why its session has ended', async (stage) => {
+  const { page, webSockets } = await openOverDataChannel(stage);
+  await page.click('[data-fault=drain]');
+  await untilOver(page);
+  const { state, reason } = await page.evaluate(() => demo.status);
+  assert.deepEqual({ state, reason }, { state: 'ended', reason: 'Draining' });
+  assert.deepEqual(webSockets, []);
+});
+
+browserTest('over a data channel a page is told that its server has another life', async (stage) => {
+  const { demo, page, webSockets } = await openOverDataChannel(stage);
+  await demo.kill();
+  await stage.startWebrtc(demo.port);
+  await untilOver(page);
+  const { state, reason } = await page.evaluate(() => demo.status);
+  assert.deepEqual({ state, reason }, { state: 'refused', reason: 'Unknown' });
+  assert.deepEqual(webSockets, []);
 });
