@@ -21,8 +21,7 @@ use tokio::time::{sleep, sleep_until};
 const OPENING: Duration = Duration::from_secs(10);
 /// How long the browser may take to hear the last packets, and to close.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// What a channel takes before the browser has acknowledged it. Several of the largest frames: with one at a time each would wait for the browser's
-/// delayed acknowledgement of the one before.
+/// What a channel takes before the browser has acknowledged it: several of the largest frames, where str0m's default has room for one.
 const BUFFER: usize = 256 * 1024;
 /// WebRTC's datagrams fit into Ethernet's 1500 bytes.
 const DATAGRAM: usize = 2048;
