@@ -3,6 +3,7 @@
 //
 // What the tests find in their environment:
 //   STILLHERE_DEMO, STILLHERE_DROP_IN  the paths of the framework's programs
+//   STILLHERE_WEBRTC                   the path of the demo over WebRTC
 //   STILLHERE_SHARE                    the share of a long test's repetitions that is run; if it is not set by hand, all on the first framework
 //                                      and a fifth on the others, because what the core and the client do is the same on each
 
@@ -13,14 +14,14 @@ import { join } from 'node:path';
 import { runTests } from '../../core/client/run-tests.mjs';
 
 const FRAMEWORKS = ['axum', 'actix', 'warp'];
-/** nginx does the same before each of them. */
-const ONCE = ['nginx.test.mjs'];
+/** nginx does the same before each of them, and the demo over WebRTC is there once. */
+const ONCE = ['nginx.test.mjs', 'webrtc.test.mjs'];
 
 const folder = import.meta.dirname;
 
 /** Builds the programs, which does nothing where they are up to date, and gives the path of each. */
 function build() {
-  const options = ['--package', 'stillhere-examples', '--bins', '--locked', '--message-format', 'json-render-diagnostics'];
+  const options = ['--package', 'stillhere-examples', '--package', 'stillhere-example-webrtc', '--bins', '--locked', '--message-format', 'json-render-diagnostics'];
   const cargo = spawnSync('cargo', ['build', '--quiet', ...options], {
     cwd: folder,
     encoding: 'utf8',
@@ -48,6 +49,7 @@ const { frameworks, files } = choose(process.argv.slice(2));
 const programs = build();
 const { STILLHERE_SHARE } = process.env;
 const total = { passed: 0, failed: 0 };
+process.env.STILLHERE_WEBRTC = programs.get('webrtc');
 for (const framework of frameworks) {
   const isFirst = framework === frameworks[0];
   const began = performance.now();

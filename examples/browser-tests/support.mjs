@@ -82,6 +82,11 @@ class Stage {
     return this.#start(new Demo(port));
   }
 
+  /** The demo over WebRTC. */
+  async startWebrtc(port = 0) {
+    return this.#start(new Demo(port, 'STILLHERE_WEBRTC'));
+  }
+
   /** The application of drop-in/ on a free port of loopback, with these further arguments. */
   async startDropIn(...options) {
     return this.#start(new Program('STILLHERE_DROP_IN', ['--addr', '127.0.0.1:0', ...options]));
@@ -246,8 +251,8 @@ class Program {
 
 /** The demo's process. It writes to stderr only what should be seen. */
 class Demo extends Program {
-  constructor(port) {
-    super('STILLHERE_DEMO', ['--addr', `127.0.0.1:${port}`]);
+  constructor(port, variable = 'STILLHERE_DEMO') {
+    super(variable, ['--addr', `127.0.0.1:${port}`]);
   }
 
   complain(text) {
