@@ -417,7 +417,7 @@ impl Hub {
     ///
     /// Asked, the last registered first, whenever a ticket or script tag is made; the first answer counts, and without any a page connects by
     /// WebSocket. It must neither block nor make a ticket or script tag of the session itself. One that panics is reported and has no opinion.
-    /// What a kind consists of is told at [`ConnectionSetup`].
+    /// A clone of the hub in it would keep the hub for ever. What a kind consists of is told at [`ConnectionSetup`].
     ///
     /// ```
     /// # use stillhere::{ConnectionSetup, Hub};
