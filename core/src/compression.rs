@@ -54,7 +54,7 @@ fn deflate_whole(state: &mut Compress, payload: &[u8]) -> Bytes {
         match state.compress_vec(&payload[read..], &mut out, FlushCompress::Finish) {
             Ok(Status::StreamEnd) => return out.into(),
             Ok(Status::Ok | Status::BufError) => out.reserve(out.capacity()),
-            Err(_) => unreachable!("a state that was reset deflates anything"),
+            Err(error) => unreachable!("a state that was reset deflates anything: {error}"),
         }
     }
 }

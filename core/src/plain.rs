@@ -3,8 +3,7 @@
 //! To the session such a client looks like any browser: the server itself plays its document ([`PlainDocument`]), and an [`Interpreter`] stands
 //! between the two.
 
-use std::pin::Pin;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
