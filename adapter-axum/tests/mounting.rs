@@ -18,7 +18,8 @@ use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::http;
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
-use tokio::net::TcpListener;
+use tokio::io::BufStream;
+use tokio::net::{TcpListener, TcpStream};
 
 async fn serve(app: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0")
@@ -131,4 +132,32 @@ async fn a_route_of_ones_own_puts_its_extractors_first() {
     raw.say_hello(&credentials, 1, 0, 1).await;
     assert_eq!(raw.welcome().await.incarnation, 1);
     assert_eq!(http::get(address, "/mine/client.js?ada", &[]).await.status, 200);
+}
+
+/// As a TLS acceptor's stream is: nothing that the adapter knows.
+struct Wrapping(TcpListener);
+
+impl axum::serve::Listener for Wrapping {
+    type Io = BufStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        let (stream, address) = self.0.accept().await.expect("the listener listens");
+        (BufStream::new(stream), address)
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_plain_tcp_is_carried_too() {
+    let hub = Hub::new();
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback has a free port");
+    let address = listener.local_addr().expect("the listener is bound");
+    tokio::spawn(axum::serve(Wrapping(listener), routes::<()>(&hub)).into_future());
+    assert_connects(address, &hub.open(echo)).await;
 }
