@@ -380,8 +380,6 @@ impl World {
         self.count("policies");
     }
 
-    // ---- the model
-
     /// Everybody who has ended was allowed to at that time, one after another.
     fn judge_ends(&mut self) {
         let ends = std::mem::take(&mut *self.ends.lock().expect("unpoisoned"));

@@ -37,8 +37,6 @@ fn ticket_of(script: &str) -> serde_json::Value {
     serde_json::from_str(&text).expect("the attribute is JSON")
 }
 
-// ---- limits
-
 #[tokio::test(start_paused = true)]
 async fn beyond_the_number_of_sessions_a_page_is_told_full_with_a_hint() {
     let ends = Arc::new(Mutex::new(Vec::new()));
@@ -166,8 +164,6 @@ async fn a_hello_that_does_not_come_in_time_costs_the_connection_whatever_else_a
         assert!(matches!(wire.frame().await, Frame::Welcome(_)));
     }
 }
-
-// ---- refusals before the welcome
 
 #[tokio::test(start_paused = true)]
 async fn an_error_before_the_welcome_costs_the_connection_only() {
@@ -303,8 +299,6 @@ async fn limits_beyond_sense_are_brought_back_and_work() {
     assert_eq!(browser.next().await, message);
 }
 
-// ---- the ticket
-
 #[tokio::test]
 async fn a_ticket_is_the_json_that_the_protocol_describes() {
     let mut options = SessionOptions::default();
@@ -387,8 +381,6 @@ async fn the_mount_and_the_public_url_are_where_browsers_go() {
     }
 }
 
-// ---- secrets
-
 /// Everything that anybody logs.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -468,8 +460,6 @@ async fn the_secret_is_in_the_ticket_and_nowhere_else() {
         }
     }
 }
-
-// ---- the rest
 
 #[tokio::test(start_paused = true)]
 async fn the_hub_finds_its_sessions_until_they_are_over() {

@@ -47,8 +47,6 @@ fn ticket_of(element: &str) -> serde_json::Value {
     json(&attribute.replace("&quot;", "\"").replace("&amp;", "&"))
 }
 
-// ---- which
-
 #[tokio::test(start_paused = true)]
 async fn a_page_connects_by_web_socket_unless_something_else_is_registered() {
     let hub = Hub::new();
@@ -136,8 +134,6 @@ async fn a_condition_is_asked_under_no_lock() {
     assert_eq!(*known.lock().expect("unpoisoned"), [(session.state(), 1)]);
 }
 
-// ---- where
-
 #[tokio::test(start_paused = true)]
 async fn a_page_may_find_the_mount_at_a_url_of_its_own() {
     let hub = Hub::builder().public_url("/app/stillhere").build();
@@ -159,8 +155,6 @@ async fn a_page_may_find_the_mount_at_a_url_of_its_own() {
     let other = hub.open(idle);
     assert_eq!(ticket(&other)["url"], format!("/app/stillhere/{}", other.id()));
 }
-
-// ---- the script
 
 #[tokio::test(start_paused = true)]
 async fn the_script_of_a_kind_follows_the_clients_with_the_same_nonce() {
@@ -199,8 +193,6 @@ async fn what_an_application_sets_up_cannot_break_out_of_its_attribute() {
     assert_eq!(ticket(&session)["connection"], evil);
 }
 
-// ---- none
-
 #[tokio::test(start_paused = true)]
 async fn a_page_without_a_server_gets_a_ticket_that_says_so_and_no_secret() {
     let hub = Hub::new();
@@ -233,8 +225,6 @@ async fn a_page_beyond_the_hubs_limits_is_refused_whatever_its_kind_but_for_one_
     hub.register_connection(|_| Some(ConnectionSetup::none()));
     assert_eq!(kind(&refused), "none");
 }
-
-// ---- a session over it
 
 #[tokio::test(start_paused = true)]
 async fn a_session_of_another_kind_opens_and_resumes_over_whatever_carries_its_packets() {

@@ -164,8 +164,6 @@ impl Browser {
         self.duplicate()
     }
 
-    // ---- messages
-
     /// Queues a message on the interactive lane.
     ///
     /// # Errors
@@ -253,8 +251,6 @@ impl Browser {
     pub fn outgoing(&self, lane: Lane) -> u64 {
         self.shared.ask(|state| state.machine.outgoing(lane))
     }
-
-    // ---- what the page is told
 
     /// Everything that has happened so far.
     pub fn events(&self) -> Vec<DocumentEvent> {
@@ -393,8 +389,6 @@ impl Browser {
         .await;
     }
 
-    // ---- what happens to the page
-
     /// The page goes away (`pagehide`). Returns when its connection is over, if it had one.
     pub async fn leave(&self) {
         let (had_connection, ended) = self.shared.ask(|state| {
@@ -426,8 +420,6 @@ impl Browser {
     pub fn thaw(&self) {
         self.shared.ask(|state| state.frozen = false);
     }
-
-    // ---- waiting
 
     async fn next_event(&self, what: &str, wanted: impl Fn(&DocumentEvent) -> bool) -> DocumentEvent {
         self.wait_until(what, |state| {

@@ -209,8 +209,6 @@ impl DocumentMachine {
         }
     }
 
-    // ---- what happens to the page
-
     /// The page is ready: the first connection.
     pub fn start(&mut self, now: Instant) {
         if self.phase == DocumentPhase::Idle {
@@ -250,8 +248,6 @@ impl DocumentMachine {
             self.phase = DocumentPhase::Left;
         }
     }
-
-    // ---- what the transport reports
 
     /// The connection is open: hello is due.
     pub fn handle_open(&mut self, connection: u64, now: Instant) {
@@ -309,8 +305,6 @@ impl DocumentMachine {
         }
     }
 
-    // ---- the application
-
     /// Queues a message.
     ///
     /// # Errors
@@ -365,8 +359,6 @@ impl DocumentMachine {
         self.ping_due = true;
         self.nonce
     }
-
-    // ---- outputs
 
     /// The next frame to write on a connection. `bulk_allowed`: the transport has little buffered.
     pub fn poll_transmit(&mut self, connection: u64, bulk_allowed: bool, now: Instant) -> Option<Frame> {
@@ -432,8 +424,6 @@ impl DocumentMachine {
     pub fn unacknowledged(&self) -> usize {
         self.lanes.unacknowledged()
     }
-
-    // ---- frames
 
     fn handle(&mut self, frame: Frame, now: Instant) -> Result<(), Violation> {
         self.heard = now;
@@ -588,8 +578,6 @@ impl DocumentMachine {
         });
     }
 
-    // ---- connecting
-
     fn connect(&mut self, now: Instant) {
         self.drop_connection(LEFT);
         self.pings.clear();
@@ -714,8 +702,6 @@ impl DocumentMachine {
         self.pong_due = None;
     }
 
-    // ---- silence
-
     fn suspect_at(&self) -> Instant {
         self.heard + 2 * self.heartbeat + PATIENCE
     }
@@ -725,8 +711,6 @@ impl DocumentMachine {
         self.ping();
         self.probed_until = Some(now + PATIENCE);
     }
-
-    // ---- writing
 
     fn poll_connected(&mut self, bulk_allowed: bool, now: Instant) -> Option<Frame> {
         if let Some(nonce) = self.pong_due.take() {

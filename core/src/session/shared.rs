@@ -168,8 +168,6 @@ impl Shared {
         }
     }
 
-    // ---- changes
-
     /// Lets `change` change the machine, then does what follows from it.
     pub(crate) fn update<T>(self: &Arc<Self>, change: impl FnOnce(&mut SessionMachine, Instant) -> T) -> T {
         self.change(None, |inner, now| change(&mut inner.machine, now))
@@ -287,8 +285,6 @@ impl Shared {
         }
     }
 
-    // ---- connections
-
     pub(crate) fn register(&self, waker: Arc<AtomicWaker>) -> ConnectionKey {
         let mut inner = self.lock();
         let key = ConnectionKey(inner.next_connection);
@@ -328,8 +324,6 @@ impl Shared {
             .map_or(0, |host| crate::machine::millis(host.keep(&self.snapshot())))
     }
 
-    // ---- sizes
-
     pub(crate) fn set_weight(&self, bytes: u64) {
         {
             let mut inner = self.lock();
@@ -347,8 +341,6 @@ impl Shared {
             host.session_resized(self, by);
         }
     }
-
-    // ---- the rest
 
     pub(crate) fn drain(self: &Arc<Self>, retry_after: Duration, wait: Duration) {
         self.change(None, |inner, now| {

@@ -196,8 +196,6 @@ impl World<'_> {
         self.flush_server();
     }
 
-    // ---- afterwards
-
     /// Nothing goes wrong any more, and everybody reads: everything must arrive.
     pub(crate) fn run_calm(&mut self) {
         self.trace(|_| "==== calm".to_owned());

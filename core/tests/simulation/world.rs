@@ -176,8 +176,6 @@ impl<'a> World<'a> {
         self.base + Duration::from_micros(self.now)
     }
 
-    // ---- time
-
     /// Lets everything happen up to `until`.
     pub(crate) fn run_until(&mut self, until: Time) {
         while self.step(until) {}
@@ -266,8 +264,6 @@ impl<'a> World<'a> {
         let waits = !machine.has_connection() && !matches!(machine.phase(), Phase::Closed(_) | Phase::Waiting);
         waits.then(|| self.micros(machine.since()) + self.plan.keep)
     }
-
-    // ---- what arrives
 
     fn deliver(&mut self) {
         for turn in 0..self.active.len() {
@@ -410,8 +406,6 @@ impl<'a> World<'a> {
         self.poll_server_events();
     }
 
-    // ---- what expires
-
     fn expire(&mut self) {
         for page in 0..self.pages.len() {
             if !self.pages[page].is_awake(self.now) {
@@ -458,8 +452,6 @@ impl<'a> World<'a> {
         }
         self.poll_server_events();
     }
-
-    // ---- what applications do
 
     fn run_applications(&mut self) {
         for page in 0..self.pages.len() {
@@ -669,8 +661,6 @@ impl<'a> World<'a> {
         self.server.is_dirty = true;
         true
     }
-
-    // ---- what is written
 
     fn flush(&mut self) {
         for index in &self.active {
@@ -915,8 +905,6 @@ impl<'a> World<'a> {
         assert!(!was_gone, "page {page} is gone and keeps another out");
     }
 
-    // ---- what is told
-
     pub(crate) fn poll_server_events(&mut self) {
         while let Some(event) = self.server.machine.poll_event() {
             self.trace(|_| format!("server: {event:?}"));
@@ -1001,8 +989,6 @@ impl<'a> World<'a> {
         );
     }
 
-    // ---- what must hold all the time
-
     fn judge(&mut self) {
         let outbox = self.plan.outbox_bound();
         let inboxes = PerLane::new(
@@ -1074,8 +1060,6 @@ impl<'a> World<'a> {
             connection.client_heard
         );
     }
-
-    // ---- pages
 
     pub(crate) fn open_page(&mut self) -> usize {
         let ticket = Ticket {

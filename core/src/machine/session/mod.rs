@@ -177,8 +177,6 @@ impl SessionMachine {
         }
     }
 
-    // ---- connections come and go
-
     /// A connection said hello with the right secret. `keep` is what the welcome tells: how long the session is kept without a connection, in ms.
     pub fn handle_hello(&mut self, key: ConnectionKey, hello: &Hello, keep: u64, now: Instant) {
         if let Phase::Closed(reason) = &self.phase {
@@ -264,8 +262,6 @@ impl SessionMachine {
         }
     }
 
-    // ---- the application
-
     /// Whether a message of `size` wire bytes may be queued on `lane` now.
     pub fn admits(&self, lane: Lane, size: usize) -> bool {
         self.lanes.admits(lane, size)
@@ -341,8 +337,6 @@ impl SessionMachine {
         }
     }
 
-    // ---- outputs
-
     /// The next frame to write on a connection. After an [`Frame::End`] the connection is to be closed with its code.
     pub fn poll_transmit(&mut self, key: ConnectionKey, now: Instant) -> Option<Frame> {
         if let Some(position) = self.departing.iter().position(|departing| departing.key == key) {
@@ -395,8 +389,6 @@ impl SessionMachine {
             .flatten()
             .min()
     }
-
-    // ---- observation
 
     /// Where the session is in its life.
     pub fn phase(&self) -> &Phase {
@@ -482,8 +474,6 @@ impl SessionMachine {
         self.attached.is_some() && self.lanes.is_ack_due()
     }
 
-    // ---- hello
-
     /// Its own document is back, or never got its welcome.
     fn handle_return(&mut self, key: ConnectionKey, hello: &Hello, keep: u64, now: Instant) {
         let document = self.document.as_mut().expect("a known document is there");
@@ -550,8 +540,6 @@ impl SessionMachine {
         self.probe_again(now);
     }
 
-    // ---- frames of the current connection
-
     fn handle_current(&mut self, frame: Frame, now: Instant) -> Result<(), Violation> {
         let attached = self.attached.as_mut().expect("the current connection is attached");
         attached.heard = now;
@@ -614,8 +602,6 @@ impl SessionMachine {
         }
         self.finish(violation.reason(), now);
     }
-
-    // ---- phases
 
     fn detach(&mut self, cause: Cause, now: Instant) {
         self.attached = None;
@@ -699,8 +685,6 @@ impl SessionMachine {
     fn is_attached(&self, key: ConnectionKey) -> bool {
         self.attached.as_ref().is_some_and(|attached| attached.key == key)
     }
-
-    // ---- writing
 
     fn poll_departing(&mut self, position: usize) -> Frame {
         if std::mem::take(&mut self.departing[position].ack)

@@ -36,8 +36,6 @@ fn with_credit(credit: PerLane<u64>) -> Page {
     )
 }
 
-// ---- fragments and order
-
 #[test]
 fn a_message_of_at_most_one_fragment_is_one_frame() {
     let mut page = Page::connected();
@@ -359,8 +357,6 @@ fn an_acknowledgement_spares_what_waits_to_be_sent_again() {
     assert_eq!(page.frame(), Frame::Data(bulk(data(2, text("B")))));
 }
 
-// ---- credit
-
 #[test]
 fn nothing_is_sent_beyond_the_credit() {
     let mut page = with_credit(PerLane::new(164 + 65, 0));
@@ -612,8 +608,6 @@ fn what_an_older_connection_sent_may_be_acknowledged_by_a_newer_one() {
     assert_eq!(later.phase(), DocumentPhase::Connected);
 }
 
-// ---- when to acknowledge
-
 #[test]
 fn counts_ride_along_with_data() {
     let mut page = Page::connected();
@@ -724,8 +718,6 @@ fn a_blocked_transport_is_not_waited_for_by_the_timer() {
     assert!(page.machine.poll_timeout() > Some(page.now));
     assert_eq!(page.counts().received, PerLane::new(1, 0));
 }
-
-// ---- the outbox
 
 #[test]
 fn a_message_is_admitted_when_it_fits_the_outbox_or_its_lane_is_empty() {

@@ -86,8 +86,6 @@ fn assert_over(page: &mut Page) {
     assert_eq!(page.phase(), DocumentPhase::Over);
 }
 
-// ---- connecting
-
 #[test]
 fn a_document_never_welcomed_says_hello_with_nothing_received_and_its_full_windows() {
     let mut page = Page::started();
@@ -435,8 +433,6 @@ fn a_message_sent_before_the_welcome_is_not_acknowledged_by_it() {
     }));
     assert_eq!(page.phase(), DocumentPhase::Over);
 }
-
-// ---- time
 
 #[test]
 fn a_ping_is_answered_at_once_and_only_the_newest() {
@@ -808,8 +804,6 @@ fn a_server_may_name_times_of_any_length() {
     assert!(page.machine.poll_timeout().is_some());
     assert_eq!(page.phase(), DocumentPhase::Waiting);
 }
-
-// ---- the end
 
 #[test]
 fn an_end_with_a_reason_is_the_end_of_the_session() {

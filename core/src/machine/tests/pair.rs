@@ -248,8 +248,6 @@ fn numbers(range: std::ops::Range<u32>) -> Vec<Bytes> {
     range.map(|number| Bytes::from(number.to_string())).collect()
 }
 
-// ---- what Socket.IO's recovery fails
-
 #[test]
 fn a_cut_before_any_message_was_received_loses_nothing() {
     let mut pair = Pair::connected();
@@ -380,8 +378,6 @@ fn a_frozen_page_whose_connection_is_gone_finds_out_that_it_was_superseded() {
     assert_eq!(pair.pages[0].events.last(), Some(&refused(Code::Superseded)));
     assert_eq!(pair.phase(other), DocumentPhase::Connected);
 }
-
-// ---- corners
 
 #[test]
 fn a_lost_welcome_of_a_restore_is_repaired() {

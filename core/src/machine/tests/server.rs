@@ -58,8 +58,6 @@ fn assert_ended(host: &mut Host, key: ConnectionKey, reason: &EndReason) {
     assert_eq!(host.events().last(), Some(&Event::Ended(reason.clone())));
 }
 
-// ---- hello and welcome
-
 #[test]
 fn the_first_document_is_welcomed_at_once() {
     let mut host = Host::new();
@@ -190,8 +188,6 @@ fn a_lost_welcome_of_a_restore_is_said_again() {
     assert_eq!(host.machine.incarnation(), 2);
 }
 
-// ---- takeover
-
 #[test]
 fn a_reconnect_while_the_old_connection_looks_alive_resumes_at_once() {
     let (mut host, old) = Host::open();
@@ -286,8 +282,6 @@ fn the_application_can_ask_for_a_new_connection() {
     host.machine.soft_close(host.now);
     assert_eq!(host.events(), [Event::SoftClosed(Cause::Asked)]);
 }
-
-// ---- newcomers
 
 #[test]
 fn a_newcomer_is_offered_a_session_that_nobody_uses() {
@@ -513,8 +507,6 @@ fn a_confirm_during_a_probe_counts_when_the_incumbents_connection_ends() {
     assert_eq!(host.welcome(newcomer).incarnation, 2);
 }
 
-// ---- the step of the confirm
-
 #[test]
 fn a_restore_drops_what_was_on_its_way_and_begins_anew() {
     let (mut host, old) = Host::open();
@@ -599,8 +591,6 @@ fn a_document_may_begin_without_any_credit() {
     host.receive(key, data(1, bytes(100)));
     assert_ended(&mut host, key, &EndReason::Flood);
 }
-
-// ---- bad input
 
 #[test]
 fn each_violation_ends_the_session_with_its_reason() {
@@ -775,8 +765,6 @@ fn what_cannot_be_inflated_ends_the_session() {
     }
 }
 
-// ---- acknowledgement
-
 #[test]
 fn credit_returns_when_the_application_takes() {
     let (mut host, key) = Host::open();
@@ -815,8 +803,6 @@ fn the_lanes_take_turns() {
     host.receive_all(key, (1..=3).map(|sequence| bulk(data(sequence, text("b")))));
     assert_eq!(host.take_all(), ["i", "b", "i", "b", "i", "b"]);
 }
-
-// ---- time
 
 #[test]
 fn a_quiet_connection_is_asked_for_a_sign_of_life_within_a_heartbeat() {
@@ -941,8 +927,6 @@ fn every_change_of_phase_link_or_document_changes_the_version() {
     versions.push(host.machine.version());
     assert!(versions.is_sorted_by(|before, after| before < after), "{versions:?}");
 }
-
-// ---- the end
 
 #[test]
 fn a_closed_session_delivers_first_and_then_says_why_it_ends() {
