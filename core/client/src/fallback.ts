@@ -29,6 +29,8 @@ export class Fallback implements Connection {
   /** Of the last POST; the first opens. */
   #number = -1;
   #isBusy = true;
+  /** Between two polls. */
+  #pause: unknown;
   #isOver = false;
   #rest: Bytes = new Uint8Array();
 
@@ -86,7 +88,10 @@ export class Fallback implements Connection {
     }
     this.#isBusy = false;
     if (this.#queue.length) void this.#post();
-    else if (!this.#release) this.#environment.setTimeout(() => void this.#post(), PAUSE);
+    else if (!this.#release) {
+      this.#environment.clearTimeout(this.#pause);
+      this.#pause = this.#environment.setTimeout(() => void this.#post(), PAUSE);
+    }
   }
 
   #fetch(body: Bytes, options: RequestInit): Promise<Response> {

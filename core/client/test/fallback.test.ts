@@ -168,6 +168,13 @@ test('where streams are taken, or cannot be counted, a page polls', async () => 
   session.send(bytes('a'));
   await blocked.settle();
   assert.ok(payloadsOf(framesOf(posts.slice(2))).includes('a'), 'it does not wait for the pause to end');
+
+  const before = posts.length;
+  for (let poll = 0; poll < 20; poll += 1) {
+    posts.at(-1)!.answer();
+    await page.browser.advance(500);
+  }
+  assert.ok(posts.length - before <= 20, 'what is sent between them does not make polls more frequent');
 });
 
 test('a kind that was registered carries the session, whenever it was registered; if it does not, WebSockets do', async () => {
