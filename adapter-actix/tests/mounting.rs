@@ -5,12 +5,11 @@ use std::net::{SocketAddr, TcpListener};
 use actix_web::dev::Payload;
 use actix_web::error::ErrorUnauthorized;
 use actix_web::{App, Error, FromRequest, HttpRequest, HttpResponse, HttpServer, web};
-use stillhere_actix::machine::Outcome;
-use stillhere_actix::{Hub, Page, SessionHandle, Upgrade, routes, serve_file};
+use stillhere_actix::{Hub, Page, Upgrade, routes, serve_file};
 use stillhere_conformance::application::echo;
-use stillhere_conformance::browser::Browser;
+use stillhere_conformance::browser::assert_connects;
 use stillhere_conformance::credentials::Credentials;
-use stillhere_conformance::http;
+use stillhere_conformance::http::{self, script_of};
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
 
@@ -24,18 +23,6 @@ fn serve(configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static) -
         .expect("the listener listens");
     tokio::spawn(server.run());
     address
-}
-
-async fn assert_connects(address: SocketAddr, session: &SessionHandle) {
-    let browser = Browser::connect(address, &session.ticket_json());
-    browser.wait_for_outcome(Outcome::Opened).await;
-    browser.send("hello").expect("the session is open");
-    assert_eq!(browser.recv().await.payload, "hello");
-}
-
-fn script_of(page: &str) -> &str {
-    let (_, rest) = page.split_once("src=\"").expect("the page has a script");
-    rest.split_once('"').expect("the source ends").0
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

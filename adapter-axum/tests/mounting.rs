@@ -10,12 +10,11 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
-use stillhere_axum::machine::Outcome;
-use stillhere_axum::{Hub, Page, SessionHandle, Upgrade, routes, serve_file};
+use stillhere_axum::{Hub, Page, Upgrade, routes, serve_file};
 use stillhere_conformance::application::echo;
-use stillhere_conformance::browser::Browser;
+use stillhere_conformance::browser::assert_connects;
 use stillhere_conformance::credentials::Credentials;
-use stillhere_conformance::http;
+use stillhere_conformance::http::{self, script_of};
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
 use tokio::io::BufStream;
@@ -28,18 +27,6 @@ async fn serve(app: Router) -> SocketAddr {
     let address = listener.local_addr().expect("the listener is bound");
     tokio::spawn(axum::serve(listener, app).into_future());
     address
-}
-
-async fn assert_connects(address: SocketAddr, session: &SessionHandle) {
-    let browser = Browser::connect(address, &session.ticket_json());
-    browser.wait_for_outcome(Outcome::Opened).await;
-    browser.send("hello").expect("the session is open");
-    assert_eq!(browser.recv().await.payload, "hello");
-}
-
-fn script_of(page: &str) -> &str {
-    let (_, rest) = page.split_once("src=\"").expect("the page has a script");
-    rest.split_once('"').expect("the source ends").0
 }
 
 #[tokio::test]

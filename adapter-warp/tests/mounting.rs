@@ -3,13 +3,12 @@
 use std::net::SocketAddr;
 
 use stillhere_conformance::application::echo;
-use stillhere_conformance::browser::Browser;
+use stillhere_conformance::browser::assert_connects;
 use stillhere_conformance::credentials::Credentials;
-use stillhere_conformance::http;
+use stillhere_conformance::http::{self, script_of};
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
-use stillhere_warp::machine::Outcome;
-use stillhere_warp::{Hub, Page, SessionHandle, Upgrade, filter, routes, serve_file, upgrade};
+use stillhere_warp::{Hub, Page, Upgrade, filter, routes, serve_file, upgrade};
 use tokio::net::TcpListener;
 use warp::{Filter, Reply};
 
@@ -22,18 +21,6 @@ async fn serve<R: Reply>(
     let address = listener.local_addr().expect("the listener is bound");
     tokio::spawn(warp::serve(app).incoming(listener).run());
     address
-}
-
-async fn assert_connects(address: SocketAddr, session: &SessionHandle) {
-    let browser = Browser::connect(address, &session.ticket_json());
-    browser.wait_for_outcome(Outcome::Opened).await;
-    browser.send("hello").expect("the session is open");
-    assert_eq!(browser.recv().await.payload, "hello");
-}
-
-fn script_of(page: &str) -> &str {
-    let (_, rest) = page.split_once("src=\"").expect("the page has a script");
-    rest.split_once('"').expect("the source ends").0
 }
 
 #[tokio::test]

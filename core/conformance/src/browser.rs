@@ -16,7 +16,7 @@ use futures_util::{Sink as _, SinkExt as _, Stream as _, StreamExt as _};
 use stillhere::machine::{
     Action, DocumentEvent, DocumentMachine, DocumentOptions, DocumentPhase, Outcome, Received, SendRefused,
 };
-use stillhere::{DocumentId, Lane, Limits};
+use stillhere::{DocumentId, Lane, Limits, SessionHandle};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
@@ -460,6 +460,17 @@ impl Drop for Browser {
     fn drop(&mut self) {
         self.driver.abort();
     }
+}
+
+/// A page of this session, whose application echoes, connects at `address` and talks.
+///
+/// # Panics
+/// When it does not.
+pub async fn assert_connects(address: SocketAddr, session: &SessionHandle) {
+    let browser = Browser::connect(address, &session.ticket_json());
+    browser.wait_for_outcome(Outcome::Opened).await;
+    browser.send("hello").expect("the session is open");
+    assert_eq!(browser.recv().await.payload, "hello");
 }
 
 /// What the page and its driver share.

@@ -119,3 +119,12 @@ fn join_chunks(mut chunked: &[u8]) -> Vec<u8> {
         chunked = rest.strip_prefix(b"\r\n").expect("a chunk ends");
     }
 }
+
+/// Where the first script of a page comes from.
+///
+/// # Panics
+/// When it has none.
+pub fn script_of(page: &str) -> &str {
+    let (_, rest) = page.split_once("src=\"").expect("the page has a script");
+    rest.split_once('"').expect("the source ends").0
+}
