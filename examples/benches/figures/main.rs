@@ -4,6 +4,7 @@
 //!     cargo bench -p stillhere-examples --bench figures               # everything, about five minutes
 //!     cargo bench -p stillhere-examples --bench figures -- --quick    # fewer messages and sessions
 //!     cargo bench -p stillhere-examples --bench figures -- axum       # one framework
+//!     cargo bench -p stillhere-examples --bench figures -- memory     # without the messages
 //!
 //! Each server is a process of its own on core 0, the load on core 1 (where `taskset` is there); axum and warp have one thread, actix-web two, as its
 //! worker is not the runtime that sessions live on. CPU time is the server's, user and system, from `/proc`; memory is what its allocator has handed
@@ -62,6 +63,13 @@ async fn measure() {
         .filter(|kind| wanted.is_empty() || wanted.iter().any(|framework| kind.starts_with(framework.as_str())))
         .collect();
 
+    if !arguments.iter().any(|argument| argument == "memory") {
+        measure_cpu(&servers, scale).await;
+    }
+    measure_memory(&servers, 5_000 / scale).await;
+}
+
+async fn measure_cpu(servers: &[&str], scale: usize) {
     println!(
         "CPU of the server for each 64 B echo, microseconds; x: relative to the framework's own WebSockets with their defaults\n"
     );
@@ -72,7 +80,7 @@ async fn measure() {
     for (connections, in_flight, messages) in LOADS {
         for (row, cost) in rows
             .iter_mut()
-            .zip(echo_costs(&servers, connections, in_flight, messages / scale).await)
+            .zip(echo_costs(servers, connections, in_flight, messages / scale).await)
         {
             row.push(cost);
         }
@@ -88,8 +96,9 @@ async fn measure() {
             .map(|(cost, bare)| format!("{cost:.2} (x{:.2})", cost / bare));
         println!("| {kind} | {} |", cells.collect::<Vec<_>>().join(" | "));
     }
+}
 
-    let count = 5_000 / scale;
+async fn measure_memory(servers: &[&str], count: usize) {
     println!(
         "\nMemory of the server, bytes: allocated (resident); {count} connected, {} soft-closed\n",
         count * 4
