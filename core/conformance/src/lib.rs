@@ -13,8 +13,10 @@
 //! // tests/conformance.rs
 //! async fn start(hub: Hub) -> SocketAddr {
 //!     // Serves the routes of this hub on a free port of loopback, for as long as the runtime lives.
-//! #     let _ = hub;
-//! #     todo!()
+//! #     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+//! #     let address = listener.local_addr().expect("the listener is bound");
+//! #     tokio::spawn(async move { let _routes_of = (hub, listener); });
+//! #     address
 //! }
 //!
 //! stillhere_conformance::suite!(start);
