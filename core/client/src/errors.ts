@@ -1,3 +1,5 @@
+import { Code } from './codes';
+
 /** `send`: the lane's outbox has no room for the message until more is acknowledged. */
 export class OutboxFull extends Error {
   override readonly name = 'OutboxFull';
@@ -17,5 +19,12 @@ export class SessionOver extends Error {
 export class Violation extends Error {
   constructor(readonly code: number, text: string) {
     super(text);
+  }
+}
+
+/** What was written before a ping has not come when its pong is written: as a gap. */
+export class Lost extends Violation {
+  constructor() {
+    super(Code.Gap, 'what was sent has not come');
   }
 }

@@ -1,8 +1,9 @@
 import { Backoff } from './backoff';
 import { classOf, Code, type CodeClass, Reason } from './codes';
-import { SessionOver, TooLarge, Violation } from './errors';
+import { Lost, SessionOver, TooLarge, Violation } from './errors';
 import { InboxLane, type Message } from './inbox';
 import { OutboxLane } from './outbox';
+import { Tail } from './tail';
 import { type Bytes, type Counts, decode, encode, type Lane, type Limits, type ServerFrame, Type } from './wire';
 
 export { OutboxFull, SessionOver, TooLarge } from './errors';
@@ -72,6 +73,7 @@ export class DocumentMachine {
   readonly #backoff = new Backoff();
   readonly #outboxes = [new OutboxLane(0), new OutboxLane(1)] as const;
   readonly #inboxes: readonly [InboxLane, InboxLane];
+  readonly #tail = new Tail(this.#outboxes);
   readonly #actions: Action[] = [];
   readonly #events: MachineEvent[] = [];
 
@@ -150,7 +152,7 @@ export class DocumentMachine {
       if (!(error instanceof Violation)) throw error;
       const { code, message } = error;
       const isGap = code === Code.Gap;
-      if (this.#phase === 'connected' && !(isGap && ++this.#gaps < GAPS)) {
+      if (this.#phase === 'connected' && !(error instanceof Lost || (isGap && ++this.#gaps < GAPS))) {
         this.#fail(isGap ? Code.Malformed : code, message);
       } else {
         this.#drop(code);
@@ -171,8 +173,9 @@ export class DocumentMachine {
     if (this.#phase === 'waiting') {
       if (now >= this.#restAt) this.#phase = 'resting';
       else this.#connect(now);
-    } else if (this.#phase === 'connected' && this.#probedUntil === undefined) this.#probe(now);
-    else this.#lose(now);
+    } else if (this.#phase !== 'connected' || this.#probedUntil !== undefined) this.#lose(now);
+    else if (now >= this.#suspectAt) this.#probe(now);
+    else this.ping(now);
   }
 
   /** The page woke: `online`, visible or `pageshow`. */
@@ -255,6 +258,7 @@ export class DocumentMachine {
     if (this.#isPingDue) {
       this.#isPingDue = false;
       for (const ping of this.#pings) ping.at ??= now;
+      this.#tail.handlePing(this.#nonce, now);
       return this.#encodeCounts(Type.Ping, [this.#nonce]);
     }
     const [interactive, bulk] = this.#outboxes;
@@ -344,7 +348,7 @@ export class DocumentMachine {
     }
     if (this.#phase !== 'connected') {
       const isAwaited = !this.#isDue && this.#phase !== 'connecting';
-      if (isAwaited && frame.type === Type.Welcome) return this.#welcome(frame);
+      if (isAwaited && frame.type === Type.Welcome) return this.#welcome(frame, now);
       if (isAwaited && frame.type === Type.Offer && this.#phase === 'hello' && !this.#incarnation) return this.#expect('offered', now);
       return unexpected();
     }
@@ -355,22 +359,26 @@ export class DocumentMachine {
           this.#gaps = 0;
           this.#ackAt ??= now + ACK_DELAY;
         }
-        return;
+        break;
       case Type.Ping:
         this.#pongDue = frame.nonce;
+        this.#acknowledge(frame);
         break;
       case Type.Pong:
         this.#answer(frame.nonce, now);
+        this.#acknowledge(frame);
+        this.#tail.handlePong(frame.nonce);
         break;
       case Type.Ack:
+        this.#acknowledge(frame);
         break;
       default:
         unexpected();
     }
-    this.#acknowledge(frame);
+    this.#tail.handleFrame(now);
   }
 
-  #welcome(frame: ServerFrame & { type: Type.Welcome }): void {
+  #welcome(frame: ServerFrame & { type: Type.Welcome }, now: number): void {
     // The server has welcomed us: from here on its errors are final.
     this.#phase = 'connected';
     const { incarnation, limits } = frame;
@@ -381,6 +389,7 @@ export class DocumentMachine {
     }
     this.#acknowledge(frame);
     for (const lane of this.#outboxes) lane.rewind();
+    this.#tail.restart(now);
     this.#incarnation = incarnation;
     this.#heartbeat = frame.heartbeat;
     this.#keep = frame.keep;
@@ -407,8 +416,15 @@ export class DocumentMachine {
   /** When the phase's time is over. */
   get #dueAt(): number {
     if (this.#phase === 'waiting') return Math.min(this.#deadline, this.#restAt);
-    if (this.#phase === 'connected') return this.#probedUntil ?? this.#heardAt + 2 * this.#heartbeat + PATIENCE;
+    if (this.#phase === 'connected') {
+      const askAt = this.#isPingDue ? Infinity : this.#tail.deadline(this.#heartbeat);
+      return this.#probedUntil ?? Math.min(this.#suspectAt, askAt);
+    }
     return this.#connection && !this.#leaving ? this.#deadline : Infinity;
+  }
+
+  get #suspectAt(): number {
+    return this.#heardAt + 2 * this.#heartbeat + PATIENCE;
   }
 
   /** When a page stays hidden and without a connection too long to go on. */

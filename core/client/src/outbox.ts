@@ -36,6 +36,16 @@ export class OutboxLane {
     return this.#admitted - this.#released;
   }
 
+  /** The last sequence that the peer has received. */
+  get acknowledged(): number {
+    return this.#acknowledged;
+  }
+
+  /** The last sequence sent on the current connection, or acknowledged before. */
+  get written(): number {
+    return this.#next - 1;
+  }
+
   /** Copies a message in, cut into its frames for good; throws when it does not fit, unless the lane is empty. */
   admit(payload: Uint8Array, fragment: number, limit: number): void {
     const { length } = payload;

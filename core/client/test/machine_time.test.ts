@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Code } from '../src/codes';
-import { data, HEARTBEAT, KEEP, Page, welcomeFrame } from './page';
+import { ack, data, HEARTBEAT, KEEP, Page, welcomeFrame } from './page';
 import type { ModelFrame } from './wire_model';
 
 const SUSPICION = 2 * HEARTBEAT + 5000;
@@ -99,6 +99,48 @@ test('a pong with an unknown nonce is a sign of life and nothing else', () => {
   const page = Page.connected().advance(SUSPICION).receive(pong(99));
   assert.deepEqual(page.events, []);
   assert.equal(page.machine.pollTimeout(), page.now + SUSPICION);
+});
+
+test('what was lost with nothing behind it is missed when a ping is answered', () => {
+  const page = Page.connected().send('lost');
+  // Any number of times: it is no gap of the server's.
+  for (let times = 0; times < 4; times += 1) {
+    assert.equal(page.frame.sequence, 1);
+    // The server pings, and so is not silent.
+    page.advance(HEARTBEAT / 2).receive(ping(1)).forget().advance(HEARTBEAT / 2);
+    const { type, nonce } = page.frame;
+    assert.equal(type, 'ping');
+    page.receive(pong(nonce!));
+    assert.deepEqual(page.actions.map(({ type, ...rest }) => [type, 'code' in rest ? rest.code : 0]), [['close', Code.Gap], ['connect', 0]]);
+    assert.equal(page.open().frame.type, 'hello');
+    page.receive(welcomeFrame());
+  }
+});
+
+test('what was written after a ping is not missed in its pong', () => {
+  const page = Page.connected();
+  const nonce = page.machine.ping(page.now);
+  page.forget().send('on its way');
+  assert.equal(page.frame.sequence, 1);
+  page.receive(pong(nonce));
+  assert.deepEqual([page.machine.phase, page.actions], ['connected', []]);
+});
+
+test('a server that acknowledges is not asked', () => {
+  const page = Page.connected();
+  for (let sequence = 1; sequence < 10; sequence += 1) {
+    assert.equal(page.send('received').frame.sequence, sequence);
+    page.advance(HEARTBEAT / 2).receive(ack(sequence));
+    assert.deepEqual(page.frames, []);
+  }
+});
+
+test('a server that is silent is asked once, and then suspected', () => {
+  const page = Page.connected().send('lost').forget();
+  page.advance(SUSPICION - 1);
+  assert.equal(page.frame.type, 'ping');
+  assert.equal(page.advance(1).frame.type, 'ping');
+  assert.equal(page.machine.pollTimeout(), page.now + 5000);
 });
 
 test('a pong settles the pings before it', () => {

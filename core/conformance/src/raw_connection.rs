@@ -18,6 +18,8 @@ use crate::socket::{Request, Socket};
 #[derive(Debug)]
 pub struct RawConnection {
     socket: Socket,
+    /// The last sequences that came.
+    received: PerLane<u64>,
 }
 
 impl RawConnection {
@@ -30,7 +32,10 @@ impl RawConnection {
     /// When there is no HTTP answer, or the upgrade is not what was asked for.
     pub async fn open(request: &Request) -> Result<Self, u16> {
         match within("an answer to the upgrade request", request.open()).await {
-            Ok(socket) => Ok(Self { socket }),
+            Ok(socket) => Ok(Self {
+                socket,
+                received: PerLane::default(),
+            }),
             Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
             Err(error) => panic!("no WebSocket: {error}"),
         }
@@ -67,6 +72,15 @@ impl RawConnection {
     /// Writes a frame to a connection that may be gone.
     pub async fn try_send(&mut self, frame: Frame) {
         let _ = self.write(Message::Binary(frame.to_bytes())).await;
+    }
+
+    /// Answers a ping, and so acknowledges all that has come. The connection may be gone.
+    pub async fn pong(&mut self, nonce: u64) {
+        let counts = Counts {
+            received: self.received,
+            ..received(0)
+        };
+        self.try_send(Frame::Pong { nonce, counts }).await;
     }
 
     /// Writes bytes beneath the WebSocket, as they are.
@@ -157,7 +171,7 @@ impl RawConnection {
         loop {
             match self.frame().await {
                 Frame::Data(data) => return data,
-                Frame::Ping { nonce, counts: _ } => self.try_send(pong(nonce)).await,
+                Frame::Ping { nonce, counts: _ } => self.pong(nonce).await,
                 Frame::Ack(_) | Frame::Pong { .. } => {}
                 other => panic!("not data: {other:?}"),
             }
@@ -225,7 +239,11 @@ impl RawConnection {
         loop {
             return match within("the server says something", self.socket.next()).await {
                 Some(Ok(Message::Binary(bytes))) => {
-                    Ok(Frame::decode(bytes, Sender::Server).expect("the server sends frames"))
+                    let frame = Frame::decode(bytes, Sender::Server).expect("the server sends frames");
+                    if let Frame::Data(data) = &frame {
+                        self.received[data.lane] = self.received[data.lane].max(data.sequence);
+                    }
+                    Ok(frame)
                 }
                 Some(Ok(Message::Close(frame))) => Err(frame.map_or(1005, |frame| u16::from(frame.code).into())),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
@@ -270,14 +288,6 @@ pub fn fragment(lane: Lane, sequence: u64, payload: impl Into<Bytes>) -> Frame {
         compressed: false,
         payload: payload.into(),
     })
-}
-
-/// A pong of a client that has received nothing and grants without end.
-pub fn pong(nonce: u64) -> Frame {
-    Frame::Pong {
-        nonce,
-        counts: received(0),
-    }
 }
 
 /// Counts with so much received on the interactive lane and credit without end.

@@ -10,6 +10,7 @@ use crate::id::{DocumentId, Secret};
 use crate::limits::Limits;
 use crate::machine::inbox::{Accepted, Received};
 use crate::machine::lanes::Lanes;
+use crate::machine::tail::Tail;
 use crate::machine::{GAPS_IN_A_ROW, Violation};
 use crate::message::{Lane, Message, PerLane};
 use crate::wire::{Data, End, Frame, Hello, Sender, Welcome};
@@ -158,6 +159,7 @@ pub struct DocumentMachine {
     pings: VecDeque<(u64, Option<Instant>)>,
     nonce: u64,
     heard: Instant,
+    tail: Tail,
     /// When the silence after a probe has lasted too long.
     probed_until: Option<Instant>,
     heartbeat: Duration,
@@ -196,6 +198,7 @@ impl DocumentMachine {
             pings: VecDeque::new(),
             nonce: 0,
             heard: now,
+            tail: Tail::new(now),
             probed_until: None,
             heartbeat: Duration::ZERO,
             keep: Duration::ZERO,
@@ -299,6 +302,7 @@ impl DocumentMachine {
             DocumentPhase::Connected => match self.probed_until {
                 Some(until) if until <= now => self.lose(now),
                 None if self.suspect_at() <= now => self.probe(now),
+                None if self.ask_at().is_some_and(|at| at <= now) => drop(self.ping()),
                 _ => {}
             },
             _ => {}
@@ -389,12 +393,13 @@ impl DocumentMachine {
     /// When to call [`DocumentMachine::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let times = match self.phase {
-            DocumentPhase::Connecting | DocumentPhase::Hello | DocumentPhase::Offered => [self.deadline, None],
+            DocumentPhase::Connecting | DocumentPhase::Hello | DocumentPhase::Offered => [self.deadline, None, None],
             DocumentPhase::Connected => [
                 self.probed_until.or_else(|| Some(self.suspect_at())),
+                self.ask_at(),
                 self.lanes.ack_timeout(),
             ],
-            DocumentPhase::Waiting => [self.deadline, self.rest_at()],
+            DocumentPhase::Waiting => [self.deadline, self.rest_at(), None],
             DocumentPhase::Idle | DocumentPhase::Resting | DocumentPhase::Left | DocumentPhase::Over => return None,
         };
         times.into_iter().flatten().min()
@@ -450,18 +455,21 @@ impl DocumentMachine {
 
     fn handle_connected(&mut self, frame: Frame, now: Instant) -> Result<(), Violation> {
         match frame {
-            Frame::Data(data) => self.handle_data(data, now),
-            Frame::Ack(counts) => self.lanes.handle_counts(&counts),
+            Frame::Data(data) => self.handle_data(data, now)?,
+            Frame::Ack(counts) => self.lanes.handle_counts(&counts)?,
             Frame::Ping { nonce, counts } => {
                 self.pong_due = Some(nonce);
-                self.lanes.handle_counts(&counts)
+                self.lanes.handle_counts(&counts)?;
             }
             Frame::Pong { nonce, counts } => {
                 self.handle_pong(nonce, now);
-                self.lanes.handle_counts(&counts)
+                self.lanes.handle_counts(&counts)?;
+                self.tail.handle_pong(nonce, &self.lanes)?;
             }
-            _ => Err(Violation::Malformed),
+            _ => return Err(Violation::Malformed),
         }
+        self.tail.handle_frame(&self.lanes, now);
+        Ok(())
     }
 
     fn handle_welcome(&mut self, welcome: &Welcome) -> Result<(), Violation> {
@@ -483,6 +491,7 @@ impl DocumentMachine {
         }
         self.lanes.handle_counts(&welcome.counts)?;
         self.lanes.rewind();
+        self.tail = Tail::new(self.heard);
         self.incarnation = welcome.incarnation;
         self.heartbeat = from_wire(welcome.heartbeat);
         self.keep = from_wire(welcome.keep);
@@ -546,7 +555,8 @@ impl DocumentMachine {
     fn handle_violation(&mut self, violation: Violation, now: Instant) {
         let is_gap = violation == Violation::Gap;
         self.gaps += u8::from(is_gap);
-        if self.phase == DocumentPhase::Connected && !(is_gap && self.gaps < GAPS_IN_A_ROW) {
+        let is_repaired = violation == Violation::Lost || is_gap && self.gaps < GAPS_IN_A_ROW;
+        if self.phase == DocumentPhase::Connected && !is_repaired {
             return self.fail(if is_gap { Violation::Malformed } else { violation });
         }
         // Before the welcome an error costs the connection only.
@@ -706,6 +716,12 @@ impl DocumentMachine {
         self.heard + 2 * self.heartbeat + PATIENCE
     }
 
+    /// When to ask whether what was written last has come.
+    fn ask_at(&self) -> Option<Instant> {
+        let at = self.tail.deadline(&self.lanes, self.heartbeat);
+        at.filter(|_| !self.ping_due && self.probed_until.is_none())
+    }
+
     /// Asks for a sign of life.
     fn probe(&mut self, now: Instant) {
         self.ping();
@@ -723,6 +739,7 @@ impl DocumentMachine {
             for (_, written) in &mut self.pings {
                 written.get_or_insert(now);
             }
+            self.tail.handle_ping(self.nonce, &self.lanes, now);
             return Some(Frame::Ping {
                 nonce: self.nonce,
                 counts: self.lanes.report(),

@@ -228,6 +228,21 @@ impl Lanes {
         Lane::ALL.iter().all(|lane| self.outboxes[*lane].is_empty())
     }
 
+    /// The last sequences that the peer has received.
+    pub(crate) fn acknowledged(&self) -> PerLane<u64> {
+        PerLane::each(|lane| self.outboxes[lane].acknowledged())
+    }
+
+    /// The last sequences written on the current connection, or acknowledged before.
+    pub(crate) fn written(&self) -> PerLane<u64> {
+        PerLane::each(|lane| self.outboxes[lane].written())
+    }
+
+    /// Whether something written on the current connection waits for its acknowledgement.
+    pub(crate) fn has_outstanding(&self) -> bool {
+        self.acknowledged() != self.written()
+    }
+
     /// Whether something waits for credit, or for its turn.
     pub(crate) fn has_unsent(&self) -> bool {
         Lane::ALL.iter().any(|lane| self.outboxes[*lane].has_unsent())

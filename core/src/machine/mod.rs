@@ -16,6 +16,7 @@ mod lanes;
 mod outbox;
 mod plain;
 mod session;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,8 @@ pub(crate) enum Violation {
     Flood,
     /// A sequence was skipped: ends the connection, not the session.
     Gap,
+    /// What was written before a ping has not come when its pong is written: as a gap.
+    Lost,
 }
 
 impl Violation {
@@ -44,14 +47,14 @@ impl Violation {
             Self::Malformed => Code::Malformed,
             Self::TooLarge => Code::TooLarge,
             Self::Flood => Code::Flood,
-            Self::Gap => Code::Gap,
+            Self::Gap | Self::Lost => Code::Gap,
         }
     }
 
     /// Why a session ends by it.
     pub(crate) const fn reason(self) -> EndReason {
         match self {
-            Self::Malformed | Self::Gap => EndReason::Malformed,
+            Self::Malformed | Self::Gap | Self::Lost => EndReason::Malformed,
             Self::TooLarge => EndReason::TooLarge,
             Self::Flood => EndReason::Flood,
         }

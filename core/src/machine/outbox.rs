@@ -96,6 +96,16 @@ impl Outbox {
             .is_some_and(|next| self.sent_charge + charge(&next.payload) <= self.credit)
     }
 
+    /// The last sequence that the peer has received.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// The last sequence transmitted on the current connection, or acknowledged before.
+    pub(crate) fn written(&self) -> u64 {
+        self.acknowledged + self.sent as u64
+    }
+
     /// Whether a frame was not transmitted on the current connection.
     pub(crate) fn has_unsent(&self) -> bool {
         self.sent < self.frames.len()

@@ -15,3 +15,7 @@ export declare class Violation extends Error {
     readonly code: number;
     constructor(code: number, text: string);
 }
+/** What was written before a ping has not come when its pong is written: as a gap. */
+export declare class Lost extends Violation {
+    constructor();
+}

@@ -15,6 +15,10 @@ export declare class OutboxLane {
     constructor(lane: Lane);
     /** Charge of what is not acknowledged. */
     get charge(): number;
+    /** The last sequence that the peer has received. */
+    get acknowledged(): number;
+    /** The last sequence sent on the current connection, or acknowledged before. */
+    get written(): number;
     /** Copies a message in, cut into its frames for good; throws when it does not fit, unless the lane is empty. */
     admit(payload: Uint8Array, fragment: number, limit: number): void;
     /** The frame to send next, if the peer's credit allows it. */

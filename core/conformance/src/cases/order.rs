@@ -12,7 +12,7 @@ use crate::fault_proxy::Direction;
 use crate::load::{Load, Tally, numbered};
 use crate::patience::within;
 use crate::random::Random;
-use crate::raw_connection::{pong, received, whole};
+use crate::raw_connection::{received, whole};
 use crate::server::{Server, credentials, end_of, wait_for_state};
 
 /// Promise 1: both directions, both lanes, all sizes at once, nothing going wrong.
@@ -134,7 +134,7 @@ pub async fn a_blip_after_long_idling_resumes(server: &Server) {
                 break nonce;
             }
         };
-        raw.send(pong(nonce)).await;
+        raw.pong(nonce).await;
     }
     drop(raw);
 

@@ -1,58 +1,63 @@
 //! A bridge that loses, doubles and swaps what it carries.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use stillhere::Packet;
 use stillhere_conformance::random::Random;
 
-/// Does it to one direction of one connection, if it is to lie at all.
+/// Does it to one direction of one connection.
 #[derive(Debug)]
-pub(crate) struct Liar {
-    random: Option<Random>,
-    held_back: Option<Packet>,
+pub(crate) enum Liar {
+    Honest,
+    /// Lies now and then.
+    Random {
+        random: Random,
+        held_back: Option<Packet>,
+    },
+    /// Loses the first data frame that comes to whoever shares this, and is honest from then on.
+    Swallowing(&'static AtomicBool),
 }
 
 impl Liar {
-    pub(crate) fn new(seed: Option<u64>) -> Self {
-        Self {
-            random: seed.map(Random::new),
+    pub(crate) fn random(seed: u64) -> Self {
+        Self::Random {
+            random: Random::new(seed),
             held_back: None,
         }
     }
 
     /// What arrives instead of this packet, in order.
     pub(crate) fn distort(&mut self, packet: Packet) -> Vec<Packet> {
-        let Some(random) = &mut self.random else {
-            return vec![packet];
+        let kind = match &packet {
+            Packet::Binary(bytes) => bytes.first().copied().unwrap_or_default(),
+            _ => return vec![packet],
         };
-        // Only data, whose loss nothing else would show.
-        if !matches!(&packet, Packet::Binary(bytes) if bytes.first().is_some_and(|kind| (0x40..0x48).contains(kind))) {
-            return vec![packet];
-        }
-        if let Some(held_back) = self.held_back.take() {
-            return vec![packet, held_back];
-        }
-        let lie = random.within(0..LIES);
-        // What nothing follows would not be missed.
-        if lie < 3 && TOLD.fetch_add(1, Ordering::Relaxed) >= ENOUGH {
-            return vec![packet];
-        }
-        match lie {
-            0 => vec![],
-            1 => vec![packet.clone(), packet],
-            2 => {
-                self.held_back = Some(packet);
-                vec![]
+        let is_data = (0x40..0x48).contains(&kind);
+        match self {
+            Self::Honest => vec![packet],
+            Self::Swallowing(has_swallowed) if is_data && !has_swallowed.swap(true, Ordering::Relaxed) => vec![],
+            Self::Swallowing(_) => vec![packet],
+            Self::Random { random, held_back } => {
+                if is_data && let Some(held_back) = held_back.take() {
+                    return vec![packet, held_back];
+                }
+                match random.within(0..LIES) {
+                    0 if is_data || COUNTS.contains(&kind) => vec![],
+                    1 if is_data => vec![packet.clone(), packet],
+                    2 if is_data => {
+                        *held_back = Some(packet);
+                        vec![]
+                    }
+                    _ => vec![packet],
+                }
             }
-            _ => vec![packet],
         }
     }
 }
 
-/// One packet in so many is lost, one doubled, one held back behind the next.
-const LIES: u64 = 60;
+/// One packet in so many is lost, one doubled, one held back behind the next. Three gaps in a row without progress would end the session: they must
+/// be rare enough for that.
+const LIES: u64 = 200;
 
-/// After so many the connections are honest.
-const ENOUGH: usize = 40;
-
-static TOLD: AtomicUsize = AtomicUsize::new(0);
+/// Ack, ping and pong.
+const COUNTS: [u8; 3] = [0x20, 0x21, 0x22];

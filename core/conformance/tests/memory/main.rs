@@ -6,13 +6,14 @@ mod server;
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use server::{Fault, start, start_with};
-use stillhere::{Hub, PerLane};
+use stillhere::{Hub, PerLane, SessionOptions};
 use stillhere_conformance::load::Load;
 use stillhere_conformance::random::Random;
 use stillhere_conformance::server::Server;
-use stillhere_conformance::{cases, run};
+use stillhere_conformance::{application, cases, run};
 
 stillhere_conformance::suite!(start);
 
@@ -48,7 +49,7 @@ notices! {
 fn a_lying_connection_costs_time_and_nothing_else() {
     async fn nothing_wrong_is_handed_over(server: &Server) {
         let load = Load::new(PerLane::new(100_000, 400_000), Random::announced(1).number());
-        let session = server.hub.open(load.application());
+        let session = server.hub.open_with(impatient(server), load.application());
         let browser = std::sync::Arc::new(server.browse(&session));
         load.drive(&browser);
         let enough = PerLane::new(300, 50);
@@ -58,4 +59,26 @@ fn a_lying_connection_costs_time_and_nothing_else() {
         assert!(session.snapshot().reconnects > 3, "the lies were found out");
     }
     run(|hub| start_with(hub, Some(Fault::Lies)), nothing_wrong_is_handed_over);
+}
+
+/// PROTOCOL 9.2: a loss that no gap shows, because nothing follows it, is found within two heartbeats, in either direction.
+#[test]
+fn what_a_connection_loses_last_is_missed() {
+    async fn the_last_message_arrives(server: &Server) {
+        let session = server.hub.open_with(impatient(server), application::echo);
+        let browser = server.browse(&session);
+        browser
+            .send("lost on its way there and back")
+            .expect("the session is open");
+        assert_eq!(browser.recv().await.payload, "lost on its way there and back");
+        assert_eq!(session.snapshot().reconnects, 2, "one for each loss");
+    }
+    run(|hub| start_with(hub, Some(Fault::Swallows)), the_last_message_arrives);
+}
+
+/// With a heartbeat that is soon over.
+fn impatient(server: &Server) -> SessionOptions {
+    let mut options = server.hub.session_options();
+    options.timing.heartbeat = Duration::from_millis(300);
+    options
 }

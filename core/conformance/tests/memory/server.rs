@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::faulty::Faulty;
@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     DefaultFrameLimit,
     /// A connection that says it carries packets, and loses, doubles and swaps some of them.
     Lies,
+    /// A connection that loses the first data frame of each direction.
+    Swallows,
     /// The kernel holds a small packet back while the one before is unacknowledged.
     Nagle,
 }
@@ -125,8 +127,15 @@ async fn carry(upgraded: hyper::upgrade::OnUpgrade, arrival: Arrival, fault: Opt
 /// For either direction, other ones for each connection.
 fn liars(fault: Option<Fault>) -> [Liar; 2] {
     static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
-    let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-    [2 * number, 2 * number + 1].map(|seed| Liar::new((fault == Some(Fault::Lies)).then_some(seed)))
+    static SWALLOWED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+    match fault {
+        Some(Fault::Lies) => {
+            let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+            [2 * number, 2 * number + 1].map(Liar::random)
+        }
+        Some(Fault::Swallows) => SWALLOWED.each_ref().map(Liar::Swallowing),
+        _ => [Liar::Honest, Liar::Honest],
+    }
 }
 
 /// Hands packets on, both ways, until either side is over.

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::code::Code;
+use crate::machine::lanes::Lanes;
 use crate::machine::session::{Cause, ConnectionKey, SessionMachine, Timing, millis};
+use crate::machine::tail::Tail;
 use crate::wire::{Frame, Welcome};
 
 /// The connection that carries the session.
@@ -17,6 +19,7 @@ pub(super) struct Attached {
     pub(super) quiet: Duration,
     pub(super) ping: Ping,
     pub(super) pong_due: Option<u64>,
+    pub(super) tail: Tail,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,7 @@ impl Ping {
 impl SessionMachine {
     pub(super) fn check_heartbeat(&mut self, now: Instant) {
         let Some(attached) = &mut self.attached else { return };
-        if attached.heartbeat_deadline(&self.timing) > now {
+        if attached.heartbeat_deadline(&self.timing, &self.lanes) > now {
             return;
         }
         if attached.ping != Ping::None {
@@ -81,6 +84,7 @@ impl SessionMachine {
         }
         if let Ping::Due { nonce, since } = attached.ping {
             attached.ping = Ping::Outstanding { since };
+            attached.tail.handle_ping(nonce, &self.lanes, now);
             return Some(Frame::Ping {
                 nonce,
                 counts: self.lanes.report(),
@@ -108,9 +112,14 @@ impl SessionMachine {
 }
 
 impl Attached {
-    pub(super) fn heartbeat_deadline(&self, timing: &Timing) -> Instant {
+    pub(super) fn heartbeat_deadline(&self, timing: &Timing, lanes: &Lanes) -> Instant {
         match self.ping.since() {
-            None => self.heard + self.quiet,
+            None => {
+                let quiet = self.heard + self.quiet;
+                self.tail
+                    .deadline(lanes, timing.heartbeat)
+                    .map_or(quiet, |tail| tail.min(quiet))
+            }
             // Asked late, because the process was stopped or starved: the answer gets its time all the same. Due counts
             // like outstanding, because a blocked socket may never let it out.
             Some(since) => (self.heard + 2 * timing.heartbeat).max(since + timing.heartbeat),

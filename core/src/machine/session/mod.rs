@@ -15,6 +15,7 @@ use crate::machine::inbox::{Accepted, Received};
 use crate::machine::lanes::Lanes;
 use crate::machine::session::attached::{Attached, Ping};
 use crate::machine::session::newcomer::{Newcomer, Offer};
+use crate::machine::tail::Tail;
 use crate::machine::{GAPS_IN_A_ROW, Violation};
 use crate::message::{Lane, Message};
 use crate::wire::{Counts, Data, End, Frame, Hello, Sender};
@@ -383,7 +384,7 @@ impl SessionMachine {
         let Some(attached) = &self.attached else {
             return newcomer;
         };
-        let heartbeat = Some(attached.heartbeat_deadline(&self.timing));
+        let heartbeat = Some(attached.heartbeat_deadline(&self.timing, &self.lanes));
         [newcomer, heartbeat, self.lanes.ack_timeout(), self.ending.deadline]
             .into_iter()
             .flatten()
@@ -530,6 +531,7 @@ impl SessionMachine {
             quiet,
             ping: Ping::None,
             pong_due: None,
+            tail: Tail::new(now),
         }));
         if let Phase::Ending(_) = self.phase {
             self.ending.deadline = Some(now + self.timing.ending);
@@ -547,25 +549,32 @@ impl SessionMachine {
             attached.ping = Ping::None;
         }
         match frame {
-            Frame::Data(data) => self.handle_data(data, now),
-            Frame::Ack(counts) => self.handle_counts(&counts, now),
+            Frame::Data(data) => self.handle_data(data, now)?,
+            Frame::Ack(counts) => self.handle_counts(&counts, now)?,
             Frame::Ping { nonce, counts } => {
                 attached.pong_due = Some(nonce);
-                self.handle_counts(&counts, now)
+                self.handle_counts(&counts, now)?;
             }
             Frame::Pong { nonce, counts } => {
                 self.handle_counts(&counts, now)?;
-                self.handle_pong(nonce);
-                Ok(())
+                self.handle_pong(nonce)?;
             }
-            Frame::Leave => {
-                self.detach(Cause::Left, now);
-                Ok(())
-            }
+            Frame::Leave => self.detach(Cause::Left, now),
             Frame::Hello(_) | Frame::Confirm | Frame::Offer | Frame::Welcome(_) | Frame::End(_) => {
-                Err(Violation::Malformed)
+                return Err(Violation::Malformed);
             }
         }
+        if let Some(attached) = &mut self.attached {
+            attached.tail.handle_frame(&self.lanes, now);
+        }
+        Ok(())
+    }
+
+    fn handle_pong(&mut self, nonce: u64) -> Result<(), Violation> {
+        self.settle_probe(nonce);
+        self.attached
+            .as_ref()
+            .map_or(Ok(()), |attached| attached.tail.handle_pong(nonce, &self.lanes))
     }
 
     fn handle_counts(&mut self, counts: &Counts, now: Instant) -> Result<(), Violation> {
@@ -593,14 +602,19 @@ impl SessionMachine {
             self.detach(Cause::Lost, now);
             return self.refuse(key, violation.code(), "an error before the welcome");
         }
-        if violation == Violation::Gap {
-            self.gaps += 1;
-            if self.gaps < GAPS_IN_A_ROW {
-                self.detach(Cause::Gap, now);
-                return self.refuse(key, Code::Gap, "a sequence was skipped");
+        let text = match violation {
+            Violation::Gap => {
+                self.gaps += 1;
+                "a sequence was skipped"
             }
+            Violation::Lost => "what was sent before a ping has not come",
+            _ => return self.finish(violation.reason(), now),
+        };
+        if self.gaps >= GAPS_IN_A_ROW {
+            return self.finish(violation.reason(), now);
         }
-        self.finish(violation.reason(), now);
+        self.detach(Cause::Gap, now);
+        self.refuse(key, Code::Gap, text);
     }
 
     fn detach(&mut self, cause: Cause, now: Instant) {

@@ -133,7 +133,7 @@ impl SessionMachine {
     }
 
     /// The incumbent answered: a pong to the probe or to a later ping proves that it lives.
-    pub(super) fn handle_pong(&mut self, nonce: u64) {
+    pub(super) fn settle_probe(&mut self, nonce: u64) {
         let alive = |newcomer: &mut Box<Newcomer>| {
             newcomer
                 .probe

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::harness::{
     HEARTBEAT, KEEP, LIMITS, NOTHING, PLENTY, Page, ack, bytes, counts, data, data_of, end, end_of_session, ms, ping,
-    pong, text, welcome,
+    pong, sequences, text, welcome,
 };
 use crate::code::{Class, Code, EndReason};
 use crate::limits::Limits;
@@ -571,6 +571,67 @@ fn a_pong_with_an_unknown_nonce_is_a_sign_of_life_and_nothing_else() {
     page.receive(pong(99));
     assert_eq!(page.events(), []);
     assert_eq!(page.machine.poll_timeout(), Some(page.now + SUSPICION));
+}
+
+#[test]
+fn what_was_lost_with_nothing_behind_it_is_missed_when_a_ping_is_answered() {
+    let mut page = Page::connected();
+    page.send("lost");
+    for _ in 0..4 {
+        assert_eq!(sequences(page.frames()), [1]);
+        // The server pings, and so is not silent.
+        page.advance(HEARTBEAT / 2);
+        page.receive(ping(1));
+        page.forget();
+        page.advance(HEARTBEAT / 2);
+        let Frame::Ping { nonce, .. } = page.frame() else {
+            panic!("a heartbeat without an acknowledgement is too long")
+        };
+        page.receive(pong(nonce));
+        assert_eq!(page.actions()[0], Action::Close(page.connection - 1, Code::Gap as u64));
+        assert!(matches!(page.events().last(), Some(DocumentEvent::Disconnected { .. })));
+        page.open();
+        page.receive(Frame::Welcome(welcome()));
+        page.events();
+        page.actions();
+    }
+    assert_eq!(page.phase(), DocumentPhase::Connected);
+}
+
+#[test]
+fn what_was_written_after_a_ping_is_not_missed_in_its_pong() {
+    let mut page = Page::connected();
+    let nonce = page.machine.ping();
+    page.forget();
+    page.send("on its way");
+    assert_eq!(sequences(page.frames()), [1]);
+    page.receive(pong(nonce));
+    assert_eq!(page.phase(), DocumentPhase::Connected);
+    assert_eq!(page.actions(), []);
+}
+
+#[test]
+fn a_server_that_acknowledges_is_not_asked() {
+    let mut page = Page::connected();
+    for sequence in 1..10 {
+        page.send("received");
+        assert_eq!(sequences(page.frames()), [sequence]);
+        page.advance(HEARTBEAT / 2);
+        page.receive(ack([sequence, 0]));
+        assert_eq!(page.frames(), []);
+    }
+}
+
+#[test]
+fn a_server_that_is_silent_is_asked_once_and_then_suspected() {
+    let mut page = Page::connected();
+    page.send("lost");
+    page.forget();
+    page.advance(SUSPICION - ms(1));
+    assert!(matches!(page.frame(), Frame::Ping { .. }));
+    page.advance(ms(1));
+    assert!(matches!(page.frame(), Frame::Ping { .. }));
+    assert_eq!(page.machine.poll_timeout(), Some(page.now + PATIENCE));
 }
 
 #[test]

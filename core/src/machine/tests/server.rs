@@ -881,6 +881,57 @@ fn a_blocked_socket_goes_silent_and_its_timer_is_never_due_for_ever() {
 }
 
 #[test]
+fn what_was_lost_with_nothing_behind_it_is_missed_when_a_ping_is_answered() {
+    let (mut host, mut key) = Host::open();
+    host.send(text("lost"));
+    // Any number of times: it is no gap of the browser's.
+    for attempt in 2..6 {
+        assert_eq!(sequences(host.frames(key)), [1]);
+        host.advance(HEARTBEAT);
+        let nonce = host.ping(key);
+        host.receive(key, pong(nonce));
+        host.assert_refused(key, Code::Gap);
+        assert_eq!(host.phase(), &Phase::SoftClosed(Cause::Gap));
+        key = host.hello(&hello_again(1, 1, attempt, [0, 0]));
+    }
+    assert_eq!(sequences(host.frames(key)), [1], "it is sent again");
+}
+
+#[test]
+fn what_was_written_after_a_ping_is_not_missed_in_its_pong() {
+    let (mut host, key) = Host::open();
+    host.send(text("received"));
+    host.frames(key);
+    host.advance(HEARTBEAT);
+    let nonce = host.ping(key);
+    host.send(text("on its way"));
+    assert_eq!(sequences(host.frames(key)), [2]);
+    let counts = counts([1, 0], PLENTY);
+    host.receive(key, Frame::Pong { nonce, counts });
+    assert_eq!(host.phase(), &Phase::Open);
+}
+
+#[test]
+fn a_browser_that_talks_and_does_not_acknowledge_is_asked() {
+    let (mut host, key) = Host::open();
+    host.send(text("lost"));
+    assert_eq!(sequences(host.frames(key)), [1]);
+    for sequence in 1..4 {
+        host.advance(HEARTBEAT / 4);
+        host.receive(key, data(sequence, text("")));
+        assert!(
+            host.frames(key)
+                .iter()
+                .all(|frame| !matches!(frame, Frame::Ping { .. }))
+        );
+    }
+    host.advance(HEARTBEAT / 4);
+    let nonce = host.ping(key);
+    host.receive(key, pong(nonce));
+    host.assert_refused(key, Code::Gap);
+}
+
+#[test]
 fn newcomers_do_not_keep_a_silent_incumbent() {
     let (mut host, incumbent) = Host::open();
     host.advance(HEARTBEAT);

@@ -1,0 +1,68 @@
+//! What was written last on a connection: should it be lost, no gap shows it, because nothing follows.
+
+use std::time::{Duration, Instant};
+
+use crate::machine::Violation;
+use crate::machine::lanes::Lanes;
+use crate::message::{Lane, PerLane};
+
+/// Finds out whether the peer lacks what was written last, by pings: it has taken in what came before one when it answers.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    /// The nonce of the newest ping, and the last sequences written before it.
+    asked: Option<(u64, PerLane<u64>)>,
+    /// Frames acknowledged on both lanes.
+    acknowledged: u64,
+    /// When that last rose, or nothing was without acknowledgement, or a ping was written.
+    progress: Instant,
+    /// Nothing has come since that ping.
+    is_silent: bool,
+}
+
+impl Tail {
+    /// Of a connection on which nothing has been written.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            asked: None,
+            acknowledged: 0,
+            progress: now,
+            is_silent: false,
+        }
+    }
+
+    /// A ping is being written.
+    pub(crate) fn handle_ping(&mut self, nonce: u64, lanes: &Lanes, now: Instant) {
+        self.asked = Some((nonce, lanes.written()));
+        self.progress = now;
+        self.is_silent = true;
+    }
+
+    /// A frame has come, and its counts are taken in.
+    pub(crate) fn handle_frame(&mut self, lanes: &Lanes, now: Instant) {
+        self.is_silent = false;
+        let acknowledged = lanes.acknowledged();
+        let acknowledged = acknowledged.interactive + acknowledged.bulk;
+        if acknowledged != self.acknowledged || !lanes.has_outstanding() {
+            self.acknowledged = acknowledged;
+            self.progress = now;
+        }
+    }
+
+    /// A pong has come, and its counts are taken in.
+    pub(crate) fn handle_pong(&self, nonce: u64, lanes: &Lanes) -> Result<(), Violation> {
+        let Some((_, written)) = self.asked.filter(|asked| asked.0 == nonce) else {
+            return Ok(());
+        };
+        let acknowledged = lanes.acknowledged();
+        if Lane::ALL.iter().any(|lane| acknowledged[*lane] < written[*lane]) {
+            return Err(Violation::Lost);
+        }
+        Ok(())
+    }
+
+    /// When to send a ping, if frames wait for their acknowledgement. Silence is another's concern.
+    pub(crate) fn deadline(&self, lanes: &Lanes, heartbeat: Duration) -> Option<Instant> {
+        let waits = lanes.has_outstanding() && !self.is_silent;
+        waits.then(|| self.progress + heartbeat)
+    }
+}
