@@ -126,6 +126,21 @@ test('what was written after a ping is not missed in its pong', () => {
   assert.deepEqual([page.machine.phase, page.actions], ['connected', []]);
 });
 
+test('a pong of an older ping says nothing of what was written since', () => {
+  const page = Page.connected();
+  const older = page.machine.ping(page.now);
+  page.forget().send('on its way').pump().machine.ping(page.now);
+  page.forget().receive(pong(older));
+  assert.deepEqual([page.machine.phase, page.actions], ['connected', []]);
+});
+
+test('what is written on a new connection has its heartbeat', () => {
+  const page = Page.connected().send('lost').advance(HEARTBEAT).resume({ received: [1, 0] }).forget().send('on its way');
+  assert.equal(page.frame.sequence, 2);
+  assert.deepEqual(page.advance(HEARTBEAT - 1).frames, []);
+  assert.equal(page.advance(1).frame.type, 'ping');
+});
+
 test('a server that acknowledges is not asked', () => {
   const page = Page.connected();
   for (let sequence = 1; sequence < 10; sequence += 1) {

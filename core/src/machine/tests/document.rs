@@ -611,6 +611,35 @@ fn what_was_written_after_a_ping_is_not_missed_in_its_pong() {
 }
 
 #[test]
+fn a_pong_of_an_older_ping_says_nothing_of_what_was_written_since() {
+    let mut page = Page::connected();
+    let older = page.machine.ping();
+    page.forget();
+    page.send("on its way");
+    page.forget();
+    page.machine.ping();
+    page.forget();
+    page.receive(pong(older));
+    assert_eq!(page.phase(), DocumentPhase::Connected);
+    assert_eq!(page.actions(), []);
+}
+
+#[test]
+fn what_is_written_on_a_new_connection_has_its_heartbeat() {
+    let mut page = Page::connected();
+    page.send("lost");
+    page.advance(HEARTBEAT);
+    page.resume([1, 0]);
+    page.forget();
+    page.send("on its way");
+    assert_eq!(sequences(page.frames()), [2]);
+    page.advance(HEARTBEAT - ms(1));
+    assert_eq!(page.frames(), []);
+    page.advance(ms(1));
+    assert!(matches!(page.frame(), Frame::Ping { .. }));
+}
+
+#[test]
 fn a_server_that_acknowledges_is_not_asked() {
     let mut page = Page::connected();
     for sequence in 1..10 {
