@@ -147,28 +147,41 @@ impl Down {
         state.written.extend_from_slice(packet);
     }
 
-    /// Wakes the answer that waits for something to carry.
-    pub(crate) fn flush(&self) {
-        let answer = self.lock().answer.take();
+    /// Ready once an answer has carried off all that was written.
+    pub(crate) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        let answer = {
+            let mut state = self.lock();
+            if state.written.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if state.is_gone {
+                return Poll::Ready(Err(Gone));
+            }
+            state.writer = Some(context.waker().clone());
+            state.answer.take()
+        };
         wake(answer);
+        Poll::Pending
     }
 
     /// The session has no more to say.
     pub(crate) fn finish(&self) {
-        self.lock().is_finished = true;
-        self.flush();
+        let answer = {
+            let mut state = self.lock();
+            state.is_finished = true;
+            state.answer.take()
+        };
+        wake(answer);
     }
 
     /// Nobody is there to hear it.
     pub(crate) fn close(&self) {
-        let (writer, reader) = {
+        let wakers = {
             let mut state = self.lock();
             state.is_gone = true;
-            (state.writer.take(), state.reader.take())
+            [state.writer.take(), state.reader.take(), state.answer.take()]
         };
-        wake(writer);
-        wake(reader);
-        self.flush();
+        wakers.into_iter().for_each(wake);
     }
 
     pub(crate) fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {

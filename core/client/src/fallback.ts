@@ -10,9 +10,10 @@ const SEND = 2;
 const ENOUGH = 65_536;
 /** Tabs of one browser that may stream: a browser opens six connections to a host, and the others must load pages. */
 const STREAMS = 4;
-/** Milliseconds for which an answer waits for something to say where it is not streamed, and between two of them. */
+/** Where nothing is streamed: milliseconds for which an answer waits for something to say, and until the next is asked for after one that said something, and after one that did not. */
 const WAIT = 300;
-const PAUSE = 500;
+const PAUSE = 50;
+const QUIET_PAUSE = 500;
 /** After a close: until what is left to say has been taken. */
 const FAREWELL = 1000;
 
@@ -31,6 +32,8 @@ export class Fallback implements Connection {
   #isBusy = true;
   /** Between two polls. */
   #pause: unknown;
+  /** The answer that is being read, or was read last, said something. */
+  #isTold = false;
   #isOver = false;
   #rest: Bytes = new Uint8Array();
 
@@ -90,7 +93,7 @@ export class Fallback implements Connection {
     if (this.#queue.length) void this.#post();
     else if (!this.#release) {
       this.#environment.clearTimeout(this.#pause);
-      this.#pause = this.#environment.setTimeout(() => void this.#post(), PAUSE);
+      this.#pause = this.#environment.setTimeout(() => void this.#post(), this.#isTold ? PAUSE : QUIET_PAUSE);
     }
   }
 
@@ -110,7 +113,9 @@ export class Fallback implements Connection {
     const view = new DataView(body.buffer);
     body[0] = number ? SEND : OPEN;
     body.set(this.#token, 1);
-    view.setUint32(17, this.#release ? 0 : WAIT, true);
+    // What is left to say would wait for as long as the answer.
+    const wait = this.#queue.length > count ? 1 : WAIT;
+    view.setUint32(17, this.#release ? 0 : wait, true);
     if (number) view.setUint32(21, number, true);
     let at = head;
     for (const frame of this.#queue.splice(0, count)) {
@@ -124,6 +129,7 @@ export class Fallback implements Connection {
 
   async #read({ body }: Response): Promise<void> {
     const reader = body!.getReader();
+    this.#isTold = false;
     for (let chunk; !(chunk = await reader.read()).done; ) this.#receive(chunk.value as Bytes);
   }
 
@@ -138,7 +144,10 @@ export class Fallback implements Connection {
     while (!this.#isOver && bytes.length >= at + 4) {
       const end = at + 4 + new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(0, true);
       if (end > bytes.length) break;
-      if (end > at + 4) this.#handlers.onmessage(bytes.slice(at + 4, end));
+      if (end > at + 4) {
+        this.#isTold = true;
+        this.#handlers.onmessage(bytes.slice(at + 4, end));
+      }
       at = end;
     }
     this.#rest = bytes.slice(at);

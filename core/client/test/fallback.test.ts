@@ -169,12 +169,31 @@ test('where streams are taken, or cannot be counted, a page polls', async () => 
   await blocked.settle();
   assert.ok(payloadsOf(framesOf(posts.slice(2))).includes('a'), 'it does not wait for the pause to end');
 
+  posts[2]!.answer(encodeData(2, 'two'));
+  await page.browser.advance(100);
+  assert.equal(posts.length, 4, 'after an answer that said something it soon asks again');
+
   const before = posts.length;
   for (let poll = 0; poll < 20; poll += 1) {
     posts.at(-1)!.answer();
     await page.browser.advance(500);
   }
   assert.ok(posts.length - before <= 20, 'what is sent between them does not make polls more frequent');
+});
+
+test('a page that polls does not wait for an answer while it has more to say', async () => {
+  const blocked = new Blocked({ withoutLocks: true });
+  await blocked.refuseWebSockets();
+  const { posts, session } = blocked;
+  posts[0]!.answer(encodeWelcome());
+  await blocked.settle();
+  for (let sent = 0; sent < 20; sent += 1) session.send(new Uint8Array(4000));
+  await blocked.settle();
+  assert.equal(posts[1]!.wait, 1);
+  posts[1]!.answer();
+  await blocked.settle();
+  assert.ok(posts[2]!.frames.length > 0, 'a POST takes no more from 64 KiB on');
+  assert.ok(posts[2]!.wait > 1);
 });
 
 test('a kind that was registered carries the session, whenever it was registered; if it does not, WebSockets do', async () => {

@@ -18,7 +18,6 @@ use stillhere::wire::{Frame, Sender};
 use stillhere::{ConnectionError, Packet, websocket};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -139,6 +138,8 @@ struct Exchange {
     token: [u8; 16],
     /// Of the last POST.
     number: u32,
+    /// The browser has sent something.
+    has_spoken: bool,
     /// What the browser sent, each behind its length.
     queued: UnboundedReceiver<Bytes>,
 }
@@ -196,6 +197,7 @@ impl Bridge {
             template,
             token: head.nonce(),
             number: 0,
+            has_spoken: false,
             queued,
         };
         let opening = exchange.header(1);
@@ -251,10 +253,14 @@ impl Exchange {
             if code.is_some() {
                 return Ok(code);
             }
-            let first = match self.queued.try_recv() {
-                Ok(first) => Some(first),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => return Ok(None),
+            let first = match tokio::time::timeout(PAUSE, self.queued.recv()).await {
+                Ok(None) => {
+                    // A request whose answer nobody waits for, as browsers leave behind that vanish.
+                    let _ = tokio::time::timeout(PAUSE, self.send(None)).await;
+                    return Ok(None);
+                }
+                Ok(first) => first,
+                Err(_) => None,
             };
             answer = self.send(first).await?;
         }
@@ -263,22 +269,28 @@ impl Exchange {
     /// A POST with this packet and all that are queued.
     async fn send(&mut self, first: Option<Bytes>) -> io::Result<Incoming> {
         self.number += 1;
-        let mut body = self.header(2);
-        body.put_u32_le(self.number);
+        self.has_spoken |= first.is_some();
+        let mut packets = BytesMut::new();
         let mut next = first;
         while let Some(packet) = next {
-            body.put(packet);
-            next = if body.len() < ENOUGH {
+            packets.put(packet);
+            next = if packets.len() < ENOUGH {
                 self.queued.try_recv().ok()
             } else {
                 None
             };
         }
+        let mut body = self.header(2);
+        body.put_u32_le(self.number);
+        body.put(packets);
         self.post(body).await
     }
 
     fn header(&self, operation: u8) -> BytesMut {
-        let wait = self.bridge.wait.map_or(0, |wait| wait.as_millis());
+        // What is left to say would wait for as long as the answer, and so would the hello.
+        let is_patient = self.has_spoken && self.queued.is_empty();
+        let longest = if is_patient { u128::MAX } else { 1 };
+        let wait = self.bridge.wait.map_or(0, |wait| wait.as_millis().min(longest));
         let mut body = BytesMut::new();
         body.put_u8(operation);
         body.put_slice(&self.token);
@@ -382,6 +394,9 @@ const LARGEST_PACKET: usize = 512 * 1024;
 
 /// From so many bytes on, a POST takes no more.
 const ENOUGH: usize = 64 * 1024;
+
+/// Between two polls: what the browser answers to the first travels with the second.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// How long the browser is listened to after the close.
 const LINGER: Duration = Duration::from_secs(1);

@@ -71,7 +71,7 @@ const OURS: &str = "conformance/src/";
 macro_rules! suite {
     ($start:ident) => {
         $crate::connection_suite! { $start }
-        $crate::connection_suite! { @themes $start
+        $crate::polled_suite! { @themes $start
             plain {
                 one_web_socket_message_is_one_message,
                 what_waited_comes_first_and_in_order,
@@ -104,7 +104,21 @@ macro_rules! suite {
 #[macro_export]
 macro_rules! connection_suite {
     ($start:ident) => {
-        $crate::connection_suite! { @themes $start
+        $crate::polled_suite! { $start }
+        $crate::polled_suite! { @themes $start
+            vanishing {
+                a_browser_that_vanishes_leaves_its_session_soft_closed,
+                a_dropped_handler_leaves_its_session_soft_closed,
+            }
+        }
+    };
+}
+
+/// The cases of [`connection_suite!`] without those in which the end of a connection is noticed at once: one that is polled has no end to notice.
+#[macro_export]
+macro_rules! polled_suite {
+    ($start:ident) => {
+        $crate::polled_suite! { @themes $start
             order {
                 every_message_arrives_once_and_in_order,
                 a_hundred_thousand_empty_messages_arrive,
@@ -169,10 +183,8 @@ macro_rules! connection_suite {
                 an_abort_ends_at_once,
                 a_panic_ends_its_session_and_no_other,
                 an_ended_session_stays_answerable,
-                a_browser_that_vanishes_leaves_its_session_soft_closed,
                 a_silent_browser_is_found_out,
                 a_quiet_browser_is_kept_and_a_half_open_one_is_not,
-                a_dropped_handler_leaves_its_session_soft_closed,
                 abandoned_sessions_end_with_their_reasons,
                 every_end_is_reported_exactly_once,
                 what_is_sent_after_the_end_does_not_reset_the_connection,

@@ -9,7 +9,7 @@ use futures_util::{Sink, Stream};
 use tokio::sync::mpsc::Receiver;
 
 use crate::connection::{ConnectionError, Packet};
-use crate::exchange::Down;
+use crate::exchange::{Down, Gone};
 
 /// Reads packets from the bodies of POSTs, and writes them to what is streamed down.
 #[derive(Debug)]
@@ -68,9 +68,7 @@ impl Sink<Packet> for OverPosts {
     type Error = ConnectionError;
 
     fn poll_ready(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.down
-            .poll_room(context)
-            .map_err(|gone| ConnectionError::Failed(gone.into()))
+        self.down.poll_room(context).map_err(failed)
     }
 
     fn start_send(self: Pin<&mut Self>, packet: Packet) -> Result<(), Self::Error> {
@@ -81,9 +79,8 @@ impl Sink<Packet> for OverPosts {
         Ok(())
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.down.flush();
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.down.poll_flush(context).map_err(failed)
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -96,6 +93,10 @@ impl Drop for OverPosts {
     fn drop(&mut self) {
         self.down.finish();
     }
+}
+
+fn failed(gone: Gone) -> ConnectionError {
+    ConnectionError::Failed(gone.into())
 }
 
 fn broken() -> ConnectionError {

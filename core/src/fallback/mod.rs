@@ -4,6 +4,7 @@
 
 mod connection;
 mod down_stream;
+mod poll;
 mod post;
 
 use std::pin::pin;
@@ -56,7 +57,7 @@ impl Hub {
         };
         match post.operation {
             Operation::Open => match self.arrive(request) {
-                Ok(arrival) if arrival.protocol().is_some() => self.open_exchange(arrival, post),
+                Ok(arrival) if arrival.protocol().is_some() => self.open_exchange(arrival, post).await,
                 Ok(_) => Answer::text(400, "a plain session is reached by a WebSocket"),
                 Err(error) => Answer::text(400, error.to_string()),
             },
@@ -64,7 +65,7 @@ impl Hub {
         }
     }
 
-    fn open_exchange(&self, arrival: Arrival, post: Post) -> Answer {
+    async fn open_exchange(&self, arrival: Arrival, post: Post) -> Answer {
         let (bodies, incoming) = mpsc::channel(BODIES);
         bodies.try_send(post.packets).expect("the channel is new");
         let exchange = Arc::new(Exchange::new(bodies));
@@ -77,7 +78,10 @@ impl Hub {
             let _registration = registration;
             run_connection_loop(arrival, connection).await;
         });
-        stream(DownStream::new(down, post.wait))
+        match post.wait {
+            None => carrier(AnswerBody::Stream(Chunks(Box::pin(DownStream::new(down))))),
+            Some(wait) => carrier(AnswerBody::Whole(poll::next_chunk(down, wait).await)),
+        }
     }
 
     async fn send(&self, number: u32, post: Post) -> Answer {
@@ -88,11 +92,12 @@ impl Hub {
             exchange.down.close();
             return gone();
         }
-        match post.wait {
-            // Its answers come in the stream.
-            None => stream(futures_util::stream::empty()),
-            wait => stream(DownStream::new(Arc::clone(&exchange.down), wait)),
-        }
+        let said = match post.wait {
+            // What it has to say comes in the stream.
+            None => Bytes::new(),
+            Some(wait) => poll::next_chunk(Arc::clone(&exchange.down), wait).await,
+        };
+        carrier(AnswerBody::Whole(said))
     }
 
     /// The body of a POST; `None` if it is more than one may carry, or breaks off.
@@ -135,7 +140,8 @@ impl Hub {
     }
 }
 
-fn stream(chunks: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Answer {
+/// An answer that carries packets.
+fn carrier(body: AnswerBody) -> Answer {
     let headers = [
         ("content-type", "application/octet-stream"),
         // What stands between must neither keep it, nor gather it, nor change it.
@@ -147,7 +153,7 @@ fn stream(chunks: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Answer {
     Answer {
         status: 200,
         headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
-        body: AnswerBody::Stream(Chunks(Box::pin(chunks))),
+        body,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::application::{echo, never_reads};
 use crate::browser::Browser;
 use crate::patience::within;
 use crate::raw_connection::{fragment, whole};
-use crate::server::{Server, credentials, end_of, wait_for_event, wait_for_state, wait_until_disconnected};
+use crate::server::{Server, credentials, end_of, wait_for_event, wait_for_state};
 
 async fn says_goodbye(session: Session) {
     let mut session = session;
@@ -179,30 +179,6 @@ pub async fn an_ended_session_stays_answerable(server: &Server) {
     assert_eq!(raw.end().await.reason, 3, "without asking for a hello");
 }
 
-/// Promise 3 and 5: a browser that vanishes by FIN or RST leaves its session soft-closed at once; one that leaves says so.
-pub async fn a_browser_that_vanishes_leaves_its_session_soft_closed(server: &Server) {
-    for vanish in ["cut", "reset", "leave", "drop"] {
-        let session = server.hub.open(echo);
-        let browser = server.browse_through_proxy(&session);
-        browser.wait_for_outcome(Outcome::Opened).await;
-        let mut events = session.events();
-        server.proxy.refuse_new(true);
-        let connection = server.newest_connection(&session).await;
-        match vanish {
-            "cut" => connection.cut(),
-            "reset" => connection.reset(),
-            "leave" => browser.leave().await,
-            _ => drop(browser),
-        }
-        let cause = if vanish == "leave" { Cause::Left } else { Cause::Lost };
-        let event = within("the soft close", events.next()).await;
-        assert_eq!(event, Some(Event::SoftClosed(cause)), "{vanish}");
-        assert_eq!(session.state(), SessionState::SoftClosed);
-        wait_until_disconnected(&server.hub).await;
-        server.proxy.refuse_new(false);
-    }
-}
-
 /// R42: a browser that falls silent is found out within two heartbeats, and told so if it can hear.
 pub async fn a_silent_browser_is_found_out(server: &Server) {
     let mut options = server.hub.session_options();
@@ -242,30 +218,6 @@ pub async fn a_quiet_browser_is_kept_and_a_half_open_one_is_not(server: &Server)
     at_half_open.wait_for_outcome(Outcome::Resumed).await;
     assert_eq!(quiet.snapshot().reconnects, 0);
     assert_eq!(at_quiet.events().len(), 1);
-}
-
-/// Promise 3 and 5: the server's side of a connection is dropped (its task aborted, its worker or its runtime gone): a soft close, not a
-/// session lost.
-pub async fn a_dropped_handler_leaves_its_session_soft_closed(server: &Server) {
-    let (first, runtime) = server.on_its_own_runtime().await;
-    let session = first.hub.open(echo);
-    let browser = first.browse_through_proxy(&session);
-    browser.wait_for_outcome(Outcome::Opened).await;
-    let mut events = session.events();
-    first.proxy.refuse_new(true);
-    drop(runtime);
-    let event = within("the soft close", events.next()).await;
-    assert_eq!(event, Some(Event::SoftClosed(Cause::Lost)));
-    wait_until_disconnected(&first.hub).await;
-
-    // The hub is still there; another server of the same process may serve it.
-    let second = server.another_for(first.hub.clone()).await;
-    first.proxy.set_upstream(second.address);
-    first.proxy.refuse_new(false);
-    browser.wake();
-    browser.wait_for_outcome(Outcome::Resumed).await;
-    browser.send("still here").expect("the session is open");
-    assert_eq!(browser.recv().await.payload, "still here");
 }
 
 /// DESIGN section 10: sessions that nobody comes for end with their reasons: NeverConnected, Expired, Disconnected.

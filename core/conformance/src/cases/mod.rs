@@ -11,6 +11,7 @@ pub mod order;
 pub mod plain;
 pub mod principal;
 pub mod takeover;
+pub mod vanishing;
 pub mod web_socket;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod tests {
             ("takeover", include_str!("takeover.rs")),
             ("documents", include_str!("documents.rs")),
             ("ending", include_str!("ending.rs")),
+            ("vanishing", include_str!("vanishing.rs")),
             ("drain", include_str!("drain.rs")),
             ("limits", include_str!("limits.rs")),
             ("bad_input", include_str!("bad_input.rs")),

@@ -1,0 +1,26 @@
+//! Everything an adapter must do, over the fallback without a stream.
+
+use std::future::IntoFuture as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use stillhere_axum::{Hub, routes};
+use stillhere_conformance::fallback_bridge::start as start_bridge;
+use tokio::net::TcpListener;
+
+async fn start(hub: Hub) -> SocketAddr {
+    start_bridge(serve(hub).await, Some(WAIT)).await
+}
+
+async fn serve(hub: Hub) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback has a free port");
+    let address = listener.local_addr().expect("the listener is bound");
+    tokio::spawn(axum::serve(listener, routes(&hub)).into_future());
+    address
+}
+
+const WAIT: Duration = Duration::from_millis(100);
+
+stillhere_conformance::polled_suite!(start);
