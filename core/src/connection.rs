@@ -58,7 +58,9 @@ impl<C> Connection for C where C: Stream<Item = Result<Packet, ConnectionError>>
 ///
 /// A plain session's connection carries its client's messages instead of frames; that is all the difference it makes to a transport.
 /// Dropping the future is the loss of the connection; the session waits for another one. The future is `Send` if the connection is.
-pub async fn run_connection_loop(arrival: Arrival, connection: impl Connection) {
+pub fn run_connection_loop(arrival: Arrival, connection: impl Connection) -> impl Future<Output = ()> {
+    // Boxed before the future begins, which would keep room for it twice.
+    let mut connection = Box::pin(connection);
     let Arrival {
         protocol,
         admitted,
@@ -66,23 +68,24 @@ pub async fn run_connection_loop(arrival: Arrival, connection: impl Connection) 
     } = arrival;
     // Whoever has not offered our protocol understands no frames, only codes.
     let speaks_frames = protocol.is_some();
-    let _tracked = hub.connections.token();
     // A connection does not keep the hub alive.
-    drop((hub, protocol));
-    let mut connection = pin!(connection);
-    let last_words = match admitted {
-        Err(end) => Some(LastWords::new(end)),
-        Ok(admitted) => match admitted.session.plain.clone() {
-            None => carry(admitted, connection.as_mut()).await,
-            // Boxed, so that the others' connections do not pay for its state.
-            Some(document) => Box::pin(carry_plain(document, admitted, connection.as_mut())).await,
-        },
-    };
-    match last_words {
-        // Boxed: it needs a kilobyte, which no connection is to keep ready for its end.
-        Some(last_words) => Box::pin(say_goodbye(connection, last_words, speaks_frames)).await,
-        // A peer that has closed gets its answer; one that is gone costs nothing.
-        None => drop(tokio::time::timeout(FAREWELL, connection.close()).await),
+    let tracked = hub.connections.token();
+    async move {
+        let _tracked = tracked;
+        let last_words = match admitted {
+            Err(end) => Some(LastWords::new(end)),
+            Ok(admitted) => match admitted.session.plain.clone() {
+                None => carry(admitted, connection.as_mut()).await,
+                // Boxed, so that the others' connections do not pay for its state.
+                Some(document) => Box::pin(carry_plain(document, admitted, connection.as_mut())).await,
+            },
+        };
+        match last_words {
+            // Boxed: it needs a kilobyte, which no connection is to keep ready for its end.
+            Some(last_words) => Box::pin(say_goodbye(connection.as_mut(), last_words, speaks_frames)).await,
+            // A peer that has closed gets its answer; one that is gone costs nothing.
+            None => drop(Box::pin(tokio::time::timeout(FAREWELL, connection.close())).await),
+        }
     }
 }
 
@@ -101,27 +104,11 @@ impl LastWords {
 /// From the hello on. What is left to say, if the connection can still hear it.
 pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<LastWords> {
     let Admitted { session, pending } = admitted;
-    let hello = match await_hello(&session, pending, connection.as_mut()).await {
-        Ok(hello) => hello,
+    // Boxed, as what is needed at the end: it is over soon, and no connection is to keep room for it.
+    let hello = Box::pin(await_hello(&session, pending, connection.as_mut())).await;
+    let mut carrier = match hello {
+        Ok(hello) => Carrier::attach(session, &hello, connection),
         Err(end) => return end.map(LastWords::new),
-    };
-    let keep = session.keep();
-    let waker = Arc::new(AtomicWaker::new());
-    let attachment = Attachment {
-        key: session.register(Arc::clone(&waker)),
-        session,
-    };
-    attachment
-        .session
-        .update(|machine, now| machine.handle_hello(attachment.key, &hello, keep, now));
-    let mut carrier = Carrier {
-        attachment,
-        waker,
-        connection,
-        sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
-        armed: None,
-        flushing: false,
-        reading: true,
     };
     poll_fn(|context| carrier.poll(context)).await
 }
@@ -207,7 +194,28 @@ struct Carrier<'a, C> {
     reading: bool,
 }
 
-impl<C: Connection> Carrier<'_, C> {
+impl<'a, C: Connection> Carrier<'a, C> {
+    fn attach(session: Arc<Shared>, hello: &Hello, connection: Pin<&'a mut C>) -> Self {
+        let keep = session.keep();
+        let waker = Arc::new(AtomicWaker::new());
+        let attachment = Attachment {
+            key: session.register(Arc::clone(&waker)),
+            session,
+        };
+        attachment
+            .session
+            .update(|machine, now| machine.handle_hello(attachment.key, hello, keep, now));
+        Self {
+            attachment,
+            waker,
+            connection,
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+            flushing: false,
+            reading: true,
+        }
+    }
+
     /// Ready when the connection has no part in the session any more: with what it is to be told, or with nothing.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<LastWords>> {
         self.waker.register(context.waker());
