@@ -391,6 +391,20 @@ async fn a_preflight_allows_what_the_client_posts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_method_is_told_which_there_are() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let posts = Posts::new(&hub, &session, 0);
+    for method in ["PUT", "DELETE", "PATCH", "post", ""] {
+        let answer = ask(&hub, method, &posts.id, &[OURS], once(posts.opening(&[]))).await;
+        assert_eq!(answer.status, 405, "{method}");
+        // RFC 9110, section 15.5.6.
+        assert_eq!(header(&answer, "allow"), Some("GET, HEAD, OPTIONS, POST"), "{method}");
+    }
+    assert_eq!(hub.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_within_ten_seconds_is_given_up() {
     let hub = Hub::new();
     let session = hub.open(echo);
