@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::application::echo;
 use crate::browser::Browser;
+use crate::fallback_bridge;
 use crate::fault_proxy::FaultProxy;
 use crate::patience::within;
 
@@ -33,7 +34,10 @@ macro_rules! shutdown_suite {
     ($serve:ident) => {
         $crate::shutdown_suite! { @cases $serve
             every_browser_is_told_and_the_server_returns,
+            every_browser_of_the_fallback_is_told_and_the_server_returns,
+            every_browser_that_polls_is_told_and_the_server_returns,
             a_browser_that_takes_nothing_delays_the_end_to_the_deadline_only,
+            a_browser_of_the_fallback_that_takes_nothing_delays_the_end_to_the_deadline_only,
         }
     };
     (@cases $serve:ident $($case:ident,)*) => { $(
@@ -69,16 +73,58 @@ async fn start<R: Serving>(hub: &Hub, deadline: Duration, serve: impl Fn(Hub, Dr
     }
 }
 
+/// How browsers come to the server.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    WebSocket,
+    /// Polling if there is a wait.
+    Fallback {
+        wait: Option<Duration>,
+    },
+}
+
+impl Way {
+    /// Where browsers connect that are to come to this address.
+    async fn to(self, address: SocketAddr) -> SocketAddr {
+        match self {
+            Self::WebSocket => address,
+            Self::Fallback { wait } => fallback_bridge::start(address, wait).await,
+        }
+    }
+}
+
 /// Promise 5, DESIGN section 11: at a signal every browser is told, and the server returns at once, whatever else is connected to it.
 ///
 /// # Panics
 /// When that is not so.
 pub async fn every_browser_is_told_and_the_server_returns<R: Serving>(serve: impl Fn(Hub, Drain) -> R) {
+    all_are_told(Way::WebSocket, 300, serve).await;
+}
+
+/// The same for browsers of the streamed fallback, whose answers are under way.
+///
+/// # Panics
+/// When that is not so.
+pub async fn every_browser_of_the_fallback_is_told_and_the_server_returns<R: Serving>(serve: impl Fn(Hub, Drain) -> R) {
+    all_are_told(Way::Fallback { wait: None }, 50, serve).await;
+}
+
+/// The same for browsers that poll: they are told by the answer that is under way, or by the next.
+///
+/// # Panics
+/// When that is not so.
+pub async fn every_browser_that_polls_is_told_and_the_server_returns<R: Serving>(serve: impl Fn(Hub, Drain) -> R) {
+    let wait = Some(Duration::from_millis(300));
+    all_are_told(Way::Fallback { wait }, 50, serve).await;
+}
+
+async fn all_are_told<R: Serving>(way: Way, count: usize, serve: impl Fn(Hub, Drain) -> R) {
     let hub = Hub::new();
     let running = start(&hub, Duration::from_secs(10), serve).await;
-    let browsers: Vec<_> = stream::iter(0..300)
+    let address = way.to(running.address).await;
+    let browsers: Vec<_> = stream::iter(0..count)
         .map(|_| async {
-            let browser = Browser::connect(running.address, &hub.open(echo).ticket_json());
+            let browser = Browser::connect(address, &hub.open(echo).ticket_json());
             browser.wait_for_outcome(Outcome::Opened).await;
             browser
         })
@@ -91,7 +137,10 @@ pub async fn every_browser_is_told_and_the_server_returns<R: Serving>(serve: imp
     let report = within("the drain's report", running.report)
         .await
         .expect("the server reports");
-    assert_eq!((report.sessions, report.cut_off, report.connections_left), (301, 0, 0));
+    assert_eq!(
+        (report.sessions, report.cut_off, report.connections_left),
+        (count + 1, 0, 0)
+    );
     within("the server's end", running.serving)
         .await
         .expect("the server does not panic");
@@ -153,6 +202,20 @@ impl Others {
 pub async fn a_browser_that_takes_nothing_delays_the_end_to_the_deadline_only<R: Serving>(
     serve: impl Fn(Hub, Drain) -> R,
 ) {
+    one_takes_nothing(Way::WebSocket, serve).await;
+}
+
+/// The same for a browser of the fallback, whose streamed answer nobody reads any more.
+///
+/// # Panics
+/// When that is not so.
+pub async fn a_browser_of_the_fallback_that_takes_nothing_delays_the_end_to_the_deadline_only<R: Serving>(
+    serve: impl Fn(Hub, Drain) -> R,
+) {
+    one_takes_nothing(Way::Fallback { wait: None }, serve).await;
+}
+
+async fn one_takes_nothing<R: Serving>(way: Way, serve: impl Fn(Hub, Drain) -> R) {
     let hub = Hub::new();
     let deadline = Duration::from_millis(300);
     let running = start(&hub, deadline, serve).await;
@@ -160,9 +223,11 @@ pub async fn a_browser_that_takes_nothing_delays_the_end_to_the_deadline_only<R:
         .await
         .expect("loopback has a free port");
     let session = hub.open(echo);
-    let browser = Browser::connect(proxy.address(), &session.ticket_json());
+    let browser = Browser::connect(way.to(proxy.address()).await, &session.ticket_json());
     browser.wait_for_outcome(Outcome::Opened).await;
-    proxy.wait_for_connections(1).await[0].silence();
+    for connection in proxy.connections() {
+        connection.silence();
+    }
     session.send("never arrives").await.expect("the session is open");
 
     running.stop.send(()).expect("the server runs");

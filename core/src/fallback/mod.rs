@@ -45,7 +45,7 @@ impl Hub {
             },
             "OPTIONS" => preflight(),
             "GET" | "HEAD" => return client::answer(request),
-            _ => return Answer::text(405, "GET, or POST for the fallback"),
+            _ => return not_allowed(),
         };
         answer.headers.extend(self.cross_origin(request));
         answer
@@ -168,6 +168,12 @@ fn preflight() -> Answer {
         headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
         body: AnswerBody::Whole(Bytes::new()),
     }
+}
+
+fn not_allowed() -> Answer {
+    let mut answer = Answer::text(405, "GET, or POST for the fallback");
+    answer.headers.push(("allow", "GET, HEAD, OPTIONS, POST".to_owned()));
+    answer
 }
 
 fn gone() -> Answer {

@@ -1,6 +1,7 @@
 //! A page: the browser's machine, driven over one in-memory connection after another.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::pending;
 use std::io::Read as _;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -32,8 +33,7 @@ struct Page {
 
 #[derive(Debug)]
 struct State {
-    hub: Hub,
-    id: String,
+    open: Open,
     machine: DocumentMachine,
     connection: Option<(u64, Arc<BrowserEnd>)>,
     online: bool,
@@ -41,6 +41,15 @@ struct State {
     reading: bool,
     inbox: VecDeque<(Lane, Vec<u8>)>,
     events: Vec<DocumentEvent>,
+}
+
+/// How it connects.
+struct Open(Box<dyn FnMut() -> BrowserEnd + Send>);
+
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Open").finish_non_exhaustive()
+    }
 }
 
 impl Browser {
@@ -51,6 +60,12 @@ impl Browser {
 
     /// A page with this ticket, which connects at once.
     pub(crate) fn load(hub: &Hub, access: Access) -> Self {
+        let (hub, id) = (hub.clone(), access.id.clone());
+        Self::load_over(access, move || connect(&hub, &id).0)
+    }
+
+    /// A page with this ticket and a kind of connection of its own, which connects at once.
+    pub(crate) fn load_over(access: Access, open: impl FnMut() -> BrowserEnd + Send + 'static) -> Self {
         let options = DocumentOptions {
             secret: access.secret,
             document: new_document(),
@@ -60,8 +75,7 @@ impl Browser {
         let mut machine = DocumentMachine::new(options, now());
         machine.start(now());
         let state = State {
-            hub: hub.clone(),
-            id: access.id,
+            open: Open(Box::new(open)),
             machine,
             connection: None,
             online: true,
@@ -314,7 +328,7 @@ impl State {
     fn act(&mut self, action: Action) {
         match action {
             Action::Connect(attempt) if self.online => {
-                let (end, _) = connect(&self.hub, &self.id);
+                let end = (self.open.0)();
                 self.connection = Some((attempt, Arc::new(end)));
                 self.machine.handle_open(attempt, now());
             }

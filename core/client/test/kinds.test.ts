@@ -1,0 +1,240 @@
+import { strict as assert } from 'node:assert';
+import { test } from 'node:test';
+
+import { type Connection, type ConnectionHandlers, registerConnection } from '../src/kinds';
+import { Session } from '../src/session';
+import { type Bytes, encode, Type } from '../src/wire';
+import { FakePage } from './fake_page';
+import { accept, encodeData, encodeWelcome, payloadsOf, readHello, ticketOf, typesOf } from './fake_server';
+
+const bytes = (content: string): Uint8Array => Buffer.from(content);
+
+/** One connection of the page's own kind, moved by the test. */
+class Flight implements Connection {
+  /** Frames the page has sent and no test has read. */
+  sent: Bytes[] = [];
+  closedWith: number | undefined;
+
+  constructor(readonly handlers: ConnectionHandlers) {}
+
+  send(frame: Bytes): void {
+    this.sent.push(frame.slice());
+  }
+
+  close(code: number): void {
+    this.closedWith ??= code;
+  }
+
+  /** Opens, reads the hello, welcomes it. */
+  welcome(members: Parameters<typeof encodeWelcome>[0] = {}): void {
+    this.handlers.onopen();
+    readHello(this.read()[0]);
+    this.handlers.onmessage(encodeWelcome(members));
+  }
+
+  /** The frames sent since the last call. */
+  read(): Bytes[] {
+    return this.sent.splice(0);
+  }
+}
+
+let kinds = 0;
+
+/** A page whose server chose a kind of the page's own. */
+class Chosen {
+  readonly page = new FakePage();
+  readonly flights: Flight[] = [];
+  readonly messages: string[] = [];
+  readonly session: Session;
+
+  /** `open` makes of a flight what the page's script would return. */
+  constructor(open: (flight: Flight) => unknown = (flight) => flight) {
+    const name = `kind ${++kinds}`;
+    registerConnection(name, (handlers) => {
+      const flight = new Flight(handlers);
+      this.flights.push(flight);
+      return open(flight) as Connection;
+    });
+    const onmessage = (data: Uint8Array): void => void this.messages.push(Buffer.from(data).toString());
+    this.session = new Session(ticketOf('mine', { connection: name }), { onmessage }, this.page);
+  }
+
+  static async connected(): Promise<Chosen> {
+    const chosen = new Chosen();
+    await chosen.settle();
+    chosen.flight.welcome();
+    await chosen.settle();
+    assert.equal(chosen.session.status.state, 'connected');
+    return chosen;
+  }
+
+  get flight(): Flight {
+    return this.flights.at(-1)!;
+  }
+
+  settle(): Promise<void> {
+    return this.page.browser.settle();
+  }
+
+  advance(time: number): Promise<void> {
+    return this.page.browser.advance(time);
+  }
+
+  /** It goes on over a WebSocket. */
+  async assertFellBack(): Promise<void> {
+    const { page, session } = this;
+    assert.equal(page.sockets.length, 1);
+    accept(page.socket, { incarnation: 1 });
+    await this.settle();
+    assert.deepEqual([session.status.state, session.connection], ['connected', 'websocket']);
+  }
+}
+
+test('a kind that never opens is given up after 10 seconds, and after two attempts WebSockets have their turn', async () => {
+  const chosen = new Chosen();
+  await chosen.advance(9_999);
+  assert.deepEqual([chosen.flights.length, chosen.flight.closedWith], [1, undefined]);
+  await chosen.advance(2);
+  assert.deepEqual([chosen.flights.length, chosen.flights[0]!.closedWith], [2, 4301]);
+  await chosen.advance(11_000);
+  assert.deepEqual([chosen.flights.length, chosen.flight.closedWith], [2, 4301]);
+  await chosen.assertFellBack();
+  for (const { handlers } of chosen.flights) handlers.onopen();
+  await chosen.settle();
+  assert.deepEqual(chosen.flights.map(({ sent }) => sent.length), [0, 0], 'too late');
+});
+
+test('a kind that opens and answers nothing is given up 10 seconds after the hello', async () => {
+  const chosen = new Chosen((flight) => {
+    queueMicrotask(flight.handlers.onopen);
+    return flight;
+  });
+  await chosen.advance(9_999);
+  assert.equal(chosen.flight.closedWith, undefined);
+  assert.deepEqual(typesOf(chosen.flight.sent), [Type.Hello]);
+  await chosen.advance(2);
+  assert.deepEqual([chosen.flights.length, chosen.flights[0]!.closedWith], [2, 4301]);
+  await chosen.advance(11_000);
+  await chosen.assertFellBack();
+});
+
+test('a connection that dies without a word is found out by its silence and replaced, and nothing is lost', async () => {
+  const chosen = await Chosen.connected();
+  const { page, flights, session, messages } = chosen;
+  const [dead] = flights as [Flight];
+  dead.handlers.onmessage(encodeData(1, 'one'));
+  session.send(bytes('a'));
+  session.send(bytes('b'));
+  assert.deepEqual(payloadsOf(dead.read()), ['a', 'b']);
+  await chosen.advance(34_000);
+  assert.ok(!typesOf(dead.read()).includes(Type.Ping));
+  await chosen.advance(1_000);
+  assert.deepEqual(typesOf(dead.read()), [Type.Ping]);
+  assert.equal(dead.closedWith, undefined);
+  await chosen.advance(5_000);
+  assert.equal(dead.closedWith, 4301);
+  assert.equal(flights.length, 2);
+  const next = flights[1]!;
+  next.handlers.onopen();
+  assert.deepEqual(readHello(next.read()[0]).counts.slice(0, 2), [1, 0]);
+  next.handlers.onmessage(encodeWelcome({ received: [1, 0] }));
+  next.handlers.onmessage(encodeData(1, 'one'));
+  next.handlers.onmessage(encodeData(2, 'two'));
+  await chosen.settle();
+  assert.deepEqual([session.status.state, session.status.outcome], ['connected', 'resumed']);
+  assert.deepEqual(payloadsOf(next.read()), ['b']);
+  assert.deepEqual(messages, ['one', 'two']);
+  assert.equal(page.sockets.length, 0);
+});
+
+test('what a kind tells twice counts once', async () => {
+  const chosen = new Chosen();
+  const { flights, session } = chosen;
+  await chosen.settle();
+  const [first] = flights as [Flight];
+  first.handlers.onopen();
+  first.handlers.onopen();
+  assert.deepEqual(typesOf(first.read()), [Type.Hello]);
+  first.handlers.onmessage(encodeWelcome());
+  first.handlers.onopen();
+  await chosen.settle();
+  assert.deepEqual([session.status.state, first.sent.length], ['connected', 0]);
+
+  first.handlers.onclose();
+  first.handlers.onclose();
+  first.handlers.onclose(4105);
+  await chosen.advance(1000);
+  assert.equal(flights.length, 2);
+  assert.equal(session.status.state, 'reconnecting');
+});
+
+test('what a kind tells after its close concerns nobody', async () => {
+  const chosen = await Chosen.connected();
+  const { flights, session, messages } = chosen;
+  const [first] = flights as [Flight];
+  first.handlers.onclose();
+  first.handlers.onmessage(encodeData(1, 'late'));
+  await chosen.advance(1000);
+  first.handlers.onopen();
+  assert.deepEqual(flights.map(({ sent }) => sent.length), [0, 0], 'the next one is not open yet');
+  flights[1]!.welcome();
+  first.handlers.onmessage(encodeData(1, 'later'));
+  first.handlers.onmessage(encode(Type.Offer));
+  first.handlers.onclose(4105);
+  first.handlers.onopen();
+  flights[1]!.handlers.onmessage(encodeData(1, 'one'));
+  await chosen.settle();
+  assert.deepEqual(messages, ['one']);
+  assert.equal(session.status.state, 'connected');
+  assert.deepEqual([first.sent.length, flights.length], [0, 2]);
+});
+
+const NO_BYTES = { 'a frame as text': '\x10', 'no text': '', 'a number as text': '17', null: null, undefined, 'an object': {}, 'a blob': new Blob(['hello']) };
+
+for (const [what, value] of Object.entries(NO_BYTES)) {
+  test(`${what} where bytes are due costs the connection before the welcome and the session after it, and reaches no handler`, async () => {
+    const chosen = new Chosen();
+    const { flights, session, messages } = chosen;
+    await chosen.settle();
+    const [first] = flights as [Flight];
+    first.handlers.onopen();
+    first.handlers.onmessage(value as Bytes);
+    assert.equal(first.closedWith, 4107);
+    await chosen.advance(1000);
+    flights[1]!.welcome();
+    await chosen.settle();
+    assert.equal(session.status.state, 'connected');
+
+    flights[1]!.handlers.onmessage(value as Bytes);
+    await chosen.settle();
+    assert.deepEqual([session.status.state, session.status.reason], ['ended', 'Malformed']);
+    assert.equal(flights[1]!.closedWith, 4107);
+    assert.deepEqual(messages, []);
+  });
+}
+
+test('a kind may open before it has returned', async () => {
+  const chosen = new Chosen((flight) => {
+    flight.handlers.onopen();
+    return flight;
+  });
+  await chosen.settle();
+  assert.deepEqual(typesOf(chosen.flight.read()), [Type.Hello]);
+  chosen.flight.handlers.onmessage(encodeWelcome());
+  await chosen.settle();
+  assert.equal(chosen.session.status.state, 'connected');
+});
+
+test('a kind that returns what cannot send, as a promise cannot, is reported once, and WebSockets have their turn', async () => {
+  for (const returned of [{}, Promise.resolve({})]) {
+    const chosen = new Chosen((flight) => {
+      queueMicrotask(flight.handlers.onopen);
+      return returned;
+    });
+    await chosen.advance(2000);
+    assert.equal(chosen.flights.length, 2);
+    await chosen.assertFellBack();
+    assert.equal(chosen.page.errors.length, 1);
+    assert.match(chosen.page.errors[0]!, /stillhere: a connection could not send.*TypeError/);
+  }
+});

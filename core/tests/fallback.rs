@@ -1,0 +1,833 @@
+//! The fallback over HTTP, request by request: what each is answered, and when (PROTOCOL.md, section 16).
+
+mod support;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _, stream};
+use stillhere::wire::{End, Frame, Sender};
+use stillhere::{
+    Answer, AnswerBody, Cause, Chunks, Code, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionState,
+    UpgradeRequest,
+};
+use tokio::time::Instant;
+
+use support::wire::{RawDocument, data, fresh_counts};
+use support::{access, assert_waits, milliseconds, seconds, settled, soon};
+
+async fn echo(mut session: Session) {
+    while let Some(message) = session.recv().await {
+        if session.send(message.into_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+const OURS: (&str, &str) = ("content-type", "application/stillhere.v1");
+
+/// A connection as the page sees it.
+struct Posts {
+    hub: Hub,
+    id: String,
+    token: [u8; 16],
+    /// Milliseconds; 0 asks for a streamed connection.
+    wait: u32,
+    /// Of the last POST that sent.
+    number: u32,
+}
+
+impl Posts {
+    fn new(hub: &Hub, session: &SessionHandle, wait: u32) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        let mut token = [0; 16];
+        token[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        Self {
+            hub: hub.clone(),
+            id: session.id().to_string(),
+            token,
+            wait,
+            number: 0,
+        }
+    }
+
+    /// A page that is welcomed over a streamed connection: its requests, and what it reads.
+    async fn streamed(hub: &Hub, session: &SessionHandle) -> (Self, Down) {
+        let posts = Self::new(hub, session, 0);
+        let hello = Frame::Hello(RawDocument::new(session).hello());
+        let mut down = Down::of(posts.open(&packed([hello])).await);
+        assert!(matches!(down.frame().await, Some(Frame::Welcome(_))));
+        (posts, down)
+    }
+
+    /// A page that is welcomed by the answer to its first request.
+    async fn polled(hub: &Hub, session: &SessionHandle, wait: u32) -> Self {
+        let posts = Self::new(hub, session, wait);
+        let hello = Frame::Hello(RawDocument::new(session).hello());
+        let welcome = Down::of(posts.open(&packed([hello])).await).frames().await;
+        assert!(matches!(welcome[..], [Frame::Welcome(_)]), "{welcome:?}");
+        posts
+    }
+
+    async fn open(&self, packets: &[u8]) -> Answer {
+        self.post(self.opening(packets)).await
+    }
+
+    /// The next POST.
+    async fn send(&mut self, packets: &[u8]) -> Answer {
+        self.number += 1;
+        self.post(self.sending(self.number, packets)).await
+    }
+
+    async fn post(&self, body: Bytes) -> Answer {
+        ask(&self.hub, "POST", &self.id, &[OURS], once(body)).await
+    }
+
+    fn opening(&self, packets: &[u8]) -> Bytes {
+        let mut body = self.head(1);
+        body.put(packets);
+        body.freeze()
+    }
+
+    fn sending(&self, number: u32, packets: &[u8]) -> Bytes {
+        let mut body = self.head(2);
+        body.put_u32_le(number);
+        body.put(packets);
+        body.freeze()
+    }
+
+    fn head(&self, operation: u8) -> BytesMut {
+        let mut body = BytesMut::new();
+        body.put_u8(operation);
+        body.put(&self.token[..]);
+        body.put_u32_le(self.wait);
+        body
+    }
+}
+
+/// What is read of an answer.
+struct Down {
+    chunks: Chunks,
+    rest: BytesMut,
+}
+
+impl Down {
+    fn of(answer: Answer) -> Self {
+        assert_eq!(answer.status, 200);
+        let AnswerBody::Stream(chunks) = answer.body else {
+            panic!("it carries no packets")
+        };
+        let rest = BytesMut::new();
+        Self { chunks, rest }
+    }
+
+    /// The next chunk; `None` at the answer's end.
+    async fn chunk(&mut self) -> Option<Bytes> {
+        let chunk = soon("a chunk of the answer", self.chunks.next()).await;
+        assert!(chunk.is_some() || self.rest.is_empty(), "it ends within a packet");
+        chunk.map(|Ok(chunk)| chunk)
+    }
+
+    /// The next frame; `None` at the answer's end. What keeps the answer alive is skipped.
+    async fn frame(&mut self) -> Option<Frame> {
+        soon("a frame, or the end of the answer", self.next_frame()).await
+    }
+
+    async fn next_frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(length) = self.rest.first_chunk().copied().map(u32::from_le_bytes)
+                && self.rest.len() - 4 >= length as usize
+            {
+                self.rest.advance(4);
+                let packet = self.rest.split_to(length as usize).freeze();
+                if !packet.is_empty() {
+                    return Some(Frame::decode(packet, Sender::Server).expect("the server's frames are well-formed"));
+                }
+            } else {
+                let chunk = self.chunk().await?;
+                self.rest.put(chunk);
+            }
+        }
+    }
+
+    /// All frames until the answer's end.
+    async fn frames(mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(frame) = self.frame().await {
+            frames.push(frame);
+        }
+        frames
+    }
+
+    /// At least so many bytes.
+    async fn read(&mut self, bytes: usize) {
+        let mut read = 0;
+        while read < bytes {
+            read += self.chunk().await.expect("the answer goes on").len();
+        }
+    }
+
+    /// The next message, which is a small one.
+    async fn text(&mut self) -> String {
+        loop {
+            match self.frame().await.expect("the answer goes on") {
+                Frame::Data(data) => return String::from_utf8(data.payload.to_vec()).expect("the message is text"),
+                Frame::End(end) => panic!("not a message: {end:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The end that is the last frame of the answer.
+    async fn end(self) -> End {
+        match self.frames().await.pop() {
+            Some(Frame::End(end)) => end,
+            other => panic!("not an end: {other:?}"),
+        }
+    }
+}
+
+async fn ask<E>(
+    hub: &Hub,
+    method: &str,
+    name: &str,
+    headers: &[(&str, &str)],
+    body: impl Stream<Item = Result<Bytes, E>>,
+) -> Answer {
+    let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+    soon(
+        "an answer",
+        hub.answer(method, &UpgradeRequest::new(name, headers), body),
+    )
+    .await
+}
+
+fn once(body: impl Into<Bytes>) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    stream::iter([Ok(body.into())])
+}
+
+fn nothing() -> impl Stream<Item = Result<Bytes, Infallible>> {
+    stream::empty()
+}
+
+/// Frames as a body carries them.
+fn packed(frames: impl IntoIterator<Item = Frame>) -> Bytes {
+    let mut packets = BytesMut::new();
+    for frame in frames {
+        let packet = frame.to_bytes();
+        packets.put_u32_le(packet.len().try_into().expect("a frame is small"));
+        packets.put(packet);
+    }
+    packets.freeze()
+}
+
+fn message(sequence: u64, payload: impl Into<Bytes>) -> Frame {
+    Frame::Data(data(Lane::Interactive, sequence, payload))
+}
+
+fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+    let mut values = answer.headers.iter().filter(|(known, _)| *known == name);
+    let value = values.next().map(|(_, value)| value.as_str());
+    assert!(values.next().is_none(), "{name} is there twice");
+    value
+}
+
+/// That of an answer whose body is done.
+fn is_empty(answer: &Answer) -> bool {
+    matches!(&answer.body, AnswerBody::Whole(bytes) if bytes.is_empty())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_no_post_is_bad() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let posts = Posts::new(&hub, &session, 0);
+    let whole = posts.sending(1, &[]);
+    assert_eq!(whole.len(), 25);
+    for length in 0..25 {
+        let answer = posts.post(whole.slice(..length)).await;
+        assert_eq!(answer.status, 400, "{length} bytes");
+    }
+    for operation in [0, 3, 255] {
+        let answer = posts.post(posts.head(operation).freeze()).await;
+        assert_eq!(answer.status, 400, "operation {operation}");
+    }
+    assert_eq!(hub.stats().connections, 0);
+    assert_eq!(session.state(), SessionState::Waiting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_content_type_that_is_not_ours_opens_nothing() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let posts = Posts::new(&hub, &session, 0);
+    let hello = packed([Frame::Hello(RawDocument::new(&session).hello())]);
+    for headers in [
+        &[][..],
+        &[("content-type", "text/plain")],
+        &[("content-type", "application/octet-stream")],
+        &[("content-type", "stillhere.v1")],
+        &[("accept", "application/stillhere.v1")],
+    ] {
+        let answer = ask(&hub, "POST", &posts.id, headers, once(posts.opening(&hello))).await;
+        assert_eq!(answer.status, 400, "{headers:?}");
+    }
+    settled().await;
+    assert_eq!(session.state(), SessionState::Waiting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_session_has_no_fallback() {
+    let hub = Hub::new();
+    let session = hub.open_plain(PlainOptions::default(), echo);
+    let posts = Posts::new(&hub, &session, 0);
+    let headers = [("content-type", "application/octet-stream")];
+    let answer = ask(&hub, "POST", &posts.id, &headers, once(posts.opening(b"hello"))).await;
+    assert_eq!(answer.status, 400);
+    settled().await;
+    assert_eq!(session.state(), SessionState::Waiting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_another_version_is_told_so_in_an_answer_it_can_read() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let posts = Posts::new(&hub, &session, 0);
+    let headers = [("content-type", "application/stillhere.v2")];
+    let answer = ask(&hub, "POST", &posts.id, &headers, once(posts.opening(&[]))).await;
+    let end = Down::of(answer).end().await;
+    assert_eq!((end.code, end.reason), (Code::Version as u64, 0));
+    assert_eq!(session.state(), SessionState::Waiting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_not_here_is_unknown_in_an_answer_of_status_200() {
+    let hub = Hub::new();
+    let gone = hub.open(echo);
+    let posts = Posts::new(&Hub::new(), &gone, 500);
+    let end = Down::of(posts.open(&[]).await).end().await;
+    assert_eq!((end.code, end.reason), (Code::Unknown as u64, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_page_is_forbidden_and_may_not_read_why() {
+    let hub = Hub::builder().allow_origin("https://friend.example").build();
+    let session = hub.open(echo);
+    let posts = Posts::new(&hub, &session, 0);
+    let headers = [OURS, ("host", "here.example"), ("origin", "https://evil.example")];
+    let hello = packed([Frame::Hello(RawDocument::new(&session).hello())]);
+    let answer = ask(&hub, "POST", &posts.id, &headers, once(posts.opening(&hello))).await;
+    assert_eq!(header(&answer, "access-control-allow-origin"), None);
+    assert_eq!(header(&answer, "access-control-allow-credentials"), None);
+    let end = Down::of(answer).end().await;
+    assert_eq!((end.code, end.reason), (Code::Forbidden as u64, 0));
+    assert_eq!(session.state(), SessionState::Waiting);
+
+    let preflight = ask(&hub, "OPTIONS", &posts.id, &headers[1..], nothing()).await;
+    assert_eq!(header(&preflight, "access-control-allow-origin"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_users_session_is_forbidden() {
+    let hub = Hub::builder()
+        .principal(|request| request.cookie("login").map(str::to_owned))
+        .build();
+    let session = hub.open_for("ada", echo);
+    let hello = packed([Frame::Hello(RawDocument::new(&session).hello())]);
+    for headers in [&[OURS][..], &[OURS, ("cookie", "login=bob")]] {
+        let posts = Posts::new(&hub, &session, 0);
+        let answer = ask(&hub, "POST", &posts.id, headers, once(posts.opening(&hello))).await;
+        assert_eq!(Down::of(answer).end().await.code, Code::Forbidden as u64, "{headers:?}");
+    }
+    let posts = Posts::new(&hub, &session, 0);
+    let headers = [OURS, ("cookie", "login=ada")];
+    let answer = ask(&hub, "POST", &posts.id, &headers, once(posts.opening(&hello))).await;
+    assert!(matches!(Down::of(answer).frame().await, Some(Frame::Welcome(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_an_allowed_origin_may_read_every_answer() {
+    let hub = Hub::builder().allow_origin("https://friend.example").build();
+    let session = hub.open(echo);
+    let posts = Posts::new(&hub, &session, 0);
+    let id = posts.id.as_str();
+    let headers = [OURS, ("host", "here.example"), ("origin", "https://friend.example")];
+    let opening = ask(&hub, "POST", id, &headers, once(posts.opening(&[]))).await;
+    let sending = ask(&hub, "POST", id, &headers, once(posts.sending(1, &[]))).await;
+    let preflight = ask(&hub, "OPTIONS", id, &headers[1..], nothing()).await;
+    let bad = ask(&hub, "POST", id, &headers, once("nonsense")).await;
+    for (answer, status) in [(opening, 200), (sending, 200), (preflight, 204), (bad, 400)] {
+        assert_eq!(answer.status, status);
+        assert_eq!(
+            header(&answer, "access-control-allow-origin"),
+            Some("https://friend.example")
+        );
+        assert_eq!(header(&answer, "access-control-allow-credentials"), Some("true"));
+        assert_eq!(
+            header(&answer, "vary"),
+            Some("origin"),
+            "no cache may hand it to others"
+        );
+    }
+    let own = ask(&hub, "POST", id, &[OURS], once(posts.sending(2, &[]))).await;
+    assert_eq!(
+        header(&own, "access-control-allow-origin"),
+        None,
+        "a request of no page needs none"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preflight_allows_what_the_client_posts() {
+    let hub = Hub::new();
+    let answer = ask(&hub, "OPTIONS", "anything", &[], nothing()).await;
+    assert_eq!(answer.status, 204);
+    assert!(is_empty(&answer));
+    assert_eq!(header(&answer, "access-control-allow-methods"), Some("POST"));
+    assert_eq!(header(&answer, "access-control-allow-headers"), Some("content-type"));
+    assert!(header(&answer, "access-control-max-age").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_method_is_told_which_there_are() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let posts = Posts::new(&hub, &session, 0);
+    for method in ["PUT", "DELETE", "PATCH", "post", ""] {
+        let answer = ask(&hub, method, &posts.id, &[OURS], once(posts.opening(&[]))).await;
+        assert_eq!(answer.status, 405, "{method}");
+        // RFC 9110, section 15.5.6.
+        assert_eq!(header(&answer, "allow"), Some("GET, HEAD, OPTIONS, POST"), "{method}");
+    }
+    assert_eq!(hub.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_within_ten_seconds_is_given_up() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let posts = Posts::new(&hub, &session, 0);
+    let begun = posts.opening(&[]);
+
+    let start = Instant::now();
+    let never = once(begun.clone()).chain(stream::pending());
+    let answer = ask(&hub, "POST", &posts.id, &[OURS], never).await;
+    assert_eq!((answer.status, start.elapsed()), (408, seconds(10)));
+
+    let start = Instant::now();
+    let trickling = stream::unfold(0, |at| async move {
+        tokio::time::sleep(seconds(1)).await;
+        Some((Ok::<_, Infallible>(Bytes::from_static(&[0])), at + 1))
+    });
+    let answer = ask(&hub, "POST", &posts.id, &[OURS], trickling).await;
+    assert_eq!((answer.status, start.elapsed()), (408, seconds(10)));
+
+    let late = once(begun).then(|chunk| async {
+        tokio::time::sleep(seconds(9)).await;
+        chunk
+    });
+    assert_eq!(ask(&hub, "POST", &posts.id, &[OURS], late).await.status, 200);
+}
+
+/// Pieces without end, after this one, and how many were read.
+fn endless(first: Bytes, read: &AtomicUsize) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let piece = Bytes::from_static(&[0; PIECE]);
+    let pieces = stream::repeat_with(move || {
+        assert!(read.fetch_add(1, Ordering::Relaxed) < 10_000, "it reads without end");
+        Ok(piece.clone())
+    });
+    once(first).chain(pieces)
+}
+
+const PIECE: usize = 16 * 1024;
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_a_mebibyte_is_read_of_a_post() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let (mut posts, mut down) = Posts::streamed(&hub, &session).await;
+    let read = AtomicUsize::new(0);
+    let body = endless(posts.sending(1, &[]), &read);
+    let answer = ask(&hub, "POST", &posts.id, &[OURS], body).await;
+    assert_eq!(answer.status, 413);
+    assert_eq!(read.into_inner() * PIECE, 1024 * 1024);
+
+    // The same message over and over, until the body is full to the last byte.
+    let message = |size| packed([message(1, vec![b'x'; size])]);
+    let mut packets = message(65_000).repeat(16);
+    let rest = 1024 * 1024 - posts.sending(1, &packets).len();
+    packets.extend(message(rest - message(0).len()));
+    assert_eq!(posts.sending(1, &packets).len(), 1024 * 1024);
+    assert_eq!(posts.send(&packets).await.status, 200);
+    assert_eq!(down.text().await.len(), 65_000);
+    let one_more = posts.post(posts.sending(2, &[&packets[..], b"x"].concat())).await;
+    assert_eq!(one_more.status, 413, "in one piece too");
+    assert_eq!(session.state(), SessionState::Open, "the connection has not seen it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn little_is_read_of_a_post_that_is_of_no_connection() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let (over, down) = Posts::streamed(&hub, &session).await;
+    drop(down);
+    settled().await;
+    let posts = Posts::new(&hub, &session, 0);
+    for first in [
+        posts.opening(&[]),
+        posts.sending(1, &[]),
+        over.sending(1, &[]),
+        Bytes::from_static(b"short"),
+    ] {
+        let read = AtomicUsize::new(0);
+        let answer = ask(&hub, "POST", &posts.id, &[OURS], endless(first, &read)).await;
+        assert_eq!(answer.status, 413);
+        assert_eq!(read.into_inner() * PIECE, 128 * 1024);
+    }
+    let most = posts.opening(&vec![0; 128 * 1024 - 21]);
+    assert_eq!(posts.post(most).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_breaks_off_is_dropped_whole_and_may_come_again() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let (mut posts, mut down) = Posts::streamed(&hub, &session).await;
+    let body = posts.sending(1, &packed([message(1, "one")]));
+    let broken = stream::iter([Ok(body), Err(io::Error::from(io::ErrorKind::ConnectionReset))]);
+    let answer = ask(&hub, "POST", &posts.id, &[OURS], broken).await;
+    assert_eq!(answer.status, 413);
+    assert_eq!(posts.send(&packed([message(1, "again")])).await.status, 200);
+    assert_eq!(down.text().await, "again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_good_for_one_connection_from_its_opening_to_its_end() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let mut posts = Posts::new(&hub, &session, 0);
+    assert_eq!(
+        posts.post(posts.sending(1, &[])).await.status,
+        410,
+        "nobody has opened it"
+    );
+
+    let hello = Frame::Hello(RawDocument::new(&session).hello());
+    let mut down = Down::of(posts.open(&packed([hello])).await);
+    assert!(matches!(down.frame().await, Some(Frame::Welcome(_))));
+    assert_eq!(posts.open(&[]).await.status, 410, "it is in use");
+    assert_eq!(posts.send(&packed([message(1, "one")])).await.status, 200);
+    assert_eq!(down.text().await, "one", "the connection in use has not noticed");
+
+    drop(down);
+    settled().await;
+    assert_eq!(posts.send(&[]).await.status, 410, "it is over");
+    assert_eq!(hub.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_that_comes_twice_is_taken_once() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let (posts, mut down) = Posts::streamed(&hub, &session).await;
+    let first = posts.sending(1, &packed([message(1, "one")]));
+    let second = posts.sending(2, &packed([message(2, "two")]));
+    // Packets that would be missed, or be too many, if the number did not decide.
+    let false_first = posts.sending(1, b"cut");
+    let false_second = posts.sending(2, b"cut");
+    for body in [first.clone(), first, second, false_first, false_second] {
+        let answer = posts.post(body).await;
+        assert!(Down::of(answer).frames().await.is_empty(), "all is said in the stream");
+    }
+    assert_eq!((down.text().await, down.text().await), ("one".into(), "two".into()));
+    assert_eq!(
+        posts.post(posts.sending(0, b"cut")).await.status,
+        200,
+        "none is below 1"
+    );
+    settled().await;
+    assert_eq!(session.state(), SessionState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_polling_post_that_comes_twice_ends_the_connection_for_its_answer_may_be_lost() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let mut posts = Posts::polled(&hub, &session, 500).await;
+    let packets = packed([message(1, "one")]);
+    Down::of(posts.send(&packets).await).text().await;
+    assert_eq!(posts.post(posts.sending(1, &packets)).await.status, 410);
+    settled().await;
+    assert_eq!(session.state(), SessionState::SoftClosed);
+    assert_eq!(posts.send(&[]).await.status, 410);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_that_skips_one_ends_the_connection_and_nothing_of_it_is_taken() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let (posts, down) = Posts::streamed(&hub, &session).await;
+    let answer = posts.post(posts.sending(2, &packed([message(1, "early")]))).await;
+    assert_eq!(answer.status, 410);
+    assert!(down.frames().await.is_empty());
+    settled().await;
+    assert_eq!(session.state(), SessionState::SoftClosed);
+    let mended = posts.post(posts.sending(1, &[])).await;
+    assert_eq!(mended.status, 410, "it is too late");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_answer_begins_at_once_and_is_never_quiet_for_more_than_fifteen_seconds() {
+    let hub = Hub::builder().heartbeat(seconds(3600)).build();
+    let session = hub.open(echo);
+    let posts = Posts::new(&hub, &session, 0);
+    let start = Instant::now();
+    let mut down = Down::of(posts.open(&[]).await);
+    assert_eq!(down.chunk().await.as_deref(), Some(&[0; 4][..]));
+    assert!(start.elapsed() <= milliseconds(1), "{:?}", start.elapsed());
+
+    let (_posts, mut down) = Posts::streamed(&hub, &session).await;
+    for _ in 0..5 {
+        let quiet = Instant::now();
+        assert_eq!(down.chunk().await.as_deref(), Some(&[0; 4][..]));
+        assert!(
+            quiet.elapsed() <= seconds(15) && quiet.elapsed() > seconds(1),
+            "{:?}",
+            quiet.elapsed()
+        );
+        tokio::time::advance(seconds(10)).await;
+        session.try_send("hello").expect("there is room");
+        assert_eq!(down.text().await, "hello", "what is said counts too");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_polled_answer_ends_when_something_was_said_or_after_its_wait() {
+    let hub = Hub::builder().heartbeat(seconds(3600)).build();
+    for (wait, expected) in [
+        (1, 1),
+        (300, 300),
+        (20_000, 20_000),
+        (20_001, 20_000),
+        (u32::MAX, 20_000),
+    ] {
+        let mut posts = Posts::polled(&hub, &hub.open(echo), wait).await;
+        let start = Instant::now();
+        let nothing = Down::of(posts.send(&[]).await).frames().await;
+        assert!(nothing.is_empty(), "{nothing:?}");
+        assert_eq!(start.elapsed(), milliseconds(expected), "wait {wait}");
+    }
+
+    let session = hub.open(echo);
+    let mut posts = Posts::polled(&hub, &session, 10_000).await;
+    let mut waiting = Down::of(posts.send(&[]).await);
+    assert_waits(waiting.frame()).await;
+    tokio::time::advance(seconds(5)).await;
+    let start = Instant::now();
+    session.try_send("first").expect("there is room");
+    assert_eq!(waiting.text().await, "first");
+    session.try_send("second").expect("there is room");
+    assert_eq!(waiting.frame().await, None, "one flush for each answer");
+    let mut next = Down::of(posts.send(&[]).await);
+    assert_eq!(next.text().await, "second", "what came between two answers waits");
+    assert_eq!(start.elapsed(), seconds(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_ends_within_a_packet_ends_the_connection_and_not_the_session() {
+    let hub = Hub::new();
+    let whole = packed([message(1, "never whole")]);
+    for length in [1, 3, 4, 5, whole.len() - 1] {
+        let session = hub.open(echo);
+        let (mut posts, down) = Posts::streamed(&hub, &session).await;
+        let packets = [&packed([message(1, "whole")]), &whole[..length]].concat();
+        assert_eq!(posts.send(&packets).await.status, 200);
+        let said = down.frames().await;
+        assert!(!said.iter().any(|frame| matches!(frame, Frame::End(_))), "{said:?}");
+        assert_eq!(session.state(), SessionState::SoftClosed, "after {length} bytes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_packet_is_too_large_by_the_length_that_announces_it() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let announced = |length: u32| [&length.to_le_bytes()[..], b"little of it"].concat();
+
+    let posts = Posts::new(&hub, &session, 0);
+    let end = Down::of(posts.open(&announced(u32::MAX)).await).end().await;
+    assert_eq!((end.code, end.reason), (Code::TooLarge as u64, 0));
+    assert_eq!(
+        session.state(),
+        SessionState::Waiting,
+        "before the welcome it costs the connection only"
+    );
+
+    let (mut posts, down) = Posts::streamed(&hub, &session).await;
+    let limit = u32::try_from(access(&session).limits.fragment).expect("a fragment is small");
+    assert_eq!(posts.send(&announced(limit + 10)).await.status, 200);
+    let end = down.end().await;
+    assert_eq!((end.code, end.reason), (Code::TooLarge as u64, 11));
+    assert_eq!(session.state(), SessionState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_packet_is_an_empty_frame_and_no_keep_alive() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let (mut posts, down) = Posts::streamed(&hub, &session).await;
+    assert_eq!(posts.send(&[0; 4]).await.status, 200);
+    assert_eq!(down.end().await.code, Code::Malformed as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_between_is_asked_to_hand_an_answer_on_as_it_comes() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    for wait in [0, 100] {
+        let mut posts = Posts::new(&hub, &session, wait);
+        let opening = posts.open(&[]).await;
+        let sending = posts.send(&[]).await;
+        for answer in [opening, sending] {
+            assert_eq!(header(&answer, "cache-control"), Some("no-store, no-transform"));
+            assert_eq!(header(&answer, "x-accel-buffering"), Some("no"));
+            assert_eq!(header(&answer, "content-encoding"), Some("identity"));
+            assert_eq!(header(&answer, "content-type"), Some("application/octet-stream"));
+            assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_drops_its_stream_is_gone_at_once() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let (posts, down) = Posts::streamed(&hub, &session).await;
+    let mut events = session.events();
+    assert_waits(events.next()).await;
+    let start = Instant::now();
+    drop(down);
+    let event = soon("the soft close", events.next()).await;
+    assert_eq!(event, Some(Event::SoftClosed(Cause::Lost)));
+    assert_eq!(start.elapsed(), seconds(0));
+    assert_eq!(posts.post(posts.sending(1, &[])).await.status, 410);
+
+    let unread = Posts::new(&hub, &session, 0);
+    drop(unread.open(&[]).await);
+    settled().await;
+    assert_eq!(
+        hub.stats().connections,
+        0,
+        "nor does a stream that nobody ever read stay"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_polling_page_that_is_gone_is_found_out_by_the_heartbeat() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let mut posts = Posts::polled(&hub, &session, 1000).await;
+    let mut events = session.events();
+    let start = Instant::now();
+    let event = soon("the soft close", events.next()).await;
+    assert_eq!(event, Some(Event::SoftClosed(Cause::Silent)));
+    assert!(
+        start.elapsed() >= seconds(30) && start.elapsed() < seconds(32),
+        "{:?}",
+        start.elapsed()
+    );
+    let late = Down::of(posts.send(&[]).await).end().await;
+    assert_eq!(
+        (late.code, late.reason),
+        (Code::Silent as u64, 0),
+        "it is told if it comes soon"
+    );
+    tokio::time::sleep(seconds(2)).await;
+    assert_eq!(posts.send(&[]).await.status, 410);
+    assert_eq!(hub.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_polling_page_that_pongs_stays() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let mut posts = Posts::polled(&hub, &session, 20_000).await;
+    let start = Instant::now();
+    while start.elapsed() < seconds(120) {
+        for frame in Down::of(posts.send(&[]).await).frames().await {
+            let Frame::Ping { nonce, .. } = frame else {
+                panic!("not a ping: {frame:?}")
+            };
+            let counts = fresh_counts();
+            posts.send(&packed([Frame::Pong { nonce, counts }])).await;
+        }
+    }
+    assert_eq!(session.state(), SessionState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_fetches_waits_in_the_session_and_then_goes_on() {
+    let hub = Hub::builder().heartbeat(seconds(3600)).build();
+    let session = hub.open(echo);
+    let (_posts, mut down) = Posts::streamed(&hub, &session).await;
+    for _ in 0..COUNT {
+        session.try_send(vec![b'x'; SIZE]).expect("there is room");
+    }
+    settled().await;
+    let first = down.chunk().await.expect("the answer goes on").len();
+    assert!(first > SIZE && first < 64 * 1024 + 2 * SIZE, "{first} bytes wait");
+    down.read(COUNT * SIZE - first).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_an_answer_has_room_for_reaches_the_page_that_reads_without_delay() {
+    let hub = Hub::builder().heartbeat(seconds(3600)).build();
+    let session = hub.open(echo);
+    let (_posts, mut down) = Posts::streamed(&hub, &session).await;
+    assert_eq!(down.chunk().await.as_deref(), Some(&[0; 4][..]));
+    let start = Instant::now();
+    let sending = async {
+        settled().await;
+        for _ in 0..COUNT {
+            session.try_send(vec![b'x'; SIZE]).expect("there is room");
+        }
+    };
+    tokio::join!(down.read(COUNT * SIZE), sending);
+    assert_eq!(start.elapsed(), seconds(0));
+}
+
+/// Messages that fill an answer's room many times, and not the window.
+const COUNT: usize = 15;
+const SIZE: usize = 60_000;
+
+#[tokio::test(start_paused = true)]
+async fn what_was_lost_with_an_answer_comes_over_the_next_connection() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let mut document = RawDocument::new(&session);
+    let hello = Frame::Hello(document.hello());
+    let mut first = Posts::new(&hub, &session, 500);
+    Down::of(first.open(&packed([hello])).await).frames().await;
+    let lost = Down::of(first.send(&packed([message(1, "one")])).await).frames().await;
+    assert!(
+        lost.iter().any(|frame| matches!(frame, Frame::Data(_))),
+        "on its way: {lost:?}"
+    );
+
+    document.incarnation = 1;
+    let hello = Frame::Hello(document.hello());
+    let mut second = Posts::new(&hub, &session, 0);
+    let mut down = Down::of(second.open(&packed([hello])).await);
+    let Some(Frame::Welcome(welcome)) = down.frame().await else {
+        panic!("it resumes")
+    };
+    assert_eq!(welcome.counts.received[Lane::Interactive], 1);
+    assert_eq!(down.text().await, "one", "sent again");
+    second.send(&packed([message(1, "one"), message(2, "two")])).await;
+    assert_eq!(down.text().await, "two", "and nothing is taken twice");
+
+    let end = Down::of(first.send(&[]).await).end().await;
+    assert_eq!(end.code, Code::Replaced as u64);
+}

@@ -1,0 +1,349 @@
+//! Connections of other kinds that go wrong: each costs its own session a connection, and nobody anything else.
+
+mod support;
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use stillhere::machine::Outcome;
+use stillhere::wire::Frame;
+use stillhere::{
+    Cause, Code, ConnectionError, Event, Hub, Packet, Session, SessionHandle, SessionState, run_connection_loop,
+};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use support::browser::Browser;
+use support::pipe::{BrowserEnd, ServerEnd, pipe};
+use support::wire::{RawDocument, Wire};
+use support::{access, arrive, seconds, settled, soon};
+
+/// Where a connection goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Next,
+    Ready,
+    Send,
+    Flush,
+    Close,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Hangs(Place),
+    Fails(Place),
+    Panics(Place),
+    /// Gives the first packet that the page sends so many times more, whenever it is asked.
+    Repeats(usize),
+}
+
+/// A connection that carries packets until it is told to go wrong.
+struct Faulty {
+    end: ServerEnd,
+    fault: Arc<OnceLock<Fault>>,
+    repeated: Option<Packet>,
+    repeats: Arc<Mutex<usize>>,
+}
+
+impl Faulty {
+    /// What is answered here, if this is where it goes wrong.
+    fn go_wrong(&self, place: Place) -> Option<Poll<Result<(), ConnectionError>>> {
+        match self.fault.get()? {
+            Fault::Hangs(here) if *here == place => Some(Poll::Pending),
+            Fault::Fails(here) if *here == place => Some(Poll::Ready(Err(ConnectionError::Failed("as told".into())))),
+            Fault::Panics(here) if *here == place => panic!("a connection's own panic at {place:?}"),
+            _ => None,
+        }
+    }
+
+    /// Only what is over is closed.
+    fn is_over(&self) -> bool {
+        matches!(
+            self.fault.get(),
+            Some(Fault::Hangs(Place::Close) | Fault::Fails(Place::Close) | Fault::Panics(Place::Close))
+        )
+    }
+
+    fn repeat(&mut self) -> Option<Packet> {
+        let Some(Fault::Repeats(count)) = self.fault.get() else {
+            return None;
+        };
+        let packet = self.repeated.clone()?;
+        let mut repeats = self.repeats.lock().expect("unpoisoned");
+        *repeats += 1;
+        (*repeats <= *count).then_some(packet)
+    }
+}
+
+impl Stream for Faulty {
+    type Item = Result<Packet, ConnectionError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(wrong) = self.go_wrong(Place::Next) {
+            return wrong.map(|failure| failure.err().map(Err));
+        }
+        if self.is_over() {
+            return Poll::Ready(None);
+        }
+        if let Some(packet) = self.repeat() {
+            return Poll::Ready(Some(Ok(packet)));
+        }
+        let next = self.end.poll_next_unpin(context);
+        if let (Some(Fault::Repeats(_)), Poll::Ready(Some(Ok(packet)))) = (self.fault.get(), &next) {
+            self.repeated = Some(packet.clone());
+        }
+        next
+    }
+}
+
+impl Sink<Packet> for Faulty {
+    type Error = ConnectionError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        let wrong = self.go_wrong(Place::Ready);
+        wrong.unwrap_or_else(|| self.end.poll_ready_unpin(context))
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, packet: Packet) -> Result<(), ConnectionError> {
+        match self.go_wrong(Place::Send) {
+            Some(Poll::Ready(wrong)) => wrong,
+            _ => self.end.start_send_unpin(packet),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        let wrong = self.go_wrong(Place::Flush);
+        wrong.unwrap_or_else(|| self.end.poll_flush_unpin(context))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        let wrong = self.go_wrong(Place::Close);
+        wrong.unwrap_or_else(|| self.end.poll_close_unpin(context))
+    }
+}
+
+/// A page whose first connection is faulty and whose later ones are not, and another page of the same hub.
+struct Scene {
+    hub: Hub,
+    session: SessionHandle,
+    /// What the application got from the page.
+    got: Got,
+    page: Browser,
+    neighbour: Browser,
+    fault: Arc<OnceLock<Fault>>,
+    repeats: Arc<Mutex<usize>>,
+    /// The task that carries the faulty connection.
+    carrier: JoinHandle<()>,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let hub = Hub::new();
+        let got = Got::default();
+        let session = open(&hub, &got);
+        let neighbour = Browser::connected(&hub, &open(&hub, &Got::default())).await;
+        let (fault, repeats) = (Arc::default(), Arc::default());
+        let (faulty, end) = faulty(&fault, &repeats);
+        let id = session.id().to_string();
+        let carrier = tokio::spawn(run_connection_loop(arrive(&hub, &id), faulty));
+        let mut first = Some(end);
+        let page = Browser::load_over(access(&session), {
+            let hub = hub.clone();
+            move || first.take().unwrap_or_else(|| support::connect(&hub, &id).0)
+        });
+        assert_eq!(page.outcome().await, Outcome::Opened);
+        Self {
+            hub,
+            session,
+            got,
+            page,
+            neighbour,
+            fault,
+            repeats,
+            carrier,
+        }
+    }
+
+    /// The connection goes wrong, while both sides have something to say.
+    async fn go_wrong(&self, fault: Fault) {
+        self.page.send("page 1");
+        assert_eq!(self.page.text().await, "page 1");
+        self.session.try_send("session 1").expect("there is room");
+        assert_eq!(self.page.text().await, "session 1");
+        self.fault.set(fault).expect("it goes wrong once");
+        self.page.send("page 2");
+        self.session.try_send("session 2").expect("there is room");
+        self.assert_neighbour_lives().await;
+    }
+
+    /// The page comes back, and everything has arrived once and in order, on both sides.
+    async fn come_back(self) -> JoinHandle<()> {
+        assert_eq!(self.page.outcome().await, Outcome::Resumed);
+        self.assert_neighbour_lives().await;
+        self.page.send("page 3");
+        self.session.try_send("session 3").expect("there is room");
+        let mut texts = Vec::new();
+        while texts.len() < 4 {
+            texts.push(self.page.text().await);
+        }
+        // Long enough for whatever is left of the old connection.
+        tokio::time::sleep(seconds(8)).await;
+        assert!(self.page.inbox().is_empty());
+        let (of_page, of_session): (Vec<_>, Vec<_>) = texts.into_iter().partition(|text| text.starts_with("page"));
+        assert_eq!(of_page, ["page 2", "page 3"]);
+        assert_eq!(of_session, ["session 2", "session 3"]);
+        assert_eq!(*self.got.lock().expect("unpoisoned"), ["page 1", "page 2", "page 3"]);
+        assert_eq!(self.session.state(), SessionState::Open);
+        assert_eq!(self.hub.stats().connections, 2, "nothing is left of the faulty one");
+        self.carrier
+    }
+
+    async fn assert_neighbour_lives(&self) {
+        let start = Instant::now();
+        self.neighbour.send("still here?");
+        assert_eq!(self.neighbour.text().await, "still here?");
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}
+
+fn faulty(fault: &Arc<OnceLock<Fault>>, repeats: &Arc<Mutex<usize>>) -> (Faulty, BrowserEnd) {
+    let (server, browser) = pipe();
+    let faulty = Faulty {
+        end: server,
+        fault: Arc::clone(fault),
+        repeated: None,
+        repeats: Arc::clone(repeats),
+    };
+    (faulty, browser)
+}
+
+type Got = Arc<Mutex<Vec<String>>>;
+
+fn open(hub: &Hub, got: &Got) -> SessionHandle {
+    let got = Arc::clone(got);
+    hub.open(|mut session: Session| async move {
+        while let Some(message) = session.recv().await {
+            let bytes = message.into_bytes();
+            let text = String::from_utf8(bytes.to_vec()).expect("the message is text");
+            got.lock().expect("unpoisoned").push(text);
+            if session.send(bytes).await.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_hangs_is_found_silent_and_replaced_and_nothing_is_lost() {
+    for place in [Place::Next, Place::Ready, Place::Flush] {
+        let scene = Scene::set().await;
+        scene.go_wrong(Fault::Hangs(place)).await;
+        let start = Instant::now();
+        let mut events = scene.session.events();
+        let event = soon("the soft close", events.next()).await;
+        assert_eq!(event, Some(Event::SoftClosed(Cause::Silent)), "{place:?}");
+        let silence = start.elapsed();
+        assert!(
+            silence >= seconds(29) && silence <= seconds(31),
+            "{place:?}: {silence:?}"
+        );
+        let carrier = scene.come_back().await;
+        // Five for its last words, eight for what is left of it; the page would have its doubts after forty.
+        assert!(
+            start.elapsed() < seconds(31 + 5 + 8),
+            "{place:?}: {:?}",
+            start.elapsed()
+        );
+        soon("the loop's end", carrier).await.expect("it does not panic");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_fails_is_replaced_at_once_and_nothing_is_lost() {
+    for place in [Place::Next, Place::Ready, Place::Send, Place::Flush, Place::Close] {
+        let scene = Scene::set().await;
+        let start = Instant::now();
+        let mut events = scene.session.events();
+        scene.go_wrong(Fault::Fails(place)).await;
+        let event = soon("the soft close", events.next()).await;
+        assert_eq!(event, Some(Event::SoftClosed(Cause::Lost)), "{place:?}");
+        assert_eq!(start.elapsed(), Duration::ZERO, "{place:?}");
+        let carrier = scene.come_back().await;
+        soon("the loop's end", carrier).await.expect("it does not panic");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_panics_takes_only_its_own_task_with_it() {
+    for place in [Place::Next, Place::Ready, Place::Send, Place::Flush, Place::Close] {
+        let scene = Scene::set().await;
+        let start = Instant::now();
+        let mut events = scene.session.events();
+        scene.go_wrong(Fault::Panics(place)).await;
+        let event = soon("the soft close", events.next()).await;
+        assert_eq!(event, Some(Event::SoftClosed(Cause::Lost)), "{place:?}");
+        assert_eq!(start.elapsed(), Duration::ZERO, "{place:?}");
+        let carrier = scene.come_back().await;
+        let ended = soon("the task's end", carrier).await;
+        assert!(ended.expect_err("its panic is its task's").is_panic(), "{place:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_cannot_be_closed_is_dropped_after_five_seconds() {
+    let scene = Scene::set().await;
+    scene.go_wrong(Fault::Hangs(Place::Close)).await;
+    settled().await;
+    assert_eq!(
+        scene.session.state(),
+        SessionState::SoftClosed,
+        "its session does not wait for that"
+    );
+    let start = Instant::now();
+    let carrier = scene.come_back().await;
+    soon("the loop's end", carrier).await.expect("it does not panic");
+    assert!(start.elapsed() < seconds(15), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_repeats_a_packet_without_a_pause_leaves_the_others_their_turns() {
+    const COUNT: usize = 100_000;
+    let scene = Scene::set().await;
+    scene.go_wrong(Fault::Repeats(COUNT)).await;
+    for _ in 0..10 {
+        scene.assert_neighbour_lives().await;
+    }
+    let repeats = *scene.repeats.lock().expect("unpoisoned");
+    assert!(repeats > 0 && repeats < COUNT, "{repeats} packets in the meantime");
+    while *scene.repeats.lock().expect("unpoisoned") < COUNT {
+        tokio::task::yield_now().await;
+    }
+    scene.page.cut();
+    let carrier = scene.come_back().await;
+    soon("the loop's end", carrier).await.expect("it does not panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_over_which_no_hello_comes_is_given_up_after_ten_seconds() {
+    let hub = Hub::builder().max_pending_hellos(1).build();
+    let session = open(&hub, &Got::default());
+    let fault = Arc::new(OnceLock::from(Fault::Hangs(Place::Next)));
+    let (faulty, end) = faulty(&fault, &Arc::default());
+    let carrier = tokio::spawn(run_connection_loop(arrive(&hub, &session.id().to_string()), faulty));
+    let dead = Wire { end, carrier };
+    dead.send(Frame::Hello(RawDocument::new(&session).hello()));
+    settled().await;
+    let mut document = RawDocument::new(&session);
+    assert_eq!(document.connect(&hub).end().await.code, Code::Busy as u64);
+
+    let start = Instant::now();
+    let end = dead.end().await;
+    assert_eq!((end.code, end.reason), (Code::HelloDeadline as u64, 0));
+    assert_eq!(start.elapsed(), seconds(10));
+    assert_eq!(session.state(), SessionState::Waiting);
+    let (_wire, welcome) = document.welcomed(&hub).await;
+    assert_eq!(welcome.incarnation, 1);
+}
