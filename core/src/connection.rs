@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use tokio::task::coop::cooperative;
 use tokio::time::Sleep;
 
 use crate::arrival::{Admitted, Arrival, refusal};
@@ -124,7 +125,8 @@ async fn await_hello<C: Connection>(
     loop {
         let packet = tokio::select! {
             biased;
-            packet = connection.next() => packet,
+            // Not every connection pauses by itself.
+            packet = cooperative(connection.next()) => packet,
             () = &mut deadline => return late(),
         };
         let bytes = match packet {
@@ -166,7 +168,7 @@ async fn say_goodbye<C: Connection>(mut connection: Pin<&mut C>, last_words: Las
     let Ok(Ok(())) = tokio::time::timeout(FAREWELL, saying).await else {
         return;
     };
-    let listening = async { while let Some(Ok(_)) = connection.next().await {} };
+    let listening = async { while let Some(Ok(_)) = cooperative(connection.next()).await {} };
     let _ = tokio::time::timeout(LINGER, listening).await;
 }
 

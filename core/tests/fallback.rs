@@ -7,10 +7,11 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt as _};
 use stillhere::wire::{End, Frame, Sender};
 use stillhere::{
-    Answer, AnswerBody, Cause, Chunks, Code, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionState,
+    Answer, AnswerBody, Cause, Code, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionState,
     UpgradeRequest,
 };
 use tokio::time::Instant;
@@ -109,15 +110,16 @@ impl Posts {
 
 /// What is read of an answer.
 struct Down {
-    chunks: Chunks,
+    chunks: BoxStream<'static, Bytes>,
     rest: BytesMut,
 }
 
 impl Down {
     fn of(answer: Answer) -> Self {
         assert_eq!(answer.status, 200);
-        let AnswerBody::Stream(chunks) = answer.body else {
-            panic!("it carries no packets")
+        let chunks = match answer.body {
+            AnswerBody::Stream(chunks) => chunks.map(|Ok(chunk)| chunk).boxed(),
+            AnswerBody::Whole(whole) => stream::iter([whole]).boxed(),
         };
         let rest = BytesMut::new();
         Self { chunks, rest }
@@ -127,7 +129,7 @@ impl Down {
     async fn chunk(&mut self) -> Option<Bytes> {
         let chunk = soon("a chunk of the answer", self.chunks.next()).await;
         assert!(chunk.is_some() || self.rest.is_empty(), "it ends within a packet");
-        chunk.map(|Ok(chunk)| chunk)
+        chunk
     }
 
     /// The next frame; `None` at the answer's end. What keeps the answer alive is skipped.
@@ -622,14 +624,15 @@ async fn a_polled_answer_ends_when_something_was_said_or_after_its_wait() {
 
     let session = hub.open(echo);
     let mut posts = Posts::polled(&hub, &session, 10_000).await;
-    let mut waiting = Down::of(posts.send(&[]).await);
-    assert_waits(waiting.frame()).await;
+    let mut waiting = Box::pin(posts.send(&[]));
+    assert_waits(waiting.as_mut()).await;
     tokio::time::advance(seconds(5)).await;
     let start = Instant::now();
     session.try_send("first").expect("there is room");
-    assert_eq!(waiting.text().await, "first");
+    let mut answer = Down::of(waiting.await);
+    assert_eq!(answer.text().await, "first");
     session.try_send("second").expect("there is room");
-    assert_eq!(waiting.frame().await, None, "one flush for each answer");
+    assert_eq!(answer.frame().await, None, "one flush for each answer");
     let mut next = Down::of(posts.send(&[]).await);
     assert_eq!(next.text().await, "second", "what came between two answers waits");
     assert_eq!(start.elapsed(), seconds(0));
@@ -750,19 +753,55 @@ async fn a_polling_page_that_is_gone_is_found_out_by_the_heartbeat() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_polling_page_that_drops_the_answer_it_waits_for_is_gone_at_once() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let mut posts = Posts::polled(&hub, &session, 1000).await;
+    let start = Instant::now();
+    let mut events = session.events();
+    assert_waits(posts.send(&[])).await;
+    let event = soon("the soft close", events.next()).await;
+    assert_eq!(event, Some(Event::SoftClosed(Cause::Lost)));
+    assert_eq!(start.elapsed(), seconds(0));
+    assert_eq!(posts.send(&[]).await.status, 410);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_last_waits_five_seconds_for_the_poll_that_fetches_it() {
+    for (late, expected) in [(4, 200), (6, 410)] {
+        let hub = Hub::new();
+        let session = hub.open(echo);
+        let mut posts = Posts::polled(&hub, &session, 1000).await;
+        session.close("good night");
+        tokio::time::sleep(seconds(late)).await;
+        let answer = posts.send(&[]).await;
+        assert_eq!(answer.status, expected, "after {late} s");
+        if answer.status == 200 {
+            let end = Down::of(answer).end().await;
+            assert_eq!((end.code, &end.text[..]), (Code::Ended as u64, "good night"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_polling_page_that_pongs_stays() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut posts = Posts::polled(&hub, &session, 20_000).await;
     let start = Instant::now();
+    let mut pongs = Vec::new();
     while start.elapsed() < seconds(120) {
-        for frame in Down::of(posts.send(&[]).await).frames().await {
-            let Frame::Ping { nonce, .. } = frame else {
-                panic!("not a ping: {frame:?}")
-            };
-            let counts = fresh_counts();
-            posts.send(&packed([Frame::Pong { nonce, counts }])).await;
-        }
+        let answer = Down::of(posts.send(&packed(pongs)).await).frames().await;
+        pongs = answer
+            .into_iter()
+            .map(|frame| match frame {
+                Frame::Ping { nonce, .. } => Frame::Pong {
+                    nonce,
+                    counts: fresh_counts(),
+                },
+                other => panic!("not a ping: {other:?}"),
+            })
+            .collect();
     }
     assert_eq!(session.state(), SessionState::Open);
 }
