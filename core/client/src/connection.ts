@@ -4,7 +4,7 @@ import { type Connection, openWebSocket, whenRegistered } from './kinds';
 import type { DocumentMachine } from './machine';
 import { FALLBACK, Route, WEB_SOCKET } from './route';
 import { soon } from './soon';
-import type { Bytes } from './wire';
+import { type Bytes, Type } from './wire';
 
 /** Bulk frames are handed to the connection while it holds fewer bytes than this: what a click may have to wait for. */
 const BUFFER = 65_536;
@@ -17,6 +17,8 @@ const TRY_AGAIN = 300_000;
 /** How a browser calls a connection lost without a close. */
 const LOST = 1006;
 const LEFT = 1000;
+/** What only a server says that has understood the hello. */
+const ANSWERS: readonly (number | undefined)[] = [Type.Offer, Type.Welcome, Type.End];
 
 /** Does what a machine asks of the outside: opens and closes connections, sends, and wakes it in time. */
 export class ConnectionLoop {
@@ -70,7 +72,7 @@ export class ConnectionLoop {
     const isBulkHeld = this.#transmit();
     for (let action; (action = this.#machine.pollAction()); ) {
       if (action.type === 'connect') this.#open(action.connection);
-      else this.#carrier?.close(action.code);
+      else this.#close(action.code);
     }
     this.#arm(isBulkHeld);
   }
@@ -114,7 +116,10 @@ export class ConnectionLoop {
 
   #carry(connection: number, open: () => Connection): void {
     try {
-      this.#carrier = open();
+      const carrier = open() as Connection | undefined;
+      if (!carrier) throw new TypeError('nothing was returned');
+      // It may be lost already, and have a successor.
+      if (connection === this.#connection) this.#carrier = carrier;
     } catch (error) {
       this.#complain(
         `no ${this.#kind} connection to ${this.url}: see the ticket's url and connect-src of the page's Content-Security-Policy; an https page needs wss`,
@@ -124,14 +129,23 @@ export class ConnectionLoop {
     }
   }
 
+  #close(code: number): void {
+    try {
+      this.#carrier?.close(code);
+    } catch (error) {
+      this.#complain('a connection could not be closed', error);
+    }
+  }
+
   #receive(connection: number, data: ArrayBuffer | Bytes): void {
-    if (connection === this.#connection && !this.#isHeard) {
+    const frame = new Uint8Array(data);
+    if (connection === this.#connection && !this.#isHeard && ANSWERS.includes(frame[0])) {
       this.#isHeard = true;
       this.#route.succeed();
       // Perhaps it was the server that could not be reached, not the WebSocket.
       if (this.#kind === FALLBACK) this.#tryAt = this.#now();
     }
-    this.#machine.handleFrame(connection, new Uint8Array(data), this.#now());
+    this.#machine.handleFrame(connection, frame, this.#now());
     this.#handled();
   }
 

@@ -48,12 +48,11 @@ class Chosen {
   readonly session: Session;
 
   /** `open` makes of a flight what the page's script would return. */
-  constructor(open: (flight: Flight) => unknown = (flight) => flight) {
+  constructor(open: (flight: Flight, number: number) => unknown = (flight) => flight) {
     const name = `kind ${++kinds}`;
     registerConnection(name, (handlers) => {
       const flight = new Flight(handlers);
-      this.flights.push(flight);
-      return open(flight) as Connection;
+      return open(flight, this.flights.push(flight)) as Connection;
     });
     const onmessage = (data: Uint8Array): void => void this.messages.push(Buffer.from(data).toString());
     this.session = new Session(ticketOf('mine', { connection: name }), { onmessage }, this.page);
@@ -127,9 +126,9 @@ test('a connection that dies without a word is found out by its silence and repl
   session.send(bytes('b'));
   assert.deepEqual(payloadsOf(dead.read()), ['a', 'b']);
   await chosen.advance(34_000);
-  assert.ok(!typesOf(dead.read()).includes(Type.Ping));
+  assert.deepEqual(typesOf(dead.read()), [Type.Ping], 'it asks whether a and b have come');
   await chosen.advance(1_000);
-  assert.deepEqual(typesOf(dead.read()), [Type.Ping]);
+  assert.deepEqual(typesOf(dead.read()), [Type.Ping], 'and whether anybody is there');
   assert.equal(dead.closedWith, undefined);
   await chosen.advance(5_000);
   assert.equal(dead.closedWith, 4301);
@@ -237,4 +236,53 @@ test('a kind that returns what cannot send, as a promise cannot, is reported onc
     assert.equal(chosen.page.errors.length, 1);
     assert.match(chosen.page.errors[0]!, /stillhere: a connection could not send.*TypeError/);
   }
+});
+
+test('a kind that returns nothing is reported once, and WebSockets have their turn', async () => {
+  for (const returned of [undefined, null]) {
+    const chosen = new Chosen(() => returned);
+    await chosen.advance(2000);
+    assert.equal(chosen.flights.length, 2);
+    await chosen.assertFellBack();
+    assert.equal(chosen.page.errors.length, 1);
+    assert.match(chosen.page.errors[0]!, /no kind .* connection .*nothing was returned/);
+  }
+});
+
+test('a connection that closes before the kind has returned it leaves the next one alone', async () => {
+  const chosen = new Chosen((flight, number) => {
+    if (number === 1) flight.handlers.onclose();
+    return flight;
+  });
+  await chosen.advance(1000);
+  assert.equal(chosen.flights.length, 2);
+  chosen.flight.handlers.onopen();
+  assert.deepEqual(chosen.flights.map(({ sent }) => sent.length), [0, 1]);
+});
+
+test('a connection that cannot be closed is reported once, and replaced all the same', async () => {
+  const chosen = new Chosen((flight) => {
+    flight.close = () => {
+      throw new Error('stuck');
+    };
+    return flight;
+  });
+  await chosen.advance(21_000);
+  assert.equal(chosen.flights.length, 2);
+  await chosen.assertFellBack();
+  assert.equal(chosen.page.errors.length, 1);
+  assert.match(chosen.page.errors[0]!, /stillhere: a connection could not be closed.*stuck/);
+});
+
+test('a kind that carries nonsense instead of an answer is given up for WebSockets', async () => {
+  const chosen = new Chosen((flight) => {
+    queueMicrotask(() => {
+      flight.handlers.onopen();
+      flight.handlers.onmessage(new Uint8Array([0xee]));
+    });
+    return flight;
+  });
+  await chosen.advance(2000);
+  assert.equal(chosen.flights.length, 2);
+  await chosen.assertFellBack();
 });
