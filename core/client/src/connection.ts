@@ -111,7 +111,10 @@ export class ConnectionLoop {
     };
     if (kind === WEB_SOCKET) this.#carry(connection, () => openWebSocket(this.#environment, handlers));
     else if (kind === FALLBACK) this.#carry(connection, () => new Fallback(this.#environment, handlers));
-    else whenRegistered(kind, (open) => connection === this.#connection && this.#carry(connection, () => open(handlers)));
+    else {
+      const isKnown = whenRegistered(kind, (open) => connection === this.#connection && this.#carry(connection, () => open(handlers)));
+      if (!isKnown && connection > 1) this.#complain(`no script of the page has registered a connection named "${kind}"`);
+    }
   }
 
   #carry(connection: number, open: () => Connection): void {
@@ -138,6 +141,7 @@ export class ConnectionLoop {
   }
 
   #receive(connection: number, data: ArrayBuffer | Bytes): void {
+    if (data?.byteLength === undefined) this.#complain('a connection gave what is no bytes: a socket needs binaryType "arraybuffer"', data);
     const frame = new Uint8Array(data);
     if (connection === this.#connection && !this.#isHeard && ANSWERS.includes(frame[0])) {
       this.#isHeard = true;
@@ -174,8 +178,8 @@ export class ConnectionLoop {
     }
   }
 
-  #complain(what: string, error: unknown): void {
-    if (!this.#hasComplained) this.#environment.console.error(`stillhere: ${what}.`, error);
+  #complain(what: string, ...details: unknown[]): void {
+    if (!this.#hasComplained) this.#environment.console.error(`stillhere: ${what}.`, ...details);
     this.#hasComplained = true;
   }
 

@@ -31,11 +31,12 @@ export function registerConnection(name: string, open: OpenConnection): void {
   awaited.delete(name);
 }
 
-/** Runs at once, or when the kind is registered. */
-export function whenRegistered(name: string, run: (open: OpenConnection) => void): void {
+/** Runs at once, or when the kind is registered. Whether it was at once. */
+export function whenRegistered(name: string, run: (open: OpenConnection) => void): boolean {
   const open = registered.get(name);
   if (open) run(open);
   else awaited.set(name, [...(awaited.get(name) ?? []), () => run(registered.get(name)!)]);
+  return !!open;
 }
 
 /** The default kind. */

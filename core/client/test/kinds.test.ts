@@ -209,6 +209,8 @@ for (const [what, value] of Object.entries(NO_BYTES)) {
     assert.deepEqual([session.status.state, session.status.reason], ['ended', 'Malformed']);
     assert.equal(flights[1]!.closedWith, 4107);
     assert.deepEqual(messages, []);
+    assert.equal(chosen.page.errors.length, 1);
+    assert.match(chosen.page.errors[0]!, /no bytes.*arraybuffer/);
   });
 }
 
@@ -285,4 +287,17 @@ test('a kind that carries nonsense instead of an answer is given up for WebSocke
   await chosen.advance(2000);
   assert.equal(chosen.flights.length, 2);
   await chosen.assertFellBack();
+});
+
+test('a kind that no script registers is named after ten seconds, and WebSockets have their turn', async () => {
+  const page = new FakePage();
+  new Session(ticketOf('mine', { connection: 'forgotten' }), {}, page);
+  await page.browser.settle();
+  await page.browser.advance(9_900);
+  assert.deepEqual(page.errors, []);
+  await page.browser.advance(1_000);
+  assert.equal(page.errors.length, 1);
+  assert.match(page.errors[0]!, /no script .* registered .*"forgotten"/);
+  await page.browser.advance(11_000);
+  assert.ok(page.sockets.length > 0);
 });

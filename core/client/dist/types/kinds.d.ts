@@ -18,7 +18,7 @@ export interface ConnectionHandlers {
 export type OpenConnection = (handlers: ConnectionHandlers) => Connection;
 /** Makes connections of this kind, for pages whose server chose it. It may come after `connect`. */
 export declare function registerConnection(name: string, open: OpenConnection): void;
-/** Runs at once, or when the kind is registered. */
-export declare function whenRegistered(name: string, run: (open: OpenConnection) => void): void;
+/** Runs at once, or when the kind is registered. Whether it was at once. */
+export declare function whenRegistered(name: string, run: (open: OpenConnection) => void): boolean;
 /** The default kind. */
 export declare function openWebSocket({ WebSocket }: Environment, { url, onopen, onmessage, onclose }: ConnectionHandlers): Connection;
