@@ -12,8 +12,8 @@ use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
-/// The routes of `hub` under its mount: the client's files and the sessions' WebSockets. Combine them with your own by `or`: what is not
-/// theirs is rejected as not found, and the next filter goes on.
+/// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. Combine them
+/// with your own by `or`: what is not theirs is rejected as not found, and the next filter goes on.
 pub fn routes(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
     let segments = hub.mount().split('/').filter(|segment| !segment.is_empty());
     let mount = segments.fold(warp::any().boxed(), |mount, segment| {
