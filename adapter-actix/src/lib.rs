@@ -14,7 +14,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::io::{ReaderStream, StreamReader};
 
-/// The routes of `hub` under its mount: the client's files and the sessions' WebSockets. For [`App::configure`](actix_web::App::configure).
+/// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. For
+/// [`App::configure`](actix_web::App::configure).
 ///
 /// Build the hub outside the closure that makes the `App`: every worker calls that, and all of them share one hub.
 pub fn routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {

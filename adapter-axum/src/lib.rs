@@ -9,7 +9,8 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::any;
 pub use stillhere::*;
 
-/// The routes of `hub` under its mount: the client's files and the sessions' WebSockets. Merge them into a router of any state.
+/// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. Merge them into
+/// a router of any state.
 pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
     let hub_of_route = hub.clone();
     let handler = async move |request: Request| {

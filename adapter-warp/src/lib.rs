@@ -5,14 +5,15 @@ use std::convert::Infallible;
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, stream};
 pub use stillhere::*;
+use warp::http::uri::{Authority, Parts, Scheme};
 use warp::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use warp::hyper::upgrade::OnUpgrade;
 use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
-/// The routes of `hub` under its mount: the client's files and the sessions' WebSockets. Combine them with your own by `or`: what is not
-/// theirs is rejected as not found, and the next filter goes on.
+/// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. Combine them
+/// with your own by `or`: what is not theirs is rejected as not found, and the next filter goes on.
 pub fn routes(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
     let segments = hub.mount().split('/').filter(|segment| !segment.is_empty());
     let mount = segments.fold(warp::any().boxed(), |mount, segment| {
@@ -138,14 +139,14 @@ impl Upgrade {
 /// The request without its body.
 fn request() -> impl Filter<Extract = (Request<()>,), Error = Infallible> + Clone + Send + Sync {
     let parts = warp::method()
-        .and(warp::path::full())
+        .and(uri())
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>());
     parts.map(
-        |method: Method, path: FullPath, headers: HeaderMap, on_upgrade: Option<OnUpgrade>| {
+        |method: Method, uri: Uri, headers: HeaderMap, on_upgrade: Option<OnUpgrade>| {
             let mut request = Request::new(());
             *request.method_mut() = method;
-            *request.uri_mut() = Uri::try_from(path.as_str()).unwrap_or_default();
+            *request.uri_mut() = uri;
             *request.headers_mut() = headers;
             if let Some(on_upgrade) = on_upgrade {
                 request.extensions_mut().insert(on_upgrade);
@@ -153,6 +154,22 @@ fn request() -> impl Filter<Extract = (Request<()>,), Error = Infallible> + Clon
             request
         },
     )
+}
+
+/// The path, and the authority, which over HTTP/2 is nowhere else.
+fn uri() -> impl Filter<Extract = (Uri,), Error = Infallible> + Clone + Send + Sync {
+    // A Host header that is none, or another, is for the core to judge.
+    let authority = warp::host::optional().or_else(async |_| Ok::<(Option<Authority>,), Infallible>((None,)));
+    warp::path::full()
+        .and(authority)
+        .map(|path: FullPath, authority: Option<Authority>| {
+            let mut parts = Parts::default();
+            parts.path_and_query = path.as_str().try_into().ok();
+            if let Some(authority) = authority {
+                (parts.scheme, parts.authority) = (Some(Scheme::HTTP), Some(authority));
+            }
+            Uri::from_parts(parts).unwrap_or_default()
+        })
 }
 
 /// An HTML page that carries a ticket: `Cache-Control: private, no-cache`, so that no cache hands one user's session to another.

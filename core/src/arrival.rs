@@ -11,12 +11,14 @@ use crate::request::UpgradeRequest;
 use crate::session::Shared;
 use crate::wire::{End, SUBPROTOCOL};
 
-/// The request offers no `stillhere.*` subprotocol to a session that is not plain: answer it with HTTP 400 and this text.
+/// The request names no `stillhere.*` protocol to a session that is not plain: answer it with HTTP 400 and this text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is a stillhere session: connect with the WebSocket subprotocol {SUBPROTOCOL}")]
+#[error(
+    "this is a stillhere session: connect with the WebSocket subprotocol {SUBPROTOCOL}, or by POSTs of application/{SUBPROTOCOL}"
+)]
 pub struct NotOurProtocol;
 
-/// A connection that is to be upgraded and then carried by [`run_connection_loop`](crate::run_connection_loop), even if only to be told why not.
+/// A connection that is to be carried by [`run_connection_loop`](crate::run_connection_loop), even if only to be told why not.
 #[must_use]
 pub struct Arrival {
     pub(crate) protocol: Option<String>,
@@ -57,11 +59,11 @@ impl fmt::Debug for Arrival {
 }
 
 impl Hub {
-    /// Judges a WebSocket request for a session. Whatever is wrong beyond the subprotocol is told after the upgrade, because a browser cannot
-    /// read an HTTP status here.
+    /// Judges a request for a session: a WebSocket's, the first of the fallback, or what agrees on a connection of your own. Whatever is wrong
+    /// beyond the protocol is told over the connection, because a browser cannot read the status of a failed WebSocket.
     ///
     /// # Errors
-    /// [`NotOurProtocol`]: not to be upgraded. Requests without our subprotocol are for plain sessions, or for sessions that are not here.
+    /// [`NotOurProtocol`]: not to be carried. Requests that name none of our protocols are for plain sessions, or for sessions that are not here.
     pub fn arrive(&self, request: &UpgradeRequest<'_>) -> Result<Arrival, NotOurProtocol> {
         let offered = || request.protocols();
         let ours = offered().find(|protocol| *protocol == SUBPROTOCOL);

@@ -47,7 +47,7 @@ pub fn module_name() -> String {
 pub fn answer(request: &UpgradeRequest<'_>) -> Answer {
     let known = request.header("if-none-match");
     file(request.name(), known, request.header("accept-encoding"))
-        .unwrap_or_else(|| Answer::text(404, "nothing here: a session is reached by a WebSocket"))
+        .unwrap_or_else(|| Answer::text(404, "nothing here: a session is reached by a WebSocket or by POSTs"))
 }
 
 fn file(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) -> Option<Answer> {

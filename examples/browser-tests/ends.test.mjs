@@ -42,7 +42,8 @@ browserTest('after a crash and a restart of the server the page says that its se
   assert.match(await page.innerText('#over'), /session is gone[^]*Open a new session/);
   await page.click('#over-reload');
   await until(page, (id) => window.demo?.readyAt !== undefined && demo.session.id !== id, id);
-  assert.deepEqual((await stateOf(page)).outcomes, ['opened']);
+  // Its outcomes do not tell: what found the server again may have been the fallback, from which the new session moves to a WebSocket.
+  assert.equal((await stateOf(page)).documents, 1);
   assert.equal(successor.url, demo.url);
   await assertCountersClean(page);
 });
@@ -56,9 +57,9 @@ browserTest('a page that is reloaded after its session was lost gets a new one',
   await stage.startDemo(demo.port);
   await reload(page);
 
-  const { id: fresh, outcomes } = await stateOf(page);
+  const { id: fresh, documents } = await stateOf(page);
   assert.notEqual(fresh, id);
-  assert.deepEqual(outcomes, ['opened']);
+  assert.equal(documents, 1);
   await assertCountersClean(page);
 });
 

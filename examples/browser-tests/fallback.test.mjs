@@ -65,6 +65,7 @@ browserTest('where WebSockets are blocked the demo goes on over HTTP, loses noth
   const page = await openDemo(context, origin);
   await untilCarriedBy(page, 'http');
   assert.ok(network.upgrades >= 2, 'WebSockets were tried first');
+  assert.equal(await page.textContent('#carrier'), 'HTTP requests (the fallback)');
   await assertCountersClean(page);
 
   const { id } = await stateOf(page);
@@ -88,6 +89,7 @@ browserTest('where WebSockets are blocked the demo goes on over HTTP, loses noth
   network.isBlocked = false;
   await page.evaluate(() => window.dispatchEvent(new Event('online')));
   await untilCarriedBy(page, 'websocket');
+  assert.equal(await page.textContent('#carrier'), 'a WebSocket');
   await assertCountersClean(page);
   assert.equal((await stateOf(page)).id, id);
 }, { timeout: 120_000 });

@@ -9,9 +9,12 @@ const RELOADS = repetitions(100);
 const HALF_OPEN_RELOADS = repetitions(3);
 /** Milliseconds from the start of the navigation to the outcome. */
 const WITHIN = 500;
-/** The same where other programs have most of the processor (this test alone makes a load of 2 per core); still less than the server's probe takes. */
+/** The same where others have most of the processor (this test alone makes a load of 2 per core); still less than the server's probe takes. */
 const WITHIN_WHEN_CROWDED = 1_900;
 const HALF_OPEN_WITHIN = 3_000;
+/** Less than the server needs to notice silence without a probe. */
+const HALF_OPEN_WITHIN_WHEN_CROWDED = 3_900;
+const isCrowded = () => process.env.STILLHERE_BESIDE !== undefined || loadavg()[0] > 3 * availableParallelism();
 
 for (const [origin, urlOf, hasLocks] of [
   ['', (demo) => demo.url, true],
@@ -36,9 +39,8 @@ for (const [origin, urlOf, hasLocks] of [
 
     await assertCountersClean(page);
     assert.equal(sockets, RELOADS, 'each came back at the first attempt');
-    const isCrowded = loadavg()[0] > 3 * availableParallelism();
-    stage.report(`${RELOADS} reloads${origin}: ${spread(taken)} to the outcome${isCrowded ? ', beside other programs' : ''}`);
-    assert.ok(Math.max(...taken) < (isCrowded ? WITHIN_WHEN_CROWDED : WITHIN), `a reload took ${Math.max(...taken)} ms`);
+    stage.report(`${RELOADS} reloads${origin}: ${spread(taken)} to the outcome`);
+    assertWithin(taken, WITHIN, WITHIN_WHEN_CROWDED);
   }, { timeout: 120_000 });
 
   browserTest(`a reload restores the session within three seconds when the old socket is half-open${origin}`, async (stage) => {
@@ -57,7 +59,7 @@ for (const [origin, urlOf, hasLocks] of [
     }
 
     stage.report(`${HALF_OPEN_RELOADS} reloads beside a half-open socket${origin}: ${spread(taken)} to the outcome`);
-    assert.ok(Math.max(...taken) < HALF_OPEN_WITHIN, `a reload took ${Math.max(...taken)} ms`);
+    assertWithin(taken, HALF_OPEN_WITHIN, HALF_OPEN_WITHIN_WHEN_CROWDED);
   });
 }
 
@@ -78,6 +80,11 @@ browserTest('the value and the note survive F5', async (stage) => {
 
 async function assertLocks(page, hasLocks) {
   assert.deepEqual(await page.evaluate(() => [isSecureContext, navigator.locks !== undefined]), [hasLocks, hasLocks]);
+}
+
+function assertWithin(taken, bound, boundWhenCrowded) {
+  const [slowest, most] = [Math.max(...taken), isCrowded() ? boundWhenCrowded : bound];
+  assert.ok(slowest < most, `a reload took ${slowest} ms, and ${most} ms are allowed`);
 }
 
 /** Gives the milliseconds from the start of the navigation to the outcome. */

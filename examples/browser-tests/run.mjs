@@ -1,4 +1,5 @@
-// Runs the *.test.mjs of this folder one after another, for each framework, against programs that are built first if need be.
+// Runs the *.test.mjs of this folder one after another, against programs that are built first if need be: for the first framework alone, then
+// for the others side by side, since the tests wait more than they work. Each line is printed behind the name of its framework.
 // Names of frameworks and parts of file names choose fewer: npm test -- warp cuts
 //
 // What the tests find in their environment:
@@ -6,12 +7,13 @@
 //   STILLHERE_WEBRTC                   the path of the demo over WebRTC
 //   STILLHERE_SHARE                    the share of a long test's repetitions that is run; if it is not set by hand, all on the first framework
 //                                      and a fifth on the others, because what the core and the client do is the same on each
+//   STILLHERE_BESIDE                   set if the tests of another framework run at the same time
 
-import { spawnSync } from 'node:child_process';
+import { fork, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-
-import { runTests } from '../../core/client/run-tests.mjs';
+import { createInterface } from 'node:readline';
 
 const FRAMEWORKS = ['axum', 'actix', 'warp'];
 /** nginx does the same before each of them, and the demo over WebRTC is there once. */
@@ -45,22 +47,35 @@ function choose(words) {
   };
 }
 
-const { frameworks, files } = choose(process.argv.slice(2));
-const programs = build();
-const { STILLHERE_SHARE } = process.env;
-const total = { passed: 0, failed: 0 };
-process.env.STILLHERE_WEBRTC = programs.get('webrtc');
-for (const framework of frameworks) {
-  const isFirst = framework === frameworks[0];
+/** Runs the files for one framework in a process of its own, because that has an environment of its own; gives the counts. */
+async function test(framework, files, share, beside = {}) {
   const began = performance.now();
-  process.env.STILLHERE_DEMO = programs.get(framework);
-  process.env.STILLHERE_DROP_IN = programs.get(`drop-in-${framework}`);
-  process.env.STILLHERE_SHARE = STILLHERE_SHARE ?? (isFirst ? '1' : '0.2');
-  console.log(`\n${framework}:`);
-  const chosen = files.filter((name) => isFirst || !ONCE.includes(name)).map((name) => join(folder, name));
-  const { passed, failed } = await runTests(chosen, { concurrency: 1, timeout: 300_000 });
-  console.log(`${framework}: ${passed} passed, ${failed} failed in ${Math.round((performance.now() - began) / 1000)} s`);
-  total.passed += passed;
-  total.failed += failed;
+  const child = fork(join(folder, 'framework.mjs'), files.map((name) => join(folder, name)), {
+    env: {
+      ...process.env,
+      STILLHERE_DEMO: programs.get(framework),
+      STILLHERE_DROP_IN: programs.get(`drop-in-${framework}`),
+      STILLHERE_WEBRTC: programs.get('webrtc'),
+      STILLHERE_SHARE: process.env.STILLHERE_SHARE ?? share,
+      ...beside,
+    },
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+  });
+  const tell = (line) => console.log(`${framework.padEnd(5)} | ${line}`);
+  createInterface(child.stdout).on('line', tell);
+  let tally = { passed: 0, failed: 1 };
+  child.on('message', (counts) => (tally = counts));
+  await once(child, 'close');
+  tell(`${tally.passed} passed, ${tally.failed} failed in ${Math.round((performance.now() - began) / 1000)} s`);
+  return tally;
 }
-console.log(`${total.passed} passed, ${total.failed} failed`);
+
+const { frameworks: [first, ...others], files } = choose(process.argv.slice(2));
+const programs = build();
+const onEach = files.filter((name) => !ONCE.includes(name));
+const beside = others.length > 1 ? { STILLHERE_BESIDE: others.join() } : {};
+const tallies = [await test(first, files, '1')];
+tallies.push(...(await Promise.all(others.map((framework) => test(framework, onEach, '0.2', beside)))));
+const sum = (count) => tallies.reduce((total, tally) => total + tally[count], 0);
+console.log(`${sum('passed')} passed, ${sum('failed')} failed`);
+if (tallies.some(({ passed, failed }) => passed === 0 || failed > 0)) process.exitCode = 1;

@@ -28,10 +28,11 @@ async function openOverDataChannel(stage) {
 
 const untilResumed = (page, cuts) => until(page, (cuts) => demo.cuts === cuts && demo.status.state === 'connected', cuts);
 
-/** What carries the session, and how many of the page's data channels are alive. */
+/** What carries the session, what the page says of it, and how many of the page's data channels are alive. */
 const carriers = (page) =>
   page.evaluate(() => ({
     kind: demo.session.connection,
+    told: document.getElementById('carrier').textContent,
     channels: peers.filter((peer) => peer.connectionState === 'connected').length,
   }));
 
@@ -54,7 +55,7 @@ browserTest('a data channel carries the session through cuts of both ends and a 
 
   await assertCountersClean(page);
   assert.deepEqual((await stateOf(page)).outcomes, ['opened', ...Array(CUTS + 1).fill('resumed')]);
-  assert.deepEqual(await carriers(page), { kind: 'webrtc', channels: 1 });
+  assert.deepEqual(await carriers(page), { kind: 'webrtc', told: 'a WebRTC data channel', channels: 1 });
   assert.deepEqual(webSockets, []);
 });
 
@@ -71,7 +72,7 @@ browserTest('where no data channel can be had any more, the session goes on over
 
   await assertCountersClean(page);
   assert.deepEqual((await stateOf(page)).outcomes, ['opened', 'resumed']);
-  assert.deepEqual(await carriers(page), { kind: 'websocket', channels: 0 });
+  assert.deepEqual(await carriers(page), { kind: 'websocket', told: 'a WebSocket', channels: 0 });
   assert.equal(webSockets.length, 1);
   assert.equal(refused.length, 2);
 });

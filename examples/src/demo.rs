@@ -121,7 +121,7 @@ impl Demo {
             return Answer::done();
         }
         let Some(connection) = self.proxy.connections_of(id).pop() else {
-            return Answer::text(409, "this session has no connection at the moment");
+            return Answer::text(409, "this session has no WebSocket to break at the moment");
         };
         match kind {
             "reset" => connection.reset(),

@@ -270,6 +270,25 @@ for (const button of document.querySelectorAll("[data-fault]")) {
   };
 }
 
+// ---- What carries the session ----
+
+const CARRIERS = {
+  websocket: ["a WebSocket", "done for real to this page's TCP connection, by a proxy in front of the server"],
+  http: ["HTTP requests (the fallback)", "not now: the proxy in front of the server breaks WebSockets, and HTTP requests carry this page"],
+  webrtc: ["a WebRTC data channel", "done for real to this page's data channel, by the server's end of it"],
+};
+
+let carrier;
+
+/** The kind may change with every connection. */
+function showCarrier() {
+  const [name, breaking] = CARRIERS[session.connection];
+  if (name !== carrier) log(`Carried by ${name}`);
+  carrier = name;
+  setText("carrier", name);
+  setText("breaking", breaking);
+}
+
 // ---- Status ----
 
 const TITLES = {
@@ -295,6 +314,7 @@ function takeStatus(status) {
     outcomes.push(status.outcome);
     demo.welcomedAt ??= now;
     chart.back(now);
+    showCarrier();
     if (status.outcome === "resumed") log(`Resumed${lostAt === undefined ? "" : ` after ${seconds(now - lostAt)}`}: nothing lost`, "good");
     else if (status.outcome === "restored") log("Restored: a new page load, the same session", "good");
     else log("Opened: a new session", "good");

@@ -1,0 +1,101 @@
+//! What its sessions ask of a hub, and tell it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::cleanup::{DefaultCleanupPolicy, SessionSnapshot, SessionState};
+use crate::code::EndReason;
+use crate::guard::guarded;
+use crate::kind::ConnectionSetup;
+use crate::session::{Farewell, Host, Resized, SessionHandle, Shared};
+
+use super::HubInner;
+
+impl Host for HubInner {
+    fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    fn keep(&self, session: &SessionSnapshot) -> Duration {
+        let policy = self.policy();
+        let keep = || {
+            if policy.allow_soft_close(session) {
+                policy.keep(session)
+            } else {
+                Duration::ZERO
+            }
+        };
+        guarded(&session.id, "the cleanup policy", keep).unwrap_or(DefaultCleanupPolicy::default().soft_closed)
+    }
+
+    fn connection_setup(&self, session: &SessionHandle) -> ConnectionSetup {
+        self.kinds.setup(session)
+    }
+
+    fn session_started(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Asks the policy whether the session may wait, and when it wants to be asked again.
+    fn session_changed(&self, session: &Arc<Shared>, now: Instant) {
+        let policy = self.policy();
+        let snapshot = self.tell(&*policy, session);
+        if snapshot.state == SessionState::Closed {
+            return;
+        }
+        let allowed = !snapshot.state.is_soft_closed()
+            || guarded(&session.id, "the cleanup policy", || policy.allow_soft_close(&snapshot)).unwrap_or(true);
+        if !allowed {
+            // Unless it has changed since: then this is called again.
+            session.clean_up(snapshot.version, Some(EndReason::Disconnected));
+            return;
+        }
+        match guarded(&session.id, "the cleanup policy", || policy.next_check(&snapshot, now)) {
+            Some(Some(at)) => self.sweeper.schedule(session, at.max(now)),
+            Some(None) => {}
+            None => self.sweeper.schedule(session, now),
+        }
+    }
+
+    fn session_resized(&self, session: &Shared, by: Resized) {
+        let weighs = || guarded(&session.id, "the cleanup policy", || self.policy().weighs()).unwrap_or(false);
+        if by == Resized::Weight || weighs() {
+            self.sweeper.call_up(session);
+        }
+    }
+
+    fn session_ended(&self, session: &Shared, farewell: Farewell, now: Instant) {
+        let Farewell {
+            reason,
+            never_started,
+            task,
+            on_restore,
+        } = farewell;
+        tracing::debug!(session = %session.id, %reason, "session ended");
+        if self.bury(session.id, &reason) && never_started.is_some() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.tell(&*self.policy(), session);
+        if let Some(task) = task {
+            self.give_grace(task, now);
+        }
+        guarded(&session.id, "what the application function captured", || {
+            drop((never_started, on_restore));
+        });
+        if let Some(hook) = &self.on_end {
+            guarded(&session.id, "the end hook", || hook(&session.id, &reason));
+        }
+    }
+
+    fn give_grace(&self, task: AbortHandle, now: Instant) {
+        if !task.is_finished()
+            && let Some(at) = now.checked_add(self.config.function_grace)
+        {
+            self.sweeper.schedule_abort(task, at);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What the clones of a hub share.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::cleanup::{CleanupPolicy, SessionSnapshot};
+use crate::code::{Class, Code, EndReason};
+use crate::exchange::Exchanges;
+use crate::guard::guarded;
+use crate::id::SessionId;
+use crate::kind::Kinds;
+use crate::machine::{end_of_session, millis};
+use crate::memory::{Account, Memory};
+use crate::options::SessionOptions;
+use crate::request::UpgradeRequest;
+use crate::session::{Application, Farewell, Host, REFUSED_RETRY, SessionHandle, Shared};
+use crate::sweeper::{Sweeper, observe};
+use crate::wire::End;
+
+use super::PendingHello;
+use super::book::{Book, KEPT_CAPACITY, SPARSE};
+use super::builder::{Config, EndHook, PrincipalHook};
+
+pub(crate) struct HubInner {
+    /// For the sessions, which do not keep their hub alive.
+    pub(super) itself: Weak<Self>,
+    pub(crate) config: Config,
+    /// `config.defaults` brought back to sense, shared by all sessions without options of their own.
+    pub(super) defaults: Arc<SessionOptions>,
+    pub(super) base: Arc<str>,
+    pub(super) policy: RwLock<Arc<dyn CleanupPolicy>>,
+    pub(super) runtime: Handle,
+    pub(super) on_end: Option<EndHook>,
+    pub(super) principal: Option<PrincipalHook>,
+    pub(super) kinds: Kinds,
+    pub(super) sessions: Mutex<Book>,
+    pub(super) waiting: AtomicUsize,
+    pub(super) hellos: Arc<AtomicUsize>,
+    pub(crate) connections: TaskTracker,
+    pub(crate) exchanges: Arc<Exchanges>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) sweeper: Sweeper,
+    pub(super) draining: AtomicBool,
+    pub(super) opened: AtomicU64,
+    pub(super) evaluations: AtomicU64,
+}
+
+impl HubInner {
+    pub(super) fn open(&self, options: Arc<SessionOptions>, application: Application) -> SessionHandle {
+        let now = crate::clock::now();
+        let account = Account::new(Arc::clone(&self.memory));
+        let host: Weak<dyn Host> = self.itself.clone();
+        let session = Shared::new(host, Arc::clone(&self.base), options, application, account, now);
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        match self.enter(&session) {
+            Ok(()) => self.session_changed(&session, now),
+            Err(reason) => session.update(|machine, now| machine.abort(reason, now)),
+        }
+        SessionHandle::new(session)
+    }
+
+    fn enter(&self, session: &Arc<Shared>) -> Result<(), EndReason> {
+        let mut book = self.book();
+        if self.is_draining() {
+            return Err(EndReason::Draining);
+        }
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        if book.sessions.len() >= self.config.max_sessions || waiting >= self.config.max_waiting {
+            return Err(EndReason::Full);
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        book.sessions.insert(session.id, Arc::clone(session));
+        Ok(())
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
+    pub(crate) fn sweeper(&self) -> &Sweeper {
+        &self.sweeper
+    }
+
+    pub(crate) fn policy(&self) -> Arc<dyn CleanupPolicy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells the policy how the session is, and calls up those that the policy wants to judge for it.
+    pub(crate) fn tell(&self, policy: &dyn CleanupPolicy, session: &Shared) -> SessionSnapshot {
+        let (snapshot, called_up) = observe(policy, session);
+        for id in called_up {
+            if let Some(session) = self.find(&id) {
+                self.sweeper.call_up(&session);
+            }
+        }
+        snapshot
+    }
+
+    pub(crate) fn count_evaluation(&self) {
+        self.evaluations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// No new sessions from now on.
+    pub(crate) fn begin_drain(&self) {
+        let _book = self.book();
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<Shared>> {
+        self.book().sessions.get(id).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Shared>> {
+        self.book().sessions.values().cloned().collect()
+    }
+
+    /// What to tell somebody who asks for a session that is not here.
+    pub(crate) fn epitaph(&self, id: &SessionId) -> End {
+        if let Some(reason) = self.book().tombstones.get(id) {
+            let later = Class::of(reason.code() as u64) == Class::Later;
+            return end_of_session(reason, if later { millis(REFUSED_RETRY) } else { 0 });
+        }
+        let text = "no such session here: it ended long ago, or the server has restarted".to_owned();
+        End {
+            code: Code::Unknown as u64,
+            reason: 0,
+            retry_after: 0,
+            text,
+        }
+    }
+
+    /// Whether `owner` makes this request.
+    pub(crate) fn is_principal(&self, session: &SessionId, owner: &str, request: &UpgradeRequest<'_>) -> bool {
+        if let Some(known) = request.known_principal() {
+            return known == owner;
+        }
+        let Some(hook) = &self.principal else {
+            tracing::error!(
+                "a session of a user is asked for, and the hub has no way to know users: set HubBuilder::principal"
+            );
+            return false;
+        };
+        let principal = guarded(session, "the principal hook", || hook(request)).flatten();
+        principal.as_deref() == Some(owner)
+    }
+
+    /// A place among the connections that wait for their hello.
+    pub(crate) fn admit_hello(&self) -> Option<PendingHello> {
+        let pending = PendingHello(Arc::clone(&self.hellos));
+        let before = pending.0.fetch_add(1, Ordering::Relaxed);
+        (before < self.config.max_hellos).then_some(pending)
+    }
+
+    /// Whether the session was in the book: one that never got in is not.
+    pub(super) fn bury(&self, id: SessionId, reason: &EndReason) -> bool {
+        let mut book = self.book();
+        if book.sessions.remove(&id).is_none() {
+            return false;
+        }
+        if book.sessions.len() < book.sessions.capacity() / SPARSE && book.sessions.capacity() > KEPT_CAPACITY {
+            let len = book.sessions.len();
+            book.sessions.shrink_to(2 * len);
+        }
+        book.tombstones.insert(id, reason.clone(), self.config.tombstones);
+        true
+    }
+
+    /// Ends sessions until what is buffered fits again: the longest soft-closed first, then those that hold most. Whether it fits.
+    pub(crate) fn relieve_memory(&self) -> bool {
+        if !self.memory.is_exceeded() {
+            return true;
+        }
+        let mut victims: Vec<_> = self
+            .all()
+            .into_iter()
+            .map(|session| (session.snapshot(), session))
+            .collect();
+        victims.sort_by_key(|(snapshot, _)| {
+            let soft_closed = snapshot.state.is_soft_closed() && snapshot.buffered > 0;
+            let since = soft_closed.then_some(snapshot.since);
+            (!soft_closed, since, std::cmp::Reverse(snapshot.buffered))
+        });
+        for (snapshot, session) in victims {
+            if !self.memory.is_exceeded() {
+                return true;
+            }
+            if snapshot.buffered > 0 && session.clean_up(snapshot.version, Some(EndReason::MemoryPressure)) {
+                tracing::warn!(session = %session.id, buffered = snapshot.buffered, "ended: the hub's memory limit is reached");
+                session.update(|machine, _| machine.discard_received());
+            }
+        }
+        !self.memory.is_exceeded()
+    }
+}
+
+impl fmt::Debug for HubInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}
+
+impl Drop for HubInner {
+    fn drop(&mut self) {
+        for session in self.all() {
+            session.abandon(self, EndReason::Aborted("the hub is gone".into()));
+            // Over already, but nobody was left to whom that could be reported.
+            if self.find(&session.id).is_some()
+                && let Some(reason) = session.end_reason()
+            {
+                self.session_ended(
+                    &session,
+                    Farewell {
+                        reason,
+                        never_started: None,
+                        task: None,
+                        on_restore: None,
+                    },
+                    crate::clock::now(),
+                );
+            }
+        }
+        let tasks = self.sweeper.close();
+        if !tasks.is_empty() {
+            let grace = self.config.function_grace;
+            self.runtime.spawn(async move {
+                tokio::time::sleep(grace).await;
+                tasks.iter().for_each(AbortHandle::abort);
+            });
+        }
+    }
+}
