@@ -40,7 +40,7 @@ pub enum Code {
     Silent = 4301,
     /// This document has a newer connection.
     Replaced = 4302,
-    /// A sequence was skipped.
+    /// A sequence was skipped, or what came before a ping has not arrived.
     Gap = 4303,
     /// A hello older than one already accepted.
     Stale = 4400,

@@ -69,7 +69,7 @@ pub fn run_connection_loop(arrival: Arrival, connection: impl Connection) -> imp
     } = arrival;
     // Whoever has not offered our protocol understands no frames, only codes.
     let speaks_frames = protocol.is_some();
-    // A connection does not keep the hub alive.
+    // Only this goes along: a connection does not keep the hub alive.
     let tracked = hub.connections.token();
     async move {
         let _tracked = tracked;

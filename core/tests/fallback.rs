@@ -236,7 +236,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
     value
 }
 
-/// That of an answer whose body is done.
+/// Whether an answer has no body.
 fn is_empty(answer: &Answer) -> bool {
     matches!(&answer.body, AnswerBody::Whole(bytes) if bytes.is_empty())
 }

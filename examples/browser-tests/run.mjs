@@ -70,9 +70,10 @@ async function test(framework, files, share, beside = {}) {
   return tally;
 }
 
-const { frameworks: [first, ...others], files } = choose(process.argv.slice(2));
+const { frameworks: [first, ...rest], files } = choose(process.argv.slice(2));
 const programs = build();
 const onEach = files.filter((name) => !ONCE.includes(name));
+const others = onEach.length > 0 ? rest : [];
 const beside = others.length > 1 ? { STILLHERE_BESIDE: others.join() } : {};
 const tallies = [await test(first, files, '1')];
 tallies.push(...(await Promise.all(others.map((framework) => test(framework, onEach, '0.2', beside)))));

@@ -113,6 +113,7 @@ export class ConnectionLoop {
     else if (kind === FALLBACK) this.#carry(connection, () => new Fallback(this.#environment, handlers));
     else {
       const isKnown = whenRegistered(kind, (open) => connection === this.#connection && this.#carry(connection, () => open(handlers)));
+      // The script may come after the first attempt has begun; by the second it had ten seconds.
       if (!isKnown && connection > 1) this.#complain(`no script of the page has registered a connection named "${kind}"`);
     }
   }
@@ -141,8 +142,10 @@ export class ConnectionLoop {
   }
 
   #receive(connection: number, data: ArrayBuffer | Bytes): void {
-    if (data?.byteLength === undefined) this.#complain('a connection gave what is no bytes: a socket needs binaryType "arraybuffer"', data);
-    const frame = new Uint8Array(data);
+    const isBytes = data?.byteLength !== undefined;
+    if (!isBytes) this.#complain('a connection gave what is no bytes: a socket needs binaryType "arraybuffer"', data);
+    // What is no bytes is not converted, for a number would be a length: it is malformed, as an empty frame is.
+    const frame = isBytes ? new Uint8Array(data) : new Uint8Array();
     if (connection === this.#connection && !this.#isHeard && ANSWERS.includes(frame[0])) {
       this.#isHeard = true;
       this.#route.succeed();

@@ -23,7 +23,7 @@ export class Violation extends Error {
 }
 
 /** What was written before a ping has not come when its pong is written: as a gap. */
-export class Lost extends Violation {
+export class Loss extends Violation {
   constructor() {
     super(Code.Gap, 'what was sent has not come');
   }

@@ -10,9 +10,11 @@ const SEND = 2;
 const ENOUGH = 65_536;
 /** Tabs of one browser that may stream: a browser opens six connections to a host, and the others must load pages. */
 const STREAMS = 4;
-/** Where nothing is streamed: milliseconds for which an answer waits for something to say, and until the next is asked for after one that said something, and after one that did not. */
+/** Where nothing is streamed: milliseconds for which an answer waits for something to say, */
 const WAIT = 300;
+/** until the next is asked for after one with packets, */
 const PAUSE = 50;
+/** and after one without. */
 const QUIET_PAUSE = 500;
 /** After a close: until what is left to say has been taken. */
 const FAREWELL = 1000;
@@ -32,8 +34,8 @@ export class Fallback implements Connection {
   #isBusy = true;
   /** Between two polls. */
   #pause: unknown;
-  /** The answer that is being read, or was read last, said something. */
-  #isTold = false;
+  /** The answer that is being read, or was read last, had packets. */
+  #hasPackets = false;
   #isOver = false;
   #rest: Bytes = new Uint8Array();
 
@@ -93,7 +95,7 @@ export class Fallback implements Connection {
     if (this.#queue.length) void this.#post();
     else if (!this.#release) {
       this.#environment.clearTimeout(this.#pause);
-      this.#pause = this.#environment.setTimeout(() => void this.#post(), this.#isTold ? PAUSE : QUIET_PAUSE);
+      this.#pause = this.#environment.setTimeout(() => void this.#post(), this.#hasPackets ? PAUSE : QUIET_PAUSE);
     }
   }
 
@@ -129,7 +131,7 @@ export class Fallback implements Connection {
 
   async #read({ body }: Response): Promise<void> {
     const reader = body!.getReader();
-    this.#isTold = false;
+    this.#hasPackets = false;
     for (let chunk; !(chunk = await reader.read()).done; ) this.#receive(chunk.value as Bytes);
   }
 
@@ -145,7 +147,7 @@ export class Fallback implements Connection {
       const end = at + 4 + new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(0, true);
       if (end > bytes.length) break;
       if (end > at + 4) {
-        this.#isTold = true;
+        this.#hasPackets = true;
         this.#handlers.onmessage(bytes.slice(at + 4, end));
       }
       at = end;

@@ -10,7 +10,7 @@ export interface Connection {
   close(code: number): void;
 }
 
-/** What a connection tells. After `onclose` nothing more; what is thrown at `send` or while opening counts as a close. */
+/** What a connection tells. After `onclose` nothing more; what is thrown at `send` or while opening counts as a close, as does opening that returns nothing. What `close` throws is told in the console. */
 export interface ConnectionHandlers {
   /** The session's address, its scheme `http:` or `https:`; the last segment is the session's id. */
   readonly url: string;

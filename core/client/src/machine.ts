@@ -1,6 +1,6 @@
 import { Backoff } from './backoff';
 import { classOf, Code, type CodeClass, Reason } from './codes';
-import { Lost, SessionOver, TooLarge, Violation } from './errors';
+import { Loss, SessionOver, TooLarge, Violation } from './errors';
 import { InboxLane, type Message } from './inbox';
 import { OutboxLane } from './outbox';
 import { Tail } from './tail';
@@ -152,7 +152,7 @@ export class DocumentMachine {
       if (!(error instanceof Violation)) throw error;
       const { code, message } = error;
       const isGap = code === Code.Gap;
-      if (this.#phase === 'connected' && !(error instanceof Lost || (isGap && ++this.#gaps < GAPS))) {
+      if (this.#phase === 'connected' && !(error instanceof Loss || (isGap && ++this.#gaps < GAPS))) {
         this.#fail(isGap ? Code.Malformed : code, message);
       } else {
         this.#drop(code);
@@ -258,7 +258,7 @@ export class DocumentMachine {
     if (this.#isPingDue) {
       this.#isPingDue = false;
       for (const ping of this.#pings) ping.at ??= now;
-      this.#tail.handlePing(this.#nonce, now);
+      this.#tail.ask(this.#nonce, now);
       return this.#encodeCounts(Type.Ping, [this.#nonce]);
     }
     const [interactive, bulk] = this.#outboxes;

@@ -1,12 +1,11 @@
-import { Lost } from './errors';
+import { Loss } from './errors';
 import type { OutboxLane } from './outbox';
 
 /** Finds out whether the server lacks what was written last on a connection: no gap shows it, because nothing follows. */
 export class Tail {
   readonly #lanes: readonly OutboxLane[];
-  /** The newest ping, and the last sequences written before it. */
-  #nonce = 0;
-  #written: readonly number[] = [];
+  /** The newest ping's nonce, and the last sequences written before it. */
+  #asked: { readonly nonce: number; readonly written: readonly number[] } | undefined;
   /** Frames acknowledged on both lanes. */
   #acknowledged = 0;
   /** When that last rose, or nothing was without acknowledgement, or a ping was written. */
@@ -20,14 +19,15 @@ export class Tail {
 
   /** A connection on which nothing has been written. */
   restart(now: number): void {
-    this.#nonce = 0;
+    this.#asked = undefined;
+    this.#acknowledged = this.#sum;
     this.#progressAt = now;
     this.#isSilent = false;
   }
 
-  handlePing(nonce: number, now: number): void {
-    this.#nonce = nonce;
-    this.#written = this.#lanes.map((lane) => lane.written);
+  /** A ping is being written. */
+  ask(nonce: number, now: number): void {
+    this.#asked = { nonce, written: this.#lanes.map((lane) => lane.written) };
     this.#progressAt = now;
     this.#isSilent = true;
   }
@@ -35,7 +35,7 @@ export class Tail {
   /** A frame has come, and its counts are taken in. */
   handleFrame(now: number): void {
     this.#isSilent = false;
-    const acknowledged = this.#lanes.reduce((sum, lane) => sum + lane.acknowledged, 0);
+    const acknowledged = this.#sum;
     if (acknowledged === this.#acknowledged && this.#hasOutstanding) return;
     this.#acknowledged = acknowledged;
     this.#progressAt = now;
@@ -43,12 +43,17 @@ export class Tail {
 
   /** A pong has come, and its counts are taken in. */
   handlePong(nonce: number): void {
-    if (nonce === this.#nonce && this.#lanes.some((lane, index) => lane.acknowledged < this.#written[index]!)) throw new Lost();
+    const asked = this.#asked;
+    if (asked?.nonce === nonce && this.#lanes.some((lane, index) => lane.acknowledged < asked.written[index]!)) throw new Loss();
   }
 
   /** When to send a ping, if frames wait for their acknowledgement. Silence is another's concern. */
   deadline(heartbeat: number): number {
     return this.#hasOutstanding && !this.#isSilent ? this.#progressAt + heartbeat : Infinity;
+  }
+
+  get #sum(): number {
+    return this.#lanes.reduce((sum, lane) => sum + lane.acknowledged, 0);
   }
 
   get #hasOutstanding(): boolean {

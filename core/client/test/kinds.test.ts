@@ -188,7 +188,7 @@ test('what a kind tells after its close concerns nobody', async () => {
   assert.deepEqual([first.sent.length, flights.length], [0, 2]);
 });
 
-const NO_BYTES = { 'a frame as text': '\x10', 'no text': '', 'a number as text': '17', null: null, undefined, 'an object': {}, 'a blob': new Blob(['hello']) };
+const NO_BYTES = { 'a frame as text': '\x10', 'no text': '', 'a number as text': '17', 'a negative number as text': '-1', 'a huge number as text': '1e15', 'an object with a length': { length: 1e9 }, null: null, undefined, 'an object': {}, 'a blob': new Blob(['hello']) };
 
 for (const [what, value] of Object.entries(NO_BYTES)) {
   test(`${what} where bytes are due costs the connection before the welcome and the session after it, and reaches no handler`, async () => {

@@ -141,6 +141,16 @@ test('what is written on a new connection has its heartbeat', () => {
   assert.equal(page.advance(1).frame.type, 'ping');
 });
 
+test('a pong that no ping of the connection asked for is a sign of life and nothing else', () => {
+  const page = Page.connected().send('on its way').pump();
+  const nonce = page.machine.ping(page.now);
+  page.pump().resume().forget();
+  for (const unasked of [0, nonce]) {
+    page.receive(pong(unasked));
+    assert.deepEqual([page.machine.phase, page.actions], ['connected', []]);
+  }
+});
+
 test('a server that acknowledges is not asked', () => {
   const page = Page.connected();
   for (let sequence = 1; sequence < 10; sequence += 1) {

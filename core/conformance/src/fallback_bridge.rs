@@ -287,10 +287,12 @@ impl Exchange {
     }
 
     fn header(&self, operation: u8) -> BytesMut {
-        // What is left to say would wait for as long as the answer, and so would the hello.
-        let is_patient = self.has_spoken && self.queued.is_empty();
-        let longest = if is_patient { u128::MAX } else { 1 };
-        let wait = self.bridge.wait.map_or(0, |wait| wait.as_millis().min(longest));
+        let wait = match self.bridge.wait {
+            None => 0,
+            Some(wait) if self.has_spoken && self.queued.is_empty() => wait.as_millis(),
+            // What is left to say would wait for as long as the answer, and so would the hello.
+            Some(_) => 1,
+        };
         let mut body = BytesMut::new();
         body.put_u8(operation);
         body.put_slice(&self.token);

@@ -114,7 +114,8 @@ macro_rules! connection_suite {
     };
 }
 
-/// The cases of [`connection_suite!`] without those in which the end of a connection is noticed at once: one that is polled has no end to notice.
+/// The cases of [`connection_suite!`] without those in which the end of a connection is noticed at once: between two polls there is nothing whose end
+/// it is.
 #[macro_export]
 macro_rules! polled_suite {
     ($start:ident) => {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::Receiver;
 use crate::connection::{ConnectionError, Packet};
 use crate::exchange::{Down, Gone};
 
-/// Reads packets from the bodies of POSTs, and writes them to what is streamed down.
+/// Reads packets from the bodies of POSTs, and writes them to what answers carry down.
 #[derive(Debug)]
 pub(crate) struct OverPosts {
     bodies: Receiver<Bytes>,
@@ -53,7 +53,7 @@ impl Stream for OverPosts {
             match self.bodies.poll_recv(context) {
                 Poll::Ready(Some(body)) => self.rest = body,
                 Poll::Ready(None) => return Poll::Ready(None),
-                // The POSTs have no end that could be seen; the stream down has.
+                // The POSTs have no end that could be seen; an answer, streamed or waited for, has.
                 Poll::Pending => {
                     ready!(self.down.poll_gone(context));
                     return Poll::Ready(None);

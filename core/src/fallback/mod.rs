@@ -1,6 +1,7 @@
 //! The connection kind for networks that block WebSockets: HTTP requests (PROTOCOL.md, section 16).
 //!
-//! Down, frames come in the answer to the POST that carried the hello, streamed or by polling; up, they go in POSTs of their own, one at a time.
+//! Down, frames come in the answer to the POST that carried the hello, or by polling in the answer to each; up, they go in POSTs of their own, one at
+//! a time.
 
 mod connection;
 mod down_stream;
@@ -32,6 +33,9 @@ impl Hub {
     ///
     /// `body` is the request's. At most 1 MiB of it is read, for at most 10 s. What is wrong with a request is told by the status (400, 404, 405,
     /// 408, 410, 413); what is wrong with its session, and with who asks for it, by the `end` frame of an answer of status 200.
+    ///
+    /// The future of a polled answer waits for something to say, for as long as the request asks and at most 20 s. Drop it when the browser is gone:
+    /// that is the loss of its connection, as it is to drop an [`AnswerBody::Stream`].
     pub async fn answer<C, B, E>(&self, method: &str, request: &UpgradeRequest<'_>, body: C) -> Answer
     where
         C: Stream<Item = Result<B, E>>,
@@ -79,8 +83,8 @@ impl Hub {
             run_connection_loop(arrival, connection).await;
         });
         match post.wait {
-            None => carrier(AnswerBody::Stream(Chunks(Box::pin(DownStream::new(down))))),
-            Some(wait) => carrier(AnswerBody::Whole(poll::next_chunk(down, wait).await)),
+            None => of_packets(AnswerBody::Stream(Chunks(Box::pin(DownStream::new(down))))),
+            Some(wait) => of_packets(AnswerBody::Whole(poll::next_chunk(&down, wait).await)),
         }
     }
 
@@ -95,9 +99,9 @@ impl Hub {
         let said = match post.wait {
             // What it has to say comes in the stream.
             None => Bytes::new(),
-            Some(wait) => poll::next_chunk(Arc::clone(&exchange.down), wait).await,
+            Some(wait) => poll::next_chunk(&exchange.down, wait).await,
         };
-        carrier(AnswerBody::Whole(said))
+        of_packets(AnswerBody::Whole(said))
     }
 
     /// The body of a POST; `None` if it is more than one may carry, or breaks off.
@@ -141,7 +145,7 @@ impl Hub {
 }
 
 /// An answer that carries packets.
-fn carrier(body: AnswerBody) -> Answer {
+fn of_packets(body: AnswerBody) -> Answer {
     let headers = [
         ("content-type", "application/octet-stream"),
         // What stands between must neither keep it, nor gather it, nor change it.

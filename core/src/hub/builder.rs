@@ -10,14 +10,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::cleanup::CleanupPolicy;
 use crate::code::EndReason;
+use crate::hub::Hub;
+use crate::hub::inner::HubInner;
 use crate::id::SessionId;
 use crate::kind::Kinds;
 use crate::memory::Memory;
 use crate::options::SessionOptions;
 use crate::request::UpgradeRequest;
 use crate::sweeper::Sweeper;
-
-use super::{Hub, HubInner};
 
 /// Settings of a [`Hub`]; every one has a default.
 #[must_use]

@@ -10,10 +10,9 @@ use tokio::task::AbortHandle;
 use crate::cleanup::{DefaultCleanupPolicy, SessionSnapshot, SessionState};
 use crate::code::EndReason;
 use crate::guard::guarded;
+use crate::hub::inner::HubInner;
 use crate::kind::ConnectionSetup;
 use crate::session::{Farewell, Host, Resized, SessionHandle, Shared};
-
-use super::HubInner;
 
 impl Host for HubInner {
     fn runtime(&self) -> &Handle {

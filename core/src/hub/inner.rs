@@ -13,6 +13,9 @@ use crate::cleanup::{CleanupPolicy, SessionSnapshot};
 use crate::code::{Class, Code, EndReason};
 use crate::exchange::Exchanges;
 use crate::guard::guarded;
+use crate::hub::book::{Book, KEPT_CAPACITY, SPARSE};
+use crate::hub::builder::{Config, EndHook, PrincipalHook};
+use crate::hub::pending_hello::PendingHello;
 use crate::id::SessionId;
 use crate::kind::Kinds;
 use crate::machine::{end_of_session, millis};
@@ -22,10 +25,6 @@ use crate::request::UpgradeRequest;
 use crate::session::{Application, Farewell, Host, REFUSED_RETRY, SessionHandle, Shared};
 use crate::sweeper::{Sweeper, observe};
 use crate::wire::End;
-
-use super::PendingHello;
-use super::book::{Book, KEPT_CAPACITY, SPARSE};
-use super::builder::{Config, EndHook, PrincipalHook};
 
 pub(crate) struct HubInner {
     /// For the sessions, which do not keep their hub alive.

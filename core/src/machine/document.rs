@@ -179,6 +179,7 @@ impl DocumentMachine {
     pub fn new(mut options: DocumentOptions, now: Instant) -> Self {
         options.limits = options.limits.normalised();
         let lanes = Lanes::new(options.limits);
+        let tail = Tail::new(&lanes, now);
         // Neighbouring seeds must not give neighbouring numbers.
         let random = options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         Self {
@@ -198,7 +199,7 @@ impl DocumentMachine {
             pings: VecDeque::new(),
             nonce: 0,
             heard: now,
-            tail: Tail::new(now),
+            tail,
             probed_until: None,
             heartbeat: Duration::ZERO,
             keep: Duration::ZERO,
@@ -491,7 +492,7 @@ impl DocumentMachine {
         }
         self.lanes.handle_counts(&welcome.counts)?;
         self.lanes.rewind();
-        self.tail = Tail::new(self.heard);
+        self.tail = Tail::new(&self.lanes, self.heard);
         self.incarnation = welcome.incarnation;
         self.heartbeat = from_wire(welcome.heartbeat);
         self.keep = from_wire(welcome.keep);
@@ -555,7 +556,7 @@ impl DocumentMachine {
     fn handle_violation(&mut self, violation: Violation, now: Instant) {
         let is_gap = violation == Violation::Gap;
         self.gaps += u8::from(is_gap);
-        let is_repaired = violation == Violation::Lost || is_gap && self.gaps < GAPS_IN_A_ROW;
+        let is_repaired = violation == Violation::Loss || is_gap && self.gaps < GAPS_IN_A_ROW;
         if self.phase == DocumentPhase::Connected && !is_repaired {
             return self.fail(if is_gap { Violation::Malformed } else { violation });
         }
@@ -739,7 +740,7 @@ impl DocumentMachine {
             for (_, written) in &mut self.pings {
                 written.get_or_insert(now);
             }
-            self.tail.handle_ping(self.nonce, &self.lanes, now);
+            self.tail.ask(self.nonce, &self.lanes, now);
             return Some(Frame::Ping {
                 nonce: self.nonce,
                 counts: self.lanes.report(),

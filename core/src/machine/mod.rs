@@ -38,7 +38,7 @@ pub(crate) enum Violation {
     /// A sequence was skipped: ends the connection, not the session.
     Gap,
     /// What was written before a ping has not come when its pong is written: as a gap.
-    Lost,
+    Loss,
 }
 
 impl Violation {
@@ -47,14 +47,14 @@ impl Violation {
             Self::Malformed => Code::Malformed,
             Self::TooLarge => Code::TooLarge,
             Self::Flood => Code::Flood,
-            Self::Gap | Self::Lost => Code::Gap,
+            Self::Gap | Self::Loss => Code::Gap,
         }
     }
 
     /// Why a session ends by it.
     pub(crate) const fn reason(self) -> EndReason {
         match self {
-            Self::Malformed | Self::Gap | Self::Lost => EndReason::Malformed,
+            Self::Malformed | Self::Gap | Self::Loss => EndReason::Malformed,
             Self::TooLarge => EndReason::TooLarge,
             Self::Flood => EndReason::Flood,
         }

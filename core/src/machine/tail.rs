@@ -11,9 +11,8 @@ use crate::message::{Lane, PerLane};
 pub(crate) struct Tail {
     /// The nonce of the newest ping, and the last sequences written before it.
     asked: Option<(u64, PerLane<u64>)>,
-    /// Frames acknowledged on both lanes.
-    acknowledged: u64,
-    /// When that last rose, or nothing was without acknowledgement, or a ping was written.
+    acknowledged: PerLane<u64>,
+    /// When one of those last rose, or nothing was without acknowledgement, or a ping was written.
     progress: Instant,
     /// Nothing has come since that ping.
     is_silent: bool,
@@ -21,17 +20,17 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// Of a connection on which nothing has been written.
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(lanes: &Lanes, now: Instant) -> Self {
         Self {
             asked: None,
-            acknowledged: 0,
+            acknowledged: lanes.acknowledged(),
             progress: now,
             is_silent: false,
         }
     }
 
     /// A ping is being written.
-    pub(crate) fn handle_ping(&mut self, nonce: u64, lanes: &Lanes, now: Instant) {
+    pub(crate) fn ask(&mut self, nonce: u64, lanes: &Lanes, now: Instant) {
         self.asked = Some((nonce, lanes.written()));
         self.progress = now;
         self.is_silent = true;
@@ -41,7 +40,6 @@ impl Tail {
     pub(crate) fn handle_frame(&mut self, lanes: &Lanes, now: Instant) {
         self.is_silent = false;
         let acknowledged = lanes.acknowledged();
-        let acknowledged = acknowledged.interactive + acknowledged.bulk;
         if acknowledged != self.acknowledged || !lanes.has_outstanding() {
             self.acknowledged = acknowledged;
             self.progress = now;
@@ -55,7 +53,7 @@ impl Tail {
         };
         let acknowledged = lanes.acknowledged();
         if Lane::ALL.iter().any(|lane| acknowledged[*lane] < written[*lane]) {
-            return Err(Violation::Lost);
+            return Err(Violation::Loss);
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ let documents = 0;
 let nextUp;
 let lastHeard = performance.now();
 
-// ---- Messages in ----
+// Messages in.
 
 function takeMessage(data) {
   lastHeard = performance.now();
@@ -45,7 +45,7 @@ function takeMessage(data) {
   }
 }
 
-// ---- Messages out ----
+// Messages out.
 
 /** Sends one message: its kind, then what `fill` writes behind it. False if the outbox is full or the session over. */
 function send(kind, length, fill) {
@@ -76,7 +76,7 @@ function sendNumbers() {
 }
 setInterval(sendNumbers, 20);
 
-// ---- What the server keeps ----
+// What the server keeps.
 
 function start(nextDown, nextFromPage, pageLoads) {
   if (nextUp !== undefined) return;
@@ -109,7 +109,7 @@ function setNote(text) {
 }
 $("note").oninput = () => setNote($("note").value);
 
-// ---- Clicks ----
+// Clicks.
 
 const clicksOut = new Map();
 const clickChart = new ClickChart($("clicks"));
@@ -144,7 +144,7 @@ setInterval(() => {
   if (clicksOut.size === 0) $("click").onclick();
 }, 250);
 
-// ---- 20 MB ----
+// 20 MB.
 
 /** The transfer that is under way. */
 let transfer;
@@ -238,7 +238,7 @@ const download = (bytes = TRANSFER_BYTES) => transferring("Download", (transfer)
 $("upload").onclick = () => void upload().catch(() => {});
 $("download").onclick = () => void download().catch(() => {});
 
-// ---- Breaking the connection ----
+// Breaking the connection.
 
 const FAULTS = {
   reset: { mark: "plug pulled", told: "You pulled the plug" },
@@ -270,7 +270,7 @@ for (const button of document.querySelectorAll("[data-fault]")) {
   };
 }
 
-// ---- What carries the session ----
+// What carries the session.
 
 const CARRIERS = {
   websocket: ["a WebSocket", "done for real to this page's TCP connection, by a proxy in front of the server"],
@@ -289,7 +289,7 @@ function showCarrier() {
   setText("breaking", breaking);
 }
 
-// ---- Status ----
+// Status.
 
 const TITLES = {
   connecting: "Connecting",
@@ -401,7 +401,7 @@ setInterval(async () => {
   pinging = false;
 }, 1_000);
 
-// ---- Counts on the page ----
+// Counts on the page.
 
 const chart = new StreamChart($("chart"));
 const rates = { down: 0, up: 0 };
@@ -502,7 +502,7 @@ addEventListener("pageshow", (event) => {
   if (event.persisted) log("Back from the back/forward cache");
 });
 
-// ---- For tests ----
+// For tests.
 
 /** Everything a test needs, read live. Times are of performance.now(). */
 const demo = {

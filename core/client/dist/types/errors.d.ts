@@ -16,6 +16,6 @@ export declare class Violation extends Error {
     constructor(code: number, text: string);
 }
 /** What was written before a ping has not come when its pong is written: as a gap. */
-export declare class Lost extends Violation {
+export declare class Loss extends Violation {
     constructor();
 }

@@ -5,7 +5,8 @@ export declare class Tail {
     constructor(lanes: readonly OutboxLane[]);
     /** A connection on which nothing has been written. */
     restart(now: number): void;
-    handlePing(nonce: number, now: number): void;
+    /** A ping is being written. */
+    ask(nonce: number, now: number): void;
     /** A frame has come, and its counts are taken in. */
     handleFrame(now: number): void;
     /** A pong has come, and its counts are taken in. */

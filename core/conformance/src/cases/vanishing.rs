@@ -1,4 +1,4 @@
-//! Connections whose end is noticed at once, because there is something whose end it is.
+//! Connections whose end is noticed at once, because something is there all the time whose end it is.
 
 use stillhere::machine::Outcome;
 use stillhere::{Cause, Event, SessionState};

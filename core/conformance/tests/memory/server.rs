@@ -124,7 +124,7 @@ async fn carry(upgraded: hyper::upgrade::OnUpgrade, arrival: Arrival, fault: Opt
     }
 }
 
-/// For either direction, other ones for each connection.
+/// One for either direction; those that lie at random do so differently on each connection.
 fn liars(fault: Option<Fault>) -> [Liar; 2] {
     static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
     static SWALLOWED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];

@@ -84,7 +84,7 @@ impl SessionMachine {
         }
         if let Ping::Due { nonce, since } = attached.ping {
             attached.ping = Ping::Outstanding { since };
-            attached.tail.handle_ping(nonce, &self.lanes, now);
+            attached.tail.ask(nonce, &self.lanes, now);
             return Some(Frame::Ping {
                 nonce,
                 counts: self.lanes.report(),

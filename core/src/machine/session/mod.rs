@@ -73,7 +73,7 @@ pub enum Cause {
     Left,
     /// Two heartbeats passed without a sign of life.
     Silent,
-    /// A sequence was skipped.
+    /// A sequence was skipped, or a pong showed that something was lost on the way.
     Gap,
     /// The application asked for it.
     Asked,
@@ -531,7 +531,7 @@ impl SessionMachine {
             quiet,
             ping: Ping::None,
             pong_due: None,
-            tail: Tail::new(now),
+            tail: Tail::new(&self.lanes, now),
         }));
         if let Phase::Ending(_) = self.phase {
             self.ending.deadline = Some(now + self.timing.ending);
@@ -602,17 +602,12 @@ impl SessionMachine {
             self.detach(Cause::Lost, now);
             return self.refuse(key, violation.code(), "an error before the welcome");
         }
+        self.gaps += u8::from(violation == Violation::Gap);
         let text = match violation {
-            Violation::Gap => {
-                self.gaps += 1;
-                "a sequence was skipped"
-            }
-            Violation::Lost => "what was sent before a ping has not come",
+            Violation::Gap if self.gaps < GAPS_IN_A_ROW => "a sequence was skipped",
+            Violation::Loss => "what was sent before a ping has not come",
             _ => return self.finish(violation.reason(), now),
         };
-        if self.gaps >= GAPS_IN_A_ROW {
-            return self.finish(violation.reason(), now);
-        }
         self.detach(Cause::Gap, now);
         self.refuse(key, Code::Gap, text);
     }

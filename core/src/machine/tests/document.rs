@@ -640,6 +640,22 @@ fn what_is_written_on_a_new_connection_has_its_heartbeat() {
 }
 
 #[test]
+fn a_pong_that_no_ping_of_the_connection_asked_for_is_a_sign_of_life_and_nothing_else() {
+    let mut page = Page::connected();
+    page.send("on its way");
+    page.forget();
+    let nonce = page.machine.ping();
+    page.forget();
+    page.resume([0, 0]);
+    page.forget();
+    for unasked in [0, nonce] {
+        page.receive(pong(unasked));
+        assert_eq!(page.phase(), DocumentPhase::Connected);
+        assert_eq!(page.actions(), []);
+    }
+}
+
+#[test]
 fn a_server_that_acknowledges_is_not_asked() {
     let mut page = Page::connected();
     for sequence in 1..10 {
