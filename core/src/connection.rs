@@ -247,7 +247,11 @@ impl<'a, C: Connection> Carrier<'a, C> {
                     self.reading = false;
                     self.update(|machine, now| machine.handle_silent(key, now));
                 }
-                Some(Ok(Packet::Close(_)) | Err(_)) | None => return Poll::Ready(()),
+                Some(Err(error)) => {
+                    self.report(&error);
+                    return Poll::Ready(());
+                }
+                Some(Ok(Packet::Close(_))) | None => return Poll::Ready(()),
             }
         }
         context.waker().wake_by_ref();
@@ -256,6 +260,11 @@ impl<'a, C: Connection> Carrier<'a, C> {
 
     fn update(&self, change: impl FnOnce(&mut SessionMachine, Instant)) {
         self.attachment.session.update_for(Some(self.attachment.key), change);
+    }
+
+    /// To the session it is a connection lost, as any other.
+    fn report(&self, error: &ConnectionError) {
+        tracing::debug!(session = %self.attachment.session.id, %error, "a connection is lost");
     }
 
     fn poll_timer(&mut self, context: &mut Context<'_>) {
@@ -271,18 +280,17 @@ impl<'a, C: Connection> Carrier<'a, C> {
         loop {
             match self.connection.as_mut().poll_ready(context) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Ready(Err(error)) => {
+                    self.report(&error);
+                    return Poll::Ready(None);
+                }
                 Poll::Pending => return self.poll_blocked(now, context),
             }
             match self.attachment.session.poll_transmit(self.attachment.key, now) {
                 Transmit::Frame(Frame::End(end)) => return Poll::Ready(Some(LastWords::new(end))),
                 Transmit::Frame(frame) => {
-                    if self
-                        .connection
-                        .as_mut()
-                        .start_send(Packet::Binary(frame.to_bytes()))
-                        .is_err()
-                    {
+                    if let Err(error) = self.connection.as_mut().start_send(Packet::Binary(frame.to_bytes())) {
+                        self.report(&error);
                         return Poll::Ready(None);
                     }
                     self.flushing = true;
@@ -295,9 +303,10 @@ impl<'a, C: Connection> Carrier<'a, C> {
             }
         }
         if self.flushing {
-            let Ok(()) = ready!(self.connection.as_mut().poll_flush(context)) else {
+            if let Err(error) = ready!(self.connection.as_mut().poll_flush(context)) {
+                self.report(&error);
                 return Poll::Ready(None);
-            };
+            }
             self.flushing = false;
         }
         Poll::Pending

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 
 /// Names a connection: 16 random bytes that the client draws for it and nobody else knows.
@@ -19,6 +20,8 @@ pub(crate) struct Exchanges(Mutex<HashMap<Token, Arc<Exchange>>>);
 pub(crate) struct Exchange {
     pub(crate) down: Arc<Down>,
     up: Mutex<Up>,
+    /// For POSTs that are large: a client has one under way, and perhaps its repetition.
+    pub(crate) large: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -60,6 +63,7 @@ impl Exchange {
         Self {
             down: Arc::default(),
             up: Mutex::new(Up { taken: 0, bodies }),
+            large: Arc::new(Semaphore::new(2)),
         }
     }
 

@@ -493,6 +493,36 @@ async fn little_is_read_of_a_post_that_is_of_no_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_connection_holds_more_than_two_large_posts() {
+    let hub = Hub::new();
+    let (posts, _down) = Posts::streamed(&hub, &hub.open(echo)).await;
+    let mut held = Vec::new();
+    for number in 1..=20 {
+        let body = stream::iter([posts.sending(number, &[]), vec![0; 500_000].into()])
+            .map(Ok::<_, Infallible>)
+            .chain(stream::pending());
+        let (hub, id) = (hub.clone(), posts.id.clone());
+        held.push(tokio::spawn(async move { ask(&hub, "POST", &id, &[OURS], body).await.status }));
+    }
+    let mut statuses = Vec::new();
+    for status in held {
+        statuses.push(soon("an answer", status).await.expect("it does not panic"));
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses[..2], [408, 408], "the two that were read to their ends");
+    assert_eq!(statuses[2..], [413; 18]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_kept_of_an_opening_that_is_refused() {
+    let hub = Hub::new();
+    let posts = Posts::new(&hub, &Hub::new().open(echo), 0);
+    let answer = posts.open(&[0; 100_000]).await;
+    assert_eq!(hub.stats().connections, 0);
+    assert_eq!(Down::of(answer).end().await.code, Code::Unknown as u64);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_breaks_off_is_dropped_whole_and_may_come_again() {
     let hub = Hub::new();
     let session = hub.open(echo);

@@ -35,6 +35,10 @@ export class ConnectionLoop {
   /** Of the carrier. */
   #kind = '';
   #isHeard = true;
+  #hasOpened = false;
+  /** WebSockets in a row that opened and carried no answer. */
+  #mute = 0;
+  #endTrial: (() => void) | undefined;
   /** When a WebSocket is to be tried beside a connection of the fallback. */
   #tryAt = Infinity;
   #timer: unknown;
@@ -94,8 +98,13 @@ export class ConnectionLoop {
   }
 
   #open(connection: number): void {
-    if (!this.#isHeard) this.#route.fail();
-    this.#isHeard = false;
+    if (!this.#isHeard) {
+      this.#route.fail();
+      if (this.#hasOpened && this.#kind === WEB_SOCKET) this.#mute += 1;
+    }
+    this.#isHeard = this.#hasOpened = false;
+    // A browser opens one WebSocket to a host after the other.
+    this.#endTrial?.();
     this.#connection = connection;
     this.#carrier = undefined;
     this.#tryAt = Infinity;
@@ -103,6 +112,7 @@ export class ConnectionLoop {
     const handlers = {
       url: this.url,
       onopen: () => {
+        if (connection === this.#connection) this.#hasOpened = true;
         this.#machine.handleOpen(connection, this.#now());
         this.#handled();
       },
@@ -149,8 +159,9 @@ export class ConnectionLoop {
     if (connection === this.#connection && !this.#isHeard && ANSWERS.includes(frame[0])) {
       this.#isHeard = true;
       this.#route.succeed();
-      // Perhaps it was the server that could not be reached, not the WebSocket.
-      if (this.#kind === FALLBACK) this.#tryAt = this.#now();
+      // Perhaps it was the server that could not be reached, not the WebSocket; unless one opened, and what it carried got lost.
+      if (this.#kind === FALLBACK) this.#tryAt = this.#now() + (this.#mute && TRY_AGAIN * 2 ** Math.min(this.#mute >> 1, 5));
+      else this.#mute = 0;
     }
     this.#machine.handleFrame(connection, frame, this.#now());
     this.#handled();
@@ -165,7 +176,8 @@ export class ConnectionLoop {
   #tryWebSocket(): void {
     this.#tryAt = this.#now() + TRY_AGAIN;
     const connection = this.#connection;
-    const end = (): void => trial?.close(LEFT);
+    this.#endTrial?.();
+    const end = (this.#endTrial = () => trial?.close(LEFT));
     const onopen = (): void => {
       end();
       if (connection !== this.#connection || this.#machine.phase !== 'connected') return;

@@ -8,6 +8,8 @@ const OPEN = 1;
 const SEND = 2;
 /** A POST takes no more frames from so many bytes on. */
 const ENOUGH = 65_536;
+/** A server reads no more of one, less its head. */
+const MOST = 2 ** 20 - 32;
 /** Tabs of one browser that may stream: a browser opens six connections to a host, and the others must load pages. */
 const STREAMS = 4;
 /** Where nothing is streamed: milliseconds for which an answer waits for something to say, */
@@ -109,7 +111,11 @@ export class Fallback implements Connection {
     const number = ++this.#number;
     let count = 0;
     let size = 0;
-    while (count < this.#queue.length && size < ENOUGH) size += 4 + this.#queue[count++]!.length;
+    for (const { length } of this.#queue) {
+      if (size >= ENOUGH || (count && size + length > MOST)) break;
+      size += 4 + length;
+      count += 1;
+    }
     const head = number ? 25 : 21;
     const body = new Uint8Array(head + size);
     const view = new DataView(body.buffer);

@@ -4,8 +4,10 @@ import type { OutboxLane } from './outbox';
 /** Finds out whether the server lacks what was written last on a connection: no gap shows it, because nothing follows. */
 export class Tail {
   readonly #lanes: readonly OutboxLane[];
-  /** The newest ping's nonce, and the last sequences written before it. */
+  /** The nonce of the oldest ping without an answer, and the last sequences written before it. */
   #asked: { readonly nonce: number; readonly written: readonly number[] } | undefined;
+  /** The nonce of the newest. */
+  #newest = 0;
   /** Frames acknowledged on both lanes. */
   #acknowledged = 0;
   /** When that last rose, or nothing was without acknowledgement, or a ping was written. */
@@ -27,7 +29,9 @@ export class Tail {
 
   /** A ping is being written. */
   ask(nonce: number, now: number): void {
-    this.#asked = { nonce, written: this.#lanes.map((lane) => lane.written) };
+    // What answers a later ping answers this one too. One that moved on with each ping might never be answered.
+    this.#asked ??= { nonce, written: this.#lanes.map((lane) => lane.written) };
+    this.#newest = nonce;
     this.#progressAt = now;
     this.#isSilent = true;
   }
@@ -44,7 +48,9 @@ export class Tail {
   /** A pong has come, and its counts are taken in. */
   handlePong(nonce: number): void {
     const asked = this.#asked;
-    if (asked?.nonce === nonce && this.#lanes.some((lane, index) => lane.acknowledged < asked.written[index]!)) throw new Loss();
+    if (!asked || nonce < asked.nonce || nonce > this.#newest) return;
+    this.#asked = undefined;
+    if (this.#lanes.some((lane, index) => lane.acknowledged < asked.written[index]!)) throw new Loss();
   }
 
   /** When to send a ping, if frames wait for their acknowledgement. Silence is another's concern. */

@@ -46,6 +46,7 @@ export interface Welcome {
   received?: readonly [number, number];
   heartbeat?: number;
   keep?: number;
+  limits?: Limits;
 }
 
 /** Opens the socket, reads its hello, welcomes it. */
@@ -56,14 +57,18 @@ export function accept(socket: FakeSocket, welcome: Welcome = {}): Hello {
   return hello;
 }
 
-export function encodeWelcome({ incarnation = 1, received = [0, 0], heartbeat = 15_000, keep = 120_000 }: Welcome = {}): Bytes {
-  const { fragment, message, inflated, window, bulkWindow } = LIMITS;
+export function encodeWelcome({ incarnation = 1, received = [0, 0], heartbeat = 15_000, keep = 120_000, limits = LIMITS }: Welcome = {}): Bytes {
+  const { fragment, message, inflated, window, bulkWindow } = limits;
   const counts = [...received, 1_000_000, 1_000_000];
   return encode(Type.Welcome, [incarnation, 1, ...counts, heartbeat, keep, fragment, message, inflated, window, bulkWindow]);
 }
 
 export function encodeData(sequence: number, payload: Uint8Array | string, { lane = 0, compressed = false }: { lane?: Lane; compressed?: boolean } = {}): Bytes {
   return encode(Type.Data + lane + (compressed ? Flag.Compressed : 0), [sequence], Buffer.from(payload));
+}
+
+export function encodePing(nonce: number): Bytes {
+  return encode(Type.Ping, [nonce, 0, 0, 1_000_000, 1_000_000]);
 }
 
 export function encodeEnd(code: number, reason = 0, retryAfter = 0, text = ''): Bytes {

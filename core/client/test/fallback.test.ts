@@ -6,7 +6,7 @@ import { Session } from '../src/session';
 import { type Bytes, Type } from '../src/wire';
 import { type FakePost, answerPosts } from './fake_http';
 import { FakePage, FakeStorage, type PageOptions } from './fake_page';
-import { accept, encodeData, encodeEnd, encodeWelcome, payloadsOf, readHello, ticketOf, typesOf } from './fake_server';
+import { accept, encodeData, encodeEnd, encodePing, encodeWelcome, payloadsOf, readHello, ticketOf, typesOf } from './fake_server';
 
 const bytes = (content: string): Uint8Array => Buffer.from(content);
 const keepAlive = new Uint8Array();
@@ -194,6 +194,95 @@ test('a page that polls does not wait for an answer while it has more to say', a
   await blocked.settle();
   assert.ok(posts[2]!.frames.length > 0, 'a POST takes no more from 64 KiB on');
   assert.ok(posts[2]!.wait > 1);
+});
+
+test('a POST has at most 1 MiB, however large the fragments are', async () => {
+  const limits = { fragment: 1_000_000, message: 4_000_000, inflated: 8_000_000, window: 8_000_000, bulkWindow: 8_000_000 };
+  const page = new FakePage({ withoutLocks: true });
+  const posts = answerPosts(page);
+  const session = new Session(ticketOf('mine', { limits }), {}, page);
+  while (!posts.length) {
+    await page.browser.settle();
+    page.socket.lose();
+    await page.browser.advance(1000);
+  }
+  posts[0]!.answer(encodeWelcome({ limits }));
+  await page.browser.settle();
+  session.send(new Uint8Array(60_000));
+  session.sendBulk(new Uint8Array(990_000));
+  await page.browser.settle();
+  posts[1]!.answer();
+  await page.browser.settle();
+  assert.deepEqual(framesOf(posts.slice(1)).map(({ length }) => length > 900_000), [false, true]);
+  for (const { options } of posts) assert.ok((options.body as Bytes).length <= 2 ** 20);
+});
+
+test('where WebSockets open and carry nothing, the fallback keeps the session', async () => {
+  const page = new FakePage();
+  const posts = answerPosts(page);
+  const session = new Session(ticketOf('mine'), {}, page);
+  const handled = new Set<unknown>();
+  let connected = 0;
+  for (let second = 0; second < 120; second += 1) {
+    for (const socket of page.sockets.filter((socket) => !handled.has(socket) && socket.closedWith === undefined)) {
+      handled.add(socket);
+      socket.open();
+    }
+    for (const post of posts.filter((post) => !handled.has(post))) {
+      handled.add(post);
+      if (post.operation === 1) post.stream(encodeWelcome({ incarnation: 1 }));
+      else post.answer();
+    }
+    for (const post of posts.filter(({ operation, isAborted }) => operation === 1 && !isAborted)) post.push(keepAlive, encodePing(second));
+    await page.browser.advance(1000);
+    connected += Number(session.status.state === 'connected');
+  }
+  assert.ok(connected > 95, `connected for ${connected} s of 120`);
+});
+
+test('a WebSocket that is tried and does not open is closed before the next', async () => {
+  const blocked = await Blocked.connected();
+  for (let minute = 0; minute < 31; minute += 1) {
+    for (let times = 0; times < 6; times += 1) {
+      blocked.posts[0]!.push(encodePing(minute));
+      await blocked.page.browser.advance(10_000);
+      blocked.posts.at(-1)!.answer();
+    }
+  }
+  const trials = blocked.page.sockets.slice(2);
+  assert.equal(trials.length, 7, 'at once, and every five minutes');
+  assert.deepEqual(trials.map(({ closedWith }) => closedWith), [...Array<number>(6).fill(1000), undefined]);
+});
+
+test('a session moves from a WebSocket to the fallback, and back', async () => {
+  const page = new FakePage();
+  const posts = answerPosts(page);
+  const session = new Session(ticketOf('mine'), {}, page);
+  await page.browser.settle();
+  accept(page.socket);
+  await page.browser.settle();
+  for (let move = 0; move < 3; move += 1) {
+    session.send(bytes(`a${move}`));
+    await page.browser.settle();
+    const before = posts.length;
+    while (posts.length === before) {
+      page.socket.lose();
+      await page.browser.advance(1000);
+    }
+    const received = [move * 2, 0] as [number, number];
+    posts.at(-1)!.stream(encodeWelcome({ received }));
+    await page.browser.advance(1);
+    assert.deepEqual([session.connection, session.status.outcome], ['http', 'resumed']);
+    assert.deepEqual(payloadsOf(framesOf(posts.slice(-1))), [`a${move}`], 'what was lost with the WebSocket');
+    session.send(bytes(`b${move}`));
+    await page.browser.settle();
+
+    page.socket.open();
+    await page.browser.advance(500);
+    accept(page.socket, { received: [move * 2 + 2, 0] });
+    await page.browser.settle();
+    assert.equal(session.connection, 'websocket');
+  }
 });
 
 test('a kind that was registered carries the session, whenever it was registered; if it does not, WebSockets do', async () => {

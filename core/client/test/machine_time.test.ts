@@ -151,6 +151,17 @@ test('a pong that no ping of the connection asked for is a sign of life and noth
   }
 });
 
+test('a page that pings more often than it is answered misses what was lost', () => {
+  const page = Page.connected().send('lost').forget();
+  const nonces = [1, 2, 3, 4].map(() => {
+    const nonce = page.machine.ping(page.now);
+    page.advance(100).forget();
+    return nonce;
+  });
+  page.receive(pong(nonces[1]!));
+  assert.equal(page.machine.phase, 'connecting');
+});
+
 test('a server that acknowledges is not asked', () => {
   const page = Page.connected();
   for (let sequence = 1; sequence < 10; sequence += 1) {

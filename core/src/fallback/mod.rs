@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::answer::{Answer, AnswerBody, Chunks};
 use crate::arrival::{Arrival, check_origin};
@@ -23,6 +23,7 @@ use crate::connection::run_connection_loop;
 use crate::exchange::Exchange;
 use crate::hub::Hub;
 use crate::request::UpgradeRequest;
+use crate::wire::Frame;
 
 use connection::OverPosts;
 use down_stream::DownStream;
@@ -43,7 +44,7 @@ impl Hub {
     {
         let mut answer = match method {
             "POST" => match tokio::time::timeout(BODY_DEADLINE, self.read(body)).await {
-                Ok(Some(body)) => self.answer_post(request, body).await,
+                Ok(Some((body, _large))) => self.answer_post(request, body).await,
                 Ok(None) => Answer::text(413, "more than a POST may carry, or broken off"),
                 Err(_) => Answer::text(408, "the request did not come in time"),
             },
@@ -70,6 +71,14 @@ impl Hub {
     }
 
     async fn open_exchange(&self, arrival: Arrival, post: Post) -> Answer {
+        if let Err(end) = &arrival.admitted {
+            // It is over before it has begun: there is nothing to read, or to keep.
+            let end = Frame::End(end.clone()).to_bytes();
+            let mut packet = BytesMut::new();
+            packet.put_u32_le(u32::try_from(end.len()).expect("an end is small"));
+            packet.put(end);
+            return of_packets(AnswerBody::Whole(packet.freeze()));
+        }
         let (bodies, incoming) = mpsc::channel(BODIES);
         bodies.try_send(post.packets).expect("the channel is new");
         let exchange = Arc::new(Exchange::new(bodies));
@@ -104,30 +113,28 @@ impl Hub {
         of_packets(AnswerBody::Whole(said))
     }
 
-    /// The body of a POST; `None` if it is more than one may carry, or breaks off.
-    async fn read<C, B, E>(&self, body: C) -> Option<Bytes>
+    /// The body of a POST, and what it holds while it is a large one; `None` if it is more than one may carry, or breaks off.
+    async fn read<C, B, E>(&self, body: C) -> Option<(Bytes, Option<OwnedSemaphorePermit>)>
     where
         C: Stream<Item = Result<B, E>>,
         B: Buf,
     {
         let mut body = pin!(body);
         let mut bytes = BytesMut::new();
+        let mut large = None;
         while let Some(chunk) = body.next().await {
             let chunk = chunk.ok()?;
             if bytes.len() + chunk.remaining() > BODY_LIMIT {
                 return None;
             }
             bytes.put(chunk);
-            // Only a connection that is there may send much.
-            if bytes.len() > OPENING_LIMIT && !self.is_of_connection(&bytes) {
-                return None;
+            // Only a connection that is there may send much, and not in many POSTs at once.
+            if bytes.len() > OPENING_LIMIT && large.is_none() {
+                let exchange = self.inner.exchanges.find(&Post::token(&bytes)?)?;
+                large = Some(Arc::clone(&exchange.large).try_acquire_owned().ok()?);
             }
         }
-        Some(bytes.freeze())
-    }
-
-    fn is_of_connection(&self, body: &[u8]) -> bool {
-        Post::token(body).is_some_and(|token| self.inner.exchanges.find(&token).is_some())
+        Some((bytes.freeze(), large))
     }
 
     /// What lets a page of an allowed origin read the answer.

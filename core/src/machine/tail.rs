@@ -9,8 +9,10 @@ use crate::message::{Lane, PerLane};
 /// Finds out whether the peer lacks what was written last, by pings: it has taken in what came before one when it answers.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    /// The nonce of the newest ping, and the last sequences written before it.
+    /// The nonce of the oldest ping without an answer, and the last sequences written before it.
     asked: Option<(u64, PerLane<u64>)>,
+    /// The nonce of the newest.
+    newest: u64,
     acknowledged: PerLane<u64>,
     /// When one of those last rose, or nothing was without acknowledgement, or a ping was written.
     progress: Instant,
@@ -23,6 +25,7 @@ impl Tail {
     pub(crate) fn new(lanes: &Lanes, now: Instant) -> Self {
         Self {
             asked: None,
+            newest: 0,
             acknowledged: lanes.acknowledged(),
             progress: now,
             is_silent: false,
@@ -31,7 +34,9 @@ impl Tail {
 
     /// A ping is being written.
     pub(crate) fn ask(&mut self, nonce: u64, lanes: &Lanes, now: Instant) {
-        self.asked = Some((nonce, lanes.written()));
+        // What answers a later ping answers this one too. One that moved on with each ping might never be answered.
+        self.asked.get_or_insert_with(|| (nonce, lanes.written()));
+        self.newest = nonce;
         self.progress = now;
         self.is_silent = true;
     }
@@ -47,8 +52,10 @@ impl Tail {
     }
 
     /// A pong has come, and its counts are taken in.
-    pub(crate) fn handle_pong(&self, nonce: u64, lanes: &Lanes) -> Result<(), Violation> {
-        let Some((_, written)) = self.asked.filter(|asked| asked.0 == nonce) else {
+    pub(crate) fn handle_pong(&mut self, nonce: u64, lanes: &Lanes) -> Result<(), Violation> {
+        let newest = self.newest;
+        let is_answered = |asked: &mut (u64, PerLane<u64>)| (asked.0..=newest).contains(&nonce);
+        let Some((_, written)) = self.asked.take_if(is_answered) else {
             return Ok(());
         };
         let acknowledged = lanes.acknowledged();

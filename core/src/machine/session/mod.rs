@@ -573,7 +573,7 @@ impl SessionMachine {
     fn handle_pong(&mut self, nonce: u64) -> Result<(), Violation> {
         self.settle_probe(nonce);
         self.attached
-            .as_ref()
+            .as_mut()
             .map_or(Ok(()), |attached| attached.tail.handle_pong(nonce, &self.lanes))
     }
 

@@ -656,6 +656,21 @@ fn a_pong_that_no_ping_of_the_connection_asked_for_is_a_sign_of_life_and_nothing
 }
 
 #[test]
+fn a_page_that_pings_more_often_than_it_is_answered_misses_what_was_lost() {
+    let mut page = Page::connected();
+    page.send("lost");
+    page.forget();
+    let nonces = [(); 4].map(|()| {
+        let nonce = page.machine.ping();
+        page.advance(ms(100));
+        page.forget();
+        nonce
+    });
+    page.receive(pong(nonces[1]));
+    assert_eq!(page.phase(), DocumentPhase::Connecting);
+}
+
+#[test]
 fn a_server_that_acknowledges_is_not_asked() {
     let mut page = Page::connected();
     for sequence in 1..10 {
