@@ -502,7 +502,9 @@ async fn no_connection_holds_more_than_two_large_posts() {
             .map(Ok::<_, Infallible>)
             .chain(stream::pending());
         let (hub, id) = (hub.clone(), posts.id.clone());
-        held.push(tokio::spawn(async move { ask(&hub, "POST", &id, &[OURS], body).await.status }));
+        held.push(tokio::spawn(async move {
+            ask(&hub, "POST", &id, &[OURS], body).await.status
+        }));
     }
     let mut statuses = Vec::new();
     for status in held {

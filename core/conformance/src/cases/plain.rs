@@ -30,7 +30,7 @@ fn plain_options(server: &Server) -> SessionOptions {
     options
 }
 
-/// PROTOCOL 16: one WebSocket message is one application message, whatever its size and its frames, and nothing is added.
+/// PROTOCOL 17: one WebSocket message is one application message, whatever its size and its frames, and nothing is added.
 pub async fn one_web_socket_message_is_one_message(server: &Server) {
     let mut options = plain_options(server);
     options.limits.message = 3_000_000;
@@ -45,7 +45,7 @@ pub async fn one_web_socket_message_is_one_message(server: &Server) {
     assert_eq!(client.recv().await, "still here");
 }
 
-/// PROTOCOL 16: what was sent while nobody was there comes first and in order, before anything newer, and once.
+/// PROTOCOL 17: what was sent while nobody was there comes first and in order, before anything newer, and once.
 pub async fn what_waited_comes_first_and_in_order(server: &Server) {
     let session = server.hub.open_plain(PlainOptions::default(), never_reads);
     session.send([0]).await.expect("there is room");
@@ -71,7 +71,7 @@ pub async fn what_waited_comes_first_and_in_order(server: &Server) {
     assert_eq!(last.recv().await, [number - 1][..]);
 }
 
-/// PROTOCOL 16: a queue of many megabytes is bounded, waits for its client, and arrives whole.
+/// PROTOCOL 17: a queue of many megabytes is bounded, waits for its client, and arrives whole.
 pub async fn a_queue_larger_than_the_outbox_waits_for_its_client(server: &Server) {
     let session = open_echo(server);
     drop(PlainClient::connect(server, &session).await);
@@ -137,7 +137,7 @@ pub async fn of_two_tabs_the_newest_has_the_session(server: &Server) {
     assert_eq!(session.snapshot().reconnects, 1);
 }
 
-/// PROTOCOL 16: text is refused, which costs the connection only, or handed over as bytes, as the application chose.
+/// PROTOCOL 17: text is refused, which costs the connection only, or handed over as bytes, as the application chose.
 pub async fn text_is_refused_or_handed_over_as_chosen(server: &Server) {
     let refuses = open_echo(server);
     let mut client = PlainClient::connect(server, &refuses).await;
@@ -156,7 +156,7 @@ pub async fn text_is_refused_or_handed_over_as_chosen(server: &Server) {
     assert_eq!(client.recv().await, "héllo");
 }
 
-/// PROTOCOL 16: where compression was chosen every message is compressed, both ways; what cannot be inflated costs the connection only.
+/// PROTOCOL 17: where compression was chosen every message is compressed, both ways; what cannot be inflated costs the connection only.
 pub async fn messages_are_compressed_where_that_was_chosen(server: &Server) {
     let message: Vec<_> = (0..2_000_000u32).map(|at| (at / 1000) as u8).collect();
     for compression in [PlainCompression::Zlib, PlainCompression::Gzip] {
@@ -265,7 +265,7 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
     }
 }
 
-/// PROTOCOL 16: WebSocket pings find a dead client within two heartbeats, even while messages flow to it; one that only answers them is kept.
+/// PROTOCOL 17: WebSocket pings find a dead client within two heartbeats, even while messages flow to it; one that only answers them is kept.
 pub async fn a_silent_client_is_found_out_and_a_quiet_one_is_kept(server: &Server) {
     let mut options = plain_options(server);
     options.timing.heartbeat = Duration::from_millis(500);

@@ -1,0 +1,35 @@
+//! What ARCHITECTURE.md points to is there.
+
+use std::fs;
+use std::path::Path;
+
+/// Text and target of every link to a file of the repository.
+fn links(document: &str) -> impl Iterator<Item = (&str, &str)> {
+    document
+        .split("](")
+        .zip(document.split("](").skip(1))
+        .filter_map(|(before, after)| {
+            let text = before.rsplit('[').next()?;
+            let target = after.split([')', '#']).next()?;
+            (!target.is_empty() && !target.contains("://")).then_some((text, target))
+        })
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_every_test_that_is_named_stands_in_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let document = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("the document is there");
+    let mut named = 0;
+    for (text, target) in links(&document) {
+        let path = root.join(target);
+        assert!(path.exists(), "{text} leads to {target}, which is not there");
+        let name = text.trim_matches('`');
+        // A sentence is the name of a test.
+        if name.matches('_').count() > 2 {
+            let file = fs::read_to_string(path).expect("it is a file");
+            assert!(file.contains(&format!("fn {name}(")), "{name} is not in {target}");
+            named += 1;
+        }
+    }
+    assert!(named > 10, "{named} tests are named");
+}
