@@ -36,6 +36,8 @@ enum Fault {
     Hangs(Place),
     Fails(Place),
     Panics(Place),
+    /// Says that it has sent what it drops.
+    Swallows,
     /// Gives the first packet that the page sends so many times more, whenever it is asked.
     Repeats(usize),
 }
@@ -110,6 +112,7 @@ impl Sink<Packet> for Faulty {
     fn start_send(mut self: Pin<&mut Self>, packet: Packet) -> Result<(), ConnectionError> {
         match self.go_wrong(Place::Send) {
             Some(Poll::Ready(wrong)) => wrong,
+            _ if self.fault.get() == Some(&Fault::Swallows) => Ok(()),
             _ => self.end.start_send_unpin(packet),
         }
     }
@@ -258,6 +261,18 @@ async fn a_connection_that_hangs_is_found_silent_and_replaced_and_nothing_is_los
         assert!(back < within.end() + 5 + 8, "{place:?}: {back} s");
         soon("the loop's end", carrier).await.expect("it does not panic");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_drops_what_it_says_it_has_sent_is_replaced_and_nothing_is_lost() {
+    let scene = Scene::set().await;
+    scene.go_wrong(Fault::Swallows).await;
+    let start = Instant::now();
+    let carrier = scene.come_back().await;
+    // Two heartbeats, five seconds until the page asks, five until it gives up, and eight for what is left of it.
+    let back = start.elapsed();
+    assert!(back < seconds(41 + 8), "{back:?}");
+    soon("the loop's end", carrier).await.expect("it does not panic");
 }
 
 #[tokio::test(start_paused = true)]

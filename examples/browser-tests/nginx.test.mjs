@@ -42,6 +42,28 @@ browserTest('behind nginx a heartbeat above its idle timeout has the connection 
   assert.deepEqual((await notesOf(page)).notes, ['Ada: slow thoughts', 'Ada: before the cut']);
 });
 
+browserTest('behind nginx HTTP requests carry a session where WebSockets are blocked, and nothing is held back', async (stage) => {
+  const url = await stage.startNginx(await stage.startDropIn('--under', '/app', '--heartbeat', '2'));
+  const context = await stage.openChromium();
+  await context.addInitScript(() => {
+    globalThis.WebSocket = class {
+      constructor() {
+        throw new Error('blocked');
+      }
+    };
+  });
+  const page = await openNotes(context, url, 'Ada');
+  assert.equal(await page.evaluate(() => stillhere.session.connection), 'http');
+  await page.fill('#draft', 'slow thoughts');
+  const { id } = await notesOf(page);
+
+  await sleep(IDLE);
+
+  assert.deepEqual(await notesOf(page), { id, outcome: 'opened', draft: 'slow thoughts', notes: [] }, 'it was never cut');
+  await page.click('#add');
+  await untilNewest(page, 'Ada: slow thoughts');
+});
+
 browserTest('behind nginx F5 keeps the session, and logging out is shown in every tab', async (stage) => {
   const url = await stage.startNginx(await stage.startDropIn('--under', '/app'));
   const context = await stage.openChromium();

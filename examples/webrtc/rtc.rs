@@ -23,6 +23,8 @@ const OPENING: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What a channel takes before the browser has acknowledged it: several of the largest frames, where str0m's default has room for one.
 const BUFFER: usize = 256 * 1024;
+/// The most bytes of a message that a browser's channel carries.
+const LARGEST: usize = 256 * 1024;
 /// WebRTC's datagrams fit into Ethernet's 1500 bytes.
 const DATAGRAM: usize = 2048;
 
@@ -65,7 +67,7 @@ impl Peer {
     /// Answers a browser's offer. The peer listens on a port of its own at `ip`, which the browser must be able to reach.
     ///
     /// # Errors
-    /// There is no such port, or the offer is none.
+    /// There is no such port, the offer is none, or the session's frames are too large for a channel.
     ///
     /// # Panics
     /// If the other end of `end` is closed already.
@@ -75,6 +77,12 @@ impl Peer {
         end: PairEnd,
         limit: usize,
     ) -> io::Result<(Self, SdpAnswer)> {
+        if limit > LARGEST {
+            let what = format!(
+                "frames of {limit} bytes, where a channel carries {LARGEST}: lower the session's fragment limit"
+            );
+            return Err(io::Error::other(what));
+        }
         let socket = UdpSocket::bind((ip, 0)).await?;
         let address = socket.local_addr()?;
         let mut rtc = Rtc::builder()

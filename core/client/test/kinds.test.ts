@@ -301,3 +301,29 @@ test('a kind that no script registers is named after ten seconds, and WebSockets
   await page.browser.advance(11_000);
   assert.ok(page.sockets.length > 0);
 });
+
+test('a kind that doubles and loses is found out before anything wrong is handed over', async () => {
+  const chosen = await Chosen.connected();
+  const { flights, messages, session } = chosen;
+  const receive = async (...sequences: number[]): Promise<void> => {
+    for (const sequence of sequences) chosen.flight.handlers.onmessage(encodeData(sequence, `message ${sequence}`));
+    await chosen.settle();
+  };
+  await receive(1, 1, 3);
+  assert.deepEqual(messages, ['message 1']);
+  assert.deepEqual([flights.length, flights[0]!.closedWith], [2, 4303]);
+  chosen.flight.welcome();
+  await receive(2, 1, 3);
+  assert.deepEqual(messages, ['message 1', 'message 2', 'message 3']);
+
+  // One that never does better.
+  for (let times = 1; times <= 3; times += 1) {
+    assert.equal(session.status.state, 'connected');
+    await receive(9);
+    await chosen.advance(1000);
+    if (times < 3) chosen.flight.welcome();
+    await chosen.settle();
+  }
+  assert.deepEqual([session.status.state, session.status.reason], ['ended', 'Malformed']);
+  assert.equal(messages.length, 3);
+});

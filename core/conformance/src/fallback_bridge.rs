@@ -256,7 +256,7 @@ impl Exchange {
             let first = match tokio::time::timeout(PAUSE, self.queued.recv()).await {
                 Ok(None) => {
                     // A request whose answer nobody waits for, as browsers leave behind that vanish.
-                    let _ = tokio::time::timeout(PAUSE, self.send(None)).await;
+                    let _ = tokio::time::timeout(VANISHING, self.send(None)).await;
                     return Ok(None);
                 }
                 Ok(first) => first,
@@ -400,5 +400,29 @@ const ENOUGH: usize = 64 * 1024;
 /// Between two polls: what the browser answers to the first travels with the second.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Until a request is given up by a browser that is gone.
+const VANISHING: Duration = Duration::from_millis(50);
+
 /// How long the browser is listened to after the close.
 const LINGER: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::Request as SocketRequest;
+
+    /// If it let WebSockets through, every case would pass, and show nothing.
+    #[tokio::test]
+    async fn what_a_browser_says_over_a_web_socket_comes_as_a_post() {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = upstream.local_addr().expect("it is bound");
+        let bridge = start(address, None).await;
+        let browser = tokio::spawn(async move { SocketRequest::new(bridge, "/stillhere/id").open().await.map(drop) });
+        let (mut stream, _) = upstream.accept().await.expect("it listens");
+        let head = Head::read(&mut stream).await.expect("a request");
+        assert!(head.text.starts_with("POST /stillhere/id HTTP/1.1"), "{}", head.text);
+        assert_eq!(head.header("content-type"), Some("application/stillhere.v1"));
+        assert_eq!(stream.read_u8().await.expect("a body"), 1, "it opens");
+        browser.abort();
+    }
+}

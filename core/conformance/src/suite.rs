@@ -255,3 +255,30 @@ macro_rules! polled_suite {
         )* }
     )* };
 }
+
+/// A few cases over polling, for adapters beside the one that [`polled_suite!`] runs on: frameworks differ in how they drop a request.
+#[macro_export]
+macro_rules! polled_sample {
+    ($start:ident) => {
+        $crate::polled_suite! { @themes $start
+            order {
+                every_message_arrives_once_and_in_order,
+                what_was_sent_while_disconnected_arrives_after_the_resume,
+            }
+            faults {
+                nothing_is_lost_when_connections_are_cut,
+                nothing_is_lost_when_connections_are_reset,
+            }
+            vanishing {
+                a_browser_that_vanishes_leaves_its_session_soft_closed,
+            }
+            ending {
+                the_last_messages_arrive_before_the_end,
+            }
+            bad_input {
+                an_unknown_id_is_refused,
+                an_oversize_frame_ends_the_session,
+            }
+        }
+    };
+}
