@@ -7,6 +7,7 @@
 //   STILLHERE_WEBRTC                   the path of the demo over WebRTC
 //   STILLHERE_SHARE                    the share of a long test's repetitions that is run; if it is not set by hand, all on the first framework
 //                                      and a fifth on the others, because what the core and the client do is the same on each
+//   STILLHERE_LONG                     set if what is slow and rare runs too (bash .ci/test --long); then all repetitions run on each framework
 //   STILLHERE_BESIDE                   set if the tests of another framework run at the same time
 
 import { fork, spawnSync } from 'node:child_process';
@@ -76,7 +77,7 @@ const onEach = files.filter((name) => !ONCE.includes(name));
 const others = onEach.length > 0 ? rest : [];
 const beside = others.length > 1 ? { STILLHERE_BESIDE: others.join() } : {};
 const tallies = [await test(first, files, '1')];
-tallies.push(...(await Promise.all(others.map((framework) => test(framework, onEach, '0.2', beside)))));
+tallies.push(...(await Promise.all(others.map((framework) => test(framework, onEach, process.env.STILLHERE_LONG ? '1' : '0.2', beside)))));
 const sum = (count) => tallies.reduce((total, tally) => total + tally[count], 0);
 console.log(`${sum('passed')} passed, ${sum('failed')} failed`);
 if (tallies.some(({ passed, failed }) => passed === 0 || failed > 0)) process.exitCode = 1;
