@@ -34,7 +34,10 @@ mod tests {
             ("./", "."),
             ("./stillhere", "./stillhere"),
             ("../../stillhere/", "../../stillhere"),
-            ("https://live.example.com/stillhere", "https://live.example.com/stillhere"),
+            (
+                "https://live.example.com/stillhere",
+                "https://live.example.com/stillhere",
+            ),
             ("http://localhost:3000", "http://localhost:3000"),
             ("//live.example.com/stillhere", "//live.example.com/stillhere"),
         ] {

@@ -68,7 +68,12 @@ pub async fn the_client_is_served_compressed_to_those_who_take_it(server: &Serve
 /// `HubBuilder::public_url` may be on another origin: the files are for pages of any, whatever way the page loads them, and no cache has to tell
 /// origins apart.
 pub async fn the_client_may_be_loaded_by_pages_of_other_origins(server: &Server) {
-    for name in ["client.js", "client.mjs", &client::script_name(), &client::module_name()] {
+    for name in [
+        "client.js",
+        "client.mjs",
+        &client::script_name(),
+        &client::module_name(),
+    ] {
         let path = format!("/stillhere/{name}");
         let etag = get(server.address, &path, &[]).await.header("etag").to_owned();
         let foreign = ("origin", "https://elsewhere.example");
