@@ -60,6 +60,8 @@ mod message;
 mod options;
 mod pair;
 mod plain;
+#[cfg(feature = "websocket")]
+mod redact;
 mod request;
 mod script_tag;
 mod session;

@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 11] = [
     &["kind", "session"],
     &["arrival", "drain", "exchange", "hub", "sweeper"],
     &["connection", "plain"],
-    &["fallback", "pair", "websocket"],
+    &["fallback", "pair", "redact", "websocket"],
     &["upgrade"],
 ];
 

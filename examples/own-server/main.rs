@@ -1,4 +1,4 @@
-//! A server of one's own: a counter in the browser over hyper and tokio-tungstenite, without a framework and without an adapter. For whoever has
+//! A server of one's own: a counter in the browser over hyper, without a framework and without an adapter. For whoever has
 //! a server already that stillhere has no adapter for. It shows the four things to do:
 //!
 //! 1. Save a route for each session whose page is rendered: [`Routes::save`], from the condition in [`hub`].
@@ -35,8 +35,6 @@ use stillhere::{
 use stillhere_examples::stop_signal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// Where browsers find the sessions' routes, each at `/live/<session id>`. Behind a proxy or on another host: the external URL.
 const LIVE: &str = "/live";
@@ -207,9 +205,8 @@ impl Server {
 async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
     // The browser may have gone away before the answer was out.
     let Ok(upgraded) = on_upgrade.await else { return };
-    let (io, config) = (TokioIo::new(upgraded), config(&arrival));
-    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-    run_connection_loop(arrival, connection(socket)).await;
+    let connection = connection(TokioIo::new(upgraded), Vec::new(), config(&arrival)).await;
+    run_connection_loop(arrival, connection).await;
 }
 
 /// One of the client's files, or that there is none of this name.
