@@ -48,7 +48,8 @@ async fn main() -> io::Result<()> {
     println!("a counter on http://{}", listener.local_addr()?);
 
     let routes = Routes::default();
-    let hub = hub(&routes, closes);
+    let is_local = listener.local_addr()?.ip().is_loopback();
+    let hub = hub(&routes, closes, is_local);
     let server = Server {
         hub: hub.clone(),
         routes,
@@ -61,7 +62,7 @@ async fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn hub(routes: &Routes, closes: bool) -> Hub {
+fn hub(routes: &Routes, closes: bool, is_local: bool) -> Hub {
     let kept = DefaultCleanupPolicy::default();
     // What the end of a connection means is the policy's to say. A handler that closed the session when its connection is over would also end
     // those that another connection has taken over meanwhile, as browsers are quicker than servers to see that one is lost.
@@ -69,7 +70,11 @@ fn hub(routes: &Routes, closes: bool) -> Hub {
         soft_closed: Duration::ZERO,
         ..kept
     };
-    let hub = Hub::builder().cleanup_policy(if closes { ended } else { kept }).build();
+    let mut hub = Hub::builder().cleanup_policy(if closes { ended } else { kept });
+    if is_local {
+        hub = hub.allow_host("localhost");
+    }
+    let hub = hub.build();
     let routes = routes.clone();
     hub.register_connection(move |session| {
         routes.save(session);

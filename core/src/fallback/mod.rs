@@ -17,11 +17,12 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::answer::{Answer, AnswerBody, Chunks};
-use crate::arrival::{Arrival, check_origin};
+use crate::arrival::Arrival;
 use crate::client;
 use crate::connection::run_connection_loop;
 use crate::exchange::Exchange;
 use crate::hub::Hub;
+use crate::origin::check_origin;
 use crate::request::UpgradeRequest;
 use crate::wire::Frame;
 
