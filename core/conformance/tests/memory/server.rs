@@ -11,7 +11,7 @@ use super::faulty::Faulty;
 use super::liar::Liar;
 use futures_util::future::{Either, select};
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use stillhere::websocket::{accept_key, config, connection};
 use stillhere::{
-    AnswerBody, Arrival, Connection, ConnectionError, Hub, PairEnd, UpgradeRequest, client, connection_pair,
+    AnswerBody, Arrival, Asks, Connection, ConnectionError, Hub, PairEnd, UpgradeRequest, client, connection_pair,
     run_connection_loop, upgrade,
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -79,7 +79,7 @@ fn answer(hub: &Hub, mut request: Request<Incoming>, fault: Option<Fault>) -> Re
     };
     let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let asked = UpgradeRequest::new(name, pairs);
-    let Some(accept) = accept_key(&asked).filter(|_| request.method() == Method::GET) else {
+    let Asks::WebSocket { key } = asked.asks(request.method().as_str()) else {
         let AnswerBody::Whole(bytes) = client::answer(&asked).body else {
             unreachable!("files are whole")
         };
@@ -92,7 +92,7 @@ fn answer(hub: &Hub, mut request: Request<Incoming>, fault: Option<Fault>) -> Re
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(header::CONNECTION, "upgrade")
         .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, accept);
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept_key(key));
     if let Some(protocol) = arrival.protocol() {
         response = response.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
