@@ -39,6 +39,7 @@
 mod answer;
 mod arrival;
 mod asks;
+mod base_url;
 mod cleanup;
 pub mod client;
 mod clock;

@@ -20,6 +20,5 @@ window.stillhere = { connect, registerConnection, session: connectScript(documen
 
 function connectScript(script: HTMLOrSVGScriptElement | null): Session | null {
   const ticket = script?.dataset['stillhere'];
-  if (!ticket) return null;
-  return connect(JSON.parse(ticket) as Ticket, { url: (script as HTMLScriptElement).src });
+  return ticket ? connect(JSON.parse(ticket) as Ticket) : null;
 }
