@@ -68,5 +68,6 @@ export class PresentedTicket {
   discard(): void {
     this.leave();
     this.#stored.remove();
+    this.#stored.free();
   }
 }
