@@ -1,7 +1,7 @@
 // The classic script: <script src="/stillhere/client.js" data-stillhere='{ticket}'></script>
 
-import { connect, OutboxFull, registerConnection, type Session, SessionOver, type Ticket, TooLarge } from './index';
-import { closeWith } from './script_element';
+import { connect, type OpenTicket, OutboxFull, registerConnection, type Session, SessionOver, type Ticket, TooLarge } from './index';
+import { closeWith, isLasting } from './script_element';
 
 declare global {
   interface Window {
@@ -22,8 +22,8 @@ const stillhere = ((window as Partial<Window>).stillhere ??= { connect, register
 
 const script = document.currentScript as HTMLScriptElement | null;
 const ticket = script?.dataset['stillhere'];
-// An element that has left before its script was loaded belongs to a page that is gone.
-if (ticket && script!.isConnected) {
-  stillhere.session = stillhere.connect(JSON.parse(ticket) as Ticket, { url: script!.src });
-  closeWith(script!, stillhere.session);
+if (ticket && isLasting(script!)) {
+  const parsed = JSON.parse(ticket) as Ticket;
+  stillhere.session = stillhere.connect(parsed, { url: script!.src });
+  closeWith(script!, (parsed as Partial<OpenTicket>).id ?? '', stillhere.session);
 }

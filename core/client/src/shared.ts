@@ -9,6 +9,8 @@ interface Shared {
   readonly places: Set<string>;
   /** Elements that hold a session, with the address of the page that brought them. */
   readonly scripts: Map<Element, string>;
+  /** Ids of the tickets whose elements have left. */
+  readonly spent: Set<string>;
   readonly kinds: Map<string, OpenConnection>;
   /** Run when the kind of this name is registered. */
   readonly awaited: Map<string, (() => void)[]>;
@@ -17,7 +19,14 @@ interface Shared {
 const KEY = Symbol.for('stillhere');
 
 export function sharedIn(window: object): Shared {
-  return ((window as { [KEY]?: Shared })[KEY] ??= { sessions: new Map(), places: new Set(), scripts: new Map(), kinds: new Map(), awaited: new Map() });
+  return ((window as { [KEY]?: Shared })[KEY] ??= {
+    sessions: new Map(),
+    places: new Set(),
+    scripts: new Map(),
+    spent: new Set(),
+    kinds: new Map(),
+    awaited: new Map(),
+  });
 }
 
 /** The first place that no other session with this label has; a reload finds it again, because its sessions come in the same order. */

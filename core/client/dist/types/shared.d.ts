@@ -8,6 +8,8 @@ interface Shared {
     readonly places: Set<string>;
     /** Elements that hold a session, with the address of the page that brought them. */
     readonly scripts: Map<Element, string>;
+    /** Ids of the tickets whose elements have left. */
+    readonly spent: Set<string>;
     readonly kinds: Map<string, OpenConnection>;
     /** Run when the kind of this name is registered. */
     readonly awaited: Map<string, (() => void)[]>;
