@@ -66,6 +66,9 @@ fn file(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) 
         ("cache-control", caching.to_owned()),
         ("vary", "accept-encoding".to_owned()),
         ("x-content-type-options", "nosniff".to_owned()),
+        // To every page alike, and so to every cache: there is nothing in them that is not public, and no cookie matters.
+        ("access-control-allow-origin", "*".to_owned()),
+        ("cross-origin-resource-policy", "cross-origin".to_owned()),
     ];
     let known =
         if_none_match.is_some_and(|known| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));

@@ -38,6 +38,7 @@
 
 mod answer;
 mod arrival;
+mod base_url;
 mod cleanup;
 pub mod client;
 mod clock;

@@ -379,6 +379,11 @@ async fn a_page_of_an_allowed_origin_may_read_every_answer() {
         None,
         "a request of no page needs none"
     );
+    assert_eq!(
+        header(&own, "vary"),
+        Some("origin"),
+        "nor may a page be handed what was said to no page"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,10 +20,10 @@ declare global {
 // A page may run this script again, for another session: what the first run made stays.
 const stillhere = ((window as Partial<Window>).stillhere ??= { connect, registerConnection, session: null, OutboxFull, TooLarge, SessionOver });
 
-const script = document.currentScript as HTMLScriptElement | null;
+const script = document.currentScript;
 const ticket = script?.dataset['stillhere'];
 if (ticket && isLasting(script!)) {
   const parsed = JSON.parse(ticket) as Ticket;
-  stillhere.session = stillhere.connect(parsed, { url: script!.src });
+  stillhere.session = stillhere.connect(parsed);
   closeWith(script!, (parsed as Partial<OpenTicket>).id ?? '', stillhere.session);
 }

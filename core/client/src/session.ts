@@ -15,7 +15,7 @@ import type { Lane } from './wire';
 export interface Options {
   /** How much may wait in each lane until the server has it: bytes, and 64 for each message or fragment. Default 4 MiB. */
   outbox?: number;
-  /** What a relative url in the ticket is relative to; default the page's address. */
+  /** What a relative url in the ticket is relative to; default the page, as for the `src` of a script. */
   url?: string;
   onmessage?: MessageHandler;
   onstatus?: (status: Status) => void;
@@ -190,7 +190,7 @@ export class Session {
     const environment = this.#environment;
     const now = this.#now;
     const pump = (): void => this.#pump();
-    const presented = new PresentedTicket(own, options.url ?? environment.location.href, environment);
+    const presented = new PresentedTicket(own, options.url ?? environment.document.baseURI, environment);
     const machine = new DocumentMachine({
       ...options,
       secret: presented.credentials.secret,

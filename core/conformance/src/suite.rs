@@ -235,6 +235,7 @@ macro_rules! polled_suite {
             files {
                 the_client_is_served_with_its_caching,
                 the_client_is_served_compressed_to_those_who_take_it,
+                the_client_may_be_loaded_by_pages_of_other_origins,
                 other_names_are_not_found,
                 the_script_tag_names_a_script_that_is_there,
             }

@@ -139,15 +139,13 @@ impl Hub {
 
     /// What lets a page of an allowed origin read the answer.
     fn cross_origin(&self, request: &UpgradeRequest<'_>) -> Vec<(&'static str, String)> {
+        let mut headers = vec![("vary", "origin".to_owned())];
         let allowed = check_origin(request, &self.inner.config.origins).is_ok();
-        let Some(origin) = request.header("origin").filter(|_| allowed) else {
-            return Vec::new();
-        };
-        vec![
-            ("access-control-allow-origin", origin.to_owned()),
-            ("access-control-allow-credentials", "true".to_owned()),
-            ("vary", "origin".to_owned()),
-        ]
+        if let Some(origin) = request.header("origin").filter(|_| allowed) {
+            headers.push(("access-control-allow-origin", origin.to_owned()));
+            headers.push(("access-control-allow-credentials", "true".to_owned()));
+        }
+        headers
     }
 }
 

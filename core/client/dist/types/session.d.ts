@@ -5,7 +5,7 @@ import { type Ticket } from './ticket';
 export interface Options {
     /** How much may wait in each lane until the server has it: bytes, and 64 for each message or fragment. Default 4 MiB. */
     outbox?: number;
-    /** What a relative url in the ticket is relative to; default the page's address. */
+    /** What a relative url in the ticket is relative to; default the page, as for the `src` of a script. */
     url?: string;
     onmessage?: MessageHandler;
     onstatus?: (status: Status) => void;
