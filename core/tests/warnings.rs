@@ -56,9 +56,9 @@ fn ask(hub: &Hub, name: &str, headers: &[(&str, &[u8])]) {
 async fn a_storm_of_refused_requests_is_one_short_line_a_minute() {
     let (log, _logging) = Log::begin();
     let hub = Hub::builder().principal(|_| None).build();
-    let theirs = hub.open_for("ada", idle).id().to_string();
     let origin = format!("http://evil.example\u{1b}[31m{}", "x".repeat(60_000));
     for minute in 0..2 {
+        let theirs = hub.open_for("ada", idle).id().to_string();
         for _ in 0..1_000 {
             ask(
                 &hub,
