@@ -734,7 +734,7 @@ async fn what_stands_between_is_asked_to_hand_an_answer_on_as_it_comes() {
             assert_eq!(header(&answer, "cache-control"), Some("no-store, no-transform"));
             assert_eq!(header(&answer, "x-accel-buffering"), Some("no"));
             assert_eq!(header(&answer, "content-encoding"), Some("identity"));
-            assert_eq!(header(&answer, "content-type"), Some("application/octet-stream"));
+            assert_eq!(header(&answer, "content-type"), Some("application/stillhere.v1"));
             assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"));
         }
     }

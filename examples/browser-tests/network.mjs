@@ -1,19 +1,22 @@
 // A network between a browser and a program, which a test moves.
 
+import { createHash } from 'node:crypto';
 import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
 
 /** A proxy before the demo that lets no WebSocket through, as long as it is so told. */
 export class Network {
+  /** WebSockets are refused, or with `webSockets: 'mute'` opened and carry nothing. */
   isBlocked = true;
   upgrades = 0;
   #sockets = new Set();
   server = createServer((asked, answer) => {
     const { method, url, headers } = asked;
     const onward = request(this.target, { method, path: url, headers }, (answered) => {
+      answered.on('error', () => answer.destroy());
+      if (this.#isWhole) return void this.#passWhole(answered, answer);
       answer.writeHead(answered.statusCode, answered.headers);
       answer.flushHeaders();
-      answered.on('error', () => answer.destroy());
       answered.pipe(answer);
     });
     onward.on('error', () => answer.destroy());
@@ -21,15 +24,19 @@ export class Network {
     asked.pipe(onward);
   });
 
-  constructor(target) {
+  #isWhole;
+
+  /** `isWhole`: an answer is handed on when it has ended. */
+  constructor(target, { webSockets = 'refused', isWhole = false } = {}) {
     this.target = target;
+    this.#isWhole = isWhole;
     this.server.on('connection', (socket) => {
       this.#sockets.add(socket);
       socket.on('close', () => this.#sockets.delete(socket)).on('error', () => {});
     });
     this.server.on('upgrade', (asked, socket, head) => {
       this.upgrades += 1;
-      if (this.isBlocked) return socket.destroy();
+      if (this.isBlocked) return webSockets === 'mute' ? openMute(asked, socket) : socket.destroy();
       const { hostname, port } = new URL(this.target);
       const onward = connect(Number(port), hostname);
       const lines = asked.rawHeaders.flatMap((name, at, all) => (at % 2 ? [] : [`${name}: ${all[at + 1]}`]));
@@ -42,7 +49,23 @@ export class Network {
     });
   }
 
+  async #passWhole(answered, answer) {
+    const chunks = await answered.toArray().catch(() => undefined);
+    if (!chunks) return answer.destroy();
+    const { 'transfer-encoding': _, ...headers } = answered.headers;
+    answer.writeHead(answered.statusCode, headers).end(Buffer.concat(chunks));
+  }
+
   cut() {
     for (const socket of this.#sockets) socket.destroy();
   }
+}
+
+/** Opens a WebSocket and leaves it at that. */
+function openMute({ headers }, socket) {
+  const accept = createHash('sha1').update(`${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+  const { 'sec-websocket-protocol': protocol } = headers;
+  const lines = ['HTTP/1.1 101 Switching Protocols', 'upgrade: websocket', 'connection: upgrade', `sec-websocket-accept: ${accept}`, `sec-websocket-protocol: ${protocol}`];
+  socket.write(`${lines.join('\r\n')}\r\n\r\n`);
+  socket.resume();
 }

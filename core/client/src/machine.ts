@@ -161,11 +161,16 @@ export class DocumentMachine {
     }
   }
 
-  /** `code` is the one the transport closed with, 1006 when nothing better is known. */
-  handleClose(connection: number, code: number, now: number): void {
+  /**
+   * `code` is the one the transport closed with, 1006 when nothing better is known. `wait`: what carries the connections wants to be left alone
+   * for so long, as if the server had said so with a code of class *later*.
+   */
+  handleClose(connection: number, code: number, now: number, wait = 0): void {
     if (connection !== this.#connection) return;
     this.#connection = 0;
-    if (!this.#leaving) this.#judge(code, 0, 0, '', now);
+    if (this.#leaving) return;
+    if (wait) this.#retry(code, '', now, wait);
+    else this.#judge(code, 0, 0, '', now);
   }
 
   handleTimeout(now: number): void {

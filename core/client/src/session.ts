@@ -6,7 +6,7 @@ import type { Environment, Listenable } from './environment';
 import { DocumentMachine, OutboxFull, SessionOver, TooLarge } from './machine';
 import { nameOfCode, nameOfReason } from './names';
 import { PresentedTicket } from './presented';
-import { CONNECTING, type Status, statusAfter, statusIn } from './status';
+import { CONNECTING, isNews, type Status, statusAfter, statusIn } from './status';
 import { isRefused, isStatic, type OpenTicket, type Ticket } from './ticket';
 import type { Lane } from './wire';
 
@@ -248,7 +248,7 @@ export class Session {
       }
     }
     if (machine.phase !== 'connected') this.#rejectPings();
-    this.#report(statusIn(machine.phase, status));
+    this.#report(statusIn(machine.phase, status, parts.loop.obstacle));
   }
 
   /** Nothing is to come of this session any more; what has been received is still handed over. */
@@ -264,8 +264,9 @@ export class Session {
   }
 
   #report(status: Status): void {
-    if (status === this.#status || JSON.stringify(status) === JSON.stringify(this.#status)) return;
+    const before = this.#status;
     this.#status = status;
+    if (!isNews(status, before)) return;
     try {
       this.onstatus?.(status);
     } catch (error) {

@@ -152,7 +152,7 @@ impl Hub {
 /// An answer that carries packets.
 fn of_packets(body: AnswerBody) -> Answer {
     let headers = [
-        ("content-type", "application/octet-stream"),
+        ("content-type", "application/stillhere.v1"),
         // What stands between must neither keep it, nor gather it, nor change it.
         ("cache-control", "no-store, no-transform"),
         ("x-accel-buffering", "no"),
