@@ -4,7 +4,7 @@ import type { Bytes } from './wire';
 /** POSTs to one session, and what has been learnt of the way they take; it outlives the connections that are made of them. */
 export declare class Posts {
     #private;
-    /** Bytes that a POST may have. */
+    /** Bytes that a POST may have, unless it has one frame only. */
     most: number;
     /** Somebody else has answered since it was set to false. */
     isAnswered: boolean;
