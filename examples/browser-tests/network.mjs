@@ -4,15 +4,16 @@ import { createHash } from 'node:crypto';
 import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
 
-/** A proxy before the demo that lets no WebSocket through, as long as it is so told. */
+/** A proxy before the demo that lets no WebSocket through, as long as it is so told, or nothing at all. */
 export class Network {
   /** WebSockets are refused, or with `webSockets: 'mute'` opened and carry nothing. */
   isBlocked = true;
+  isDown = false;
   upgrades = 0;
   #sockets = new Set();
   server = createServer((asked, answer) => {
-    const { method, url, headers } = asked;
-    const onward = request(this.target, { method, path: url, headers }, (answered) => {
+    const { method, headers } = asked;
+    const onward = request(this.target, { method, path: this.#pathOf(asked), headers }, (answered) => {
       answered.on('error', () => answer.destroy());
       if (this.#isWhole) return void this.#passWhole(answered, answer);
       answer.writeHead(answered.statusCode, answered.headers);
@@ -26,11 +27,13 @@ export class Network {
 
   #isWhole;
 
-  /** `isWhole`: an answer is handed on when it has ended. */
-  constructor(target, { webSockets = 'refused', isWhole = false } = {}) {
+  /** `isWhole`: an answer is handed on when it has ended. The target knows nothing of the prefix under which it is found here. */
+  constructor(target, { webSockets = 'refused', isWhole = false, prefix = '' } = {}) {
     this.target = target;
+    this.prefix = prefix;
     this.#isWhole = isWhole;
     this.server.on('connection', (socket) => {
+      if (this.isDown) return socket.destroy();
       this.#sockets.add(socket);
       socket.on('close', () => this.#sockets.delete(socket)).on('error', () => {});
     });
@@ -40,7 +43,7 @@ export class Network {
       const { hostname, port } = new URL(this.target);
       const onward = connect(Number(port), hostname);
       const lines = asked.rawHeaders.flatMap((name, at, all) => (at % 2 ? [] : [`${name}: ${all[at + 1]}`]));
-      onward.write(`GET ${asked.url} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`);
+      onward.write(`GET ${this.#pathOf(asked)} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`);
       onward.write(head);
       for (const [one, other] of [[socket, onward], [onward, socket]]) {
         one.on('error', () => {}).on('close', () => other.destroy());
@@ -54,6 +57,10 @@ export class Network {
     if (!chunks) return answer.destroy();
     const { 'transfer-encoding': _, ...headers } = answered.headers;
     answer.writeHead(answered.statusCode, headers).end(Buffer.concat(chunks));
+  }
+
+  #pathOf({ url }) {
+    return url.startsWith(this.prefix) ? url.slice(this.prefix.length) : url;
   }
 
   cut() {

@@ -55,9 +55,14 @@ export class Delivery {
     }
   }
 
-  /** Hands over nothing more. */
+  /** Hands over nothing more, unless it is started again in the same task. */
   stop(): void {
     this.#isStopped = true;
+  }
+
+  start(): void {
+    this.#isStopped = false;
+    this.#resumeSoon();
   }
 
   #deliverNext(): boolean {

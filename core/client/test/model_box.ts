@@ -15,7 +15,7 @@ export interface Ways {
   posts: Answers;
 }
 
-const STEP = 50;
+const STEP = 100;
 const HEARTBEAT = 2000;
 /** What the server says of its own accord, and how often. */
 const CHATTER = new Uint8Array(300);

@@ -559,6 +559,8 @@ test('close leaves, reports it once, and hands over nothing more', async () => {
   page.socket.read();
   page.socket.receive(encodeData(1, 'a'));
   page.socket.receive(encodeData(2, 'b'));
+  assert.throws(() => session.send(bytes('a')), { name: 'SessionOver', message: /over \(Closed\)/ });
+  await page.browser.settle();
   await pong;
   assert.deepEqual(messages, ['a']);
   assert.deepEqual(typesOf(page.socket.read()), [Type.Leave]);

@@ -16,6 +16,7 @@ export declare class Delivery {
     set handler(handler: MessageHandler | null);
     /** Hands over what waits, in this very task; messages wait for a handler. */
     deliver(): void;
-    /** Hands over nothing more. */
+    /** Hands over nothing more, unless it is started again in the same task. */
     stop(): void;
+    start(): void;
 }
