@@ -45,6 +45,8 @@ export class ConnectionLoop {
   #giveUpAt = Infinity;
   /** When the server was first heard over this connection. */
   #heardAt: number | undefined;
+  /** Received over this connection. */
+  #bytes = 0;
   /** The route knows how this connection went. */
   #isJudged = true;
   /** Of the kind that is tried beside the one in use. */
@@ -120,6 +122,7 @@ export class ConnectionLoop {
     this.#connection = connection;
     this.#carrier = this.#heardAt = undefined;
     this.#isJudged = this.#posts.isAnswered = false;
+    this.#bytes = 0;
     this.#giveUpAt = this.#now() + route.patience;
     const handlers = {
       url: this.url,
@@ -175,6 +178,7 @@ export class ConnectionLoop {
       this.#route!.succeed(this.#heardAt);
       this.#obstacles.clear(!isPosted(this.#kind));
     }
+    if (connection === this.#connection) this.#bytes += frame.length;
     this.#machine.handleFrame(connection, frame, this.#now());
     this.#handled();
   }
@@ -198,7 +202,7 @@ export class ConnectionLoop {
     const now = this.#now();
     const route = this.#route!;
     route.holdPosts(this.#posts.takeWait(), now);
-    if (this.#heardAt !== undefined) return route.lose(now - this.#heardAt, now);
+    if (this.#heardAt !== undefined) return route.lose(now - this.#heardAt, this.#bytes, now);
     if (route.isLast && !this.#posts.isAnswered) this.#obstacles.meetNone(isSilent, this.url);
     route.fail(isSilent, now);
   }

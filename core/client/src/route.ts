@@ -12,8 +12,10 @@ const LONGEST_PATIENCE = 8000;
 const SHORT_LIFE = 10_000;
 /** and one whose first bytes come with its end was held back on the way, however long it took. */
 export const HELD_BACK = 100;
-/** Short lives in a row until another kind gets its turn. */
-const TOLERANCE = 3;
+/** Short lives in a row, each cut off after about the same time or as many bytes as the one before, until another kind gets its turn. */
+const TOLERANCE = 6;
+/** Of the greater. */
+const ALIKE = 0.25;
 /** Milliseconds until a better kind is tried beside the one in use: after such a row, doubled with each further short life; */
 const TRY_UNSTABLE = 30_000;
 /** and after a trial in vain. */
@@ -28,9 +30,11 @@ interface Experience {
   isProven: boolean;
   /** The last attempt was not answered. */
   isFailing: boolean;
-  /** In a row. */
+  /** Alike and in a row. */
   shortLives: number;
   tolerance: number;
+  lastLife: number;
+  lastBytes: number;
   /** When it may be tried beside a worse one. */
   tryAt: number;
 }
@@ -52,7 +56,7 @@ export class Route {
 
   constructor(preferred: string | undefined, environment: Environment) {
     const kinds = new Set([preferred ?? WEB_SOCKET, WEB_SOCKET, ...(environment.fetch ? [STREAMED, POLLED] : [])]);
-    this.#kinds = [...kinds].map((kind) => ({ kind, isProven: false, isFailing: false, shortLives: 0, tolerance: TOLERANCE, tryAt: 0 }));
+    this.#kinds = [...kinds].map((kind) => ({ kind, isProven: false, isFailing: false, shortLives: 0, tolerance: TOLERANCE, lastLife: 0, lastBytes: 0, tryAt: 0 }));
     this.#environment = environment;
     this.#isChosen = !isOurs(this.kind);
     if (!this.#isChosen) this.#at = Math.max(0, this.#kinds.findIndex(({ kind }) => kind === this.#remembered()));
@@ -96,16 +100,20 @@ export class Route {
     }
   }
 
-  /** A connection that was answered is lost after `life` milliseconds. */
-  lose(life: number, now: number): void {
+  /** A connection that was answered is lost after `life` milliseconds and so many bytes from the server. */
+  lose(life: number, bytes: number, now: number): void {
     const current = this.#kinds[this.#at]!;
     if (!isOurs(current.kind)) return;
     if (current.kind === STREAMED && life < HELD_BACK) return this.fail(false, now);
-    if (life >= SHORT_LIFE) {
+    // A box cuts each connection at the same point; chance, or a person who pulls a plug, does not.
+    const isAlike = isNear(life, current.lastLife) || isNear(bytes, current.lastBytes);
+    Object.assign(current, { lastLife: life, lastBytes: bytes });
+    if (life < SHORT_LIFE) current.shortLives = isAlike ? current.shortLives + 1 : 1;
+    else {
       current.shortLives = 0;
       current.tolerance = TOLERANCE;
       this.#origin = -1;
-    } else current.shortLives += 1;
+    }
     if (current.shortLives >= current.tolerance || this.#isHeld(now)) this.#turn(now);
   }
 
@@ -193,4 +201,8 @@ export function isPosted(kind: string): boolean {
 
 function isOurs(kind: string): boolean {
   return kind === WEB_SOCKET || isPosted(kind);
+}
+
+function isNear(one: number, other: number): boolean {
+  return Math.abs(one - other) <= ALIKE * Math.max(one, other);
 }

@@ -51,7 +51,7 @@ for (const webSockets of WEB_SOCKETS) {
         if (best === 'websocket') return assert.equal(session.connection, best);
         // It settles, and stays; what does not last is tried again, ever less often.
         const attempts = (): number => page.sockets.length + box.posts.filter(({ operation }) => operation === 1).length;
-        await box.advance(20_000);
+        await box.advance(webSockets.startsWith('die') ? 40_000 : 20_000);
         const before = attempts();
         let connected = 0;
         let steps = 0;
