@@ -17,8 +17,8 @@ export declare class Route {
     fail(isSilent: boolean, now: number): void;
     /** The attempt was answered. */
     succeed(now: number): void;
-    /** A connection that was answered is lost after `life` milliseconds. */
-    lose(life: number, now: number): void;
+    /** A connection that was answered is lost after `life` milliseconds and so many bytes from the server. */
+    lose(life: number, bytes: number, now: number): void;
     /** POSTs are not wanted for `wait` milliseconds. */
     holdPosts(wait: number, now: number): void;
     /** How long the next attempt has to wait because no other kind promises more. */

@@ -25,7 +25,7 @@ export declare class Session {
     constructor(ticket: Ticket, options: Options, environment: Environment);
     /** The session in use: after a reload perhaps that of the page before. Empty if the server had no room, and once closed. */
     get id(): string;
-    /** The kind of the connection in use: `websocket`, `http` where WebSockets are blocked, or one that was registered. */
+    /** The kind of the connection in use: `websocket`; `streamed` or `polled` where those do not get through; or one that was registered. */
     get connection(): string;
     get status(): Status;
     /** Gets each message; those that arrive while there is none wait. Messages received before the end are still handed over after it. */
