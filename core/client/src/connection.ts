@@ -82,9 +82,9 @@ export class ConnectionLoop {
     this.#isJudged = true;
   }
 
-  /** The network has changed: what did not get through may do so now. */
-  wake(): void {
-    this.#route?.reset(this.#now());
+  /** The network has changed, or somebody says so (`isAsked`): what did not get through may do so now. */
+  wake(isAsked = false): void {
+    this.#route?.reset(this.#now(), isAsked);
   }
 
   /** Sends what is ready, then does what is asked: in this order a `leave` goes out before its close. */

@@ -15,7 +15,7 @@ export const HELD_BACK = 100;
 /** Short lives in a row, each cut off after about the same time or as many bytes as the one before, until another kind gets its turn. */
 const TOLERANCE = 6;
 /** Of the greater. */
-const ALIKE = 0.25;
+const ALIKE = 0.1;
 /** Milliseconds until a better kind is tried beside the one in use: after such a row, doubled with each further short life; */
 const TRY_UNSTABLE = 30_000;
 /** and after a trial in vain. */
@@ -147,9 +147,10 @@ export class Route {
     this.#failures = 0;
   }
 
-  /** The network has changed: what did not get through may do so now. */
-  reset(now: number): void {
+  /** The network has changed, or somebody says so (`isAsked`): what did not get through may do so now. */
+  reset(now: number, isAsked: boolean): void {
     this.#silences = this.#failures = 0;
+    if (isAsked) this.#postsAt = 0;
     if (this.#isChosen) this.#at = 0;
     for (const kind of this.#kinds) Object.assign(kind, { isFailing: false, shortLives: 0, tolerance: TOLERANCE, tryAt: now });
   }

@@ -35,7 +35,7 @@ export class FakePost {
     this.token = Buffer.from(body.subarray(1, 17)).toString('hex');
     this.wait = view.getUint32(17, true);
     this.number = this.operation === 2 ? view.getUint32(21, true) : 0;
-    for (let at = this.operation === 2 ? 25 : 21; at < body.length; ) {
+    for (let at = this.operation === 2 ? 25 : 21; this.operation < 3 && at < body.length; ) {
       const length = view.getUint32(at, true);
       this.frames.push(body.slice(at + 4, at + 4 + length));
       at += 4 + length;

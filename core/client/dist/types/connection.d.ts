@@ -13,8 +13,8 @@ export declare class ConnectionLoop {
     get obstacle(): Obstacle | null;
     /** Where to connect, and by which kind first. */
     direct(url: string, preferred: string | undefined): void;
-    /** The network has changed: what did not get through may do so now. */
-    wake(): void;
+    /** The network has changed, or somebody says so (`isAsked`): what did not get through may do so now. */
+    wake(isAsked?: boolean): void;
     /** Sends what is ready, then does what is asked: in this order a `leave` goes out before its close. */
     flush(): void;
 }

@@ -76,6 +76,8 @@ export declare class DocumentMachine {
     handleTimeout(now: number): void;
     /** The page woke: `online`, visible or `pageshow`. */
     handleWake(now: number): void;
+    /** Somebody wants a connection now, whatever was said about waiting. */
+    handleRetry(now: number): void;
     handleHidden(hidden: boolean, now: number): void;
     /** The page is going away; nothing more happens until `handleWake`. */
     handleLeave(_now: number): void;

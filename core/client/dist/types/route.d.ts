@@ -29,8 +29,8 @@ export declare class Route {
     takeTrial(now: number): string | undefined;
     /** The kind was heard over in a trial. */
     move(kind: string): void;
-    /** The network has changed: what did not get through may do so now. */
-    reset(now: number): void;
+    /** The network has changed, or somebody says so (`isAsked`): what did not get through may do so now. */
+    reset(now: number, isAsked: boolean): void;
 }
 /** The connection is made of POSTs. */
 export declare function isPosted(kind: string): boolean;

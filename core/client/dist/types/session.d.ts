@@ -39,6 +39,8 @@ export declare class Session {
     bufferedAmount(lane?: LaneName): number;
     /** Measures the round trip in milliseconds; rejects when there is no connection or it is lost before the answer. */
     ping(): Promise<number>;
+    /** Tries to connect now, also where the server or a proxy asks the page to wait. A session that is over stays over. */
+    retry(): void;
     /**
      * Leaves for good, once each caller of `connect` has closed the session and the task at hand is over, so that code that is run again keeps it.
      * What the server has not acknowledged may be lost: wait until `bufferedAmount()` is 0 if it matters.
