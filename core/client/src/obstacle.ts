@@ -13,13 +13,13 @@ export interface Obstacle {
   readonly text: string;
 }
 
+/** What helps against a status; the rest is a matter for the server's log. */
 const HINTS: Record<number, string> = {
-  401: 'a login is asked for before the server is reached',
-  403: 'a firewall or a rule before the server forbids it',
-  404: 'the routes of the session are not there',
-  405: 'POSTs are not allowed there',
-  407: 'the network\'s proxy asks for a login',
-  429: 'raise the rate limit for this path',
+  401: 'a login stands before the server',
+  403: 'a firewall stands before the server',
+  404: 'the session is not served there',
+  407: 'the proxy wants a login',
+  429: 'raise the rate limit there',
 };
 
 /** What was last met, and what of it the console has been told. */
@@ -44,21 +44,14 @@ export class Obstacles {
 
   /** The answer to a POST that is none of the server's. */
   meetAnswer({ type, status, headers }: Response, url: string): void {
-    const posts = `POSTs to ${url} are answered`;
-    if (type === 'opaqueredirect') {
-      this.#meet('redirected', 0, `${posts} with a redirect, to a login page perhaps: log in again, or let this path through without`);
-    } else if (status === 200) {
-      const what = headers.get('content-type') ?? 'nothing';
-      this.#meet('foreign', status, `${posts} with ${what} instead of the session's frames: a captive portal, a login page or a service worker stands before the server`);
-    } else {
-      const hint = HINTS[status] ?? (status < 500 ? 'see who answers so' : 'see the logs of the server and of the proxy before it');
-      this.#meet('refused', status, `${posts} with status ${status}: ${hint}`);
-    }
+    if (type === 'opaqueredirect') this.#meet('redirected', 0, url, 'redirected, to a login page perhaps: log in again, or exempt the address');
+    else if (status === 200) this.#meet('foreign', status, url, `answered with ${headers.get('content-type')} by a captive portal, a login page or a service worker, not by the server`);
+    else this.#meet('refused', status, url, `answered ${status}: ${HINTS[status] ?? 'see the logs of the server and its proxy'}`);
   }
 
   /** One of these bytes, as small as one frame lets it be, was refused with 413. */
   meetTooLarge(size: number, url: string): void {
-    this.#meet('too-large', 413, `a POST of ${size} bytes to ${url} is answered with status 413: raise the limit for request bodies of the proxy before the server (nginx: client_max_body_size), or lower the session's fragment size`);
+    this.#meet('too-large', 413, url, `answered 413 at ${size} bytes: raise the proxy's limit (nginx: client_max_body_size), or lower the session's fragment size`);
   }
 
   /** The server is heard from. What is too large for a POST is so still, unless `isAll`. */
@@ -66,7 +59,8 @@ export class Obstacles {
     if (isAll || this.#current?.kind !== 'too-large') this.#current = null;
   }
 
-  #meet(kind: Obstacle['kind'], status: number, text: string): void {
+  #meet(kind: Obstacle['kind'], status: number, url: string, what: string): void {
+    const text = `POSTs to ${url} are ${what}`;
     if (this.#current?.text !== text) this.#current = { kind, status, text };
     const key = `${kind} ${status}`;
     const times = (this.#met.get(key) ?? 0) + 1;

@@ -51,7 +51,7 @@ test('a frame that does not pass is told with the limit that stops it, tried eve
   await box.advance(10_000);
   const { obstacle } = session.status;
   assert.deepEqual([obstacle?.kind, obstacle?.status], ['too-large', 413]);
-  assert.match(obstacle!.text, /50\d\d\d bytes .* 413.*client_max_body_size.*fragment/);
+  assert.match(obstacle!.text, /413 at 50\d\d\d bytes.*client_max_body_size.*fragment/);
   assert.deepEqual(page.errors, [`stillhere: ${obstacle!.text}.`]);
 
   const before = behind.sizes.filter((size) => size > box.most).length;
@@ -99,9 +99,9 @@ test('where POSTs are not wanted a WebSocket is tried at once', async () => {
 
 for (const [posts, text] of [
   ['redirect', /redirect.*log in/],
-  ['portal', /text\/html instead.*captive portal/],
-  ['503', /status 503.*logs of the server/],
-  ['429', /status 429.*rate limit/],
+  ['portal', /text\/html by a captive portal/],
+  ['503', /answered 503.*logs of the server/],
+  ['429', /answered 429.*rate limit/],
 ] as const) {
   test(`${posts}: the console is told once what it is and what helps, with the address`, async () => {
     const { box, session, page } = new Behind({ posts });
