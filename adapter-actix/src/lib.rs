@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+use std::net::IpAddr;
 use std::{fmt, io};
 
 use actix_web::body::MessageBody;
@@ -24,7 +25,7 @@ pub fn routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
         // As it was sent: `Path` would answer what cannot be decoded with a status that a browser's WebSocket cannot read.
         let uri = request.uri().clone();
         let name = name_of(uri.path());
-        let asked = UpgradeRequest::new(name, pairs(request.headers())).authority(authority(&request));
+        let asked = UpgradeRequest::new(name, pairs(request.headers())).authority(authority(&request)).peer_address(peer(&request));
         let asks_for_web_socket = matches!(asked.asks(request.method().as_str()), Asks::WebSocket { .. });
         if asks_for_web_socket && is_upgradable(&request) {
             return Upgrade::new(request, payload).serve(&hub, name);
@@ -126,7 +127,7 @@ impl Upgrade {
             principal,
         } = self;
         let asked = UpgradeRequest::new(id, pairs(request.headers()))
-            .authority(authority(&request))
+            .authority(authority(&request)).peer_address(peer(&request))
             .principal(principal.as_deref());
         let Asks::WebSocket { key } = asked.asks(request.method().as_str()) else {
             return HttpResponse::UpgradeRequired().body("not a WebSocket request");
@@ -160,6 +161,10 @@ fn is_upgradable(request: &HttpRequest) -> bool {
     let mut protocols = request.headers().get_all(UPGRADE);
     request.version() == Version::HTTP_11
         && protocols.any(|protocol| protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
+}
+
+fn peer(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|peer| peer.ip())
 }
 
 fn authority(request: &HttpRequest) -> Option<&str> {

@@ -1,29 +1,43 @@
 #![doc = include_str!("../README.md")]
 
+use std::net::SocketAddr;
+
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::any;
 pub use stillhere::*;
 
 /// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. Merge them into
 /// a router of any state.
+///
+/// What one address may hold is limited ([`Share`]) if axum tells addresses: serve
+/// [`into_make_service_with_connect_info::<SocketAddr>()`](Router::into_make_service_with_connect_info).
 pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
     let hub_of_route = hub.clone();
     let handler = async move |request: Request| {
         // As it was sent: `Path` would answer what cannot be decoded with a status that a browser's WebSocket cannot read.
         let uri = request.uri().clone();
         let name = name_of(uri.path());
-        let request = request.map(Body::into_data_stream);
+        let mut request = request.map(Body::into_data_stream);
+        tell_peer(request.extensions_mut());
         upgrade::answer(&hub_of_route, name, request).await.map(body)
     };
     let path = format!("{}/{{name}}", hub.mount());
     Router::new()
         .route(&path, any(handler.clone()))
         .route(&format!("{path}/"), any(handler))
+}
+
+/// Who is at the other end of the connection, if the server was made to say so.
+fn tell_peer(extensions: &mut Extensions) {
+    if let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<SocketAddr>>() {
+        let peer = upgrade::Peer(*peer);
+        extensions.insert(peer);
+    }
 }
 
 fn body(body: AnswerBody) -> Body {
@@ -61,6 +75,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         let mut request = Request::from_parts(parts.clone(), ());
+        tell_peer(request.extensions_mut());
         let upgrade = upgrade::Upgrade::take(&mut request);
         upgrade
             .map(Self)

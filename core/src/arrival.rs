@@ -5,10 +5,12 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 
 use crate::code::Code;
-use crate::hub::{Config, Hub, HubInner, PendingHello};
+use crate::hub::{Config, Hub, HubInner, PendingHello, Place};
 use crate::id::SessionId;
 use crate::origin::{check_host, check_origin};
+use crate::peer::Peer;
 use crate::request::UpgradeRequest;
+use crate::seldom::Seldom;
 use crate::session::Shared;
 use crate::wire::{End, SUBPROTOCOL};
 
@@ -30,6 +32,8 @@ pub struct Arrival {
 pub(crate) struct Admitted {
     pub(crate) session: Arc<Shared>,
     pub(crate) pending: PendingHello,
+    /// Among the connections of who makes this one.
+    pub(crate) place: Place,
 }
 
 impl Arrival {
@@ -116,13 +120,30 @@ impl Hub {
             let text = "this session belongs to another user: log in as the one who opened the page, or reload it";
             return Err(refusal(Code::Forbidden, text.to_owned()));
         }
-        let Some(pending) = self.inner.admit_hello() else {
-            return Err(End {
-                retry_after: 1000,
-                ..refusal(Code::Busy, "too many connections are waiting".to_owned())
-            });
+        let peers = self.inner.peers(request, session.principal());
+        let most = |peer: &Peer| self.inner.share_of(peer).connections;
+        let Some(place) = self.inner.connections_of.take(&peers, most) else {
+            return Err(busy(&self.inner.warnings.too_many_connections, "too many connections of one address or user"));
         };
-        Ok(Admitted { session, pending })
+        let Some(pending) = self.inner.admit_hello(&peers) else {
+            return Err(busy(&self.inner.warnings.too_many_hellos, "too many connections wait for their hello"));
+        };
+        Ok(Admitted {
+            session,
+            pending,
+            place,
+        })
+    }
+}
+
+/// Come again soon.
+fn busy(warning: &Seldom, text: &'static str) -> End {
+    if let Some(count) = warning.count(crate::clock::now()) {
+        tracing::warn!(count, "connections refused: {text}");
+    }
+    End {
+        retry_after: 1000,
+        ..refusal(Code::Busy, text.to_owned())
     }
 }
 

@@ -118,7 +118,11 @@ impl LastWords {
 
 /// From the hello on. What is left to say, if the connection can still hear it.
 pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<LastWords> {
-    let Admitted { session, pending } = admitted;
+    let Admitted {
+        session,
+        pending,
+        place: _place,
+    } = admitted;
     // Boxed, as what is needed at the end: it is over soon, and no connection is to keep room for it.
     let hello = Box::pin(await_hello(&session, pending, connection.as_mut())).await;
     let mut carrier = match hello {

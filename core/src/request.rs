@@ -1,6 +1,7 @@
 //! A request under the mount, whatever framework read it.
 
 use std::fmt;
+use std::net::IpAddr;
 
 /// A request under the hub's mount, as its adapter read it: its headers and the last segment of its path. [`Hub::arrive`](crate::Hub::arrive) judges it.
 #[derive(Clone)]
@@ -8,6 +9,7 @@ pub struct UpgradeRequest<'a> {
     name: &'a str,
     authority: Option<&'a str>,
     principal: Option<&'a str>,
+    peer: Option<IpAddr>,
     headers: Vec<(&'a str, &'a [u8])>,
 }
 
@@ -18,6 +20,7 @@ impl<'a> UpgradeRequest<'a> {
             name,
             authority: None,
             principal: None,
+            peer: None,
             headers: headers.into_iter().collect(),
         }
     }
@@ -26,6 +29,13 @@ impl<'a> UpgradeRequest<'a> {
     #[must_use]
     pub fn authority(self, authority: Option<&'a str>) -> Self {
         Self { authority, ..self }
+    }
+
+    /// The other end of the TCP connection: the client, or a proxy. `None`, the default, if nobody knows; what one address may hold
+    /// ([`Share`](crate::Share)) is then not counted.
+    #[must_use]
+    pub fn peer_address(self, peer: Option<IpAddr>) -> Self {
+        Self { peer, ..self }
     }
 
     /// Who makes the request, if the application knows already: the hub's [`principal`](crate::HubBuilder::principal) is then not asked.
@@ -82,6 +92,10 @@ impl<'a> UpgradeRequest<'a> {
 
     pub(crate) fn host(&self) -> Option<&'a str> {
         self.header("host").or(self.authority)
+    }
+
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     pub(crate) fn known_principal(&self) -> Option<&'a str> {

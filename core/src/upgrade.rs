@@ -5,11 +5,12 @@
 //! connection sets `TCP_NODELAY`.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http::uri::Authority;
-use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode, Uri, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::{Parts, downcast};
@@ -34,8 +35,9 @@ where
         return upgrade.serve(hub, name).map(AnswerBody::Whole);
     }
     let (parts, body) = request.into_parts();
-    let asked =
-        UpgradeRequest::new(name, pairs(&parts.headers)).authority(parts.uri.authority().map(Authority::as_str));
+    let asked = UpgradeRequest::new(name, pairs(&parts.headers))
+        .authority(parts.uri.authority().map(Authority::as_str))
+        .peer_address(peer(&parts.extensions));
     response(hub.answer(parts.method.as_str(), &asked, body).await)
 }
 
@@ -65,7 +67,17 @@ pub struct Upgrade {
     accept: Option<String>,
     headers: HeaderMap,
     uri: Uri,
+    peer: Option<IpAddr>,
     principal: Option<String>,
+}
+
+/// The other end of the TCP connection. Put it among a request's extensions, so that what one address may hold is limited: see
+/// [`Share`](crate::Share).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<Peer>().map(|peer| peer.0.ip())
 }
 
 impl Upgrade {
@@ -82,6 +94,7 @@ impl Upgrade {
             accept,
             headers: request.headers().clone(),
             uri: request.uri().clone(),
+            peer: peer(request.extensions()),
             principal: None,
         })
     }
@@ -99,6 +112,7 @@ impl Upgrade {
     pub fn serve(self, hub: &Hub, id: &str) -> Response<Bytes> {
         let request = UpgradeRequest::new(id, pairs(&self.headers))
             .authority(self.uri.authority().map(Authority::as_str))
+            .peer_address(self.peer)
             .principal(self.principal.as_deref());
         let arrival = match hub.arrive(&request) {
             Ok(arrival) => arrival,

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use crate::code::EndReason;
 use crate::id::SessionId;
+use crate::hub::waiting::Waiting;
 use crate::session::Shared;
 
 /// Who lives, and who died lately of what.
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) sessions: HashMap<SessionId, Arc<Shared>>,
+    pub(super) waiting: Waiting,
     pub(super) tombstones: Tombstones,
 }
 
