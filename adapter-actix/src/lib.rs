@@ -25,7 +25,9 @@ pub fn routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
         // As it was sent: `Path` would answer what cannot be decoded with a status that a browser's WebSocket cannot read.
         let uri = request.uri().clone();
         let name = name_of(uri.path());
-        let asked = UpgradeRequest::new(name, pairs(request.headers())).authority(authority(&request)).peer_address(peer(&request));
+        let asked = UpgradeRequest::new(name, pairs(request.headers()))
+            .authority(authority(&request))
+            .peer_address(peer(&request));
         let asks_for_web_socket = matches!(asked.asks(request.method().as_str()), Asks::WebSocket { .. });
         if asks_for_web_socket && is_upgradable(&request) {
             return Upgrade::new(request, payload).serve(&hub, name);
@@ -127,7 +129,8 @@ impl Upgrade {
             principal,
         } = self;
         let asked = UpgradeRequest::new(id, pairs(request.headers()))
-            .authority(authority(&request)).peer_address(peer(&request))
+            .authority(authority(&request))
+            .peer_address(peer(&request))
             .principal(principal.as_deref());
         let Asks::WebSocket { key } = asked.asks(request.method().as_str()) else {
             return HttpResponse::UpgradeRequired().body("not a WebSocket request");

@@ -123,10 +123,16 @@ impl Hub {
         let peers = self.inner.peers(request, session.principal());
         let most = |peer: &Peer| self.inner.share_of(peer).connections;
         let Some(place) = self.inner.connections_of.take(&peers, most) else {
-            return Err(busy(&self.inner.warnings.too_many_connections, "too many connections of one address or user"));
+            return Err(busy(
+                &self.inner.warnings.too_many_connections,
+                "too many connections of one address or user",
+            ));
         };
         let Some(pending) = self.inner.admit_hello(&peers) else {
-            return Err(busy(&self.inner.warnings.too_many_hellos, "too many connections wait for their hello"));
+            return Err(busy(
+                &self.inner.warnings.too_many_hellos,
+                "too many connections wait for their hello",
+            ));
         };
         Ok(Admitted {
             session,

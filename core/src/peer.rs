@@ -103,22 +103,46 @@ mod tests {
 
     #[test]
     fn what_is_forwarded_is_believed_as_far_as_proxies_are_trusted() {
-        let headers = [("x-forwarded-for", &b"6.6.6.6, 1.1.1.1:80"[..]), ("X-Forwarded-For", b"[2001:db8::1]:443, 3.3.3.3")];
+        let headers = [
+            ("x-forwarded-for", &b"6.6.6.6, 1.1.1.1:80"[..]),
+            ("X-Forwarded-For", b"[2001:db8::1]:443, 3.3.3.3"),
+        ];
         let request = UpgradeRequest::new("", headers).peer_address(Some(address("10.0.0.1")));
         let seen = [0, 1, 2, 3, 4, 5].map(|hops| client_address(&request, hops).map(|address| address.to_string()));
-        let expected = [Some("10.0.0.1"), Some("3.3.3.3"), Some("2001:db8::1"), Some("1.1.1.1"), Some("6.6.6.6"), None];
+        let expected = [
+            Some("10.0.0.1"),
+            Some("3.3.3.3"),
+            Some("2001:db8::1"),
+            Some("1.1.1.1"),
+            Some("6.6.6.6"),
+            None,
+        ];
         assert_eq!(seen.each_ref().map(|seen| seen.as_deref()), expected);
-        let odd = UpgradeRequest::new("", [("x-forwarded-for", &b"unknown"[..])]).peer_address(Some(address("9.9.9.9")));
+        let odd =
+            UpgradeRequest::new("", [("x-forwarded-for", &b"unknown"[..])]).peer_address(Some(address("9.9.9.9")));
         assert_eq!(client_address(&odd, 1), None);
     }
 
     #[test]
     fn an_address_that_may_be_a_proxys_is_nobody_in_particular_unless_proxies_are_known() {
-        for shared in ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.1.1", "::1", "fd00::1", "fe80::1", "::ffff:127.0.0.1"] {
+        for shared in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.1.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:127.0.0.1",
+        ] {
             assert_eq!(Peer::address(address(shared), 0), None, "{shared}");
             assert!(Peer::address(address(shared), 1).is_some(), "{shared}");
         }
-        assert_eq!(Peer::address(address("::ffff:8.8.8.8"), 0), Some(Peer::Address(address("8.8.8.8"))));
+        assert_eq!(
+            Peer::address(address("::ffff:8.8.8.8"), 0),
+            Some(Peer::Address(address("8.8.8.8")))
+        );
     }
 
     #[test]

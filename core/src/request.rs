@@ -49,6 +49,11 @@ impl<'a> UpgradeRequest<'a> {
         self.name
     }
 
+    /// The other end of the TCP connection, as [`UpgradeRequest::peer_address`] said.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
     /// The first header of this name, if it is text.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.all_headers(name).next()
@@ -92,10 +97,6 @@ impl<'a> UpgradeRequest<'a> {
 
     pub(crate) fn host(&self) -> Option<&'a str> {
         self.header("host").or(self.authority)
-    }
-
-    pub(crate) fn peer(&self) -> Option<IpAddr> {
-        self.peer
     }
 
     pub(crate) fn known_principal(&self) -> Option<&'a str> {

@@ -85,9 +85,15 @@ async fn beyond_the_number_of_waiting_sessions_the_oldest_ends_and_the_newest_ha
         "one that has a browser does not count"
     );
     let fifth = hub.open(idle);
-    assert_eq!(states(), [SessionState::Open, SessionState::Closed, SessionState::Waiting]);
+    assert_eq!(
+        states(),
+        [SessionState::Open, SessionState::Closed, SessionState::Waiting]
+    );
     assert_eq!(sessions[1].ended().await, EndReason::NeverConnected);
-    assert_eq!((fourth.state(), fifth.state()), (SessionState::Waiting, SessionState::Waiting));
+    assert_eq!(
+        (fourth.state(), fifth.state()),
+        (SessionState::Waiting, SessionState::Waiting)
+    );
     assert_eq!((hub.stats().waiting, hub.stats().sessions), (3, 4));
     let late = RawDocument::new(&sessions[1]).connect(&hub).end().await;
     assert_eq!((late.code, late.reason), (4102, 4), "who comes too late is told why");

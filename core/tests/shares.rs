@@ -34,7 +34,10 @@ fn open(hub: &Hub, from: &str, principal: Option<&str>) -> SessionHandle {
 /// A request for the session from this peer, which says to have forwarded it for another.
 fn ask(hub: &Hub, session: &SessionHandle, peer: Option<&str>, forwarded: &str, principal: Option<&str>) -> Arrival {
     let id = session.id().to_string();
-    let headers = [("sec-websocket-protocol", "stillhere.v1"), ("x-forwarded-for", forwarded)];
+    let headers = [
+        ("sec-websocket-protocol", "stillhere.v1"),
+        ("x-forwarded-for", forwarded),
+    ];
     let request = UpgradeRequest::new(&id, headers.map(|(name, value)| (name, value.as_bytes())));
     let request = request.peer_address(peer.map(address)).principal(principal);
     hub.arrive(&request).expect("our protocol was offered")
@@ -50,21 +53,36 @@ fn is_refused(arrival: &Arrival) -> bool {
 fn opening(token: u8, session: &SessionHandle) -> Bytes {
     let hello = stillhere::wire::Frame::Hello(RawDocument::new(session).hello()).to_bytes();
     let length = u32::try_from(hello.len()).expect("it is small").to_le_bytes();
-    [&[1][..], &[token; 16], &1_000u32.to_le_bytes(), &length, &hello].concat().into()
+    [&[1][..], &[token; 16], &1_000u32.to_le_bytes(), &length, &hello]
+        .concat()
+        .into()
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_one_address_or_user_with_too_many_waiting_sessions_the_oldest_ends_and_nobody_elses() {
-    let hub = hub(Share { waiting: 2, ..Share::default() }).build();
+    let hub = hub(Share {
+        waiting: 2,
+        ..Share::default()
+    })
+    .build();
     let honest = open(&hub, "8.8.8.8", None);
     let flood: Vec<_> = (0..100).map(|_| open(&hub, "6.6.6.6", None)).collect();
-    let of_ada: Vec<_> = ["1.1.1.1", "2.2.2.2", "3.3.3.3"].map(|from| open(&hub, from, Some("ada"))).into();
+    let of_ada: Vec<_> = ["1.1.1.1", "2.2.2.2", "3.3.3.3"]
+        .map(|from| open(&hub, from, Some("ada")))
+        .into();
     let (late, early) = (&flood[98..], &flood[..98]);
     assert!(early.iter().all(|session| session.state() == SessionState::Closed));
-    assert!(late.iter().chain([&honest]).all(|session| session.state() == SessionState::Waiting));
+    assert!(
+        late.iter()
+            .chain([&honest])
+            .all(|session| session.state() == SessionState::Waiting)
+    );
     assert_eq!(early[0].ended().await, EndReason::NeverConnected);
     let states = [0, 1, 2].map(|index| of_ada[index].state());
-    assert_eq!(states, [SessionState::Closed, SessionState::Waiting, SessionState::Waiting]);
+    assert_eq!(
+        states,
+        [SessionState::Closed, SessionState::Waiting, SessionState::Waiting]
+    );
     assert_eq!(hub.stats().waiting, 5);
 }
 
@@ -81,8 +99,14 @@ async fn ten_thousand_pages_that_nobody_opens_leave_room_for_the_next_visitor() 
 #[tokio::test(start_paused = true)]
 async fn one_address_or_user_has_its_share_of_connections_and_hellos_and_others_have_theirs() {
     for share in [
-        Share { connections: 2, ..Share::default() },
-        Share { hellos: 2, ..Share::default() },
+        Share {
+            connections: 2,
+            ..Share::default()
+        },
+        Share {
+            hellos: 2,
+            ..Share::default()
+        },
     ] {
         let hub = hub(share).build();
         let session = hub.open(idle);
@@ -90,30 +114,57 @@ async fn one_address_or_user_has_its_share_of_connections_and_hellos_and_others_
         let mut held: Vec<_> = (0..2).map(|_| ask(&hub, &session, Some("6.6.6.6"), "", None)).collect();
         held.extend(["1.1.1.1", "2.2.2.2"].map(|peer| ask(&hub, &of_ada, Some(peer), "", Some("ada"))));
         assert!(!held.iter().any(is_refused), "{held:?}");
-        assert!(is_refused(&ask(&hub, &session, Some("6.6.6.6"), "8.8.8.8", None)), "what it says of itself counts for nothing");
+        assert!(
+            is_refused(&ask(&hub, &session, Some("6.6.6.6"), "8.8.8.8", None)),
+            "what it says of itself counts for nothing"
+        );
         assert!(is_refused(&ask(&hub, &of_ada, Some("3.3.3.3"), "", Some("ada"))));
         for other in [Some("8.8.8.8"), Some("127.0.0.1"), Some("10.0.0.1"), None] {
             let many: Vec<_> = (0..2).map(|_| ask(&hub, &session, other, "6.6.6.6", None)).collect();
             assert!(!many.iter().any(is_refused), "{other:?}");
         }
         drop(held);
-        assert!(!is_refused(&ask(&hub, &session, Some("6.6.6.6"), "", None)), "it has let go");
+        assert!(
+            !is_refused(&ask(&hub, &session, Some("6.6.6.6"), "", None)),
+            "it has let go"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn behind_trusted_proxies_each_client_has_a_share_of_its_own() {
-    let hub = hub(Share { hellos: 1, ..Share::default() }).trusted_hops(1).build();
+    let hub = hub(Share {
+        hellos: 1,
+        ..Share::default()
+    })
+    .trusted_hops(1)
+    .build();
     let session = hub.open(idle);
     let first = ask(&hub, &session, Some("127.0.0.1"), "9.9.9.9, 6.6.6.6", None);
     assert!(!is_refused(&first));
-    assert!(is_refused(&ask(&hub, &session, Some("127.0.0.1"), "1.2.3.4, 6.6.6.6", None)));
-    assert!(!is_refused(&ask(&hub, &session, Some("127.0.0.1"), "6.6.6.6, 9.9.9.9", None)));
+    assert!(is_refused(&ask(
+        &hub,
+        &session,
+        Some("127.0.0.1"),
+        "1.2.3.4, 6.6.6.6",
+        None
+    )));
+    assert!(!is_refused(&ask(
+        &hub,
+        &session,
+        Some("127.0.0.1"),
+        "6.6.6.6, 9.9.9.9",
+        None
+    )));
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_address_has_its_share_of_posts_and_is_told_when_to_come_again() {
-    let hub = hub(Share { posts: 1, ..Share::default() }).build();
+    let hub = hub(Share {
+        posts: 1,
+        ..Share::default()
+    })
+    .build();
     let session = hub.open(idle);
     let id = session.id().to_string();
     let headers = [("content-type", &b"application/stillhere.v1"[..])];

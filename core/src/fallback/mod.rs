@@ -178,6 +178,7 @@ impl Hub {
         if let Some(origin) = request.header("origin").filter(|_| allowed) {
             headers.push(("access-control-allow-origin", origin.to_owned()));
             headers.push(("access-control-allow-credentials", "true".to_owned()));
+            headers.push(("access-control-expose-headers", "retry-after".to_owned()));
         }
         headers
     }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::code::EndReason;
-use crate::id::SessionId;
 use crate::hub::waiting::Waiting;
+use crate::id::SessionId;
 use crate::session::Shared;
 
 /// Who lives, and who died lately of what.

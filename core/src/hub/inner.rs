@@ -63,7 +63,14 @@ impl HubInner {
         let account = Account::new(Arc::clone(&self.memory));
         let host: Weak<dyn Host> = self.itself.clone();
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        let session = Shared::new(host, Arc::clone(&self.base), options, application, account, (number, now));
+        let session = Shared::new(
+            host,
+            Arc::clone(&self.base),
+            options,
+            application,
+            account,
+            (number, now),
+        );
         match self.enter(&session) {
             Ok(crowded_out) => {
                 self.end_waiting(&crowded_out, now);
@@ -84,8 +91,13 @@ impl HubInner {
     /// Those that have to make room for it.
     fn enter(&self, session: &Arc<Shared>) -> Result<Vec<Arc<Shared>>, EndReason> {
         let options = &session.options;
-        let address = options.address.and_then(|address| Peer::address(address, self.config.trusted_hops));
-        let peers: Vec<_> = address.into_iter().chain(options.principal.as_deref().map(Peer::principal)).collect();
+        let address = options
+            .address
+            .and_then(|address| Peer::address(address, self.config.trusted_hops));
+        let peers: Vec<_> = address
+            .into_iter()
+            .chain(options.principal.as_deref().map(Peer::principal))
+            .collect();
         let mut book = self.book();
         if self.is_draining() {
             return Err(EndReason::Draining);
@@ -93,9 +105,14 @@ impl HubInner {
         if book.sessions.len() >= self.config.max_sessions || self.config.max_waiting == 0 {
             return Err(EndReason::Full);
         }
-        let crowded_out = book.waiting.make_room(&peers, self.config.max_waiting, |peer| self.share_of(peer));
+        let crowded_out = book
+            .waiting
+            .make_room(&peers, self.config.max_waiting, |peer| self.share_of(peer));
         book.waiting.insert(session.number, session.id, peers);
-        let crowded_out = crowded_out.iter().filter_map(|id| book.sessions.get(id).cloned()).collect();
+        let crowded_out = crowded_out
+            .iter()
+            .filter_map(|id| book.sessions.get(id).cloned())
+            .collect();
         book.sessions.insert(session.id, Arc::clone(session));
         Ok(crowded_out)
     }
@@ -109,7 +126,11 @@ impl HubInner {
                 && let Some(count) = self.warnings.waiting_ended.count(now)
             {
                 let waited = now.saturating_duration_since(snapshot.opened);
-                tracing::warn!(count, ?waited, "ended sessions that waited for their first browser: too many do, of all or of one address or user");
+                tracing::warn!(
+                    count,
+                    ?waited,
+                    "ended sessions that waited for their first browser: too many do, of all or of one address or user"
+                );
             }
         }
     }
@@ -231,7 +252,8 @@ impl HubInner {
             let len = book.sessions.len();
             book.sessions.shrink_to(2 * len);
         }
-        book.tombstones.insert(session.id, reason.clone(), self.config.tombstones);
+        book.tombstones
+            .insert(session.id, reason.clone(), self.config.tombstones);
     }
 
     /// Ends sessions until what is buffered fits again: the longest soft-closed first, then those that hold most. Whether it fits.

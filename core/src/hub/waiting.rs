@@ -39,7 +39,12 @@ impl Waiting {
     }
 
     /// Takes out who has to go so that one more of these peers may come: the oldest of whoever has too many.
-    pub(super) fn make_room(&mut self, peers: &[Peer], most: usize, share_of: impl Fn(&Peer) -> Share) -> Vec<SessionId> {
+    pub(super) fn make_room(
+        &mut self,
+        peers: &[Peer],
+        most: usize,
+        share_of: impl Fn(&Peer) -> Share,
+    ) -> Vec<SessionId> {
         let mut oldest = Vec::new();
         for peer in peers {
             if let Some(numbers) = self.of_peer.get(peer)
