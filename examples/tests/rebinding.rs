@@ -1,5 +1,6 @@
 //! A demo on loopback serves sessions to nobody who calls it by another name, as a foreign page does that has its name resolve to loopback.
 
+#[allow(dead_code, reason = "it is killed here, not stopped")]
 mod program;
 
 use stillhere::Code;
