@@ -235,7 +235,7 @@ impl Hub {
         let book = self.inner.book();
         Stats {
             sessions: book.sessions.len(),
-            waiting: self.inner.book().waiting.len(),
+            waiting: book.waiting.len(),
             connections: self.inner.connections.len(),
             buffered: self.inner.memory.held(),
             opened: self.inner.opened.load(Ordering::Relaxed),
