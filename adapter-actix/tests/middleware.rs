@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use actix_cors::Cors;
 use actix_web::middleware::{Compress, DefaultHeaders, Logger, NormalizePath, TrailingSlash};
 use actix_web::{App, HttpServer, web};
-use stillhere::machine::Outcome;
+use stillhere_actix::machine::Outcome;
 use stillhere_actix::{Hub, routes};
 use stillhere_conformance::application::echo;
 use stillhere_conformance::browser::Browser;

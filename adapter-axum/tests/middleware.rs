@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use stillhere::machine::Outcome;
+use stillhere_axum::machine::Outcome;
 use stillhere_axum::{Hub, routes};
 use stillhere_conformance::application::echo;
 use stillhere_conformance::browser::{Browser, assert_connects};

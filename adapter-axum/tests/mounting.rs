@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn};
@@ -156,7 +156,7 @@ async fn a_connection_that_is_not_plain_tcp_is_carried_too() {
 #[derive(Clone)]
 struct Login(String);
 
-async fn read_login(mut request: Request, next: Next) -> Response {
+async fn read_login(mut request: axum::extract::Request, next: Next) -> Response {
     let cookie = request.headers().get("cookie").and_then(|cookie| cookie.to_str().ok());
     if let Some(user) = cookie.and_then(|cookie| cookie.strip_prefix("user=")) {
         let login = Login(user.to_owned());
@@ -196,7 +196,7 @@ async fn the_application_tells_the_principal_after_its_layers_have_run() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_route_of_ones_own_answers_whatever_comes() {
-    async fn live(Path(name): Path<String>, State(hub): State<Hub>, request: Request) -> Response {
+    async fn live(Path(name): Path<String>, State(hub): State<Hub>, request: axum::extract::Request) -> Response {
         let login = request.extensions().get::<Login>().map(|Login(user)| user.clone());
         answer(&hub, &name, request, login.as_deref()).await
     }

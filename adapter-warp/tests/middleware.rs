@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use stillhere::machine::Outcome;
 use stillhere_conformance::application::echo;
 use stillhere_conformance::browser::{Browser, assert_connects};
 use stillhere_conformance::carried::assert_carried;
 use stillhere_conformance::http;
+use stillhere_warp::machine::Outcome;
 use stillhere_warp::{Hub, routes};
 use tokio::net::TcpListener;
 use warp::{Filter, Reply};

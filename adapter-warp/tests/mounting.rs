@@ -90,8 +90,8 @@ async fn a_route_of_ones_own_puts_its_filters_first() {
 /// As a database says it, later.
 async fn user_of(user: Option<String>) -> Option<String> {
     tokio::task::yield_now().await;
-    assert_ne!(user.as_deref(), Some("panics"));
-    user
+    // A filter that panics ends the request before it is the adapter's.
+    user.filter(|user| user != "panics")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
