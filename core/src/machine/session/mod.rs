@@ -184,6 +184,9 @@ impl SessionMachine {
             let end = end_of_session(reason, self.ending.retry_after);
             return self.depart(key, false, end);
         }
+        if hello.incarnation == 0 && hello.counts.received != Counts::default().received {
+            return self.refuse(key, Code::Malformed, "counts of a document that was never welcomed");
+        }
         let known = self
             .document
             .as_ref()
@@ -591,16 +594,13 @@ impl SessionMachine {
         Ok(())
     }
 
+    /// From the hello that is accepted on, all that comes is judged alike: whether the welcome is written by then is a matter of chance.
     fn handle_violation(&mut self, key: ConnectionKey, violation: Violation, now: Instant) {
         if !self.is_attached(key) {
             if self.newcomer.take_if(|newcomer| newcomer.key == key).is_some() {
                 self.refuse(key, violation.code(), "");
             }
             return;
-        }
-        if self.attached.as_ref().is_some_and(|attached| attached.welcome_due) {
-            self.detach(Cause::Lost, now);
-            return self.refuse(key, violation.code(), "an error before the welcome");
         }
         self.gaps += u8::from(violation == Violation::Gap);
         let text = match violation {
@@ -654,7 +654,10 @@ impl SessionMachine {
         }
         self.dismiss_newcomer(&reason);
         if let Some(attached) = self.attached.take() {
-            let end = end_of_session(&reason, self.ending.retry_after);
+            let end = End {
+                code: reason.code() as u64,
+                ..end_of_session(&reason, self.ending.retry_after)
+            };
             self.depart(attached.key, !attached.welcome_due, end);
         }
         self.ending.unacknowledged = self.lanes.unacknowledged();
@@ -705,14 +708,14 @@ impl SessionMachine {
     }
 }
 
-/// What a connection is told when its session is over.
+/// What a connection is told whose session is over, through no fault of its own.
 pub(crate) fn end_of_session(reason: &EndReason, retry_after: u64) -> End {
     let text = match reason {
         EndReason::Closed(text) | EndReason::Aborted(text) => text.to_string(),
         reason => reason.to_string(),
     };
     End {
-        code: reason.code() as u64,
+        code: reason.code_for_others() as u64,
         reason: reason.number(),
         retry_after,
         text,
