@@ -144,6 +144,10 @@ impl Shared {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
     pub(crate) fn has_secret(&self, secret: &Secret) -> bool {
         self.secret == *secret
     }
