@@ -138,7 +138,9 @@ impl Hub {
     }
 
     fn check_principal(&self, id: &SessionId, session: &Found, request: &UpgradeRequest<'_>) -> Result<(), End> {
-        let Some(owner) = session.principal() else { return Ok(()) };
+        let Some(owner) = session.principal() else {
+            return Ok(());
+        };
         if self.inner.is_principal(id, owner, request) {
             return Ok(());
         }

@@ -173,7 +173,9 @@ async fn connections_that_wait_are_told_that_the_server_shuts_down() {
     let mut incumbent = RawDocument::new(&sessions[0]);
     let (wire, _) = incumbent.welcomed(&hub).await;
     let newcomer = RawDocument::new(&sessions[0]).connect(&hub);
-    let silent = sessions.iter().map(|session| Wire::connect(&hub, &session.id().to_string()));
+    let silent = sessions
+        .iter()
+        .map(|session| Wire::connect(&hub, &session.id().to_string()));
     let silent: Vec<_> = silent.collect();
     settled().await;
     let start = Instant::now();
@@ -189,7 +191,11 @@ async fn connections_that_wait_are_told_that_the_server_shuts_down() {
     let mut hints = HashSet::new();
     for wire in &silent {
         let end = wire.end().await;
-        assert_eq!((end.code, end.reason), (4200, 0), "nothing is proven, so nothing is told of the session");
+        assert_eq!(
+            (end.code, end.reason),
+            (4200, 0),
+            "nothing is proven, so nothing is told of the session"
+        );
         assert!((1000..=31_000).contains(&end.retry_after), "{end:?}");
         hints.insert(end.retry_after);
     }

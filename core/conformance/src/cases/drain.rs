@@ -119,7 +119,10 @@ pub async fn connections_that_wait_are_told_that_the_server_shuts_down(server: &
     let mut current = server.raw_welcomed(&session).await;
     let mut newcomer = server.raw(&credentials).await;
     newcomer.say_hello(&credentials, 2, 0, 1).await;
-    assert!(matches!(current.frame().await, Frame::Ping { .. }), "the newcomer is held");
+    assert!(
+        matches!(current.frame().await, Frame::Ping { .. }),
+        "the newcomer is held"
+    );
     let mut silent = server.raw(&credentials).await;
     let shutdown = server.hub.shutdown(Duration::from_secs(60));
     let told = async {

@@ -207,7 +207,10 @@ pub async fn an_ended_session_asks_as_much_as_a_live_one(server: &Server) {
             let mut raw = RawConnection::open(&request).await.expect("it is upgraded");
             assert_refused(&mut raw, code).await;
         }
-        assert_eq!(RawConnection::open(&hers.clone().offering_nothing()).await.err(), Some(400));
+        assert_eq!(
+            RawConnection::open(&hers.clone().offering_nothing()).await.err(),
+            Some(400)
+        );
         let wrong = Credentials {
             secret: Secret::from_bytes([7; 32]),
             ..right.clone()
@@ -223,7 +226,10 @@ pub async fn an_ended_session_asks_as_much_as_a_live_one(server: &Server) {
         raw.say_hello(&right, 1, 0, 1).await;
         if ended {
             let end = raw.end().await;
-            assert_eq!((end.code, end.reason, &end.text[..]), (Code::Ended as u64, 3, "for ada alone"));
+            assert_eq!(
+                (end.code, end.reason, &end.text[..]),
+                (Code::Ended as u64, 3, "for ada alone")
+            );
         } else {
             raw.welcome().await;
         }

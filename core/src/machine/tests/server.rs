@@ -675,7 +675,11 @@ fn what_comes_after_an_accepted_hello_is_judged_alike_whether_the_welcome_is_wri
 
 #[test]
 fn a_newcomer_may_say_nothing_but_confirm_and_leave() {
-    for second in [Frame::Hello(hello(2, 2)), Frame::from(data(1, text("early"))), Frame::Offer] {
+    for second in [
+        Frame::Hello(hello(2, 2)),
+        Frame::from(data(1, text("early"))),
+        Frame::Offer,
+    ] {
         for is_written in [false, true] {
             let mut host = soft_closed();
             let key = host.hello(&hello(2, 1));
