@@ -254,7 +254,11 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
     let durable = server.hub.open(echo);
     assert_eq!(PlainClient::open(&at(&durable.url())).await.err(), Some(400));
     durable.abort("");
-    assert_eq!(PlainClient::open(&at(&durable.url())).await.err(), Some(400), "as while it lived");
+    assert_eq!(
+        PlainClient::open(&at(&durable.url())).await.err(),
+        Some(400),
+        "as while it lived"
+    );
 
     let same_origin = format!("http://{}", server.address);
     for request in [
@@ -316,6 +320,7 @@ pub async fn a_session_without_a_client_is_cleaned_up(server: &Server) {
     let policy = DefaultCleanupPolicy {
         never_connected: Duration::from_secs(60),
         soft_closed: Duration::from_millis(300),
+        ..DefaultCleanupPolicy::default()
     };
     let server = server.with_hub(Hub::builder().cleanup_policy(policy)).await;
     let session = open_echo(&server);

@@ -117,6 +117,8 @@ pub struct SessionMachine {
     epoch: u64,
     /// Boxed, like the newcomer: a session without a connection is to be small.
     attached: Option<Box<Attached>>,
+    /// Why the last one is gone, if none has come since.
+    cause: Option<Cause>,
     newcomer: Option<Box<Newcomer>>,
     departing: Vec<Departing>,
     ending: Ending,
@@ -165,6 +167,7 @@ impl SessionMachine {
             incarnation: 0,
             epoch: 0,
             attached: None,
+            cause: None,
             newcomer: None,
             departing: Vec::new(),
             ending: Ending::default(),
@@ -414,6 +417,11 @@ impl SessionMachine {
         self.attached.is_some()
     }
 
+    /// Why no connection carries the session, if it has lost one.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause
+    }
+
     /// Whether a document was ever welcomed.
     pub fn has_document(&self) -> bool {
         self.document.is_some()
@@ -524,6 +532,7 @@ impl SessionMachine {
             self.reconnects += 1;
         }
         self.epoch += 1;
+        self.cause = None;
         self.lanes.rewind();
         let quiet = self.next_quiet();
         self.attached = Some(Box::new(Attached {
@@ -614,6 +623,7 @@ impl SessionMachine {
 
     fn detach(&mut self, cause: Cause, now: Instant) {
         self.attached = None;
+        self.cause = Some(cause);
         self.lanes.rest();
         if self.phase == Phase::Open {
             self.enter(Phase::SoftClosed(cause), now);
