@@ -11,6 +11,7 @@ const LAYERS: [&[&str]; 11] = [
     &["wire"],
     &["machine"],
     &[
+        "asks",
         "cleanup",
         "client",
         "compression",

@@ -9,7 +9,7 @@ mod poll;
 mod post;
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::answer::{Answer, AnswerBody, Chunks};
 use crate::arrival::{Arrival, check_origin};
+use crate::asks::Asks;
 use crate::client;
 use crate::connection::run_connection_loop;
 use crate::exchange::Exchange;
@@ -30,10 +31,11 @@ use down_stream::DownStream;
 use post::{Operation, Post};
 
 impl Hub {
-    /// Answers a request under the mount that is no WebSocket's, whatever its method: one of the client's files, or the fallback's.
+    /// Answers a request under the mount that [asks](UpgradeRequest::asks) for no WebSocket, whatever its method: one of the client's files, or the
+    /// fallback's.
     ///
     /// `body` is the request's. At most 1 MiB of it is read, for at most 10 s. What is wrong with a request is told by the status (400, 404, 405,
-    /// 408, 410, 413); what is wrong with its session, and with who asks for it, by the `end` frame of an answer of status 200.
+    /// 408, 410, 413, 426); what is wrong with its session, and with who asks for it, by the `end` frame of an answer of status 200.
     ///
     /// The future of a polled answer waits for something to say, for as long as the request asks and at most 20 s. Drop it when the browser is gone:
     /// that is the loss of its connection, as it is to drop an [`AnswerBody::Stream`].
@@ -42,8 +44,13 @@ impl Hub {
         C: Stream<Item = Result<B, E>>,
         B: Buf,
     {
+        match request.asks(method) {
+            Asks::Answer => {}
+            Asks::Nothing => return Answer::not_found(),
+            Asks::WebSocket { .. } | Asks::ExtendedConnect => return cannot_upgrade(),
+        }
         let mut answer = match method {
-            "POST" => match tokio::time::timeout(BODY_DEADLINE, self.read(body)).await {
+            "POST" => match tokio::time::timeout(BODY_DEADLINE, self.read(request, body)).await {
                 Ok(Some((body, _large))) => self.answer_post(request, body).await,
                 Ok(None) => Answer::text(413, "more than a POST may carry, or broken off"),
                 Err(_) => Answer::text(408, "the request did not come in time"),
@@ -114,7 +121,11 @@ impl Hub {
     }
 
     /// The body of a POST, and what it holds while it is a large one; `None` if it is more than one may carry, or breaks off.
-    async fn read<C, B, E>(&self, body: C) -> Option<(Bytes, Option<OwnedSemaphorePermit>)>
+    async fn read<C, B, E>(
+        &self,
+        request: &UpgradeRequest<'_>,
+        body: C,
+    ) -> Option<(Bytes, Option<OwnedSemaphorePermit>)>
     where
         C: Stream<Item = Result<B, E>>,
         B: Buf,
@@ -122,7 +133,11 @@ impl Hub {
         let mut body = pin!(body);
         let mut bytes = BytesMut::new();
         let mut large = None;
-        while let Some(chunk) = body.next().await {
+        let length = request.header("content-length").and_then(|length| length.parse().ok());
+        // Where it says `Upgrade: websocket`, actix-web takes all that comes for its body.
+        while length.is_none_or(|length: usize| bytes.len() < length)
+            && let Some(chunk) = body.next().await
+        {
             let chunk = chunk.ok()?;
             if bytes.len() + chunk.remaining() > BODY_LIMIT {
                 return None;
@@ -177,6 +192,15 @@ fn preflight() -> Answer {
         headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
         body: AnswerBody::Whole(Bytes::new()),
     }
+}
+
+/// A WebSocket's request that its adapter could not take for one. Said once: peers could repeat it at will.
+fn cannot_upgrade() -> Answer {
+    static SAID: Once = Once::new();
+    let text = "this connection cannot be upgraded to a WebSocket: a proxy speaks HTTP/1.0 to this server \
+        (nginx does without `proxy_http_version 1.1`), or a layer around the routes makes a request of its own";
+    SAID.call_once(|| tracing::warn!("{text}"));
+    Answer::text(426, text)
 }
 
 fn not_allowed() -> Answer {
