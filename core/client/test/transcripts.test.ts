@@ -50,12 +50,12 @@ class Documents {
     for (const step of steps) {
       const what = JSON.stringify(step);
       this.#pump();
-      if (step.act === 'wait') this.#wait(step.ms!, what);
+      if (step.act === 'wait') this.#wait(step.ms!);
       else if (step.act === 'frame' && step.by === 'client') assert.equal(this.#said.get(step.connection!)?.shift(), step.hex, what);
       else if (!step.lost) this.#act(step, what);
     }
     this.#pump();
-    this.#assertSilent('the end');
+    for (const said of this.#said.values()) assert.deepEqual(said, [], 'no more is said');
   }
 
   #act(step: Step, what: string): void {
@@ -108,8 +108,7 @@ class Documents {
     }
   }
 
-  #wait(duration: number, what: string): void {
-    this.#assertSilent(what);
+  #wait(duration: number): void {
     const end = this.#now + duration;
     const due = () => Math.min(...[...this.#machines.values()].map(({ machine }) => machine.pollTimeout() ?? Infinity));
     for (let at; (at = due()) <= end; this.#pump()) {
@@ -117,10 +116,6 @@ class Documents {
       for (const { machine } of this.#machines.values()) machine.handleTimeout(this.#now);
     }
     this.#now = end;
-  }
-
-  #assertSilent(before: string): void {
-    for (const said of this.#said.values()) assert.deepEqual(said, [], before);
   }
 }
 
