@@ -9,16 +9,15 @@ use std::fmt;
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http::uri::Authority;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::{Parts, downcast};
 use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::answer::{Answer, AnswerBody};
 use crate::arrival::Arrival;
+use crate::asks::Asks;
 use crate::client;
 use crate::connection::run_connection_loop;
 use crate::hub::Hub;
@@ -38,6 +37,11 @@ where
     let asked =
         UpgradeRequest::new(name, pairs(&parts.headers)).authority(parts.uri.authority().map(Authority::as_str));
     response(hub.answer(parts.method.as_str(), &asked, body).await)
+}
+
+/// What a request whose path ends in `name` asks for.
+pub fn asks<'a, B>(name: &'a str, request: &'a Request<B>) -> Asks<'a> {
+    UpgradeRequest::new(name, pairs(request.headers())).asks(request.method().as_str())
 }
 
 /// An answer of [`Hub::answer`] as a response.
@@ -68,11 +72,10 @@ impl Upgrade {
     /// Takes the upgrade out of a request, if the request is for one and the connection can be upgraded.
     pub fn take<B>(request: &mut Request<B>) -> Option<Self> {
         let asked = UpgradeRequest::new("", pairs(request.headers()));
-        let accept = match *request.method() {
-            Method::GET => Some(websocket::accept_key(&asked)?),
-            // Extended CONNECT (RFC 8441); a plain one has no path and comes to no route.
-            Method::CONNECT if asked.header("sec-websocket-version") == Some("13") => None,
-            _ => return None,
+        let accept = match asked.asks(request.method().as_str()) {
+            Asks::WebSocket { key } => Some(websocket::accept_key(key)),
+            Asks::ExtendedConnect => None,
+            Asks::Answer | Asks::Nothing => return None,
         };
         Some(Self {
             on_upgrade: request.extensions_mut().remove()?,
@@ -147,14 +150,13 @@ async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
             let stream = io.into_inner();
             // A connection that is gone already will say so when it is used.
             let _ = stream.set_nodelay(true);
-            let socket =
-                WebSocketStream::from_partially_read(stream, only_unread(read_buf), Role::Server, Some(config)).await;
-            run_connection_loop(arrival, connection(socket)).await;
+            let connection = connection(stream, only_unread(read_buf), config).await;
+            run_connection_loop(arrival, connection).await;
         }
         Err(upgraded) => {
             let io: TokioIo<Upgraded> = TokioIo::new(upgraded);
-            let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-            run_connection_loop(arrival, connection(socket)).await;
+            let connection = connection(io, Vec::new(), config).await;
+            run_connection_loop(arrival, connection).await;
         }
     }
 }

@@ -87,6 +87,15 @@ macro_rules! suite {
                 the_last_messages_come_before_the_end,
                 a_client_is_held_back_while_the_application_does_not_read,
             }
+            requests {
+                files_are_served_beside_headers_of_an_upgrade,
+                posts_are_taken_beside_headers_of_an_upgrade,
+                a_request_that_is_nearly_a_web_socket_is_told_why_not,
+                a_web_socket_is_asked_for_in_any_case_and_in_lists,
+                the_table_of_statuses_holds,
+                a_post_to_a_session_that_is_not_here_is_told_so_with_status_200,
+                a_slash_at_the_end_changes_nothing,
+            }
             web_socket {
                 a_ping_is_answered,
                 a_close_is_answered_with_a_close,
@@ -211,6 +220,7 @@ macro_rules! polled_suite {
                 a_wrong_secret_is_refused,
                 a_connection_without_a_hello_is_closed,
                 a_foreign_origin_is_refused,
+                a_strange_host_is_refused,
                 a_request_without_our_subprotocol_is_not_upgraded,
                 another_version_is_refused,
                 what_is_no_hello_is_refused,
