@@ -1,13 +1,11 @@
 //! A counter that an F5 does not reset.
 
 use axum::extract::State;
-use stillhere_axum::{Hub, Incoming, Page, Session, SessionOptions};
+use stillhere_axum::{Hub, Incoming, Page, Session};
 
 pub(crate) async fn page(State(hub): State<Hub>) -> Page<String> {
-    let options = SessionOptions {
-        restore: Some("counter".to_owned()), // the tab keeps this page's session over a reload
-        ..hub.session_options()
-    };
+    let mut options = hub.session_options();
+    options.restore = Some("counter".to_owned()); // the tab keeps this page's session over a reload
     let session = hub.open_with(options, counter);
     Page(format!(
         "<button id=b>0</button>{}<script>{SCRIPT}</script>",

@@ -126,7 +126,7 @@ async fn a_proxy_finds_the_process_of_each_session_by_its_path() {
         .replace("127.0.0.1:300", &format!("127.0.0.1:{decade}"));
     let folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {name};"));
     let configuration = format!(
-        "daemon off; pid nginx.pid; error_log stderr; events {{}} http {{ access_log off; {} {server} }}",
+        "daemon off; master_process off; pid nginx.pid; error_log stderr; events {{}} http {{ access_log off; {} {server} }}",
         folders.join(" ")
     );
     fs::write(folder.join("nginx.conf"), configuration).expect("it can be written");
