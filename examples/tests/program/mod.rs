@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Stdio};
 
 use stillhere_conformance::patience::within;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// It is killed when this is dropped.
@@ -47,6 +48,26 @@ impl Program {
             address: address.parse().expect("it is a host and a port"),
             child,
         })
+    }
+
+    /// Starts one that prints nothing, and waits until it listens at this address.
+    pub(crate) async fn start_silently(path: &str, address: SocketAddr) -> Self {
+        let is_taken = TcpStream::connect(address).await.is_ok();
+        assert!(
+            !is_taken,
+            "something else listens at {address}: stop it and run the test again"
+        );
+        let child = Command::new(path)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        within("the program listens", async {
+            while TcpStream::connect(address).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        Self { address, child }
     }
 
     /// Sends it SIGTERM, as a deploy does.
