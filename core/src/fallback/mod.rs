@@ -8,6 +8,7 @@ mod down_stream;
 mod poll;
 mod post;
 
+use std::future::{Future, Ready};
 use std::pin::pin;
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::client;
 use crate::code::{Code, EndReason};
 use crate::connection::run_connection_loop;
 use crate::exchange::Exchange;
+use crate::guard::guarded_principal;
 use crate::hub::Hub;
 use crate::id::Secret;
 use crate::machine::Phase;
@@ -48,6 +50,36 @@ impl Hub {
         C: Stream<Item = Result<B, E>>,
         B: Buf,
     {
+        self.respond(method, request, body, None::<Ready<_>>).await
+    }
+
+    /// [`Hub::answer`] where the application finds out who makes the request, and that takes a while: `principal` is polled only if the request opens a
+    /// connection, and its answer stands for the hub's [`principal`](crate::HubBuilder::principal). `None` is nobody.
+    pub async fn answer_for<C, B, E>(
+        &self,
+        method: &str,
+        request: &UpgradeRequest<'_>,
+        body: C,
+        principal: impl Future<Output = Option<String>>,
+    ) -> Answer
+    where
+        C: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        self.respond(method, request, body, Some(principal)).await
+    }
+
+    async fn respond<C, B, E>(
+        &self,
+        method: &str,
+        request: &UpgradeRequest<'_>,
+        body: C,
+        principal: Option<impl Future<Output = Option<String>>>,
+    ) -> Answer
+    where
+        C: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
         match request.asks(method) {
             Asks::Answer => {}
             Asks::Nothing => return Answer::not_found(),
@@ -55,7 +87,7 @@ impl Hub {
         }
         let mut answer = match method {
             "POST" => match tokio::time::timeout(BODY_DEADLINE, self.read(request, body)).await {
-                Ok(Some((body, _large))) => self.answer_post(request, body).await,
+                Ok(Some((body, _large))) => self.answer_post(request, body, principal).await,
                 Ok(None) => Answer::text(413, "more than a POST may carry, or broken off"),
                 Err(_) => Answer::text(408, "the request did not come in time"),
             },
@@ -67,14 +99,26 @@ impl Hub {
         answer
     }
 
-    async fn answer_post(&self, request: &UpgradeRequest<'_>, body: Bytes) -> Answer {
+    async fn answer_post(
+        &self,
+        request: &UpgradeRequest<'_>,
+        body: Bytes,
+        principal: Option<impl Future<Output = Option<String>>>,
+    ) -> Answer {
         let Some(post) = Post::parse(body) else {
             return Answer::text(400, "this is no POST of the stillhere client");
         };
         if let Operation::Send { number } = post.operation {
             return self.send(number, post).await;
         }
-        match self.arrive(request) {
+        let arrival = match principal {
+            Some(principal) => {
+                let principal = guarded_principal(principal).await;
+                self.arrive(&request.clone().principal(principal.as_deref()))
+            }
+            None => self.arrive(request),
+        };
+        match arrival {
             Ok(arrival) if arrival.protocol().is_none() => {
                 Answer::text(400, "a plain session is reached by a WebSocket")
             }
