@@ -99,6 +99,7 @@ macro_rules! suite {
             web_socket {
                 a_ping_is_answered,
                 a_close_is_answered_with_a_close,
+                a_closed_connection_is_let_go_at_once,
                 a_message_in_many_frames_arrives,
                 a_message_in_many_frames_above_the_limit_ends_the_session,
                 bytes_that_are_no_web_socket_cost_the_connection_only,
