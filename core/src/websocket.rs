@@ -28,11 +28,14 @@ pub fn accept_key(request: &UpgradeRequest<'_>) -> Option<String> {
 }
 
 /// How a WebSocket for this arrival should be set up: its limits, and small buffers.
+///
+/// What waits for the peer to read it is at most two buffers of 16 KiB and one packet, whatever the peer sends meanwhile.
 pub fn config(arrival: &Arrival) -> WebSocketConfig {
     let limit = arrival.packet_limit();
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(arrival.largest_sent().saturating_add(2 * WRITE_BUFFER))
         .max_frame_size(Some(limit))
         .max_message_size(Some(limit))
 }
@@ -40,7 +43,11 @@ pub fn config(arrival: &Arrival) -> WebSocketConfig {
 /// A WebSocket of tokio-tungstenite as a [`Connection`], for people with a server of their own. Set it up with [`config`].
 /// It is `Send` if the stream is.
 pub fn connection<S: AsyncRead + AsyncWrite + Unpin>(socket: WebSocketStream<S>) -> impl Connection {
-    OverWebSocket { socket, deaf: false }
+    OverWebSocket {
+        socket,
+        deaf: false,
+        has_pongs: false,
+    }
 }
 
 /// By hand, because `sink_map_err` panics when a sink fails a second time, as that of a lost connection does when it is closed.
@@ -48,6 +55,18 @@ struct OverWebSocket<S> {
     socket: WebSocketStream<S>,
     /// After a packet above the limit tungstenite reads no more. What still comes is read past it, so that the close is not destroyed by a reset.
     deaf: bool,
+    /// Pongs of tungstenite's own may fill its buffer. They are written before anything else is, so that they take no packet's room.
+    has_pongs: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> OverWebSocket<S> {
+    fn poll_pongs_written(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.has_pongs {
+            ready!(self.socket.poll_flush_unpin(context))?;
+            self.has_pongs = false;
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for OverWebSocket<S> {
@@ -65,6 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for OverWebSocket<S> {
             return Poll::Ready(None);
         };
         self.deaf = matches!(next, Err(Error::Capacity(_)));
+        self.has_pongs |= matches!(next, Ok(Message::Ping(_)));
         Poll::Ready(Some(next.map(packet).map_err(failure)))
     }
 }
@@ -73,6 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Packet> for OverWebSocket<S> {
     type Error = ConnectionError;
 
     fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        ready!(self.poll_pongs_written(context)).map_err(failure)?;
         self.socket.poll_ready_unpin(context).map_err(failure)
     }
 
@@ -85,6 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Packet> for OverWebSocket<S> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        ready!(self.poll_pongs_written(context)).map_err(failure)?;
         self.socket.poll_close_unpin(context).map_err(failure)
     }
 }
