@@ -100,7 +100,7 @@ impl HubBuilder {
         self
     }
 
-    /// Compress messages of at least this many bytes. Default: never; below about 1 KiB it costs more than it saves.
+    /// Compress messages of at least this many bytes, and take compressed ones. Default: neither; below about 1 KiB it costs more than it saves.
     pub fn compress_from(mut self, bytes: usize) -> Self {
         self.config.defaults.compress_from = Some(bytes);
         self

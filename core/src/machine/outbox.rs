@@ -138,8 +138,8 @@ impl Outbox {
             self.sent = self.sent.saturating_sub(1);
         }
         self.sent_charge = self.sent_charge.max(self.acknowledged_charge);
-        if self.frames.is_empty() && self.frames.capacity() > IDLE_CAPACITY {
-            self.frames = VecDeque::new();
+        if self.frames.len() <= self.frames.capacity() / SPARSE && self.frames.capacity() > IDLE_CAPACITY {
+            self.frames.shrink_to(2 * self.frames.len());
         }
     }
 
@@ -164,6 +164,12 @@ impl Outbox {
         self.owned
     }
 
+    /// Bytes that are allocated for more frames than wait.
+    pub(crate) fn spare(&self) -> u64 {
+        let slots = self.frames.capacity().saturating_sub(self.frames.len() + IDLE_CAPACITY);
+        (slots * size_of::<Queued>()) as u64
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
@@ -176,3 +182,6 @@ impl Outbox {
 
 /// Slots an empty outbox keeps, so that an idle session is small.
 const IDLE_CAPACITY: usize = 32;
+
+/// The room for frames shrinks once at most one slot in so many is in use.
+const SPARSE: usize = 4;

@@ -107,6 +107,11 @@ impl Shared {
         let secret = Secret::random();
         let limits = options.session_limits();
         let machine = SessionMachine::new(limits, options.timing, seed, now);
+        let machine = if options.compress_from.is_some() {
+            machine.taking_compressed()
+        } else {
+            machine
+        };
         let document = || Arc::new(Mutex::new(PlainDocument::new(secret.clone(), *machine.limits())));
         let plain = options.plain.map(|_| document());
         Arc::new(Self {

@@ -161,14 +161,14 @@ impl Inner {
         self.machine.unacknowledged() + queued
     }
 
-    /// Everything that waits in either direction.
+    /// Everything that is held in either direction.
     pub(crate) fn buffered(&self) -> u64 {
         let machine = &self.machine;
         let lanes: u64 = Lane::ALL
             .iter()
             .map(|lane| machine.outgoing(*lane) + machine.incoming(*lane))
             .sum();
-        lanes + self.gate.as_ref().map_or(0, |gate| gate.charge())
+        lanes + machine.spare() + self.gate.as_ref().map_or(0, |gate| gate.charge())
     }
 
     /// Tells the hub what this session holds now.
