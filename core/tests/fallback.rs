@@ -11,7 +11,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
 use stillhere::wire::{End, Frame, Sender};
 use stillhere::{
-    Answer, AnswerBody, Cause, Code, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionState,
+    Answer, AnswerBody, Cause, Code, EndReason, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionState,
     UpgradeRequest,
 };
 use tokio::time::Instant;
@@ -477,19 +477,68 @@ async fn little_is_read_of_a_post_that_is_of_no_connection() {
     drop(down);
     settled().await;
     let posts = Posts::new(&hub, &session, 0);
-    for first in [
-        posts.opening(&[]),
-        posts.sending(1, &[]),
-        over.sending(1, &[]),
-        Bytes::from_static(b"short"),
+    for (first, status) in [
+        (posts.opening(&[]), 413),
+        (posts.sending(1, &[]), 410),
+        (over.sending(1, &[]), 410),
+        (Bytes::from_static(b"short"), 413),
     ] {
         let read = AtomicUsize::new(0);
         let answer = ask(&hub, "POST", &posts.id, &[OURS], endless(first, &read)).await;
-        assert_eq!(answer.status, 413);
-        assert_eq!(read.into_inner() * PIECE, 128 * 1024);
+        assert_eq!(answer.status, status);
+        assert_eq!(read.into_inner(), 1, "one piece of 16 KiB was too much");
     }
-    let most = posts.opening(&vec![0; 128 * 1024 - 21]);
+    let most = posts.opening(&vec![0; 4 * 1024 - 21]);
     assert_eq!(posts.post(most).await.status, 200);
+}
+
+/// A POST of 500,000 bytes whose end does not come.
+fn half_sent(posts: &Posts, number: u32) -> tokio::task::JoinHandle<u16> {
+    let body = stream::iter([posts.sending(number, &[]), vec![0; 500_000].into()])
+        .map(Ok::<_, Infallible>)
+        .chain(stream::pending());
+    let (hub, id) = (posts.hub.clone(), posts.id.clone());
+    tokio::spawn(async move { ask(&hub, "POST", &id, &[OURS], body).await.status })
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_sent_posts_count_for_the_session_they_are_for() {
+    let hub = Hub::builder().memory_limit(3_000_000).build();
+    let honest = hub.open(echo);
+    let (posts_of_honest, _honest_down) = Posts::streamed(&hub, &honest).await;
+    let theirs = half_sent(&posts_of_honest, 1);
+    settled().await;
+    let one = hub.stats().buffered;
+    assert!((500_000..640_000).contains(&one), "{one}");
+    assert_eq!(honest.snapshot().buffered, one);
+
+    let mut greedy = Vec::new();
+    for _ in 0..2 {
+        let session = hub.open(echo);
+        let (posts, down) = Posts::streamed(&hub, &session).await;
+        greedy.push((half_sent(&posts, 1), half_sent(&posts, 2), session, down));
+        settled().await;
+    }
+    assert!(hub.stats().buffered <= 3_000_000);
+    let session = hub.open(echo);
+    let (posts, _down) = Posts::streamed(&hub, &session).await;
+    let theirs_too = half_sent(&posts, 1);
+    settled().await;
+    let (first, second, ended, _) = greedy.swap_remove(0);
+    assert_eq!(soon("the end", ended.ended()).await, EndReason::MemoryPressure);
+    for post in [first, second] {
+        assert_eq!(
+            soon("an answer", post).await.expect("no panic"),
+            410,
+            "at once, and not after 10 s"
+        );
+    }
+    assert_eq!(hub.stats().sessions, 3);
+    for post in [theirs, theirs_too] {
+        assert_eq!(soon("an answer", post).await.expect("no panic"), 408);
+    }
+    settled().await;
+    assert_eq!(hub.stats().buffered, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -498,13 +547,7 @@ async fn no_connection_holds_more_than_two_large_posts() {
     let (posts, _down) = Posts::streamed(&hub, &hub.open(echo)).await;
     let mut held = Vec::new();
     for number in 1..=20 {
-        let body = stream::iter([posts.sending(number, &[]), vec![0; 500_000].into()])
-            .map(Ok::<_, Infallible>)
-            .chain(stream::pending());
-        let (hub, id) = (hub.clone(), posts.id.clone());
-        held.push(tokio::spawn(async move {
-            ask(&hub, "POST", &id, &[OURS], body).await.status
-        }));
+        held.push(half_sent(&posts, number));
     }
     let mut statuses = Vec::new();
     for status in held {
@@ -519,7 +562,7 @@ async fn no_connection_holds_more_than_two_large_posts() {
 async fn nothing_is_kept_of_an_opening_that_is_refused() {
     let hub = Hub::new();
     let posts = Posts::new(&hub, &Hub::new().open(echo), 0);
-    let answer = posts.open(&[0; 100_000]).await;
+    let answer = posts.open(&[0; 4000]).await;
     assert_eq!(hub.stats().connections, 0);
     assert_eq!(Down::of(answer).end().await.code, Code::Unknown as u64);
 }

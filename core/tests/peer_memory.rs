@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{SinkExt as _, StreamExt as _, stream};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use stillhere::wire::{Data, Frame, Sender};
 use stillhere::{Arrival, Hub, Lane, PlainOptions, Session, UpgradeRequest, run_connection_loop, websocket};
@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use support::wire::{RawDocument, Wire, data, fresh_counts};
-use support::{arrive, settled, soon};
+use support::{arrive, seconds, settled, soon};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -293,5 +293,106 @@ fn half_messages_and_queues_that_were_long_hold_what_is_counted() {
         }
         settled().await;
         assert_accounted(&hub, before, "the last of them");
+    });
+}
+
+#[test]
+fn what_a_plain_client_sends_and_nobody_reads_holds_what_is_counted() {
+    alone(async {
+        for size in [1, 100, 1025, 20_000, 700_000] {
+            let hub = Hub::new();
+            let session = hub.open_plain(PlainOptions::default(), never_reads);
+            let arrival = hub.arrive(&UpgradeRequest::new(&session.id().to_string(), []));
+            let (server, client) = support::pipe::pipe();
+            let carrier = tokio::spawn(run_connection_loop(arrival.expect("a plain session"), server));
+            settled().await;
+            let before = live_bytes();
+            // What the server does not read stays with the client: the last of these, and of them only one.
+            while client.unread() == 0 {
+                for _ in 0..if size > 1000 { 1 } else { 32 } {
+                    let block = Bytes::from(vec![7; 8 * 1024 + size]);
+                    client.send(stillhere::Packet::Binary(block.slice(..size)));
+                }
+                settled().await;
+            }
+            tokio::time::sleep(seconds(1)).await;
+            let of_the_test = client.unread() * (8 * 1024 + size + 100);
+            assert_accounted(&hub, before + of_the_test, size);
+            session.abort("");
+            drop((client, carrier));
+            settled().await;
+            assert_eq!(hub.stats().buffered, 0);
+            assert_accounted(&hub, before, "after the end");
+        }
+    });
+}
+
+#[test]
+fn half_sent_posts_of_nobody_hold_little() {
+    alone(async {
+        let hub = Hub::new();
+        let session = hub.open(never_reads);
+        let id = session.id().to_string();
+        settled().await;
+        let before = live_bytes();
+        let mut posts = Vec::new();
+        for number in 0..1500u32 {
+            let (hub, id) = (hub.clone(), id.clone());
+            let mut head = vec![1];
+            head.extend([number.to_le_bytes(); 5].concat());
+            let rest = vec![0; if number % 2 == 0 { 4000 } else { 120_000 }];
+            let body = stream::iter([head, rest])
+                .map(|chunk| Ok::<_, std::convert::Infallible>(Bytes::from(chunk)))
+                .chain(stream::pending());
+            posts.push(tokio::spawn(async move {
+                let request = UpgradeRequest::new(&id, [("content-type", &b"application/stillhere.v1"[..])]);
+                hub.answer("POST", &request, body).await.status
+            }));
+            settle_now_and_then(number.into()).await;
+        }
+        settled().await;
+        let held = live_bytes() - before;
+        assert!(held < 1500 * 12 * 1024, "{held} bytes");
+        let counted = hub.stats().buffered;
+        assert!((750 * 4000..750 * 9000).contains(&counted), "{counted} counted");
+        tokio::time::sleep(seconds(11)).await;
+        let mut statuses = Vec::new();
+        for post in posts {
+            statuses.push(post.await.expect("it does not panic"));
+        }
+        assert_eq!(statuses.iter().filter(|status| **status == 408).count(), 750);
+        assert_eq!(hub.stats().buffered, 0);
+        assert!(live_bytes().saturating_sub(before) < 64 * 1024);
+    });
+}
+
+#[test]
+fn a_message_acknowledged_but_for_its_end_holds_what_is_counted() {
+    alone(async {
+        let hub = Hub::new();
+        let session = hub.open(never_reads);
+        let (wire, _) = RawDocument::new(&session).welcomed(&hub).await;
+        settled().await;
+        let before = live_bytes();
+        for lane in Lane::ALL {
+            let message = vec![7; 1_000_000];
+            match lane {
+                Lane::Interactive => session.send(message).await.expect("there is room"),
+                Lane::Bulk => session.send_bulk(message).await.expect("there is room"),
+            }
+        }
+        wire.ack(0, 0);
+        for _ in 0..32 {
+            wire.data().await;
+        }
+        for received in 1..16 {
+            wire.ack(received, received);
+            settled().await;
+            assert_accounted(&hub, before, format!("{received} fragments acknowledged"));
+        }
+        assert!(hub.stats().buffered > 2_000_000);
+        wire.ack(16, 16);
+        settled().await;
+        assert_eq!(hub.stats().buffered, 0);
     });
 }

@@ -3,28 +3,29 @@
 //! Down, frames come in the answer to the POST that carried the hello, or by polling in the answer to each; up, they go in POSTs of their own, one at
 //! a time.
 
+mod body;
 mod connection;
 mod down_stream;
 mod poll;
 mod post;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use futures_util::Stream;
+use tokio::sync::mpsc;
 
 use crate::answer::{Answer, AnswerBody, Chunks};
-use crate::arrival::{Arrival, check_origin};
+use crate::arrival::{Admitted, Arrival, check_origin};
 use crate::client;
 use crate::connection::run_connection_loop;
 use crate::exchange::Exchange;
 use crate::hub::Hub;
 use crate::request::UpgradeRequest;
-use crate::wire::Frame;
+use crate::wire::{End, Frame};
 
+use body::{Body, Place};
 use connection::OverPosts;
 use down_stream::DownStream;
 use post::{Operation, Post};
@@ -43,9 +44,9 @@ impl Hub {
         B: Buf,
     {
         let mut answer = match method {
-            "POST" => match tokio::time::timeout(BODY_DEADLINE, self.read(body)).await {
-                Ok(Some((body, _large))) => self.answer_post(request, body).await,
-                Ok(None) => Answer::text(413, "more than a POST may carry, or broken off"),
+            "POST" => match tokio::time::timeout(BODY_DEADLINE, Body::read(&self.inner, body)).await {
+                Ok(Ok(body)) => self.answer_post(request, body).await,
+                Ok(Err(refused)) => refused,
                 Err(_) => Answer::text(408, "the request did not come in time"),
             },
             "OPTIONS" => preflight(),
@@ -56,8 +57,9 @@ impl Hub {
         answer
     }
 
-    async fn answer_post(&self, request: &UpgradeRequest<'_>, body: Bytes) -> Answer {
-        let Some(post) = Post::parse(body) else {
+    async fn answer_post(&self, request: &UpgradeRequest<'_>, body: Body) -> Answer {
+        let Body { bytes, place } = body;
+        let Some(post) = Post::parse(bytes) else {
             return Answer::text(400, "this is no POST of the stillhere client");
         };
         match post.operation {
@@ -66,22 +68,18 @@ impl Hub {
                 Ok(_) => Answer::text(400, "a plain session is reached by a WebSocket"),
                 Err(error) => Answer::text(400, error.to_string()),
             },
-            Operation::Send { number } => self.send(number, post).await,
+            Operation::Send { number } => self.send(number, post, place).await,
         }
     }
 
     async fn open_exchange(&self, arrival: Arrival, post: Post) -> Answer {
-        if let Err(end) = &arrival.admitted {
-            // It is over before it has begun: there is nothing to read, or to keep.
-            let end = Frame::End(end.clone()).to_bytes();
-            let mut packet = BytesMut::new();
-            packet.put_u32_le(u32::try_from(end.len()).expect("an end is small"));
-            packet.put(end);
-            return of_packets(AnswerBody::Whole(packet.freeze()));
-        }
+        let session = match &arrival.admitted {
+            Ok(Admitted { session, .. }) => Arc::clone(session),
+            Err(end) => return refusal(end),
+        };
         let (bodies, incoming) = mpsc::channel(BODIES);
         bodies.try_send(post.packets).expect("the channel is new");
-        let exchange = Arc::new(Exchange::new(bodies));
+        let exchange = Arc::new(Exchange::new(session, bodies));
         let down = Arc::clone(&exchange.down);
         let Some(registration) = self.inner.exchanges.insert(post.token, &exchange) else {
             return gone();
@@ -97,7 +95,7 @@ impl Hub {
         }
     }
 
-    async fn send(&self, number: u32, post: Post) -> Answer {
+    async fn send(&self, number: u32, post: Post, place: Place) -> Answer {
         let Some(exchange) = self.inner.exchanges.find(&post.token) else {
             return gone();
         };
@@ -105,36 +103,13 @@ impl Hub {
             exchange.down.close();
             return gone();
         }
+        drop(place);
         let said = match post.wait {
             // What it has to say comes in the stream.
             None => Bytes::new(),
             Some(wait) => poll::next_chunk(&exchange.down, wait).await,
         };
         of_packets(AnswerBody::Whole(said))
-    }
-
-    /// The body of a POST, and what it holds while it is a large one; `None` if it is more than one may carry, or breaks off.
-    async fn read<C, B, E>(&self, body: C) -> Option<(Bytes, Option<OwnedSemaphorePermit>)>
-    where
-        C: Stream<Item = Result<B, E>>,
-        B: Buf,
-    {
-        let mut body = pin!(body);
-        let mut bytes = BytesMut::new();
-        let mut large = None;
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk.ok()?;
-            if bytes.len() + chunk.remaining() > BODY_LIMIT {
-                return None;
-            }
-            bytes.put(chunk);
-            // Only a connection that is there may send much, and not in many POSTs at once.
-            if bytes.len() > OPENING_LIMIT && large.is_none() {
-                let exchange = self.inner.exchanges.find(&Post::token(&bytes)?)?;
-                large = Some(Arc::clone(&exchange.large).try_acquire_owned().ok()?);
-            }
-        }
-        Some((bytes.freeze(), large))
     }
 
     /// What lets a page of an allowed origin read the answer.
@@ -149,6 +124,15 @@ impl Hub {
             ("vary", "origin".to_owned()),
         ]
     }
+}
+
+/// A connection that is over before it has begun: there is nothing to read, or to keep.
+fn refusal(end: &End) -> Answer {
+    let end = Frame::End(end.clone()).to_bytes();
+    let mut packet = BytesMut::new();
+    packet.put_u32_le(u32::try_from(end.len()).expect("an end is small"));
+    packet.put(end);
+    of_packets(AnswerBody::Whole(packet.freeze()))
 }
 
 /// An answer that carries packets.
@@ -190,12 +174,6 @@ fn not_allowed() -> Answer {
 fn gone() -> Answer {
     Answer::text(410, "this connection is over: open another")
 }
-
-/// The most bytes of one POST. The client sends 64 KiB and one frame at most.
-const BODY_LIMIT: usize = 1 << 20;
-
-/// What is read of one that may open a connection, or be of none: more than a hello ever has.
-const OPENING_LIMIT: usize = 128 * 1024;
 
 /// How long a POST may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);

@@ -32,14 +32,19 @@ impl Post {
         body.get(1..)?.first_chunk().copied()
     }
 
+    /// Whether a body that has begun is to open a connection, or is none of ours.
+    pub(crate) fn opens(body: &[u8]) -> bool {
+        body.first() != Some(&SENDS)
+    }
+
     pub(crate) fn parse(mut body: Bytes) -> Option<Self> {
         let operation = body.try_get_u8().ok()?;
         let mut token = [0; 16];
         body.try_copy_to_slice(&mut token).ok()?;
         let wait = u64::from(body.try_get_u32_le().ok()?);
         let operation = match operation {
-            1 => Operation::Open,
-            2 => Operation::Send {
+            OPENS => Operation::Open,
+            SENDS => Operation::Send {
                 number: body.try_get_u32_le().ok()?,
             },
             _ => return None,
@@ -52,6 +57,9 @@ impl Post {
         })
     }
 }
+
+const OPENS: u8 = 1;
+const SENDS: u8 = 2;
 
 /// Shorter than any proxy's patience.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);

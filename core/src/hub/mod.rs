@@ -5,6 +5,7 @@ mod builder;
 mod host;
 mod inner;
 mod pending_hello;
+mod relief;
 
 use std::fmt;
 use std::future::Future;

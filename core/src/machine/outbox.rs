@@ -28,6 +28,8 @@ pub(crate) struct Outbox {
     buffered: u64,
     /// The part of `buffered` whose bytes no other outbox shares.
     owned: u64,
+    /// Bytes of the first message that are acknowledged and still here: its fragments are slices of one allocation.
+    lingering: u64,
 }
 
 #[derive(Debug)]
@@ -134,6 +136,11 @@ impl Outbox {
             self.buffered -= charge(&frame.payload);
             if frame.shared.is_none() {
                 self.owned -= charge(&frame.payload);
+                self.lingering = if frame.more {
+                    self.lingering + frame.payload.len() as u64
+                } else {
+                    0
+                };
             }
             self.sent = self.sent.saturating_sub(1);
         }
@@ -164,10 +171,10 @@ impl Outbox {
         self.owned
     }
 
-    /// Bytes that are allocated for more frames than wait.
+    /// Bytes that are allocated for more frames than wait, or that wait no more and are not free.
     pub(crate) fn spare(&self) -> u64 {
         let slots = self.frames.capacity().saturating_sub(self.frames.len() + IDLE_CAPACITY);
-        (slots * size_of::<Queued>()) as u64
+        (slots * size_of::<Queued>()) as u64 + self.lingering
     }
 
     pub(crate) fn is_empty(&self) -> bool {

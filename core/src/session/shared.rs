@@ -137,6 +137,7 @@ impl Shared {
                 gate: None,
                 undelivered: 0,
                 account,
+                beside: 0,
                 weight: 0,
                 weighings: 0,
                 scheduled: None,
@@ -250,7 +251,10 @@ impl Shared {
                 Effect::Start(application) => self.start(host, application),
                 Effect::Restore(restore, incarnation) => self.restore(host, restore, incarnation),
                 Effect::Changed => host.session_changed(self, now),
-                Effect::Ended(farewell) => host.session_ended(self, farewell, now),
+                Effect::Ended(farewell) => {
+                    self.let_plain_go();
+                    host.session_ended(self, farewell, now);
+                }
             }
         }
     }
