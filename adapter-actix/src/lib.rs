@@ -3,8 +3,10 @@
 use std::{fmt, io};
 
 use actix_web::body::MessageBody;
-use actix_web::http::header::{CACHE_CONTROL, ContentType, HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL};
-use actix_web::http::{Method, StatusCode, uri::Authority};
+use actix_web::http::header::{
+    CACHE_CONTROL, ContentType, HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+};
+use actix_web::http::{ConnectionType, StatusCode, Version, uri::Authority};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder, Responder};
 use futures_util::TryStreamExt as _;
@@ -23,16 +25,22 @@ pub fn routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let handler = async |hub: web::Data<Hub>, request: HttpRequest, payload: web::Payload| {
         // As it was sent: `Path` would answer what cannot be decoded with a status that a browser's WebSocket cannot read.
         let uri = request.uri().clone();
-        let name = uri.path().rsplit('/').next().unwrap_or_default();
-        if request.head().upgrade() {
-            Upgrade::new(request, payload).serve(&hub, name)
-        } else {
-            let asked = UpgradeRequest::new(name, pairs(request.headers())).authority(authority(&request));
-            response(hub.answer(request.method().as_str(), &asked, payload).await)
+        let name = name_of(uri.path());
+        let asked = UpgradeRequest::new(name, pairs(request.headers())).authority(authority(&request));
+        let asks_for_web_socket = matches!(asked.asks(request.method().as_str()), Asks::WebSocket { .. });
+        if asks_for_web_socket && is_upgradable(&request) {
+            return Upgrade::new(request, payload).serve(&hub, name);
         }
+        let mut response = response(hub.answer(request.method().as_str(), &asked, payload).await);
+        if request.head().upgrade() {
+            // Not `Connection: upgrade`, as actix-web would repeat it.
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        response
     };
     move |config: &mut ServiceConfig| {
-        let resource = web::resource(format!("{}/{{name}}", hub.mount()));
+        let path = format!("{}/{{name}}", hub.mount());
+        let resource = web::resource([format!("{path}/"), path]);
         config.service(resource.app_data(hub).to(handler));
     }
 }
@@ -122,7 +130,7 @@ impl Upgrade {
         let asked = UpgradeRequest::new(id, pairs(request.headers()))
             .authority(authority(&request))
             .principal(principal.as_deref());
-        let Some(accept) = websocket::accept_key(&asked).filter(|_| request.method() == Method::GET) else {
+        let Asks::WebSocket { key } = asked.asks(request.method().as_str()) else {
             return HttpResponse::UpgradeRequired().body("not a WebSocket request");
         };
         let arrival = match hub.arrive(&asked) {
@@ -131,7 +139,7 @@ impl Upgrade {
         };
         let mut response = HttpResponse::SwitchingProtocols();
         response.upgrade("websocket");
-        response.insert_header((SEC_WEBSOCKET_ACCEPT, accept));
+        response.insert_header((SEC_WEBSOCKET_ACCEPT, websocket::accept_key(key)));
         if let Some(protocol) = arrival.protocol() {
             response.insert_header((SEC_WEBSOCKET_PROTOCOL, protocol));
         }
@@ -147,6 +155,14 @@ async fn carry(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin) {
     let config = websocket::config(&arrival);
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     run_connection_loop(arrival, websocket::connection(socket)).await;
+}
+
+/// Whether actix-web hands over what follows the request: over HTTP/2 and to a list of protocols it
+/// does not, and a proxy that speaks HTTP/1.0 carries no WebSocket.
+fn is_upgradable(request: &HttpRequest) -> bool {
+    let mut protocols = request.headers().get_all(UPGRADE);
+    request.version() == Version::HTTP_11
+        && protocols.any(|protocol| protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn authority(request: &HttpRequest) -> Option<&str> {

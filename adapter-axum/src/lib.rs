@@ -16,11 +16,14 @@ pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
     let handler = async move |request: Request| {
         // As it was sent: `Path` would answer what cannot be decoded with a status that a browser's WebSocket cannot read.
         let uri = request.uri().clone();
-        let name = uri.path().rsplit('/').next().unwrap_or_default();
+        let name = name_of(uri.path());
         let request = request.map(Body::into_data_stream);
         upgrade::answer(&hub_of_route, name, request).await.map(body)
     };
-    Router::new().route(&format!("{}/{{name}}", hub.mount()), any(handler))
+    let path = format!("{}/{{name}}", hub.mount());
+    Router::new()
+        .route(&path, any(handler.clone()))
+        .route(&format!("{path}/"), any(handler))
 }
 
 fn body(body: AnswerBody) -> Body {

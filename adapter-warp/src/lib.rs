@@ -1,12 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 use std::convert::Infallible;
+use std::pin::Pin;
 
 use bytes::{Buf, Bytes};
-use futures_util::{Stream, stream};
+use futures_util::{Stream, TryStreamExt as _, stream};
 pub use stillhere::*;
 use warp::http::uri::{Authority, Parts, Scheme};
-use warp::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use warp::http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 use warp::hyper::upgrade::OnUpgrade;
 use warp::path::FullPath;
 use warp::reply::{Reply, Response};
@@ -27,58 +28,16 @@ pub fn routes(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection
 pub fn filter(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
     let hub = hub.clone();
     let name = warp::path::param::<String>().and(warp::path::end());
-    let without_body = name.and(request()).and_then({
-        let hub = hub.clone();
-        move |name: String, request: Request<()>| {
-            answer(
-                hub.clone(),
-                name,
-                request.map(|()| stream::empty::<Result<Bytes, Infallible>>()),
-            )
-        }
+    let ours = name.and(request()).and_then(|name: String, request: Request<()>| {
+        // What is not ours is rejected before its body is taken: that is for its own filter.
+        let is_ours = upgrade::asks(&name, &request) != Asks::Nothing;
+        std::future::ready(is_ours.then_some((name, request)).ok_or_else(warp::reject::not_found))
     });
-    // Only the fallback's own POSTs: the body of another's is for its own filter to take.
-    let of_fallback =
-        warp::method()
-            .and(warp::header::headers_cloned())
-            .and_then(|method: Method, headers: HeaderMap| {
-                let is_ours = method == Method::POST && is_fallback(&headers);
-                std::future::ready(is_ours.then_some(()).ok_or_else(warp::reject::not_found))
-            });
-    let with_body = of_fallback
-        .untuple_one()
-        .and(name)
-        .and(request())
-        .and(warp::body::stream());
-    let with_body = with_body
-        .and_then(move |name: String, request: Request<()>, body| answer(hub.clone(), name, request.map(|()| body)));
-    with_body.or(without_body).unify()
-}
-
-fn is_fallback(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    kind.is_some_and(|kind| kind.starts_with(b"application/stillhere."))
-}
-
-/// Rejects what is not ours, so that the next filter goes on.
-async fn answer<C, B, E>(hub: Hub, name: String, request: Request<C>) -> Result<Response, Rejection>
-where
-    C: Stream<Item = Result<B, E>>,
-    B: Buf,
-{
-    let is_preflight = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let is_ours = match *request.method() {
-        Method::GET | Method::HEAD => true,
-        Method::OPTIONS => is_preflight,
-        Method::POST => is_fallback(request.headers()),
-        _ => false,
-    };
-    if !is_ours {
-        return Err(warp::reject::not_found());
-    }
-    let answer = upgrade::answer(&hub, &name, request).await;
-    let is_ours = answer.status() != StatusCode::NOT_FOUND;
-    is_ours.then(|| response(answer)).ok_or_else(warp::reject::not_found)
+    let whole = ours.untuple_one().and(body());
+    whole.then(move |name: String, request: Request<()>, body: Body| {
+        let hub = hub.clone();
+        async move { response(upgrade::answer(&hub, &name, request.map(|()| body)).await) }
+    })
 }
 
 fn response(answer: warp::http::Response<AnswerBody>) -> Response {
@@ -154,6 +113,18 @@ fn request() -> impl Filter<Extract = (Request<()>,), Error = Infallible> + Clon
             request
         },
     )
+}
+
+type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+
+/// The request's body; empty if a filter before has taken it.
+fn body() -> impl Filter<Extract = (Body,), Error = Infallible> + Clone + Send + Sync {
+    let body = warp::body::stream().map(boxed);
+    body.or_else(async |_| Ok::<(Body,), Infallible>((Box::pin(stream::empty()),)))
+}
+
+fn boxed<B: Buf>(chunks: impl Stream<Item = Result<B, warp::Error>> + Send + 'static) -> Body {
+    Box::pin(chunks.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining())))
 }
 
 /// The path, and the authority, which over HTTP/2 is nowhere else.

@@ -47,7 +47,15 @@ pub fn module_name() -> String {
 pub fn answer(request: &UpgradeRequest<'_>) -> Answer {
     let known = request.header("if-none-match");
     file(request.name(), known, request.header("accept-encoding"))
-        .unwrap_or_else(|| Answer::text(404, "nothing here: a session is reached by a WebSocket or by POSTs"))
+        .or_else(|| request.handshake_error())
+        .unwrap_or_else(Answer::not_found)
+}
+
+/// Whether this is the name of one of the client's files.
+pub(crate) fn is_file(name: &str) -> bool {
+    FILES
+        .iter()
+        .any(|file| name == file.plain_name() || name == file.hashed_name())
 }
 
 fn file(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) -> Option<Answer> {
@@ -66,6 +74,9 @@ fn file(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) 
         ("cache-control", caching.to_owned()),
         ("vary", "accept-encoding".to_owned()),
         ("x-content-type-options", "nosniff".to_owned()),
+        // To every page alike, and so to every cache: there is nothing in them that is not public, and no cookie matters.
+        ("access-control-allow-origin", "*".to_owned()),
+        ("cross-origin-resource-policy", "cross-origin".to_owned()),
     ];
     let known =
         if_none_match.is_some_and(|known| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));

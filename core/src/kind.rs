@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::base_url::base_url;
 use crate::guard::guarded;
 use crate::session::SessionHandle;
 
@@ -134,10 +135,14 @@ impl ConnectionSetup {
         Self::of(Kind::None)
     }
 
-    /// Where this page finds the mount, instead of the hub's [`public_url`](crate::HubBuilder::public_url): a path (`/app/stillhere`), or a place on
-    /// another origin (`https://live.example.com/stillhere`). The session is at `<url>/<session id>`; the client's file is loaded from there too.
+    /// Where this page finds the mount, instead of the hub's [`public_url`](crate::HubBuilder::public_url), which says what may
+    /// stand here. The session is at `<url>/<session id>`; the client's file is loaded from there too.
+    ///
+    /// # Panics
+    /// As [`public_url`](crate::HubBuilder::public_url) does.
+    #[track_caller]
     pub fn url(self, base: &str) -> Self {
-        let url = Some(base.trim_end_matches('/').to_owned());
+        let url = Some(base_url(base).to_owned());
         Self { url, ..self }
     }
 

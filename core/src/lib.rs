@@ -38,6 +38,8 @@
 
 mod answer;
 mod arrival;
+mod asks;
+mod base_url;
 mod cleanup;
 pub mod client;
 mod clock;
@@ -72,6 +74,7 @@ pub mod wire;
 
 pub use answer::{Answer, AnswerBody, Chunks};
 pub use arrival::{Arrival, NotOurProtocol};
+pub use asks::Asks;
 pub use cleanup::{
     And, CleanupPolicy, DefaultCleanupPolicy, MemoryBudget, Or, PrincipalCap, SessionSnapshot, SessionState,
     WhileAuthenticated,
@@ -87,7 +90,7 @@ pub use machine::{Cause, Event, Timing};
 pub use message::{Lane, Message, PerLane};
 pub use options::{PlainCompression, PlainOptions, PlainText, SessionOptions};
 pub use pair::{PairEnd, connection_pair};
-pub use request::UpgradeRequest;
+pub use request::{UpgradeRequest, name_of};
 pub use script_tag::static_script_tag;
 pub use session::{Events, Incoming, Restoring, SendError, Session, SessionHandle, TrySendError};
 pub use ticket::Ticket;

@@ -78,9 +78,30 @@ impl<'a> UpgradeRequest<'a> {
     }
 }
 
+/// The name that a request with this path is for: the last segment, as it was sent. A slash behind
+/// it, as normalisers of paths append one, is no segment of its own.
+pub fn name_of(path: &str) -> &str {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    path.rsplit('/').next().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_the_last_segment_of_a_path() {
+        for (path, name) in [
+            ("/live/abc", "abc"),
+            ("/live/abc/", "abc"),
+            ("abc", "abc"),
+            ("/live//", ""),
+            ("/", ""),
+            ("", ""),
+        ] {
+            assert_eq!(name_of(path), name, "{path}");
+        }
+    }
 
     #[test]
     fn a_cookie_is_found_among_others() {

@@ -9,7 +9,7 @@ use std::fmt;
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http::uri::Authority;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::{Parts, downcast};
@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::answer::{Answer, AnswerBody};
 use crate::arrival::Arrival;
+use crate::asks::Asks;
 use crate::client;
 use crate::connection::run_connection_loop;
 use crate::hub::Hub;
@@ -38,6 +39,11 @@ where
     let asked =
         UpgradeRequest::new(name, pairs(&parts.headers)).authority(parts.uri.authority().map(Authority::as_str));
     response(hub.answer(parts.method.as_str(), &asked, body).await)
+}
+
+/// What a request whose path ends in `name` asks for.
+pub fn asks<'a, B>(name: &'a str, request: &'a Request<B>) -> Asks<'a> {
+    UpgradeRequest::new(name, pairs(request.headers())).asks(request.method().as_str())
 }
 
 /// An answer of [`Hub::answer`] as a response.
@@ -68,11 +74,10 @@ impl Upgrade {
     /// Takes the upgrade out of a request, if the request is for one and the connection can be upgraded.
     pub fn take<B>(request: &mut Request<B>) -> Option<Self> {
         let asked = UpgradeRequest::new("", pairs(request.headers()));
-        let accept = match *request.method() {
-            Method::GET => Some(websocket::accept_key(&asked)?),
-            // Extended CONNECT (RFC 8441); a plain one has no path and comes to no route.
-            Method::CONNECT if asked.header("sec-websocket-version") == Some("13") => None,
-            _ => return None,
+        let accept = match asked.asks(request.method().as_str()) {
+            Asks::WebSocket { key } => Some(websocket::accept_key(key)),
+            Asks::ExtendedConnect => None,
+            Asks::Answer | Asks::Nothing => return None,
         };
         Some(Self {
             on_upgrade: request.extensions_mut().remove()?,

@@ -13,18 +13,10 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::arrival::Arrival;
 use crate::connection::{Connection, ConnectionError, Packet};
-use crate::request::UpgradeRequest;
 
-/// The `Sec-WebSocket-Accept` that answers this request, if it is a WebSocket's (RFC 6455, section 4.2.1). Its method must be GET.
-pub fn accept_key(request: &UpgradeRequest<'_>) -> Option<String> {
-    let says = |name, expected: &str| {
-        let values = request.all_headers(name).flat_map(|value| value.split(','));
-        values.map(str::trim).any(|value| value.eq_ignore_ascii_case(expected))
-    };
-    let is_web_socket =
-        says("connection", "upgrade") && says("upgrade", "websocket") && says("sec-websocket-version", "13");
-    let key = request.header("sec-websocket-key").filter(|_| is_web_socket)?;
-    Some(derive_accept_key(key.as_bytes()))
+/// The `Sec-WebSocket-Accept` that answers a request with this key (RFC 6455, section 4.2.2).
+pub fn accept_key(key: &str) -> String {
+    derive_accept_key(key.as_bytes())
 }
 
 /// How a WebSocket for this arrival should be set up: its limits, and small buffers.

@@ -379,12 +379,17 @@ async fn a_page_of_an_allowed_origin_may_read_every_answer() {
         None,
         "a request of no page needs none"
     );
+    assert_eq!(
+        header(&own, "vary"),
+        Some("origin"),
+        "nor may a page be handed what was said to no page"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_preflight_allows_what_the_client_posts() {
     let hub = Hub::new();
-    let answer = ask(&hub, "OPTIONS", "anything", &[], nothing()).await;
+    let answer = ask(&hub, "OPTIONS", "AAECAwQFBgcICQoLDA0ODw", &[], nothing()).await;
     assert_eq!(answer.status, 204);
     assert!(is_empty(&answer));
     assert_eq!(header(&answer, "access-control-allow-methods"), Some("POST"));

@@ -367,6 +367,7 @@ async fn the_mount_and_the_public_url_are_where_browsers_go() {
             "/live",
             "https://live.example.com/live",
         ),
+        ("/live", Some("./live/"), "/live", "./live"),
     ] {
         let mut builder = Hub::builder().mount(mount);
         if let Some(public) = public {
@@ -379,6 +380,12 @@ async fn the_mount_and_the_public_url_are_where_browsers_go() {
         let src = format!("<script src=\"{base}/{}\"", stillhere::client::script_name());
         assert!(session.script_tag().starts_with(&src), "{}", session.script_tag());
     }
+}
+
+#[tokio::test]
+#[should_panic(expected = "a place relative to the page")]
+async fn a_public_url_that_a_browser_would_take_for_another_place_is_refused_when_the_hub_is_built() {
+    let _ = Hub::builder().public_url("live.example.com/stillhere").build();
 }
 
 /// Everything that anybody logs.

@@ -6,11 +6,12 @@ use std::path::Path;
 
 /// From the first, which knows nobody, to the last. Files of one layer may know each other.
 const LAYERS: [&[&str]; 11] = [
-    &["answer", "clock", "code", "id"],
+    &["answer", "base_url", "clock", "code", "id"],
     &["limits", "message", "request"],
     &["wire"],
     &["machine"],
     &[
+        "asks",
         "cleanup",
         "client",
         "compression",

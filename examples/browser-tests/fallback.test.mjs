@@ -1,58 +1,13 @@
 // Networks that block WebSockets: the demo goes on over HTTP requests, and moves back when it can.
 
 import assert from 'node:assert/strict';
-import { createServer, request } from 'node:http';
-import { connect } from 'node:net';
 
+import { Network } from './network.mjs';
 import { assertCountersClean, browserTest, openDemo, repetitions, stateOf, until } from './support.mjs';
 
 const CUTS = repetitions(10);
 /** One more than the connections a browser opens to a host. */
 const TABS = 7;
-
-/** A proxy before the demo that lets no WebSocket through, as long as it is so told. */
-class Network {
-  isBlocked = true;
-  upgrades = 0;
-  #sockets = new Set();
-  server = createServer((asked, answer) => {
-    const { method, url, headers } = asked;
-    const onward = request(this.target, { method, path: url, headers }, (answered) => {
-      answer.writeHead(answered.statusCode, answered.headers);
-      answer.flushHeaders();
-      answered.on('error', () => answer.destroy());
-      answered.pipe(answer);
-    });
-    onward.on('error', () => answer.destroy());
-    answer.on('close', () => onward.destroy());
-    asked.pipe(onward);
-  });
-
-  constructor(target) {
-    this.target = target;
-    this.server.on('connection', (socket) => {
-      this.#sockets.add(socket);
-      socket.on('close', () => this.#sockets.delete(socket)).on('error', () => {});
-    });
-    this.server.on('upgrade', (asked, socket, head) => {
-      this.upgrades += 1;
-      if (this.isBlocked) return socket.destroy();
-      const { hostname, port } = new URL(this.target);
-      const onward = connect(Number(port), hostname);
-      const lines = asked.rawHeaders.flatMap((name, at, all) => (at % 2 ? [] : [`${name}: ${all[at + 1]}`]));
-      onward.write(`GET ${asked.url} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`);
-      onward.write(head);
-      for (const [one, other] of [[socket, onward], [onward, socket]]) {
-        one.on('error', () => {}).on('close', () => other.destroy());
-        one.pipe(other);
-      }
-    });
-  }
-
-  cut() {
-    for (const socket of this.#sockets) socket.destroy();
-  }
-}
 
 const untilCarriedBy = (page, kind) =>
   until(page, (kind) => stillhere.session.connection === kind && window.demo?.status.state === 'connected', kind);

@@ -77,14 +77,14 @@ class Stage {
     this.#test.diagnostic(text);
   }
 
-  /** A demo on a free port of loopback, or on the one of a demo that is gone. */
-  async startDemo(port = 0) {
-    return this.#start(new Demo(port));
+  /** A demo on a free port of loopback, or on the one of a demo that is gone, with these further arguments. */
+  async startDemo(port = 0, ...options) {
+    return this.#start(new Demo(port, options));
   }
 
   /** The demo over WebRTC. */
   async startWebrtc(port = 0) {
-    return this.#start(new Demo(port, 'STILLHERE_WEBRTC'));
+    return this.#start(new Demo(port, [], 'STILLHERE_WEBRTC'));
   }
 
   /** The application of drop-in/ on a free port of loopback, with these further arguments. */
@@ -127,8 +127,7 @@ class Stage {
       args: [...ARGUMENTS, ...args],
       ...options,
     });
-    this.#closing.push(() => context.close());
-    this.#contexts.push(context);
+    this.show(context);
     return context;
   }
 
@@ -155,6 +154,12 @@ class Stage {
     });
     this.#contexts.push(browser.contexts()[0]);
     return browser;
+  }
+
+  /** Closes this at the end, and tells what its pages show where a test fails. */
+  show(context) {
+    this.#closing.push(() => context.close());
+    this.#contexts.push(context);
   }
 
   /** Lets an HTTP server of the test's own listen on a free port of loopback; gives its origin. */
@@ -251,8 +256,8 @@ class Program {
 
 /** The demo's process. It writes to stderr only what should be seen. */
 class Demo extends Program {
-  constructor(port, variable = 'STILLHERE_DEMO') {
-    super(variable, ['--addr', `127.0.0.1:${port}`]);
+  constructor(port, options, variable = 'STILLHERE_DEMO') {
+    super(variable, ['--addr', `127.0.0.1:${port}`, ...options]);
   }
 
   complain(text) {
@@ -277,7 +282,7 @@ class Demo extends Program {
 }
 
 /** A port of loopback that nobody listens on. */
-async function freePort() {
+export async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address();

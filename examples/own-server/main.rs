@@ -24,12 +24,12 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Request, Response, StatusCode, header};
+use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use stillhere::client::{self, PAGE_CACHE_CONTROL};
 use stillhere::websocket::{accept_key, config, connection};
 use stillhere::{
-    Answer, AnswerBody, Arrival, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
+    Answer, AnswerBody, Arrival, Asks, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
     UpgradeRequest, run_connection_loop,
 };
 use stillhere_examples::stop_signal;
@@ -165,10 +165,10 @@ impl Server {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()));
         let asked = UpgradeRequest::new(&name, headers);
-        match accept_key(&asked).filter(|_| request.method() == Method::GET) {
-            Some(accept) => self.web_socket(&asked, &accept, on_upgrade),
-            None if route.is_some() => text(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket"),
-            None => file(client::answer(&asked)),
+        match asked.asks(request.method().as_str()) {
+            Asks::WebSocket { key } => self.web_socket(&asked, &accept_key(key), on_upgrade),
+            _ if route.is_some() => text(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket"),
+            _ => file(client::answer(&asked)),
         }
     }
 

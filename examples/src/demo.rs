@@ -44,15 +44,22 @@ impl Demo {
             .with_max_level(tracing::Level::WARN)
             .with_writer(io::stderr)
             .init();
-        let [address] = arguments::read(["--addr"]);
+        let [address, origin, public_url] = arguments::read(["--addr", "--allow-origin", "--public-url"]);
         let address = lookup_host(address.as_deref().unwrap_or(DEFAULT_ADDRESS))
             .await?
             .next()
             .ok_or(io::ErrorKind::AddrNotAvailable)?;
         let proxy = FaultProxy::start(address, upstream).await?;
         println!("stillhere demo on http://{}", proxy.address());
+        let mut hub = Hub::builder();
+        if let Some(origin) = origin {
+            hub = hub.allow_origin(&origin);
+        }
+        if let Some(url) = public_url {
+            hub = hub.public_url(&url);
+        }
         Ok(Self {
-            hub: Hub::new(),
+            hub: hub.build(),
             proxy,
             room: Room::default(),
             drained: Arc::default(),

@@ -2,15 +2,13 @@
 
 mod program;
 
-use std::io::Read as _;
 use std::net::SocketAddr;
 
-use flate2::read::GzDecoder;
 use stillhere::machine::Outcome;
 use stillhere::{Code, EndReason};
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::credentials::Credentials;
-use stillhere_conformance::http::{self, Response};
+use stillhere_conformance::http;
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
 
@@ -81,7 +79,7 @@ impl Site {
     async fn open_page(&self, cookie: &str) -> String {
         let page = http::get(self.address(), "/", &[("cookie", cookie), ("accept-encoding", "gzip")]).await;
         assert_eq!((page.status, page.header("cache-control")), (200, "private, no-cache"));
-        let page = text(&page);
+        let page = page.text();
         let (_, attribute) = page.split_once("data-stillhere=\"").expect("the page has a session");
         let (ticket, _) = attribute.split_once('"').expect("the attribute ends");
         ticket.replace("&quot;", "\"").replace("&amp;", "&")
@@ -211,7 +209,7 @@ async fn other_routes_and_static_files_are_served_as_before(site: Site) {
             (200, "gzip"),
             "{path}"
         );
-        assert!(text(&answer).contains(content), "{path}");
+        assert!(answer.text().contains(content), "{path}");
     }
     for path in ["/nothing", "/static/nothing", "/stillhere/nothing"] {
         assert_eq!(http::get(site.address(), path, &[]).await.status, 404, "{path}");
@@ -234,7 +232,7 @@ async fn compression_leaves_the_clients_files_alone(site: Site) {
             "{name}"
         );
         // Twice compressed, it would not be text yet.
-        assert!(text(&answer).contains("stillhere.v1"), "{name}");
+        assert!(answer.text().contains("stillhere.v1"), "{name}");
         let etag = answer.header("etag");
         let again = [headers, &[("if-none-match", etag)]].concat();
         assert_eq!(http::get(site.address(), &path, &again).await.status, 304, "{name}");
@@ -259,14 +257,4 @@ async fn assert_alive(page: &Browser, text: &str) {
     note(page, text);
     let noted = format!(r#""text":"{text}"}}]}}"#);
     while !page.recv().await.payload.ends_with(noted.as_bytes()) {}
-}
-
-fn text(answer: &Response) -> String {
-    if answer.header("content-encoding") != "gzip" {
-        return String::from_utf8(answer.body.clone()).expect("it is text");
-    }
-    let mut text = String::new();
-    let read = GzDecoder::new(&answer.body[..]).read_to_string(&mut text);
-    read.expect("it was compressed once");
-    text
 }

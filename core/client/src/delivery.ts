@@ -7,8 +7,11 @@ import type { Bytes, Lane } from './wire';
 /** Messages of one lane arrive in order; `interactive` goes first. */
 export type LaneName = 'interactive' | 'bulk';
 
-/** Takes a message; while a promise that it returned is pending, the next message of the lane waits. */
-export type MessageHandler = (data: Uint8Array, lane: LaneName) => unknown;
+/**
+ * Takes a message, which is alone in its buffer: `data.buffer` holds nothing else. While a promise that it returned is pending, the next message
+ * of the lane waits.
+ */
+export type MessageHandler = (data: Bytes, lane: LaneName) => unknown;
 
 /** Milliseconds of handing over before the page gets a turn: half of a frame at 60 Hz. */
 const SLICE = 8;
@@ -52,9 +55,14 @@ export class Delivery {
     }
   }
 
-  /** Hands over nothing more. */
+  /** Hands over nothing more, unless it is started again in the same task. */
   stop(): void {
     this.#isStopped = true;
+  }
+
+  start(): void {
+    this.#isStopped = false;
+    this.#resumeSoon();
   }
 
   #deliverNext(): boolean {
@@ -79,7 +87,7 @@ export class Delivery {
     this.#resume();
   }
 
-  #hand(handler: MessageHandler, lane: Lane, data: Uint8Array): void {
+  #hand(handler: MessageHandler, lane: Lane, data: Bytes): void {
     let returned: unknown;
     try {
       returned = handler(data, lane ? 'bulk' : 'interactive');

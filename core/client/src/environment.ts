@@ -21,7 +21,7 @@ export interface Environment extends Listenable {
   readonly sessionStorage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>;
   /** Absent in insecure contexts. */
   readonly navigator: { readonly locks?: Locks };
-  readonly document: Listenable & { readonly hidden: boolean; readonly prerendering?: boolean };
+  readonly document: Listenable & { readonly baseURI: string; readonly hidden: boolean; readonly prerendering?: boolean };
   /** This page's own frame; at the top, a frame is its own parent. */
   readonly self: Frame;
   setTimeout(run: () => void, delay: number): unknown;

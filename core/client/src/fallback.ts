@@ -154,7 +154,7 @@ export class Fallback implements Connection {
       if (end > bytes.length) break;
       if (end > at + 4) {
         this.#hasPackets = true;
-        this.#handlers.onmessage(bytes.slice(at + 4, end));
+        this.#handlers.onmessage(bytes.subarray(at + 4, end));
       }
       at = end;
     }

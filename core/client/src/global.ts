@@ -1,14 +1,15 @@
 // The classic script: <script src="/stillhere/client.js" data-stillhere='{ticket}'></script>
 
-import { connect, OutboxFull, registerConnection, type Session, SessionOver, type Ticket, TooLarge } from './index';
+import { connect, type OpenTicket, OutboxFull, registerConnection, type Session, SessionOver, type Ticket, TooLarge } from './index';
+import { closeWith, isLasting } from './script_element';
 
 declare global {
   interface Window {
-    /** `session` is the one of the ticket in the script tag, null if there is none. */
     stillhere: {
       readonly connect: typeof connect;
       readonly registerConnection: typeof registerConnection;
-      readonly session: Session | null;
+      /** Of the ticket in the script tag that ran last, null if there was none. */
+      session: Session | null;
       readonly OutboxFull: typeof OutboxFull;
       readonly TooLarge: typeof TooLarge;
       readonly SessionOver: typeof SessionOver;
@@ -16,10 +17,13 @@ declare global {
   }
 }
 
-window.stillhere = { connect, registerConnection, session: connectScript(document.currentScript), OutboxFull, TooLarge, SessionOver };
+// A page may run this script again, for another session: what the first run made stays.
+const stillhere = ((window as Partial<Window>).stillhere ??= { connect, registerConnection, session: null, OutboxFull, TooLarge, SessionOver });
 
-function connectScript(script: HTMLOrSVGScriptElement | null): Session | null {
-  const ticket = script?.dataset['stillhere'];
-  if (!ticket) return null;
-  return connect(JSON.parse(ticket) as Ticket, { url: (script as HTMLScriptElement).src });
+const script = document.currentScript;
+const ticket = script?.dataset['stillhere'];
+if (ticket && isLasting(script!)) {
+  const parsed = JSON.parse(ticket) as Ticket;
+  stillhere.session = stillhere.connect(parsed);
+  closeWith(script!, (parsed as Partial<OpenTicket>).id ?? '', stillhere.session);
 }

@@ -14,6 +14,7 @@ interface Incoming {
 }
 
 export interface Message {
+  /** Alone in its buffer, unless it is compressed. */
   payload: Bytes;
   /** The payload is a zlib stream. */
   compressed: boolean;
@@ -100,7 +101,8 @@ export class InboxLane {
     this.#inHand = message;
     const { parts, size, compressed } = message;
     let [payload] = parts;
-    if (parts[1]) {
+    // In its frame it starts at any place, and most typed arrays start at a multiple of their element's size only.
+    if (!compressed || parts[1]) {
       payload = new Uint8Array(size);
       let at = 0;
       for (const part of parts) {

@@ -1,4 +1,5 @@
 import type { Environment } from './environment';
+import { sharedIn } from './shared';
 import { PROTOCOL } from './ticket';
 import type { Bytes } from './wire';
 
@@ -21,21 +22,20 @@ export interface ConnectionHandlers {
 
 export type OpenConnection = (handlers: ConnectionHandlers) => Connection;
 
-const registered = new Map<string, OpenConnection>();
-const awaited = new Map<string, (() => void)[]>();
+const { kinds, awaited } = sharedIn(globalThis);
 
 /** Makes connections of this kind, for pages whose server chose it. It may come after `connect`. */
 export function registerConnection(name: string, open: OpenConnection): void {
-  registered.set(name, open);
+  kinds.set(name, open);
   for (const run of awaited.get(name) ?? []) run();
   awaited.delete(name);
 }
 
 /** Runs at once, or when the kind is registered. Whether it was at once. */
 export function whenRegistered(name: string, run: (open: OpenConnection) => void): boolean {
-  const open = registered.get(name);
+  const open = kinds.get(name);
   if (open) run(open);
-  else awaited.set(name, [...(awaited.get(name) ?? []), () => run(registered.get(name)!)]);
+  else awaited.set(name, [...(awaited.get(name) ?? []), () => run(kinds.get(name)!)]);
   return !!open;
 }
 

@@ -19,6 +19,11 @@ export class PresentedTicket {
     this.#stored = new StoredTicket(own.restore, environment);
   }
 
+  /** The page's own. */
+  get own(): OpenTicket {
+    return this.#own.ticket;
+  }
+
   get credentials(): Credentials {
     return this.#presented;
   }
@@ -68,5 +73,6 @@ export class PresentedTicket {
   discard(): void {
     this.leave();
     this.#stored.remove();
+    this.#stored.free();
   }
 }

@@ -6,6 +6,8 @@ import type { Environment, Listenable } from './environment';
 import { DocumentMachine, OutboxFull, SessionOver, TooLarge } from './machine';
 import { nameOfCode, nameOfReason } from './names';
 import { PresentedTicket } from './presented';
+import { sharedIn } from './shared';
+import { soon } from './soon';
 import { CONNECTING, type Status, statusAfter, statusIn } from './status';
 import { isRefused, isStatic, type OpenTicket, type Ticket } from './ticket';
 import type { Lane } from './wire';
@@ -13,7 +15,7 @@ import type { Lane } from './wire';
 export interface Options {
   /** How much may wait in each lane until the server has it: bytes, and 64 for each message or fragment. Default 4 MiB. */
   outbox?: number;
-  /** What a relative url in the ticket is relative to; default the page's address. */
+  /** What a relative url in the ticket is relative to; default the page, as for the `src` of a script. */
   url?: string;
   onmessage?: MessageHandler;
   onstatus?: (status: Status) => void;
@@ -30,9 +32,15 @@ interface Parts {
   readonly delivery: Delivery;
 }
 
-/** Connects this page with the session of its ticket; throws if it is no ticket. */
+/** Connects this page with the session of its ticket; throws if it is no ticket. The same ticket gives the same session as long as that lives. */
 export function connect(ticket: Ticket, options: Options = {}): Session {
-  return new Session(ticket, options, window);
+  return connectIn(window, ticket, options);
+}
+
+/** For `connect` and for tests. */
+export function connectIn(environment: Environment, ticket: Ticket, options: Options = {}): Session {
+  const living = sharedIn(environment).sessions.get((ticket as Partial<OpenTicket> | undefined)?.id ?? '');
+  return living ? living(options) : new Session(ticket, options, environment);
 }
 
 /** The page's end of a session. It outlives its connections: what was sent arrives, once and in order. */
@@ -45,10 +53,12 @@ export class Session {
   readonly #watching = new AbortController();
   readonly #pings = new Map<number, { resolve(roundTrip: number): void; reject(error: Error): void }>();
   #status = CONNECTING;
+  /** Callers of `connect` that have not called `close`. */
+  #holders = 1;
   /** Absent when the server had no room for the session, and once the page has closed it. */
   #parts: Parts | undefined;
 
-  /** For `connect` and for tests. */
+  /** For `connectIn` and for tests. */
   constructor(ticket: Ticket, options: Options, environment: Environment) {
     this.onstatus = options.onstatus ?? null;
     this.#environment = environment;
@@ -60,10 +70,11 @@ export class Session {
       this.#status = { ...CONNECTING, state: 'refused', reason: 'NoServer', text: 'this page was made without a server behind it' };
     } else {
       this.#parts = this.#assemble(ticket, options);
+      sharedIn(environment).sessions.set(ticket.id, (options) => this.#join(options));
       void this.#begin(this.#parts);
       return;
     }
-    queueMicrotask(() => this.onstatus?.(this.#status)); // once the caller can have set it
+    queueMicrotask(() => this.#tell()); // once the caller can have set it
   }
 
   /** The session in use: after a reload perhaps that of the page before. Empty if the server had no room, and once closed. */
@@ -116,16 +127,37 @@ export class Session {
     });
   }
 
-  /** Leaves for good. What the server has not acknowledged may be lost: wait until `bufferedAmount()` is 0 if it matters. */
+  /**
+   * Leaves for good, once each caller of `connect` has closed the session and the task at hand is over, so that code that is run again keeps it.
+   * What the server has not acknowledged may be lost: wait until `bufferedAmount()` is 0 if it matters.
+   */
   close(): void {
+    if (!this.#holders || --this.#holders) return;
+    this.#parts?.delivery.stop();
+    soon(this.#environment, () => this.#holders || this.#end());
+  }
+
+  /** Another caller of `connect` shares the session. */
+  #join({ onmessage, onstatus }: Options): this {
+    this.#holders += 1;
+    const delivery = this.#parts?.delivery;
+    if (onmessage && delivery) delivery.handler = onmessage;
+    delivery?.start();
+    if (onstatus) {
+      this.onstatus = onstatus;
+      queueMicrotask(() => this.#tell());
+    }
+    return this;
+  }
+
+  #end(): void {
     const parts = this.#parts;
     if (!parts) return;
     this.#parts = undefined;
-    const { machine, loop, delivery } = parts;
+    const { machine, loop } = parts;
     const isOver = machine.phase === 'over';
     machine.handleLeave(this.#now());
     loop.flush();
-    delivery.stop();
     this.#retire(parts);
     if (isOver) return;
     const unacknowledged = machine.unacknowledgedMessages();
@@ -136,8 +168,8 @@ export class Session {
   #send(lane: Lane, data: Data): void {
     const bytes = bytesOf(data);
     const parts = this.#parts;
-    if (!parts || parts.machine.phase === 'over') {
-      throw new SessionOver(`The session is over (${this.#status.reason}): reload the page for a new one.`);
+    if (!parts || !this.#holders || parts.machine.phase === 'over') {
+      throw new SessionOver(`The session is over (${this.#status.reason || 'Closed'}): reload the page for a new one.`);
     }
     const { machine, presented, loop } = parts;
     const limit = presented.credentials.ticket.limits.message;
@@ -158,7 +190,7 @@ export class Session {
     const environment = this.#environment;
     const now = this.#now;
     const pump = (): void => this.#pump();
-    const presented = new PresentedTicket(own, options.url ?? environment.location.href, environment);
+    const presented = new PresentedTicket(own, options.url ?? environment.document.baseURI, environment);
     const machine = new DocumentMachine({
       ...options,
       secret: presented.credentials.secret,
@@ -177,6 +209,7 @@ export class Session {
     if (document.prerendering) await new Promise((activated) => document.addEventListener('prerenderingchange', activated, { once: true }));
     const { machine, presented } = parts;
     await presented.choose();
+    if (!this.#holders) await new Promise<void>((over) => soon(this.#environment, over)); // closed in the same task
     if (!this.#parts) return presented.discard(); // closed meanwhile
     this.#watchPage(parts);
     this.#present(parts);
@@ -204,6 +237,7 @@ export class Session {
       wake(now);
     });
     on(page, 'pagehide', (now) => {
+      if (!this.#holders) return this.#end();
       machine.handleLeave(now);
       presented.leave();
     });
@@ -253,6 +287,7 @@ export class Session {
 
   /** Nothing is to come of this session any more; what has been received is still handed over. */
   #retire({ presented }: Parts): void {
+    sharedIn(this.#environment).sessions.delete(presented.own.id);
     this.#watching.abort();
     this.#rejectPings();
     presented.discard();
@@ -266,8 +301,12 @@ export class Session {
   #report(status: Status): void {
     if (status === this.#status || JSON.stringify(status) === JSON.stringify(this.#status)) return;
     this.#status = status;
+    this.#tell();
+  }
+
+  #tell(): void {
     try {
-      this.onstatus?.(status);
+      this.onstatus?.(this.#status);
     } catch (error) {
       this.#environment.console.error('stillhere: onstatus failed; the session goes on.', error);
     }

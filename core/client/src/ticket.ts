@@ -1,4 +1,5 @@
 import type { Environment, Frame } from './environment';
+import { sharedIn, takePlace } from './shared';
 import type { Bytes, Limits } from './wire';
 
 /** What the server gives a page, as JSON. Unknown members are ignored. */
@@ -63,15 +64,17 @@ export function credentialsOf(ticket: OpenTicket, base: string): Credentials {
   );
 }
 
-/** The ticket a reload of this page may present: kept by the tab for this label, address and frame. */
+/** The ticket a reload of this page may present: kept by the tab for this label, the session's number among those of the label, the address and the frame. */
 export class StoredTicket {
-  readonly #label: string | undefined;
   readonly #environment: Environment;
+  readonly #place: string | undefined;
+  /** Where it was saved last. */
+  #key: string | undefined;
 
   /** Without a label nothing is ever stored. */
   constructor(label: string | undefined, environment: Environment) {
-    this.#label = label;
     this.#environment = environment;
+    this.#place = label === undefined ? label : takePlace(label, environment);
   }
 
   /** What an earlier document of this page used, if this one is its reload or was reached through the history. */
@@ -82,19 +85,28 @@ export class StoredTicket {
   }
 
   save(ticket: OpenTicket): void {
-    this.#access((storage, key) => storage.setItem(key, JSON.stringify(ticket)));
+    this.#access((storage, key) => {
+      if (this.#key !== key) this.remove();
+      storage.setItem((this.#key = key), JSON.stringify(ticket));
+    });
   }
 
+  /** Forgets what was saved, where it was saved: the address may have changed. */
   remove(): void {
-    this.#access((storage, key) => storage.removeItem(key));
+    this.#access((storage) => this.#key && storage.removeItem(this.#key));
+  }
+
+  /** Leaves the place to the next session of this label. */
+  free(): void {
+    if (this.#place !== undefined) sharedIn(this.#environment).places.delete(this.#place);
   }
 
   /** Storage that is forbidden or full is none. */
   #access<T>(use: (storage: Environment['sessionStorage'], key: string) => T): T | undefined {
-    if (this.#label === undefined) return;
+    if (this.#place === undefined) return;
     try {
       const { sessionStorage, location, self } = this.#environment;
-      return use(sessionStorage, `stillhere:${this.#label}:${location.pathname}${location.search}:${framePosition(self)}`);
+      return use(sessionStorage, `stillhere:${this.#place}:${location.pathname}${location.search}:${framePosition(self)}`);
     } catch {
       return;
     }

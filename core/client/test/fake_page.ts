@@ -149,6 +149,8 @@ export interface PageOptions {
   storage?: FakeStorage;
   navigation?: string;
   href?: string;
+  /** The page's own address, unless a `base` element says otherwise. */
+  base?: string;
   self?: Frame;
   hidden?: boolean;
   prerendering?: boolean;
@@ -167,7 +169,7 @@ export class FakePage implements Environment {
   readonly storage: FakeStorage;
   readonly location: URL;
   readonly self: Frame;
-  readonly document: EventTarget & { hidden: boolean; prerendering: boolean };
+  readonly document: EventTarget & { baseURI: string; hidden: boolean; prerendering: boolean };
   readonly performance: Environment['performance'];
   readonly Date: Environment['Date'];
   readonly Math = { random: () => 0.4999 };
@@ -186,7 +188,8 @@ export class FakePage implements Environment {
     this.storage = storage;
     this.location = new URL(options.href ?? 'https://example.com/page?q=1');
     this.self = options.self ?? new FakeFrame();
-    this.document = Object.assign(new EventTarget(), { hidden: options.hidden ?? false, prerendering: options.prerendering ?? false });
+    const { base = this.location.href, hidden = false, prerendering = false } = options;
+    this.document = Object.assign(new EventTarget(), { baseURI: base, hidden, prerendering });
     this.performance = { now: () => browser.steady, getEntriesByType: () => [{ type: navigation }] };
     this.Date = { now: () => browser.wall };
     this.navigator = options.withoutLocks ? {} : { locks: { request: (name, _options, granted) => this.#requestLock(name, granted) } };

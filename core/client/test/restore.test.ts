@@ -232,3 +232,101 @@ test('frames of one page keep their tickets apart', async () => {
     ['', '.0', '.1', '.0.1'],
   );
 });
+
+/** The sessions that a page of these tickets gets, each identified by the tickets of the page loads so far. */
+async function load(storage: FakeStorage, tickets: readonly OpenTicket[], options: PageOptions = {}): Promise<{ page: FakePage; sessions: Session[] }> {
+  const page = new FakePage({ storage, navigation: 'reload', ...options });
+  const sessions = tickets.map((ticket) => new Session(ticket, {}, page));
+  await page.browser.settle();
+  return { page, sessions };
+}
+
+const idsOf = (sessions: readonly Session[]): string[] => sessions.map(({ id }) => id);
+const ticketsOf = (load: string, labels: readonly string[]): OpenTicket[] =>
+  labels.map((restore, index) => ticketOf(`${load}${index + 1}`, { restore }));
+
+for (const [name, labels] of [
+  ['two sessions of one label', ['demo', 'demo']],
+  ['three sessions of one label', ['demo', 'demo', 'demo']],
+  ['sessions of several labels', ['a', 'b', 'a', 'b']],
+] as const) {
+  test(`${name} are each restored by a reload, and by the next`, async () => {
+    const storage = new FakeStorage();
+    const expected = ticketsOf('old', labels).map(({ id }) => id);
+    const first = await load(storage, ticketsOf('old', labels));
+    first.page.emit('pagehide', { persisted: false });
+    for (const generation of ['new', 'newer']) {
+      const { page, sessions } = await load(storage, ticketsOf(generation, labels));
+      assert.deepEqual(idsOf(sessions), expected);
+      page.emit('pagehide', { persisted: false });
+    }
+  });
+}
+
+test('a label finds its session when the page has its sessions in another order', async () => {
+  const storage = new FakeStorage();
+  (await load(storage, ticketsOf('old', ['a', 'b']))).page.emit('pagehide', { persisted: false });
+  const { sessions } = await load(storage, ticketsOf('new', ['b', 'a']));
+  assert.deepEqual(idsOf(sessions), ['old2', 'old1']);
+});
+
+test('when the page has closed one of three sessions, a reload restores the others and gives that one anew', async () => {
+  const storage = new FakeStorage();
+  const labels = ['demo', 'demo', 'demo'];
+  const { page, sessions } = await load(storage, ticketsOf('old', labels));
+  sessions[1]!.close();
+  await page.browser.settle();
+  page.emit('pagehide', { persisted: false });
+  const after = await load(storage, ticketsOf('new', labels));
+  assert.deepEqual(idsOf(after.sessions), ['old1', 'new2', 'old3']);
+});
+
+test('when a reload has one session fewer, those that are left keep theirs', async () => {
+  const storage = new FakeStorage();
+  (await load(storage, ticketsOf('old', ['demo', 'demo', 'other']))).page.emit('pagehide', { persisted: false });
+  const { sessions } = await load(storage, ticketsOf('new', ['demo', 'other']));
+  assert.deepEqual(idsOf(sessions), ['old1', 'old3']);
+});
+
+test('a session that takes the place of a closed one is restored in it', async () => {
+  const storage = new FakeStorage();
+  const { page, sessions } = await load(storage, ticketsOf('old', ['demo']));
+  sessions[0]!.close();
+  await page.browser.settle();
+  new Session(ticketOf('next', { restore: 'demo' }), {}, page);
+  await page.browser.settle();
+  page.emit('pagehide', { persisted: false });
+  const after = await load(storage, ticketsOf('new', ['demo']));
+  assert.deepEqual(idsOf(after.sessions), ['next']);
+});
+
+test('frames with several sessions each restore their own', async () => {
+  const storage = new FakeStorage();
+  const top = new FakeFrame();
+  const frames = [top, new FakeFrame(top), new FakeFrame(top)];
+  const labels = ['demo', 'demo'];
+  for (const [index, self] of frames.entries()) {
+    (await load(storage, ticketsOf(`frame${index}-`, labels), { self })).page.emit('pagehide', { persisted: false });
+  }
+  for (const [index, self] of frames.entries()) {
+    const { sessions } = await load(storage, ticketsOf('new', labels), { self });
+    assert.deepEqual(idsOf(sessions), [`frame${index}-1`, `frame${index}-2`]);
+  }
+});
+
+test('a session that is closed at another address than it began at is kept at neither', async () => {
+  const storage = new FakeStorage();
+  const { page, sessions } = await load(storage, ticketsOf('old', ['demo']));
+  page.location.pathname = '/other';
+  sessions[0]!.close();
+  await page.browser.settle();
+  assert.equal(storage.items.size, 0);
+});
+
+test('a session that moved to another address is kept there alone', async () => {
+  const storage = new FakeStorage();
+  const { page } = await load(storage, ticketsOf('old', ['demo']));
+  page.location.pathname = '/other';
+  page.emit('pagehide', { persisted: false });
+  assert.deepEqual([...storage.items.keys()], ['stillhere:demo:/other?q=1:']);
+});

@@ -80,6 +80,19 @@ test('a relative url is resolved against the option url and http becomes ws', as
   assert.equal(page.socket.url, 'ws://other.example:8080/app/stillhere/mine');
 });
 
+test('a relative url is resolved against the page, as the src of its scripts is', async () => {
+  for (const [page, url, connected] of [
+    [{ href: 'https://example.com/unknown/prefix/' }, './stillhere/mine', 'wss://example.com/unknown/prefix/stillhere/mine'],
+    [{ href: 'https://example.com/prefix/pages/one?q=1' }, '../stillhere/mine', 'wss://example.com/prefix/stillhere/mine'],
+    [{ base: 'http://base.example/app/' }, './stillhere/mine', 'ws://base.example/app/stillhere/mine'],
+    [{ href: 'about:srcdoc', base: 'https://example.com/frames/' }, '/stillhere/mine', 'wss://example.com/stillhere/mine'],
+  ] as const) {
+    const fixture = new Fixture(page, {}, ticketOf('mine', { url }));
+    await fixture.settle();
+    assert.equal(fixture.page.socket.url, connected);
+  }
+});
+
 test('what is no ticket is refused with a text that says what to do', () => {
   const faulty = [
     undefined,
@@ -534,6 +547,8 @@ test('close leaves, reports it once, and hands over nothing more', async () => {
   page.socket.read();
   page.socket.receive(encodeData(1, 'a'));
   page.socket.receive(encodeData(2, 'b'));
+  assert.throws(() => session.send(bytes('a')), { name: 'SessionOver', message: /over \(Closed\)/ });
+  await page.browser.settle();
   await pong;
   assert.deepEqual(messages, ['a']);
   assert.deepEqual(typesOf(page.socket.read()), [Type.Leave]);

@@ -87,6 +87,15 @@ macro_rules! suite {
                 the_last_messages_come_before_the_end,
                 a_client_is_held_back_while_the_application_does_not_read,
             }
+            requests {
+                files_are_served_beside_headers_of_an_upgrade,
+                posts_are_taken_beside_headers_of_an_upgrade,
+                a_request_that_is_nearly_a_web_socket_is_told_why_not,
+                a_web_socket_is_asked_for_in_any_case_and_in_lists,
+                the_table_of_statuses_holds,
+                a_post_to_a_session_that_is_not_here_is_told_so_with_status_200,
+                a_slash_at_the_end_changes_nothing,
+            }
             web_socket {
                 a_ping_is_answered,
                 a_close_is_answered_with_a_close,
@@ -235,6 +244,7 @@ macro_rules! polled_suite {
             files {
                 the_client_is_served_with_its_caching,
                 the_client_is_served_compressed_to_those_who_take_it,
+                the_client_may_be_loaded_by_pages_of_other_origins,
                 other_names_are_not_found,
                 the_script_tag_names_a_script_that_is_there,
             }

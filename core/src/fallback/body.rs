@@ -13,6 +13,7 @@ use crate::fallback::gone;
 use crate::fallback::post::Post;
 use crate::hub::HubInner;
 use crate::memory::Account;
+use crate::request::UpgradeRequest;
 use crate::session::Beside;
 
 /// A POST's body, and what it occupies until its packets are taken.
@@ -35,8 +36,8 @@ pub(super) enum Place {
 }
 
 impl Body {
-    /// All of a body, or the answer to one that may not be read.
-    pub(super) async fn read<C, B, E>(hub: &HubInner, body: C) -> Result<Self, Answer>
+    /// All of a request's body, or the answer to one that may not be read.
+    pub(super) async fn read<C, B, E>(hub: &HubInner, request: &UpgradeRequest<'_>, body: C) -> Result<Self, Answer>
     where
         C: Stream<Item = Result<B, E>>,
         B: Buf,
@@ -44,16 +45,15 @@ impl Body {
         let mut body = pin!(body);
         let mut bytes = BytesMut::new();
         let mut place = Place::Small(hub.account());
-        loop {
+        let length = request.header("content-length").and_then(|length| length.parse().ok());
+        // Where it says `Upgrade: websocket`, actix-web takes all that comes for its body.
+        while length.is_none_or(|length: usize| bytes.len() < length) {
             let chunk = tokio::select! {
                 biased;
                 () = place.over() => return Err(gone()),
                 chunk = body.next() => chunk,
             };
-            let Some(chunk) = chunk else {
-                let bytes = bytes.freeze();
-                return Ok(Self { bytes, place });
-            };
+            let Some(chunk) = chunk else { break };
             let Ok(chunk) = chunk else { return Err(refused()) };
             if bytes.len() + chunk.remaining() > BODY_LIMIT {
                 return Err(refused());
@@ -64,6 +64,8 @@ impl Body {
             }
             place.set(bytes.capacity() as u64);
         }
+        let bytes = bytes.freeze();
+        Ok(Self { bytes, place })
     }
 }
 

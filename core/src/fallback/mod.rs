@@ -9,7 +9,7 @@ mod down_stream;
 mod poll;
 mod post;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::answer::{Answer, AnswerBody, Chunks};
 use crate::arrival::{Admitted, Arrival, check_origin};
+use crate::asks::Asks;
 use crate::client;
 use crate::connection::run_connection_loop;
 use crate::exchange::Exchange;
@@ -31,10 +32,11 @@ use down_stream::DownStream;
 use post::{Operation, Post};
 
 impl Hub {
-    /// Answers a request under the mount that is no WebSocket's, whatever its method: one of the client's files, or the fallback's.
+    /// Answers a request under the mount that [asks](UpgradeRequest::asks) for no WebSocket, whatever its method: one of the client's files, or the
+    /// fallback's.
     ///
     /// `body` is the request's. At most 1 MiB of it is read, for at most 10 s. What is wrong with a request is told by the status (400, 404, 405,
-    /// 408, 410, 413); what is wrong with its session, and with who asks for it, by the `end` frame of an answer of status 200.
+    /// 408, 410, 413, 426); what is wrong with its session, and with who asks for it, by the `end` frame of an answer of status 200.
     ///
     /// The future of a polled answer waits for something to say, for as long as the request asks and at most 20 s. Drop it when the browser is gone:
     /// that is the loss of its connection, as it is to drop an [`AnswerBody::Stream`].
@@ -43,8 +45,13 @@ impl Hub {
         C: Stream<Item = Result<B, E>>,
         B: Buf,
     {
+        match request.asks(method) {
+            Asks::Answer => {}
+            Asks::Nothing => return Answer::not_found(),
+            Asks::WebSocket { .. } | Asks::ExtendedConnect => return cannot_upgrade(),
+        }
         let mut answer = match method {
-            "POST" => match tokio::time::timeout(BODY_DEADLINE, Body::read(&self.inner, body)).await {
+            "POST" => match tokio::time::timeout(BODY_DEADLINE, Body::read(&self.inner, request, body)).await {
                 Ok(Ok(body)) => self.answer_post(request, body).await,
                 Ok(Err(refused)) => refused,
                 Err(_) => Answer::text(408, "the request did not come in time"),
@@ -114,15 +121,13 @@ impl Hub {
 
     /// What lets a page of an allowed origin read the answer.
     fn cross_origin(&self, request: &UpgradeRequest<'_>) -> Vec<(&'static str, String)> {
+        let mut headers = vec![("vary", "origin".to_owned())];
         let allowed = check_origin(request, &self.inner.config.origins).is_ok();
-        let Some(origin) = request.header("origin").filter(|_| allowed) else {
-            return Vec::new();
-        };
-        vec![
-            ("access-control-allow-origin", origin.to_owned()),
-            ("access-control-allow-credentials", "true".to_owned()),
-            ("vary", "origin".to_owned()),
-        ]
+        if let Some(origin) = request.header("origin").filter(|_| allowed) {
+            headers.push(("access-control-allow-origin", origin.to_owned()));
+            headers.push(("access-control-allow-credentials", "true".to_owned()));
+        }
+        headers
     }
 }
 
@@ -163,6 +168,15 @@ fn preflight() -> Answer {
         headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
         body: AnswerBody::Whole(Bytes::new()),
     }
+}
+
+/// A WebSocket's request that its adapter could not take for one. Said once: peers could repeat it at will.
+fn cannot_upgrade() -> Answer {
+    static SAID: Once = Once::new();
+    let text = "this connection cannot be upgraded to a WebSocket: a proxy speaks HTTP/1.0 to this server \
+        (nginx does without `proxy_http_version 1.1`), or a layer around the routes makes a request of its own";
+    SAID.call_once(|| tracing::warn!("{text}"));
+    Answer::text(426, text)
 }
 
 fn not_allowed() -> Answer {

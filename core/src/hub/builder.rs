@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use crate::base_url::base_url;
 use crate::cleanup::CleanupPolicy;
 use crate::code::EndReason;
 use crate::hub::Hub;
@@ -49,10 +50,21 @@ impl HubBuilder {
         self
     }
 
-    /// Where browsers find the mount, if not at the mount itself: behind a proxy that adds a prefix (`/app/stillhere`), or on another origin
-    /// (`https://live.example.com/stillhere`, which must then allow the page's origin). Default: the mount.
+    /// Where browsers find the mount, if not at the mount itself. Default: the mount.
+    ///
+    /// - Behind a proxy that adds a prefix: `/app/stillhere`.
+    /// - Behind one whose prefix the application does not know: `./stillhere`, which is relative to the page, and so right for
+    ///   pages beside the mount. A page that lies deeper has a [`ConnectionSetup::url`](crate::ConnectionSetup::url) of its own
+    ///   (`../stillhere`).
+    /// - On another origin: `https://live.example.com/stillhere`, whose hub must [allow](Self::allow_origin) the page's
+    ///   origin. The client's files may be loaded from any: as a script with or without `crossorigin`, as a module, and by a
+    ///   page with `Cross-Origin-Embedder-Policy: require-corp`.
+    ///
+    /// # Panics
+    /// If it is none of these, which a browser would take for a place below the page: `live.example.com/stillhere`.
+    #[track_caller]
     pub fn public_url(mut self, url: &str) -> Self {
-        self.config.public_url = Some(url.trim_end_matches('/').into());
+        self.config.public_url = Some(base_url(url).into());
         self
     }
 

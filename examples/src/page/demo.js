@@ -224,7 +224,7 @@ const upload = (bytes = TRANSFER_BYTES) => transferring("Upload", async (transfe
 const download = (bytes = TRANSFER_BYTES) => transferring("Download", (transfer) => new Promise((resolve, reject) => {
   let arrived = 0, checksum, ok = true;
   transfer.chunk = (data) => {
-    const words = new Uint32Array(data.slice(8).buffer);
+    const words = new Uint32Array(data.buffer, 8);
     checksum = checksumOf(words, checksum);
     ok &&= checksum === new DataView(data.buffer, data.byteOffset).getUint32(4, true);
     arrived += words.byteLength;

@@ -39,6 +39,7 @@ export interface Environment extends Listenable {
         readonly locks?: Locks;
     };
     readonly document: Listenable & {
+        readonly baseURI: string;
         readonly hidden: boolean;
         readonly prerendering?: boolean;
     };

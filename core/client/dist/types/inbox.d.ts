@@ -1,5 +1,6 @@
 import { type Bytes, type Limits } from './wire';
 export interface Message {
+    /** Alone in its buffer, unless it is compressed. */
     payload: Bytes;
     /** The payload is a zlib stream. */
     compressed: boolean;

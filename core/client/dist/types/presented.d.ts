@@ -5,6 +5,8 @@ export declare class PresentedTicket {
     #private;
     /** Throws if the page's own ticket is none. */
     constructor(own: OpenTicket, base: string, environment: Environment);
+    /** The page's own. */
+    get own(): OpenTicket;
     get credentials(): Credentials;
     /** Prefers what is stored to the page's own, if it fits and no living document of this browser uses it. */
     choose(): Promise<void>;

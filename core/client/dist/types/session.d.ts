@@ -5,21 +5,23 @@ import { type Ticket } from './ticket';
 export interface Options {
     /** How much may wait in each lane until the server has it: bytes, and 64 for each message or fragment. Default 4 MiB. */
     outbox?: number;
-    /** What a relative url in the ticket is relative to; default the page's address. */
+    /** What a relative url in the ticket is relative to; default the page, as for the `src` of a script. */
     url?: string;
     onmessage?: MessageHandler;
     onstatus?: (status: Status) => void;
 }
 /** Bytes to send; they are copied. */
 export type Data = ArrayBuffer | ArrayBufferView;
-/** Connects this page with the session of its ticket; throws if it is no ticket. */
+/** Connects this page with the session of its ticket; throws if it is no ticket. The same ticket gives the same session as long as that lives. */
 export declare function connect(ticket: Ticket, options?: Options): Session;
+/** For `connect` and for tests. */
+export declare function connectIn(environment: Environment, ticket: Ticket, options?: Options): Session;
 /** The page's end of a session. It outlives its connections: what was sent arrives, once and in order. */
 export declare class Session {
     #private;
     /** Called with every change of `status`. */
     onstatus: ((status: Status) => void) | null;
-    /** For `connect` and for tests. */
+    /** For `connectIn` and for tests. */
     constructor(ticket: Ticket, options: Options, environment: Environment);
     /** The session in use: after a reload perhaps that of the page before. Empty if the server had no room, and once closed. */
     get id(): string;
@@ -37,6 +39,9 @@ export declare class Session {
     bufferedAmount(lane?: LaneName): number;
     /** Measures the round trip in milliseconds; rejects when there is no connection or it is lost before the answer. */
     ping(): Promise<number>;
-    /** Leaves for good. What the server has not acknowledged may be lost: wait until `bufferedAmount()` is 0 if it matters. */
+    /**
+     * Leaves for good, once each caller of `connect` has closed the session and the task at hand is over, so that code that is run again keeps it.
+     * What the server has not acknowledged may be lost: wait until `bufferedAmount()` is 0 if it matters.
+     */
     close(): void;
 }

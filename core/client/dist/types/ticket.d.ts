@@ -41,7 +41,7 @@ export interface Credentials {
 }
 /** What a ticket entitles to, its url resolved against `base`; throws if it is none. */
 export declare function credentialsOf(ticket: OpenTicket, base: string): Credentials;
-/** The ticket a reload of this page may present: kept by the tab for this label, address and frame. */
+/** The ticket a reload of this page may present: kept by the tab for this label, the session's number among those of the label, the address and the frame. */
 export declare class StoredTicket {
     #private;
     /** Without a label nothing is ever stored. */
@@ -49,5 +49,8 @@ export declare class StoredTicket {
     /** What an earlier document of this page used, if this one is its reload or was reached through the history. */
     load(): OpenTicket | undefined;
     save(ticket: OpenTicket): void;
+    /** Forgets what was saved, where it was saved: the address may have changed. */
     remove(): void;
+    /** Leaves the place to the next session of this label. */
+    free(): void;
 }

@@ -65,6 +65,29 @@ pub async fn the_client_is_served_compressed_to_those_who_take_it(server: &Serve
     assert_eq!(refused.header("content-encoding"), "");
 }
 
+/// `HubBuilder::public_url` may be on another origin: the files are for pages of any, whatever way the page loads them, and no cache has to tell
+/// origins apart.
+pub async fn the_client_may_be_loaded_by_pages_of_other_origins(server: &Server) {
+    for name in [
+        "client.js",
+        "client.mjs",
+        &client::script_name(),
+        &client::module_name(),
+    ] {
+        let path = format!("/stillhere/{name}");
+        let etag = get(server.address, &path, &[]).await.header("etag").to_owned();
+        let foreign = ("origin", "https://elsewhere.example");
+        for headers in [&[][..], &[foreign], &[foreign, ("if-none-match", &etag)]] {
+            let response = get(server.address, &path, headers).await;
+            assert!([200, 304].contains(&response.status), "{name}: {}", response.status);
+            assert_eq!(response.header("access-control-allow-origin"), "*");
+            assert_eq!(response.header("access-control-allow-credentials"), "");
+            assert_eq!(response.header("cross-origin-resource-policy"), "cross-origin");
+            assert_eq!(response.header("vary").to_ascii_lowercase(), "accept-encoding");
+        }
+    }
+}
+
 /// DESIGN section 9: what is no file of the client is not found, whatever it looks like.
 pub async fn other_names_are_not_found(server: &Server) {
     for name in [
