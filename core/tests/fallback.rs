@@ -508,40 +508,31 @@ fn half_sent(posts: &Posts, number: u32) -> tokio::task::JoinHandle<u16> {
 
 #[tokio::test(start_paused = true)]
 async fn half_sent_posts_count_for_the_session_they_are_for() {
-    let hub = Hub::builder().memory_limit(3_000_000).build();
-    let honest = hub.open(echo);
-    let (posts_of_honest, _honest_down) = Posts::streamed(&hub, &honest).await;
-    let theirs = half_sent(&posts_of_honest, 1);
-    settled().await;
-    let one = hub.stats().buffered;
-    assert!((500_000..640_000).contains(&one), "{one}");
-    assert_eq!(honest.snapshot().buffered, one);
-
-    let mut greedy = Vec::new();
-    for _ in 0..2 {
+    let hub = Hub::builder().memory_limit(2_200_000).build();
+    let mut pages = Vec::new();
+    for posts_at_once in [1, 2, 1] {
         let session = hub.open(echo);
         let (posts, down) = Posts::streamed(&hub, &session).await;
-        greedy.push((half_sent(&posts, 1), half_sent(&posts, 2), session, down));
+        let half_sent: Vec<_> = (1..=posts_at_once).map(|number| half_sent(&posts, number)).collect();
         settled().await;
+        let held = session.snapshot().buffered;
+        let expected = u64::from(posts_at_once) * 500_000;
+        assert!((expected..expected + 1000).contains(&held), "{held}");
+        pages.push((session, half_sent, down));
     }
-    assert!(hub.stats().buffered <= 3_000_000);
+    assert_eq!(hub.stats().sessions, 3, "it is within the limit");
+
     let session = hub.open(echo);
     let (posts, _down) = Posts::streamed(&hub, &session).await;
-    let theirs_too = half_sent(&posts, 1);
-    settled().await;
-    let (first, second, ended, _) = greedy.swap_remove(0);
-    assert_eq!(soon("the end", ended.ended()).await, EndReason::MemoryPressure);
-    for post in [first, second] {
-        assert_eq!(
-            soon("an answer", post).await.expect("no panic"),
-            410,
-            "at once, and not after 10 s"
-        );
+    let last = half_sent(&posts, 1);
+    let (greedy, half_sent, _) = pages.remove(1);
+    assert_eq!(soon("the end", greedy.ended()).await, EndReason::MemoryPressure);
+    for post in half_sent {
+        let status = soon("an answer", post).await.expect("it does not panic");
+        assert_eq!(status, 410, "at once, and not after 10 s");
     }
-    assert_eq!(hub.stats().sessions, 3);
-    for post in [theirs, theirs_too] {
-        assert_eq!(soon("an answer", post).await.expect("no panic"), 408);
-    }
+    assert_eq!(hub.stats().sessions, 3, "no other has ended for it");
+    assert_eq!(soon("an answer", last).await.expect("it does not panic"), 408);
     settled().await;
     assert_eq!(hub.stats().buffered, 0);
 }
