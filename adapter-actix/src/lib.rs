@@ -12,8 +12,6 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder, Res
 use futures_util::TryStreamExt as _;
 pub use stillhere::*;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::io::{ReaderStream, StreamReader};
 
 /// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. For
@@ -152,9 +150,8 @@ impl Upgrade {
 }
 
 async fn carry(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin) {
-    let config = websocket::config(&arrival);
-    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-    run_connection_loop(arrival, websocket::connection(socket)).await;
+    let connection = websocket::connection(io, Vec::new(), websocket::config(&arrival)).await;
+    run_connection_loop(arrival, connection).await;
 }
 
 /// Whether actix-web hands over what follows the request: over HTTP/2 and to a list of protocols it

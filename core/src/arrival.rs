@@ -5,8 +5,9 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 
 use crate::code::Code;
-use crate::hub::{Hub, HubInner, PendingHello};
+use crate::hub::{Config, Hub, HubInner, PendingHello};
 use crate::id::SessionId;
+use crate::origin::{check_host, check_origin};
 use crate::request::UpgradeRequest;
 use crate::session::Shared;
 use crate::wire::{End, SUBPROTOCOL};
@@ -97,8 +98,11 @@ impl Hub {
     }
 
     fn admit(&self, request: &UpgradeRequest<'_>, protocol: Option<&str>) -> Result<Admitted, End> {
-        if let Err(text) = check_origin(request, &self.inner.config.origins) {
-            tracing::warn!(%text, "connection refused");
+        let Config { hosts, origins, .. } = &self.inner.config;
+        if let Err(text) = check_host(request, hosts).and_then(|()| check_origin(request, origins)) {
+            if let Some(count) = self.inner.warnings.foreign.count(crate::clock::now()) {
+                tracing::warn!(%text, count, "connections refused");
+            }
             return Err(refusal(Code::Forbidden, text));
         }
         if protocol.is_some_and(|protocol| protocol != SUBPROTOCOL) {
@@ -118,7 +122,9 @@ impl Hub {
         if let Some(owner) = session.principal()
             && !self.inner.is_principal(&id, owner, request)
         {
-            tracing::warn!(session = %id, "connection refused: not the user the session was opened for");
+            if let Some(count) = self.inner.warnings.not_its_user.count(crate::clock::now()) {
+                tracing::warn!(session = %id, count, "connections refused: not the user the session was opened for");
+            }
             let text = "this session belongs to another user: log in as the one who opened the page, or reload it";
             return Err(refusal(Code::Forbidden, text.to_owned()));
         }
@@ -141,86 +147,5 @@ pub(crate) fn refusal(code: Code, text: String) -> End {
     }
 }
 
-/// Same host, or one of those allowed. No Origin at all is no browser.
-pub(crate) fn check_origin(request: &UpgradeRequest<'_>, allowed: &[String]) -> Result<(), String> {
-    let Some(origin) = request.header("origin") else {
-        return Ok(());
-    };
-    let origin = origin.to_ascii_lowercase();
-    let host = request.host().unwrap_or_default().to_ascii_lowercase();
-    let same_host = origin.split_once("://").is_some_and(|(scheme, authority)| {
-        without_default_port(authority, scheme) == without_default_port(&host, scheme)
-    });
-    if same_host || allowed.contains(&origin) {
-        return Ok(());
-    }
-    Err(format!(
-        "a page of {origin} may not connect to {host}: if a proxy changed the Host header let it keep it, else allow the origin on the hub"
-    ))
-}
-
-fn without_default_port<'a>(authority: &'a str, scheme: &str) -> &'a str {
-    let default = if scheme == "https" { ":443" } else { ":80" };
-    authority.strip_suffix(default).unwrap_or(authority)
-}
-
 /// What even a connection without a session may send.
 const PACKET_MIN: u64 = 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request<'a>(origin: Option<&'a str>, host: &'a str) -> UpgradeRequest<'a> {
-        let headers = [("Origin", origin), ("Host", Some(host))];
-        let headers = headers
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?.as_bytes())));
-        UpgradeRequest::new("", headers)
-    }
-
-    #[test]
-    fn the_authority_stands_for_a_missing_host() {
-        let without = UpgradeRequest::new("", [("origin", &b"https://example.com"[..])]);
-        assert!(check_origin(&without, &[]).is_err());
-        assert_eq!(check_origin(&without.authority(Some("example.com")), &[]), Ok(()));
-    }
-
-    #[test]
-    fn a_page_of_the_same_host_may_connect() {
-        for (origin, host) in [
-            ("http://example.com", "example.com"),
-            ("https://example.com", "example.com:443"),
-            ("http://Example.com:8080", "example.com:8080"),
-            ("http://[::1]:3000", "[::1]:3000"),
-        ] {
-            assert_eq!(
-                check_origin(&request(Some(origin), host), &[]),
-                Ok(()),
-                "{origin} {host}"
-            );
-        }
-        assert_eq!(check_origin(&request(None, "example.com"), &[]), Ok(()));
-    }
-
-    #[test]
-    fn a_foreign_page_may_not_connect_unless_allowed() {
-        for origin in [
-            "http://evil.com",
-            "http://example.com:81",
-            "null",
-            "",
-            "http://example.com.evil.com",
-        ] {
-            assert!(
-                check_origin(&request(Some(origin), "example.com"), &[]).is_err(),
-                "{origin}"
-            );
-        }
-        let allowed = ["https://app.example.com".to_owned()];
-        assert_eq!(
-            check_origin(&request(Some("https://app.example.com"), "example.com"), &allowed),
-            Ok(())
-        );
-    }
-}

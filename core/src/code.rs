@@ -81,7 +81,7 @@ pub enum EndReason {
     Closed(Arc<str>),
     /// The application ended it at once, saying this.
     Aborted(Arc<str>),
-    /// No browser came in time.
+    /// No browser came in time, or the page gave its ticket back.
     NeverConnected,
     /// It was without a connection for too long, or a policy said so.
     Expired,

@@ -1,5 +1,6 @@
 //! The seam to transports, and the loop that carries a session over a connection.
 
+use std::fmt;
 use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::session::{Shared, Transmit};
 use crate::wire::{End, Frame, Hello, Sender};
 
 /// What a transport carries.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Packet {
     /// One frame; for a plain session, one message.
     Binary(Bytes),
@@ -33,6 +34,19 @@ pub enum Packet {
     Close(u16),
     /// Something of the transport's own, such as its pings.
     Other,
+}
+
+/// Without the bytes: those of a hello hold the session's secret.
+impl fmt::Debug for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Binary(bytes) => write!(f, "Binary({} bytes)", bytes.len()),
+            Self::Text(bytes) => write!(f, "Text({} bytes)", bytes.len()),
+            Self::Ping => f.write_str("Ping"),
+            Self::Close(code) => write!(f, "Close({code})"),
+            Self::Other => f.write_str("Other"),
+        }
+    }
 }
 
 /// Why a transport can carry no more.

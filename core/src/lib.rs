@@ -59,11 +59,16 @@ pub mod machine;
 mod memory;
 mod message;
 mod options;
+mod origin;
 mod pair;
 mod plain;
+#[cfg(feature = "websocket")]
+mod redact;
 mod request;
 mod script_tag;
+mod seldom;
 mod session;
+mod stop;
 mod sweeper;
 mod ticket;
 #[cfg(feature = "upgrade")]
@@ -93,4 +98,5 @@ pub use pair::{PairEnd, connection_pair};
 pub use request::{UpgradeRequest, name_of};
 pub use script_tag::static_script_tag;
 pub use session::{Events, Incoming, Restoring, SendError, Session, SessionHandle, TrySendError};
+pub use stop::stop_signal;
 pub use ticket::Ticket;

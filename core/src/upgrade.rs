@@ -14,8 +14,6 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::{Parts, downcast};
 use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::answer::{Answer, AnswerBody};
 use crate::arrival::Arrival;
@@ -152,14 +150,13 @@ async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
             let stream = io.into_inner();
             // A connection that is gone already will say so when it is used.
             let _ = stream.set_nodelay(true);
-            let socket =
-                WebSocketStream::from_partially_read(stream, only_unread(read_buf), Role::Server, Some(config)).await;
-            run_connection_loop(arrival, connection(socket)).await;
+            let connection = connection(stream, only_unread(read_buf), config).await;
+            run_connection_loop(arrival, connection).await;
         }
         Err(upgraded) => {
             let io: TokioIo<Upgraded> = TokioIo::new(upgraded);
-            let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-            run_connection_loop(arrival, connection(socket)).await;
+            let connection = connection(io, Vec::new(), config).await;
+            run_connection_loop(arrival, connection).await;
         }
     }
 }

@@ -768,7 +768,7 @@ async fn what_stands_between_is_asked_to_hand_an_answer_on_as_it_comes() {
             assert_eq!(header(&answer, "cache-control"), Some("no-store, no-transform"));
             assert_eq!(header(&answer, "x-accel-buffering"), Some("no"));
             assert_eq!(header(&answer, "content-encoding"), Some("identity"));
-            assert_eq!(header(&answer, "content-type"), Some("application/octet-stream"));
+            assert_eq!(header(&answer, "content-type"), Some("application/stillhere.v1"));
             assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"));
         }
     }
@@ -940,4 +940,60 @@ async fn what_was_lost_with_an_answer_comes_over_the_next_connection() {
 
     let end = Down::of(first.send(&[]).await).end().await;
     assert_eq!(end.code, Code::Replaced as u64);
+}
+
+/// What gives a session back.
+fn discarding(secret: &[u8]) -> Vec<u8> {
+    let mut body = vec![3];
+    body.extend([0; 20]);
+    body.extend(secret);
+    body
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_that_is_given_back_ends_its_session_at_once_if_no_page_has_connected() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let body = discarding(access(&session).secret.expose());
+    let answer = ask(&hub, "POST", &session.id().to_string(), &[OURS], once(body.clone())).await;
+    assert!(answer.status == 200 && is_empty(&answer));
+    assert_eq!(session.ended().await, EndReason::NeverConnected);
+    let again = ask(&hub, "POST", &session.id().to_string(), &[OURS], once(body)).await;
+    let end = Down::of(again).end().await;
+    assert_eq!(end.code, Code::Ended as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_a_page_uses_or_may_come_back_to_is_not_given_back() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let body = discarding(access(&session).secret.expose());
+    let (_posts, down) = Posts::streamed(&hub, &session).await;
+    let answer = ask(&hub, "POST", &session.id().to_string(), &[OURS], once(body.clone())).await;
+    assert!(answer.status == 200 && is_empty(&answer));
+    assert_eq!(session.state(), SessionState::Open);
+    drop(down);
+    settled().await;
+    ask(&hub, "POST", &session.id().to_string(), &[OURS], once(body)).await;
+    assert_eq!(session.state(), SessionState::SoftClosed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_gives_back_a_session_without_its_secret_or_as_another_user() {
+    let hub = Hub::builder()
+        .principal(|request| request.cookie("login").map(str::to_owned))
+        .build();
+    let session = hub.open_for("ada", echo);
+    let id = session.id().to_string();
+    let right = discarding(access(&session).secret.expose());
+    let ada = ("cookie", "login=ada");
+    let wrong = ask(&hub, "POST", &id, &[OURS, ada], once(discarding(&[7; 32]))).await;
+    assert_eq!(Down::of(wrong).end().await.code, Code::WrongSecret as u64);
+    let short = ask(&hub, "POST", &id, &[OURS, ada], once(discarding(&[7; 31]))).await;
+    assert_eq!(short.status, 400);
+    let bob = ask(&hub, "POST", &id, &[OURS, ("cookie", "login=bob")], once(right.clone())).await;
+    assert_eq!(Down::of(bob).end().await.code, Code::Forbidden as u64);
+    assert_eq!(session.state(), SessionState::Waiting);
+    ask(&hub, "POST", &id, &[OURS, ada], once(right)).await;
+    assert_eq!(session.state(), SessionState::Closed);
 }

@@ -48,8 +48,8 @@ async fn never_reads(session: Session) {
 async fn web_socket(arrival: Arrival) -> (DuplexStream, JoinHandle<()>) {
     let (ours, peer) = duplex(4096);
     let config = websocket::config(&arrival);
-    let socket = WebSocketStream::from_raw_socket(ours, Role::Server, Some(config)).await;
-    let carrier = tokio::spawn(run_connection_loop(arrival, websocket::connection(socket)));
+    let connection = websocket::connection(ours, Vec::new(), config).await;
+    let carrier = tokio::spawn(run_connection_loop(arrival, connection));
     (peer, carrier)
 }
 

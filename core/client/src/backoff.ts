@@ -1,5 +1,7 @@
 const BASE = 500;
-const CAP = 10_000;
+const GROWTH = 1.5;
+/** For a page that is seen. */
+const CAP = 3000;
 
 /** Exponential back-off with full jitter, in milliseconds. */
 export class Backoff {
@@ -8,6 +10,6 @@ export class Backoff {
 
   next(random: () => number, cap = CAP): number {
     const waits = this.waits++;
-    return waits && random() * Math.min(cap, BASE * 2 ** (waits - 1));
+    return waits && random() * Math.min(cap, BASE * GROWTH ** (waits - 1));
   }
 }

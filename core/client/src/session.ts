@@ -1,3 +1,4 @@
+import { Attention } from './attention';
 import { sleepAwareClock } from './clock';
 import { Reason } from './codes';
 import { ConnectionLoop } from './connection';
@@ -8,7 +9,7 @@ import { nameOfCode, nameOfReason } from './names';
 import { PresentedTicket } from './presented';
 import { sharedIn } from './shared';
 import { soon } from './soon';
-import { CONNECTING, type Status, statusAfter, statusIn } from './status';
+import { CONNECTING, isNews, type Status, statusAfter, statusIn } from './status';
 import { isRefused, isStatic, type OpenTicket, type Ticket } from './ticket';
 import type { Lane } from './wire';
 
@@ -51,6 +52,8 @@ export class Session {
   readonly #now: () => number;
   /** Aborted when the page's life no longer matters. */
   readonly #watching = new AbortController();
+  /** Watched while there is no connection. */
+  readonly #attention: Attention;
   readonly #pings = new Map<number, { resolve(roundTrip: number): void; reject(error: Error): void }>();
   #status = CONNECTING;
   /** Callers of `connect` that have not called `close`. */
@@ -63,6 +66,7 @@ export class Session {
     this.onstatus = options.onstatus ?? null;
     this.#environment = environment;
     this.#now = sleepAwareClock(environment);
+    this.#attention = new Attention(environment, () => this.#wake());
     if (isRefused(ticket)) {
       const { code, retryAfter, text } = ticket.refused;
       this.#status = { ...CONNECTING, state: 'refused', code, reason: nameOfCode(code), text, retryAt: environment.Date.now() + retryAfter };
@@ -82,7 +86,7 @@ export class Session {
     return this.#parts?.presented.credentials.ticket.id ?? '';
   }
 
-  /** The kind of the connection in use: `websocket`, `http` where WebSockets are blocked, or one that was registered. */
+  /** The kind of the connection in use: `websocket`; `streamed` or `polled` where those do not get through; or one that was registered. */
   get connection(): string {
     return this.#parts?.loop.kind ?? '';
   }
@@ -125,6 +129,15 @@ export class Session {
       this.#pings.set(parts.machine.ping(this.#now()), { resolve, reject });
       parts.loop.flush();
     });
+  }
+
+  /** Tries to connect now, also where the server or a proxy asks the page to wait. A session that is over stays over. */
+  retry(): void {
+    const parts = this.#parts;
+    if (!parts) return;
+    parts.loop.wake(true);
+    parts.machine.handleRetry(this.#now());
+    this.#pump();
   }
 
   /**
@@ -248,6 +261,12 @@ export class Session {
     });
   }
 
+  /** The user is here and would see that nothing happens. */
+  #wake(): void {
+    this.#parts?.machine.handleWake(this.#now());
+    this.#pump();
+  }
+
   #present({ machine, presented, loop }: Parts): void {
     const { url, secret, ticket } = presented.credentials;
     loop.direct(url, ticket.connection);
@@ -282,13 +301,15 @@ export class Session {
       }
     }
     if (machine.phase !== 'connected') this.#rejectPings();
-    this.#report(statusIn(machine.phase, status));
+    this.#attention.watch(!['connected', 'left', 'over'].includes(machine.phase));
+    this.#report(statusIn(machine.phase, status, parts.loop.obstacle));
   }
 
   /** Nothing is to come of this session any more; what has been received is still handed over. */
   #retire({ presented }: Parts): void {
     sharedIn(this.#environment).sessions.delete(presented.own.id);
     this.#watching.abort();
+    this.#attention.watch(false);
     this.#rejectPings();
     presented.discard();
   }
@@ -299,9 +320,9 @@ export class Session {
   }
 
   #report(status: Status): void {
-    if (status === this.#status || JSON.stringify(status) === JSON.stringify(this.#status)) return;
+    const before = this.#status;
     this.#status = status;
-    this.#tell();
+    if (isNews(status, before)) this.#tell();
   }
 
   #tell(): void {

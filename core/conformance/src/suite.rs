@@ -220,6 +220,7 @@ macro_rules! polled_suite {
                 a_wrong_secret_is_refused,
                 a_connection_without_a_hello_is_closed,
                 a_foreign_origin_is_refused,
+                a_strange_host_is_refused,
                 a_request_without_our_subprotocol_is_not_upgraded,
                 another_version_is_refused,
                 what_is_no_hello_is_refused,

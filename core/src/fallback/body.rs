@@ -74,7 +74,7 @@ impl Place {
     fn large(hub: &HubInner, body: &[u8]) -> Result<Self, Answer> {
         let exchange = Post::token(body).and_then(|token| hub.exchanges.find(&token));
         let Some(exchange) = exchange else {
-            return Err(if Post::opens(body) { refused() } else { gone() });
+            return Err(if Post::sends(body) { gone() } else { refused() });
         };
         let permit = Arc::clone(&exchange.large).try_acquire_owned();
         Ok(Self::Large {

@@ -17,12 +17,16 @@ use futures_util::Stream;
 use tokio::sync::mpsc;
 
 use crate::answer::{Answer, AnswerBody, Chunks};
-use crate::arrival::{Admitted, Arrival, check_origin};
+use crate::arrival::{Admitted, Arrival, refusal};
 use crate::asks::Asks;
 use crate::client;
+use crate::code::{Code, EndReason};
 use crate::connection::run_connection_loop;
 use crate::exchange::Exchange;
 use crate::hub::Hub;
+use crate::id::Secret;
+use crate::machine::Phase;
+use crate::origin::check_origin;
 use crate::request::UpgradeRequest;
 use crate::wire::{End, Frame};
 
@@ -69,20 +73,24 @@ impl Hub {
         let Some(post) = Post::parse(bytes) else {
             return Answer::text(400, "this is no POST of the stillhere client");
         };
-        match post.operation {
-            Operation::Open => match self.arrive(request) {
-                Ok(arrival) if arrival.protocol().is_some() => self.open_exchange(arrival, post).await,
-                Ok(_) => Answer::text(400, "a plain session is reached by a WebSocket"),
-                Err(error) => Answer::text(400, error.to_string()),
-            },
-            Operation::Send { number } => self.send(number, post, place).await,
+        if let Operation::Send { number } = post.operation {
+            return self.send(number, post, place).await;
+        }
+        match self.arrive(request) {
+            Ok(arrival) if arrival.protocol().is_none() => {
+                Answer::text(400, "a plain session is reached by a WebSocket")
+            }
+            Ok(arrival) if post.operation == Operation::Discard => discard(arrival, &post.packets),
+            Ok(arrival) => self.open_exchange(arrival, post).await,
+            Err(error) => Answer::text(400, error.to_string()),
         }
     }
 
     async fn open_exchange(&self, arrival: Arrival, post: Post) -> Answer {
         let session = match &arrival.admitted {
             Ok(Admitted { session, .. }) => Arc::clone(session),
-            Err(end) => return refusal(end),
+            // It is over before it has begun: there is nothing to read, or to keep.
+            Err(end) => return of_end(end.clone()),
         };
         let (bodies, incoming) = mpsc::channel(BODIES);
         bodies.try_send(post.packets).expect("the channel is new");
@@ -131,19 +139,10 @@ impl Hub {
     }
 }
 
-/// A connection that is over before it has begun: there is nothing to read, or to keep.
-fn refusal(end: &End) -> Answer {
-    let end = Frame::End(end.clone()).to_bytes();
-    let mut packet = BytesMut::new();
-    packet.put_u32_le(u32::try_from(end.len()).expect("an end is small"));
-    packet.put(end);
-    of_packets(AnswerBody::Whole(packet.freeze()))
-}
-
 /// An answer that carries packets.
 fn of_packets(body: AnswerBody) -> Answer {
     let headers = [
-        ("content-type", "application/octet-stream"),
+        ("content-type", "application/stillhere.v1"),
         // What stands between must neither keep it, nor gather it, nor change it.
         ("cache-control", "no-store, no-transform"),
         ("x-accel-buffering", "no"),
@@ -155,6 +154,35 @@ fn of_packets(body: AnswerBody) -> Answer {
         headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
         body,
     }
+}
+
+/// An answer that says no more than this.
+fn of_end(end: End) -> Answer {
+    let end = Frame::End(end).to_bytes();
+    let mut packet = BytesMut::new();
+    packet.put_u32_le(u32::try_from(end.len()).expect("an end is small"));
+    packet.put(end);
+    of_packets(AnswerBody::Whole(packet.freeze()))
+}
+
+/// Ends the session if no page has connected to it; one that a page uses, or may come back to, is left alone.
+fn discard(arrival: Arrival, secret: &[u8]) -> Answer {
+    let session = match arrival.admitted {
+        Ok(admitted) => admitted.session,
+        Err(end) => return of_end(end),
+    };
+    let Ok(secret) = <[u8; 32]>::try_from(secret) else {
+        return Answer::text(400, "this is no POST of the stillhere client");
+    };
+    if !session.has_secret(&Secret::from_bytes(secret)) {
+        return of_end(refusal(Code::WrongSecret, "not this session's secret".to_owned()));
+    }
+    session.update(|machine, now| {
+        if *machine.phase() == Phase::Waiting {
+            machine.abort(EndReason::NeverConnected, now);
+        }
+    });
+    of_packets(AnswerBody::Whole(Bytes::new()))
 }
 
 fn preflight() -> Answer {

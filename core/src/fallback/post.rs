@@ -24,6 +24,8 @@ pub(crate) enum Operation {
         /// Of this POST within its connection, from 1.
         number: u32,
     },
+    /// Gives back a session that no page has connected to; its secret takes the place of packets.
+    Discard,
 }
 
 impl Post {
@@ -32,9 +34,9 @@ impl Post {
         body.get(1..)?.first_chunk().copied()
     }
 
-    /// Whether a body that has begun is to open a connection, or is none of ours.
-    pub(crate) fn opens(body: &[u8]) -> bool {
-        body.first() != Some(&SENDS)
+    /// Whether a body that has begun sends on a connection.
+    pub(crate) fn sends(body: &[u8]) -> bool {
+        body.first() == Some(&SENDS)
     }
 
     pub(crate) fn parse(mut body: Bytes) -> Option<Self> {
@@ -43,10 +45,11 @@ impl Post {
         body.try_copy_to_slice(&mut token).ok()?;
         let wait = u64::from(body.try_get_u32_le().ok()?);
         let operation = match operation {
-            OPENS => Operation::Open,
+            1 => Operation::Open,
             SENDS => Operation::Send {
                 number: body.try_get_u32_le().ok()?,
             },
+            3 => Operation::Discard,
             _ => return None,
         };
         Some(Self {
@@ -58,7 +61,7 @@ impl Post {
     }
 }
 
-const OPENS: u8 = 1;
+/// The operation of a POST that sends.
 const SENDS: u8 = 2;
 
 /// Shorter than any proxy's patience.
@@ -85,7 +88,7 @@ mod tests {
         for length in 0..25 {
             assert_eq!(Post::parse(body[..length].to_vec().into()), None, "{length}");
         }
-        body[0] = 3;
+        body[0] = 4;
         assert_eq!(Post::parse(body.into()), None);
     }
 }

@@ -16,6 +16,7 @@ use crate::guard::guarded;
 use crate::hub::book::{Book, KEPT_CAPACITY, SPARSE};
 use crate::hub::builder::{Config, EndHook, PrincipalHook};
 use crate::hub::pending_hello::PendingHello;
+use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
 use crate::machine::{end_of_session, millis};
@@ -45,6 +46,7 @@ pub(crate) struct HubInner {
     pub(crate) exchanges: Arc<Exchanges>,
     pub(super) memory: Arc<Memory>,
     pub(super) sweeper: Sweeper,
+    pub(crate) warnings: Warnings,
     pub(super) draining: AtomicBool,
     pub(super) opened: AtomicU64,
     pub(super) evaluations: AtomicU64,
@@ -153,9 +155,12 @@ impl HubInner {
             return known == owner;
         }
         let Some(hook) = &self.principal else {
-            tracing::error!(
-                "a session of a user is asked for, and the hub has no way to know users: set HubBuilder::principal"
-            );
+            if let Some(count) = self.warnings.no_principal_hook.count(crate::clock::now()) {
+                tracing::error!(
+                    count,
+                    "a session of a user is asked for, and the hub has no way to know users: set HubBuilder::principal"
+                );
+            }
             return false;
         };
         let principal = guarded(session, "the principal hook", || hook(request)).flatten();

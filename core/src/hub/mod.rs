@@ -6,6 +6,7 @@ mod host;
 mod inner;
 mod pending_hello;
 mod relief;
+mod warnings;
 
 use std::fmt;
 use std::future::Future;
@@ -21,11 +22,10 @@ use crate::session::{Application, Session, SessionHandle};
 use crate::sweeper::{check, observe};
 
 pub(crate) use book::{KEPT_CAPACITY, SPARSE};
+pub(crate) use builder::Config;
 pub use builder::HubBuilder;
 pub(crate) use inner::HubInner;
 pub(crate) use pending_hello::PendingHello;
-
-use builder::Config;
 
 /// All sessions of one application. Cheap to clone; the sessions live as long as any clone.
 #[derive(Clone)]

@@ -81,5 +81,7 @@ export interface Listenable {
     addEventListener(type: string, listener: (event: Event) => void, options: {
         signal?: AbortSignal;
         once?: boolean;
+        passive?: boolean;
+        capture?: boolean;
     }): void;
 }

@@ -75,6 +75,26 @@ pub async fn a_connection_without_a_hello_is_closed(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
+/// PROTOCOL 2: a page whose name resolves to a server that does not go by it (DNS rebinding) is Forbidden, though its origin is the host.
+pub async fn a_strange_host_is_refused(server: &Server) {
+    let server = server.with_hub(Hub::builder().allow_host("localhost")).await;
+    let session = server.hub.open(echo);
+    let path = credentials(&session).path().to_owned();
+    for strange in ["rebound.example", "127.0.0.1.rebound.example"] {
+        let host = format!("{strange}:{}", server.address.port());
+        let request = Request::new(server.address, &path)
+            .to_host(&host)
+            .from_origin(&format!("http://{host}"));
+        let mut raw = RawConnection::open(&request)
+            .await
+            .expect("it is upgraded all the same");
+        let end = raw.end().await;
+        assert_eq!((end.code, end.reason), (Code::Forbidden as u64, 0), "{host}");
+    }
+    assert_eq!(session.state(), SessionState::Waiting);
+    server.browse(&session).wait_for_outcome(Outcome::Opened).await;
+}
+
 /// PROTOCOL 2: a page of another origin is Forbidden, in the middle of a handshake that the browser can read; one that is allowed is not.
 pub async fn a_foreign_origin_is_refused(server: &Server) {
     let server = server

@@ -24,8 +24,6 @@ use stillhere::{
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// What an adapter may get wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,10 +116,10 @@ async fn carry(upgraded: hyper::upgrade::OnUpgrade, arrival: Arrival, fault: Opt
         config = config.max_frame_size(Some(64 * 1024));
     }
     let io = Faulty::new(TokioIo::new(upgraded), fault);
-    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+    let connection = connection(io, Vec::new(), config).await;
     let (ours, theirs) = connection_pair(4);
     let carrying = pin!(run_connection_loop(arrival, ours));
-    let bridging = pin!(bridge(connection(socket), theirs, liars(fault)));
+    let bridging = pin!(bridge(connection, theirs, liars(fault)));
     match select(carrying, bridging).await {
         // What it said last is still on its way.
         Either::Left(((), bridging)) => drop(timeout(FAREWELL, bridging).await),
