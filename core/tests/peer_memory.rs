@@ -134,7 +134,7 @@ fn a_flood_of_protocol_pings_that_cannot_be_answered_is_answered_once() {
         for nonce in 0..100_000 {
             let counts = fresh_counts();
             wire.send(Frame::Ping { nonce, counts });
-            if nonce % 1000 == 0 {
+            if nonce.is_multiple_of(1000) {
                 settled().await;
             }
         }
@@ -202,7 +202,7 @@ async fn fill(wire: &Wire, lane: Lane, first: u64, window: u64, sizes: &[usize])
 
 /// What the server has not read yet is to be little: it is the test's memory.
 async fn settle_now_and_then(sequence: u64) {
-    if sequence % 32 == 0 {
+    if sequence.is_multiple_of(32) {
         settled().await;
     }
 }
