@@ -87,6 +87,7 @@ pub use cleanup::{
 pub use code::{Class, Code, EndReason};
 pub use connection::{Connection, ConnectionError, Packet, run_connection_loop};
 pub use drain::DrainReport;
+pub use guard::guarded_principal;
 pub use hub::{Hub, HubBuilder, Stats};
 pub use id::{DocumentId, ParseIdError, Secret, SessionId};
 pub use kind::ConnectionSetup;

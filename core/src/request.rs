@@ -7,7 +7,8 @@ use std::fmt;
 pub struct UpgradeRequest<'a> {
     name: &'a str,
     authority: Option<&'a str>,
-    principal: Option<&'a str>,
+    /// `None`: nobody has said yet.
+    principal: Option<Option<&'a str>>,
     headers: Vec<(&'a str, &'a [u8])>,
 }
 
@@ -28,10 +29,13 @@ impl<'a> UpgradeRequest<'a> {
         Self { authority, ..self }
     }
 
-    /// Who makes the request, if the application knows already: the hub's [`principal`](crate::HubBuilder::principal) is then not asked.
+    /// Says who makes the request; `None` is nobody. The hub's [`principal`](crate::HubBuilder::principal) is then not asked.
     #[must_use]
     pub fn principal(self, principal: Option<&'a str>) -> Self {
-        Self { principal, ..self }
+        Self {
+            principal: Some(principal),
+            ..self
+        }
     }
 
     /// The last segment of the path: a session's id or a file's name.
@@ -84,7 +88,7 @@ impl<'a> UpgradeRequest<'a> {
         self.header("host").or(self.authority)
     }
 
-    pub(crate) fn known_principal(&self) -> Option<&'a str> {
+    pub(crate) fn known_principal(&self) -> Option<Option<&'a str>> {
         self.principal
     }
 }

@@ -5,11 +5,12 @@
 //! connection sets `TCP_NODELAY`.
 
 use std::fmt;
+use std::future::Future;
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http::uri::Authority;
-use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, header, request};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::{Parts, downcast};
@@ -20,6 +21,7 @@ use crate::arrival::Arrival;
 use crate::asks::Asks;
 use crate::client;
 use crate::connection::run_connection_loop;
+use crate::guard::guarded_principal;
 use crate::hub::Hub;
 use crate::request::UpgradeRequest;
 use crate::websocket::{self, connection};
@@ -34,9 +36,31 @@ where
         return upgrade.serve(hub, name).map(AnswerBody::Whole);
     }
     let (parts, body) = request.into_parts();
-    let asked =
-        UpgradeRequest::new(name, pairs(&parts.headers)).authority(parts.uri.authority().map(Authority::as_str));
-    response(hub.answer(parts.method.as_str(), &asked, body).await)
+    response(hub.answer(parts.method.as_str(), &of_parts(name, &parts), body).await)
+}
+
+/// [`answer`] where the application finds out who makes the request: see [`Hub::answer_for`].
+pub async fn answer_for<C, B, E>(
+    hub: &Hub,
+    name: &str,
+    mut request: Request<C>,
+    principal: impl Future<Output = Option<String>>,
+) -> Response<AnswerBody>
+where
+    C: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    if let Some(upgrade) = Upgrade::take(&mut request) {
+        let principal = Some(guarded_principal(principal).await);
+        return Upgrade { principal, ..upgrade }.serve(hub, name).map(AnswerBody::Whole);
+    }
+    let (parts, body) = request.into_parts();
+    let asked = of_parts(name, &parts);
+    response(hub.answer_for(parts.method.as_str(), &asked, body, principal).await)
+}
+
+fn of_parts<'a>(name: &'a str, parts: &'a request::Parts) -> UpgradeRequest<'a> {
+    UpgradeRequest::new(name, pairs(&parts.headers)).authority(parts.uri.authority().map(Authority::as_str))
 }
 
 /// What a request whose path ends in `name` asks for.
@@ -65,7 +89,8 @@ pub struct Upgrade {
     accept: Option<String>,
     headers: HeaderMap,
     uri: Uri,
-    principal: Option<String>,
+    /// `None`: nobody has said yet.
+    principal: Option<Option<String>>,
 }
 
 impl Upgrade {
@@ -90,16 +115,18 @@ impl Upgrade {
     #[must_use]
     pub fn principal(self, principal: &str) -> Self {
         Self {
-            principal: Some(principal.to_owned()),
+            principal: Some(Some(principal.to_owned())),
             ..self
         }
     }
 
     /// Carries the session with this id over the WebSocket, or tells the browser why not. The answer to the request.
     pub fn serve(self, hub: &Hub, id: &str) -> Response<Bytes> {
-        let request = UpgradeRequest::new(id, pairs(&self.headers))
-            .authority(self.uri.authority().map(Authority::as_str))
-            .principal(self.principal.as_deref());
+        let mut request =
+            UpgradeRequest::new(id, pairs(&self.headers)).authority(self.uri.authority().map(Authority::as_str));
+        if let Some(principal) = &self.principal {
+            request = request.principal(principal.as_deref());
+        }
         let arrival = match hub.arrive(&request) {
             Ok(arrival) => arrival,
             Err(error) => {

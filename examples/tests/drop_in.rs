@@ -3,14 +3,15 @@
 mod program;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use stillhere::machine::Outcome;
 use stillhere::{Code, EndReason};
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::credentials::Credentials;
-use stillhere_conformance::http;
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
+use stillhere_conformance::{fallback_bridge, http};
 
 use program::Program;
 
@@ -38,6 +39,7 @@ on_each_framework! {
     who_is_not_logged_in_is_sent_to_the_login
     a_user_logs_in_and_gets_a_page_with_a_session
     a_session_resumes_with_its_users_cookie
+    over_the_fallback_the_same_logins_hold
     another_users_cookie_is_refused_and_the_session_goes_on
     without_a_cookie_the_session_is_refused_and_goes_on
     a_login_that_is_over_does_not_resume_its_session
@@ -96,7 +98,7 @@ impl Site {
 }
 
 async fn who_is_not_logged_in_is_sent_to_the_login(site: Site) {
-    for headers in [&[][..], &[("cookie", "login=1")]] {
+    for headers in [&[][..], &[("cookie", "login=1; id=1")]] {
         let answer = http::get(site.address(), "/", headers).await;
         assert_eq!((answer.status, answer.header("location")), (303, "login"));
     }
@@ -144,6 +146,31 @@ async fn without_a_cookie_the_session_is_refused_and_goes_on(site: Site) {
         Code::Forbidden as u64
     );
     assert_alive(&ada, "mine").await;
+}
+
+async fn over_the_fallback_the_same_logins_hold(site: Site) {
+    for wait in [None, Some(Duration::from_millis(100))] {
+        let bridge = fallback_bridge::start(site.address(), wait).await;
+        let cookie = site.log_in("ada").await;
+        let ticket = site.open_page(&cookie).await;
+        let mallory = site.log_in("mallory").await;
+        for stranger in [
+            Browser::connect_with_cookie(&mallory, bridge, &ticket),
+            Browser::connect(bridge, &ticket),
+        ] {
+            assert_eq!(stranger.refusal().await, Code::Forbidden as u64, "{wait:?}");
+        }
+        let ada = Browser::connect_with_cookie(&cookie, bridge, &ticket);
+        ada.wait_for_outcome(Outcome::Opened).await;
+        assert_alive(&ada, "mine").await;
+        ada.lose_connection();
+        ada.wait_for_outcome(Outcome::Resumed).await;
+        assert_alive(&ada, "still mine").await;
+
+        site.log_out(&cookie).await;
+
+        assert_eq!(ada.session_end().await.text, "logged out", "{wait:?}");
+    }
 }
 
 async fn a_login_that_is_over_does_not_resume_its_session(site: Site) {

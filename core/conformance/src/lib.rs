@@ -31,12 +31,14 @@
 
 pub mod application;
 pub mod browser;
+pub mod carried;
 pub mod cases;
 pub mod credentials;
 pub mod fallback_bridge;
 pub mod fault_proxy;
 pub mod http;
 pub mod load;
+pub mod logins;
 pub mod logs;
 pub mod neighbour;
 pub mod patience;

@@ -9,6 +9,7 @@ mod down_stream;
 mod poll;
 mod post;
 
+use std::future::{Future, Ready};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::client;
 use crate::code::{Code, EndReason};
 use crate::connection::run_connection_loop;
 use crate::exchange::Exchange;
+use crate::guard::guarded_principal;
 use crate::hub::Hub;
 use crate::id::Secret;
 use crate::machine::Phase;
@@ -49,6 +51,36 @@ impl Hub {
         C: Stream<Item = Result<B, E>>,
         B: Buf,
     {
+        self.respond(method, request, body, None::<Ready<_>>).await
+    }
+
+    /// [`Hub::answer`] where the application finds out who makes the request, and that takes a while: `principal` is polled only if the request opens a
+    /// connection, and its answer stands for the hub's [`principal`](crate::HubBuilder::principal). `None` is nobody.
+    pub async fn answer_for<C, B, E>(
+        &self,
+        method: &str,
+        request: &UpgradeRequest<'_>,
+        body: C,
+        principal: impl Future<Output = Option<String>>,
+    ) -> Answer
+    where
+        C: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        self.respond(method, request, body, Some(principal)).await
+    }
+
+    async fn respond<C, B, E>(
+        &self,
+        method: &str,
+        request: &UpgradeRequest<'_>,
+        body: C,
+        principal: Option<impl Future<Output = Option<String>>>,
+    ) -> Answer
+    where
+        C: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
         match request.asks(method) {
             Asks::Answer => {}
             Asks::Nothing => return Answer::not_found(),
@@ -56,7 +88,7 @@ impl Hub {
         }
         let mut answer = match method {
             "POST" => match tokio::time::timeout(BODY_DEADLINE, Body::read(&self.inner, request, body)).await {
-                Ok(Ok(body)) => self.answer_post(request, body).await,
+                Ok(Ok(body)) => self.answer_post(request, body, principal).await,
                 Ok(Err(refused)) => refused,
                 Err(_) => Answer::text(408, "the request did not come in time"),
             },
@@ -68,7 +100,12 @@ impl Hub {
         answer
     }
 
-    async fn answer_post(&self, request: &UpgradeRequest<'_>, body: Body) -> Answer {
+    async fn answer_post(
+        &self,
+        request: &UpgradeRequest<'_>,
+        body: Body,
+        principal: Option<impl Future<Output = Option<String>>>,
+    ) -> Answer {
         let Body { bytes, place } = body;
         let Some(post) = Post::parse(bytes) else {
             return Answer::text(400, "this is no POST of the stillhere client");
@@ -76,7 +113,14 @@ impl Hub {
         if let Operation::Send { number } = post.operation {
             return self.send(number, post, place).await;
         }
-        match self.arrive(request) {
+        let arrival = match principal {
+            Some(principal) => {
+                let principal = guarded_principal(principal).await;
+                self.arrive(&request.clone().principal(principal.as_deref()))
+            }
+            None => self.arrive(request),
+        };
+        match arrival {
             Ok(arrival) if arrival.protocol().is_none() => {
                 Answer::text(400, "a plain session is reached by a WebSocket")
             }

@@ -152,13 +152,13 @@ impl HubInner {
     /// Whether `owner` makes this request.
     pub(crate) fn is_principal(&self, session: &SessionId, owner: &str, request: &UpgradeRequest<'_>) -> bool {
         if let Some(known) = request.known_principal() {
-            return known == owner;
+            return known == Some(owner);
         }
         let Some(hook) = &self.principal else {
             if let Some(count) = self.warnings.no_principal_hook.count(crate::clock::now()) {
                 tracing::error!(
                     count,
-                    "a session of a user is asked for, and the hub has no way to know users: set HubBuilder::principal"
+                    "a session of a user is asked for, and the hub has no way to know users: set HubBuilder::principal, or mount the adapter's routes_for"
                 );
             }
             return false;
