@@ -20,8 +20,8 @@ pub(crate) struct Exchanges(Mutex<HashMap<Token, Arc<Exchange>>>);
 /// What the requests of one connection share.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// Whose connection it is.
-    pub(crate) session: Arc<Shared>,
+    /// Whose connection it is; `None` if that has ended, and it is only to be told so.
+    pub(crate) session: Option<Arc<Shared>>,
     pub(crate) down: Arc<Down>,
     up: Mutex<Up>,
     /// For POSTs that are large: a client has one under way, and perhaps its repetition.
@@ -63,7 +63,7 @@ impl Exchanges {
 }
 
 impl Exchange {
-    pub(crate) fn new(session: Arc<Shared>, bodies: Sender<Bytes>) -> Self {
+    pub(crate) fn new(session: Option<Arc<Shared>>, bodies: Sender<Bytes>) -> Self {
         Self {
             session,
             down: Arc::default(),

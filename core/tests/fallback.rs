@@ -601,6 +601,40 @@ async fn a_token_is_good_for_one_connection_from_its_opening_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_hello_may_come_in_the_post_after_the_opening_one() {
+    let hub = Hub::new();
+    for wait in [0, 50] {
+        let session = hub.open(echo);
+        let hello = packed([Frame::Hello(RawDocument::new(&session).hello())]);
+        let mut posts = Posts::new(&hub, &session, wait);
+        let mut streamed = Down::of(posts.open(&[]).await);
+        if wait > 0 {
+            assert_eq!(streamed.frame().await, None, "nothing to say");
+        }
+        let mut answer = Down::of(posts.send(&hello).await);
+        let down = if wait > 0 { &mut answer } else { &mut streamed };
+        assert!(matches!(down.frame().await, Some(Frame::Welcome(_))));
+    }
+    let session = hub.open(echo);
+    let down = Down::of(Posts::new(&hub, &session, 0).open(&[]).await);
+    let start = Instant::now();
+    assert_eq!(down.end().await.code, Code::HelloDeadline as u64);
+    assert!((10..12).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_answer_stays_open_for_a_second_at_most_after_the_end() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let (_posts, mut down) = Posts::streamed(&hub, &session).await;
+    session.abort("over");
+    while !matches!(down.frame().await, Some(Frame::End(_))) {}
+    let start = Instant::now();
+    assert_eq!(down.frame().await, None);
+    assert!(start.elapsed() <= seconds(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_post_that_comes_twice_is_taken_once() {
     let hub = Hub::new();
     let session = hub.open(echo);

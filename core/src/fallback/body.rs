@@ -76,10 +76,11 @@ impl Place {
         let Some(exchange) = exchange else {
             return Err(if Post::sends(body) { gone() } else { refused() });
         };
+        let session = exchange.session.clone().ok_or_else(refused)?;
         let permit = Arc::clone(&exchange.large).try_acquire_owned();
         Ok(Self::Large {
             _permit: permit.map_err(|_| refused())?,
-            beside: Beside::new(Arc::clone(&exchange.session)),
+            beside: Beside::new(session),
             exchange,
         })
     }

@@ -25,7 +25,7 @@ use crate::code::{Code, EndReason};
 use crate::connection::run_connection_loop;
 use crate::exchange::Exchange;
 use crate::guard::guarded_principal;
-use crate::hub::Hub;
+use crate::hub::{Found, Hub};
 use crate::id::Secret;
 use crate::machine::Phase;
 use crate::origin::check_origin;
@@ -132,7 +132,11 @@ impl Hub {
 
     async fn open_exchange(&self, arrival: Arrival, post: Post) -> Answer {
         let session = match &arrival.admitted {
-            Ok(Admitted { session, .. }) => Arc::clone(session),
+            Ok(Admitted {
+                session: Found::Live(session),
+                ..
+            }) => Some(Arc::clone(session)),
+            Ok(_) => None,
             // It is over before it has begun: there is nothing to read, or to keep.
             Err(end) => return of_end(end.clone()),
         };
@@ -221,6 +225,10 @@ fn discard(arrival: Arrival, secret: &[u8]) -> Answer {
     if !session.has_secret(&Secret::from_bytes(secret)) {
         return of_end(refusal(Code::WrongSecret, "not this session's secret".to_owned()));
     }
+    let session = match session {
+        Found::Live(session) => session,
+        Found::Ended(session) => return of_end(session.end()),
+    };
     session.update(|machine, now| {
         if *machine.phase() == Phase::Waiting {
             machine.abort(EndReason::NeverConnected, now);

@@ -13,6 +13,7 @@ use crate::cleanup::CleanupPolicy;
 use crate::code::EndReason;
 use crate::hub::Hub;
 use crate::hub::inner::HubInner;
+use crate::hub::pending_hello::PendingHellos;
 use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
@@ -223,7 +224,7 @@ impl HubBuilder {
             kinds: Kinds::default(),
             sessions: Mutex::default(),
             waiting: AtomicUsize::new(0),
-            hellos: Arc::default(),
+            hellos: PendingHellos::default(),
             connections: TaskTracker::new(),
             exchanges: Arc::default(),
             memory,
