@@ -40,7 +40,10 @@ async fn main() -> std::io::Result<()> {
         stop_signal().await; // Ctrl-C or SIGTERM
         hub.shutdown(Duration::from_secs(10)).await;
     };
-    let server = HttpServer::new(app).tcp_nodelay(true).h1_allow_half_closed(false);
+    let server = HttpServer::new(app)
+        .tcp_nodelay(true)
+        .h1_allow_half_closed(false)
+        .client_disconnect_timeout(Duration::ZERO);
     let server = server.shutdown_signal(drain).shutdown_timeout(5); // seconds for the requests under way
     server.bind("127.0.0.1:3000")?.run().await
 }
