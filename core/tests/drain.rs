@@ -173,6 +173,7 @@ async fn connections_that_wait_are_told_that_the_server_shuts_down() {
     let mut incumbent = RawDocument::new(&sessions[0]);
     let (wire, _) = incumbent.welcomed(&hub).await;
     let newcomer = RawDocument::new(&sessions[0]).connect(&hub);
+    let mut late = RawDocument::new(&sessions[1]);
     let silent = sessions
         .iter()
         .map(|session| Wire::connect(&hub, &session.id().to_string()));
@@ -206,7 +207,7 @@ async fn connections_that_wait_are_told_that_the_server_shuts_down() {
     assert_eq!(start.elapsed(), seconds(0));
 
     // One that comes later proves its right as ever, and is told of its session.
-    let end = RawDocument::new(&sessions[1]).connect(&hub).end().await;
+    let end = late.connect(&hub).end().await;
     assert_eq!((end.code, end.reason), DRAINING);
     assert_eq!(start.elapsed(), seconds(0));
 }
