@@ -1,6 +1,7 @@
 // Runs the *.test.mjs of this folder one after another, against programs that are built first if need be: for the first framework alone, then
-// for the others side by side, since the tests wait more than they work. Each line is printed behind the name of its framework.
-// Names of frameworks and parts of file names choose fewer: npm test -- warp cuts
+// for the others side by side, since the tests wait more than they work; then those of engines/ in the engines side by side, all on the first
+// framework. Each line is printed behind the name of its framework or engine.
+// Names of these and parts of file names choose fewer: npm test -- warp cuts, or npm test -- axum webkit documents
 //
 // What the tests find in their environment:
 //   STILLHERE_DEMO, STILLHERE_DROP_IN  the paths of the framework's programs
@@ -8,6 +9,7 @@
 //   STILLHERE_SHARE                    the share of a long test's repetitions that is run; if it is not set by hand, all on the first framework
 //                                      and a fifth on the others, because what the core and the client do is the same on each
 //   STILLHERE_LONG                     set if what is slow and rare runs too (bash .ci/test --long); then all repetitions run on each framework
+//   STILLHERE_ENGINE                   the engine for which a file of engines/ is run
 //   STILLHERE_BESIDE                   set if the tests of another framework run at the same time
 
 import { fork, spawnSync } from 'node:child_process';
@@ -17,6 +19,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 const FRAMEWORKS = ['axum', 'actix', 'warp'];
+const ENGINES = ['firefox', 'webkit', 'chromium'];
+/** Chromium has tests of its own for the others of engines/, which it runs only where time does not matter, or if it is asked for. */
+const IN_CHROMIUM_TOO = ['engines/messages.test.mjs', 'engines/origins.test.mjs'];
 /** nginx does the same before each of them, and the demo over WebRTC is there once. */
 const ONCE = ['nginx.test.mjs', 'webrtc.test.mjs'];
 
@@ -37,19 +42,28 @@ function build() {
   return new Map(messages.filter(({ executable }) => executable).map(({ executable, target }) => [target.name, executable]));
 }
 
-/** Which frameworks and which files the command line chooses. */
+/** Which frameworks and which files the command line chooses, and which files of engines/ for which engine. */
 function choose(words) {
   const frameworks = FRAMEWORKS.filter((name) => words.includes(name));
-  const parts = words.filter((word) => !FRAMEWORKS.includes(word));
-  const files = readdirSync(folder).filter((name) => name.endsWith('.test.mjs')).sort();
+  const engines = ENGINES.filter((name) => words.includes(name));
+  const parts = words.filter((word) => ![...FRAMEWORKS, ...ENGINES].includes(word));
+  const filesOf = (below) =>
+    readdirSync(join(folder, below))
+      .filter((name) => name.endsWith('.test.mjs'))
+      .map((name) => join(below, name))
+      .filter((name) => parts.length === 0 || parts.some((part) => name.includes(part)))
+      .sort();
+  const isAll = engines.length > 0 || process.env.STILLHERE_LONG !== undefined;
+  const filesFor = (engine) => filesOf('engines').filter((name) => isAll || engine !== 'chromium' || IN_CHROMIUM_TOO.includes(name));
   return {
     frameworks: frameworks.length > 0 ? frameworks : FRAMEWORKS,
-    files: files.filter((name) => parts.length === 0 || parts.some((part) => name.includes(part))),
+    files: engines.length > 0 ? [] : filesOf('.'),
+    engines: (engines.length > 0 ? engines : ENGINES).map((name) => ({ name, files: filesFor(name) })).filter(({ files }) => files.length > 0),
   };
 }
 
 /** Runs the files for one framework in a process of its own, because that has an environment of its own; gives the counts. */
-async function test(framework, files, share, beside = {}) {
+async function test(framework, files, share, { name = framework, ...environment } = {}) {
   const began = performance.now();
   const child = fork(join(folder, 'framework.mjs'), files.map((name) => join(folder, name)), {
     env: {
@@ -58,11 +72,11 @@ async function test(framework, files, share, beside = {}) {
       STILLHERE_DROP_IN: programs.get(`drop-in-${framework}`),
       STILLHERE_WEBRTC: programs.get('webrtc'),
       STILLHERE_SHARE: process.env.STILLHERE_SHARE ?? share,
-      ...beside,
+      ...environment,
     },
     stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
   });
-  const tell = (line) => console.log(`${framework.padEnd(5)} | ${line}`);
+  const tell = (line) => console.log(`${name.padEnd(8)} | ${line}`);
   createInterface(child.stdout).on('line', tell);
   let tally = { passed: 0, failed: 1 };
   child.on('message', (counts) => (tally = counts));
@@ -71,13 +85,18 @@ async function test(framework, files, share, beside = {}) {
   return tally;
 }
 
-const { frameworks: [first, ...rest], files } = choose(process.argv.slice(2));
+const { frameworks: [first, ...rest], files, engines } = choose(process.argv.slice(2));
 const programs = build();
 const onEach = files.filter((name) => !ONCE.includes(name));
 const others = onEach.length > 0 ? rest : [];
-const beside = others.length > 1 ? { STILLHERE_BESIDE: others.join() } : {};
-const tallies = [await test(first, files, '1')];
-tallies.push(...(await Promise.all(others.map((framework) => test(framework, onEach, process.env.STILLHERE_LONG ? '1' : '0.2', beside)))));
+const besides = (names) => (names.length > 1 ? { STILLHERE_BESIDE: names.join() } : {});
+const tallies = files.length > 0 ? [await test(first, files, '1')] : [];
+const share = process.env.STILLHERE_LONG ? '1' : '0.2';
+tallies.push(...(await Promise.all(others.map((framework) => test(framework, onEach, share, besides(others))))));
+const engineNames = engines.map(({ name }) => name);
+tallies.push(
+  ...(await Promise.all(engines.map(({ name, files }) => test(first, files, '1', { name, STILLHERE_ENGINE: name, ...besides(engineNames) })))),
+);
 const sum = (count) => tallies.reduce((total, tally) => total + tally[count], 0);
 console.log(`${sum('passed')} passed, ${sum('failed')} failed`);
-if (tallies.some(({ passed, failed }) => passed === 0 || failed > 0)) process.exitCode = 1;
+if (tallies.length === 0 || tallies.some(({ passed, failed }) => passed === 0 || failed > 0)) process.exitCode = 1;

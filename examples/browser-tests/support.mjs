@@ -127,8 +127,7 @@ class Stage {
       args: [...ARGUMENTS, ...args],
       ...options,
     });
-    this.#closing.push(() => context.close());
-    this.#contexts.push(context);
+    this.show(context);
     return context;
   }
 
@@ -155,6 +154,12 @@ class Stage {
     });
     this.#contexts.push(browser.contexts()[0]);
     return browser;
+  }
+
+  /** Closes this at the end, and tells what its pages show where a test fails. */
+  show(context) {
+    this.#closing.push(() => context.close());
+    this.#contexts.push(context);
   }
 
   /** Lets an HTTP server of the test's own listen on a free port of loopback; gives its origin. */

@@ -1,0 +1,111 @@
+// A connection that is cut, silenced, stopped, blocked or out for long: in each engine the session goes on, with nothing lost.
+
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { Network } from '../network.mjs';
+import { assertCountersClean, stateOf, until, untilReady } from '../support.mjs';
+import { engineTest } from './engine.mjs';
+
+const isLong = process.env.STILLHERE_LONG !== undefined;
+const CUTS = isLong ? 20 : 5;
+/** Milliseconds. A minute is more than every wait of the client, so nothing else is to be seen in a longer one. */
+const OUTAGE = isLong ? 60_000 : 4_000;
+
+const untilResumed = (tab, times) =>
+  until(tab, (times) => demo.outcomes.filter((outcome) => outcome === 'resumed').length >= times && demo.status.state === 'connected', times);
+
+engineTest('plug pulls under the full streams are resumed from', async (stage, engine) => {
+  const demo = await stage.startDemo();
+  const tab = await engine.open(demo.url);
+  await untilReady(tab);
+  const { id } = await stateOf(tab);
+
+  for (let cut = 1; cut <= CUTS; cut += 1) {
+    await tab.evaluate(() => demo.fault('reset'));
+    await untilResumed(tab, cut);
+    await assertCountersClean(tab);
+  }
+
+  const after = await stateOf(tab);
+  assert.deepEqual({ id: after.id, outcomes: after.outcomes }, { id, outcomes: ['opened', ...Array(CUTS).fill('resumed')] });
+});
+
+engineTest('window.stop() costs at most the connection', async (stage, engine) => {
+  const demo = await stage.startDemo();
+  const network = new Network(demo.url);
+  network.isBlocked = false;
+  const origin = await stage.serve(network.server);
+  const tab = await engine.open(origin);
+  await untilReady(tab);
+  const { id } = await stateOf(tab);
+
+  // Over a WebSocket, while one is being opened, and over HTTP requests.
+  await stopAndGoOn(tab);
+  network.cut();
+  await tab.evaluate(() => window.stop());
+  await stopAndGoOn(tab);
+  network.isBlocked = true;
+  network.cut();
+  await until(tab, () => demo.status.state === 'connected' && stillhere.session.connection !== 'websocket');
+  await stopAndGoOn(tab);
+
+  const after = await stateOf(tab);
+  assert.deepEqual([after.id, [...new Set(after.outcomes)]], [id, ['opened', 'resumed']]);
+});
+
+async function stopAndGoOn(tab) {
+  await tab.evaluate(() => window.stop());
+  await assertCountersClean(tab);
+}
+
+engineTest('a page goes on over HTTP requests where WebSockets are blocked, and back', async (stage, engine) => {
+  const demo = await stage.startDemo();
+  const network = new Network(demo.url);
+  const tab = await engine.open(await stage.serve(network.server));
+  await untilReady(tab);
+  const { id } = await stateOf(tab);
+  assert.notEqual(await tab.evaluate(() => stillhere.session.connection), 'websocket');
+  await assertCountersClean(tab);
+  network.cut();
+  await untilResumed(tab, 1);
+  await assertCountersClean(tab);
+
+  await tab.reload();
+  await untilReady(tab);
+  const restored = await stateOf(tab);
+  assert.deepEqual([restored.id, restored.outcomes[0]], [id, 'restored']);
+  await assertCountersClean(tab);
+
+  network.isBlocked = false;
+  await tab.evaluate(() => void dispatchEvent(new Event('online')));
+  await until(tab, () => stillhere.session.connection === 'websocket' && demo.status.state === 'connected');
+  await assertCountersClean(tab);
+  assert.equal((await stateOf(tab)).id, id);
+});
+
+engineTest(`two outages of ${OUTAGE / 1000} s are resumed from`, async (stage, engine) => {
+  const demo = await stage.startDemo();
+  const network = new Network(demo.url);
+  network.isBlocked = false;
+  const tab = await engine.open(await stage.serve(network.server));
+  await untilReady(tab);
+  const { id } = await stateOf(tab);
+
+  const taken = [];
+  for (let outage = 1; outage <= 2; outage += 1) {
+    network.isDown = true;
+    network.cut();
+    await until(tab, () => demo.status.state === 'reconnecting');
+    await sleep(OUTAGE);
+    network.isDown = false;
+    const began = performance.now();
+    await untilResumed(tab, outage);
+    taken.push(performance.now() - began);
+    await assertCountersClean(tab);
+  }
+
+  const after = await stateOf(tab);
+  assert.deepEqual({ id: after.id, outcomes: after.outcomes }, { id, outcomes: ['opened', 'resumed', 'resumed'] });
+  stage.report(`connected again ${taken.map((milliseconds) => (milliseconds / 1000).toFixed(1)).join(' and ')} s after the outages`);
+}, { timeout: 60_000 + 2 * OUTAGE });

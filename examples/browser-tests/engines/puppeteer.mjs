@@ -1,0 +1,71 @@
+// Firefox over the protocol WebDriver BiDi, and Chromium over its own, by Puppeteer, which has one interface for both.
+
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import puppeteer from 'puppeteer-core';
+
+const FIREFOX = { browser: 'firefox', executablePath: '/usr/bin/firefox-esr' };
+const CHROMIUM = { browser: 'chrome', executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'], enableExtensions: true };
+
+/** Duplicates a tab as its menu does, for a page that asks by an event. */
+const MANIFEST = {
+  manifest_version: 3,
+  name: 'duplicate',
+  version: '1',
+  permissions: ['tabs'],
+  host_permissions: ['http://*/*'],
+  // Each browser takes the one it knows.
+  background: { scripts: ['background.js'], service_worker: 'background.js' },
+  content_scripts: [{ matches: ['http://*/*'], js: ['content.js'], run_at: 'document_start' }],
+};
+const BACKGROUND = `const { runtime, tabs } = globalThis.browser ?? chrome;
+runtime.onMessage.addListener((_, { tab }) => void tabs.duplicate(tab.id));`;
+const CONTENT = `addEventListener('duplicate-this-tab', () => (globalThis.browser ?? chrome).runtime.sendMessage('duplicate'));`;
+
+const EXTENSION = { 'manifest.json': JSON.stringify(MANIFEST), 'background.js': BACKGROUND, 'content.js': CONTENT };
+
+export class Puppeteer {
+  #browser;
+  #folder = mkdtempSync(join(tmpdir(), 'stillhere-engine-'));
+
+  static launchFirefox = () => Puppeteer.#launch(FIREFOX);
+  static launchChromium = () => Puppeteer.#launch(CHROMIUM);
+
+  static async #launch(options) {
+    const engine = new Puppeteer();
+    const [profile, extension] = ['profile', 'extension'].map((name) => join(engine.#folder, name));
+    mkdirSync(extension);
+    for (const [name, text] of Object.entries(EXTENSION)) writeFileSync(join(extension, name), text);
+    engine.#browser = await puppeteer.launch({ headless: true, userDataDir: profile, ...options });
+    await engine.#browser.installExtension(extension);
+    return engine;
+  }
+
+  /** Asked to close, Firefox with an extension takes five seconds. */
+  async close() {
+    const child = this.#browser.process();
+    if (child.kill('SIGKILL')) await once(child, 'exit');
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 10 });
+  }
+
+  async newTab() {
+    const tab = await this.#browser.newPage();
+    await tab.setViewport({ width: 1280, height: 1000 });
+    return tab;
+  }
+
+  /** The tab that a page opens while `open` runs. */
+  async opened(open) {
+    const target = new Promise((resolve) => this.#browser.once('targetcreated', resolve));
+    await open();
+    return (await target).page();
+  }
+
+  /** Duplicates the tab as its menu does. */
+  async duplicate(tab) {
+    return this.opened(() => tab.evaluate(() => void dispatchEvent(new Event('duplicate-this-tab'))));
+  }
+}
