@@ -46,6 +46,10 @@ impl fmt::Debug for Chunks {
 }
 
 impl Answer {
+    pub(crate) fn not_found() -> Self {
+        Self::text(404, "nothing here: a session is reached by a WebSocket or by POSTs")
+    }
+
     pub(crate) fn text(status: u16, text: impl Into<Bytes>) -> Self {
         Self {
             status,

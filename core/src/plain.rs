@@ -23,11 +23,12 @@ use crate::wire::{Frame, Sender};
 
 /// Carries a plain session over its client's connection. What is left to say, if the connection can still hear it.
 pub(crate) async fn carry_plain<C: Connection>(
+    session: &Shared,
     document: Arc<Mutex<PlainDocument>>,
     admitted: Admitted,
     client: Pin<&mut C>,
 ) -> Option<LastWords> {
-    let mut interpreter = pin!(Interpreter::new(&admitted.session, document, client));
+    let mut interpreter = pin!(Interpreter::new(session, document, client));
     let last_words = carry(admitted, interpreter.as_mut()).await;
     interpreter.last_words(last_words)
 }

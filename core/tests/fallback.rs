@@ -11,7 +11,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
 use stillhere::wire::{End, Frame, Sender};
 use stillhere::{
-    Answer, AnswerBody, Cause, Code, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionState,
+    Answer, AnswerBody, Cause, Code, EndReason, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionState,
     UpgradeRequest,
 };
 use tokio::time::Instant;
@@ -389,7 +389,7 @@ async fn a_page_of_an_allowed_origin_may_read_every_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_preflight_allows_what_the_client_posts() {
     let hub = Hub::new();
-    let answer = ask(&hub, "OPTIONS", "anything", &[], nothing()).await;
+    let answer = ask(&hub, "OPTIONS", "AAECAwQFBgcICQoLDA0ODw", &[], nothing()).await;
     assert_eq!(answer.status, 204);
     assert!(is_empty(&answer));
     assert_eq!(header(&answer, "access-control-allow-methods"), Some("POST"));
@@ -567,6 +567,40 @@ async fn a_token_is_good_for_one_connection_from_its_opening_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_hello_may_come_in_the_post_after_the_opening_one() {
+    let hub = Hub::new();
+    for wait in [0, 50] {
+        let session = hub.open(echo);
+        let hello = packed([Frame::Hello(RawDocument::new(&session).hello())]);
+        let mut posts = Posts::new(&hub, &session, wait);
+        let mut streamed = Down::of(posts.open(&[]).await);
+        if wait > 0 {
+            assert_eq!(streamed.frame().await, None, "nothing to say");
+        }
+        let mut answer = Down::of(posts.send(&hello).await);
+        let down = if wait > 0 { &mut answer } else { &mut streamed };
+        assert!(matches!(down.frame().await, Some(Frame::Welcome(_))));
+    }
+    let session = hub.open(echo);
+    let down = Down::of(Posts::new(&hub, &session, 0).open(&[]).await);
+    let start = Instant::now();
+    assert_eq!(down.end().await.code, Code::HelloDeadline as u64);
+    assert!((10..12).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_answer_stays_open_for_a_second_at_most_after_the_end() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let (_posts, mut down) = Posts::streamed(&hub, &session).await;
+    session.abort("over");
+    while !matches!(down.frame().await, Some(Frame::End(_))) {}
+    let start = Instant::now();
+    assert_eq!(down.frame().await, None);
+    assert!(start.elapsed() <= seconds(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_post_that_comes_twice_is_taken_once() {
     let hub = Hub::new();
     let session = hub.open(echo);
@@ -734,7 +768,7 @@ async fn what_stands_between_is_asked_to_hand_an_answer_on_as_it_comes() {
             assert_eq!(header(&answer, "cache-control"), Some("no-store, no-transform"));
             assert_eq!(header(&answer, "x-accel-buffering"), Some("no"));
             assert_eq!(header(&answer, "content-encoding"), Some("identity"));
-            assert_eq!(header(&answer, "content-type"), Some("application/octet-stream"));
+            assert_eq!(header(&answer, "content-type"), Some("application/stillhere.v1"));
             assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"));
         }
     }
@@ -906,4 +940,60 @@ async fn what_was_lost_with_an_answer_comes_over_the_next_connection() {
 
     let end = Down::of(first.send(&[]).await).end().await;
     assert_eq!(end.code, Code::Replaced as u64);
+}
+
+/// What gives a session back.
+fn discarding(secret: &[u8]) -> Vec<u8> {
+    let mut body = vec![3];
+    body.extend([0; 20]);
+    body.extend(secret);
+    body
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_that_is_given_back_ends_its_session_at_once_if_no_page_has_connected() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let body = discarding(access(&session).secret.expose());
+    let answer = ask(&hub, "POST", &session.id().to_string(), &[OURS], once(body.clone())).await;
+    assert!(answer.status == 200 && is_empty(&answer));
+    assert_eq!(session.ended().await, EndReason::NeverConnected);
+    let again = ask(&hub, "POST", &session.id().to_string(), &[OURS], once(body)).await;
+    let end = Down::of(again).end().await;
+    assert_eq!(end.code, Code::Ended as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_a_page_uses_or_may_come_back_to_is_not_given_back() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let body = discarding(access(&session).secret.expose());
+    let (_posts, down) = Posts::streamed(&hub, &session).await;
+    let answer = ask(&hub, "POST", &session.id().to_string(), &[OURS], once(body.clone())).await;
+    assert!(answer.status == 200 && is_empty(&answer));
+    assert_eq!(session.state(), SessionState::Open);
+    drop(down);
+    settled().await;
+    ask(&hub, "POST", &session.id().to_string(), &[OURS], once(body)).await;
+    assert_eq!(session.state(), SessionState::SoftClosed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_gives_back_a_session_without_its_secret_or_as_another_user() {
+    let hub = Hub::builder()
+        .principal(|request| request.cookie("login").map(str::to_owned))
+        .build();
+    let session = hub.open_for("ada", echo);
+    let id = session.id().to_string();
+    let right = discarding(access(&session).secret.expose());
+    let ada = ("cookie", "login=ada");
+    let wrong = ask(&hub, "POST", &id, &[OURS, ada], once(discarding(&[7; 32]))).await;
+    assert_eq!(Down::of(wrong).end().await.code, Code::WrongSecret as u64);
+    let short = ask(&hub, "POST", &id, &[OURS, ada], once(discarding(&[7; 31]))).await;
+    assert_eq!(short.status, 400);
+    let bob = ask(&hub, "POST", &id, &[OURS, ("cookie", "login=bob")], once(right.clone())).await;
+    assert_eq!(Down::of(bob).end().await.code, Code::Forbidden as u64);
+    assert_eq!(session.state(), SessionState::Waiting);
+    ask(&hub, "POST", &id, &[OURS, ada], once(right)).await;
+    assert_eq!(session.state(), SessionState::Closed);
 }

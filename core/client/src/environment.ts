@@ -67,5 +67,5 @@ export interface Queryable {
 }
 
 export interface Listenable {
-  addEventListener(type: string, listener: (event: Event) => void, options: { signal?: AbortSignal; once?: boolean }): void;
+  addEventListener(type: string, listener: (event: Event) => void, options: { signal?: AbortSignal; once?: boolean; passive?: boolean; capture?: boolean }): void;
 }

@@ -53,6 +53,8 @@ const LATER = 500;
 const SHORT_LIFE = 1000;
 /** Upper bound on a quarter of `keep`, which may be unlimited. */
 const HIDDEN_CAP = 300_000;
+/** Where `keep` is not known. */
+const UNKNOWN_CAP = 10_000;
 
 const LEFT = 1000;
 
@@ -180,11 +182,16 @@ export class DocumentMachine {
     }
   }
 
-  /** `code` is the one the transport closed with, 1006 when nothing better is known. */
-  handleClose(connection: number, code: number, now: number): void {
+  /**
+   * `code` is the one the transport closed with, 1006 when nothing better is known. `wait`: what carries the connections wants to be left alone
+   * for so long, as if the server had said so with a code of class *later*.
+   */
+  handleClose(connection: number, code: number, now: number, wait = 0): void {
     if (connection !== this.#connection) return;
     this.#connection = 0;
-    if (!this.#leaving) this.#judge(code, 0, 0, '', now);
+    if (this.#leaving) return;
+    if (wait) this.#retry(code, '', now, wait);
+    else this.#judge(code, 0, 0, '', now);
   }
 
   handleTimeout(now: number): void {
@@ -212,6 +219,12 @@ export class DocumentMachine {
       case 'left':
         this.#connect(now);
     }
+  }
+
+  /** Somebody wants a connection now, whatever was said about waiting. */
+  handleRetry(now: number): void {
+    this.#isLater = false;
+    this.handleWake(now);
   }
 
   handleHidden(hidden: boolean, now: number): void {
@@ -458,6 +471,12 @@ export class DocumentMachine {
     return this.#incarnation && this.#hiddenAt !== undefined ? Math.max(this.#hiddenAt, this.#lostAt) + this.#keep : Infinity;
   }
 
+  /** Of a page that is not seen. */
+  get #backoffCap(): number | undefined {
+    if (this.#hiddenAt === undefined) return;
+    return this.#incarnation ? Math.min(this.#keep / 4, HIDDEN_CAP) : UNKNOWN_CAP;
+  }
+
   /** The connection in use has been silent for too long. */
   #lose(now: number): void {
     this.#drop(Code.Silent);
@@ -503,8 +522,7 @@ export class DocumentMachine {
       // Connections that end right after their welcome must not follow each other without a pause.
       if (now - this.#heardAt >= SHORT_LIFE) this.#backoff.waits = 0;
     }
-    const cap = this.#restAt < Infinity ? Math.min(this.#keep / 4, HIDDEN_CAP) : undefined;
-    const delay = Math.max(later, this.#backoff.next(this.#random, cap));
+    const delay = Math.max(later, this.#backoff.next(this.#random, this.#backoffCap));
     this.#isLater = later > 0;
     this.#deadline = now + delay;
     // The attempt at once is made even by a page hidden for long.

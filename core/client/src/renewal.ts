@@ -10,6 +10,8 @@ const ANSWER = 15_000;
 const CALM = 60_000;
 /** New tickets in a row that may come to nothing. */
 const PATIENCE = 5;
+/** Steeper than for connections: each request makes the server open a session. */
+const GROWTH = 2;
 
 /** Why a session is over for which there is a new one by default; the last four only if this document never had it: then another one had. */
 const RENEWED = ['Unknown', 'NeverConnected', 'Draining', 'Duplicate', 'Finished', 'Expired', 'Disconnected', 'MemoryPressure'];
@@ -24,7 +26,7 @@ export class Renewal {
   readonly #source: TicketSource;
   readonly #now: () => number;
   readonly #environment: Environment;
-  readonly #backoff = new Backoff();
+  readonly #backoff = new Backoff(GROWTH);
   #fruitless = 0;
   #obtainedAt = -Infinity;
   /** Ends the pause under way. */

@@ -1,3 +1,4 @@
+import { Attention } from './attention';
 import { sleepAwareClock } from './clock';
 import { Code, Reason } from './codes';
 import { ConnectionLoop } from './connection';
@@ -9,7 +10,7 @@ import { PresentedTicket } from './presented';
 import { isRenewed, Renewal } from './renewal';
 import { sharedIn } from './shared';
 import { soon } from './soon';
-import { CONNECTING, type Status, statusAfter, statusIn } from './status';
+import { CONNECTING, isNews, type Status, statusAfter, statusIn } from './status';
 import { type From, isRefused, isStatic, type OpenTicket, type Ticket } from './ticket';
 import { TicketSource } from './ticket_source';
 import type { Lane, Limits } from './wire';
@@ -64,6 +65,8 @@ export class Session {
   readonly #now: () => number;
   /** Aborted when the page's life no longer matters. */
   readonly #watching = new AbortController();
+  /** Watched while there is no connection. */
+  readonly #attention: Attention;
   readonly #pings = new Map<number, { resolve(roundTrip: number): void; reject(error: Error): void }>();
   readonly #renewal: Renewal | undefined;
   /** Under which other callers of `connect` find this session. */
@@ -82,6 +85,7 @@ export class Session {
     this.#options = options;
     this.#environment = environment;
     this.#now = sleepAwareClock(environment);
+    this.#attention = new Attention(environment, () => this.#wake());
     if (isRefused(ticket)) {
       const { code, retryAfter, text } = ticket.refused;
       this.#status = { ...CONNECTING, state: 'refused', code, reason: nameOfCode(code), text, retryAt: environment.Date.now() + retryAfter };
@@ -106,7 +110,7 @@ export class Session {
     return this.#parts?.presented.credentials?.ticket.id ?? '';
   }
 
-  /** The kind of the connection in use: `websocket`, `http` where WebSockets are blocked, or one that was registered. */
+  /** The kind of the connection in use: `websocket`; `streamed` or `polled` where those do not get through; or one that was registered. */
   get connection(): string {
     return this.#parts?.loop.kind ?? '';
   }
@@ -149,6 +153,16 @@ export class Session {
       this.#pings.set(parts.machine.ping(this.#now()), { resolve, reject });
       parts.loop.flush();
     });
+  }
+
+  /** Tries to connect now, also where the server or a proxy asks the page to wait. A session that is over stays over. */
+  retry(): void {
+    const parts = this.#parts;
+    if (!parts) return;
+    this.#renewal?.wake();
+    parts.loop.wake(true);
+    parts.machine.handleRetry(this.#now());
+    this.#pump();
   }
 
   /**
@@ -285,6 +299,13 @@ export class Session {
     });
   }
 
+  /** The user is here and would see that nothing happens. */
+  #wake(): void {
+    this.#renewal?.wake();
+    this.#parts?.machine.handleWake(this.#now());
+    this.#pump();
+  }
+
   #present({ machine, presented, loop, delivery }: Parts): void {
     const { url, secret, ticket } = presented.credentials!;
     loop.direct(url, ticket.connection);
@@ -360,7 +381,8 @@ export class Session {
       }
     }
     if (machine.phase !== 'connected') this.#rejectPings();
-    this.#report(statusIn(machine.phase, status));
+    this.#attention.watch(!['connected', 'left', 'over'].includes(machine.phase));
+    this.#report(statusIn(machine.phase, status, parts.loop.obstacle));
   }
 
   #welcome(status: Status): Status {
@@ -389,6 +411,7 @@ export class Session {
     sharedIn(this.#environment).sessions.delete(this.#key);
     this.#watching.abort();
     this.#renewal!.stop();
+    this.#attention.watch(false);
     this.#rejectPings();
     presented.discard();
     presented.free();
@@ -400,9 +423,9 @@ export class Session {
   }
 
   #report(status: Status): void {
-    if (status === this.#status || JSON.stringify(status) === JSON.stringify(this.#status)) return;
+    const before = this.#status;
     this.#status = status;
-    this.#tell();
+    if (isNews(status, before)) this.#tell();
   }
 
   #tell(): void {

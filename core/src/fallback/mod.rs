@@ -8,8 +8,9 @@ mod down_stream;
 mod poll;
 mod post;
 
+use std::future::{Future, Ready};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
@@ -17,23 +18,30 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::answer::{Answer, AnswerBody, Chunks};
-use crate::arrival::{Arrival, check_origin};
+use crate::arrival::{Arrival, refusal};
+use crate::asks::Asks;
 use crate::client;
+use crate::code::{Code, EndReason};
 use crate::connection::run_connection_loop;
 use crate::exchange::Exchange;
-use crate::hub::Hub;
+use crate::guard::guarded_principal;
+use crate::hub::{Found, Hub};
+use crate::id::Secret;
+use crate::machine::Phase;
+use crate::origin::check_origin;
 use crate::request::UpgradeRequest;
-use crate::wire::Frame;
+use crate::wire::{End, Frame};
 
 use connection::OverPosts;
 use down_stream::DownStream;
 use post::{Operation, Post};
 
 impl Hub {
-    /// Answers a request under the mount that is no WebSocket's, whatever its method: one of the client's files, or the fallback's.
+    /// Answers a request under the mount that [asks](UpgradeRequest::asks) for no WebSocket, whatever its method: one of the client's files, or the
+    /// fallback's.
     ///
     /// `body` is the request's. At most 1 MiB of it is read, for at most 10 s. What is wrong with a request is told by the status (400, 404, 405,
-    /// 408, 410, 413); what is wrong with its session, and with who asks for it, by the `end` frame of an answer of status 200.
+    /// 408, 410, 413, 426); what is wrong with its session, and with who asks for it, by the `end` frame of an answer of status 200.
     ///
     /// The future of a polled answer waits for something to say, for as long as the request asks and at most 20 s. Drop it when the browser is gone:
     /// that is the loss of its connection, as it is to drop an [`AnswerBody::Stream`].
@@ -42,9 +50,44 @@ impl Hub {
         C: Stream<Item = Result<B, E>>,
         B: Buf,
     {
+        self.respond(method, request, body, None::<Ready<_>>).await
+    }
+
+    /// [`Hub::answer`] where the application finds out who makes the request, and that takes a while: `principal` is polled only if the request opens a
+    /// connection, and its answer stands for the hub's [`principal`](crate::HubBuilder::principal). `None` is nobody.
+    pub async fn answer_for<C, B, E>(
+        &self,
+        method: &str,
+        request: &UpgradeRequest<'_>,
+        body: C,
+        principal: impl Future<Output = Option<String>>,
+    ) -> Answer
+    where
+        C: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        self.respond(method, request, body, Some(principal)).await
+    }
+
+    async fn respond<C, B, E>(
+        &self,
+        method: &str,
+        request: &UpgradeRequest<'_>,
+        body: C,
+        principal: Option<impl Future<Output = Option<String>>>,
+    ) -> Answer
+    where
+        C: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        match request.asks(method) {
+            Asks::Answer => {}
+            Asks::Nothing => return Answer::not_found(),
+            Asks::WebSocket { .. } | Asks::ExtendedConnect => return cannot_upgrade(),
+        }
         let mut answer = match method {
-            "POST" => match tokio::time::timeout(BODY_DEADLINE, self.read(body)).await {
-                Ok(Some((body, _large))) => self.answer_post(request, body).await,
+            "POST" => match tokio::time::timeout(BODY_DEADLINE, self.read(request, body)).await {
+                Ok(Some((body, _large))) => self.answer_post(request, body, principal).await,
                 Ok(None) => Answer::text(413, "more than a POST may carry, or broken off"),
                 Err(_) => Answer::text(408, "the request did not come in time"),
             },
@@ -56,28 +99,39 @@ impl Hub {
         answer
     }
 
-    async fn answer_post(&self, request: &UpgradeRequest<'_>, body: Bytes) -> Answer {
+    async fn answer_post(
+        &self,
+        request: &UpgradeRequest<'_>,
+        body: Bytes,
+        principal: Option<impl Future<Output = Option<String>>>,
+    ) -> Answer {
         let Some(post) = Post::parse(body) else {
             return Answer::text(400, "this is no POST of the stillhere client");
         };
-        match post.operation {
-            Operation::Open => match self.arrive(request) {
-                Ok(arrival) if arrival.protocol().is_some() => self.open_exchange(arrival, post).await,
-                Ok(_) => Answer::text(400, "a plain session is reached by a WebSocket"),
-                Err(error) => Answer::text(400, error.to_string()),
-            },
-            Operation::Send { number } => self.send(number, post).await,
+        if let Operation::Send { number } = post.operation {
+            return self.send(number, post).await;
+        }
+        let arrival = match principal {
+            Some(principal) => {
+                let principal = guarded_principal(principal).await;
+                self.arrive(&request.clone().principal(principal.as_deref()))
+            }
+            None => self.arrive(request),
+        };
+        match arrival {
+            Ok(arrival) if arrival.protocol().is_none() => {
+                Answer::text(400, "a plain session is reached by a WebSocket")
+            }
+            Ok(arrival) if post.operation == Operation::Discard => discard(arrival, &post.packets),
+            Ok(arrival) => self.open_exchange(arrival, post).await,
+            Err(error) => Answer::text(400, error.to_string()),
         }
     }
 
     async fn open_exchange(&self, arrival: Arrival, post: Post) -> Answer {
         if let Err(end) = &arrival.admitted {
             // It is over before it has begun: there is nothing to read, or to keep.
-            let end = Frame::End(end.clone()).to_bytes();
-            let mut packet = BytesMut::new();
-            packet.put_u32_le(u32::try_from(end.len()).expect("an end is small"));
-            packet.put(end);
-            return of_packets(AnswerBody::Whole(packet.freeze()));
+            return of_end(end.clone());
         }
         let (bodies, incoming) = mpsc::channel(BODIES);
         bodies.try_send(post.packets).expect("the channel is new");
@@ -114,7 +168,11 @@ impl Hub {
     }
 
     /// The body of a POST, and what it holds while it is a large one; `None` if it is more than one may carry, or breaks off.
-    async fn read<C, B, E>(&self, body: C) -> Option<(Bytes, Option<OwnedSemaphorePermit>)>
+    async fn read<C, B, E>(
+        &self,
+        request: &UpgradeRequest<'_>,
+        body: C,
+    ) -> Option<(Bytes, Option<OwnedSemaphorePermit>)>
     where
         C: Stream<Item = Result<B, E>>,
         B: Buf,
@@ -122,7 +180,11 @@ impl Hub {
         let mut body = pin!(body);
         let mut bytes = BytesMut::new();
         let mut large = None;
-        while let Some(chunk) = body.next().await {
+        let length = request.header("content-length").and_then(|length| length.parse().ok());
+        // Where it says `Upgrade: websocket`, actix-web takes all that comes for its body.
+        while length.is_none_or(|length: usize| bytes.len() < length)
+            && let Some(chunk) = body.next().await
+        {
             let chunk = chunk.ok()?;
             if bytes.len() + chunk.remaining() > BODY_LIMIT {
                 return None;
@@ -152,7 +214,7 @@ impl Hub {
 /// An answer that carries packets.
 fn of_packets(body: AnswerBody) -> Answer {
     let headers = [
-        ("content-type", "application/octet-stream"),
+        ("content-type", "application/stillhere.v1"),
         // What stands between must neither keep it, nor gather it, nor change it.
         ("cache-control", "no-store, no-transform"),
         ("x-accel-buffering", "no"),
@@ -166,6 +228,39 @@ fn of_packets(body: AnswerBody) -> Answer {
     }
 }
 
+/// An answer that says no more than this.
+fn of_end(end: End) -> Answer {
+    let end = Frame::End(end).to_bytes();
+    let mut packet = BytesMut::new();
+    packet.put_u32_le(u32::try_from(end.len()).expect("an end is small"));
+    packet.put(end);
+    of_packets(AnswerBody::Whole(packet.freeze()))
+}
+
+/// Ends the session if no page has connected to it; one that a page uses, or may come back to, is left alone.
+fn discard(arrival: Arrival, secret: &[u8]) -> Answer {
+    let session = match arrival.admitted {
+        Ok(admitted) => admitted.session,
+        Err(end) => return of_end(end),
+    };
+    let Ok(secret) = <[u8; 32]>::try_from(secret) else {
+        return Answer::text(400, "this is no POST of the stillhere client");
+    };
+    if !session.has_secret(&Secret::from_bytes(secret)) {
+        return of_end(refusal(Code::WrongSecret, "not this session's secret".to_owned()));
+    }
+    let session = match session {
+        Found::Live(session) => session,
+        Found::Ended(session) => return of_end(session.end()),
+    };
+    session.update(|machine, now| {
+        if *machine.phase() == Phase::Waiting {
+            machine.abort(EndReason::NeverConnected, now);
+        }
+    });
+    of_packets(AnswerBody::Whole(Bytes::new()))
+}
+
 fn preflight() -> Answer {
     let headers = [
         ("access-control-allow-methods", "POST"),
@@ -177,6 +272,15 @@ fn preflight() -> Answer {
         headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
         body: AnswerBody::Whole(Bytes::new()),
     }
+}
+
+/// A WebSocket's request that its adapter could not take for one. Said once: peers could repeat it at will.
+fn cannot_upgrade() -> Answer {
+    static SAID: Once = Once::new();
+    let text = "this connection cannot be upgraded to a WebSocket: a proxy speaks HTTP/1.0 to this server \
+        (nginx does without `proxy_http_version 1.1`), or a layer around the routes makes a request of its own";
+    SAID.call_once(|| tracing::warn!("{text}"));
+    Answer::text(426, text)
 }
 
 fn not_allowed() -> Answer {

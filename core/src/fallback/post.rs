@@ -24,6 +24,8 @@ pub(crate) enum Operation {
         /// Of this POST within its connection, from 1.
         number: u32,
     },
+    /// Gives back a session that no page has connected to; its secret takes the place of packets.
+    Discard,
 }
 
 impl Post {
@@ -42,6 +44,7 @@ impl Post {
             2 => Operation::Send {
                 number: body.try_get_u32_le().ok()?,
             },
+            3 => Operation::Discard,
             _ => return None,
         };
         Some(Self {
@@ -77,7 +80,7 @@ mod tests {
         for length in 0..25 {
             assert_eq!(Post::parse(body[..length].to_vec().into()), None, "{length}");
         }
-        body[0] = 3;
+        body[0] = 4;
         assert_eq!(Post::parse(body.into()), None);
     }
 }

@@ -13,10 +13,13 @@ use crate::cleanup::CleanupPolicy;
 use crate::code::EndReason;
 use crate::hub::Hub;
 use crate::hub::inner::HubInner;
+use crate::hub::pending_hello::PendingHellos;
+use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
 use crate::memory::Memory;
 use crate::options::SessionOptions;
+use crate::origin::host_name;
 use crate::request::UpgradeRequest;
 use crate::sweeper::Sweeper;
 
@@ -73,6 +76,17 @@ impl HubBuilder {
         self.config
             .origins
             .push(origin.trim_end_matches('/').to_ascii_lowercase());
+        self
+    }
+
+    /// Only serve sessions to requests for this host, whatever its port, and for others that are allowed. `localhost` stands for every name and
+    /// address of loopback. Default: any host.
+    ///
+    /// A server on a developer's own machine, or within a network, should allow the names it goes by. Otherwise a foreign page may have its own
+    /// name resolve to this server's address (*DNS rebinding*) and is of the same host then. Behind a proxy these are the names that browsers use,
+    /// if the proxy keeps `Host`. It guards sessions; your own pages are yours to guard.
+    pub fn allow_host(mut self, host: &str) -> Self {
+        self.config.hosts.push(host_name(host));
         self
     }
 
@@ -206,11 +220,12 @@ impl HubBuilder {
             kinds: Kinds::default(),
             sessions: Mutex::default(),
             waiting: AtomicUsize::new(0),
-            hellos: Arc::default(),
+            hellos: PendingHellos::default(),
             connections: TaskTracker::new(),
             exchanges: Arc::default(),
             memory,
             sweeper,
+            warnings: Warnings::default(),
             draining: AtomicBool::new(false),
             opened: AtomicU64::new(0),
             evaluations: AtomicU64::new(0),
@@ -229,6 +244,7 @@ pub(crate) struct Config {
     pub(crate) mount: Arc<str>,
     pub(super) public_url: Option<Arc<str>>,
     pub(crate) origins: Vec<String>,
+    pub(crate) hosts: Vec<String>,
     pub(super) defaults: SessionOptions,
     pub(super) max_sessions: usize,
     pub(super) max_waiting: usize,
@@ -244,6 +260,7 @@ impl Default for Config {
             mount: "/stillhere".into(),
             public_url: None,
             origins: Vec::new(),
+            hosts: Vec::new(),
             defaults: SessionOptions::default(),
             max_sessions: 100_000,
             max_waiting: 10_000,

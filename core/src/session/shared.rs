@@ -144,6 +144,10 @@ impl Shared {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
     pub(crate) fn has_secret(&self, secret: &Secret) -> bool {
         self.secret == *secret
     }
@@ -385,16 +389,12 @@ impl Shared {
     pub(crate) fn snapshot(&self) -> SessionSnapshot {
         let inner = self.lock();
         let machine = &inner.machine;
-        let cause = match machine.phase() {
-            Phase::SoftClosed(cause) => Some(*cause),
-            _ => None,
-        };
         SessionSnapshot {
             id: self.id,
             state: state_of(machine),
             since: machine.since(),
             opened: self.opened,
-            cause,
+            cause: machine.cause(),
             buffered: inner.buffered(),
             weight: inner.weight,
             reconnects: machine.reconnects(),

@@ -272,9 +272,11 @@ for (const button of document.querySelectorAll("[data-fault]")) {
 
 // What carries the session.
 
+const NOT_NOW = "not now: the proxy in front of the server breaks WebSockets, and HTTP requests carry this page";
 const CARRIERS = {
   websocket: ["a WebSocket", "done for real to this page's TCP connection, by a proxy in front of the server"],
-  http: ["HTTP requests (the fallback)", "not now: the proxy in front of the server breaks WebSockets, and HTTP requests carry this page"],
+  streamed: ["HTTP requests (streamed)", NOT_NOW],
+  polled: ["HTTP requests (polled)", NOT_NOW],
   webrtc: ["a WebRTC data channel", "done for real to this page's data channel, by the server's end of it"],
 };
 

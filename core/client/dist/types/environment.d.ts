@@ -90,5 +90,7 @@ export interface Listenable {
     addEventListener(type: string, listener: (event: Event) => void, options: {
         signal?: AbortSignal;
         once?: boolean;
+        passive?: boolean;
+        capture?: boolean;
     }): void;
 }

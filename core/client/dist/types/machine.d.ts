@@ -76,11 +76,16 @@ export declare class DocumentMachine {
     present(secret: Uint8Array, limits: Limits, now: number): void;
     handleOpen(connection: number, now: number): void;
     handleFrame(connection: number, bytes: Bytes, now: number): void;
-    /** `code` is the one the transport closed with, 1006 when nothing better is known. */
-    handleClose(connection: number, code: number, now: number): void;
+    /**
+     * `code` is the one the transport closed with, 1006 when nothing better is known. `wait`: what carries the connections wants to be left alone
+     * for so long, as if the server had said so with a code of class *later*.
+     */
+    handleClose(connection: number, code: number, now: number, wait?: number): void;
     handleTimeout(now: number): void;
     /** The page woke: `online`, visible or `pageshow`. */
     handleWake(now: number): void;
+    /** Somebody wants a connection now, whatever was said about waiting. */
+    handleRetry(now: number): void;
     handleHidden(hidden: boolean, now: number): void;
     /** The page is going away; nothing more happens until `handleWake`. */
     handleLeave(_now: number): void;

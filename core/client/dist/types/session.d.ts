@@ -32,7 +32,7 @@ export declare class Session {
     constructor(ticket: Ticket | From, options: Options, environment: Environment);
     /** The session in use: after a reload perhaps that of the page before. Empty if the server had no room, and once closed. */
     get id(): string;
-    /** The kind of the connection in use: `websocket`, `http` where WebSockets are blocked, or one that was registered. */
+    /** The kind of the connection in use: `websocket`; `streamed` or `polled` where those do not get through; or one that was registered. */
     get connection(): string;
     get status(): Status;
     /** Gets each message; those that arrive while there is none wait. Messages received before the end are still handed over after it. */
@@ -46,6 +46,8 @@ export declare class Session {
     bufferedAmount(lane?: LaneName): number;
     /** Measures the round trip in milliseconds; rejects when there is no connection or it is lost before the answer. */
     ping(): Promise<number>;
+    /** Tries to connect now, also where the server or a proxy asks the page to wait. A session that is over stays over. */
+    retry(): void;
     /**
      * Leaves for good, once each caller of `connect` has closed the session and the task at hand is over, so that code that is run again keeps it.
      * What the server has not acknowledged may be lost: wait until `bufferedAmount()` is 0 if it matters.

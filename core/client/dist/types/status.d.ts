@@ -1,4 +1,5 @@
 import type { MachineEvent, Outcome, Phase } from './machine';
+import type { Obstacle } from './obstacle';
 /** What a page can tell its user about a session. */
 export interface Status {
     /**
@@ -19,6 +20,8 @@ export interface Status {
     readonly text: string;
     /** When the next attempt is due, as `Date.now()` counts. With `refused` and `ended`: when a new ticket may be had. */
     readonly retryAt: number | null;
+    /** What stands between the page and the server, once all kinds of connections have met it; `null` when connected, unless something is too large to be sent. */
+    readonly obstacle: Obstacle | null;
     /** Once ended, or renewed: how many messages the server has not acknowledged. */
     readonly unacknowledged: number;
 }
@@ -26,4 +29,6 @@ export declare const CONNECTING: Status;
 /** What an event makes of the status, when the machine's clock shows `now` and `Date.now()` is `wall`. */
 export declare function statusAfter(event: MachineEvent, before: Status, now: number, wall: number): Status;
 /** What the machine's phase makes of it. */
-export declare function statusIn(phase: Phase, before: Status): Status;
+export declare function statusIn(phase: Phase, before: Status, obstacle: Obstacle | null): Status;
+/** Whether an application is to be told. When the next attempt is due it may ask, for that changes with each. */
+export declare function isNews(status: Status, before: Status): boolean;

@@ -117,6 +117,8 @@ pub struct SessionMachine {
     epoch: u64,
     /// Boxed, like the newcomer: a session without a connection is to be small.
     attached: Option<Box<Attached>>,
+    /// Why the last one is gone, if none has come since.
+    cause: Option<Cause>,
     newcomer: Option<Box<Newcomer>>,
     departing: Vec<Departing>,
     ending: Ending,
@@ -165,6 +167,7 @@ impl SessionMachine {
             incarnation: 0,
             epoch: 0,
             attached: None,
+            cause: None,
             newcomer: None,
             departing: Vec::new(),
             ending: Ending::default(),
@@ -183,6 +186,9 @@ impl SessionMachine {
         if let Phase::Closed(reason) = &self.phase {
             let end = end_of_session(reason, self.ending.retry_after);
             return self.depart(key, false, end);
+        }
+        if hello.incarnation == 0 && hello.counts.received != Counts::default().received {
+            return self.refuse(key, Code::Malformed, "counts of a document that was never welcomed");
         }
         let known = self
             .document
@@ -411,6 +417,11 @@ impl SessionMachine {
         self.attached.is_some()
     }
 
+    /// Why no connection carries the session, if it has lost one.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause
+    }
+
     /// Whether a document was ever welcomed.
     pub fn has_document(&self) -> bool {
         self.document.is_some()
@@ -521,6 +532,7 @@ impl SessionMachine {
             self.reconnects += 1;
         }
         self.epoch += 1;
+        self.cause = None;
         self.lanes.rewind();
         let quiet = self.next_quiet();
         self.attached = Some(Box::new(Attached {
@@ -591,16 +603,13 @@ impl SessionMachine {
         Ok(())
     }
 
+    /// From the hello that is accepted on, all that comes is judged alike: whether the welcome is written by then is a matter of chance.
     fn handle_violation(&mut self, key: ConnectionKey, violation: Violation, now: Instant) {
         if !self.is_attached(key) {
             if self.newcomer.take_if(|newcomer| newcomer.key == key).is_some() {
                 self.refuse(key, violation.code(), "");
             }
             return;
-        }
-        if self.attached.as_ref().is_some_and(|attached| attached.welcome_due) {
-            self.detach(Cause::Lost, now);
-            return self.refuse(key, violation.code(), "an error before the welcome");
         }
         self.gaps += u8::from(violation == Violation::Gap);
         let text = match violation {
@@ -614,6 +623,7 @@ impl SessionMachine {
 
     fn detach(&mut self, cause: Cause, now: Instant) {
         self.attached = None;
+        self.cause = Some(cause);
         self.lanes.rest();
         if self.phase == Phase::Open {
             self.enter(Phase::SoftClosed(cause), now);
@@ -654,7 +664,10 @@ impl SessionMachine {
         }
         self.dismiss_newcomer(&reason);
         if let Some(attached) = self.attached.take() {
-            let end = end_of_session(&reason, self.ending.retry_after);
+            let end = End {
+                code: reason.code() as u64,
+                ..end_of_session(&reason, self.ending.retry_after)
+            };
             self.depart(attached.key, !attached.welcome_due, end);
         }
         self.ending.unacknowledged = self.lanes.unacknowledged();
@@ -705,14 +718,14 @@ impl SessionMachine {
     }
 }
 
-/// What a connection is told when its session is over.
+/// What a connection is told whose session is over, through no fault of its own.
 pub(crate) fn end_of_session(reason: &EndReason, retry_after: u64) -> End {
     let text = match reason {
         EndReason::Closed(text) | EndReason::Aborted(text) => text.to_string(),
         reason => reason.to_string(),
     };
     End {
-        code: reason.code() as u64,
+        code: reason.code_for_others() as u64,
         reason: reason.number(),
         retry_after,
         text,
