@@ -56,6 +56,21 @@ impl Arrival {
         };
         usize::try_from(limit.max(PACKET_MIN)).unwrap_or(usize::MAX)
     }
+
+    /// The most bytes of one packet that goes out.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn largest_sent(&self) -> usize {
+        let limit = match &self.admitted {
+            Ok(Admitted {
+                session: Found::Live(session),
+                ..
+            }) if session.plain.is_some() => {
+                crate::compression::most_deflated(session.options().session_limits().message)
+            }
+            _ => self.packet_limit() as u64,
+        };
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    }
 }
 
 impl fmt::Debug for Arrival {

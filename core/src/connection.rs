@@ -93,7 +93,7 @@ pub fn run_connection_loop(arrival: Arrival, connection: impl Connection) -> imp
                 None => carry(admitted, connection.as_mut()).await,
                 // Boxed, so that the others' connections do not pay for its state.
                 Some((session, document)) => {
-                    let interpreted = carry_plain(&session, document, admitted, connection.as_mut());
+                    let interpreted = carry_plain(session, document, admitted, connection.as_mut());
                     Box::pin(interpreted).await
                 }
             },

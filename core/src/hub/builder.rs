@@ -126,7 +126,7 @@ impl HubBuilder {
         self
     }
 
-    /// Compress messages of at least this many bytes. Default: never; below about 1 KiB it costs more than it saves.
+    /// Compress messages of at least this many bytes, and take compressed ones. Default: neither; below about 1 KiB it costs more than it saves.
     pub fn compress_from(mut self, bytes: usize) -> Self {
         self.config.defaults.compress_from = Some(bytes);
         self
@@ -150,7 +150,11 @@ impl HubBuilder {
         self
     }
 
-    /// How many bytes all sessions may buffer together; beyond it the longest soft-closed end, then those that hold most. Default 512 MiB.
+    /// How many bytes all sessions may buffer together, in both directions, half-sent POSTs of the fallback included. Default 512 MiB.
+    ///
+    /// Beyond it sessions end as [`EndReason::MemoryPressure`], whether they are connected or not: those that hold most first, and of those that
+    /// hold about the same (within a power of two) the longest soft-closed. A session that holds no more than a fair share, the limit divided by
+    /// the number of sessions, is never ended for it. What a connection's own buffers take (at most two packets and 64 KiB) comes on top.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.config.memory = bytes;
         self

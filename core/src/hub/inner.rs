@@ -55,7 +55,7 @@ pub(crate) struct HubInner {
 impl HubInner {
     pub(super) fn open(&self, options: Arc<SessionOptions>, application: Application) -> SessionHandle {
         let now = crate::clock::now();
-        let account = Account::new(Arc::clone(&self.memory));
+        let account = self.account();
         let host: Weak<dyn Host> = self.itself.clone();
         let session = Shared::new(host, Arc::clone(&self.base), options, application, account, now);
         self.opened.fetch_add(1, Ordering::Relaxed);
@@ -78,6 +78,11 @@ impl HubInner {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         book.sessions.insert(session.id, Arc::clone(session));
         Ok(())
+    }
+
+    /// For what is held and belongs to no session.
+    pub(crate) fn account(&self) -> Account {
+        Account::new(Arc::clone(&self.memory))
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -180,33 +185,6 @@ impl HubInner {
         }
         book.tombstones.insert(session.id, ended, self.config.tombstones);
         true
-    }
-
-    /// Ends sessions until what is buffered fits again: the longest soft-closed first, then those that hold most. Whether it fits.
-    pub(crate) fn relieve_memory(&self) -> bool {
-        if !self.memory.is_exceeded() {
-            return true;
-        }
-        let mut victims: Vec<_> = self
-            .all()
-            .into_iter()
-            .map(|session| (session.snapshot(), session))
-            .collect();
-        victims.sort_by_key(|(snapshot, _)| {
-            let soft_closed = snapshot.state.is_soft_closed() && snapshot.buffered > 0;
-            let since = soft_closed.then_some(snapshot.since);
-            (!soft_closed, since, std::cmp::Reverse(snapshot.buffered))
-        });
-        for (snapshot, session) in victims {
-            if !self.memory.is_exceeded() {
-                return true;
-            }
-            if snapshot.buffered > 0 && session.clean_up(snapshot.version, Some(EndReason::MemoryPressure)) {
-                tracing::warn!(session = %session.id, buffered = snapshot.buffered, "ended: the hub's memory limit is reached");
-                session.update(|machine, _| machine.discard_received());
-            }
-        }
-        !self.memory.is_exceeded()
     }
 }
 

@@ -45,13 +45,15 @@ impl PendingHellos {
 }
 
 impl PendingHello {
-    /// What to tell the connection once its hub has shut down.
+    /// What to tell a connection that was waiting when its hub had shut down.
     pub(crate) async fn drained(&mut self) -> End {
         let place = u32::try_from(self.place % SPREAD).expect("the spread is small");
-        let Ok(Some(spread)) = self.drained.wait_for(Option::is_some).await.map(|spread| *spread) else {
+        // One that came after the shutdown says hello first, and is told more.
+        if self.drained.changed().await.is_err() {
             // The hub is gone, and did not shut down.
             return pending().await;
-        };
+        }
+        let spread = self.drained.borrow().unwrap_or_default();
         End {
             code: Code::Draining as u64,
             reason: 0,

@@ -107,6 +107,11 @@ impl Shared {
         let secret = Secret::random();
         let limits = options.session_limits();
         let machine = SessionMachine::new(limits, options.timing, seed, now);
+        let machine = if options.compress_from.is_some() {
+            machine.taking_compressed()
+        } else {
+            machine
+        };
         let document = || Arc::new(Mutex::new(PlainDocument::new(secret.clone(), *machine.limits())));
         let plain = options.plain.map(|_| document());
         Arc::new(Self {
@@ -132,6 +137,7 @@ impl Shared {
                 gate: None,
                 undelivered: 0,
                 account,
+                beside: 0,
                 weight: 0,
                 weighings: 0,
                 scheduled: None,
@@ -249,7 +255,10 @@ impl Shared {
                 Effect::Start(application) => self.start(host, application),
                 Effect::Restore(restore, incarnation) => self.restore(host, restore, incarnation),
                 Effect::Changed => host.session_changed(self, now),
-                Effect::Ended(farewell) => host.session_ended(self, farewell, now),
+                Effect::Ended(farewell) => {
+                    self.let_plain_go();
+                    host.session_ended(self, farewell, now);
+                }
             }
         }
     }

@@ -281,7 +281,7 @@ pub async fn a_malformed_frame_ends_the_session(server: &Server) {
         ),
     ];
     for (what, frames) in frames {
-        let session = server.hub.open(echo);
+        let session = server.hub.open_with(taking_compressed(server), echo);
         let mut raw = server.raw_welcomed(&session).await;
         for bytes in frames {
             raw.send_bytes(bytes).await;
@@ -368,7 +368,7 @@ pub async fn a_message_above_the_limit_ends_the_session(server: &Server) {
 /// R12: a message of 1 MB that inflates to 1 GB is TooLarge, without ever being in memory.
 pub async fn a_zlib_bomb_ends_the_session_in_bounded_memory(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
-    let session = server.hub.open(echo);
+    let session = server.hub.open_with(taking_compressed(server), echo);
     let limits = credentials(&session).limits;
     let bomb = bomb(1000);
     assert!(bomb.len() as u64 <= limits.message, "{} bytes", bomb.len());
@@ -395,6 +395,13 @@ pub async fn a_zlib_bomb_ends_the_session_in_bounded_memory(server: &Server) {
         assert!(after - before < 512 << 20, "{before} bytes before, {after} after");
     }
     neighbour.assert_untouched().await;
+}
+
+/// Of an application that has chosen compression, for messages of a size that it never sends.
+fn taking_compressed(server: &Server) -> SessionOptions {
+    let mut options = server.hub.session_options();
+    options.compress_from = Some(usize::MAX);
+    options
 }
 
 /// So many MiB of zeros, deflated. A block that is flushed fully begins and ends at a whole byte and knows nothing of those before it, so
@@ -442,12 +449,12 @@ pub async fn a_broken_zlib_stream_ends_the_session(server: &Server) {
         })
     };
     for broken in [with_more, truncated, b"no zlib".to_vec(), Vec::new()] {
-        let session = server.hub.open(echo);
+        let session = server.hub.open_with(taking_compressed(server), echo);
         let mut raw = server.raw_welcomed(&session).await;
         raw.send(compressed(broken)).await;
         assert_ends(&session, raw, EndReason::Malformed).await;
     }
-    let session = server.hub.open(echo);
+    let session = server.hub.open_with(taking_compressed(server), echo);
     let mut raw = server.raw_welcomed(&session).await;
     raw.send(compressed(good)).await;
     assert_eq!(raw.data().await.payload, vec![7; 1000]);

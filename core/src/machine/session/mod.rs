@@ -159,7 +159,7 @@ impl SessionMachine {
     pub fn new(limits: Limits, timing: Timing, seed: u64, now: Instant) -> Self {
         Self {
             timing,
-            lanes: Lanes::new(limits.normalised()),
+            lanes: Lanes::with_compressed(limits.normalised(), false),
             phase: Phase::Waiting,
             since: now,
             version: 0,
@@ -178,6 +178,16 @@ impl SessionMachine {
             last_lane: Lane::Bulk,
             jitter: seed | 1,
             events: VecDeque::new(),
+        }
+    }
+
+    /// The same session, taking compressed messages too. One that does not ends as [`EndReason::Malformed`] when it is sent one.
+    #[must_use]
+    pub fn taking_compressed(self) -> Self {
+        let limits = *self.lanes.limits();
+        Self {
+            lanes: Lanes::new(limits),
+            ..self
         }
     }
 
@@ -462,9 +472,14 @@ impl SessionMachine {
         self.lanes.incoming(lane)
     }
 
-    /// Charge buffered both ways, without what other sessions share.
+    /// Charge buffered both ways, without what other sessions share, and [`SessionMachine::spare`].
     pub fn owned(&self) -> u64 {
         self.lanes.owned()
+    }
+
+    /// Bytes that are allocated for more than is buffered at present.
+    pub fn spare(&self) -> u64 {
+        self.lanes.spare()
     }
 
     /// Messages the browser has not acknowledged; after the end, those it never did.
@@ -615,7 +630,7 @@ impl SessionMachine {
         let text = match violation {
             Violation::Gap if self.gaps < GAPS_IN_A_ROW => "a sequence was skipped",
             Violation::Loss => "what was sent before a ping has not come",
-            _ => return self.finish(violation.reason(), now),
+            _ => return self.finish_saying(violation.text(), violation.reason(), now),
         };
         self.detach(Cause::Gap, now);
         self.refuse(key, Code::Gap, text);
@@ -657,17 +672,24 @@ impl SessionMachine {
         }
     }
 
-    /// The one place where a session becomes Closed.
     fn finish(&mut self, reason: EndReason, now: Instant) {
+        self.finish_saying(None, reason, now);
+    }
+
+    /// The one place where a session becomes Closed. The connection that carries it is told `text`, if there is one, and else the reason.
+    fn finish_saying(&mut self, text: Option<&str>, reason: EndReason, now: Instant) {
         if matches!(self.phase, Phase::Closed(_)) {
             return;
         }
         self.dismiss_newcomer(&reason);
         if let Some(attached) = self.attached.take() {
-            let end = End {
+            let mut end = End {
                 code: reason.code() as u64,
                 ..end_of_session(&reason, self.ending.retry_after)
             };
+            if let Some(text) = text {
+                end.text = text.to_owned();
+            }
             self.depart(attached.key, !attached.welcome_due, end);
         }
         self.ending.unacknowledged = self.lanes.unacknowledged();

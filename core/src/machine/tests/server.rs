@@ -826,7 +826,7 @@ fn a_repeated_frame_is_dropped_and_counted() {
 #[test]
 fn what_cannot_be_inflated_ends_the_session() {
     for (too_large, reason) in [(false, EndReason::Malformed), (true, EndReason::TooLarge)] {
-        let (mut host, key) = Host::open();
+        let (mut host, key) = Host::taking_compressed().opened();
         host.receive(
             key,
             Data {
@@ -842,6 +842,44 @@ fn what_cannot_be_inflated_ends_the_session() {
         host.machine.handle_bad_payload(too_large, host.now);
         assert_ended(&mut host, key, &reason);
     }
+}
+
+#[test]
+fn a_compressed_message_where_none_is_taken_ends_the_session_and_says_why() {
+    for more in [false, true] {
+        let (mut host, key) = Host::open();
+        host.receive(key, data(1, text("plain")));
+        let compressed = Data {
+            more,
+            compressed: true,
+            ..data(2, bytes(100))
+        };
+        host.receive(key, compressed);
+        let frames: Vec<_> = std::iter::from_fn(|| host.machine.poll_transmit(key, host.now)).collect();
+        let Some(Frame::End(end)) = frames.last() else {
+            panic!("no end: {frames:?}");
+        };
+        assert_eq!(
+            (end.code, end.reason),
+            (Code::Malformed as u64, EndReason::Malformed.number())
+        );
+        assert!(end.text.contains("compress"), "{}", end.text);
+        assert_eq!(
+            host.take_all(),
+            ["plain"],
+            "what came before is handed out, the compressed one is not"
+        );
+    }
+}
+
+#[test]
+fn a_document_takes_compressed_messages_whatever_its_session_takes() {
+    let mut page = super::harness::Page::connected();
+    page.receive(Data {
+        compressed: true,
+        ..data(1, text("x"))
+    });
+    assert_eq!(page.take(), Some(text("x")));
 }
 
 #[test]
