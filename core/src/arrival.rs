@@ -3,15 +3,15 @@
 use std::fmt;
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::code::Code;
-use crate::hub::{Config, Hub, HubInner, PendingHello, Place};
+use crate::hub::{Config, Found, Hub, HubInner, PendingHello, Place};
 use crate::id::SessionId;
 use crate::origin::{check_host, check_origin};
 use crate::peer::Peer;
 use crate::request::UpgradeRequest;
 use crate::seldom::Seldom;
-use crate::session::Shared;
 use crate::wire::{End, SUBPROTOCOL};
 
 /// The request names no `stillhere.*` protocol to a session that is not plain: answer it with HTTP 400 and this text.
@@ -29,9 +29,12 @@ pub struct Arrival {
     pub(crate) hub: Arc<HubInner>,
 }
 
+/// A connection that may say hello to a session, live or ended.
 pub(crate) struct Admitted {
-    pub(crate) session: Arc<Shared>,
+    pub(crate) session: Found,
     pub(crate) pending: PendingHello,
+    /// How long it may wait with its hello.
+    pub(crate) deadline: Duration,
     /// Among the connections of who makes this one.
     pub(crate) place: Place,
 }
@@ -45,11 +48,32 @@ impl Arrival {
     /// The most bytes one packet of this connection may have: the transport should refuse more.
     pub fn packet_limit(&self) -> usize {
         let limit = match &self.admitted {
-            Ok(Admitted { session, .. }) if session.plain.is_some() => session.limits().message,
-            Ok(Admitted { session, .. }) => session.limits().fragment + crate::wire::DATA_HEADER_MAX as u64,
-            Err(_) => PACKET_MIN,
+            Ok(Admitted {
+                session: Found::Live(session),
+                ..
+            }) if session.plain.is_some() => session.limits().message,
+            Ok(Admitted {
+                session: Found::Live(session),
+                ..
+            }) => session.limits().fragment + crate::wire::DATA_HEADER_MAX as u64,
+            Ok(_) | Err(_) => PACKET_MIN,
         };
         usize::try_from(limit.max(PACKET_MIN)).unwrap_or(usize::MAX)
+    }
+
+    /// The most bytes of one packet that goes out.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn largest_sent(&self) -> usize {
+        let limit = match &self.admitted {
+            Ok(Admitted {
+                session: Found::Live(session),
+                ..
+            }) if session.plain.is_some() => {
+                crate::compression::most_deflated(session.options().session_limits().message)
+            }
+            _ => self.packet_limit() as u64,
+        };
+        usize::try_from(limit).unwrap_or(usize::MAX)
     }
 }
 
@@ -83,10 +107,10 @@ impl Hub {
         })
     }
 
-    /// Whether this is the id of a session that is here, and not plain.
+    /// Whether this is the id of a session that is not plain, and here or ended lately.
     fn is_durable(&self, name: &str) -> bool {
-        let session = SessionId::from_str(name).ok().and_then(|id| self.inner.find(&id));
-        session.is_some_and(|session| session.plain.is_none())
+        let session = SessionId::from_str(name).ok().and_then(|id| self.inner.look_up(&id));
+        session.is_some_and(|session| !session.is_plain())
     }
 
     fn admit(&self, request: &UpgradeRequest<'_>, protocol: Option<&str>) -> Result<Admitted, End> {
@@ -104,21 +128,20 @@ impl Hub {
             ));
         }
         let id = SessionId::from_str(request.name()).map_err(|error| refusal(Code::Unknown, error.to_string()))?;
-        let Some(session) = self.inner.find(&id) else {
-            return Err(self.inner.epitaph(&id));
+        let Some(session) = self.inner.look_up(&id) else {
+            let text = "no such session here: it ended long ago, or the server has restarted";
+            return Err(refusal(Code::Unknown, text.to_owned()));
         };
-        if session.plain.is_some() && protocol.is_some() {
+        if session.is_plain() && protocol.is_some() {
             let text = "this is a plain session: connect without a subprotocol";
             return Err(refusal(Code::Version, text.to_owned()));
         }
-        if let Some(owner) = session.principal()
-            && !self.inner.is_principal(&id, owner, request)
+        self.check_principal(&id, &session, request)?;
+        if let Found::Ended(ended) = &session
+            && ended.is_plain()
         {
-            if let Some(count) = self.inner.warnings.not_its_user.count(crate::clock::now()) {
-                tracing::warn!(session = %id, count, "connections refused: not the user the session was opened for");
-            }
-            let text = "this session belongs to another user: log in as the one who opened the page, or reload it";
-            return Err(refusal(Code::Forbidden, text.to_owned()));
+            // Its client has no secret to prove.
+            return Err(ended.end());
         }
         let peers = self.inner.peers(request, session.principal());
         let most = |peer: &Peer| self.inner.share_of(peer).connections;
@@ -134,11 +157,30 @@ impl Hub {
                 "too many connections wait for their hello",
             ));
         };
+        let deadline = match &session {
+            Found::Live(session) => session.hello_deadline(),
+            Found::Ended(_) => self.inner.hello_deadline(),
+        };
         Ok(Admitted {
             session,
             pending,
+            deadline,
             place,
         })
+    }
+
+    fn check_principal(&self, id: &SessionId, session: &Found, request: &UpgradeRequest<'_>) -> Result<(), End> {
+        let Some(owner) = session.principal() else {
+            return Ok(());
+        };
+        if self.inner.is_principal(id, owner, request) {
+            return Ok(());
+        }
+        if let Some(count) = self.inner.warnings.not_its_user.count(crate::clock::now()) {
+            tracing::warn!(session = %id, count, "connections refused: not the user the session was opened for");
+        }
+        let text = "this session belongs to another user: log in as the one who opened the page, or reload it";
+        Err(refusal(Code::Forbidden, text.to_owned()))
     }
 }
 

@@ -123,13 +123,22 @@ impl EndReason {
         }
     }
 
-    /// The close code that goes with it.
+    /// The close code of the connection that it happens on.
     pub const fn code(&self) -> Code {
         match self {
             Self::Draining => Code::Draining,
             Self::Malformed => Code::Malformed,
             Self::TooLarge => Code::TooLarge,
             Self::Flood => Code::Flood,
+            Self::Full => Code::Full,
+            _ => Code::Ended,
+        }
+    }
+
+    /// The close code of every connection that it does not happen on: those that come later, or wait for the session.
+    pub const fn code_for_others(&self) -> Code {
+        match self {
+            Self::Draining => Code::Draining,
             Self::Full => Code::Full,
             _ => Code::Ended,
         }

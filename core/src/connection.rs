@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 
 use crate::arrival::{Admitted, Arrival, refusal};
 use crate::code::Code;
-use crate::hub::PendingHello;
+use crate::hub::{Found, PendingHello};
 use crate::machine::{ConnectionKey, SessionMachine};
 use crate::plain::carry_plain;
 use crate::session::{Shared, Transmit};
@@ -89,10 +89,13 @@ pub fn run_connection_loop(arrival: Arrival, connection: impl Connection) -> imp
         let _tracked = tracked;
         let last_words = match admitted {
             Err(end) => Some(LastWords::new(end)),
-            Ok(admitted) => match admitted.session.plain.clone() {
+            Ok(admitted) => match admitted.session.plain_document() {
                 None => carry(admitted, connection.as_mut()).await,
                 // Boxed, so that the others' connections do not pay for its state.
-                Some(document) => Box::pin(carry_plain(document, admitted, connection.as_mut())).await,
+                Some((session, document)) => {
+                    let interpreted = carry_plain(session, document, admitted, connection.as_mut());
+                    Box::pin(interpreted).await
+                }
             },
         };
         match last_words {
@@ -121,30 +124,46 @@ pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin
     let Admitted {
         session,
         pending,
+        deadline,
         place: _place,
     } = admitted;
     // Boxed, as what is needed at the end: it is over soon, and no connection is to keep room for it.
-    let hello = Box::pin(await_hello(&session, pending, connection.as_mut())).await;
-    let mut carrier = match hello {
-        Ok(hello) => Carrier::attach(session, &hello, connection),
+    let mut carrier = match Box::pin(await_hello(session, pending, deadline, connection.as_mut())).await {
+        Ok((hello, session)) => Carrier::attach(session, &hello, connection),
         Err(end) => return end.map(LastWords::new),
     };
     poll_fn(|context| carrier.poll(context)).await
 }
 
-/// The first frame, if it is a hello with the right secret and comes in time.
+/// The hello that proves a right to a session, and the session if it is not over.
 async fn await_hello<C: Connection>(
-    session: &Arc<Shared>,
-    _pending: PendingHello,
+    session: Found,
+    pending: PendingHello,
+    deadline: Duration,
+    connection: Pin<&mut C>,
+) -> Result<(Hello, Arc<Shared>), Option<End>> {
+    let hello = first_hello(&session, pending, deadline, connection).await?;
+    match session {
+        Found::Live(session) => Ok((hello, session)),
+        Found::Ended(session) => Err(Some(session.end())),
+    }
+}
+
+/// The first frame, if it is a hello with the right secret and comes in time.
+async fn first_hello<C: Connection>(
+    session: &Found,
+    mut pending: PendingHello,
+    deadline: Duration,
     mut connection: Pin<&mut C>,
 ) -> Result<Hello, Option<End>> {
     let late = || Err(Some(refusal(Code::HelloDeadline, "no hello in time".to_owned())));
-    let mut deadline = pin!(tokio::time::sleep(session.hello_deadline()));
+    let mut deadline = pin!(tokio::time::sleep(deadline));
     loop {
         let packet = tokio::select! {
             biased;
             // Not every connection pauses by itself.
             packet = cooperative(connection.next()) => packet,
+            end = pending.drained() => return Err(Some(end)),
             () = &mut deadline => return late(),
         };
         let bytes = match packet {

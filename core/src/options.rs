@@ -17,13 +17,15 @@ pub struct SessionOptions {
     pub timing: Timing,
     /// Keep the session over a reload of its page, under this label. `None` (the default): a reload gets a fresh session.
     pub restore: Option<String>,
-    /// Compress messages of at least this many bytes, when that saves something. `None` (the default): never.
+    /// Compress messages of at least this many bytes, when that saves something, and take compressed ones. `None` (the default): neither; a
+    /// session that is sent a compressed message then ends as [`EndReason::Malformed`](crate::EndReason::Malformed).
     pub compress_from: Option<usize>,
     /// Whose session it is. Only connections of this user are let in, each time anew; see [`HubBuilder::principal`](crate::HubBuilder::principal).
     /// `None` (the default): whoever has the ticket.
     pub principal: Option<Arc<str>>,
-    /// The address of the client that asked for the session's page, as [`Hub::client_address`](crate::Hub::client_address) tells. The sessions of one
-    /// address that wait for their first browser are limited; see [`Share`](crate::Share). `None` (the default): they are not.
+    /// The address of the client that asked for the session's page, from
+    /// [`Hub::client_address`](crate::Hub::client_address). It limits how many sessions of one address wait for their first
+    /// browser; see [`Share`](crate::Share). `None` (the default): the session counts for no address.
     pub address: Option<IpAddr>,
     /// For clients with a protocol of their own: see [`PlainOptions`]. `None` (the default): the session is for our client.
     pub plain: Option<PlainOptions>,

@@ -5,28 +5,29 @@ use std::sync::Arc;
 
 use crate::request::UpgradeRequest;
 
-/// One of those who share what a hub has.
+/// Somebody whose part of what all share is limited.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Peer {
-    /// An IPv4 address, or the first of an IPv6 network of 64 bits, which one client has as a whole.
+    /// An IPv4 address, or the first of an IPv6 network of 64 bits: one client may have the whole network.
     Address(IpAddr),
     Principal(Arc<str>),
 }
 
 /// How much one address, or one user, may hold of what all share.
 ///
-/// | | together | one address | one user |
+/// | | all together | one address | one user |
 /// |---|---|---|---|
 /// | sessions that wait for their first browser | 10,000 | 1,000 | 1,000 |
 /// | connections that have not said hello | 10,000 | 1,000 | 1,000 |
-/// | connections | no limit but the sessions' of 100,000 | 10,000 | 10,000 |
-/// | POSTs of the fallback being answered | no limit | 1,000 | 1,000, where the adapter knows who it is |
+/// | connections | no limit | 10,000 | 10,000 |
+/// | POSTs of the fallback being answered | no limit | 1,000 | 1,000, where the adapter knows the user |
 ///
-/// Beyond the first limit the session that has waited longest ends; beyond the others a browser is told to come again in a second. Each is logged
-/// as a warning, once a minute, with how often it happened.
+/// Beyond the first limit the session that has waited longest ends. Beyond the others the browser is told to come again
+/// in a second. Each is logged as a warning, once a minute, with a count.
 ///
-/// An address is known where the adapter can tell it, and it is the client's own: loopback and private networks are not counted, as a proxy there
-/// would make all visitors one, until [`HubBuilder::trusted_hops`](crate::HubBuilder::trusted_hops) says how many proxies there are.
+/// An address is counted where the adapter knows it. Addresses of loopback and of private networks are not counted,
+/// because a proxy may stand there, and then all visitors have its address: see
+/// [`HubBuilder::trusted_hops`](crate::HubBuilder::trusted_hops).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// Sessions that wait for their first browser. Default 1,000.
@@ -56,7 +57,7 @@ impl Peer {
         Self::Principal(name.into())
     }
 
-    /// The client at this address; `None` if it may be a proxy, and so many clients.
+    /// The client at this address; `None` if a proxy may have it, which stands for many clients.
     pub(crate) fn address(address: IpAddr, trusted_hops: usize) -> Option<Self> {
         let address = address.to_canonical();
         let is_counted = trusted_hops > 0 || !may_be_a_proxy(address);
@@ -64,24 +65,29 @@ impl Peer {
     }
 }
 
-/// The address of who made the request: what the outermost trusted proxy saw, or the other end of the connection if none is trusted.
+/// The address of the client that made the request: the one that the outermost trusted proxy saw, or the other end of the
+/// connection if no proxy is trusted.
 pub(crate) fn client_address(request: &UpgradeRequest<'_>, trusted_hops: usize) -> Option<IpAddr> {
     let Some(before) = trusted_hops.checked_sub(1) else {
         return request.peer();
     };
-    // Each proxy appends whom it saw; what stands before is hearsay.
+    // Each proxy appends whom it saw; anybody may have written what stands before.
     let forwarded: Vec<_> = request
         .all_headers("x-forwarded-for")
         .flat_map(|header| header.split(','))
         .collect();
     let seen = forwarded.iter().rev().nth(before)?.trim();
     let without_port = seen.parse::<std::net::SocketAddr>().map(|address| address.ip());
-    without_port.or_else(|_| seen.parse()).ok()
+    let address = seen.trim_start_matches('[').trim_end_matches(']');
+    without_port.or_else(|_| address.parse()).ok()
 }
 
 fn may_be_a_proxy(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
+        IpAddr::V4(address) => {
+            let of_carrier = matches!(address.octets(), [100, 64..128, ..]);
+            address.is_loopback() || address.is_private() || address.is_link_local() || of_carrier
+        }
         IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
     }
 }
@@ -105,13 +111,14 @@ mod tests {
     fn what_is_forwarded_is_believed_as_far_as_proxies_are_trusted() {
         let headers = [
             ("x-forwarded-for", &b"6.6.6.6, 1.1.1.1:80"[..]),
-            ("X-Forwarded-For", b"[2001:db8::1]:443, 3.3.3.3"),
+            ("X-Forwarded-For", b"[2001:db8::1]:443, [2001:db8::2], 3.3.3.3"),
         ];
         let request = UpgradeRequest::new("", headers).peer_address(Some(address("10.0.0.1")));
-        let seen = [0, 1, 2, 3, 4, 5].map(|hops| client_address(&request, hops).map(|address| address.to_string()));
+        let seen = [0, 1, 2, 3, 4, 5, 6].map(|hops| client_address(&request, hops).map(|address| address.to_string()));
         let expected = [
             Some("10.0.0.1"),
             Some("3.3.3.3"),
+            Some("2001:db8::2"),
             Some("2001:db8::1"),
             Some("1.1.1.1"),
             Some("6.6.6.6"),
@@ -131,6 +138,7 @@ mod tests {
             "172.16.0.1",
             "192.168.1.1",
             "169.254.1.1",
+            "100.64.0.1",
             "::1",
             "fd00::1",
             "fe80::1",

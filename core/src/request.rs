@@ -32,8 +32,8 @@ impl<'a> UpgradeRequest<'a> {
         Self { authority, ..self }
     }
 
-    /// The other end of the TCP connection: the client, or a proxy. `None`, the default, if nobody knows; what one address may hold
-    /// ([`Share`](crate::Share)) is then not counted.
+    /// Says what address the other end of the TCP connection has: the client, or a proxy. `None` (the default): unknown, and
+    /// the request counts for no address ([`Share`](crate::Share)).
     #[must_use]
     pub fn peer_address(self, peer: Option<IpAddr>) -> Self {
         Self { peer, ..self }

@@ -97,8 +97,8 @@ pub struct Upgrade {
     principal: Option<Option<String>>,
 }
 
-/// The other end of the TCP connection. Put it among a request's extensions, so that what one address may hold is limited: see
-/// [`Share`](crate::Share).
+/// The other end of the TCP connection. An adapter puts it among a request's extensions, so that the request counts for its
+/// address: see [`Share`](crate::Share).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 

@@ -21,11 +21,14 @@ pub fn accept_key(key: &str) -> String {
 }
 
 /// How a WebSocket for this arrival should be set up: its limits, and small buffers.
+///
+/// What waits for the peer to read it is at most two buffers of 16 KiB and one packet, whatever the peer sends meanwhile.
 pub fn config(arrival: &Arrival) -> WebSocketConfig {
     let limit = arrival.packet_limit();
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(arrival.largest_sent().saturating_add(2 * WRITE_BUFFER))
         .max_frame_size(Some(limit))
         .max_message_size(Some(limit))
 }
@@ -41,7 +44,11 @@ pub async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> impl Connection {
     let io = Redacted::new(io, &mut already_read);
     let socket = WebSocketStream::from_partially_read(io, already_read, Role::Server, Some(config)).await;
-    OverWebSocket { socket, deaf: false }
+    OverWebSocket {
+        socket,
+        deaf: false,
+        has_pongs: false,
+    }
 }
 
 /// By hand, because `sink_map_err` panics when a sink fails a second time, as that of a lost connection does when it is closed.
@@ -49,6 +56,18 @@ struct OverWebSocket<S> {
     socket: WebSocketStream<Redacted<S>>,
     /// After a packet above the limit tungstenite reads no more. What still comes is read past it, so that the close is not destroyed by a reset.
     deaf: bool,
+    /// Pongs of tungstenite's own may fill its buffer. They are written before anything else is, so that they take no packet's room.
+    has_pongs: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> OverWebSocket<S> {
+    fn poll_pongs_written(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.has_pongs {
+            ready!(self.socket.poll_flush_unpin(context))?;
+            self.has_pongs = false;
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for OverWebSocket<S> {
@@ -66,6 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for OverWebSocket<S> {
             return Poll::Ready(None);
         };
         self.deaf = matches!(next, Err(Error::Capacity(_)));
+        self.has_pongs |= matches!(next, Ok(Message::Ping(_)));
         let packet = match next.map(packet) {
             Ok(Packet::Binary(bytes)) => Ok(Packet::Binary(self.socket.get_mut().restore(bytes))),
             other => other.map_err(failure),
@@ -78,6 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Packet> for OverWebSocket<S> {
     type Error = ConnectionError;
 
     fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        ready!(self.poll_pongs_written(context)).map_err(failure)?;
         self.socket.poll_ready_unpin(context).map_err(failure)
     }
 
@@ -90,6 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Packet> for OverWebSocket<S> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        ready!(self.poll_pongs_written(context)).map_err(failure)?;
         self.socket.poll_close_unpin(context).map_err(failure)
     }
 }

@@ -50,6 +50,7 @@ async fn main() -> std::io::Result<()> {
     HttpServer::new(app)
         .tcp_nodelay(true)
         .h1_allow_half_closed(false) // stillhere
+        .client_disconnect_timeout(Duration::ZERO) // stillhere
         .shutdown_signal(stopped)
         .shutdown_timeout(5)
         .listen(listener)?

@@ -55,8 +55,8 @@ impl Demo {
         if let Some(origin) = origin {
             hub = hub.allow_origin(&origin);
         }
-        // On this machine alone, it goes by no other name; behind a proxy, by the proxy's.
-        if proxy.address().ip().is_loopback() && public_url.is_none() {
+        // On this machine alone it goes by the names of loopback, and by the one given; behind a proxy of unknown name, by any.
+        if proxy.address().ip().is_loopback() && (public_url.is_none() || host.is_some()) {
             hub = hub.allow_host("localhost");
         }
         if let Some(host) = host {

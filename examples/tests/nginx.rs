@@ -1,6 +1,5 @@
 //! One nginx configuration: `drop-in/nginx.conf` is what each adapter's README shows, and carries sessions on each framework.
 
-#[allow(dead_code, reason = "it is killed here, not stopped")]
 mod program;
 
 use std::net::{SocketAddr, TcpListener};

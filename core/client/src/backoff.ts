@@ -1,5 +1,5 @@
 const BASE = 500;
-const GROWTH = 1.5;
+const GROWTH = 1.3;
 /** For a page that is seen. */
 const CAP = 3000;
 
@@ -7,9 +7,14 @@ const CAP = 3000;
 export class Backoff {
   /** Waits since the last success; at 0 the next attempt is at once. */
   waits = 0;
+  readonly #growth: number;
+
+  constructor(growth = GROWTH) {
+    this.#growth = growth;
+  }
 
   next(random: () => number, cap = CAP): number {
     const waits = this.waits++;
-    return waits && random() * Math.min(cap, BASE * GROWTH ** (waits - 1));
+    return waits && random() * Math.min(cap, BASE * this.#growth ** (waits - 1));
   }
 }

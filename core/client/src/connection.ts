@@ -160,6 +160,7 @@ export class ConnectionLoop {
   #close(code: number): void {
     // A page that goes away by itself says nothing about its connection.
     if (this.#machine.phase === 'left') this.#isJudged = true;
+    this.#judge();
     try {
       this.#carrier?.close(code);
     } catch (error) {

@@ -34,6 +34,8 @@ export interface MachineOptions {
   outbox?: number;
   /** Evenly distributed in [0, 1). */
   random: () => number;
+  /** Whether a session that another document had is none for this one. */
+  declines?: () => boolean;
 }
 
 const OUTBOX = 4 * 2 ** 20;
@@ -72,6 +74,7 @@ export class DocumentMachine {
   #limits: Limits;
   readonly #outbox: number;
   readonly #random: () => number;
+  readonly #declines: () => boolean;
   readonly #backoff = new Backoff();
   readonly #outboxes = [new OutboxLane(0), new OutboxLane(1)] as const;
   readonly #inboxes: readonly [InboxLane, InboxLane];
@@ -108,12 +111,13 @@ export class DocumentMachine {
   /** Pings of this connection without an answer; `at` is when one was written that stands for it. */
   readonly #pings: { nonce: number; at?: number }[] = [];
 
-  constructor({ secret, document, limits, outbox = OUTBOX, random }: MachineOptions) {
+  constructor({ secret, document, limits, outbox = OUTBOX, random, declines = () => false }: MachineOptions) {
     this.#secret = secret;
     this.#document = document;
     this.#limits = limits;
     this.#outbox = outbox;
     this.#random = random;
+    this.#declines = declines;
     this.#inboxes = [new InboxLane(limits.window), new InboxLane(limits.bulkWindow)];
   }
 
@@ -125,14 +129,29 @@ export class DocumentMachine {
     return this.#incarnation;
   }
 
+  /** The most bytes of a message. */
+  get messageLimit(): number {
+    return this.#limits.message;
+  }
+
   start(now: number): void {
     if (this.#phase === 'idle') this.#connect(now);
   }
 
+  /** Waits as before the start: another ticket is to come, and what is sent is for its session. */
+  standBy(): void {
+    this.#phase = 'idle';
+  }
+
+  /** There is to be no other ticket. */
+  giveUp(): void {
+    this.#phase = 'over';
+  }
+
   /** Another ticket in place of the one so far, while no server has welcomed this document; what was sent stays in the outbox. */
   present(secret: Uint8Array, limits: Limits, now: number): void {
-    const { fragment, message } = this.#limits;
-    if (this.#incarnation || limits.fragment !== fragment || limits.message !== message) throw new Error('ticket does not fit');
+    if (this.#incarnation) throw new Error('too late for another ticket');
+    if (limits.fragment !== this.#limits.fragment) for (const lane of this.#outboxes) lane.recut(limits.fragment);
     this.#secret = secret;
     this.#limits = limits;
     const [interactive, bulk] = this.#inboxes;
@@ -362,7 +381,7 @@ export class DocumentMachine {
     if (this.#phase !== 'connected') {
       const isAwaited = !this.#isDue && this.#phase !== 'connecting';
       if (isAwaited && frame.type === Type.Welcome) return this.#welcome(frame, now);
-      if (isAwaited && frame.type === Type.Offer && this.#phase === 'hello' && !this.#incarnation) return this.#expect('offered', now);
+      if (isAwaited && frame.type === Type.Offer && this.#phase === 'hello' && !this.#incarnation) return this.#consider(now);
       return unexpected();
     }
     this.#backoff.waits = 0;
@@ -409,6 +428,13 @@ export class DocumentMachine {
     this.#backoff.waits = 1;
     this.#pongDue = undefined;
     this.#events.push({ type: 'welcomed', outcome: before ? 'resumed' : incarnation > 1 ? 'restored' : 'opened', incarnation });
+  }
+
+  /** Another document had the session that is offered. */
+  #consider(now: number): void {
+    if (!this.#declines()) return this.#expect('offered', now);
+    this.#drop();
+    this.#judge(Code.Duplicate, 0, 0, '', now);
   }
 
   #acknowledge({ received, credit }: Counts): void {

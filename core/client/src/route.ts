@@ -104,7 +104,10 @@ export class Route {
   lose(life: number, bytes: number, now: number): void {
     const current = this.#kinds[this.#at]!;
     if (!isOurs(current.kind)) return;
-    if (current.kind === STREAMED && life < HELD_BACK) return this.fail(false, now);
+    if (current.kind === STREAMED && life < HELD_BACK) {
+      current.isFailing = true;
+      return this.#turn(now);
+    }
     // A box cuts each connection at the same point; chance, or a person who pulls a plug, does not.
     const isAlike = isNear(life, current.lastLife) || isNear(bytes, current.lastBytes);
     Object.assign(current, { lastLife: life, lastBytes: bytes });

@@ -9,8 +9,11 @@ export interface Status {
    * tries; `refused`: this ticket will not do; `ended`: the session is over.
    */
   readonly state: 'connecting' | 'connected' | 'reconnecting' | 'paused' | 'refused' | 'ended';
-  /** Of the last welcome: `restored` means that the session is older than this page. */
-  readonly outcome: Outcome | null;
+  /**
+   * Of the last welcome: `restored` means that the session is older than this page, `renewed` that this is another session than the page had
+   * before, which knows nothing of it.
+   */
+  readonly outcome: Outcome | 'renewed' | null;
   /** What went wrong last, 0 once connected; the protocol's codes are 4100 to 4499, 1006 is a lost connection. */
   readonly code: number;
   /** The name of the code, or why the session ended; empty for a code that is not the protocol's. */
@@ -21,7 +24,7 @@ export interface Status {
   readonly retryAt: number | null;
   /** What stands between the page and the server, once all kinds of connections have met it; `null` when connected, unless something is too large to be sent. */
   readonly obstacle: Obstacle | null;
-  /** Once ended: how many messages the server has not acknowledged. */
+  /** Once ended, or renewed: how many messages the server has not acknowledged. */
   readonly unacknowledged: number;
 }
 
@@ -42,6 +45,7 @@ export function statusAfter(event: MachineEvent, before: Status, now: number, wa
 
 /** What the machine's phase makes of it. */
 export function statusIn(phase: Phase, before: Status, obstacle: Obstacle | null): Status {
+  if (phase === 'idle') return before;
   if (phase === 'over') return { ...before, obstacle: null };
   if (phase === 'connected') return { ...before, obstacle };
   if (phase === 'resting' || phase === 'left') return { ...before, obstacle, state: 'paused', retryAt: null };

@@ -36,7 +36,7 @@ class End {
   hear(frame: Bytes, now: number): void {
     this.#heardAt = now;
     if (frame[0] === Type.Hello) {
-      this.said.push(encodeWelcome({ heartbeat: HEARTBEAT, received: [this.box.received.length, 0], ...this.box.welcome }));
+      this.said.push(encodeWelcome({ heartbeat: this.box.heartbeat, received: [this.box.received.length, 0], ...this.box.welcome }));
       if (this.isChatty) this.#chatterAt = now;
     } else if (frame[0]! >= Type.Data) {
       const [sequence] = readNumbers(frame.subarray(1));
@@ -52,10 +52,10 @@ class End {
       this.said.push(encodeData(++this.#sequence, CHATTER));
     }
     const silence = now - this.#heardAt;
-    if (silence >= 2 * HEARTBEAT) {
+    if (silence >= 2 * this.box.heartbeat) {
       this.said.push(encodeEnd(4301));
       this.isOver = true;
-    } else if (silence >= HEARTBEAT) this.#say(Type.Ping, 1);
+    } else if (silence >= this.box.heartbeat) this.#say(Type.Ping, 1);
   }
 
   #say(type: Type, nonce: number): void {
@@ -77,6 +77,7 @@ interface Carried {
 export class Box {
   ways: Ways;
   welcome: Welcome = {};
+  heartbeat = HEARTBEAT;
   /** POSTs with more bytes than this are refused with 413. */
   most = Infinity;
   retryAfter: string | undefined;

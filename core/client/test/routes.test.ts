@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import { Session } from '../src/session';
 import { FakePage, FakeStorage } from './fake_page';
-import { ticketOf } from './fake_server';
+import { accept, ticketOf } from './fake_server';
 import { type Answers, Box, type Streams, type Ways, type WebSockets } from './model_box';
 
 const WEB_SOCKETS: readonly WebSockets[] = ['work', 'are refused', 'hang', 'open and carry nothing', 'die after 2000 bytes', 'die after 2 s'];
@@ -71,3 +71,46 @@ for (const webSockets of WEB_SOCKETS) {
     }
   }
 }
+
+test('a stream that is held back until a short heartbeat has ended it is no way to be connected', async () => {
+  const { box, session } = open({ webSockets: 'are refused', streams: 'are held back', posts: 'work' });
+  box.heartbeat = 800;
+  let losses = 0;
+  session.onstatus = ({ state, outcome }) => void (losses += Number(state === 'reconnecting' && outcome !== null));
+  await box.advance(SOON);
+  assert.deepEqual([session.status.state, session.connection, losses], ['connected', 'polled', 1]);
+});
+
+test('a slow network gets through: an attempt has more time when all were silent', async () => {
+  const page = new FakePage();
+  const session = new Session(ticketOf('mine'), {}, page);
+  const heard = new Set<unknown>();
+  for (let step = 0; step < 400; step += 1) {
+    await page.browser.advance(100);
+    // What the page opens is answered after seven seconds.
+    for (const socket of page.sockets.filter((socket) => !heard.has(socket) && socket.closedWith === undefined)) {
+      heard.add(socket);
+      page.setTimeout(() => socket.closedWith === undefined && accept(socket), 7000);
+    }
+  }
+  assert.deepEqual([session.status.state, page.sockets.length], ['connected', 2]);
+});
+
+test('what got through is remembered for the tab, and what does so later is moved to', async () => {
+  const storage = new FakeStorage();
+  const first = open({ webSockets: 'hang', streams: 'are held back', posts: 'work' }, storage);
+  await first.box.advance(SOON);
+  assert.equal(first.session.connection, 'polled');
+
+  const second = open({ webSockets: 'hang', streams: 'are held back', posts: 'work' }, storage);
+  await second.box.advance(1000);
+  assert.deepEqual([second.session.status.state, second.session.connection], ['connected', 'polled'], 'at once');
+  await second.box.advance(20_000);
+  second.box.ways = { webSockets: 'hang', streams: 'work', posts: 'work' };
+  await second.box.advance(310_000);
+  assert.deepEqual([second.session.connection, second.session.status.outcome], ['streamed', 'resumed']);
+  second.box.ways = { webSockets: 'work', streams: 'work', posts: 'work' };
+  second.page.emit('online');
+  await second.box.advance(12_000);
+  assert.deepEqual([second.session.connection, storage.getItem('stillhere:route')], ['websocket', null]);
+});

@@ -3,35 +3,36 @@
 //! Down, frames come in the answer to the POST that carried the hello, or by polling in the answer to each; up, they go in POSTs of their own, one at
 //! a time.
 
+mod body;
 mod connection;
 mod down_stream;
 mod poll;
 mod post;
 
 use std::future::{Future, Ready};
-use std::pin::pin;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use futures_util::Stream;
+use tokio::sync::mpsc;
 
 use crate::answer::{Answer, AnswerBody, Chunks};
-use crate::arrival::{Arrival, refusal};
+use crate::arrival::{Admitted, Arrival, refusal};
 use crate::asks::Asks;
 use crate::client;
 use crate::code::{Code, EndReason};
 use crate::connection::run_connection_loop;
 use crate::exchange::Exchange;
 use crate::guard::guarded_principal;
-use crate::hub::Hub;
+use crate::hub::{Found, Hub};
 use crate::id::Secret;
 use crate::machine::Phase;
 use crate::origin::check_origin;
 use crate::request::UpgradeRequest;
 use crate::wire::{End, Frame};
 
+use body::{Body, Place};
 use connection::OverPosts;
 use down_stream::DownStream;
 use post::{Operation, Post};
@@ -113,9 +114,9 @@ impl Hub {
             }
             return too_many();
         };
-        match tokio::time::timeout(BODY_DEADLINE, self.read(request, body)).await {
-            Ok(Some((body, _large))) => self.answer_post(request, body, principal).await,
-            Ok(None) => Answer::text(413, "more than a POST may carry, or broken off"),
+        match tokio::time::timeout(BODY_DEADLINE, Body::read(&self.inner, request, body)).await {
+            Ok(Ok(body)) => self.answer_post(request, body, principal).await,
+            Ok(Err(refused)) => refused,
             Err(_) => Answer::text(408, "the request did not come in time"),
         }
     }
@@ -123,14 +124,15 @@ impl Hub {
     async fn answer_post(
         &self,
         request: &UpgradeRequest<'_>,
-        body: Bytes,
+        body: Body,
         principal: Option<impl Future<Output = Option<String>>>,
     ) -> Answer {
-        let Some(post) = Post::parse(body) else {
+        let Body { bytes, place } = body;
+        let Some(post) = Post::parse(bytes) else {
             return Answer::text(400, "this is no POST of the stillhere client");
         };
         if let Operation::Send { number } = post.operation {
-            return self.send(number, post).await;
+            return self.send(number, post, place).await;
         }
         let arrival = match principal {
             Some(principal) => {
@@ -150,13 +152,18 @@ impl Hub {
     }
 
     async fn open_exchange(&self, arrival: Arrival, post: Post) -> Answer {
-        if let Err(end) = &arrival.admitted {
+        let session = match &arrival.admitted {
+            Ok(Admitted {
+                session: Found::Live(session),
+                ..
+            }) => Some(Arc::clone(session)),
+            Ok(_) => None,
             // It is over before it has begun: there is nothing to read, or to keep.
-            return of_end(end.clone());
-        }
+            Err(end) => return of_end(end.clone()),
+        };
         let (bodies, incoming) = mpsc::channel(BODIES);
         bodies.try_send(post.packets).expect("the channel is new");
-        let exchange = Arc::new(Exchange::new(bodies));
+        let exchange = Arc::new(Exchange::new(session, bodies));
         let down = Arc::clone(&exchange.down);
         let Some(registration) = self.inner.exchanges.insert(post.token, &exchange) else {
             return gone();
@@ -172,7 +179,7 @@ impl Hub {
         }
     }
 
-    async fn send(&self, number: u32, post: Post) -> Answer {
+    async fn send(&self, number: u32, post: Post, place: Place) -> Answer {
         let Some(exchange) = self.inner.exchanges.find(&post.token) else {
             return gone();
         };
@@ -180,44 +187,13 @@ impl Hub {
             exchange.down.close();
             return gone();
         }
+        drop(place);
         let said = match post.wait {
             // What it has to say comes in the stream.
             None => Bytes::new(),
             Some(wait) => poll::next_chunk(&exchange.down, wait).await,
         };
         of_packets(AnswerBody::Whole(said))
-    }
-
-    /// The body of a POST, and what it holds while it is a large one; `None` if it is more than one may carry, or breaks off.
-    async fn read<C, B, E>(
-        &self,
-        request: &UpgradeRequest<'_>,
-        body: C,
-    ) -> Option<(Bytes, Option<OwnedSemaphorePermit>)>
-    where
-        C: Stream<Item = Result<B, E>>,
-        B: Buf,
-    {
-        let mut body = pin!(body);
-        let mut bytes = BytesMut::new();
-        let mut large = None;
-        let length = request.header("content-length").and_then(|length| length.parse().ok());
-        // Where it says `Upgrade: websocket`, actix-web takes all that comes for its body.
-        while length.is_none_or(|length: usize| bytes.len() < length)
-            && let Some(chunk) = body.next().await
-        {
-            let chunk = chunk.ok()?;
-            if bytes.len() + chunk.remaining() > BODY_LIMIT {
-                return None;
-            }
-            bytes.put(chunk);
-            // Only a connection that is there may send much, and not in many POSTs at once.
-            if bytes.len() > OPENING_LIMIT && large.is_none() {
-                let exchange = self.inner.exchanges.find(&Post::token(&bytes)?)?;
-                large = Some(Arc::clone(&exchange.large).try_acquire_owned().ok()?);
-            }
-        }
-        Some((bytes.freeze(), large))
     }
 
     /// What lets a page of an allowed origin read the answer.
@@ -271,6 +247,10 @@ fn discard(arrival: Arrival, secret: &[u8]) -> Answer {
     if !session.has_secret(&Secret::from_bytes(secret)) {
         return of_end(refusal(Code::WrongSecret, "not this session's secret".to_owned()));
     }
+    let session = match session {
+        Found::Live(session) => session,
+        Found::Ended(session) => return of_end(session.end()),
+    };
     session.update(|machine, now| {
         if *machine.phase() == Phase::Waiting {
             machine.abort(EndReason::NeverConnected, now);
@@ -316,12 +296,6 @@ fn too_many() -> Answer {
 fn gone() -> Answer {
     Answer::text(410, "this connection is over: open another")
 }
-
-/// The most bytes of one POST. The client sends 64 KiB and one frame at most.
-const BODY_LIMIT: usize = 1 << 20;
-
-/// What is read of one that may open a connection, or be of none: more than a hello ever has.
-const OPENING_LIMIT: usize = 128 * 1024;
 
 /// How long a POST may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);

@@ -34,6 +34,11 @@ impl Post {
         body.get(1..)?.first_chunk().copied()
     }
 
+    /// Whether a body that has begun sends on a connection.
+    pub(crate) fn sends(body: &[u8]) -> bool {
+        body.first() == Some(&SENDS)
+    }
+
     pub(crate) fn parse(mut body: Bytes) -> Option<Self> {
         let operation = body.try_get_u8().ok()?;
         let mut token = [0; 16];
@@ -41,7 +46,7 @@ impl Post {
         let wait = u64::from(body.try_get_u32_le().ok()?);
         let operation = match operation {
             1 => Operation::Open,
-            2 => Operation::Send {
+            SENDS => Operation::Send {
                 number: body.try_get_u32_le().ok()?,
             },
             3 => Operation::Discard,
@@ -55,6 +60,9 @@ impl Post {
         })
     }
 }
+
+/// The operation of a POST that sends.
+const SENDS: u8 = 2;
 
 /// Shorter than any proxy's patience.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);

@@ -13,6 +13,7 @@ use crate::cleanup::CleanupPolicy;
 use crate::code::EndReason;
 use crate::hub::Hub;
 use crate::hub::inner::HubInner;
+use crate::hub::pending_hello::PendingHellos;
 use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
@@ -126,7 +127,7 @@ impl HubBuilder {
         self
     }
 
-    /// Compress messages of at least this many bytes. Default: never; below about 1 KiB it costs more than it saves.
+    /// Compress messages of at least this many bytes, and take compressed ones. Default: neither; below about 1 KiB it costs more than it saves.
     pub fn compress_from(mut self, bytes: usize) -> Self {
         self.config.defaults.compress_from = Some(bytes);
         self
@@ -138,8 +139,8 @@ impl HubBuilder {
         self
     }
 
-    /// How many sessions may wait for their first browser: crawlers open pages too. Beyond it the one that has waited longest ends, as
-    /// [`NeverConnected`](EndReason::NeverConnected). Default 10,000.
+    /// How many sessions may wait for their first browser: crawlers open pages too. Beyond it the one that has waited
+    /// longest ends, as [`NeverConnected`](EndReason::NeverConnected). Default 10,000.
     pub fn max_never_connected(mut self, count: usize) -> Self {
         self.config.max_waiting = count;
         self
@@ -151,26 +152,30 @@ impl HubBuilder {
         self
     }
 
-    /// How much of all that one address may hold. Default: a tenth; see [`Share`].
+    /// How much one address may hold of what all share. Default: a tenth; see [`Share`].
     pub fn address_share(mut self, share: Share) -> Self {
         self.config.address_share = share;
         self
     }
 
-    /// How much of all that one user may hold. Default: a tenth; see [`Share`].
+    /// How much one user may hold of what all share. Default: a tenth; see [`Share`].
     pub fn principal_share(mut self, share: Share) -> Self {
         self.config.principal_share = share;
         self
     }
 
-    /// How many proxies of yours a request passes: the client's address is then taken from `X-Forwarded-For`, to which each of them appends whom it
-    /// saw. Default 0: the header is not believed, for anybody could send it.
+    /// How many proxies of yours each request passes. The client's address is then taken from `X-Forwarded-For`, to which
+    /// each of them appends the address it was called from. Default 0: the header is ignored, because anybody can send it.
     pub fn trusted_hops(mut self, proxies: usize) -> Self {
         self.config.trusted_hops = proxies;
         self
     }
 
-    /// How many bytes all sessions may buffer together; beyond it the longest soft-closed end, then those that hold most. Default 512 MiB.
+    /// How many bytes all sessions may buffer together, in both directions, half-sent POSTs of the fallback included. Default 512 MiB.
+    ///
+    /// Beyond it sessions end as [`EndReason::MemoryPressure`], whether they are connected or not: those that hold most first, and of those that
+    /// hold about the same (within a power of two) the longest soft-closed. A session that holds no more than a fair share, the limit divided by
+    /// the number of sessions, is never ended for it. What a connection's own buffers take (at most two packets and 64 KiB) comes on top.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.config.memory = bytes;
         self
@@ -239,8 +244,7 @@ impl HubBuilder {
             principal: self.principal,
             kinds: Kinds::default(),
             sessions: Mutex::default(),
-            all_hellos: Arc::default(),
-            hellos: Arc::default(),
+            hellos: PendingHellos::default(),
             connections_of: Arc::default(),
             posts: Arc::default(),
             connections: TaskTracker::new(),

@@ -2,33 +2,32 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
-use crate::code::{Class, Code, EndReason};
+use crate::code::EndReason;
 use crate::exchange::Exchanges;
 use crate::guard::guarded;
-use crate::hub::book::{Book, KEPT_CAPACITY, SPARSE};
+use crate::hub::book::{Book, Found, KEPT_CAPACITY, SPARSE};
 use crate::hub::builder::{Config, EndHook, PrincipalHook};
-use crate::hub::pending_hello::PendingHello;
+use crate::hub::ended_session::EndedSession;
+use crate::hub::pending_hello::{PendingHello, PendingHellos};
 use crate::hub::places::Places;
 use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
-use crate::machine::{end_of_session, millis};
 use crate::memory::{Account, Memory};
 use crate::options::SessionOptions;
 use crate::peer::{Peer, Share, client_address};
 use crate::request::UpgradeRequest;
-use crate::session::{Application, Farewell, Host, REFUSED_RETRY, SessionHandle, Shared};
+use crate::session::{Application, Farewell, Host, SessionHandle, Shared};
 use crate::sweeper::{Sweeper, observe};
-use crate::wire::End;
 
 pub(crate) struct HubInner {
     /// For the sessions, which do not keep their hub alive.
@@ -43,9 +42,7 @@ pub(crate) struct HubInner {
     pub(super) principal: Option<PrincipalHook>,
     pub(super) kinds: Kinds,
     pub(super) sessions: Mutex<Book>,
-    pub(super) all_hellos: Arc<AtomicUsize>,
-    /// By who makes them.
-    pub(super) hellos: Arc<Places>,
+    pub(super) hellos: PendingHellos,
     pub(crate) connections_of: Arc<Places>,
     pub(crate) posts: Arc<Places>,
     pub(crate) connections: TaskTracker,
@@ -61,7 +58,7 @@ pub(crate) struct HubInner {
 impl HubInner {
     pub(super) fn open(&self, options: Arc<SessionOptions>, application: Application) -> SessionHandle {
         let now = crate::clock::now();
-        let account = Account::new(Arc::clone(&self.memory));
+        let account = self.account();
         let host: Weak<dyn Host> = self.itself.clone();
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let session = Shared::new(
@@ -150,6 +147,11 @@ impl HubInner {
         }
     }
 
+    /// For what is held and belongs to no session.
+    pub(crate) fn account(&self) -> Account {
+        Account::new(Arc::clone(&self.memory))
+    }
+
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
     }
@@ -187,6 +189,11 @@ impl HubInner {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// All sessions are over: connections that still wait for their hello are told to come back within `spread`.
+    pub(crate) fn end_drain(&self, spread: Duration) {
+        self.hellos.drain(spread);
+    }
+
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -199,19 +206,14 @@ impl HubInner {
         self.book().sessions.values().cloned().collect()
     }
 
-    /// What to tell somebody who asks for a session that is not here.
-    pub(crate) fn epitaph(&self, id: &SessionId) -> End {
-        if let Some(reason) = self.book().tombstones.get(id) {
-            let later = Class::of(reason.code() as u64) == Class::Later;
-            return end_of_session(reason, if later { millis(REFUSED_RETRY) } else { 0 });
-        }
-        let text = "no such session here: it ended long ago, or the server has restarted".to_owned();
-        End {
-            code: Code::Unknown as u64,
-            reason: 0,
-            retry_after: 0,
-            text,
-        }
+    /// The session with this id, or what is kept of it since it ended.
+    pub(crate) fn look_up(&self, id: &SessionId) -> Option<Found> {
+        self.book().find(id)
+    }
+
+    /// How long a connection to an ended session may wait with its hello.
+    pub(crate) fn hello_deadline(&self) -> Duration {
+        self.defaults.timing.hello
     }
 
     /// Whether `owner` makes this request.
@@ -234,15 +236,12 @@ impl HubInner {
 
     /// A place among the connections that wait for their hello.
     pub(crate) fn admit_hello(&self, peers: &[Peer]) -> Option<PendingHello> {
-        let pending = PendingHello {
-            _place: self.hellos.take(peers, |peer| self.share_of(peer).hellos)?,
-            all: Arc::clone(&self.all_hellos),
-        };
-        let before = pending.all.fetch_add(1, Ordering::Relaxed);
-        (before < self.config.max_hellos).then_some(pending)
+        let share = |peer: &Peer| self.share_of(peer).hellos;
+        self.hellos.admit(self.config.max_hellos, peers, share)
     }
 
     pub(super) fn bury(&self, session: &Shared, reason: &EndReason) {
+        let ended = EndedSession::new(session, reason);
         let mut book = self.book();
         book.waiting.remove(session.number);
         // One that never got in is not there.
@@ -253,35 +252,7 @@ impl HubInner {
             let len = book.sessions.len();
             book.sessions.shrink_to(2 * len);
         }
-        book.tombstones
-            .insert(session.id, reason.clone(), self.config.tombstones);
-    }
-
-    /// Ends sessions until what is buffered fits again: the longest soft-closed first, then those that hold most. Whether it fits.
-    pub(crate) fn relieve_memory(&self) -> bool {
-        if !self.memory.is_exceeded() {
-            return true;
-        }
-        let mut victims: Vec<_> = self
-            .all()
-            .into_iter()
-            .map(|session| (session.snapshot(), session))
-            .collect();
-        victims.sort_by_key(|(snapshot, _)| {
-            let soft_closed = snapshot.state.is_soft_closed() && snapshot.buffered > 0;
-            let since = soft_closed.then_some(snapshot.since);
-            (!soft_closed, since, std::cmp::Reverse(snapshot.buffered))
-        });
-        for (snapshot, session) in victims {
-            if !self.memory.is_exceeded() {
-                return true;
-            }
-            if snapshot.buffered > 0 && session.clean_up(snapshot.version, Some(EndReason::MemoryPressure)) {
-                tracing::warn!(session = %session.id, buffered = snapshot.buffered, "ended: the hub's memory limit is reached");
-                session.update(|machine, _| machine.discard_received());
-            }
-        }
-        !self.memory.is_exceeded()
+        book.tombstones.insert(session.id, ended, self.config.tombstones);
     }
 }
 

@@ -2,10 +2,12 @@
 
 mod book;
 mod builder;
+mod ended_session;
 mod host;
 mod inner;
 mod pending_hello;
 mod places;
+mod relief;
 mod waiting;
 mod warnings;
 
@@ -25,11 +27,11 @@ use crate::request::UpgradeRequest;
 use crate::session::{Application, Session, SessionHandle};
 use crate::sweeper::{check, observe};
 
-pub(crate) use book::{KEPT_CAPACITY, SPARSE};
+pub(crate) use book::{Found, KEPT_CAPACITY, SPARSE};
 pub(crate) use builder::Config;
 pub use builder::HubBuilder;
 pub(crate) use inner::HubInner;
-pub(crate) use pending_hello::PendingHello;
+pub(crate) use pending_hello::{PendingHello, RETRY_FIRST};
 pub(crate) use places::Place;
 
 /// All sessions of one application. Cheap to clone; the sessions live as long as any clone.
@@ -127,8 +129,9 @@ impl Hub {
         SessionOptions::clone(&self.inner.defaults)
     }
 
-    /// The address of the client that makes this request: the other end of the connection, or, if there are
-    /// [trusted proxies](HubBuilder::trusted_hops), whom the outermost of them saw. For [`SessionOptions::address`].
+    /// The address of the client that makes this request: the other end of the connection or, where proxies are
+    /// [trusted](HubBuilder::trusted_hops), the address that the outermost of them was called from. For
+    /// [`SessionOptions::address`].
     pub fn client_address(&self, request: &UpgradeRequest<'_>) -> Option<IpAddr> {
         client_address(request, self.inner.config.trusted_hops)
     }

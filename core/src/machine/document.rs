@@ -776,7 +776,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Silence after a ping, and beyond two heartbeats, that is too long.
 const PATIENCE: Duration = Duration::from_secs(5);
 const BACKOFF_BASE: Duration = Duration::from_millis(500);
-const BACKOFF_GROWTH: f64 = 1.5;
+const BACKOFF_GROWTH: f64 = 1.3;
 /// For a page that is seen.
 const BACKOFF_CAP: Duration = Duration::from_secs(3);
 /// Upper bound on a quarter of `keep`, which may be unlimited.

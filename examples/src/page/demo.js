@@ -528,6 +528,9 @@ const demo = {
 };
 window.demo = demo;
 
+// What is counted here is one session's: when that is over the page says so, and its button opens another.
+const { renew } = session;
+session.renew = (status) => status.outcome === null && renew(status);
 session.onstatus = takeStatus;
 takeStatus(session.status);
 session.onmessage = takeMessage;

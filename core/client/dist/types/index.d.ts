@@ -7,5 +7,5 @@ export type { LaneName, MessageHandler } from './delivery';
 export type { Data, Options, Session } from './session';
 export type { Obstacle } from './obstacle';
 export type { Status } from './status';
-export type { OpenTicket, RefusedTicket, StaticTicket, Ticket } from './ticket';
+export type { From, OpenTicket, RefusedTicket, StaticTicket, Ticket } from './ticket';
 export type { Limits } from './wire';

@@ -50,6 +50,8 @@ export interface MachineOptions {
     outbox?: number;
     /** Evenly distributed in [0, 1). */
     random: () => number;
+    /** Whether a session that another document had is none for this one. */
+    declines?: () => boolean;
 }
 /**
  * One document's half of the protocol, without timers, sockets or chance of its own.
@@ -60,10 +62,16 @@ export interface MachineOptions {
  */
 export declare class DocumentMachine {
     #private;
-    constructor({ secret, document, limits, outbox, random }: MachineOptions);
+    constructor({ secret, document, limits, outbox, random, declines }: MachineOptions);
     get phase(): Phase;
     get incarnation(): number;
+    /** The most bytes of a message. */
+    get messageLimit(): number;
     start(now: number): void;
+    /** Waits as before the start: another ticket is to come, and what is sent is for its session. */
+    standBy(): void;
+    /** There is to be no other ticket. */
+    giveUp(): void;
     /** Another ticket in place of the one so far, while no server has welcomed this document; what was sent stays in the outbox. */
     present(secret: Uint8Array, limits: Limits, now: number): void;
     handleOpen(connection: number, now: number): void;

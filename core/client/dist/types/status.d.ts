@@ -7,8 +7,11 @@ export interface Status {
      * tries; `refused`: this ticket will not do; `ended`: the session is over.
      */
     readonly state: 'connecting' | 'connected' | 'reconnecting' | 'paused' | 'refused' | 'ended';
-    /** Of the last welcome: `restored` means that the session is older than this page. */
-    readonly outcome: Outcome | null;
+    /**
+     * Of the last welcome: `restored` means that the session is older than this page, `renewed` that this is another session than the page had
+     * before, which knows nothing of it.
+     */
+    readonly outcome: Outcome | 'renewed' | null;
     /** What went wrong last, 0 once connected; the protocol's codes are 4100 to 4499, 1006 is a lost connection. */
     readonly code: number;
     /** The name of the code, or why the session ended; empty for a code that is not the protocol's. */
@@ -19,7 +22,7 @@ export interface Status {
     readonly retryAt: number | null;
     /** What stands between the page and the server, once all kinds of connections have met it; `null` when connected, unless something is too large to be sent. */
     readonly obstacle: Obstacle | null;
-    /** Once ended: how many messages the server has not acknowledged. */
+    /** Once ended, or renewed: how many messages the server has not acknowledged. */
     readonly unacknowledged: number;
 }
 export declare const CONNECTING: Status;
