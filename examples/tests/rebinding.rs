@@ -1,6 +1,5 @@
-//! A demo on loopback serves sessions to nobody who calls it by another name, as a foreign page does that has its name resolve to loopback.
+//! A demo on loopback serves no session to a page that calls it by another name (DNS rebinding).
 
-#[allow(dead_code, reason = "it is killed here, not stopped")]
 mod program;
 
 use stillhere::Code;
