@@ -20,10 +20,15 @@ pub(crate) enum Peer {
 /// | sessions that wait for their first browser | 10,000 | 1,000 | 1,000 |
 /// | connections that have not said hello | 10,000 | 1,000 | 1,000 |
 /// | connections | no limit | 10,000 | 10,000 |
+/// | sessions, connected or not | 100,000 | 10,000 | 10,000 |
 /// | POSTs of the fallback being answered | no limit | 1,000 | 1,000, where the adapter knows the user |
 ///
 /// Beyond the first limit the session that has waited longest ends. Beyond the others the browser is told to come again
 /// in a second. Each is logged as a warning, once a minute, with a count.
+///
+/// A session counts for the address that asks for its page, where the application tells that
+/// ([`SessionOptions::address`](crate::SessionOptions::address)), until a browser comes. Then it counts for the address of
+/// its first connection.
 ///
 /// An address is counted where the adapter knows it. Addresses of loopback and of private networks are not counted,
 /// because a proxy may stand there, and then all visitors have its address: see
@@ -36,6 +41,8 @@ pub struct Share {
     pub hellos: usize,
     /// Connections to sessions. Default 10,000.
     pub connections: usize,
+    /// Sessions, connected or not, that it was the first to connect to. Default 10,000.
+    pub sessions: usize,
     /// POSTs of the fallback being answered. Default 1,000.
     pub posts: usize,
 }
@@ -47,6 +54,7 @@ impl Default for Share {
             waiting: 1_000,
             hellos: 1_000,
             connections: 10_000,
+            sessions: 10_000,
             posts: 1_000,
         }
     }

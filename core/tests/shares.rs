@@ -132,6 +132,32 @@ async fn one_address_or_user_has_its_share_of_connections_and_hellos_and_others_
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_address_or_user_has_its_share_of_sessions_and_keeps_those_it_has() {
+    let hub = hub(Share {
+        sessions: 2,
+        ..Share::default()
+    })
+    .build();
+    for (peers, principal) in [(["6.6.6.6"; 3], None), (["1.1.1.1", "2.2.2.2", "3.3.3.3"], Some("ada"))] {
+        let sessions = [0, 1, 2].map(|_| open(&hub, "9.9.9.9", principal));
+        let asks = |index: usize| is_refused(&ask(&hub, &sessions[index], Some(peers[index]), "", principal));
+        assert_eq!([0, 1, 2].map(asks), [false, false, true], "{principal:?}");
+        assert_eq!(
+            [0, 1, 2].map(asks),
+            [false, false, true],
+            "those it has it may come back to"
+        );
+        if principal.is_none() {
+            let other = ask(&hub, &sessions[2], Some("8.8.8.8"), "", None);
+            assert!(!is_refused(&other), "another has its own share");
+        } else {
+            sessions[0].abort("");
+            assert!(!asks(2), "there is room again");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn behind_trusted_proxies_each_client_has_a_share_of_its_own() {
     let hub = hub(Share {
         hellos: 1,

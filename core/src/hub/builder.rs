@@ -246,6 +246,7 @@ impl HubBuilder {
             sessions: Mutex::default(),
             hellos: PendingHellos::default(),
             connections_of: Arc::default(),
+            sessions_of: Arc::default(),
             posts: Arc::default(),
             connections: TaskTracker::new(),
             exchanges: Arc::default(),

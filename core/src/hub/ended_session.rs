@@ -39,6 +39,10 @@ impl EndedSession {
         self.is_plain
     }
 
+    pub(super) fn reason(&self) -> &EndReason {
+        &self.reason
+    }
+
     /// What to tell somebody who may know.
     pub(crate) fn end(&self) -> End {
         let end = end_of_session(&self.reason, 0);

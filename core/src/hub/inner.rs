@@ -14,7 +14,7 @@ use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
 use crate::code::EndReason;
 use crate::exchange::Exchanges;
 use crate::guard::guarded;
-use crate::hub::book::{Book, Found, KEPT_CAPACITY, SPARSE};
+use crate::hub::book::{Book, Found};
 use crate::hub::builder::{Config, EndHook, PrincipalHook};
 use crate::hub::ended_session::EndedSession;
 use crate::hub::pending_hello::{PendingHello, PendingHellos};
@@ -44,6 +44,7 @@ pub(crate) struct HubInner {
     pub(super) sessions: Mutex<Book>,
     pub(super) hellos: PendingHellos,
     pub(crate) connections_of: Arc<Places>,
+    pub(super) sessions_of: Arc<Places>,
     pub(crate) posts: Arc<Places>,
     pub(crate) connections: TaskTracker,
     pub(crate) exchanges: Arc<Exchanges>,
@@ -131,6 +132,25 @@ impl HubInner {
                 );
             }
         }
+    }
+
+    /// Counts a session for those who are the first to connect to it, for as long as it lives. False if they have too many.
+    pub(crate) fn hold(&self, session: &Shared, peers: &[Peer]) -> bool {
+        if peers.is_empty() || self.book().holders.contains_key(&session.id) {
+            return true;
+        }
+        let Some(place) = self.sessions_of.take(peers, |peer| self.share_of(peer).sessions) else {
+            return false;
+        };
+        let mut book = self.book();
+        let surplus = if book.sessions.contains_key(&session.id) {
+            book.holders.insert(session.id, place)
+        } else {
+            Some(place)
+        };
+        drop(book);
+        drop(surplus);
+        true
     }
 
     /// Who makes a request to the session.
@@ -243,16 +263,11 @@ impl HubInner {
     pub(super) fn bury(&self, session: &Shared, reason: &EndReason) {
         let ended = EndedSession::new(session, reason);
         let mut book = self.book();
-        book.waiting.remove(session.number);
         // One that never got in is not there.
-        if book.sessions.remove(&session.id).is_none() {
-            return;
-        }
-        if book.sessions.len() < book.sessions.capacity() / SPARSE && book.sessions.capacity() > KEPT_CAPACITY {
-            let len = book.sessions.len();
-            book.sessions.shrink_to(2 * len);
-        }
-        book.tombstones.insert(session.id, ended, self.config.tombstones);
+        let Some(place) = book.remove(session) else { return };
+        book.keep(session.id, ended, self.config.tombstones);
+        drop(book);
+        drop(place);
     }
 }
 
