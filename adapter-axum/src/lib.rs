@@ -15,7 +15,7 @@ pub use stillhere::*;
 /// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. Merge them into
 /// a router of any state.
 ///
-/// What one address may hold is limited ([`Share`]) if axum tells addresses: serve
+/// What one address may hold is limited ([`Share`]) where axum tells addresses. For that, serve
 /// [`into_make_service_with_connect_info::<SocketAddr>()`](Router::into_make_service_with_connect_info).
 pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
     let of_routes = hub.clone();
