@@ -90,6 +90,19 @@ pub(crate) fn client_address(request: &UpgradeRequest<'_>, trusted_hops: usize) 
     without_port.or_else(|_| address.parse()).ok()
 }
 
+/// What the operator may have overlooked, where a request counts for no address.
+pub(crate) fn why_uncounted(request: &UpgradeRequest<'_>, trusted_hops: usize) -> Option<&'static str> {
+    let is_forwarded = request.all_headers("x-forwarded-for").next().is_some();
+    match (request.peer(), trusted_hops) {
+        (None, 0) => Some(
+            "the server does not tell addresses (on axum, serve `into_make_service_with_connect_info::<SocketAddr>()`)",
+        ),
+        (Some(_), 0) if is_forwarded => Some("requests come through a proxy, and HubBuilder::trusted_hops is 0"),
+        (_, 0) => None,
+        _ => Some("X-Forwarded-For names fewer addresses than HubBuilder::trusted_hops has proxies"),
+    }
+}
+
 fn may_be_a_proxy(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::sync::{Arc, Mutex, Once, RwLock, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -253,6 +253,7 @@ impl HubBuilder {
             memory,
             sweeper,
             warnings: Warnings::default(),
+            told_uncounted: Once::new(),
             draining: AtomicBool::new(false),
             opened: AtomicU64::new(0),
             evaluations: AtomicU64::new(0),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -24,7 +24,7 @@ use crate::id::SessionId;
 use crate::kind::Kinds;
 use crate::memory::{Account, Memory};
 use crate::options::SessionOptions;
-use crate::peer::{Peer, Share, client_address};
+use crate::peer::{Peer, Share, client_address, why_uncounted};
 use crate::request::UpgradeRequest;
 use crate::session::{Application, Farewell, Host, SessionHandle, Shared};
 use crate::sweeper::{Sweeper, observe};
@@ -51,6 +51,8 @@ pub(crate) struct HubInner {
     pub(super) memory: Arc<Memory>,
     pub(super) sweeper: Sweeper,
     pub(crate) warnings: Warnings,
+    /// Somebody asked whose address is not counted: said once.
+    pub(super) told_uncounted: Once,
     pub(super) draining: AtomicBool,
     pub(super) opened: AtomicU64,
     pub(super) evaluations: AtomicU64,
@@ -157,6 +159,10 @@ impl HubInner {
     pub(crate) fn peers(&self, request: &UpgradeRequest<'_>, principal: Option<&str>) -> Vec<Peer> {
         let hops = self.config.trusted_hops;
         let address = client_address(request, hops).and_then(|address| Peer::address(address, hops));
+        if let Some(reason) = address.is_none().then(|| why_uncounted(request, hops)).flatten() {
+            self.told_uncounted
+                .call_once(|| tracing::info!("what one address may hold is not limited: {reason}"));
+        }
         address.into_iter().chain(principal.map(Peer::principal)).collect()
     }
 
