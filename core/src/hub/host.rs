@@ -78,6 +78,12 @@ impl Host for HubInner {
         if self.bury(session, &reason) && never_started.is_some() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
         }
+        if reason == EndReason::NeverConnected && self.reach.note_missed() {
+            tracing::warn!(
+                tickets_lead_to = %self.base,
+                "no page has come for any session yet: are the hub's routes mounted where its tickets lead, and outside of layers that refuse requests, such as CORS?"
+            );
+        }
         self.tell(&*self.policy(), session);
         if let Some(task) = task {
             self.give_grace(task, now);

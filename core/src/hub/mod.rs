@@ -6,6 +6,7 @@ mod ended_session;
 mod host;
 mod inner;
 mod pending_hello;
+mod reach;
 mod relief;
 mod warnings;
 
