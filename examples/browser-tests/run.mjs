@@ -78,11 +78,11 @@ async function test(framework, files, share, { name = framework, ...environment 
   });
   const tell = (line) => console.log(`${name.padEnd(8)} | ${line}`);
   createInterface(child.stdout).on('line', tell);
-  let tally = { passed: 0, failed: 1 };
+  let tally = { passed: 0, failed: 1, failures: ['the process of the tests is gone'] };
   child.on('message', (counts) => (tally = counts));
   await once(child, 'close');
   tell(`${tally.passed} passed, ${tally.failed} failed in ${Math.round((performance.now() - began) / 1000)} s`);
-  return tally;
+  return { ...tally, failures: tally.failures.map((failure) => `${name}: ${failure}`) };
 }
 
 const { frameworks: [first, ...rest], files, engines } = choose(process.argv.slice(2));
@@ -97,6 +97,8 @@ const engineNames = engines.map(({ name }) => name);
 tallies.push(
   ...(await Promise.all(engines.map(({ name, files }) => test(first, files, '1', { name, STILLHERE_ENGINE: name, ...besides(engineNames) })))),
 );
+// Named once more, since the end is what is read first.
+for (const failure of tallies.flatMap(({ failures }) => failures)) console.log(`failed on ${failure}`);
 const sum = (count) => tallies.reduce((total, tally) => total + tally[count], 0);
 console.log(`${sum('passed')} passed, ${sum('failed')} failed`);
 if (tallies.length === 0 || tallies.some(({ passed, failed }) => passed === 0 || failed > 0)) process.exitCode = 1;
