@@ -94,7 +94,7 @@ pub use kind::ConnectionSetup;
 pub use limits::{FRAME_CHARGE, Limits};
 pub use machine::{Cause, Event, Timing};
 pub use message::{Lane, Message, PerLane};
-pub use options::{PlainCompression, PlainOptions, PlainText, SessionOptions};
+pub use options::{PlainCompression, PlainOptions, PlainText, Renewal, SessionOptions};
 pub use pair::{PairEnd, connection_pair};
 pub use request::{UpgradeRequest, name_of};
 pub use script_tag::static_script_tag;
