@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use stillhere::wire::Frame;
 use stillhere::{
-    ConnectionError, EndReason, Hub, Lane, NotOurProtocol, Packet, Session, SessionHandle, SessionOptions,
+    ConnectionError, EndReason, Hub, Lane, NotOurProtocol, Packet, Renewal, Session, SessionHandle, SessionOptions,
     SessionState, UpgradeRequest, run_connection_loop,
 };
 use tokio::time::Instant;
@@ -73,22 +73,35 @@ async fn beyond_the_number_of_sessions_a_page_is_told_full_with_a_hint() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn beyond_the_number_of_waiting_sessions_a_page_is_told_full_too() {
+async fn beyond_the_number_of_waiting_sessions_the_oldest_ends_and_the_newest_has_room() {
     let hub = Hub::builder().max_never_connected(3).build();
     let sessions: Vec<_> = (0..3).map(|_| hub.open(idle)).collect();
-    assert_eq!(json(&hub.open(idle))["refused"]["code"], 4201);
     let _page = Browser::connected(&hub, &sessions[0]).await;
+    let fourth = hub.open(idle);
+    let states = || [0, 1, 2].map(|index| sessions[index].state());
     assert_eq!(
-        hub.open(idle).state(),
-        SessionState::Waiting,
+        states(),
+        [SessionState::Open, SessionState::Waiting, SessionState::Waiting],
         "one that has a browser does not count"
     );
-    assert_eq!(json(&hub.open(idle))["refused"]["code"], 4201);
-    tokio::time::sleep(seconds(31)).await;
-    assert_eq!(hub.stats().waiting, 0);
-    for _ in 0..3 {
-        assert_eq!(hub.open(idle).state(), SessionState::Waiting);
-    }
+    let fifth = hub.open(idle);
+    assert_eq!(
+        states(),
+        [SessionState::Open, SessionState::Closed, SessionState::Waiting]
+    );
+    assert_eq!(sessions[1].ended().await, EndReason::NeverConnected);
+    assert_eq!(
+        (fourth.state(), fifth.state()),
+        (SessionState::Waiting, SessionState::Waiting)
+    );
+    assert_eq!((hub.stats().waiting, hub.stats().sessions), (3, 4));
+    let late = RawDocument::new(&sessions[1]).connect(&hub).end().await;
+    assert_eq!((late.code, late.reason), (4102, 4), "who comes too late is told why");
+
+    fifth.abort("");
+    assert_eq!(hub.stats().waiting, 2);
+    let _sixth = hub.open(idle);
+    assert_eq!(sessions[2].state(), SessionState::Waiting, "there was room again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,6 +353,38 @@ async fn the_script_element_survives_hostile_labels_and_names_the_script_by_its_
     let ticket = ticket_of(&script);
     assert_eq!(ticket["restore"], label);
     assert_eq!(ticket, json(&session));
+}
+
+#[tokio::test]
+async fn the_script_element_says_where_new_tickets_come_from_also_if_the_first_was_refused() {
+    let hub = Hub::builder().max_sessions(1).build();
+    let tag = |renewal| {
+        let mut options = hub.session_options();
+        options.renewal = renewal;
+        hub.open_with(options, idle).script_tag()
+    };
+    assert!(!tag(Renewal::Page).contains("data-stillhere-from"));
+    for (renewal, attribute) in [
+        (
+            Renewal::Address("/ticket?a=\"1\"&b".to_owned()),
+            "/ticket?a=&quot;1&quot;&amp;b",
+        ),
+        (Renewal::Off, "none"),
+        (Renewal::Address("none".to_owned()), "./none"),
+    ] {
+        let tag = tag(renewal);
+        assert!(
+            tag.contains(&format!(" data-stillhere-from=\"{attribute}\" data-stillhere=")),
+            "{tag}"
+        );
+        assert_eq!(ticket_of(&tag)["refused"]["code"], 4201);
+    }
+    let hub = Hub::builder().renewal(Renewal::Off).build();
+    let with_nonce = hub.open(idle).script_tag_with_nonce("rAnd0m");
+    assert!(
+        with_nonce.contains(" nonce=\"rAnd0m\" data-stillhere-from=\"none\" "),
+        "{with_nonce}"
+    );
 }
 
 #[tokio::test]
