@@ -255,7 +255,7 @@ pub(crate) struct Config {
     pub(super) max_hellos: usize,
     pub(super) memory: u64,
     pub(super) function_grace: Duration,
-    pub(super) tombstones: usize,
+    pub(super) ended_kept: usize,
 }
 
 impl Default for Config {
@@ -271,7 +271,7 @@ impl Default for Config {
             max_hellos: 10_000,
             memory: 512 * 1024 * 1024,
             function_grace: Duration::from_secs(10),
-            tombstones: 100_000,
+            ended_kept: 100_000,
         }
     }
 }

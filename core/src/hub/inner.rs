@@ -172,8 +172,8 @@ impl HubInner {
         self.hellos.admit(self.config.max_hellos)
     }
 
-    /// Whether the session was in the book: one that never got in is not.
-    pub(super) fn bury(&self, session: &Shared, reason: &EndReason) -> bool {
+    /// Moves a session from the live ones to those that ended. Returns whether it was in the book: one that never got in is not.
+    pub(super) fn record_end(&self, session: &Shared, reason: &EndReason) -> bool {
         let ended = EndedSession::new(session, reason);
         let mut book = self.book();
         if book.sessions.remove(&session.id).is_none() {
@@ -183,7 +183,7 @@ impl HubInner {
             let len = book.sessions.len();
             book.sessions.shrink_to(2 * len);
         }
-        book.tombstones.insert(session.id, ended, self.config.tombstones);
+        book.ended.insert(session.id, ended, self.config.ended_kept);
         true
     }
 }
