@@ -18,7 +18,7 @@ use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
 use crate::memory::Memory;
-use crate::options::SessionOptions;
+use crate::options::{Renewal, SessionOptions};
 use crate::origin::host_name;
 use crate::peer::Share;
 use crate::request::UpgradeRequest;
@@ -124,6 +124,12 @@ impl HubBuilder {
     /// Keep sessions over a reload of their page, under this label. Default: a reload gets a fresh session.
     pub fn restore_on_reload(mut self, label: &str) -> Self {
         self.config.defaults.restore = Some(label.to_owned());
+        self
+    }
+
+    /// Where pages get another session's ticket if their own will not do. Default: from the page itself, fetched again.
+    pub fn renewal(mut self, renewal: Renewal) -> Self {
+        self.config.defaults.renewal = renewal;
         self
     }
 
