@@ -48,6 +48,7 @@ pub mod plain_client;
 pub mod random;
 pub mod rate;
 pub mod raw_connection;
+pub mod raw_posts;
 pub mod server;
 pub mod shutdown;
 pub mod socket;

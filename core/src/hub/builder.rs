@@ -288,7 +288,7 @@ pub(crate) struct Config {
     pub(super) trusted_hops: usize,
     pub(super) memory: u64,
     pub(super) function_grace: Duration,
-    pub(super) tombstones: usize,
+    pub(super) ended_kept: usize,
 }
 
 impl Default for Config {
@@ -307,7 +307,7 @@ impl Default for Config {
             trusted_hops: 0,
             memory: 512 * 1024 * 1024,
             function_grace: Duration::from_secs(10),
-            tombstones: 100_000,
+            ended_kept: 100_000,
         }
     }
 }

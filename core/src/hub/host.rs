@@ -74,7 +74,7 @@ impl Host for HubInner {
             on_restore,
         } = farewell;
         tracing::debug!(session = %session.id, %reason, "session ended");
-        self.bury(session, &reason);
+        self.record_end(session, &reason);
         if reason == EndReason::NeverConnected && self.reach.note_missed() {
             tracing::warn!(
                 tickets_lead_to = %self.base,
