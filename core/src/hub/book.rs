@@ -18,9 +18,9 @@ pub(super) struct Book {
     pub(super) waiting: Waiting,
     /// For whom sessions count that a browser has asked for.
     pub(super) holders: HashMap<SessionId, Place>,
-    pub(super) tombstones: Tombstones,
-    /// Of sessions that no browser has come for: a flood of pages must not push the others out.
-    pub(super) never_connected: Tombstones,
+    pub(super) ended: EndedSessions,
+    /// Those that no browser has come for: a flood of pages must not push the others out.
+    pub(super) never_connected: EndedSessions,
 }
 
 /// A session that somebody asks for by its id.
@@ -33,7 +33,7 @@ pub(crate) enum Found {
 impl Book {
     pub(super) fn find(&self, id: &SessionId) -> Option<Found> {
         let live = || self.sessions.get(id).cloned().map(Found::Live);
-        let ended = || self.tombstones.get(id).or_else(|| self.never_connected.get(id));
+        let ended = || self.ended.get(id).or_else(|| self.never_connected.get(id));
         live().or_else(|| ended().cloned().map(Box::new).map(Found::Ended))
     }
 
@@ -51,7 +51,7 @@ impl Book {
     pub(super) fn keep(&mut self, id: SessionId, ended: EndedSession, most: usize) {
         match ended.reason() {
             EndReason::NeverConnected => self.never_connected.insert(id, ended, most / 10),
-            _ => self.tombstones.insert(id, ended, most),
+            _ => self.ended.insert(id, ended, most),
         }
     }
 }
@@ -94,12 +94,12 @@ impl Found {
 
 /// Sessions that ended lately: two generations, of which the older goes when the younger is full.
 #[derive(Default)]
-pub(super) struct Tombstones {
+pub(super) struct EndedSessions {
     younger: HashMap<SessionId, EndedSession>,
     older: HashMap<SessionId, EndedSession>,
 }
 
-impl Tombstones {
+impl EndedSessions {
     fn get(&self, id: &SessionId) -> Option<&EndedSession> {
         self.younger.get(id).or_else(|| self.older.get(id))
     }

@@ -19,6 +19,7 @@ use crate::hub::builder::{Config, EndHook, PrincipalHook};
 use crate::hub::ended_session::EndedSession;
 use crate::hub::pending_hello::{PendingHello, PendingHellos};
 use crate::hub::places::Places;
+use crate::hub::reach::Reach;
 use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
@@ -53,6 +54,7 @@ pub(crate) struct HubInner {
     pub(crate) warnings: Warnings,
     /// Somebody asked whose address is not counted: said once.
     pub(super) told_uncounted: Once,
+    pub(crate) reach: Reach,
     pub(super) draining: AtomicBool,
     pub(super) opened: AtomicU64,
     pub(super) evaluations: AtomicU64,
@@ -266,12 +268,13 @@ impl HubInner {
         self.hellos.admit(self.config.max_hellos, peers, share)
     }
 
-    pub(super) fn bury(&self, session: &Shared, reason: &EndReason) {
+    /// Moves a session from the live ones to those that ended.
+    pub(super) fn record_end(&self, session: &Shared, reason: &EndReason) {
         let ended = EndedSession::new(session, reason);
         let mut book = self.book();
         // One that never got in is not there.
         let Some(place) = book.remove(session) else { return };
-        book.keep(session.id, ended, self.config.tombstones);
+        book.keep(session.id, ended, self.config.ended_kept);
         drop(book);
         drop(place);
     }
