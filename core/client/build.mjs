@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 // zlib in JavaScript: Node's own zlib compresses differently from one version or processor to the next.
 import { gzip } from 'pako';
+import { minify } from 'terser';
 
 const root = import.meta.dirname;
 const dist = join(root, 'dist');
@@ -19,7 +20,7 @@ const bundles = [
   { entry: 'src/global.ts', file: 'stillhere.js', format: 'iife' },
 ];
 
-/** Bundles one entry point; gives the script's bytes and what each source module adds to them. */
+/** Bundles one entry point; gives the script's bytes and what each source module adds to them before the last step. */
 async function bundle({ entry, file, format }) {
   const result = await build({
     absWorkingDir: root,
@@ -37,7 +38,9 @@ async function bundle({ entry, file, format }) {
   });
   const [output] = Object.values(result.metafile.outputs);
   const modules = Object.entries(output.inputs).map(([path, { bytesInOutput }]) => [path, bytesInOutput]);
-  const script = result.outputFiles[0].contents;
+  // Terser finds what esbuild does not look for: half a kilobyte of gzip.
+  const { code } = await minify(result.outputFiles[0].text, { module: format === 'esm', ecma: 2022, compress: { passes: 3 } });
+  const script = new TextEncoder().encode(code);
   return { file, script, gzipped: gzip(script, { level: 9 }), modules };
 }
 
