@@ -22,7 +22,8 @@
 //! stillhere_conformance::suite!(start);
 //! ```
 //!
-//! and in `tests/shutdown.rs`, for the framework's graceful shutdown, [`shutdown_suite!`]; in `tests/logs.rs`, for what it logs, [`logs_suite!`].
+//! and in `tests/shutdown.rs`, for the framework's graceful shutdown, [`shutdown_suite!`]; in `tests/logs.rs`, for what it logs, [`logs_suite!`];
+//! in `tests/memory.rs`, for what peers make it hold, [`memory_suite!`].
 //!
 //! Each theme of [`cases`] is a module of that test file, each case a test. Through a [`fault_proxy`] connections are cut, reset, silenced, stalled and
 //! truncated on the way.
@@ -40,11 +41,14 @@ pub mod http;
 pub mod load;
 pub mod logins;
 pub mod logs;
+pub mod memory;
 pub mod neighbour;
 pub mod patience;
 pub mod plain_client;
 pub mod random;
+pub mod rate;
 pub mod raw_connection;
+pub mod raw_posts;
 pub mod server;
 pub mod shutdown;
 pub mod socket;

@@ -14,6 +14,7 @@ use crate::code::EndReason;
 use crate::hub::Hub;
 use crate::hub::inner::HubInner;
 use crate::hub::pending_hello::PendingHellos;
+use crate::hub::reach::Reach;
 use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
@@ -258,6 +259,7 @@ impl HubBuilder {
             memory,
             sweeper,
             warnings: Warnings::default(),
+            reach: Reach::default(),
             draining: AtomicBool::new(false),
             opened: AtomicU64::new(0),
             evaluations: AtomicU64::new(0),
@@ -286,7 +288,7 @@ pub(crate) struct Config {
     pub(super) trusted_hops: usize,
     pub(super) memory: u64,
     pub(super) function_grace: Duration,
-    pub(super) tombstones: usize,
+    pub(super) ended_kept: usize,
 }
 
 impl Default for Config {
@@ -305,7 +307,7 @@ impl Default for Config {
             trusted_hops: 0,
             memory: 512 * 1024 * 1024,
             function_grace: Duration::from_secs(10),
-            tombstones: 100_000,
+            ended_kept: 100_000,
         }
     }
 }

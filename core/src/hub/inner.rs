@@ -19,6 +19,7 @@ use crate::hub::builder::{Config, EndHook, PrincipalHook};
 use crate::hub::ended_session::EndedSession;
 use crate::hub::pending_hello::{PendingHello, PendingHellos};
 use crate::hub::places::Places;
+use crate::hub::reach::Reach;
 use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
@@ -50,6 +51,7 @@ pub(crate) struct HubInner {
     pub(super) memory: Arc<Memory>,
     pub(super) sweeper: Sweeper,
     pub(crate) warnings: Warnings,
+    pub(crate) reach: Reach,
     pub(super) draining: AtomicBool,
     pub(super) opened: AtomicU64,
     pub(super) evaluations: AtomicU64,
@@ -240,7 +242,8 @@ impl HubInner {
         self.hellos.admit(self.config.max_hellos, peers, share)
     }
 
-    pub(super) fn bury(&self, session: &Shared, reason: &EndReason) {
+    /// Moves a session from the live ones to those that ended.
+    pub(super) fn record_end(&self, session: &Shared, reason: &EndReason) {
         let ended = EndedSession::new(session, reason);
         let mut book = self.book();
         book.waiting.remove(session.number);
@@ -252,7 +255,7 @@ impl HubInner {
             let len = book.sessions.len();
             book.sessions.shrink_to(2 * len);
         }
-        book.tombstones.insert(session.id, ended, self.config.tombstones);
+        book.ended.insert(session.id, ended, self.config.ended_kept);
     }
 }
 
