@@ -18,21 +18,14 @@ pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
         let uri = request.uri().clone();
         let name = uri.path().rsplit('/').next().unwrap_or_default();
         let request = request.map(Body::into_data_stream);
-        upgrade::answer(&hub_of_route, name, request).await.map(body)
+        upgrade::answer(&hub_of_route, name, request).await.map(Body::new)
     };
     Router::new().route(&format!("{}/{{name}}", hub.mount()), any(handler))
 }
 
-fn body(body: AnswerBody) -> Body {
-    match body {
-        AnswerBody::Whole(bytes) => Body::from(bytes),
-        AnswerBody::Stream(chunks) => Body::from_stream(chunks),
-    }
-}
-
 /// One of the client's files, for people who own the route.
 pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
-    upgrade::file(name, headers).map(body)
+    upgrade::file(name, headers).map(Body::new)
 }
 
 /// Extracts a WebSocket request for a session, for people who own the route: put your own extractors before it, then [`Upgrade::serve`].
@@ -57,8 +50,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     type Rejection = (StatusCode, &'static str);
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let mut request = Request::from_parts(parts.clone(), ());
-        let upgrade = upgrade::Upgrade::take(&mut request);
+        let upgrade = upgrade::Upgrade::take(parts);
         upgrade
             .map(Self)
             .ok_or((StatusCode::UPGRADE_REQUIRED, "not a WebSocket request"))

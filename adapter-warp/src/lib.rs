@@ -113,8 +113,9 @@ pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
 /// # }
 /// ```
 pub fn upgrade() -> impl Filter<Extract = (Upgrade,), Error = Rejection> + Clone + Send + Sync {
-    request().and_then(|mut request: Request<()>| {
-        let upgrade = upgrade::Upgrade::take(&mut request).map(Upgrade);
+    request().and_then(|request: Request<()>| {
+        let (mut parts, ()) = request.into_parts();
+        let upgrade = upgrade::Upgrade::take(&mut parts).map(Upgrade);
         std::future::ready(upgrade.ok_or_else(warp::reject::not_found))
     })
 }
