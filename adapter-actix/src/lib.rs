@@ -1,17 +1,19 @@
 #![doc = include_str!("../README.md")]
 
+use std::future::{Future, Ready, ready};
 use std::{fmt, io};
 
 use actix_web::body::MessageBody;
-use actix_web::http::header::{CACHE_CONTROL, ContentType, HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL};
-use actix_web::http::{Method, StatusCode, uri::Authority};
+use actix_web::dev::Payload;
+use actix_web::http::header::{
+    CACHE_CONTROL, ContentType, HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+};
+use actix_web::http::{ConnectionType, StatusCode, Version, uri::Authority};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder, Responder};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder};
 use futures_util::TryStreamExt as _;
 pub use stillhere::*;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::io::{ReaderStream, StreamReader};
 
 /// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. For
@@ -19,22 +21,131 @@ use tokio_util::io::{ReaderStream, StreamReader};
 ///
 /// Build the hub outside the closure that makes the `App`: every worker calls that, and all of them share one hub.
 pub fn routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
-    let hub = web::Data::new(hub.clone());
+    let of_routes = hub.clone();
     let handler = async |hub: web::Data<Hub>, request: HttpRequest, payload: web::Payload| {
-        // As it was sent: `Path` would answer what cannot be decoded with a status that a browser's WebSocket cannot read.
         let uri = request.uri().clone();
-        let name = uri.path().rsplit('/').next().unwrap_or_default();
-        if request.head().upgrade() {
-            Upgrade::new(request, payload).serve(&hub, name)
-        } else {
-            let asked = UpgradeRequest::new(name, pairs(request.headers())).authority(authority(&request));
-            response(hub.answer(request.method().as_str(), &asked, payload).await)
+        respond(&hub, name_of(uri.path()), request, payload, None::<Ready<_>>).await
+    };
+    move |config: &mut ServiceConfig| {
+        config.service(resource(&of_routes).to(handler));
+    }
+}
+
+/// [`routes`] whose users are told by `principal`, a handler that extracts what it needs, after your middleware has run. It is asked
+/// whenever a page connects, over WebSockets and over POSTs, and stands for the hub's own [`principal`](HubBuilder::principal).
+/// `None` is nobody, and so is an extractor that fails.
+///
+/// ```
+/// # use actix_web::App;
+/// # use stillhere_actix::{Hub, routes_for};
+/// # /// Of a crate such as actix-session.
+/// # struct Session;
+/// # impl Session { fn get<T>(&self, _: &str) -> Result<Option<T>, std::io::Error> { Ok(None) } }
+/// # impl actix_web::FromRequest for Session {
+/// #     type Error = actix_web::Error;
+/// #     type Future = std::future::Ready<Result<Self, Self::Error>>;
+/// #     fn from_request(_: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future { std::future::ready(Ok(Self)) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let hub = Hub::new();
+/// let user = async |session: Session| session.get::<String>("user").ok().flatten();
+/// let app = App::new().configure(routes_for(&hub, user));
+/// # }
+/// ```
+pub fn routes_for<P, Args>(hub: &Hub, principal: P) -> impl FnOnce(&mut ServiceConfig) + use<P, Args>
+where
+    P: Handler<Args, Output = Option<String>>,
+    Args: FromRequest + 'static,
+{
+    let of_routes = hub.clone();
+    let handler = move |hub: web::Data<Hub>, request: HttpRequest, payload: web::Payload| {
+        let principal = principal.clone();
+        async move {
+            let (uri, asked) = (request.uri().clone(), request.clone());
+            let found = async move {
+                match Args::from_request(&asked, &mut Payload::None).await {
+                    Ok(extracted) => principal.call(extracted).await,
+                    Err(error) => failed(&error.into()),
+                }
+            };
+            respond(&hub, name_of(uri.path()), request, payload, Some(found)).await
         }
     };
     move |config: &mut ServiceConfig| {
-        let resource = web::resource(format!("{}/{{name}}", hub.mount()));
-        config.service(resource.app_data(hub).to(handler));
+        config.service(resource(&of_routes).to(handler));
     }
+}
+
+fn resource(hub: &Hub) -> Resource {
+    let path = format!("{}/{{name}}", hub.mount());
+    web::resource([format!("{path}/"), path]).app_data(web::Data::new(hub.clone()))
+}
+
+/// Nobody: a visitor who is not logged in, or middleware that is missing.
+fn failed(error: &actix_web::Error) -> Option<String> {
+    if error.as_response_error().status_code().is_server_error() {
+        tracing::error!(%error, "the principal's extractor failed: does its middleware wrap the routes?");
+    }
+    None
+}
+
+/// Answers a request to a route of your own, whose path ends in `name`: a session's WebSocket, the POSTs that stand in for it, or
+/// one of the client's files. `principal` is who makes it, as you have found out; `None` is nobody.
+///
+/// ```
+/// # use actix_web::{HttpRequest, HttpResponse, web};
+/// # use stillhere_actix::{Hub, answer};
+/// # struct User { name: String }
+/// # impl actix_web::FromRequest for User {
+/// #     type Error = actix_web::Error;
+/// #     type Future = std::future::Ready<Result<Self, Self::Error>>;
+/// #     fn from_request(_: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future { std::future::ready(Ok(Self { name: String::new() })) }
+/// # }
+/// async fn live(user: User, name: web::Path<String>, hub: web::Data<Hub>, request: HttpRequest, body: web::Payload) -> HttpResponse {
+///     answer(&hub, &name, request, body, Some(&user.name)).await
+/// }
+/// # actix_web::App::new().route("/live/{name}", web::to(live));
+/// ```
+pub async fn answer(
+    hub: &Hub,
+    name: &str,
+    request: HttpRequest,
+    payload: web::Payload,
+    principal: Option<&str>,
+) -> HttpResponse {
+    let principal = ready(principal.map(str::to_owned));
+    respond(hub, name, request, payload, Some(principal)).await
+}
+
+async fn respond(
+    hub: &Hub,
+    name: &str,
+    request: HttpRequest,
+    payload: web::Payload,
+    principal: Option<impl Future<Output = Option<String>>>,
+) -> HttpResponse {
+    let asked = UpgradeRequest::new(name, pairs(request.headers())).authority(authority(&request));
+    let asks_for_web_socket = matches!(asked.asks(request.method().as_str()), Asks::WebSocket { .. });
+    if asks_for_web_socket && is_upgradable(&request) {
+        let principal = match principal {
+            Some(principal) => Some(guarded_principal(principal).await),
+            None => None,
+        };
+        let upgrade = Upgrade::new(request, payload);
+        return Upgrade { principal, ..upgrade }.serve(hub, name);
+    }
+    let method = request.method().as_str();
+    let answer = match principal {
+        Some(principal) => hub.answer_for(method, &asked, payload, principal).await,
+        None => hub.answer(method, &asked, payload).await,
+    };
+    let mut response = response(answer);
+    if request.head().upgrade() {
+        // Not `Connection: upgrade`, as actix-web would repeat it.
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    response
 }
 
 /// One of the client's files, for people who own the route.
@@ -73,7 +184,8 @@ fn response(answer: Answer) -> HttpResponse {
 pub struct Upgrade {
     request: HttpRequest,
     payload: web::Payload,
-    principal: Option<String>,
+    /// `None`: nobody has said yet.
+    principal: Option<Option<String>>,
 }
 
 impl fmt::Debug for Upgrade {
@@ -86,11 +198,11 @@ impl fmt::Debug for Upgrade {
 
 impl FromRequest for Upgrade {
     type Error = actix_web::Error;
-    type Future = std::future::Ready<Result<Self, Self::Error>>;
+    type Future = Ready<Result<Self, Self::Error>>;
 
-    fn from_request(request: &HttpRequest, payload: &mut actix_web::dev::Payload) -> Self::Future {
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let upgrade = |payload| Self::new(request.clone(), payload);
-        std::future::ready(web::Payload::from_request(request, payload).into_inner().map(upgrade))
+        ready(web::Payload::from_request(request, payload).into_inner().map(upgrade))
     }
 }
 
@@ -107,7 +219,7 @@ impl Upgrade {
     #[must_use]
     pub fn principal(self, principal: &str) -> Self {
         Self {
-            principal: Some(principal.to_owned()),
+            principal: Some(Some(principal.to_owned())),
             ..self
         }
     }
@@ -119,10 +231,11 @@ impl Upgrade {
             payload,
             principal,
         } = self;
-        let asked = UpgradeRequest::new(id, pairs(request.headers()))
-            .authority(authority(&request))
-            .principal(principal.as_deref());
-        let Some(accept) = websocket::accept_key(&asked).filter(|_| request.method() == Method::GET) else {
+        let mut asked = UpgradeRequest::new(id, pairs(request.headers())).authority(authority(&request));
+        if let Some(principal) = &principal {
+            asked = asked.principal(principal.as_deref());
+        }
+        let Asks::WebSocket { key } = asked.asks(request.method().as_str()) else {
             return HttpResponse::UpgradeRequired().body("not a WebSocket request");
         };
         let arrival = match hub.arrive(&asked) {
@@ -131,7 +244,7 @@ impl Upgrade {
         };
         let mut response = HttpResponse::SwitchingProtocols();
         response.upgrade("websocket");
-        response.insert_header((SEC_WEBSOCKET_ACCEPT, accept));
+        response.insert_header((SEC_WEBSOCKET_ACCEPT, websocket::accept_key(key)));
         if let Some(protocol) = arrival.protocol() {
             response.insert_header((SEC_WEBSOCKET_PROTOCOL, protocol));
         }
@@ -144,9 +257,16 @@ impl Upgrade {
 }
 
 async fn carry(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin) {
-    let config = websocket::config(&arrival);
-    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-    run_connection_loop(arrival, websocket::connection(socket)).await;
+    let connection = websocket::connection(io, Vec::new(), websocket::config(&arrival)).await;
+    run_connection_loop(arrival, connection).await;
+}
+
+/// Whether actix-web hands over what follows the request: over HTTP/2 and to a list of protocols it
+/// does not, and a proxy that speaks HTTP/1.0 carries no WebSocket.
+fn is_upgradable(request: &HttpRequest) -> bool {
+    let mut protocols = request.headers().get_all(UPGRADE);
+    request.version() == Version::HTTP_11
+        && protocols.any(|protocol| protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn authority(request: &HttpRequest) -> Option<&str> {

@@ -1,6 +1,7 @@
 //! Everything an adapter must do, over actix-web.
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use actix_web::{App, HttpServer};
 use stillhere_actix::{Hub, routes};
@@ -11,6 +12,7 @@ async fn start(hub: Hub) -> SocketAddr {
     let server = HttpServer::new(move || App::new().configure(routes(&hub)))
         .workers(2)
         .tcp_nodelay(true)
+        .client_disconnect_timeout(Duration::ZERO)
         .disable_signals()
         .listen(listener)
         .expect("the listener listens");

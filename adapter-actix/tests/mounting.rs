@@ -1,15 +1,19 @@
 //! Where the routes may stand in an application, and what else the adapter gives its pages.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use actix_web::dev::Payload;
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::ErrorUnauthorized;
-use actix_web::{App, Error, FromRequest, HttpRequest, HttpResponse, HttpServer, web};
-use stillhere_actix::{Hub, Page, Upgrade, routes, serve_file};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, Error, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, HttpServer, web};
+use stillhere_actix::{Hub, Page, Upgrade, answer, routes, routes_for, serve_file};
 use stillhere_conformance::application::echo;
 use stillhere_conformance::browser::assert_connects;
 use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::http::{self, script_of};
+use stillhere_conformance::logins::assert_only_ada_is_let_in;
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
 
@@ -113,4 +117,71 @@ async fn a_route_of_ones_own_puts_its_extractors_first() {
     ada.say_hello(&credentials, 1, 0, 1).await;
     assert_eq!(ada.welcome().await.incarnation, 1);
     assert_eq!(http::get(address, "/mine/client.js?ada", &[]).await.status, 200);
+}
+
+/// What the middleware of a session library leaves for extractors.
+#[derive(Clone)]
+struct Login(String);
+
+async fn read_login(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let cookie = request.headers().get("cookie").and_then(|cookie| cookie.to_str().ok());
+    let user = cookie
+        .and_then(|cookie| cookie.strip_prefix("user="))
+        .map(str::to_owned);
+    if let Some(user) = user {
+        request.extensions_mut().insert(Login(user));
+    }
+    next.call(request).await
+}
+
+/// As a database says it, later.
+async fn user_of(login: web::ReqData<Login>, asked: web::Data<AtomicUsize>) -> Option<String> {
+    tokio::task::yield_now().await;
+    asked.fetch_add(1, Ordering::Relaxed);
+    let Login(user) = login.into_inner();
+    assert_ne!(user, "panics");
+    Some(user)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_application_tells_the_principal_after_its_middleware_has_run() {
+    // Not asked, or everybody would be Ada.
+    let hub = Hub::builder().principal(|_| Some("ada".to_owned())).build();
+    let asked = web::Data::new(AtomicUsize::new(0));
+    let (shared, counted) = (hub.clone(), asked.clone());
+    let address = serve(move |config| {
+        let routes = web::scope("").wrap(from_fn(read_login)).app_data(counted.clone());
+        config.service(routes.configure(routes_for(&shared, user_of)));
+    });
+    assert_only_ada_is_let_in(&hub, address).await;
+
+    let before = asked.load(Ordering::Relaxed);
+    let file = http::get(address, "/stillhere/client.js", &[("cookie", "user=ada")]).await;
+    assert_eq!(file.status, 200);
+    assert_eq!(asked.load(Ordering::Relaxed), before, "files are for everybody");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_of_ones_own_answers_whatever_comes() {
+    async fn live(
+        name: web::Path<String>,
+        hub: web::Data<Hub>,
+        login: Option<web::ReqData<Login>>,
+        request: HttpRequest,
+        body: web::Payload,
+    ) -> HttpResponse {
+        let user = login.map(|login| login.into_inner().0);
+        answer(&hub, &name, request, body, user.as_deref()).await
+    }
+    let hub = Hub::builder().public_url("/live").build();
+    let shared = hub.clone();
+    let address = serve(move |config| {
+        let live = web::resource("/live/{name}").wrap(from_fn(read_login)).to(live);
+        config.app_data(web::Data::new(shared.clone())).service(live);
+    });
+    assert_only_ada_is_let_in(&hub, address).await;
+    assert_eq!(http::get(address, "/live/client.js", &[]).await.status, 200);
 }

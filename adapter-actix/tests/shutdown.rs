@@ -13,6 +13,7 @@ async fn serve(hub: Hub, drain: Drain) -> (SocketAddr, JoinHandle<()>) {
     let server = HttpServer::new(move || App::new().configure(routes(&hub)))
         .workers(2)
         .shutdown_signal(drain)
+        .shutdown_timeout(5)
         .listen(listener)
         .expect("the listener listens")
         .run();

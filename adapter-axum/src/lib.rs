@@ -1,26 +1,117 @@
 #![doc = include_str!("../README.md")]
 
+use std::future::{Future, ready};
+
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::any;
+use axum::routing::{MethodRouter, any};
 pub use stillhere::*;
 
 /// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. Merge them into
 /// a router of any state.
 pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
-    let hub_of_route = hub.clone();
+    let of_routes = hub.clone();
     let handler = async move |request: Request| {
         // As it was sent: `Path` would answer what cannot be decoded with a status that a browser's WebSocket cannot read.
         let uri = request.uri().clone();
-        let name = uri.path().rsplit('/').next().unwrap_or_default();
         let request = request.map(Body::into_data_stream);
-        upgrade::answer(&hub_of_route, name, request).await.map(Body::new)
+        upgrade::answer(&of_routes, name_of(uri.path()), request)
+            .await
+            .map(Body::new)
     };
-    Router::new().route(&format!("{}/{{name}}", hub.mount()), any(handler))
+    mounted(hub, any(handler))
+}
+
+/// [`routes`] whose users are told by `principal`, after your layers have run: by an extractor, several of them in a tuple, or
+/// [`Parts`] with all that layers have put there. It is asked whenever a page connects, over WebSockets and over POSTs, and
+/// stands for the hub's own [`principal`](HubBuilder::principal). `None` is nobody, and so is an extractor that rejects.
+///
+/// ```
+/// # use axum::Router;
+/// # use axum::extract::FromRequestParts;
+/// # use stillhere_axum::{Hub, routes_for};
+/// # /// Of a crate such as tower-sessions.
+/// # struct Session;
+/// # impl Session { async fn get(&self, _: &str) -> Result<Option<String>, std::io::Error> { Ok(None) } }
+/// # impl<S: Sync> FromRequestParts<S> for Session {
+/// #     type Rejection = std::convert::Infallible;
+/// #     async fn from_request_parts(_: &mut axum::http::request::Parts, _: &S) -> Result<Self, Self::Rejection> { Ok(Self) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let hub = Hub::new();
+/// let user = async |session: Session| session.get("user").await.ok().flatten();
+/// let app: Router = Router::new().merge(routes_for(&hub, user));
+/// # }
+/// ```
+pub fn routes_for<S, E, F, R>(hub: &Hub, principal: F) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    E: FromRequestParts<S> + Send + 'static,
+    F: Fn(E) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Option<String>> + Send + 'static,
+{
+    let of_routes = hub.clone();
+    let handler = async move |State(state): State<S>, request: Request| {
+        let (parts, content) = request.into_parts();
+        let mut asked = parts.clone();
+        let found = async move {
+            let extracted = match E::from_request_parts(&mut asked, &state).await {
+                Ok(extracted) => extracted,
+                Err(rejection) => return rejected(rejection),
+            };
+            principal(extracted).await
+        };
+        let request = Request::from_parts(parts, content.into_data_stream());
+        let uri = request.uri().clone();
+        upgrade::answer_for(&of_routes, name_of(uri.path()), request, found)
+            .await
+            .map(Body::new)
+    };
+    mounted(hub, any(handler))
+}
+
+fn mounted<S: Clone + Send + Sync + 'static>(hub: &Hub, method_router: MethodRouter<S>) -> Router<S> {
+    let path = format!("{}/{{name}}", hub.mount());
+    Router::new()
+        .route(&format!("{path}/"), method_router.clone())
+        .route(&path, method_router)
+}
+
+/// Nobody: a visitor who is not logged in, or a layer that is missing.
+fn rejected(rejection: impl IntoResponse) -> Option<String> {
+    let status = rejection.into_response().status();
+    if status.is_server_error() {
+        tracing::error!(%status, "the principal's extractor failed: is its layer outside the routes?");
+    }
+    None
+}
+
+/// Answers a request to a route of your own, whose path ends in `name`: a session's WebSocket, the POSTs that stand in for it, or
+/// one of the client's files. `principal` is who makes it, as you have found out; `None` is nobody.
+///
+/// ```
+/// # use axum::extract::{Path, Request, State};
+/// # use axum::response::Response;
+/// # use stillhere_axum::{Hub, answer};
+/// # struct User { name: String }
+/// # impl<S: Send + Sync> axum::extract::FromRequestParts<S> for User {
+/// #     type Rejection = std::convert::Infallible;
+/// #     async fn from_request_parts(_: &mut axum::http::request::Parts, _: &S) -> Result<Self, Self::Rejection> { Ok(Self { name: String::new() }) }
+/// # }
+/// async fn live(user: User, Path(name): Path<String>, State(hub): State<Hub>, request: Request) -> Response {
+///     answer(&hub, &name, request, Some(&user.name)).await
+/// }
+/// # let _: axum::Router<Hub> = axum::Router::new().route("/live/{name}", axum::routing::any(live));
+/// ```
+pub async fn answer(hub: &Hub, name: &str, request: Request, principal: Option<&str>) -> Response {
+    let principal = ready(principal.map(str::to_owned));
+    let request = request.map(Body::into_data_stream);
+    upgrade::answer_for(hub, name, request, principal).await.map(Body::new)
 }
 
 /// One of the client's files, for people who own the route.

@@ -3,18 +3,21 @@
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::Router;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
-use stillhere_axum::{Hub, Page, Upgrade, routes, serve_file};
+use axum::{Extension, Router};
+use stillhere_axum::{Hub, Page, Upgrade, answer, routes, routes_for, serve_file};
 use stillhere_conformance::application::echo;
 use stillhere_conformance::browser::assert_connects;
 use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::http::{self, script_of};
+use stillhere_conformance::logins::assert_only_ada_is_let_in;
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
 use tokio::io::BufStream;
@@ -147,4 +150,61 @@ async fn a_connection_that_is_not_plain_tcp_is_carried_too() {
     let address = listener.local_addr().expect("the listener is bound");
     tokio::spawn(axum::serve(Wrapping(listener), routes::<()>(&hub)).into_future());
     assert_connects(address, &hub.open(echo)).await;
+}
+
+/// What the layer of a session library leaves for extractors.
+#[derive(Clone)]
+struct Login(String);
+
+async fn read_login(mut request: axum::extract::Request, next: Next) -> Response {
+    let cookie = request.headers().get("cookie").and_then(|cookie| cookie.to_str().ok());
+    if let Some(user) = cookie.and_then(|cookie| cookie.strip_prefix("user=")) {
+        let login = Login(user.to_owned());
+        request.extensions_mut().insert(login);
+    }
+    next.run(request).await
+}
+
+/// As a database says it, later.
+async fn user_of(Login(user): Login, asked: &AtomicUsize) -> Option<String> {
+    tokio::task::yield_now().await;
+    asked.fetch_add(1, Ordering::Relaxed);
+    assert_ne!(user, "panics");
+    Some(user)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_application_tells_the_principal_after_its_layers_have_run() {
+    // Not asked, or everybody would be Ada.
+    let hub = Hub::builder().principal(|_| Some("ada".to_owned())).build();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let user = async |(State(asked), Extension(login)): (State<Arc<AtomicUsize>>, Extension<Login>)| {
+        user_of(login, &asked).await
+    };
+    let app = Router::new()
+        .merge(routes_for(&hub, user))
+        .layer(from_fn(read_login))
+        .with_state(Arc::clone(&asked));
+    let address = serve(app).await;
+    assert_only_ada_is_let_in(&hub, address).await;
+
+    let before = asked.load(Ordering::Relaxed);
+    let file = http::get(address, "/stillhere/client.js", &[("cookie", "user=ada")]).await;
+    assert_eq!(file.status, 200);
+    assert_eq!(asked.load(Ordering::Relaxed), before, "files are for everybody");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_of_ones_own_answers_whatever_comes() {
+    async fn live(Path(name): Path<String>, State(hub): State<Hub>, request: axum::extract::Request) -> Response {
+        let login = request.extensions().get::<Login>().map(|Login(user)| user.clone());
+        answer(&hub, &name, request, login.as_deref()).await
+    }
+    let hub = Hub::builder().public_url("/live").build();
+    let app = Router::new()
+        .route("/live/{name}", any(live))
+        .layer(from_fn(read_login));
+    let address = serve(app.with_state(hub.clone())).await;
+    assert_only_ada_is_let_in(&hub, address).await;
+    assert_eq!(http::get(address, "/live/client.js", &[]).await.status, 200);
 }

@@ -1,12 +1,15 @@
 #![doc = include_str!("../README.md")]
 
 use std::convert::Infallible;
+use std::future::ready;
+use std::pin::Pin;
 
 use bytes::{Buf, Bytes};
-use futures_util::{Stream, stream};
+use futures_util::{Stream, TryStreamExt as _, stream};
 pub use stillhere::*;
+use warp::filters::BoxedFilter;
 use warp::http::uri::{Authority, Parts, Scheme};
-use warp::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use warp::http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 use warp::hyper::upgrade::OnUpgrade;
 use warp::path::FullPath;
 use warp::reply::{Reply, Response};
@@ -15,70 +18,108 @@ use warp::{Filter, Rejection};
 /// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. Combine them
 /// with your own by `or`: what is not theirs is rejected as not found, and the next filter goes on.
 pub fn routes(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
+    mount(hub).and(filter(hub))
+}
+
+/// [`routes`] whose users are told by `principal`, a filter of yours: asked whenever a page connects, over WebSockets and over
+/// POSTs, it stands for the hub's own [`principal`](HubBuilder::principal). `None` is nobody, and so is a rejection.
+///
+/// ```
+/// # use stillhere_warp::{Hub, routes_for};
+/// # use warp::Filter;
+/// # async fn user_of(login: Option<String>) -> Option<String> { login }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let hub = Hub::new();
+/// let user = warp::cookie::optional("login").then(|login| async { user_of(login).await });
+/// let app = routes_for(&hub, user);
+/// # warp::serve(app);
+/// # }
+/// ```
+pub fn routes_for<P>(
+    hub: &Hub,
+    principal: P,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<P>
+where
+    P: Filter<Extract = (Option<String>,), Error: Into<Rejection>> + Send + Sync + 'static,
+{
+    mount(hub).and(filter_for(hub, principal))
+}
+
+fn mount(hub: &Hub) -> BoxedFilter<()> {
     let segments = hub.mount().split('/').filter(|segment| !segment.is_empty());
-    let mount = segments.fold(warp::any().boxed(), |mount, segment| {
+    segments.fold(warp::any().boxed(), |mount, segment| {
         mount.and(warp::path(segment.to_owned())).boxed()
-    });
-    mount.and(filter(hub))
+    })
 }
 
 /// [`routes`] without the mount, for people who choose the path: `warp::path("live").and(filter(&hub))`.
 /// Tell browsers of it by [`HubBuilder::public_url`].
 pub fn filter(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
     let hub = hub.clone();
-    let name = warp::path::param::<String>().and(warp::path::end());
-    let without_body = name.and(request()).and_then({
+    ours().then(move |name: String, request: Request<Body>| {
         let hub = hub.clone();
-        move |name: String, request: Request<()>| {
-            answer(
-                hub.clone(),
-                name,
-                request.map(|()| stream::empty::<Result<Bytes, Infallible>>()),
-            )
-        }
-    });
-    // Only the fallback's own POSTs: the body of another's is for its own filter to take.
-    let of_fallback =
-        warp::method()
-            .and(warp::header::headers_cloned())
-            .and_then(|method: Method, headers: HeaderMap| {
-                let is_ours = method == Method::POST && is_fallback(&headers);
-                std::future::ready(is_ours.then_some(()).ok_or_else(warp::reject::not_found))
-            });
-    let with_body = of_fallback
-        .untuple_one()
-        .and(name)
-        .and(request())
-        .and(warp::body::stream());
-    let with_body = with_body
-        .and_then(move |name: String, request: Request<()>, body| answer(hub.clone(), name, request.map(|()| body)));
-    with_body.or(without_body).unify()
+        async move { response(upgrade::answer(&hub, &name, request).await) }
+    })
 }
 
-fn is_fallback(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    kind.is_some_and(|kind| kind.starts_with(b"application/stillhere."))
-}
-
-/// Rejects what is not ours, so that the next filter goes on.
-async fn answer<C, B, E>(hub: Hub, name: String, request: Request<C>) -> Result<Response, Rejection>
+/// [`routes_for`] without the mount, as [`filter`] is [`routes`] without it.
+pub fn filter_for<P>(
+    hub: &Hub,
+    principal: P,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<P>
 where
-    C: Stream<Item = Result<B, E>>,
-    B: Buf,
+    P: Filter<Extract = (Option<String>,), Error: Into<Rejection>> + Send + Sync + 'static,
 {
-    let is_preflight = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let is_ours = match *request.method() {
-        Method::GET | Method::HEAD => true,
-        Method::OPTIONS => is_preflight,
-        Method::POST => is_fallback(request.headers()),
-        _ => false,
-    };
-    if !is_ours {
-        return Err(warp::reject::not_found());
-    }
-    let answer = upgrade::answer(&hub, &name, request).await;
-    let is_ours = answer.status() != StatusCode::NOT_FOUND;
-    is_ours.then(|| response(answer)).ok_or_else(warp::reject::not_found)
+    let hub = hub.clone();
+    let nobody = async |_: Rejection| Ok::<(Option<String>,), Infallible>((None,));
+    let known = ours().and(principal.boxed().or_else(nobody));
+    known.then(move |name: String, request: Request<Body>, principal: Option<String>| {
+        let hub = hub.clone();
+        async move { answer(&hub, &name, request, principal.as_deref()).await }
+    })
+}
+
+/// The name, and the request with its body. What is not ours is rejected before its body is taken: that is for its own filter.
+fn ours() -> impl Filter<Extract = (String, Request<Body>), Error = Rejection> + Clone + Send + Sync {
+    let named = warp::path::param::<String>().and(warp::path::end()).and(parts());
+    let ours = named.and_then(|name: String, request: Request<()>| {
+        let is_ours = upgrade::asks(&name, &request) != Asks::Nothing;
+        ready(is_ours.then_some((name, request)).ok_or_else(warp::reject::not_found))
+    });
+    let with_body = ours.untuple_one().and(body());
+    with_body
+        .map(|name, request: Request<()>, body| (name, request.map(|()| body)))
+        .untuple_one()
+}
+
+/// Answers a request to a route of your own, whose path ends in `name`: a session's WebSocket, the POSTs that stand in for it, or
+/// one of the client's files. `principal` is who makes it, as your filters have found out; `None` is nobody.
+///
+/// ```
+/// # use stillhere_warp::{Hub, answer, request};
+/// # use warp::Filter;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let hub = Hub::new();
+/// # let user = warp::any().map(|| "ada".to_owned());
+/// let live = warp::path!("live" / String).and(user).and(request()).then(move |name: String, user: String, request| {
+///     let hub = hub.clone();
+///     async move { answer(&hub, &name, request, Some(&user)).await }
+/// });
+/// # warp::serve(live);
+/// # }
+/// ```
+pub async fn answer(hub: &Hub, name: &str, request: Request<Body>, principal: Option<&str>) -> Response {
+    let principal = ready(principal.map(str::to_owned));
+    response(upgrade::answer_for(hub, name, request, principal).await)
+}
+
+/// Extracts a request with its body, for [`answer`].
+pub fn request() -> impl Filter<Extract = (Request<Body>,), Error = Infallible> + Clone + Send + Sync {
+    parts()
+        .and(body())
+        .map(|request: Request<()>, body| request.map(|()| body))
 }
 
 fn response(answer: warp::http::Response<AnswerBody>) -> Response {
@@ -113,10 +154,10 @@ pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
 /// # }
 /// ```
 pub fn upgrade() -> impl Filter<Extract = (Upgrade,), Error = Rejection> + Clone + Send + Sync {
-    request().and_then(|request: Request<()>| {
+    parts().and_then(|request: Request<()>| {
         let (mut parts, ()) = request.into_parts();
         let upgrade = upgrade::Upgrade::take(&mut parts).map(Upgrade);
-        std::future::ready(upgrade.ok_or_else(warp::reject::not_found))
+        ready(upgrade.ok_or_else(warp::reject::not_found))
     })
 }
 
@@ -138,7 +179,7 @@ impl Upgrade {
 }
 
 /// The request without its body.
-fn request() -> impl Filter<Extract = (Request<()>,), Error = Infallible> + Clone + Send + Sync {
+fn parts() -> impl Filter<Extract = (Request<()>,), Error = Infallible> + Clone + Send + Sync {
     let parts = warp::method()
         .and(uri())
         .and(warp::header::headers_cloned())
@@ -155,6 +196,19 @@ fn request() -> impl Filter<Extract = (Request<()>,), Error = Infallible> + Clon
             request
         },
     )
+}
+
+/// The body of a request.
+pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+
+/// The request's body; empty if a filter before has taken it.
+fn body() -> impl Filter<Extract = (Body,), Error = Infallible> + Clone + Send + Sync {
+    let body = warp::body::stream().map(boxed);
+    body.or_else(async |_| Ok::<(Body,), Infallible>((Box::pin(stream::empty()),)))
+}
+
+fn boxed<B: Buf>(chunks: impl Stream<Item = Result<B, warp::Error>> + Send + 'static) -> Body {
+    Box::pin(chunks.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining())))
 }
 
 /// The path, and the authority, which over HTTP/2 is nowhere else.

@@ -6,9 +6,10 @@ use stillhere_conformance::application::echo;
 use stillhere_conformance::browser::assert_connects;
 use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::http::{self, script_of};
+use stillhere_conformance::logins::assert_only_ada_is_let_in;
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
-use stillhere_warp::{Hub, Page, Upgrade, filter, routes, serve_file, upgrade};
+use stillhere_warp::{Hub, Page, Upgrade, answer, filter, request, routes, routes_for, serve_file, upgrade};
 use tokio::net::TcpListener;
 use warp::{Filter, Reply};
 
@@ -84,4 +85,37 @@ async fn a_route_of_ones_own_puts_its_filters_first() {
     ada.say_hello(&credentials, 1, 0, 1).await;
     assert_eq!(ada.welcome().await.incarnation, 1);
     assert_eq!(http::get(address, "/mine/client.js", &[]).await.status, 200);
+}
+
+/// As a database says it, later.
+async fn user_of(user: Option<String>) -> Option<String> {
+    tokio::task::yield_now().await;
+    // A filter that panics ends the request before it is the adapter's.
+    user.filter(|user| user != "panics")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_application_tells_the_principal_by_a_filter() {
+    // Not asked, or everybody would be Ada.
+    let hub = Hub::builder().principal(|_| Some("ada".to_owned())).build();
+    // A rejection is nobody.
+    let user = warp::cookie::cookie("user").then(|user: String| user_of(Some(user)));
+    let address = serve(routes_for(&hub, user)).await;
+    assert_only_ada_is_let_in(&hub, address).await;
+    assert_eq!(http::get(address, "/stillhere/client.js", &[]).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_of_ones_own_answers_whatever_comes() {
+    let hub = Hub::builder().public_url("/live").build();
+    let shared = hub.clone();
+    let user = warp::cookie::optional("user").then(user_of);
+    let live = warp::path!("live" / String).and(user).and(request());
+    let live = live.then(move |name: String, user: Option<String>, request| {
+        let hub = shared.clone();
+        async move { answer(&hub, &name, request, user.as_deref()).await }
+    });
+    let address = serve(live).await;
+    assert_only_ada_is_let_in(&hub, address).await;
+    assert_eq!(http::get(address, "/live/client.js", &[]).await.status, 200);
 }

@@ -1,19 +1,31 @@
 //! warp's graceful shutdown and the hub's, composed as in the crate's documentation.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use stillhere_conformance::shutdown::Drain;
 use stillhere_warp::{Hub, routes};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 async fn serve(hub: Hub, drain: Drain) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .expect("loopback has a free port");
     let address = listener.local_addr().expect("the listener is bound");
-    let serving = warp::serve(routes(&hub)).incoming(listener).graceful(drain);
-    (address, tokio::spawn(serving.run()))
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = warp::serve(routes(&hub))
+        .incoming(listener)
+        .graceful(async { drop(stopped.await) });
+    let serving = tokio::spawn(serving.run());
+    let draining = async move {
+        drain.await;
+        drop(stop);
+        let _ = timeout(Duration::from_secs(5), serving).await;
+    };
+    (address, tokio::spawn(draining))
 }
 
 stillhere_conformance::shutdown_suite!(serve);

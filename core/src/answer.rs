@@ -77,6 +77,10 @@ impl http_body::Body for AnswerBody {
 }
 
 impl Answer {
+    pub(crate) fn not_found() -> Self {
+        Self::text(404, "nothing here: a session is reached by a WebSocket or by POSTs")
+    }
+
     pub(crate) fn text(status: u16, text: impl Into<Bytes>) -> Self {
         Self {
             status,

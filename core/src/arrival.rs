@@ -3,12 +3,13 @@
 use std::fmt;
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::code::Code;
-use crate::hub::{Hub, HubInner, PendingHello};
+use crate::hub::{Config, Found, Hub, HubInner, PendingHello};
 use crate::id::SessionId;
+use crate::origin::{check_host, check_origin};
 use crate::request::UpgradeRequest;
-use crate::session::Shared;
 use crate::wire::{End, SUBPROTOCOL};
 
 /// The request names no `stillhere.*` protocol to a session that is not plain: answer it with HTTP 400 and this text.
@@ -26,9 +27,12 @@ pub struct Arrival {
     pub(crate) hub: Arc<HubInner>,
 }
 
+/// A connection that may say hello to a session, live or ended.
 pub(crate) struct Admitted {
-    pub(crate) session: Arc<Shared>,
+    pub(crate) session: Found,
     pub(crate) pending: PendingHello,
+    /// How long it may wait with its hello.
+    pub(crate) deadline: Duration,
 }
 
 impl Arrival {
@@ -40,11 +44,32 @@ impl Arrival {
     /// The most bytes one packet of this connection may have: the transport should refuse more.
     pub fn packet_limit(&self) -> usize {
         let limit = match &self.admitted {
-            Ok(Admitted { session, .. }) if session.plain.is_some() => session.limits().message,
-            Ok(Admitted { session, .. }) => session.limits().fragment + crate::wire::DATA_HEADER_MAX as u64,
-            Err(_) => PACKET_MIN,
+            Ok(Admitted {
+                session: Found::Live(session),
+                ..
+            }) if session.plain.is_some() => session.limits().message,
+            Ok(Admitted {
+                session: Found::Live(session),
+                ..
+            }) => session.limits().fragment + crate::wire::DATA_HEADER_MAX as u64,
+            Ok(_) | Err(_) => PACKET_MIN,
         };
         usize::try_from(limit.max(PACKET_MIN)).unwrap_or(usize::MAX)
+    }
+
+    /// The most bytes of one packet that goes out.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn largest_sent(&self) -> usize {
+        let limit = match &self.admitted {
+            Ok(Admitted {
+                session: Found::Live(session),
+                ..
+            }) if session.plain.is_some() => {
+                crate::compression::most_deflated(session.options().session_limits().message)
+            }
+            _ => self.packet_limit() as u64,
+        };
+        usize::try_from(limit).unwrap_or(usize::MAX)
     }
 }
 
@@ -78,15 +103,18 @@ impl Hub {
         })
     }
 
-    /// Whether this is the id of a session that is here, and not plain.
+    /// Whether this is the id of a session that is not plain, and here or ended lately.
     fn is_durable(&self, name: &str) -> bool {
-        let session = SessionId::from_str(name).ok().and_then(|id| self.inner.find(&id));
-        session.is_some_and(|session| session.plain.is_none())
+        let session = SessionId::from_str(name).ok().and_then(|id| self.inner.look_up(&id));
+        session.is_some_and(|session| !session.is_plain())
     }
 
     fn admit(&self, request: &UpgradeRequest<'_>, protocol: Option<&str>) -> Result<Admitted, End> {
-        if let Err(text) = check_origin(request, &self.inner.config.origins) {
-            tracing::warn!(%text, "connection refused");
+        let Config { hosts, origins, .. } = &self.inner.config;
+        if let Err(text) = check_host(request, hosts).and_then(|()| check_origin(request, origins)) {
+            if let Some(count) = self.inner.warnings.foreign.count(crate::clock::now()) {
+                tracing::warn!(%text, count, "connections refused");
+            }
             return Err(refusal(Code::Forbidden, text));
         }
         if protocol.is_some_and(|protocol| protocol != SUBPROTOCOL) {
@@ -96,19 +124,20 @@ impl Hub {
             ));
         }
         let id = SessionId::from_str(request.name()).map_err(|error| refusal(Code::Unknown, error.to_string()))?;
-        let Some(session) = self.inner.find(&id) else {
-            return Err(self.inner.epitaph(&id));
+        let Some(session) = self.inner.look_up(&id) else {
+            let text = "no such session here: it ended long ago, or the server has restarted";
+            return Err(refusal(Code::Unknown, text.to_owned()));
         };
-        if session.plain.is_some() && protocol.is_some() {
+        if session.is_plain() && protocol.is_some() {
             let text = "this is a plain session: connect without a subprotocol";
             return Err(refusal(Code::Version, text.to_owned()));
         }
-        if let Some(owner) = session.principal()
-            && !self.inner.is_principal(&id, owner, request)
+        self.check_principal(&id, &session, request)?;
+        if let Found::Ended(ended) = &session
+            && ended.is_plain()
         {
-            tracing::warn!(session = %id, "connection refused: not the user the session was opened for");
-            let text = "this session belongs to another user: log in as the one who opened the page, or reload it";
-            return Err(refusal(Code::Forbidden, text.to_owned()));
+            // Its client has no secret to prove.
+            return Err(ended.end());
         }
         let Some(pending) = self.inner.admit_hello() else {
             return Err(End {
@@ -116,7 +145,29 @@ impl Hub {
                 ..refusal(Code::Busy, "too many connections are waiting".to_owned())
             });
         };
-        Ok(Admitted { session, pending })
+        let deadline = match &session {
+            Found::Live(session) => session.hello_deadline(),
+            Found::Ended(_) => self.inner.hello_deadline(),
+        };
+        Ok(Admitted {
+            session,
+            pending,
+            deadline,
+        })
+    }
+
+    fn check_principal(&self, id: &SessionId, session: &Found, request: &UpgradeRequest<'_>) -> Result<(), End> {
+        let Some(owner) = session.principal() else {
+            return Ok(());
+        };
+        if self.inner.is_principal(id, owner, request) {
+            return Ok(());
+        }
+        if let Some(count) = self.inner.warnings.not_its_user.count(crate::clock::now()) {
+            tracing::warn!(session = %id, count, "connections refused: not the user the session was opened for");
+        }
+        let text = "this session belongs to another user: log in as the one who opened the page, or reload it";
+        Err(refusal(Code::Forbidden, text.to_owned()))
     }
 }
 
@@ -129,86 +180,5 @@ pub(crate) fn refusal(code: Code, text: String) -> End {
     }
 }
 
-/// Same host, or one of those allowed. No Origin at all is no browser.
-pub(crate) fn check_origin(request: &UpgradeRequest<'_>, allowed: &[String]) -> Result<(), String> {
-    let Some(origin) = request.header("origin") else {
-        return Ok(());
-    };
-    let origin = origin.to_ascii_lowercase();
-    let host = request.host().unwrap_or_default().to_ascii_lowercase();
-    let same_host = origin.split_once("://").is_some_and(|(scheme, authority)| {
-        without_default_port(authority, scheme) == without_default_port(&host, scheme)
-    });
-    if same_host || allowed.contains(&origin) {
-        return Ok(());
-    }
-    Err(format!(
-        "a page of {origin} may not connect to {host}: if a proxy changed the Host header let it keep it, else allow the origin on the hub"
-    ))
-}
-
-fn without_default_port<'a>(authority: &'a str, scheme: &str) -> &'a str {
-    let default = if scheme == "https" { ":443" } else { ":80" };
-    authority.strip_suffix(default).unwrap_or(authority)
-}
-
 /// What even a connection without a session may send.
 const PACKET_MIN: u64 = 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request<'a>(origin: Option<&'a str>, host: &'a str) -> UpgradeRequest<'a> {
-        let headers = [("Origin", origin), ("Host", Some(host))];
-        let headers = headers
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?.as_bytes())));
-        UpgradeRequest::new("", headers)
-    }
-
-    #[test]
-    fn the_authority_stands_for_a_missing_host() {
-        let without = UpgradeRequest::new("", [("origin", &b"https://example.com"[..])]);
-        assert!(check_origin(&without, &[]).is_err());
-        assert_eq!(check_origin(&without.authority(Some("example.com")), &[]), Ok(()));
-    }
-
-    #[test]
-    fn a_page_of_the_same_host_may_connect() {
-        for (origin, host) in [
-            ("http://example.com", "example.com"),
-            ("https://example.com", "example.com:443"),
-            ("http://Example.com:8080", "example.com:8080"),
-            ("http://[::1]:3000", "[::1]:3000"),
-        ] {
-            assert_eq!(
-                check_origin(&request(Some(origin), host), &[]),
-                Ok(()),
-                "{origin} {host}"
-            );
-        }
-        assert_eq!(check_origin(&request(None, "example.com"), &[]), Ok(()));
-    }
-
-    #[test]
-    fn a_foreign_page_may_not_connect_unless_allowed() {
-        for origin in [
-            "http://evil.com",
-            "http://example.com:81",
-            "null",
-            "",
-            "http://example.com.evil.com",
-        ] {
-            assert!(
-                check_origin(&request(Some(origin), "example.com"), &[]).is_err(),
-                "{origin}"
-            );
-        }
-        let allowed = ["https://app.example.com".to_owned()];
-        assert_eq!(
-            check_origin(&request(Some("https://app.example.com"), "example.com"), &allowed),
-            Ok(())
-        );
-    }
-}

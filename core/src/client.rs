@@ -47,7 +47,15 @@ pub fn module_name() -> String {
 pub fn answer(request: &UpgradeRequest<'_>) -> Answer {
     let known = request.header("if-none-match");
     file(request.name(), known, request.header("accept-encoding"))
-        .unwrap_or_else(|| Answer::text(404, "nothing here: a session is reached by a WebSocket or by POSTs"))
+        .or_else(|| request.handshake_error())
+        .unwrap_or_else(Answer::not_found)
+}
+
+/// Whether this is the name of one of the client's files.
+pub(crate) fn is_file(name: &str) -> bool {
+    FILES
+        .iter()
+        .any(|file| name == file.plain_name() || name == file.hashed_name())
 }
 
 fn file(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) -> Option<Answer> {

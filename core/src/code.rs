@@ -81,7 +81,7 @@ pub enum EndReason {
     Closed(Arc<str>),
     /// The application ended it at once, saying this.
     Aborted(Arc<str>),
-    /// No browser came in time.
+    /// No browser came in time, or the page gave its ticket back.
     NeverConnected,
     /// It was without a connection for too long, or a policy said so.
     Expired,
@@ -123,13 +123,22 @@ impl EndReason {
         }
     }
 
-    /// The close code that goes with it.
+    /// The close code of the connection that it happens on.
     pub const fn code(&self) -> Code {
         match self {
             Self::Draining => Code::Draining,
             Self::Malformed => Code::Malformed,
             Self::TooLarge => Code::TooLarge,
             Self::Flood => Code::Flood,
+            Self::Full => Code::Full,
+            _ => Code::Ended,
+        }
+    }
+
+    /// The close code of every connection that it does not happen on: those that come later, or wait for the session.
+    pub const fn code_for_others(&self) -> Code {
+        match self {
+            Self::Draining => Code::Draining,
             Self::Full => Code::Full,
             _ => Code::Ended,
         }

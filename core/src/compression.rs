@@ -46,6 +46,12 @@ pub(crate) fn deflate_gzip(payload: &[u8]) -> Bytes {
     GZIP.with_borrow_mut(|state| deflate_whole(state, payload))
 }
 
+/// The most bytes that so many deflate to, whether zlib or gzip: generous beside zlib's own `deflateBound`.
+#[cfg(feature = "websocket")]
+pub(crate) fn most_deflated(size: u64) -> u64 {
+    size + size / 16 + 64
+}
+
 fn deflate_whole(state: &mut Compress, payload: &[u8]) -> Bytes {
     state.reset();
     let mut out = Vec::with_capacity(payload.len() / 2 + CHUNK_MIN);

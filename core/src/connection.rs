@@ -1,5 +1,6 @@
 //! The seam to transports, and the loop that carries a session over a connection.
 
+use std::fmt;
 use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -14,14 +15,14 @@ use tokio::time::Sleep;
 
 use crate::arrival::{Admitted, Arrival, refusal};
 use crate::code::Code;
-use crate::hub::PendingHello;
+use crate::hub::{Found, PendingHello};
 use crate::machine::{ConnectionKey, SessionMachine};
 use crate::plain::carry_plain;
 use crate::session::{Shared, Transmit};
 use crate::wire::{End, Frame, Hello, Sender};
 
 /// What a transport carries.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Packet {
     /// One frame; for a plain session, one message.
     Binary(Bytes),
@@ -33,6 +34,19 @@ pub enum Packet {
     Close(u16),
     /// Something of the transport's own, such as its pings.
     Other,
+}
+
+/// Without the bytes: those of a hello hold the session's secret.
+impl fmt::Debug for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Binary(bytes) => write!(f, "Binary({} bytes)", bytes.len()),
+            Self::Text(bytes) => write!(f, "Text({} bytes)", bytes.len()),
+            Self::Ping => f.write_str("Ping"),
+            Self::Close(code) => write!(f, "Close({code})"),
+            Self::Other => f.write_str("Other"),
+        }
+    }
 }
 
 /// Why a transport can carry no more.
@@ -75,10 +89,13 @@ pub fn run_connection_loop(arrival: Arrival, connection: impl Connection) -> imp
         let _tracked = tracked;
         let last_words = match admitted {
             Err(end) => Some(LastWords::new(end)),
-            Ok(admitted) => match admitted.session.plain.clone() {
+            Ok(admitted) => match admitted.session.plain_document() {
                 None => carry(admitted, connection.as_mut()).await,
                 // Boxed, so that the others' connections do not pay for its state.
-                Some(document) => Box::pin(carry_plain(document, admitted, connection.as_mut())).await,
+                Some((session, document)) => {
+                    let interpreted = carry_plain(session, document, admitted, connection.as_mut());
+                    Box::pin(interpreted).await
+                }
             },
         };
         match last_words {
@@ -104,29 +121,46 @@ impl LastWords {
 
 /// From the hello on. What is left to say, if the connection can still hear it.
 pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<LastWords> {
-    let Admitted { session, pending } = admitted;
     // Boxed, as what is needed at the end: it is over soon, and no connection is to keep room for it.
-    let hello = Box::pin(await_hello(&session, pending, connection.as_mut())).await;
-    let mut carrier = match hello {
-        Ok(hello) => Carrier::attach(session, &hello, connection),
+    let mut carrier = match Box::pin(await_hello(admitted, connection.as_mut())).await {
+        Ok((hello, session)) => Carrier::attach(session, &hello, connection),
         Err(end) => return end.map(LastWords::new),
     };
     poll_fn(|context| carrier.poll(context)).await
 }
 
-/// The first frame, if it is a hello with the right secret and comes in time.
+/// The hello that proves a right to a session, and the session if it is not over.
 async fn await_hello<C: Connection>(
-    session: &Arc<Shared>,
-    _pending: PendingHello,
+    admitted: Admitted,
+    connection: Pin<&mut C>,
+) -> Result<(Hello, Arc<Shared>), Option<End>> {
+    let Admitted {
+        session,
+        pending,
+        deadline,
+    } = admitted;
+    let hello = first_hello(&session, pending, deadline, connection).await?;
+    match session {
+        Found::Live(session) => Ok((hello, session)),
+        Found::Ended(session) => Err(Some(session.end())),
+    }
+}
+
+/// The first frame, if it is a hello with the right secret and comes in time.
+async fn first_hello<C: Connection>(
+    session: &Found,
+    mut pending: PendingHello,
+    deadline: Duration,
     mut connection: Pin<&mut C>,
 ) -> Result<Hello, Option<End>> {
     let late = || Err(Some(refusal(Code::HelloDeadline, "no hello in time".to_owned())));
-    let mut deadline = pin!(tokio::time::sleep(session.hello_deadline()));
+    let mut deadline = pin!(tokio::time::sleep(deadline));
     loop {
         let packet = tokio::select! {
             biased;
             // Not every connection pauses by itself.
             packet = cooperative(connection.next()) => packet,
+            end = pending.drained() => return Err(Some(end)),
             () = &mut deadline => return late(),
         };
         let bytes = match packet {

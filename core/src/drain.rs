@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::code::EndReason;
-use crate::hub::Hub;
+use crate::hub::{Hub, RETRY_FIRST};
 use crate::id::SessionId;
 use crate::options::LONGEST_WAIT;
 use crate::session::SessionHandle;
@@ -56,15 +56,14 @@ impl Hub {
                 report.unacknowledged.push((*handle.id(), unacknowledged));
             }
         }
+        // Not before: a page whose hello is on its way may have come for its last messages.
+        self.inner.end_drain(deadline);
         self.inner.connections.close();
         let _ = tokio::time::timeout_at(until + LAST_WORDS, self.inner.connections.wait()).await;
         report.connections_left = self.inner.connections.len();
         report
     }
 }
-
-/// No browser is told to come back sooner.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// What connections get beyond the deadline to say why they end.
 const LAST_WORDS: Duration = Duration::from_millis(500);

@@ -8,6 +8,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 
+use crate::session::Shared;
+
 /// Names a connection: 16 random bytes that the client draws for it and nobody else knows.
 pub(crate) type Token = [u8; 16];
 
@@ -18,6 +20,8 @@ pub(crate) struct Exchanges(Mutex<HashMap<Token, Arc<Exchange>>>);
 /// What the requests of one connection share.
 #[derive(Debug)]
 pub(crate) struct Exchange {
+    /// Whose connection it is; `None` if that has ended, and it is only to be told so.
+    pub(crate) session: Option<Arc<Shared>>,
     pub(crate) down: Arc<Down>,
     up: Mutex<Up>,
     /// For POSTs that are large: a client has one under way, and perhaps its repetition.
@@ -59,8 +63,9 @@ impl Exchanges {
 }
 
 impl Exchange {
-    pub(crate) fn new(bodies: Sender<Bytes>) -> Self {
+    pub(crate) fn new(session: Option<Arc<Shared>>, bodies: Sender<Bytes>) -> Self {
         Self {
+            session,
             down: Arc::default(),
             up: Mutex::new(Up { taken: 0, bodies }),
             large: Arc::new(Semaphore::new(2)),
@@ -85,6 +90,12 @@ impl Exchange {
         up.taken = number;
         room.send(packets);
         true
+    }
+
+    /// Ready when the connection is over, and takes no packets.
+    pub(crate) async fn over(&self) {
+        let bodies = self.lock_up().bodies.clone();
+        bodies.closed().await;
     }
 
     fn lock_up(&self) -> MutexGuard<'_, Up> {

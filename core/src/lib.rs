@@ -38,6 +38,7 @@
 
 mod answer;
 mod arrival;
+mod asks;
 mod base_url;
 mod cleanup;
 pub mod client;
@@ -58,11 +59,16 @@ pub mod machine;
 mod memory;
 mod message;
 mod options;
+mod origin;
 mod pair;
 mod plain;
+#[cfg(feature = "websocket")]
+mod redact;
 mod request;
 mod script_tag;
+mod seldom;
 mod session;
+mod stop;
 mod sweeper;
 mod ticket;
 #[cfg(feature = "upgrade")]
@@ -73,6 +79,7 @@ pub mod wire;
 
 pub use answer::{Answer, AnswerBody, Chunks};
 pub use arrival::{Arrival, NotOurProtocol};
+pub use asks::Asks;
 pub use cleanup::{
     And, CleanupPolicy, DefaultCleanupPolicy, MemoryBudget, Or, PrincipalCap, SessionSnapshot, SessionState,
     WhileAuthenticated,
@@ -80,6 +87,7 @@ pub use cleanup::{
 pub use code::{Class, Code, EndReason};
 pub use connection::{Connection, ConnectionError, Packet, run_connection_loop};
 pub use drain::DrainReport;
+pub use guard::guarded_principal;
 pub use hub::{Hub, HubBuilder, Stats};
 pub use id::{DocumentId, ParseIdError, Secret, SessionId};
 pub use kind::ConnectionSetup;
@@ -88,7 +96,8 @@ pub use machine::{Cause, Event, Timing};
 pub use message::{Lane, Message, PerLane};
 pub use options::{PlainCompression, PlainOptions, PlainText, SessionOptions};
 pub use pair::{PairEnd, connection_pair};
-pub use request::UpgradeRequest;
+pub use request::{UpgradeRequest, name_of};
 pub use script_tag::static_script_tag;
 pub use session::{Events, Incoming, Restoring, SendError, Session, SessionHandle, TrySendError};
+pub use stop::stop_signal;
 pub use ticket::Ticket;

@@ -27,6 +27,10 @@ impl Memory {
         self.held.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
     pub(crate) fn counter(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.held)
     }

@@ -136,7 +136,20 @@ macro_rules! from_bytes {
     )*};
 }
 
-from_bytes!(Bytes, Vec<u8>, String, &'static [u8], &'static str, Box<[u8]>);
+from_bytes!(Bytes, &'static [u8], &'static str, Box<[u8]>);
+
+/// What it was allocated for and does not use is given back: it would wait with the message.
+impl From<Vec<u8>> for Message {
+    fn from(source: Vec<u8>) -> Self {
+        Self::new(source.into_boxed_slice())
+    }
+}
+
+impl From<String> for Message {
+    fn from(source: String) -> Self {
+        source.into_bytes().into()
+    }
+}
 
 impl<const N: usize> From<[u8; N]> for Message {
     fn from(source: [u8; N]) -> Self {

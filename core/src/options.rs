@@ -16,7 +16,8 @@ pub struct SessionOptions {
     pub timing: Timing,
     /// Keep the session over a reload of its page, under this label. `None` (the default): a reload gets a fresh session.
     pub restore: Option<String>,
-    /// Compress messages of at least this many bytes, when that saves something. `None` (the default): never.
+    /// Compress messages of at least this many bytes, when that saves something, and take compressed ones. `None` (the default): neither; a
+    /// session that is sent a compressed message then ends as [`EndReason::Malformed`](crate::EndReason::Malformed).
     pub compress_from: Option<usize>,
     /// Whose session it is. Only connections of this user are let in, each time anew; see [`HubBuilder::principal`](crate::HubBuilder::principal).
     /// `None` (the default): whoever has the ticket.

@@ -23,17 +23,19 @@ use crate::wire::{Frame, Sender};
 
 /// Carries a plain session over its client's connection. What is left to say, if the connection can still hear it.
 pub(crate) async fn carry_plain<C: Connection>(
+    session: Arc<Shared>,
     document: Arc<Mutex<PlainDocument>>,
     admitted: Admitted,
     client: Pin<&mut C>,
 ) -> Option<LastWords> {
-    let mut interpreter = pin!(Interpreter::new(&admitted.session, document, client));
+    let mut interpreter = pin!(Interpreter::new(session, document, client));
     let last_words = carry(admitted, interpreter.as_mut()).await;
     interpreter.last_words(last_words)
 }
 
 /// A client's connection, as its session sees it: frames on one side, the client's messages on the other.
 struct Interpreter<'a, C> {
+    session: Arc<Shared>,
     document: Arc<Mutex<PlainDocument>>,
     /// The document's name for this connection.
     connection: u64,
@@ -141,7 +143,7 @@ impl Signs {
 
 impl<'a, C: Connection> Interpreter<'a, C> {
     /// From here on this client is the session's newest.
-    fn new(session: &Shared, document: Arc<Mutex<PlainDocument>>, client: Pin<&'a mut C>) -> Self {
+    fn new(session: Arc<Shared>, document: Arc<Mutex<PlainDocument>>, client: Pin<&'a mut C>) -> Self {
         let (connection, hello) = lock(&document).connect();
         Self {
             document,
@@ -150,7 +152,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
             client,
             blocked: false,
             pinging: false,
-            rules: Rules::new(session),
+            rules: Rules::new(&session),
             signs: Signs {
                 heartbeat: session.options().timing.heartbeat,
                 heard: crate::clock::now(),
@@ -160,6 +162,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
             armed: None,
             waker: None,
             refused: None,
+            session,
         }
     }
 
@@ -199,6 +202,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         match message {
             Ok(message) => {
                 lock(&self.document).send(self.connection, message);
+                self.session.count_plain();
                 Some(self.poll_document().unwrap_or(Packet::Other))
             }
             Err(refused) => {
@@ -306,6 +310,7 @@ impl<C: Connection> Sink<Packet> for Interpreter<'_, C> {
         let Some(Ok(heard)) = heard else {
             return Err(ConnectionError::Failed("the session broke its own protocol".into()));
         };
+        this.session.count_plain();
         if let Some(waker) = &this.waker {
             waker.wake_by_ref();
         }

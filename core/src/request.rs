@@ -1,11 +1,14 @@
 //! A request under the mount, whatever framework read it.
 
+use std::fmt;
+
 /// A request under the hub's mount, as its adapter read it: its headers and the last segment of its path. [`Hub::arrive`](crate::Hub::arrive) judges it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct UpgradeRequest<'a> {
     name: &'a str,
     authority: Option<&'a str>,
-    principal: Option<&'a str>,
+    /// `None`: nobody has said yet.
+    principal: Option<Option<&'a str>>,
     headers: Vec<(&'a str, &'a [u8])>,
 }
 
@@ -26,10 +29,13 @@ impl<'a> UpgradeRequest<'a> {
         Self { authority, ..self }
     }
 
-    /// Who makes the request, if the application knows already: the hub's [`principal`](crate::HubBuilder::principal) is then not asked.
+    /// Says who makes the request; `None` is nobody. The hub's [`principal`](crate::HubBuilder::principal) is then not asked.
     #[must_use]
     pub fn principal(self, principal: Option<&'a str>) -> Self {
-        Self { principal, ..self }
+        Self {
+            principal: Some(principal),
+            ..self
+        }
     }
 
     /// The last segment of the path: a session's id or a file's name.
@@ -44,9 +50,12 @@ impl<'a> UpgradeRequest<'a> {
 
     /// The cookie of this name, as it was sent.
     pub fn cookie(&self, name: &str) -> Option<&'a str> {
-        let pairs = self.all_headers("cookie").flat_map(|header| header.split(';'));
+        let pairs = self
+            .raw_headers("cookie")
+            .flat_map(|header| header.split(|byte| *byte == b';'));
+        // One that is no text does not hide the others.
         pairs
-            .filter_map(|pair| pair.trim().split_once('='))
+            .filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='))
             .find_map(|(known, value)| (known == name).then_some(value))
     }
 
@@ -62,25 +71,64 @@ impl<'a> UpgradeRequest<'a> {
     }
 
     pub(crate) fn all_headers(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.raw_headers(name)
+            .filter_map(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// Also those that are no text.
+    pub(crate) fn raw_headers(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let of_name = self
             .headers
             .iter()
             .filter(move |(known, _)| known.eq_ignore_ascii_case(name));
-        of_name.filter_map(|(_, value)| std::str::from_utf8(value).ok())
+        of_name.map(|(_, value)| *value)
     }
 
     pub(crate) fn host(&self) -> Option<&'a str> {
         self.header("host").or(self.authority)
     }
 
-    pub(crate) fn known_principal(&self) -> Option<&'a str> {
+    pub(crate) fn known_principal(&self) -> Option<Option<&'a str>> {
         self.principal
     }
+}
+
+/// Without what the headers hold: cookies are secrets.
+impl fmt::Debug for UpgradeRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("UpgradeRequest")
+            .field("name", &self.name)
+            .field("authority", &self.authority)
+            .field("headers", &headers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name that a request with this path is for: the last segment, as it was sent. A slash behind
+/// it, as normalisers of paths append one, is no segment of its own.
+pub fn name_of(path: &str) -> &str {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_the_last_segment_of_a_path() {
+        for (path, name) in [
+            ("/live/abc", "abc"),
+            ("/live/abc/", "abc"),
+            ("abc", "abc"),
+            ("/live//", ""),
+            ("/", ""),
+            ("", ""),
+        ] {
+            assert_eq!(name_of(path), name, "{path}");
+        }
+    }
 
     #[test]
     fn a_cookie_is_found_among_others() {
@@ -89,5 +137,27 @@ mod tests {
         assert_eq!(request.cookie("login"), Some("ada=x"));
         assert_eq!(request.cookie("b"), Some("2"));
         assert_eq!(request.cookie("ogin"), None);
+    }
+
+    #[test]
+    fn a_cookie_that_is_no_text_does_not_hide_the_others() {
+        let headers = [
+            ("cookie", &b"a=1; \xff=\xfe; login=ada; b=\xff"[..]),
+            ("cookie", b"\xff; c=3"),
+        ];
+        let request = UpgradeRequest::new("", headers);
+        let cookies = ["a", "login", "c", "b"].map(|name| request.cookie(name));
+        assert_eq!(cookies, [Some("1"), Some("ada"), Some("3"), None]);
+    }
+
+    #[test]
+    fn its_debug_text_shows_no_cookies() {
+        let request = UpgradeRequest::new("id", [("cookie", &b"login=ada"[..]), ("authorization", b"Bearer ada")])
+            .principal(Some("ada"));
+        let shown = format!("{request:?} {request:#?}");
+        assert!(
+            shown.contains("cookie") && !shown.contains("ada") && !shown.contains("97, 100, 97"),
+            "{shown}"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What a page needs to reach its session (PROTOCOL.md section 14).
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -101,9 +101,20 @@ impl Ticket {
         }
     }
 
-    /// The JSON that the client takes.
+    /// The JSON that the client takes. It may stand in a script element: no character of it could end that, or a string in it.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("a ticket is plain strings and numbers")
+        let json = serde_json::to_string(self).expect("a ticket is plain strings and numbers");
+        let mut safe = String::with_capacity(json.len());
+        for character in json.chars() {
+            match character {
+                // Within strings only, where it may be written so.
+                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                    write!(safe, "\\u{:04x}", u32::from(character)).expect("a string takes all");
+                }
+                other => safe.push(other),
+            }
+        }
+        safe
     }
 }
 
@@ -120,5 +131,32 @@ impl fmt::Debug for Ticket {
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_json_can_end_no_script_element_and_no_string_and_says_the_same() {
+        let label = "</script><!--<script>&amp;\u{2028}\u{2029}\"\\\u{1F980}";
+        let (id, secret) = (SessionId::from_bytes([1; 16]), Secret::from_bytes([2; 32]));
+        let ticket = Ticket::access(
+            label.to_owned(),
+            &id,
+            &secret,
+            Limits::default(),
+            Some(label.to_owned()),
+        );
+        let refused = Ticket::refused(Code::Full, Duration::ZERO, label.to_owned());
+        for json in [ticket.to_json(), refused.to_json()] {
+            assert!(!json.contains(['<', '>', '&', '\u{2028}', '\u{2029}']), "{json}");
+        }
+        let read: serde_json::Value = serde_json::from_str(&ticket.to_json()).expect("it is JSON");
+        assert_eq!(
+            (read["restore"].as_str(), read["url"].as_str()),
+            (Some(label), Some(label))
+        );
     }
 }

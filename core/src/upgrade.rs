@@ -6,24 +6,25 @@
 //! connection must set `TCP_NODELAY`. One log line says so.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Once;
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::answer::{Answer, AnswerBody};
 use crate::arrival::Arrival;
+use crate::asks::Asks;
 use crate::client;
 use crate::connection::run_connection_loop;
+use crate::guard::guarded_principal;
 use crate::hub::Hub;
 use crate::request::UpgradeRequest;
 use crate::websocket::{self, connection};
@@ -40,9 +41,36 @@ where
     if let Some(upgrade) = Upgrade::take(&mut parts) {
         return upgrade.serve(hub, name).map(AnswerBody::Whole);
     }
-    let asked =
-        UpgradeRequest::new(name, pairs(&parts.headers)).authority(parts.uri.authority().map(Authority::as_str));
-    response(hub.answer(parts.method.as_str(), &asked, body).await)
+    response(hub.answer(parts.method.as_str(), &of_parts(name, &parts), body).await)
+}
+
+/// [`answer`] where the application finds out who makes the request: see [`Hub::answer_for`].
+pub async fn answer_for<C, B, E>(
+    hub: &Hub,
+    name: &str,
+    request: Request<C>,
+    principal: impl Future<Output = Option<String>>,
+) -> Response<AnswerBody>
+where
+    C: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    let (mut parts, body) = request.into_parts();
+    if let Some(upgrade) = Upgrade::take(&mut parts) {
+        let principal = Some(guarded_principal(principal).await);
+        return Upgrade { principal, ..upgrade }.serve(hub, name).map(AnswerBody::Whole);
+    }
+    let asked = of_parts(name, &parts);
+    response(hub.answer_for(parts.method.as_str(), &asked, body, principal).await)
+}
+
+fn of_parts<'a>(name: &'a str, parts: &'a Parts) -> UpgradeRequest<'a> {
+    UpgradeRequest::new(name, pairs(&parts.headers)).authority(parts.uri.authority().map(Authority::as_str))
+}
+
+/// What a request whose path ends in `name` asks for.
+pub fn asks<'a, B>(name: &'a str, request: &'a Request<B>) -> Asks<'a> {
+    UpgradeRequest::new(name, pairs(request.headers())).asks(request.method().as_str())
 }
 
 /// An answer of [`Hub::answer`] as a response.
@@ -66,19 +94,19 @@ pub struct Upgrade {
     accept: Option<String>,
     headers: HeaderMap,
     uri: Uri,
-    principal: Option<String>,
+    /// `None`: nobody has said yet.
+    principal: Option<Option<String>>,
 }
 
 impl Upgrade {
-    /// Takes the upgrade out of a request, if the request is for one and the connection can be upgraded: hyper has left an [`OnUpgrade`] among
-    /// the extensions.
+    /// Takes the upgrade out of a request, if the request is for one and the connection can be upgraded: hyper has left an
+    /// [`OnUpgrade`] among the extensions.
     pub fn take(request: &mut Parts) -> Option<Self> {
         let asked = UpgradeRequest::new("", pairs(&request.headers));
-        let accept = match request.method {
-            Method::GET => Some(websocket::accept_key(&asked)?),
-            // Extended CONNECT (RFC 8441); a plain one has no path and comes to no route.
-            Method::CONNECT if asked.header("sec-websocket-version") == Some("13") => None,
-            _ => return None,
+        let accept = match asked.asks(request.method.as_str()) {
+            Asks::WebSocket { key } => Some(websocket::accept_key(key)),
+            Asks::ExtendedConnect => None,
+            Asks::Answer | Asks::Nothing => return None,
         };
         Some(Self {
             on_upgrade: request.extensions.remove()?,
@@ -93,16 +121,18 @@ impl Upgrade {
     #[must_use]
     pub fn principal(self, principal: &str) -> Self {
         Self {
-            principal: Some(principal.to_owned()),
+            principal: Some(Some(principal.to_owned())),
             ..self
         }
     }
 
     /// Carries the session with this id over the WebSocket, or tells the browser why not. The answer to the request.
     pub fn serve(self, hub: &Hub, id: &str) -> Response<Bytes> {
-        let request = UpgradeRequest::new(id, pairs(&self.headers))
-            .authority(self.uri.authority().map(Authority::as_str))
-            .principal(self.principal.as_deref());
+        let mut request =
+            UpgradeRequest::new(id, pairs(&self.headers)).authority(self.uri.authority().map(Authority::as_str));
+        if let Some(principal) = &self.principal {
+            request = request.principal(principal.as_deref());
+        }
         let arrival = match hub.arrive(&request) {
             Ok(arrival) => arrival,
             Err(error) => {
@@ -147,14 +177,13 @@ async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
         // The browser went away before its answer was out.
         Err(error) => return tracing::debug!(%error, "a request was not upgraded"),
     };
-    let config = Some(websocket::config(&arrival));
+    let config = websocket::config(&arrival);
     match plain_tcp(upgraded) {
         Ok((stream, read_buf)) => {
             // A connection that is gone already will say so when it is used.
             let _ = stream.set_nodelay(true);
-            let socket =
-                WebSocketStream::from_partially_read(stream, only_unread(read_buf), Role::Server, config).await;
-            run_connection_loop(arrival, connection(socket)).await;
+            let connection = connection(stream, only_unread(read_buf), config).await;
+            run_connection_loop(arrival, connection).await;
         }
         Err(upgraded) => {
             static SAID: Once = Once::new();
@@ -162,8 +191,8 @@ async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
                 tracing::info!("WebSockets come over streams of another type than TokioIo<TcpStream>: {NODELAY}")
             });
             let io: TokioIo<Upgraded> = TokioIo::new(upgraded);
-            let socket = WebSocketStream::from_raw_socket(io, Role::Server, config).await;
-            run_connection_loop(arrival, connection(socket)).await;
+            let connection = connection(io, Vec::new(), config).await;
+            run_connection_loop(arrival, connection).await;
         }
     }
 }

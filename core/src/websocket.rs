@@ -8,46 +8,66 @@ use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::arrival::Arrival;
 use crate::connection::{Connection, ConnectionError, Packet};
-use crate::request::UpgradeRequest;
+use crate::redact::Redacted;
 
-/// The `Sec-WebSocket-Accept` that answers this request, if it is a WebSocket's (RFC 6455, section 4.2.1). Its method must be GET.
-pub fn accept_key(request: &UpgradeRequest<'_>) -> Option<String> {
-    let says = |name, expected: &str| {
-        let values = request.all_headers(name).flat_map(|value| value.split(','));
-        values.map(str::trim).any(|value| value.eq_ignore_ascii_case(expected))
-    };
-    let is_web_socket =
-        says("connection", "upgrade") && says("upgrade", "websocket") && says("sec-websocket-version", "13");
-    let key = request.header("sec-websocket-key").filter(|_| is_web_socket)?;
-    Some(derive_accept_key(key.as_bytes()))
+/// The `Sec-WebSocket-Accept` that answers a request with this key (RFC 6455, section 4.2.2).
+pub fn accept_key(key: &str) -> String {
+    derive_accept_key(key.as_bytes())
 }
 
 /// How a WebSocket for this arrival should be set up: its limits, and small buffers.
+///
+/// What waits for the peer to read it is at most two buffers of 16 KiB and one packet, whatever the peer sends meanwhile.
 pub fn config(arrival: &Arrival) -> WebSocketConfig {
     let limit = arrival.packet_limit();
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(arrival.largest_sent().saturating_add(2 * WRITE_BUFFER))
         .max_frame_size(Some(limit))
         .max_message_size(Some(limit))
 }
 
-/// A WebSocket of tokio-tungstenite as a [`Connection`], for people with a server of their own. Set it up with [`config`].
-/// It is `Send` if the stream is.
-pub fn connection<S: AsyncRead + AsyncWrite + Unpin>(socket: WebSocketStream<S>) -> impl Connection {
-    OverWebSocket { socket, deaf: false }
+/// The server's end of a WebSocket as a [`Connection`], once the request has been answered: for people with a server of their own.
+///
+/// `io` carries the WebSocket's bytes. `already_read` is what came with the request, usually nothing; `config` is [`config`]'s. The session's
+/// secret is kept from the logs of tungstenite, which at the level of TRACE show every frame. The connection is `Send` if `io` is.
+pub async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    io: S,
+    mut already_read: Vec<u8>,
+    config: WebSocketConfig,
+) -> impl Connection {
+    let io = Redacted::new(io, &mut already_read);
+    let socket = WebSocketStream::from_partially_read(io, already_read, Role::Server, Some(config)).await;
+    OverWebSocket {
+        socket,
+        deaf: false,
+        has_pongs: false,
+    }
 }
 
 /// By hand, because `sink_map_err` panics when a sink fails a second time, as that of a lost connection does when it is closed.
 struct OverWebSocket<S> {
-    socket: WebSocketStream<S>,
+    socket: WebSocketStream<Redacted<S>>,
     /// After a packet above the limit tungstenite reads no more. What still comes is read past it, so that the close is not destroyed by a reset.
     deaf: bool,
+    /// Pongs of tungstenite's own may fill its buffer. They are written before anything else is, so that they take no packet's room.
+    has_pongs: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> OverWebSocket<S> {
+    fn poll_pongs_written(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.has_pongs {
+            ready!(self.socket.poll_flush_unpin(context))?;
+            self.has_pongs = false;
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for OverWebSocket<S> {
@@ -57,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for OverWebSocket<S> {
         if self.deaf {
             let mut scratch = [0; READ_BUFFER];
             let mut scratch = ReadBuf::new(&mut scratch);
-            let read = ready!(Pin::new(self.socket.get_mut()).poll_read(context, &mut scratch));
+            let read = ready!(Pin::new(self.socket.get_mut().io()).poll_read(context, &mut scratch));
             let more = read.is_ok() && !scratch.filled().is_empty();
             return Poll::Ready(more.then_some(Ok(Packet::Other)));
         }
@@ -65,7 +85,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for OverWebSocket<S> {
             return Poll::Ready(None);
         };
         self.deaf = matches!(next, Err(Error::Capacity(_)));
-        Poll::Ready(Some(next.map(packet).map_err(failure)))
+        self.has_pongs |= matches!(next, Ok(Message::Ping(_)));
+        let packet = match next.map(packet) {
+            Ok(Packet::Binary(bytes)) => Ok(Packet::Binary(self.socket.get_mut().restore(bytes))),
+            other => other.map_err(failure),
+        };
+        Poll::Ready(Some(packet))
     }
 }
 
@@ -73,6 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Packet> for OverWebSocket<S> {
     type Error = ConnectionError;
 
     fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        ready!(self.poll_pongs_written(context)).map_err(failure)?;
         self.socket.poll_ready_unpin(context).map_err(failure)
     }
 
@@ -85,6 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Packet> for OverWebSocket<S> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        ready!(self.poll_pongs_written(context)).map_err(failure)?;
         self.socket.poll_close_unpin(context).map_err(failure)
     }
 }

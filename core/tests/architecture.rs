@@ -1,4 +1,4 @@
-//! What ARCHITECTURE.md points to is there.
+//! What ARCHITECTURE.md and SECURITY.md point to is there.
 
 use std::fs;
 use std::path::Path;
@@ -15,10 +15,10 @@ fn links(document: &str) -> impl Iterator<Item = (&str, &str)> {
         })
 }
 
-#[test]
-fn every_link_leads_to_a_file_and_every_test_that_is_named_stands_in_it() {
+/// How many tests the document names, all of which are there.
+fn check(name: &str) -> usize {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let document = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("the document is there");
+    let document = fs::read_to_string(root.join(name)).expect("the document is there");
     let mut named = 0;
     for (text, target) in links(&document) {
         let path = root.join(target);
@@ -27,9 +27,18 @@ fn every_link_leads_to_a_file_and_every_test_that_is_named_stands_in_it() {
         // A sentence is the name of a test.
         if name.matches('_').count() > 2 {
             let file = fs::read_to_string(path).expect("it is a file");
-            assert!(file.contains(&format!("fn {name}(")), "{name} is not in {target}");
+            let is_there = ['(', '<'].iter().any(|next| file.contains(&format!("fn {name}{next}")));
+            assert!(is_there, "{name} is not in {target}");
             named += 1;
         }
     }
-    assert!(named > 10, "{named} tests are named");
+    named
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_every_test_that_is_named_stands_in_it() {
+    for document in ["ARCHITECTURE.md", "SECURITY.md"] {
+        let named = check(document);
+        assert!(named > 10, "{document} names {named} tests");
+    }
 }

@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use stillhere::machine::Outcome;
 use stillhere::wire::Frame;
 use stillhere::{
-    Cause, CleanupPolicy, DefaultCleanupPolicy, EndReason, Hub, Packet, Session, SessionHandle, SessionOptions,
+    Cause, CleanupPolicy, DefaultCleanupPolicy, EndReason, Event, Hub, Packet, Session, SessionHandle, SessionOptions,
     SessionSnapshot, SessionState, run_connection_loop,
 };
 use tokio::time::{Instant, advance};
@@ -60,6 +60,90 @@ async fn a_session_no_browser_comes_to_ends_after_thirty_seconds_and_not_a_milli
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_whose_page_left_ends_after_fifteen_seconds_and_tells_at_once_that_it_left() {
+    let hub = Hub::new();
+    // One whose function goes on, and one that has last messages to give.
+    for ends in [false, true] {
+        let session = hub.open(idle);
+        let mut document = RawDocument::new(&session);
+        let (wire, welcome) = document.welcomed(&hub).await;
+        assert_eq!(welcome.keep, 120_000, "what a page is told that stays");
+        let mut events = session.events();
+        if ends {
+            session.send("a last word").await.expect("there is room");
+            session.close("");
+        }
+        wire.send(Frame::Leave);
+        drop(wire);
+        settled().await;
+        let left = Instant::now();
+        assert_eq!(session.snapshot().cause, Some(Cause::Left));
+        if !ends {
+            assert_eq!(events.next().await, Some(Event::SoftClosed(Cause::Left)));
+        }
+        assert_eq!(left.elapsed(), seconds(0), "at once");
+        tokio::time::sleep(milliseconds(14_999)).await;
+        assert!(session.state().is_soft_closed());
+        soon("the end", session.ended()).await;
+        assert_eq!(left.elapsed(), seconds(15));
+
+        let end = document.connect(&hub).end().await;
+        assert_eq!(
+            (end.code, end.reason),
+            (4102, if ends { 2 } else { 5 }),
+            "a clear answer"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_left_and_came_back_is_kept_like_any_other() {
+    let hub = Hub::new();
+    let session = hub.open(idle);
+    let mut document = RawDocument::new(&session);
+    for _ in 0..3 {
+        let (wire, _) = document.welcomed(&hub).await;
+        assert_eq!(session.snapshot().cause, None);
+        wire.send(Frame::Leave);
+        drop(wire);
+        tokio::time::sleep(seconds(14)).await;
+    }
+    let (wire, _) = document.welcomed(&hub).await;
+    drop(wire);
+    settled().await;
+    assert_eq!(session.snapshot().cause, Some(Cause::Lost));
+    tokio::time::sleep(seconds(119)).await;
+    assert_eq!(session.state(), SessionState::SoftClosed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_page_that_left_is_waited_for_longer_than_one_that_is_lost() {
+    for (soft_closed, left, expected) in [(7, 15, 7), (120, 0, 0), (0, 15, 0), (30, 20, 20)] {
+        let policy = DefaultCleanupPolicy {
+            soft_closed: seconds(soft_closed),
+            left: seconds(left),
+            ..DefaultCleanupPolicy::default()
+        };
+        let hub = Hub::builder().cleanup_policy(policy).build();
+        let session = hub.open(idle);
+        let (wire, _) = RawDocument::new(&session).welcomed(&hub).await;
+        wire.send(Frame::Leave);
+        let since = Instant::now();
+        let reason = soon("the end", session.ended()).await;
+        assert_eq!(since.elapsed(), seconds(expected), "{policy:?}");
+        let disconnected = expected == 0;
+        assert_eq!(
+            reason,
+            if disconnected {
+                EndReason::Disconnected
+            } else {
+                EndReason::Expired
+            }
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_soft_closed_session_ends_after_two_minutes_and_not_a_millisecond_early() {
     let hub = Hub::new();
     tokio::time::sleep(milliseconds(23)).await;
@@ -99,24 +183,6 @@ async fn the_wait_begins_anew_with_each_soft_close_and_stops_with_each_resume() 
         "{:?}",
         start.elapsed()
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_page_that_leaves_is_kept_as_long_and_its_policy_sees_why() {
-    let hub = Hub::new();
-    let session = hub.open(idle);
-    let browser = Browser::connected(&hub, &session).await;
-    browser.leave();
-    settled().await;
-    let snapshot = session.snapshot();
-    assert_eq!(
-        (snapshot.state, snapshot.cause),
-        (SessionState::SoftClosed, Some(Cause::Left))
-    );
-    tokio::time::sleep(seconds(119)).await;
-    assert_eq!(session.state(), SessionState::SoftClosed);
-    tokio::time::sleep(seconds(2)).await;
-    assert_eq!(session.state(), SessionState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,6 +394,7 @@ async fn waits_may_be_endless() {
     let policy = DefaultCleanupPolicy {
         never_connected: Duration::MAX,
         soft_closed: Duration::MAX,
+        ..DefaultCleanupPolicy::default()
     };
     let mut options = SessionOptions::default();
     options.timing.heartbeat = Duration::MAX;
@@ -421,6 +488,7 @@ async fn a_policy_swapped_at_run_time_judges_at_once_in_both_directions() {
     let strict = DefaultCleanupPolicy {
         never_connected: seconds(10),
         soft_closed: seconds(50),
+        ..DefaultCleanupPolicy::default()
     };
     let start = Instant::now();
     hub.set_cleanup_policy(strict);

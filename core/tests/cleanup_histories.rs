@@ -27,6 +27,7 @@ use support::{milliseconds, seconds};
 struct Rules {
     never_connected: u64,
     soft_closed: u64,
+    left: u64,
     budget: Option<Budget>,
     cap: Option<(usize, bool)>,
     /// Seconds between two questions.
@@ -55,6 +56,7 @@ impl Rules {
         Self {
             never_connected: random.between(5, 40),
             soft_closed: random.between(5, 60),
+            left: random.between(5, 60),
             budget: random.percent(60).then_some(budget),
             cap: random
                 .percent(50)
@@ -63,10 +65,20 @@ impl Rules {
         }
     }
 
+    fn wait_for_return(&self, page: &Page) -> Duration {
+        let wait = if page.has_left {
+            self.left.min(self.soft_closed)
+        } else {
+            self.soft_closed
+        };
+        seconds(wait)
+    }
+
     fn waits(&self) -> DefaultCleanupPolicy {
         DefaultCleanupPolicy {
             never_connected: seconds(self.never_connected),
             soft_closed: seconds(self.soft_closed),
+            left: seconds(self.left),
         }
     }
 
@@ -83,6 +95,7 @@ impl Rules {
         let grace = |grace: u64| DefaultCleanupPolicy {
             never_connected: Duration::MAX,
             soft_closed: seconds(grace),
+            left: seconds(grace),
         };
         let cap = self.cap.map(|(most, closes_open_ones)| {
             let cap = PrincipalCap::new(most);
@@ -124,6 +137,7 @@ struct Page {
     /// Since when its principal has been logged out.
     logged_out: Option<Instant>,
     had_gap: bool,
+    has_left: bool,
 }
 
 type Ends = Arc<Mutex<Vec<(SessionId, EndReason, Instant)>>>;
@@ -245,6 +259,7 @@ impl World {
             buffered: 0,
             logged_out: is_out.then(now),
             had_gap: false,
+            has_left: false,
             session,
         };
         self.pages.insert(*page.session.id(), page);
@@ -306,6 +321,7 @@ impl World {
         };
         drop(wire);
         page.state = SessionState::SoftClosed;
+        page.has_left = cause == Cause::Left;
         page.since = now();
         self.count(match cause {
             Cause::Lost => "lost",
@@ -423,7 +439,7 @@ impl World {
         let is_logged_out = self.rules.logins.is_some() && page.logged_out.is_some_and(|since| since <= at);
         match page.state {
             SessionState::Waiting if age >= seconds(self.rules.never_connected) => Some("never connected"),
-            SessionState::SoftClosed if age >= seconds(self.rules.soft_closed) => Some("expired"),
+            SessionState::SoftClosed if age >= self.rules.wait_for_return(page) => Some("expired"),
             _ if is_logged_out => Some("logged out"),
             _ if victims.of_budget == Some(*id) => Some("budget"),
             _ if victims.of_cap.contains(id) => Some("cap"),

@@ -407,6 +407,7 @@ async fn either_policy_ends_a_session_at_its_time_and_both_together_at_the_later
     let wait = |never_connected: u64, soft_closed: u64| DefaultCleanupPolicy {
         never_connected: seconds(never_connected),
         soft_closed: seconds(soft_closed),
+        ..DefaultCleanupPolicy::default()
     };
     let either = hub(wait(5, 50).or(wait(20, 30)));
     let both = hub(wait(5, 50).and(wait(20, 30)));
@@ -433,6 +434,7 @@ async fn a_budget_that_needs_another_policys_consent_waits_for_it_and_no_longer(
     let grace = DefaultCleanupPolicy {
         never_connected: seconds(1000),
         soft_closed: seconds(10),
+        ..DefaultCleanupPolicy::default()
     };
     for hub in [
         hub(MemoryBudget::new(100).and(grace)),

@@ -11,7 +11,7 @@ use stillhere::{Cause, Class, EndReason, Hub, Session, SessionState};
 use tokio::time::Instant;
 
 use support::browser::Browser;
-use support::wire::RawDocument;
+use support::wire::{RawDocument, Wire};
 use support::{milliseconds, seconds, settled, soon};
 
 const DRAINING: (u64, u64) = (4200, 8);
@@ -164,6 +164,77 @@ async fn while_draining_nobody_new_comes_in_and_the_own_document_may_come_back()
     let end = document.connect(&hub).end().await;
     assert_eq!((end.code, end.reason), DRAINING);
     assert!(end.retry_after >= 1000, "{end:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_wait_are_told_that_the_server_shuts_down() {
+    let hub = Hub::new();
+    let sessions: Vec<_> = (0..3).map(|_| hub.open(idle)).collect();
+    let mut incumbent = RawDocument::new(&sessions[0]);
+    let (wire, _) = incumbent.welcomed(&hub).await;
+    let newcomer = RawDocument::new(&sessions[0]).connect(&hub);
+    let mut late = RawDocument::new(&sessions[1]);
+    let silent = sessions
+        .iter()
+        .map(|session| Wire::connect(&hub, &session.id().to_string()));
+    let silent: Vec<_> = silent.collect();
+    settled().await;
+    let start = Instant::now();
+    let shutdown = tokio::spawn({
+        let hub = hub.clone();
+        async move { hub.shutdown(seconds(30)).await }
+    });
+    for wire in [&wire, &newcomer] {
+        let end = wire.end().await;
+        assert_eq!((end.code, end.reason), DRAINING);
+        assert!(end.retry_after >= 1000, "{end:?}");
+    }
+    let mut hints = HashSet::new();
+    for wire in &silent {
+        let end = wire.end().await;
+        assert_eq!(
+            (end.code, end.reason),
+            (4200, 0),
+            "nothing is proven, so nothing is told of the session"
+        );
+        assert!((1000..=31_000).contains(&end.retry_after), "{end:?}");
+        hints.insert(end.retry_after);
+    }
+    assert_eq!(hints.len(), 3, "spread");
+    drop((wire, newcomer, silent));
+    let report = soon("the report", shutdown).await.expect("no panic");
+    assert_eq!(report.connections_left, 0);
+    assert_eq!(start.elapsed(), seconds(0));
+
+    // One that comes later proves its right as ever, and is told of its session.
+    let end = late.connect(&hub).end().await;
+    assert_eq!((end.code, end.reason), DRAINING);
+    assert_eq!(start.elapsed(), seconds(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_waits_while_last_messages_are_on_their_way_may_still_fetch_them() {
+    let hub = Hub::new();
+    let session = hub.open(idle);
+    let mut document = RawDocument::new(&session);
+    drop(document.welcomed(&hub).await);
+    settled().await;
+    session.send("unacknowledged").await.expect("there is room");
+    let wire = Wire::connect(&hub, &document.access.id);
+    settled().await;
+    let shutdown = tokio::spawn({
+        let hub = hub.clone();
+        async move { hub.shutdown(seconds(20)).await }
+    });
+    tokio::time::sleep(seconds(5)).await;
+    wire.send(Frame::Hello(document.hello()));
+    wire.welcome().await;
+    assert_eq!(wire.data().await.payload, "unacknowledged");
+    wire.ack(1, 0);
+    assert_eq!(wire.end().await.reason, DRAINING.1);
+    drop(wire);
+    let report = soon("the report", shutdown).await.expect("no panic");
+    assert!(report.unacknowledged.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
 use stillhere::wire::{End, Frame, Sender};
 use stillhere::{
-    Answer, AnswerBody, Cause, Code, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionState,
+    Answer, AnswerBody, Cause, Code, EndReason, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionState,
     UpgradeRequest,
 };
 use tokio::time::Instant;
@@ -389,7 +389,7 @@ async fn a_page_of_an_allowed_origin_may_read_every_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_preflight_allows_what_the_client_posts() {
     let hub = Hub::new();
-    let answer = ask(&hub, "OPTIONS", "anything", &[], nothing()).await;
+    let answer = ask(&hub, "OPTIONS", "AAECAwQFBgcICQoLDA0ODw", &[], nothing()).await;
     assert_eq!(answer.status, 204);
     assert!(is_empty(&answer));
     assert_eq!(header(&answer, "access-control-allow-methods"), Some("POST"));
@@ -482,19 +482,59 @@ async fn little_is_read_of_a_post_that_is_of_no_connection() {
     drop(down);
     settled().await;
     let posts = Posts::new(&hub, &session, 0);
-    for first in [
-        posts.opening(&[]),
-        posts.sending(1, &[]),
-        over.sending(1, &[]),
-        Bytes::from_static(b"short"),
+    for (first, status) in [
+        (posts.opening(&[]), 413),
+        (posts.sending(1, &[]), 410),
+        (over.sending(1, &[]), 410),
+        (Bytes::from_static(b"short"), 413),
     ] {
         let read = AtomicUsize::new(0);
         let answer = ask(&hub, "POST", &posts.id, &[OURS], endless(first, &read)).await;
-        assert_eq!(answer.status, 413);
-        assert_eq!(read.into_inner() * PIECE, 128 * 1024);
+        assert_eq!(answer.status, status);
+        assert_eq!(read.into_inner(), 1, "one piece of 16 KiB was too much");
     }
-    let most = posts.opening(&vec![0; 128 * 1024 - 21]);
+    let most = posts.opening(&vec![0; 4 * 1024 - 21]);
     assert_eq!(posts.post(most).await.status, 200);
+}
+
+/// A POST of 500,000 bytes whose end does not come.
+fn half_sent(posts: &Posts, number: u32) -> tokio::task::JoinHandle<u16> {
+    let body = stream::iter([posts.sending(number, &[]), vec![0; 500_000].into()])
+        .map(Ok::<_, Infallible>)
+        .chain(stream::pending());
+    let (hub, id) = (posts.hub.clone(), posts.id.clone());
+    tokio::spawn(async move { ask(&hub, "POST", &id, &[OURS], body).await.status })
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_sent_posts_count_for_the_session_they_are_for() {
+    let hub = Hub::builder().memory_limit(2_200_000).build();
+    let mut pages = Vec::new();
+    for posts_at_once in [1, 2, 1] {
+        let session = hub.open(echo);
+        let (posts, down) = Posts::streamed(&hub, &session).await;
+        let half_sent: Vec<_> = (1..=posts_at_once).map(|number| half_sent(&posts, number)).collect();
+        settled().await;
+        let held = session.snapshot().buffered;
+        let expected = u64::from(posts_at_once) * 500_000;
+        assert!((expected..expected + 1000).contains(&held), "{held}");
+        pages.push((session, half_sent, down));
+    }
+    assert_eq!(hub.stats().sessions, 3, "it is within the limit");
+
+    let session = hub.open(echo);
+    let (posts, _down) = Posts::streamed(&hub, &session).await;
+    let last = half_sent(&posts, 1);
+    let (greedy, half_sent, _) = pages.remove(1);
+    assert_eq!(soon("the end", greedy.ended()).await, EndReason::MemoryPressure);
+    for post in half_sent {
+        let status = soon("an answer", post).await.expect("it does not panic");
+        assert_eq!(status, 410, "at once, and not after 10 s");
+    }
+    assert_eq!(hub.stats().sessions, 3, "no other has ended for it");
+    assert_eq!(soon("an answer", last).await.expect("it does not panic"), 408);
+    settled().await;
+    assert_eq!(hub.stats().buffered, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -503,13 +543,7 @@ async fn no_connection_holds_more_than_two_large_posts() {
     let (posts, _down) = Posts::streamed(&hub, &hub.open(echo)).await;
     let mut held = Vec::new();
     for number in 1..=20 {
-        let body = stream::iter([posts.sending(number, &[]), vec![0; 500_000].into()])
-            .map(Ok::<_, Infallible>)
-            .chain(stream::pending());
-        let (hub, id) = (hub.clone(), posts.id.clone());
-        held.push(tokio::spawn(async move {
-            ask(&hub, "POST", &id, &[OURS], body).await.status
-        }));
+        held.push(half_sent(&posts, number));
     }
     let mut statuses = Vec::new();
     for status in held {
@@ -524,7 +558,7 @@ async fn no_connection_holds_more_than_two_large_posts() {
 async fn nothing_is_kept_of_an_opening_that_is_refused() {
     let hub = Hub::new();
     let posts = Posts::new(&hub, &Hub::new().open(echo), 0);
-    let answer = posts.open(&[0; 100_000]).await;
+    let answer = posts.open(&[0; 4000]).await;
     assert_eq!(hub.stats().connections, 0);
     assert_eq!(Down::of(answer).end().await.code, Code::Unknown as u64);
 }
@@ -564,6 +598,40 @@ async fn a_token_is_good_for_one_connection_from_its_opening_to_its_end() {
     settled().await;
     assert_eq!(posts.send(&[]).await.status, 410, "it is over");
     assert_eq!(hub.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hello_may_come_in_the_post_after_the_opening_one() {
+    let hub = Hub::new();
+    for wait in [0, 50] {
+        let session = hub.open(echo);
+        let hello = packed([Frame::Hello(RawDocument::new(&session).hello())]);
+        let mut posts = Posts::new(&hub, &session, wait);
+        let mut streamed = Down::of(posts.open(&[]).await);
+        if wait > 0 {
+            assert_eq!(streamed.frame().await, None, "nothing to say");
+        }
+        let mut answer = Down::of(posts.send(&hello).await);
+        let down = if wait > 0 { &mut answer } else { &mut streamed };
+        assert!(matches!(down.frame().await, Some(Frame::Welcome(_))));
+    }
+    let session = hub.open(echo);
+    let down = Down::of(Posts::new(&hub, &session, 0).open(&[]).await);
+    let start = Instant::now();
+    assert_eq!(down.end().await.code, Code::HelloDeadline as u64);
+    assert!((10..12).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_answer_stays_open_for_a_second_at_most_after_the_end() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let (_posts, mut down) = Posts::streamed(&hub, &session).await;
+    session.abort("over");
+    while !matches!(down.frame().await, Some(Frame::End(_))) {}
+    let start = Instant::now();
+    assert_eq!(down.frame().await, None);
+    assert!(start.elapsed() <= seconds(1), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -734,7 +802,7 @@ async fn what_stands_between_is_asked_to_hand_an_answer_on_as_it_comes() {
             assert_eq!(header(&answer, "cache-control"), Some("no-store, no-transform"));
             assert_eq!(header(&answer, "x-accel-buffering"), Some("no"));
             assert_eq!(header(&answer, "content-encoding"), Some("identity"));
-            assert_eq!(header(&answer, "content-type"), Some("application/octet-stream"));
+            assert_eq!(header(&answer, "content-type"), Some("application/stillhere.v1"));
             assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"));
         }
     }
@@ -906,4 +974,60 @@ async fn what_was_lost_with_an_answer_comes_over_the_next_connection() {
 
     let end = Down::of(first.send(&[]).await).end().await;
     assert_eq!(end.code, Code::Replaced as u64);
+}
+
+/// What gives a session back.
+fn discarding(secret: &[u8]) -> Vec<u8> {
+    let mut body = vec![3];
+    body.extend([0; 20]);
+    body.extend(secret);
+    body
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_that_is_given_back_ends_its_session_at_once_if_no_page_has_connected() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let body = discarding(access(&session).secret.expose());
+    let answer = ask(&hub, "POST", &session.id().to_string(), &[OURS], once(body.clone())).await;
+    assert!(answer.status == 200 && is_empty(&answer));
+    assert_eq!(session.ended().await, EndReason::NeverConnected);
+    let again = ask(&hub, "POST", &session.id().to_string(), &[OURS], once(body)).await;
+    let end = Down::of(again).end().await;
+    assert_eq!(end.code, Code::Ended as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_a_page_uses_or_may_come_back_to_is_not_given_back() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let body = discarding(access(&session).secret.expose());
+    let (_posts, down) = Posts::streamed(&hub, &session).await;
+    let answer = ask(&hub, "POST", &session.id().to_string(), &[OURS], once(body.clone())).await;
+    assert!(answer.status == 200 && is_empty(&answer));
+    assert_eq!(session.state(), SessionState::Open);
+    drop(down);
+    settled().await;
+    ask(&hub, "POST", &session.id().to_string(), &[OURS], once(body)).await;
+    assert_eq!(session.state(), SessionState::SoftClosed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_gives_back_a_session_without_its_secret_or_as_another_user() {
+    let hub = Hub::builder()
+        .principal(|request| request.cookie("login").map(str::to_owned))
+        .build();
+    let session = hub.open_for("ada", echo);
+    let id = session.id().to_string();
+    let right = discarding(access(&session).secret.expose());
+    let ada = ("cookie", "login=ada");
+    let wrong = ask(&hub, "POST", &id, &[OURS, ada], once(discarding(&[7; 32]))).await;
+    assert_eq!(Down::of(wrong).end().await.code, Code::WrongSecret as u64);
+    let short = ask(&hub, "POST", &id, &[OURS, ada], once(discarding(&[7; 31]))).await;
+    assert_eq!(short.status, 400);
+    let bob = ask(&hub, "POST", &id, &[OURS, ("cookie", "login=bob")], once(right.clone())).await;
+    assert_eq!(Down::of(bob).end().await.code, Code::Forbidden as u64);
+    assert_eq!(session.state(), SessionState::Waiting);
+    ask(&hub, "POST", &id, &[OURS, ada], once(right)).await;
+    assert_eq!(session.state(), SessionState::Closed);
 }

@@ -440,7 +440,11 @@ async fn the_secret_is_in_the_ticket_and_nowhere_else() {
     wrong.access.secret = stillhere::Secret::from_bytes([9; 32]);
     shown.push(format!("{:?}", wrong.connect(&hub).end().await));
     let mut document = RawDocument::new(&session);
-    shown.push(format!("{:?}", document.hello()));
+    let hello = document.hello();
+    shown.push(format!(
+        "{hello:?} {:?}",
+        Packet::Binary(Frame::Hello(hello.clone()).to_bytes())
+    ));
     drop(browser);
     settled().await;
     let (wire, welcome) = document.welcomed(&hub).await;
@@ -461,8 +465,10 @@ async fn the_secret_is_in_the_ticket_and_nowhere_else() {
     let bytes = access.secret.expose();
     let decimal = bytes[..6].iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
     let hex: String = bytes[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let escaped = format!("{:?}", bytes::Bytes::copy_from_slice(&bytes[..6]));
+    let escaped = escaped[2..escaped.len() - 1].to_owned();
     for shown in shown {
-        for secret in [&text[..8], &decimal, &hex, &hex.to_uppercase()] {
+        for secret in [&text[..8], &decimal, &hex, &hex.to_uppercase(), &escaped] {
             assert!(!shown.contains(secret), "{shown}");
         }
     }

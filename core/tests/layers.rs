@@ -6,11 +6,12 @@ use std::path::Path;
 
 /// From the first, which knows nobody, to the last. Files of one layer may know each other.
 const LAYERS: [&[&str]; 11] = [
-    &["answer", "base_url", "clock", "code", "id"],
-    &["limits", "message", "request"],
+    &["answer", "base_url", "clock", "code", "id", "seldom", "stop"],
+    &["limits", "message", "origin", "request"],
     &["wire"],
     &["machine"],
     &[
+        "asks",
         "cleanup",
         "client",
         "compression",
@@ -23,7 +24,7 @@ const LAYERS: [&[&str]; 11] = [
     &["kind", "session"],
     &["arrival", "drain", "exchange", "hub", "sweeper"],
     &["connection", "plain"],
-    &["fallback", "pair", "websocket"],
+    &["fallback", "pair", "redact", "websocket"],
     &["upgrade"],
 ];
 

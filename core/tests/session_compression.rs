@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use stillhere::wire::{Data, Frame};
-use stillhere::{EndReason, Hub, Lane, SendError, Session, SessionHandle};
+use stillhere::{EndReason, Hub, Lane, SendError, Session, SessionHandle, SessionOptions, SessionState};
 use tokio::sync::{Notify, mpsc};
 
 use support::browser::Browser;
@@ -16,6 +16,11 @@ use support::{settled, soon};
 
 async fn idle(session: Session) {
     session.ended().await;
+}
+
+/// A hub whose application has chosen compression, for messages of a size that it never sends.
+fn taking_compressed() -> Hub {
+    Hub::builder().compress_from(usize::MAX).build()
 }
 
 /// A session whose messages come out of the returned channel.
@@ -94,6 +99,26 @@ async fn nothing_is_compressed_unless_the_application_chose_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_compressed_is_taken_unless_the_application_chose_it() {
+    let hub = Hub::new();
+    let (session, mut reported) = reported(&hub);
+    let (wire, _) = RawDocument::new(&session).welcomed(&hub).await;
+    send_compressed(&wire, 1, deflated(&vec![0; 8 << 20]));
+    let end = wire.end().await;
+    assert_eq!((end.code, end.reason), (4107, EndReason::Malformed.number()));
+    assert!(end.text.contains("compression"), "{}", end.text);
+    assert_eq!(soon("the end", session.ended()).await, EndReason::Malformed);
+    assert_eq!(soon("none", reported.recv()).await, None);
+    let mut options = SessionOptions::default();
+    options.compress_from = Some(1000);
+    let chosen = hub.open_with(options, idle);
+    let (wire, _) = RawDocument::new(&chosen).welcomed(&hub).await;
+    send_compressed(&wire, 1, deflated(b"taken here"));
+    settled().await;
+    assert_eq!(chosen.state(), SessionState::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_compresses_below_the_message_limit_can_be_sent_up_to_the_inflated_limit() {
     let hub = Hub::builder().compress_from(1000).message_limit(100_000).build();
     let session = hub.open(idle);
@@ -139,7 +164,7 @@ async fn a_shared_message_is_compressed_once_and_counted_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_compressed_message_reaches_the_application_whole_and_in_order_with_others() {
-    let hub = Hub::new();
+    let hub = taking_compressed();
     let (session, mut reported) = reported(&hub);
     let mut document = RawDocument::new(&session);
     let (wire, _) = document.welcomed(&hub).await;
@@ -158,7 +183,7 @@ async fn a_compressed_message_reaches_the_application_whole_and_in_order_with_ot
 
 #[tokio::test(start_paused = true)]
 async fn a_bomb_ends_the_session_as_too_large_and_no_other() {
-    let hub = Hub::new();
+    let hub = taking_compressed();
     let (session, mut reported) = reported(&hub);
     let other = hub.open(idle);
     let bystander = Browser::connected(&hub, &other).await;
@@ -185,7 +210,7 @@ async fn a_bomb_ends_the_session_as_too_large_and_no_other() {
 #[tokio::test(start_paused = true)]
 async fn exactly_the_inflated_limit_passes_and_one_byte_more_does_not() {
     for (size, passes) in [(8 << 20, true), ((8 << 20) + 1, false)] {
-        let hub = Hub::new();
+        let hub = taking_compressed();
         let (session, mut reported) = reported(&hub);
         let mut document = RawDocument::new(&session);
         let (wire, _) = document.welcomed(&hub).await;
@@ -205,7 +230,7 @@ async fn a_broken_stream_ends_the_session_as_malformed() {
         Bytes::from("not zlib"),
         Bytes::new(),
     ] {
-        let hub = Hub::new();
+        let hub = taking_compressed();
         let (session, _reported) = reported(&hub);
         let mut document = RawDocument::new(&session);
         let (wire, _) = document.welcomed(&hub).await;
@@ -218,7 +243,7 @@ async fn a_broken_stream_ends_the_session_as_malformed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_gigabyte_of_inflated_messages_waits_as_one_window() {
-    let hub = Hub::new();
+    let hub = taking_compressed();
     let go = Arc::new(Notify::new());
     let wait = Arc::clone(&go);
     let (report, mut reported) = mpsc::channel(1);

@@ -5,27 +5,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use stillhere::websocket::connection;
-use stillhere::{ConnectionError, Packet};
+use stillhere::{Connection, ConnectionError, Packet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-async fn socket(limit: usize) -> (WebSocketStream<DuplexStream>, DuplexStream) {
+async fn connected(limit: usize) -> (impl Connection + Unpin, DuplexStream) {
     let (ours, peer) = duplex(1 << 16);
     let config = WebSocketConfig::default()
         .max_frame_size(Some(limit))
         .max_message_size(Some(limit));
-    (
-        WebSocketStream::from_raw_socket(ours, Role::Server, Some(config)).await,
-        peer,
-    )
+    (Box::pin(connection(ours, Vec::new(), config).await), peer)
 }
 
 #[tokio::test]
 async fn a_connection_that_failed_may_be_used_and_closed_and_fails_again() {
-    let (socket, peer) = socket(1000).await;
-    let mut connection = connection(socket);
+    let (mut connection, peer) = connected(1000).await;
     drop(peer);
     let flood = async {
         while connection
@@ -42,8 +37,7 @@ async fn a_connection_that_failed_may_be_used_and_closed_and_fails_again() {
 
 #[tokio::test]
 async fn after_a_packet_above_the_limit_the_rest_is_read_and_dropped() {
-    let (socket, mut peer) = socket(1000).await;
-    let mut connection = connection(socket);
+    let (mut connection, mut peer) = connected(1000).await;
     // A masked binary frame of 1001 bytes.
     let header = [0x82, 0x80 | 126, 0x03, 0xe9, 0, 0, 0, 0];
     peer.write_all(&header).await.expect("there is room");

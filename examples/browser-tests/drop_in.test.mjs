@@ -45,13 +45,18 @@ browserTest('logging out ends the session in every tab, and the page says so', a
   await untilNewest(bob, 'Bob: still here');
 });
 
-browserTest('a server that stops is told from one that logs the user out', async (stage) => {
+browserTest('a page whose server restarts asks for a new session, and says why it gets none when that takes a login', async (stage) => {
   const site = await stage.startDropIn();
   const page = await openNotes(await stage.openChromium(), site.url, 'Ada');
   site.terminate();
-  await until(page, () => document.getElementById('status').dataset.state === 'ended');
-  assert.match(await page.innerText('#over'), /no longer live: .*shutting down[^]*Reload/);
+  await until(page, () => document.getElementById('status').dataset.state === 'reconnecting');
+  assert.ok(await page.isHidden('#over'));
   assert.equal(await site.over, 0);
+
+  // It has forgotten who is logged in.
+  await stage.startDropIn('--addr', `127.0.0.1:${site.port}`);
+  await until(page, () => document.getElementById('status').dataset.state === 'ended');
+  assert.match(await page.innerText('#over'), /no longer live: .*it redirects; perhaps a login is needed[^]*Reload/);
 });
 
 browserTest('the pages without a session are as they were', async (stage) => {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { assertCountersClean, browserTest, openDemo, reload, stateOf, untilReady } from './support.mjs';
+import { assertCountersClean, browserTest, openDemo, openTab, reload, stateOf, until, untilConnected, untilReady } from './support.mjs';
 
 for (const [origin, urlOf] of [
   ['', (demo) => demo.url],
@@ -54,6 +54,37 @@ for (const [origin, urlOf] of [
     await assertEachKeepsItsOwn(first, copy);
   });
 }
+
+browserTest('a tab duplicated before any reload gets a session of its own where restore was not chosen, and so does one after the first is closed', async (stage) => {
+  const demo = await stage.startDemo();
+  const { context, duplicate } = await openDuplicator(stage);
+  const first = await openTab(context, `${demo.url}/other`);
+  await untilConnected(first);
+  const { id } = await idOf(first);
+
+  const copy = await duplicate();
+  await until(copy, () => window.demo?.outcomes.length > 0);
+  const { id: own, ticket, outcomes } = await idOf(copy);
+  assert.equal(ticket, id, 'the page came from the cache');
+  assert.notEqual(own, id);
+  assert.deepEqual(outcomes, ['opened']);
+  assert.deepEqual((await idOf(first)).outcomes, ['opened'], 'the first is left alone');
+
+  await first.close();
+  await copy.bringToFront();
+  const second = await duplicate();
+  await until(second, () => window.demo?.outcomes.length > 0);
+  const { id: third, outcomes: told } = await idOf(second);
+  assert.deepEqual(told, ['opened']);
+  assert.equal(new Set([id, own, third]).size, 3);
+});
+
+const idOf = (page) =>
+  page.evaluate(() => ({
+    id: demo.session.id,
+    ticket: JSON.parse(document.querySelector('[data-stillhere]').dataset.stillhere).id,
+    outcomes: [...demo.outcomes],
+  }));
 
 /** Either page's reload finds its own session, the one's while the other lives. */
 async function assertEachKeepsItsOwn(...pages) {

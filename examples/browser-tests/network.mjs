@@ -1,10 +1,12 @@
 // A network between a browser and a program, which a test moves.
 
+import { createHash } from 'node:crypto';
 import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
 
 /** A proxy before the demo that lets no WebSocket through, as long as it is so told, or nothing at all. */
 export class Network {
+  /** WebSockets are refused, or with `webSockets: 'mute'` opened and carry nothing. */
   isBlocked = true;
   isDown = false;
   upgrades = 0;
@@ -12,9 +14,10 @@ export class Network {
   server = createServer((asked, answer) => {
     const { method, headers } = asked;
     const onward = request(this.target, { method, path: this.#pathOf(asked), headers }, (answered) => {
+      answered.on('error', () => answer.destroy());
+      if (this.#isWhole) return void this.#passWhole(answered, answer);
       answer.writeHead(answered.statusCode, answered.headers);
       answer.flushHeaders();
-      answered.on('error', () => answer.destroy());
       answered.pipe(answer);
     });
     onward.on('error', () => answer.destroy());
@@ -22,10 +25,13 @@ export class Network {
     asked.pipe(onward);
   });
 
-  /** The target knows nothing of the prefix under which it is found here. */
-  constructor(target, prefix = '') {
+  #isWhole;
+
+  /** `isWhole`: an answer is handed on when it has ended. The target knows nothing of the prefix under which it is found here. */
+  constructor(target, { webSockets = 'refused', isWhole = false, prefix = '' } = {}) {
     this.target = target;
     this.prefix = prefix;
+    this.#isWhole = isWhole;
     this.server.on('connection', (socket) => {
       if (this.isDown) return socket.destroy();
       this.#sockets.add(socket);
@@ -33,7 +39,7 @@ export class Network {
     });
     this.server.on('upgrade', (asked, socket, head) => {
       this.upgrades += 1;
-      if (this.isBlocked) return socket.destroy();
+      if (this.isBlocked) return webSockets === 'mute' ? openMute(asked, socket) : socket.destroy();
       const { hostname, port } = new URL(this.target);
       const onward = connect(Number(port), hostname);
       const lines = asked.rawHeaders.flatMap((name, at, all) => (at % 2 ? [] : [`${name}: ${all[at + 1]}`]));
@@ -46,6 +52,13 @@ export class Network {
     });
   }
 
+  async #passWhole(answered, answer) {
+    const chunks = await answered.toArray().catch(() => undefined);
+    if (!chunks) return answer.destroy();
+    const { 'transfer-encoding': _, ...headers } = answered.headers;
+    answer.writeHead(answered.statusCode, headers).end(Buffer.concat(chunks));
+  }
+
   #pathOf({ url }) {
     return url.startsWith(this.prefix) ? url.slice(this.prefix.length) : url;
   }
@@ -53,4 +66,13 @@ export class Network {
   cut() {
     for (const socket of this.#sockets) socket.destroy();
   }
+}
+
+/** Opens a WebSocket and leaves it at that. */
+function openMute({ headers }, socket) {
+  const accept = createHash('sha1').update(`${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+  const { 'sec-websocket-protocol': protocol } = headers;
+  const lines = ['HTTP/1.1 101 Switching Protocols', 'upgrade: websocket', 'connection: upgrade', `sec-websocket-accept: ${accept}`, `sec-websocket-protocol: ${protocol}`];
+  socket.write(`${lines.join('\r\n')}\r\n\r\n`);
+  socket.resume();
 }

@@ -53,7 +53,7 @@ browserTest('behind nginx HTTP requests carry a session where WebSockets are blo
     };
   });
   const page = await openNotes(context, url, 'Ada');
-  assert.equal(await page.evaluate(() => stillhere.session.connection), 'http');
+  assert.equal(await page.evaluate(() => stillhere.session.connection), 'streamed');
   await page.fill('#draft', 'slow thoughts');
   const { id } = await notesOf(page);
 

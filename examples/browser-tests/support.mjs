@@ -79,7 +79,7 @@ class Stage {
 
   /** A demo on a free port of loopback, or on the one of a demo that is gone, with these further arguments. */
   async startDemo(port = 0, ...options) {
-    return this.#start(new Demo(port, options));
+    return this.#start(new Demo(port, ['--allow-host', INSECURE_HOST, ...options]));
   }
 
   /** The demo over WebRTC. */

@@ -4,27 +4,32 @@ use std::future::{Ready, ready};
 use std::time::Duration;
 
 use actix_files::Files;
+use actix_session::storage::CookieSessionStore;
+use actix_session::{Session, SessionExt as _, SessionMiddleware};
+use actix_web::cookie::Key;
 use actix_web::dev::Payload;
 use actix_web::error::InternalError;
-use actix_web::http::header::{LOCATION, SET_COOKIE};
+use actix_web::http::header::LOCATION;
 use actix_web::middleware::{Compress, Logger};
 use actix_web::web::{self, Data, Form, Html};
 use actix_web::{App, FromRequest, HttpRequest, HttpResponse, HttpServer};
 use stillhere_actix::{Hub, Page}; // stillhere
-use stillhere_examples::notes::{ABOUT_PAGE, COOKIE, LOGIN_PAGE, Notes, STATIC, Settings};
+use stillhere_examples::notes::{ABOUT_PAGE, LOGIN, LOGIN_PAGE, Notes, STATIC, Settings};
 use stillhere_examples::stop_signal;
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let settings = Settings::read();
     let notes = Notes::default();
-    let hub = hub(&notes, &settings); // stillhere
+    let hub = hub(&settings); // stillhere
+    let key = Key::generate();
     let app = {
         let hub = hub.clone();
         move || {
             App::new()
                 .app_data(Data::new(notes.clone()))
                 .app_data(Data::new(hub.clone())) // stillhere
+                .wrap(sessions(key.clone()))
                 .wrap(Compress::default())
                 .wrap(Logger::default())
                 .route("/", web::get().to(notes_page))
@@ -32,7 +37,7 @@ async fn main() -> std::io::Result<()> {
                 .route("/login", web::post().to(log_in))
                 .route("/logout", web::post().to(log_out))
                 .route("/about", web::get().to(async || Html::new(ABOUT_PAGE)))
-                .configure(stillhere_actix::routes(&hub)) // stillhere
+                .configure(stillhere_actix::routes_for(&hub, user)) // stillhere
                 .service(Files::new("/static", STATIC))
         }
     };
@@ -45,6 +50,7 @@ async fn main() -> std::io::Result<()> {
     HttpServer::new(app)
         .tcp_nodelay(true)
         .h1_allow_half_closed(false) // stillhere
+        .client_disconnect_timeout(Duration::ZERO) // stillhere
         .shutdown_signal(stopped)
         .shutdown_timeout(5)
         .listen(listener)?
@@ -52,11 +58,21 @@ async fn main() -> std::io::Result<()> {
         .await
 }
 
+/// What a browser's session keeps is in its cookie, encrypted. Without TLS here, so without `Secure`.
+fn sessions(key: Key) -> SessionMiddleware<CookieSessionStore> {
+    SessionMiddleware::builder(CookieSessionStore::default(), key)
+        .cookie_secure(false)
+        .build()
+}
+
+// stillhere: who connects, as for every other route
+async fn user(User(user): User) -> Option<String> {
+    Some(user)
+}
+
 // stillhere
-fn hub(notes: &Notes, settings: &Settings) -> Hub {
-    let notes = notes.clone();
+fn hub(settings: &Settings) -> Hub {
     Hub::builder()
-        .principal(move |request| notes.user(request.cookie(COOKIE)?))
         .restore_on_reload("notes")
         .public_url(&format!("{}/stillhere", settings.under))
         .heartbeat(settings.heartbeat)
@@ -75,14 +91,12 @@ struct Login {
     name: String,
 }
 
-async fn log_in(notes: Data<Notes>, form: Form<Login>) -> HttpResponse {
-    match notes.log_in(&form.name) {
-        Some(cookie) => HttpResponse::SeeOther()
-            .insert_header((SET_COOKIE, cookie))
-            .insert_header((LOCATION, "./"))
-            .finish(),
-        None => to_login(),
-    }
+async fn log_in(notes: Data<Notes>, session: Session, form: Form<Login>) -> HttpResponse {
+    let Some(login) = notes.log_in(&form.name) else {
+        return to_login();
+    };
+    session.insert(LOGIN, login).expect("a text becomes JSON");
+    HttpResponse::SeeOther().insert_header((LOCATION, "./")).finish()
 }
 
 async fn log_out(User(user): User, notes: Data<Notes>, hub: Data<Hub>) -> HttpResponse {
@@ -107,7 +121,8 @@ impl FromRequest for User {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let notes = request.app_data::<Data<Notes>>();
-        let user = request.cookie(COOKIE).and_then(|cookie| notes?.user(cookie.value()));
+        let login = request.get_session().get::<String>(LOGIN).ok().flatten();
+        let user = login.and_then(|login| notes?.user(&login));
         ready(
             user.map(Self)
                 .ok_or_else(|| InternalError::from_response("not logged in", to_login()).into()),

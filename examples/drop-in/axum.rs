@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Form, FromRequestParts, State};
-use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::{Html, Redirect};
 use axum::routing::{get, post};
-use axum_extra::extract::CookieJar;
 use stillhere_axum::{Hub, Page}; // stillhere
-use stillhere_examples::notes::{ABOUT_PAGE, COOKIE, LOGIN_PAGE, Notes, STATIC, Settings};
+use stillhere_examples::notes::{ABOUT_PAGE, LOGIN, LOGIN_PAGE, Notes, STATIC, Settings};
 use stillhere_examples::stop_signal;
 use tower_http::compression::CompressionLayer;
 use tower_http::services::ServeDir;
 use tower_http::trace::TraceLayer;
+use tower_sessions::{MemoryStore, Session, SessionManagerLayer};
 
 #[derive(Clone)]
 struct Application {
@@ -26,14 +25,17 @@ struct Application {
 async fn main() -> std::io::Result<()> {
     let settings = Settings::read();
     let notes = Notes::default();
-    let hub = hub(&notes, &settings); // stillhere
+    let hub = hub(&settings); // stillhere
+    // Without TLS here, so without `Secure`.
+    let sessions = SessionManagerLayer::new(MemoryStore::default()).with_secure(false);
     let app = Router::new()
         .route("/", get(notes_page))
         .route("/login", get(Html(LOGIN_PAGE)).post(log_in))
         .route("/logout", post(log_out))
         .route("/about", get(Html(ABOUT_PAGE)))
         .nest_service("/static", ServeDir::new(STATIC))
-        .merge(stillhere_axum::routes(&hub)) // stillhere
+        .merge(stillhere_axum::routes_for(&hub, user)) // stillhere
+        .layer(sessions)
         .layer(CompressionLayer::new())
         .layer(TraceLayer::new_for_http())
         .with_state(Application {
@@ -49,11 +51,14 @@ async fn main() -> std::io::Result<()> {
     axum::serve(listener, app).with_graceful_shutdown(stopped).await
 }
 
+// stillhere: who connects, as for every other route
+async fn user(User(user): User) -> Option<String> {
+    Some(user)
+}
+
 // stillhere
-fn hub(notes: &Notes, settings: &Settings) -> Hub {
-    let notes = notes.clone();
+fn hub(settings: &Settings) -> Hub {
     Hub::builder()
-        .principal(move |request| notes.user(request.cookie(COOKIE)?))
         .restore_on_reload("notes")
         .public_url(&format!("{}/stillhere", settings.under))
         .heartbeat(settings.heartbeat)
@@ -72,11 +77,16 @@ struct Login {
     name: String,
 }
 
-async fn log_in(State(Application { notes, .. }): State<Application>, Form(Login { name }): Form<Login>) -> Response {
-    match notes.log_in(&name) {
-        Some(cookie) => ([(SET_COOKIE, cookie)], Redirect::to("./")).into_response(),
-        None => Redirect::to("login").into_response(),
-    }
+async fn log_in(
+    State(Application { notes, .. }): State<Application>,
+    session: Session,
+    Form(Login { name }): Form<Login>,
+) -> Redirect {
+    let Some(login) = notes.log_in(&name) else {
+        return Redirect::to("login");
+    };
+    session.insert(LOGIN, login).await.expect("the store has room");
+    Redirect::to("./")
 }
 
 async fn log_out(User(user): User, State(Application { notes, hub }): State<Application>) -> Redirect {
@@ -95,10 +105,12 @@ impl FromRequestParts<Application> for User {
     type Rejection = Redirect;
 
     async fn from_request_parts(parts: &mut Parts, application: &Application) -> Result<Self, Redirect> {
-        let cookies = CookieJar::from_headers(&parts.headers);
-        let user = cookies
-            .get(COOKIE)
-            .and_then(|cookie| application.notes.user(cookie.value()));
+        let session = Session::from_request_parts(parts, application).await;
+        let login = match session {
+            Ok(session) => session.get::<String>(LOGIN).await.ok().flatten(),
+            Err(_) => None,
+        };
+        let user = login.and_then(|login| application.notes.user(&login));
         user.map(Self).ok_or_else(|| Redirect::to("login"))
     }
 }

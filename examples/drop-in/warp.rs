@@ -2,9 +2,11 @@
 
 use std::convert::Infallible;
 use std::future::ready;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use stillhere_examples::notes::{ABOUT_PAGE, COOKIE, LOGIN_PAGE, Notes, STATIC, Settings};
+use cookie::{Cookie, CookieJar, Key, SameSite};
+use stillhere_examples::notes::{ABOUT_PAGE, LOGIN, LOGIN_PAGE, Notes, STATIC, Settings};
 use stillhere_examples::stop_signal;
 use stillhere_warp::{Hub, Page}; // stillhere
 use warp::http::StatusCode;
@@ -17,7 +19,7 @@ use warp::{Filter, Rejection};
 async fn main() -> std::io::Result<()> {
     let settings = Settings::read();
     let notes = Notes::default();
-    let hub = hub(&notes, &settings); // stillhere
+    let hub = hub(&settings); // stillhere
     let listener = tokio::net::TcpListener::bind(&settings.address).await?;
     println!("notes on http://{}", listener.local_addr()?);
     let stopped = {
@@ -27,10 +29,11 @@ async fn main() -> std::io::Result<()> {
             hub.shutdown(Duration::from_secs(5)).await; // stillhere
         }
     };
+    let user = user(notes.clone()).map(Some); // stillhere
     // warp's compression wraps whatever it is given, compressed or not: the pages and the static files, nothing else.
     let app = pages(notes, hub.clone())
         .with(warp::compression::gzip())
-        .or(stillhere_warp::routes(&hub)) // stillhere
+        .or(stillhere_warp::routes_for(&hub, user)) // stillhere
         .recover(to_login)
         .with(warp::trace::request());
     warp::serve(app).incoming(listener).graceful(stopped).run().await;
@@ -38,10 +41,8 @@ async fn main() -> std::io::Result<()> {
 }
 
 // stillhere
-fn hub(notes: &Notes, settings: &Settings) -> Hub {
-    let notes = notes.clone();
+fn hub(settings: &Settings) -> Hub {
     Hub::builder()
-        .principal(move |request| notes.user(request.cookie(COOKIE)?))
         .restore_on_reload("notes")
         .public_url(&format!("{}/stillhere", settings.under))
         .heartbeat(settings.heartbeat)
@@ -84,7 +85,7 @@ struct Login {
 
 fn log_in(notes: Notes, Login { name }: Login) -> Response {
     match notes.log_in(&name) {
-        Some(cookie) => warp::reply::with_header(see_other("./"), SET_COOKIE, cookie).into_response(),
+        Some(login) => warp::reply::with_header(see_other("./"), SET_COOKIE, signed(login)).into_response(),
         None => see_other("login"),
     }
 }
@@ -104,10 +105,30 @@ fn see_other(location: &'static str) -> Response {
 
 /// Who is logged in; all others are sent to the login.
 fn user(notes: Notes) -> impl Filter<Extract = (String,), Error = Rejection> + Clone + Send + Sync {
-    warp::cookie::optional(COOKIE).and_then(move |cookie: Option<String>| {
-        let user = cookie.and_then(|cookie| notes.user(&cookie));
+    warp::cookie::optional(LOGIN).and_then(move |cookie: Option<String>| {
+        let login = cookie.and_then(verified);
+        let user = login.and_then(|login| notes.user(&login));
         ready(user.ok_or_else(|| warp::reject::custom(NotLoggedIn)))
     })
+}
+
+/// With which the login's cookie is signed.
+static KEY: LazyLock<Key> = LazyLock::new(Key::generate);
+
+/// The cookie that keeps a login.
+fn signed(login: String) -> String {
+    let cookie = Cookie::build((LOGIN, login)).http_only(true).same_site(SameSite::Lax);
+    let mut jar = CookieJar::new();
+    jar.signed_mut(&KEY).add(cookie);
+    jar.get(LOGIN).expect("it was added").to_string()
+}
+
+/// The login that such a cookie keeps.
+fn verified(value: String) -> Option<String> {
+    let mut jar = CookieJar::new();
+    jar.add_original(Cookie::new(LOGIN, value));
+    let cookie = jar.signed(&KEY).get(LOGIN)?;
+    Some(cookie.value().to_owned())
 }
 
 #[derive(Debug)]

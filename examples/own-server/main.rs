@@ -1,4 +1,4 @@
-//! A server of one's own: a counter in the browser over hyper and tokio-tungstenite, without a framework and without an adapter. For whoever has
+//! A server of one's own: a counter in the browser over hyper, without a framework and without an adapter. For whoever has
 //! a server already that stillhere has no adapter for. It shows the four things to do:
 //!
 //! 1. Save a route for each session whose page is rendered: [`Routes::save`], from the condition in [`hub`].
@@ -24,19 +24,17 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Request, Response, StatusCode, header};
+use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use stillhere::client::{self, PAGE_CACHE_CONTROL};
 use stillhere::websocket::{accept_key, config, connection};
 use stillhere::{
-    Answer, AnswerBody, Arrival, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
+    Answer, AnswerBody, Arrival, Asks, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
     UpgradeRequest, run_connection_loop,
 };
 use stillhere_examples::stop_signal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// Where browsers find the sessions' routes, each at `/live/<session id>`. Behind a proxy or on another host: the external URL.
 const LIVE: &str = "/live";
@@ -50,7 +48,8 @@ async fn main() -> io::Result<()> {
     println!("a counter on http://{}", listener.local_addr()?);
 
     let routes = Routes::default();
-    let hub = hub(&routes, closes);
+    let is_local = listener.local_addr()?.ip().is_loopback();
+    let hub = hub(&routes, closes, is_local);
     let server = Server {
         hub: hub.clone(),
         routes,
@@ -63,7 +62,7 @@ async fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn hub(routes: &Routes, closes: bool) -> Hub {
+fn hub(routes: &Routes, closes: bool, is_local: bool) -> Hub {
     let kept = DefaultCleanupPolicy::default();
     // What the end of a connection means is the policy's to say. A handler that closed the session when its connection is over would also end
     // those that another connection has taken over meanwhile, as browsers are quicker than servers to see that one is lost.
@@ -71,7 +70,11 @@ fn hub(routes: &Routes, closes: bool) -> Hub {
         soft_closed: Duration::ZERO,
         ..kept
     };
-    let hub = Hub::builder().cleanup_policy(if closes { ended } else { kept }).build();
+    let mut hub = Hub::builder().cleanup_policy(if closes { ended } else { kept });
+    if is_local {
+        hub = hub.allow_host("localhost");
+    }
+    let hub = hub.build();
     let routes = routes.clone();
     hub.register_connection(move |session| {
         routes.save(session);
@@ -165,10 +168,10 @@ impl Server {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()));
         let asked = UpgradeRequest::new(&name, headers);
-        match accept_key(&asked).filter(|_| request.method() == Method::GET) {
-            Some(accept) => self.web_socket(&asked, &accept, on_upgrade),
-            None if route.is_some() => text(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket"),
-            None => file(client::answer(&asked)),
+        match asked.asks(request.method().as_str()) {
+            Asks::WebSocket { key } => self.web_socket(&asked, &accept_key(key), on_upgrade),
+            _ if route.is_some() => text(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket"),
+            _ => file(client::answer(&asked)),
         }
     }
 
@@ -207,9 +210,8 @@ impl Server {
 async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
     // The browser may have gone away before the answer was out.
     let Ok(upgraded) = on_upgrade.await else { return };
-    let (io, config) = (TokioIo::new(upgraded), config(&arrival));
-    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-    run_connection_loop(arrival, connection(socket)).await;
+    let connection = connection(TokioIo::new(upgraded), Vec::new(), config(&arrival)).await;
+    run_connection_loop(arrival, connection).await;
 }
 
 /// One of the client's files, or that there is none of this name.

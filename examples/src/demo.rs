@@ -2,14 +2,13 @@
 
 use std::{borrow::Cow, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use stillhere::{Hub, SendError};
+use stillhere::{Hub, SendError, stop_signal};
 use stillhere_conformance::fault_proxy::FaultProxy;
 use tokio::{net::lookup_host, sync::Notify, time::sleep};
 
 use crate::{
     arguments,
     page_session::{run_other_session, run_page_session},
-    stop::stop_signal,
     ticket_sessions::{Room, run_echo, run_flood},
 };
 
@@ -44,7 +43,8 @@ impl Demo {
             .with_max_level(tracing::Level::WARN)
             .with_writer(io::stderr)
             .init();
-        let [address, origin, public_url] = arguments::read(["--addr", "--allow-origin", "--public-url"]);
+        let [address, origin, host, public_url] =
+            arguments::read(["--addr", "--allow-origin", "--allow-host", "--public-url"]);
         let address = lookup_host(address.as_deref().unwrap_or(DEFAULT_ADDRESS))
             .await?
             .next()
@@ -54,6 +54,13 @@ impl Demo {
         let mut hub = Hub::builder();
         if let Some(origin) = origin {
             hub = hub.allow_origin(&origin);
+        }
+        // On this machine alone it goes by the names of loopback, and by the one given; behind a proxy of unknown name, by any.
+        if proxy.address().ip().is_loopback() && (public_url.is_none() || host.is_some()) {
+            hub = hub.allow_host("localhost");
+        }
+        if let Some(host) = host {
+            hub = hub.allow_host(&host);
         }
         if let Some(url) = public_url {
             hub = hub.public_url(&url);

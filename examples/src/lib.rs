@@ -43,12 +43,11 @@ mod demo;
 mod messages;
 pub mod notes;
 mod page_session;
-mod stop;
 mod ticket_sessions;
 mod transfer;
 
 pub use demo::{Answer, Demo};
-pub use stop::stop_signal;
+pub use stillhere::stop_signal;
 
 #[cfg(doc)]
 use stillhere_conformance::fault_proxy::FaultProxy;

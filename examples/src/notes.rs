@@ -17,8 +17,8 @@ use crate::arguments;
 /// The folder of the application's static files.
 pub const STATIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/drop-in/static");
 
-/// The cookie that says who is logged in.
-pub const COOKIE: &str = "login";
+/// Under this name the framework's session, or a signed cookie, keeps the [login](Notes::log_in).
+pub const LOGIN: &str = "login";
 
 const LONGEST_NAME: usize = 40;
 const LONGEST_NOTE: usize = 1_000;
@@ -55,7 +55,7 @@ impl Settings {
 /// The application's state; a clone is a handle to the same one.
 #[derive(Clone, Debug)]
 pub struct Notes {
-    /// Names by the token in the cookie.
+    /// Names by login. A database, in real life.
     logins: Arc<Mutex<HashMap<String, String>>>,
     all: watch::Sender<Vec<Note>>,
 }
@@ -76,7 +76,7 @@ impl Default for Notes {
 }
 
 impl Notes {
-    /// Logs a user in: the `Set-Cookie` to answer with. `None` for a name that is none.
+    /// Logs a user in: what the browser's session is to keep. `None` for a name that is none.
     ///
     /// # Panics
     /// If the operating system has no randomness.
@@ -89,12 +89,12 @@ impl Notes {
         getrandom::fill(&mut token).expect("the operating system has randomness");
         let token = u128::from_le_bytes(token).to_string();
         self.logins().insert(token.clone(), name.to_owned());
-        Some(format!("{COOKIE}={token}; HttpOnly; SameSite=Lax"))
+        Some(token)
     }
 
-    /// Whom this cookie belongs to.
-    pub fn user(&self, cookie: &str) -> Option<String> {
-        self.logins().get(cookie).cloned()
+    /// Who logged in so, unless they have logged out.
+    pub fn user(&self, login: &str) -> Option<String> {
+        self.logins().get(login).cloned()
     }
 
     /// Logs a user out in all browsers.

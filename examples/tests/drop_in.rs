@@ -2,17 +2,16 @@
 
 mod program;
 
-use std::io::Read as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use flate2::read::GzDecoder;
 use stillhere::machine::Outcome;
 use stillhere::{Code, EndReason};
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::credentials::Credentials;
-use stillhere_conformance::http::{self, Response};
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
+use stillhere_conformance::{fallback_bridge, http};
 
 use program::Program;
 
@@ -40,6 +39,7 @@ on_each_framework! {
     who_is_not_logged_in_is_sent_to_the_login
     a_user_logs_in_and_gets_a_page_with_a_session
     a_session_resumes_with_its_users_cookie
+    over_the_fallback_the_same_logins_hold
     another_users_cookie_is_refused_and_the_session_goes_on
     without_a_cookie_the_session_is_refused_and_goes_on
     a_login_that_is_over_does_not_resume_its_session
@@ -81,7 +81,7 @@ impl Site {
     async fn open_page(&self, cookie: &str) -> String {
         let page = http::get(self.address(), "/", &[("cookie", cookie), ("accept-encoding", "gzip")]).await;
         assert_eq!((page.status, page.header("cache-control")), (200, "private, no-cache"));
-        let page = text(&page);
+        let page = page.text();
         let (_, attribute) = page.split_once("data-stillhere=\"").expect("the page has a session");
         let (ticket, _) = attribute.split_once('"').expect("the attribute ends");
         ticket.replace("&quot;", "\"").replace("&amp;", "&")
@@ -98,7 +98,7 @@ impl Site {
 }
 
 async fn who_is_not_logged_in_is_sent_to_the_login(site: Site) {
-    for headers in [&[][..], &[("cookie", "login=1")]] {
+    for headers in [&[][..], &[("cookie", "login=1; id=1")]] {
         let answer = http::get(site.address(), "/", headers).await;
         assert_eq!((answer.status, answer.header("location")), (303, "login"));
     }
@@ -148,12 +148,38 @@ async fn without_a_cookie_the_session_is_refused_and_goes_on(site: Site) {
     assert_alive(&ada, "mine").await;
 }
 
+async fn over_the_fallback_the_same_logins_hold(site: Site) {
+    for wait in [None, Some(Duration::from_millis(100))] {
+        let bridge = fallback_bridge::start(site.address(), wait).await;
+        let cookie = site.log_in("ada").await;
+        let ticket = site.open_page(&cookie).await;
+        let mallory = site.log_in("mallory").await;
+        for stranger in [
+            Browser::connect_with_cookie(&mallory, bridge, &ticket),
+            Browser::connect(bridge, &ticket),
+        ] {
+            assert_eq!(stranger.refusal().await, Code::Forbidden as u64, "{wait:?}");
+        }
+        let ada = Browser::connect_with_cookie(&cookie, bridge, &ticket);
+        ada.wait_for_outcome(Outcome::Opened).await;
+        assert_alive(&ada, "mine").await;
+        ada.lose_connection();
+        ada.wait_for_outcome(Outcome::Resumed).await;
+        assert_alive(&ada, "still mine").await;
+
+        site.log_out(&cookie).await;
+
+        assert_eq!(ada.session_end().await.text, "logged out", "{wait:?}");
+    }
+}
+
 async fn a_login_that_is_over_does_not_resume_its_session(site: Site) {
     let (cookie, ..) = site.arrive("ada").await;
     let ticket = site.open_page(&cookie).await;
     site.log_out(&cookie).await;
     let late = Browser::connect_with_cookie(&cookie, site.address(), &ticket);
-    assert_eq!(late.session_end().await.text, "logged out");
+    // Nobody in particular asks now, who is not told how the user's session ended.
+    assert_eq!(late.refusal().await, Code::Forbidden as u64);
     let answer = http::get(site.address(), "/", &[("cookie", &cookie)]).await;
     assert_eq!(answer.status, 303);
 }
@@ -211,7 +237,7 @@ async fn other_routes_and_static_files_are_served_as_before(site: Site) {
             (200, "gzip"),
             "{path}"
         );
-        assert!(text(&answer).contains(content), "{path}");
+        assert!(answer.text().contains(content), "{path}");
     }
     for path in ["/nothing", "/static/nothing", "/stillhere/nothing"] {
         assert_eq!(http::get(site.address(), path, &[]).await.status, 404, "{path}");
@@ -234,7 +260,7 @@ async fn compression_leaves_the_clients_files_alone(site: Site) {
             "{name}"
         );
         // Twice compressed, it would not be text yet.
-        assert!(text(&answer).contains("stillhere.v1"), "{name}");
+        assert!(answer.text().contains("stillhere.v1"), "{name}");
         let etag = answer.header("etag");
         let again = [headers, &[("if-none-match", etag)]].concat();
         assert_eq!(http::get(site.address(), &path, &again).await.status, 304, "{name}");
@@ -259,14 +285,4 @@ async fn assert_alive(page: &Browser, text: &str) {
     note(page, text);
     let noted = format!(r#""text":"{text}"}}]}}"#);
     while !page.recv().await.payload.ends_with(noted.as_bytes()) {}
-}
-
-fn text(answer: &Response) -> String {
-    if answer.header("content-encoding") != "gzip" {
-        return String::from_utf8(answer.body.clone()).expect("it is text");
-    }
-    let mut text = String::new();
-    let read = GzDecoder::new(&answer.body[..]).read_to_string(&mut text);
-    read.expect("it was compressed once");
-    text
 }

@@ -1,13 +1,20 @@
 const BASE = 500;
-const CAP = 10_000;
+const GROWTH = 1.3;
+/** For a page that is seen. */
+const CAP = 3000;
 
 /** Exponential back-off with full jitter, in milliseconds. */
 export class Backoff {
   /** Waits since the last success; at 0 the next attempt is at once. */
   waits = 0;
+  readonly #growth: number;
+
+  constructor(growth = GROWTH) {
+    this.#growth = growth;
+  }
 
   next(random: () => number, cap = CAP): number {
     const waits = this.waits++;
-    return waits && random() * Math.min(cap, BASE * 2 ** (waits - 1));
+    return waits && random() * Math.min(cap, BASE * this.#growth ** (waits - 1));
   }
 }

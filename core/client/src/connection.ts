@@ -1,9 +1,13 @@
 import type { Environment } from './environment';
 import { Fallback } from './fallback';
 import { type Connection, openWebSocket, whenRegistered } from './kinds';
+import { Code } from './codes';
 import type { DocumentMachine } from './machine';
-import { FALLBACK, Route, WEB_SOCKET } from './route';
+import { type Obstacle, Obstacles } from './obstacle';
+import { Posts } from './posts';
+import { isPosted, Route, WEB_SOCKET } from './route';
 import { soon } from './soon';
+import { isHeardOver } from './trial';
 import { type Bytes, Type } from './wire';
 
 /** Bulk frames are handed to the connection while it holds fewer bytes than this: what a click may have to wait for. */
@@ -12,8 +16,8 @@ const BUFFER = 65_536;
 const BUFFER_POLL = 20;
 /** A browser takes a longer delay for none. */
 const LONGEST_TIMER = 2 ** 31 - 1;
-/** Milliseconds until a page that gets along without WebSockets tries one again. */
-const TRY_AGAIN = 300_000;
+/** Milliseconds that a kind of connection may take which is tried beside another. */
+const TRIAL = 10_000;
 /** How a browser calls a connection lost without a close. */
 const LOST = 1006;
 const LEFT = 1000;
@@ -29,18 +33,24 @@ export class ConnectionLoop {
   readonly #environment: Environment;
   /** Called when the machine has taken something in. */
   readonly #handled: () => void;
-  #route: Route;
+  readonly #obstacles: Obstacles;
+  readonly #posts: Posts;
+  #route: Route | undefined;
+  #preferred: string | undefined;
   #connection = 0;
   #carrier: Connection | undefined;
   /** Of the carrier. */
   #kind = '';
-  #isHeard = true;
-  #hasOpened = false;
-  /** WebSockets in a row that opened and carried no answer. */
-  #mute = 0;
-  #endTrial: (() => void) | undefined;
-  /** When a WebSocket is to be tried beside a connection of the fallback. */
-  #tryAt = Infinity;
+  /** When an attempt is over that is not answered by then. */
+  #giveUpAt = Infinity;
+  /** When the server was first heard over this connection. */
+  #heardAt: number | undefined;
+  /** Received over this connection. */
+  #bytes = 0;
+  /** The route knows how this connection went. */
+  #isJudged = true;
+  /** Of the kind that is tried beside the one in use. */
+  #trial: AbortController | undefined;
   #timer: unknown;
   #timerAt = Infinity;
   #hasComplained = false;
@@ -50,25 +60,31 @@ export class ConnectionLoop {
     this.#now = now;
     this.#environment = environment;
     this.#handled = handled;
-    this.#route = new Route(undefined, environment);
+    this.#obstacles = new Obstacles(environment);
+    this.#posts = new Posts(environment, this.#obstacles);
   }
 
-  /** The kind of the connection in use: `websocket`, `http` or one that was registered. */
+  /** The kind of the connection in use: `websocket`, `streamed`, `polled` or one that was registered. */
   get kind(): string {
-    return this.#kind;
+    return this.#carrier instanceof Fallback ? this.#carrier.kind : this.#kind;
+  }
+
+  /** What the last attempts met. */
+  get obstacle(): Obstacle | null {
+    return this.#obstacles.current;
   }
 
   /** Where to connect, and by which kind first. */
   direct(url: string, preferred: string | undefined): void {
     this.url = url;
-    this.#route = new Route(preferred, this.#environment);
-    this.#isHeard = true;
+    if (!this.#route || preferred !== this.#preferred) this.#route = new Route(preferred, this.#environment);
+    this.#preferred = preferred;
+    this.#isJudged = true;
   }
 
-  /** The network has changed: what did not get through may do so now. */
-  wake(): void {
-    if (this.#kind === FALLBACK) this.#tryWebSocket();
-    else if (this.#machine.phase !== 'connected') this.#route.reset();
+  /** The network has changed, or somebody says so (`isAsked`): what did not get through may do so now. */
+  wake(isAsked = false): void {
+    this.#route?.reset(this.#now(), isAsked);
   }
 
   /** Sends what is ready, then does what is asked: in this order a `leave` goes out before its close. */
@@ -98,21 +114,19 @@ export class ConnectionLoop {
   }
 
   #open(connection: number): void {
-    if (!this.#isHeard) {
-      this.#route.fail();
-      if (this.#hasOpened && this.#kind === WEB_SOCKET) this.#mute += 1;
-    }
-    this.#isHeard = this.#hasOpened = false;
+    this.#judge();
     // A browser opens one WebSocket to a host after the other.
-    this.#endTrial?.();
+    this.#trial?.abort();
+    const route = this.#route!;
+    const kind = (this.#kind = route.kind);
     this.#connection = connection;
-    this.#carrier = undefined;
-    this.#tryAt = Infinity;
-    const kind = (this.#kind = this.#route.kind);
+    this.#carrier = this.#heardAt = undefined;
+    this.#isJudged = this.#posts.isAnswered = false;
+    this.#bytes = 0;
+    this.#giveUpAt = this.#now() + route.patience;
     const handlers = {
       url: this.url,
       onopen: () => {
-        if (connection === this.#connection) this.#hasOpened = true;
         this.#machine.handleOpen(connection, this.#now());
         this.#handled();
       },
@@ -120,7 +134,7 @@ export class ConnectionLoop {
       onclose: (code = LOST) => this.#lose(connection, code),
     };
     if (kind === WEB_SOCKET) this.#carry(connection, () => openWebSocket(this.#environment, handlers));
-    else if (kind === FALLBACK) this.#carry(connection, () => new Fallback(this.#environment, handlers));
+    else if (isPosted(kind)) this.#carry(connection, () => new Fallback(kind, this.#environment, handlers, this.#posts));
     else {
       const isKnown = whenRegistered(kind, (open) => connection === this.#connection && this.#carry(connection, () => open(handlers)));
       // The script may come after the first attempt has begun; by the second it had ten seconds.
@@ -144,6 +158,9 @@ export class ConnectionLoop {
   }
 
   #close(code: number): void {
+    // A page that goes away by itself says nothing about its connection.
+    if (this.#machine.phase === 'left') this.#isJudged = true;
+    this.#judge();
     try {
       this.#carrier?.close(code);
     } catch (error) {
@@ -156,41 +173,63 @@ export class ConnectionLoop {
     if (!isBytes) this.#complain('a connection gave what is no bytes: a socket needs binaryType "arraybuffer"', data);
     // What is no bytes is not converted, for a number would be a length: it is malformed, as an empty frame is.
     const frame = isBytes ? new Uint8Array(data) : new Uint8Array();
-    if (connection === this.#connection && !this.#isHeard && ANSWERS.includes(frame[0])) {
-      this.#isHeard = true;
-      this.#route.succeed();
-      // Perhaps it was the server that could not be reached, not the WebSocket; unless one opened, and what it carried got lost.
-      if (this.#kind === FALLBACK) this.#tryAt = this.#now() + (this.#mute && TRY_AGAIN * 2 ** Math.min(this.#mute >> 1, 5));
-      else this.#mute = 0;
+    if (connection === this.#connection && this.#heardAt === undefined && ANSWERS.includes(frame[0])) {
+      this.#heardAt = this.#now();
+      this.#giveUpAt = Infinity;
+      this.#route!.succeed(this.#heardAt);
+      this.#obstacles.clear(!isPosted(this.#kind));
     }
+    if (connection === this.#connection) this.#bytes += frame.length;
     this.#machine.handleFrame(connection, frame, this.#now());
     this.#handled();
   }
 
   #lose(connection: number, code = LOST): void {
-    this.#machine.handleClose(connection, code, this.#now());
+    const now = this.#now();
+    let wait = 0;
+    if (connection === this.#connection) {
+      this.#judge();
+      wait = this.#route!.wait(now);
+    }
+    this.#machine.handleClose(connection, code, now, wait);
     this.#handled();
   }
 
-  /** One that opens beside the fallback takes its place. */
-  #tryWebSocket(): void {
-    this.#tryAt = this.#now() + TRY_AGAIN;
+  /** Tells the route how the connection went, once. */
+  #judge(isSilent = false): void {
+    this.#giveUpAt = Infinity;
+    if (this.#isJudged) return;
+    this.#isJudged = true;
+    const now = this.#now();
+    const route = this.#route!;
+    route.holdPosts(this.#posts.takeWait(), now);
+    if (this.#heardAt !== undefined) return route.lose(now - this.#heardAt, this.#bytes, now);
+    if (route.isLast && !this.#posts.isAnswered) this.#obstacles.meetNone(isSilent, this.url);
+    route.fail(isSilent, now);
+  }
+
+  /** A better kind than the one in use may be heard over by now: then it takes its place. */
+  async #tryBetter(): Promise<void> {
+    const route = this.#route!;
+    const kind = route.takeTrial(this.#now());
+    if (!kind) return;
     const connection = this.#connection;
-    this.#endTrial?.();
-    const end = (this.#endTrial = () => trial?.close(LEFT));
-    const onopen = (): void => {
-      end();
-      if (connection !== this.#connection || this.#machine.phase !== 'connected') return;
-      this.#route.reset();
-      this.#carrier?.close(LEFT);
+    const trial = (this.#trial = new AbortController());
+    const timer = this.#environment.setTimeout(() => trial.abort(), TRIAL);
+    const isHeard = await isHeardOver(kind, this.url, this.#environment, trial.signal);
+    this.#environment.clearTimeout(timer);
+    trial.abort();
+    this.#trial = undefined;
+    if (isHeard && connection === this.#connection && this.#machine.phase === 'connected') {
+      route.move(kind);
+      this.#isJudged = true;
+      this.#close(LEFT);
       this.#lose(connection);
-    };
-    let trial: Connection | undefined;
-    try {
-      trial = openWebSocket(this.#environment, { url: this.url, onopen, onmessage: end, onclose() {} });
-    } catch {
-      // Then there are none.
-    }
+    } else this.#handled();
+  }
+
+  get #nextTrial(): number {
+    return this.#machine.phase === 'connected' && !this.#trial ? this.#route!.nextTrial : Infinity;
   }
 
   #complain(what: string, ...details: unknown[]): void {
@@ -202,7 +241,7 @@ export class ConnectionLoop {
   #arm(isBulkHeld: boolean): void {
     let at = this.#machine.pollTimeout() ?? Infinity;
     if (isBulkHeld) at = Math.min(at, this.#now() + BUFFER_POLL);
-    at = Math.min(at, this.#tryAt);
+    at = Math.min(at, this.#giveUpAt, this.#nextTrial);
     if (at >= this.#timerAt) return;
     this.#environment.clearTimeout(this.#timer);
     this.#timerAt = at;
@@ -213,8 +252,14 @@ export class ConnectionLoop {
 
   #handleTimeout(): void {
     this.#timerAt = Infinity;
-    if (this.#now() >= this.#tryAt) this.#tryWebSocket();
-    this.#machine.handleTimeout(this.#now());
+    const now = this.#now();
+    if (now >= this.#giveUpAt) {
+      this.#judge(true);
+      this.#close(Code.Silent);
+      return this.#lose(this.#connection);
+    }
+    if (now >= this.#nextTrial) void this.#tryBetter();
+    this.#machine.handleTimeout(now);
     this.#handled();
   }
 }

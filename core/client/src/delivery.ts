@@ -18,8 +18,9 @@ const SLICE = 8;
 
 /** Hands the messages that a machine has received to the application. */
 export class Delivery {
+  /** The most bytes that a compressed message may inflate to. */
+  inflated: number;
   readonly #machine: DocumentMachine;
-  readonly #inflated: number;
   readonly #now: () => number;
   readonly #environment: Environment;
   /** Called when delivery can go on, in a task of its own. */
@@ -30,7 +31,7 @@ export class Delivery {
 
   constructor(machine: DocumentMachine, inflated: number, now: () => number, environment: Environment, resume: () => void) {
     this.#machine = machine;
-    this.#inflated = inflated;
+    this.inflated = inflated;
     this.#now = now;
     this.#environment = environment;
     this.#resume = resume;
@@ -80,7 +81,7 @@ export class Delivery {
   }
 
   async #inflate(handler: MessageHandler, lane: Lane, payload: Bytes): Promise<void> {
-    const result = await inflate(payload, this.#inflated, this.#environment);
+    const result = await inflate(payload, this.inflated, this.#environment);
     if (this.#isStopped) return;
     if (typeof result === 'number') this.#machine.failInflate(result, this.#now());
     else this.#hand(handler, lane, result);

@@ -7,6 +7,8 @@ export interface Environment extends Listenable {
   /** Without it there is no fallback. */
   fetch?(url: string, options: RequestInit): Promise<Response>;
   readonly MessageChannel: new () => { readonly port1: Port; readonly port2: Port };
+  /** Absent outside of documents. */
+  readonly DOMParser?: new () => { parseFromString(text: string, type: 'text/html'): Queryable };
   /** Absent or unusable in some old or embedded browsers. */
   readonly BroadcastChannel?: new (name: string) => Port;
   /** Absent before Safari 16.4. */
@@ -21,7 +23,7 @@ export interface Environment extends Listenable {
   readonly sessionStorage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>;
   /** Absent in insecure contexts. */
   readonly navigator: { readonly locks?: Locks };
-  readonly document: Listenable & { readonly baseURI: string; readonly hidden: boolean; readonly prerendering?: boolean };
+  readonly document: Listenable & Queryable & { readonly baseURI: string; readonly hidden: boolean; readonly prerendering?: boolean };
   /** This page's own frame; at the top, a frame is its own parent. */
   readonly self: Frame;
   setTimeout(run: () => void, delay: number): unknown;
@@ -60,6 +62,10 @@ export interface Frame {
   readonly [index: number]: Frame;
 }
 
+export interface Queryable {
+  querySelectorAll(selector: string): Iterable<{ getAttribute(name: string): string | null }>;
+}
+
 export interface Listenable {
-  addEventListener(type: string, listener: (event: Event) => void, options: { signal?: AbortSignal; once?: boolean }): void;
+  addEventListener(type: string, listener: (event: Event) => void, options: { signal?: AbortSignal; once?: boolean; passive?: boolean; capture?: boolean }): void;
 }

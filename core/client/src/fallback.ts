@@ -1,15 +1,14 @@
 import type { Environment } from './environment';
 import type { Connection, ConnectionHandlers } from './kinds';
+import type { Posts } from './posts';
+import { POLLED, STREAMED } from './route';
 import { soon } from './soon';
-import { PROTOCOL } from './ticket';
 import type { Bytes } from './wire';
 
 const OPEN = 1;
 const SEND = 2;
 /** A POST takes no more frames from so many bytes on. */
 const ENOUGH = 65_536;
-/** A server reads no more of one, less its head. */
-const MOST = 2 ** 20 - 32;
 /** Tabs of one browser that may stream: a browser opens six connections to a host, and the others must load pages. */
 const STREAMS = 4;
 /** Where nothing is streamed: milliseconds for which an answer waits for something to say, */
@@ -26,6 +25,7 @@ export class Fallback implements Connection {
   bufferedAmount = 0;
   readonly #environment: Environment;
   readonly #handlers: ConnectionHandlers;
+  readonly #posts: Posts;
   readonly #token: Bytes;
   readonly #abort = new AbortController();
   readonly #queue: Bytes[] = [];
@@ -41,11 +41,17 @@ export class Fallback implements Connection {
   #isOver = false;
   #rest: Bytes = new Uint8Array();
 
-  constructor(environment: Environment, handlers: ConnectionHandlers) {
+  constructor(kind: string, environment: Environment, handlers: ConnectionHandlers, posts: Posts) {
     this.#environment = environment;
     this.#handlers = handlers;
+    this.#posts = posts;
     this.#token = environment.crypto.getRandomValues(new Uint8Array(16));
-    void this.#begin();
+    void this.#begin(kind === STREAMED ? STREAMS : 0);
+  }
+
+  /** Where other tabs stream already, one that would stream polls. */
+  get kind(): string {
+    return this.#release ? STREAMED : POLLED;
   }
 
   send(frame: Bytes): void {
@@ -59,16 +65,16 @@ export class Fallback implements Connection {
     if (this.#isOver) return;
     this.#isOver = true;
     // A leave: it must outlive the page, and be taken before the stream is gone.
-    const last = this.#queue.length && this.#number >= 0 ? this.#fetch(this.#body(), { keepalive: true }).catch(() => {}) : undefined;
+    const last = this.#queue.length && this.#number >= 0 ? this.#send({ keepalive: true }).catch(() => {}) : undefined;
     const end = (): void => this.#end();
     if (!last) return end();
     void last.then(end);
     this.#environment.setTimeout(end, FAREWELL);
   }
 
-  async #begin(): Promise<void> {
+  async #begin(slots: number): Promise<void> {
     const { navigator } = this.#environment;
-    for (let slot = 0; slot < STREAMS && navigator.locks && !this.#release; slot++) {
+    for (let slot = 0; slot < slots && navigator.locks && !this.#release; slot++) {
       this.#release = await new Promise<(() => void) | undefined>((resolve) => {
         const hold = (lock: object | null): Promise<void> | undefined => (lock ? new Promise<void>((release) => resolve(release)) : void resolve(undefined));
         navigator.locks!.request(`stillhere:stream:${slot}`, { ifAvailable: true }, hold).catch(() => resolve(undefined));
@@ -85,8 +91,8 @@ export class Fallback implements Connection {
     this.#isBusy = true;
     const isFirst = this.#number < 0;
     try {
-      const response = await this.#fetch(this.#body(), { signal: this.#abort.signal });
-      if (!response.ok) throw new Error(String(response.status));
+      const response = await this.#send({ signal: this.#abort.signal });
+      if (!response) return this.#lose();
       const reading = this.#read(response);
       if (!isFirst || !this.#release) await reading;
       else void reading.then(() => this.#lose(), () => this.#lose());
@@ -101,36 +107,45 @@ export class Fallback implements Connection {
     }
   }
 
-  #fetch(body: Bytes, options: RequestInit): Promise<Response> {
-    const headers = { 'content-type': `application/${PROTOCOL}` };
-    return this.#environment.fetch!(this.#handlers.url, { method: 'POST', body, headers, cache: 'no-store', credentials: 'include', ...options });
+  /** Takes frames off the queue. A POST that is too large is made again with fewer: the server has not taken it, or knows it by its number. */
+  async #send(options: RequestInit): Promise<Response | undefined> {
+    const number = ++this.#number;
+    for (;;) {
+      const frames = this.#take(number ? 25 : 21);
+      const body = this.#encode(number, frames);
+      const response = await this.#posts.send(this.#handlers.url, body, frames.length, options);
+      if (response || frames.length < 2 || body.length <= this.#posts.most) return response;
+      this.#queue.unshift(...frames);
+      for (const { length } of frames) this.bufferedAmount += length;
+    }
   }
 
-  /** Takes frames off the queue. */
-  #body(): Bytes {
-    const number = ++this.#number;
+  #take(head: number): Bytes[] {
     let count = 0;
-    let size = 0;
+    let size = head;
     for (const { length } of this.#queue) {
-      if (size >= ENOUGH || (count && size + length > MOST)) break;
+      if (count && (size - head >= ENOUGH || size + 4 + length > this.#posts.most)) break;
       size += 4 + length;
       count += 1;
+      this.bufferedAmount -= length;
     }
+    return this.#queue.splice(0, count);
+  }
+
+  #encode(number: number, frames: readonly Bytes[]): Bytes {
     const head = number ? 25 : 21;
-    const body = new Uint8Array(head + size);
+    const body = new Uint8Array(frames.reduce((size, { length }) => size + 4 + length, head));
     const view = new DataView(body.buffer);
     body[0] = number ? SEND : OPEN;
     body.set(this.#token, 1);
     // What is left to say would wait for as long as the answer.
-    const wait = this.#queue.length > count ? 1 : WAIT;
-    view.setUint32(17, this.#release ? 0 : wait, true);
+    view.setUint32(17, this.#release ? 0 : this.#queue.length ? 1 : WAIT, true);
     if (number) view.setUint32(21, number, true);
     let at = head;
-    for (const frame of this.#queue.splice(0, count)) {
+    for (const frame of frames) {
       view.setUint32(at, frame.length, true);
       body.set(frame, at + 4);
       at += 4 + frame.length;
-      this.bufferedAmount -= frame.length;
     }
     return body;
   }

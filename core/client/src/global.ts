@@ -1,12 +1,13 @@
 // The classic script: <script src="/stillhere/client.js" data-stillhere='{ticket}'></script>
 
-import { connect, type OpenTicket, OutboxFull, registerConnection, type Session, SessionOver, type Ticket, TooLarge } from './index';
+import { connect, discard, type OpenTicket, OutboxFull, registerConnection, type Session, SessionOver, TooLarge } from './index';
 import { closeWith, isLasting } from './script_element';
 
 declare global {
   interface Window {
     stillhere: {
       readonly connect: typeof connect;
+      readonly discard: typeof discard;
       readonly registerConnection: typeof registerConnection;
       /** Of the ticket in the script tag that ran last, null if there was none. */
       session: Session | null;
@@ -18,12 +19,13 @@ declare global {
 }
 
 // A page may run this script again, for another session: what the first run made stays.
-const stillhere = ((window as Partial<Window>).stillhere ??= { connect, registerConnection, session: null, OutboxFull, TooLarge, SessionOver });
+const stillhere = ((window as Partial<Window>).stillhere ??= { connect, discard, registerConnection, session: null, OutboxFull, TooLarge, SessionOver });
 
 const script = document.currentScript;
-const ticket = script?.dataset['stillhere'];
-if (ticket && isLasting(script!)) {
-  const parsed = JSON.parse(ticket) as Ticket;
-  stillhere.session = stillhere.connect(parsed);
-  closeWith(script!, (parsed as Partial<OpenTicket>).id ?? '', stillhere.session);
+const { stillhere: json, stillhereFrom } = script?.dataset ?? {};
+const from = stillhereFrom === 'none' ? null : stillhereFrom;
+if ((json || from) && isLasting(script!)) {
+  const ticket = JSON.parse(json || 'null') as OpenTicket | null;
+  stillhere.session = stillhere.connect(ticket ?? { from: from! }, from === undefined ? {} : { from });
+  closeWith(script!, ticket?.id ?? '', stillhere.session);
 }

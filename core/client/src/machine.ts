@@ -34,6 +34,8 @@ export interface MachineOptions {
   outbox?: number;
   /** Evenly distributed in [0, 1). */
   random: () => number;
+  /** Whether a session that another document had is none for this one. */
+  declines?: () => boolean;
 }
 
 const OUTBOX = 4 * 2 ** 20;
@@ -51,6 +53,8 @@ const LATER = 500;
 const SHORT_LIFE = 1000;
 /** Upper bound on a quarter of `keep`, which may be unlimited. */
 const HIDDEN_CAP = 300_000;
+/** Where `keep` is not known. */
+const UNKNOWN_CAP = 10_000;
 
 const LEFT = 1000;
 
@@ -70,6 +74,7 @@ export class DocumentMachine {
   #limits: Limits;
   readonly #outbox: number;
   readonly #random: () => number;
+  readonly #declines: () => boolean;
   readonly #backoff = new Backoff();
   readonly #outboxes = [new OutboxLane(0), new OutboxLane(1)] as const;
   readonly #inboxes: readonly [InboxLane, InboxLane];
@@ -106,12 +111,13 @@ export class DocumentMachine {
   /** Pings of this connection without an answer; `at` is when one was written that stands for it. */
   readonly #pings: { nonce: number; at?: number }[] = [];
 
-  constructor({ secret, document, limits, outbox = OUTBOX, random }: MachineOptions) {
+  constructor({ secret, document, limits, outbox = OUTBOX, random, declines = () => false }: MachineOptions) {
     this.#secret = secret;
     this.#document = document;
     this.#limits = limits;
     this.#outbox = outbox;
     this.#random = random;
+    this.#declines = declines;
     this.#inboxes = [new InboxLane(limits.window), new InboxLane(limits.bulkWindow)];
   }
 
@@ -123,14 +129,29 @@ export class DocumentMachine {
     return this.#incarnation;
   }
 
+  /** The most bytes of a message. */
+  get messageLimit(): number {
+    return this.#limits.message;
+  }
+
   start(now: number): void {
     if (this.#phase === 'idle') this.#connect(now);
   }
 
+  /** Waits as before the start: another ticket is to come, and what is sent is for its session. */
+  standBy(): void {
+    this.#phase = 'idle';
+  }
+
+  /** There is to be no other ticket. */
+  giveUp(): void {
+    this.#phase = 'over';
+  }
+
   /** Another ticket in place of the one so far, while no server has welcomed this document; what was sent stays in the outbox. */
   present(secret: Uint8Array, limits: Limits, now: number): void {
-    const { fragment, message } = this.#limits;
-    if (this.#incarnation || limits.fragment !== fragment || limits.message !== message) throw new Error('ticket does not fit');
+    if (this.#incarnation) throw new Error('too late for another ticket');
+    if (limits.fragment !== this.#limits.fragment) for (const lane of this.#outboxes) lane.recut(limits.fragment);
     this.#secret = secret;
     this.#limits = limits;
     const [interactive, bulk] = this.#inboxes;
@@ -161,11 +182,16 @@ export class DocumentMachine {
     }
   }
 
-  /** `code` is the one the transport closed with, 1006 when nothing better is known. */
-  handleClose(connection: number, code: number, now: number): void {
+  /**
+   * `code` is the one the transport closed with, 1006 when nothing better is known. `wait`: what carries the connections wants to be left alone
+   * for so long, as if the server had said so with a code of class *later*.
+   */
+  handleClose(connection: number, code: number, now: number, wait = 0): void {
     if (connection !== this.#connection) return;
     this.#connection = 0;
-    if (!this.#leaving) this.#judge(code, 0, 0, '', now);
+    if (this.#leaving) return;
+    if (wait) this.#retry(code, '', now, wait);
+    else this.#judge(code, 0, 0, '', now);
   }
 
   handleTimeout(now: number): void {
@@ -193,6 +219,12 @@ export class DocumentMachine {
       case 'left':
         this.#connect(now);
     }
+  }
+
+  /** Somebody wants a connection now, whatever was said about waiting. */
+  handleRetry(now: number): void {
+    this.#isLater = false;
+    this.handleWake(now);
   }
 
   handleHidden(hidden: boolean, now: number): void {
@@ -349,7 +381,7 @@ export class DocumentMachine {
     if (this.#phase !== 'connected') {
       const isAwaited = !this.#isDue && this.#phase !== 'connecting';
       if (isAwaited && frame.type === Type.Welcome) return this.#welcome(frame, now);
-      if (isAwaited && frame.type === Type.Offer && this.#phase === 'hello' && !this.#incarnation) return this.#expect('offered', now);
+      if (isAwaited && frame.type === Type.Offer && this.#phase === 'hello' && !this.#incarnation) return this.#consider(now);
       return unexpected();
     }
     this.#backoff.waits = 0;
@@ -398,6 +430,13 @@ export class DocumentMachine {
     this.#events.push({ type: 'welcomed', outcome: before ? 'resumed' : incarnation > 1 ? 'restored' : 'opened', incarnation });
   }
 
+  /** Another document had the session that is offered. */
+  #consider(now: number): void {
+    if (!this.#declines()) return this.#expect('offered', now);
+    this.#drop();
+    this.#judge(Code.Duplicate, 0, 0, '', now);
+  }
+
   #acknowledge({ received, credit }: Counts): void {
     for (const lane of [0, 1] as const) this.#outboxes[lane].acknowledge(received[lane], credit[lane]);
   }
@@ -430,6 +469,12 @@ export class DocumentMachine {
   /** When a page stays hidden and without a connection too long to go on. */
   get #restAt(): number {
     return this.#incarnation && this.#hiddenAt !== undefined ? Math.max(this.#hiddenAt, this.#lostAt) + this.#keep : Infinity;
+  }
+
+  /** Of a page that is not seen. */
+  get #backoffCap(): number | undefined {
+    if (this.#hiddenAt === undefined) return;
+    return this.#incarnation ? Math.min(this.#keep / 4, HIDDEN_CAP) : UNKNOWN_CAP;
   }
 
   /** The connection in use has been silent for too long. */
@@ -477,8 +522,7 @@ export class DocumentMachine {
       // Connections that end right after their welcome must not follow each other without a pause.
       if (now - this.#heardAt >= SHORT_LIFE) this.#backoff.waits = 0;
     }
-    const cap = this.#restAt < Infinity ? Math.min(this.#keep / 4, HIDDEN_CAP) : undefined;
-    const delay = Math.max(later, this.#backoff.next(this.#random, cap));
+    const delay = Math.max(later, this.#backoff.next(this.#random, this.#backoffCap));
     this.#isLater = later > 0;
     this.#deadline = now + delay;
     // The attempt at once is made even by a page hidden for long.

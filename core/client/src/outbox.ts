@@ -17,7 +17,7 @@ export class OutboxLane {
   /** Messages not wholly acknowledged. */
   messages = 0;
   readonly #lane: Lane;
-  readonly #frames = new Queue<Outgoing>();
+  #frames = new Queue<Outgoing>();
   /** Sequences: acknowledged by the peer, to be sent next, and sent at any time of the incarnation. */
   #acknowledged = 0;
   #next = 1;
@@ -62,6 +62,25 @@ export class OutboxLane {
       this.#frames.push({ bytes, last, charge, total: (this.#admitted += charge) });
     }
     this.messages++;
+  }
+
+  /** Cuts everything anew, for a peer that has seen none of it. */
+  recut(fragment: number): void {
+    const frames = this.#frames;
+    this.#frames = new Queue();
+    this.messages = this.#admitted = 0;
+    let message = new Uint8Array();
+    for (let frame; (frame = frames.shift()); ) {
+      const { bytes, last, charge } = frame;
+      const part = bytes.subarray(bytes.length + FRAME_CHARGE - charge);
+      const before = message;
+      message = new Uint8Array(before.length + part.length);
+      message.set(before);
+      message.set(part, before.length);
+      if (!last) continue;
+      this.admit(message, fragment, Infinity);
+      message = new Uint8Array();
+    }
   }
 
   /** The frame to send next, if the peer's credit allows it. */

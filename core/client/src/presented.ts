@@ -6,33 +6,35 @@ import { type Credentials, credentialsOf, type OpenTicket, StoredTicket } from '
 export class PresentedTicket {
   readonly #base: string;
   readonly #environment: Environment;
-  readonly #own: Credentials;
-  readonly #stored: StoredTicket;
-  #presented: Credentials;
+  #own: Credentials | undefined;
+  #stored: StoredTicket | undefined;
+  /** Absent before there is a ticket, and once the session is of no more use. */
+  #presented: Credentials | undefined;
   #incumbency: Promise<Release | undefined> | undefined;
 
-  /** Throws if the page's own ticket is none. */
-  constructor(own: OpenTicket, base: string, environment: Environment) {
+  constructor(base: string, environment: Environment) {
     this.#base = base;
     this.#environment = environment;
-    this.#own = this.#presented = credentialsOf(own, base);
-    this.#stored = new StoredTicket(own.restore, environment);
   }
 
-  /** The page's own. */
-  get own(): OpenTicket {
-    return this.#own.ticket;
-  }
-
-  get credentials(): Credentials {
+  get credentials(): Credentials | undefined {
     return this.#presented;
+  }
+
+  /** The page's own ticket, or a newer one in its place; throws if it is none. */
+  take(own: OpenTicket): void {
+    const label = this.#own?.ticket.restore;
+    this.#own = this.#presented = credentialsOf(own, this.#base);
+    if (this.#stored && label === own.restore) return;
+    this.free();
+    this.#stored = new StoredTicket(own.restore, this.#environment);
   }
 
   /** Prefers what is stored to the page's own, if it fits and no living document of this browser uses it. */
   async choose(): Promise<void> {
-    const { limits } = this.#own.ticket;
+    const { limits } = this.#own!.ticket;
     try {
-      const stored = credentialsOf(this.#stored.load()!, this.#base);
+      const stored = credentialsOf(this.#stored!.load()!, this.#base);
       if (JSON.stringify(stored.ticket.limits) === JSON.stringify(limits)) {
         const release = await becomeIncumbent(stored.ticket.id, true, this.#environment);
         if (release) {
@@ -58,21 +60,28 @@ export class PresentedTicket {
 
   /** Tells the other documents of this browser that this one uses the session. Another may do so too: then the server decides. */
   hold(): void {
+    if (!this.#presented) return;
     const { ticket } = this.#presented;
-    this.#stored.save(ticket);
+    this.#stored!.save(ticket);
     this.#incumbency = becomeIncumbent(ticket.id, false, this.#environment);
   }
 
   /** Leaves the session to the next document of the page, whose address may have changed by now. */
   leave(): void {
-    this.#stored.save(this.#presented.ticket);
+    if (!this.#presented) return;
+    this.#stored!.save(this.#presented.ticket);
     void this.#incumbency?.then((release) => release?.());
   }
 
   /** The session is of no more use. */
   discard(): void {
     this.leave();
-    this.#stored.remove();
-    this.#stored.free();
+    this.#stored?.remove();
+    this.#presented = undefined;
+  }
+
+  /** No other session takes the place of this one. */
+  free(): void {
+    this.#stored?.free();
   }
 }

@@ -1,25 +1,36 @@
+import { Attention } from './attention';
 import { sleepAwareClock } from './clock';
-import { Reason } from './codes';
+import { Code, Reason } from './codes';
 import { ConnectionLoop } from './connection';
 import { Delivery, type LaneName, type MessageHandler } from './delivery';
 import type { Environment, Listenable } from './environment';
 import { DocumentMachine, OutboxFull, SessionOver, TooLarge } from './machine';
 import { nameOfCode, nameOfReason } from './names';
 import { PresentedTicket } from './presented';
+import { isRenewed, Renewal } from './renewal';
 import { sharedIn } from './shared';
 import { soon } from './soon';
-import { CONNECTING, type Status, statusAfter, statusIn } from './status';
-import { isRefused, isStatic, type OpenTicket, type Ticket } from './ticket';
-import type { Lane } from './wire';
+import { CONNECTING, isNews, type Status, statusAfter, statusIn } from './status';
+import { type From, isRefused, isStatic, type OpenTicket, type Ticket } from './ticket';
+import { TicketSource } from './ticket_source';
+import type { Lane, Limits } from './wire';
 
 export interface Options {
   /** How much may wait in each lane until the server has it: bytes, and 64 for each message or fragment. Default 4 MiB. */
   outbox?: number;
   /** What a relative url in the ticket is relative to; default the page, as for the `src` of a script. */
   url?: string;
+  /**
+   * Where this page gets another ticket if this one will not do: an address that answers a POST with one as JSON; null for nowhere. By default
+   * the page itself is fetched again, if the ticket stands in an attribute `data-stillhere` of it.
+   */
+  from?: string | null;
   onmessage?: MessageHandler;
   onstatus?: (status: Status) => void;
 }
+
+/** Of what is sent before there is a ticket: the server's defaults. */
+const LIMITS: Limits = { fragment: 65_536, message: 2 ** 20, inflated: 2 ** 23, window: 2 ** 20, bulkWindow: 262_400 };
 
 /** Bytes to send; they are copied. */
 export type Data = ArrayBuffer | ArrayBufferView;
@@ -33,12 +44,12 @@ interface Parts {
 }
 
 /** Connects this page with the session of its ticket; throws if it is no ticket. The same ticket gives the same session as long as that lives. */
-export function connect(ticket: Ticket, options: Options = {}): Session {
+export function connect(ticket: Ticket | From, options: Options = {}): Session {
   return connectIn(window, ticket, options);
 }
 
 /** For `connect` and for tests. */
-export function connectIn(environment: Environment, ticket: Ticket, options: Options = {}): Session {
+export function connectIn(environment: Environment, ticket: Ticket | From, options: Options = {}): Session {
   const living = sharedIn(environment).sessions.get((ticket as Partial<OpenTicket> | undefined)?.id ?? '');
   return living ? living(options) : new Session(ticket, options, environment);
 }
@@ -47,30 +58,47 @@ export function connectIn(environment: Environment, ticket: Ticket, options: Opt
 export class Session {
   /** Called with every change of `status`. */
   onstatus: ((status: Status) => void) | null;
+  /** Decides whether there is to be a new session in place of one that would be `refused` or `ended` with this status. */
+  renew: (status: Status) => boolean = isRenewed;
   readonly #environment: Environment;
+  readonly #options: Options;
   readonly #now: () => number;
   /** Aborted when the page's life no longer matters. */
   readonly #watching = new AbortController();
+  /** Watched while there is no connection. */
+  readonly #attention: Attention;
   readonly #pings = new Map<number, { resolve(roundTrip: number): void; reject(error: Error): void }>();
+  readonly #renewal: Renewal | undefined;
+  /** Under which other callers of `connect` find this session. */
+  readonly #key: string = '';
   #status = CONNECTING;
+  /** Messages that a session has not acknowledged in whose place this page is to get another. */
+  #lost: number | undefined;
   /** Callers of `connect` that have not called `close`. */
   #holders = 1;
   /** Absent when the server had no room for the session, and once the page has closed it. */
   #parts: Parts | undefined;
 
   /** For `connectIn` and for tests. */
-  constructor(ticket: Ticket, options: Options, environment: Environment) {
+  constructor(ticket: Ticket | From, options: Options, environment: Environment) {
     this.onstatus = options.onstatus ?? null;
+    this.#options = options;
     this.#environment = environment;
     this.#now = sleepAwareClock(environment);
+    this.#attention = new Attention(environment, () => this.#wake());
     if (isRefused(ticket)) {
       const { code, retryAfter, text } = ticket.refused;
       this.#status = { ...CONNECTING, state: 'refused', code, reason: nameOfCode(code), text, retryAt: environment.Date.now() + retryAfter };
     } else if (isStatic(ticket)) {
       this.#status = { ...CONNECTING, state: 'refused', reason: 'NoServer', text: 'this page was made without a server behind it' };
     } else {
-      this.#parts = this.#assemble(ticket, options);
-      sharedIn(environment).sessions.set(ticket.id, (options) => this.#join(options));
+      const { from } = { ...(ticket as Partial<From> | undefined) };
+      const own = from === undefined ? (ticket as OpenTicket) : undefined;
+      const presented = new PresentedTicket(options.url ?? environment.document.baseURI, environment);
+      if (from === undefined) presented.take(own!);
+      this.#renewal = new Renewal(new TicketSource(own, from ?? options.from, environment), this.#now, environment);
+      this.#parts = this.#assemble(presented, own?.limits ?? LIMITS);
+      if (own) sharedIn(environment).sessions.set((this.#key = own.id), (options) => this.#join(options));
       void this.#begin(this.#parts);
       return;
     }
@@ -79,10 +107,10 @@ export class Session {
 
   /** The session in use: after a reload perhaps that of the page before. Empty if the server had no room, and once closed. */
   get id(): string {
-    return this.#parts?.presented.credentials.ticket.id ?? '';
+    return this.#parts?.presented.credentials?.ticket.id ?? '';
   }
 
-  /** The kind of the connection in use: `websocket`, `http` where WebSockets are blocked, or one that was registered. */
+  /** The kind of the connection in use: `websocket`; `streamed` or `polled` where those do not get through; or one that was registered. */
   get connection(): string {
     return this.#parts?.loop.kind ?? '';
   }
@@ -127,6 +155,16 @@ export class Session {
     });
   }
 
+  /** Tries to connect now, also where the server or a proxy asks the page to wait. A session that is over stays over. */
+  retry(): void {
+    const parts = this.#parts;
+    if (!parts) return;
+    this.#renewal?.wake();
+    parts.loop.wake(true);
+    parts.machine.handleRetry(this.#now());
+    this.#pump();
+  }
+
   /**
    * Leaves for good, once each caller of `connect` has closed the session and the task at hand is over, so that code that is run again keeps it.
    * What the server has not acknowledged may be lost: wait until `bufferedAmount()` is 0 if it matters.
@@ -159,8 +197,8 @@ export class Session {
     machine.handleLeave(this.#now());
     loop.flush();
     this.#retire(parts);
-    if (isOver) return;
-    const unacknowledged = machine.unacknowledgedMessages();
+    if (isOver && this.#lost === undefined) return;
+    const unacknowledged = this.#lost ?? machine.unacknowledgedMessages();
     const reason = nameOfReason(Reason.Closed);
     this.#report({ ...this.#status, state: 'ended', code: 1000, reason, text: 'closed by this page', retryAt: null, unacknowledged });
   }
@@ -168,11 +206,11 @@ export class Session {
   #send(lane: Lane, data: Data): void {
     const bytes = bytesOf(data);
     const parts = this.#parts;
-    if (!parts || !this.#holders || parts.machine.phase === 'over') {
-      throw new SessionOver(`The session is over (${this.#status.reason || 'Closed'}): reload the page for a new one.`);
+    if (!parts || !this.#holders || this.#lost !== undefined || parts.machine.phase === 'over') {
+      throw new SessionOver(`The session is over (${this.#status.reason || 'Closed'}): ${this.#lost === undefined ? 'reload the page for' : 'wait for'} a new one.`);
     }
-    const { machine, presented, loop } = parts;
-    const limit = presented.credentials.ticket.limits.message;
+    const { machine, loop } = parts;
+    const limit = machine.messageLimit;
     if (bytes.length > limit) {
       throw new TooLarge(`A message of ${bytes.length} bytes is above the session's limit of ${limit}: send it in parts, or raise the limit.`);
     }
@@ -186,72 +224,132 @@ export class Session {
     loop.flush();
   }
 
-  #assemble(own: OpenTicket, options: Options): Parts {
+  #assemble(presented: PresentedTicket, limits: Limits): Parts {
     const environment = this.#environment;
     const now = this.#now;
     const pump = (): void => this.#pump();
-    const presented = new PresentedTicket(own, options.url ?? environment.document.baseURI, environment);
     const machine = new DocumentMachine({
-      ...options,
-      secret: presented.credentials.secret,
+      ...this.#options,
+      secret: presented.credentials?.secret ?? new Uint8Array(),
       document: environment.crypto.getRandomValues(new Uint8Array(16)),
-      limits: own.limits,
+      limits,
       random: environment.Math.random,
+      // Who has chosen that a session survives a reload takes over what another document had; else that document was a page's from a cache.
+      declines: () =>
+        presented.credentials?.ticket.restore === undefined && this.#isRenewable({ ...this.#status, code: Code.Duplicate, reason: nameOfCode(Code.Duplicate) }),
     });
     const loop = new ConnectionLoop(machine, now, environment, pump);
-    const delivery = new Delivery(machine, own.limits.inflated, now, environment, pump);
-    delivery.handler = options.onmessage ?? null;
+    const delivery = new Delivery(machine, limits.inflated, now, environment, pump);
+    delivery.handler = this.onmessage ?? this.#options.onmessage ?? null;
     return { machine, presented, loop, delivery };
   }
 
-  async #begin(parts: Parts): Promise<void> {
+  async #begin({ machine, presented }: Parts): Promise<void> {
     const { document } = this.#environment;
     if (document.prerendering) await new Promise((activated) => document.addEventListener('prerenderingchange', activated, { once: true }));
-    const { machine, presented } = parts;
-    await presented.choose();
+    const hasTicket = !!presented.credentials;
+    if (hasTicket) await presented.choose();
     if (!this.#holders) await new Promise<void>((over) => soon(this.#environment, over)); // closed in the same task
     if (!this.#parts) return presented.discard(); // closed meanwhile
-    this.#watchPage(parts);
-    this.#present(parts);
+    this.#watchPage();
     machine.handleHidden(document.hidden, this.#now());
-    machine.start(this.#now());
+    if (hasTicket) this.#start(this.#parts);
+    else await this.#renew({ ...CONNECTING, state: 'refused', reason: 'NoTicket' });
+  }
+
+  #start(parts: Parts): void {
+    this.#present(parts);
+    parts.machine.start(this.#now());
     this.#pump();
   }
 
-  #watchPage({ machine, presented, loop }: Parts): void {
+  #watchPage(): void {
     const page = this.#environment;
     const { document } = page;
     const { signal } = this.#watching;
-    const on = (target: Listenable, type: string, handle: (now: number, event: Event) => void): void => {
+    const on = (target: Listenable, type: string, handle: (parts: Parts, now: number, event: Event) => void): void => {
       const listener = (event: Event): void => {
-        handle(this.#now(), event);
+        if (this.#parts) handle(this.#parts, this.#now(), event);
         this.#pump();
       };
       target.addEventListener(type, listener, { signal });
     };
-    const wake = (now: number): void => machine.handleWake(now);
-    on(document, 'visibilitychange', (now) => machine.handleHidden(document.hidden, now));
-    on(document, 'resume', wake);
-    on(page, 'online', (now) => {
-      loop.wake();
-      wake(now);
+    const wake = ({ machine }: Parts, now: number): void => {
+      machine.handleWake(now);
+      this.#renewal!.wake();
+    };
+    on(document, 'visibilitychange', ({ machine }, now) => {
+      machine.handleHidden(document.hidden, now);
+      if (!document.hidden) this.#renewal!.wake();
     });
-    on(page, 'pagehide', (now) => {
+    on(document, 'resume', wake);
+    on(page, 'online', (parts, now) => {
+      parts.loop.wake();
+      wake(parts, now);
+    });
+    on(page, 'pagehide', ({ machine, presented }, now) => {
       if (!this.#holders) return this.#end();
       machine.handleLeave(now);
       presented.leave();
     });
-    on(page, 'pageshow', (now, event) => {
+    on(page, 'pageshow', (parts, now, event) => {
       if (!(event as PageTransitionEvent).persisted) return;
-      presented.hold();
-      wake(now);
+      parts.presented.hold();
+      wake(parts, now);
     });
   }
 
-  #present({ machine, presented, loop }: Parts): void {
-    const { url, secret, ticket } = presented.credentials;
+  /** The user is here and would see that nothing happens. */
+  #wake(): void {
+    this.#renewal?.wake();
+    this.#parts?.machine.handleWake(this.#now());
+    this.#pump();
+  }
+
+  #present({ machine, presented, loop, delivery }: Parts): void {
+    const { url, secret, ticket } = presented.credentials!;
     loop.direct(url, ticket.connection);
+    delivery.inflated = ticket.limits.inflated;
     machine.present(secret, ticket.limits, this.#now());
+  }
+
+  #isRenewable(status: Status): boolean {
+    return !!this.#holders && this.#renewal!.isPossible && this.renew(status);
+  }
+
+  /** Gets a ticket in place of one that will not do, or the first; without one the session is over `because` of this. */
+  async #renew(because: Status): Promise<void> {
+    await undefined; // What it is over for is told first.
+    const { presented } = this.#parts!;
+    presented.discard();
+    const { Date } = this.#environment;
+    const delay = because.retryAt ? because.retryAt - Date.now() : 0;
+    let answer = await this.#renewal!.obtain(delay, (retryAt) => this.#report({ ...this.#status, retryAt }));
+    const parts = this.#parts;
+    if (!parts) return; // closed meanwhile
+    if (typeof answer !== 'string') {
+      try {
+        presented.take(answer);
+      } catch (error) {
+        answer = (error as Error).message;
+      }
+    }
+    if (typeof answer === 'string') {
+      parts.machine.giveUp();
+      this.#report(this.#conclude(parts, { ...because, text: answer }));
+    } else {
+      this.#parts = parts.machine.incarnation ? this.#succeed(parts, answer.limits) : parts;
+      presented.hold();
+      this.#start(this.#parts);
+    }
+  }
+
+  /** What the page has before a session that takes the place of another. */
+  #succeed({ presented, delivery }: Parts, limits: Limits): Parts {
+    const parts = this.#assemble(presented, limits);
+    delivery.stop();
+    parts.machine.handleHidden(this.#environment.document.hidden, this.#now());
+    return parts;
   }
 
   /** After every input: what the peer waits for goes first, then the page's handlers, then what they made. */
@@ -275,22 +373,48 @@ export class Session {
         this.#present(parts);
       } else {
         status = statusAfter(event, status, this.#now(), this.#environment.Date.now());
+        if (event.type === 'welcomed') status = this.#welcome(status);
         if (machine.phase === 'over') {
-          status = { ...status, unacknowledged: machine.unacknowledgedMessages() };
-          this.#retire(parts);
+          status = { ...status, unacknowledged: this.#lost ?? machine.unacknowledgedMessages() };
+          status = this.#isRenewable(status) ? this.#give(parts, status) : this.#conclude(parts, status);
         }
       }
     }
     if (machine.phase !== 'connected') this.#rejectPings();
-    this.#report(statusIn(machine.phase, status));
+    this.#attention.watch(!['connected', 'left', 'over'].includes(machine.phase));
+    this.#report(statusIn(machine.phase, status, parts.loop.obstacle));
+  }
+
+  #welcome(status: Status): Status {
+    const lost = this.#lost;
+    this.#lost = undefined;
+    this.#renewal!.succeed();
+    return lost === undefined ? status : { ...status, outcome: 'renewed', unacknowledged: lost };
+  }
+
+  /** The session is over for this page, and another is to take its place: what is sent before that is for the other only if there has been none. */
+  #give({ machine }: Parts, status: Status): Status {
+    if (machine.incarnation) this.#lost = status.unacknowledged;
+    else machine.standBy();
+    void this.#renew(status);
+    return { ...status, state: status.outcome ? 'reconnecting' : 'connecting', unacknowledged: this.#lost ?? 0 };
+  }
+
+  #conclude(parts: Parts, status: Status): Status {
+    this.#lost = undefined;
+    this.#retire(parts);
+    return { ...status, text: status.text || (isRenewed(status) ? 'reload the page for a new session' : '') };
   }
 
   /** Nothing is to come of this session any more; what has been received is still handed over. */
   #retire({ presented }: Parts): void {
-    sharedIn(this.#environment).sessions.delete(presented.own.id);
+    sharedIn(this.#environment).sessions.delete(this.#key);
     this.#watching.abort();
+    this.#renewal!.stop();
+    this.#attention.watch(false);
     this.#rejectPings();
     presented.discard();
+    presented.free();
   }
 
   #rejectPings(): void {
@@ -299,9 +423,9 @@ export class Session {
   }
 
   #report(status: Status): void {
-    if (status === this.#status || JSON.stringify(status) === JSON.stringify(this.#status)) return;
+    const before = this.#status;
     this.#status = status;
-    this.#tell();
+    if (isNews(status, before)) this.#tell();
   }
 
   #tell(): void {

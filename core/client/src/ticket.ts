@@ -20,6 +20,11 @@ export interface OpenTicket {
   readonly connection?: string;
 }
 
+/** In place of a ticket: an address that answers a POST with one, as `Options.from`. */
+export interface From {
+  readonly from: string;
+}
+
 /** A page without a server behind it. */
 export interface StaticTicket {
   readonly protocol: string;
@@ -34,11 +39,11 @@ export interface RefusedTicket {
 
 export const PROTOCOL = 'stillhere.v1';
 
-export function isRefused(ticket: Ticket): ticket is RefusedTicket {
+export function isRefused(ticket: Ticket | From): ticket is RefusedTicket {
   return !!(ticket as Partial<RefusedTicket> | undefined)?.refused;
 }
 
-export function isStatic(ticket: Ticket): ticket is StaticTicket {
+export function isStatic(ticket: Ticket | From): ticket is StaticTicket {
   return (ticket as Partial<StaticTicket> | undefined)?.connection === 'none';
 }
 

@@ -1,8 +1,12 @@
 // A server of the fallback, POST by POST.
 
+import { setMaxListeners } from 'node:events';
+
 import type { Environment } from '../src/environment';
 import type { Bytes } from '../src/wire';
 import type { FakePage } from './fake_page';
+
+const FRAMES = { 'content-type': 'application/stillhere.v1' };
 
 /** A POST that waits for its answer. */
 export class FakePost {
@@ -31,11 +35,12 @@ export class FakePost {
     this.token = Buffer.from(body.subarray(1, 17)).toString('hex');
     this.wait = view.getUint32(17, true);
     this.number = this.operation === 2 ? view.getUint32(21, true) : 0;
-    for (let at = this.operation === 2 ? 25 : 21; at < body.length; ) {
+    for (let at = this.operation === 2 ? 25 : 21; this.operation < 3 && at < body.length; ) {
       const length = view.getUint32(at, true);
       this.frames.push(body.slice(at + 4, at + 4 + length));
       at += 4 + length;
     }
+    if (options.signal) setMaxListeners(0, options.signal);
     options.signal?.addEventListener('abort', () => {
       this.isAborted = true;
       this.fail();
@@ -45,7 +50,7 @@ export class FakePost {
   /** Answers with these frames, and keeps the answer open. */
   stream(...frames: Bytes[]): void {
     const body = new ReadableStream<Bytes>({ start: (controller) => void (this.#down = controller) });
-    this.#answer(new Response(body));
+    this.#answer(new Response(body, { headers: FRAMES }));
     this.push(...frames);
   }
 
@@ -60,11 +65,20 @@ export class FakePost {
   }
 
   answer(...frames: Bytes[]): void {
-    this.#answer(new Response(framed(frames)));
+    this.#answer(new Response(framed(frames), { headers: FRAMES }));
   }
 
-  status(status: number): void {
-    this.#answer(new Response('', { status }));
+  status(status: number, headers: Record<string, string> = {}): void {
+    this.#answer(new Response('', { status, headers }));
+  }
+
+  /** As `fetch` tells it if it is not to follow. */
+  redirect(): void {
+    this.#answer({ type: 'opaqueredirect', status: 0, headers: new Headers(), body: null } as unknown as Response);
+  }
+
+  html(): void {
+    this.#answer(new Response('<p>Welcome to our Wi-Fi', { headers: { 'content-type': 'text/html' } }));
   }
 
   fail(): void {

@@ -1,6 +1,6 @@
 // A browser without a browser: pages with their clock, tasks, storage, locks and channels, all moved by the test.
 
-import type { Environment, Frame, Port, Socket } from '../src/environment';
+import type { Environment, Frame, Port, Queryable, Socket } from '../src/environment';
 import type { Bytes } from '../src/wire';
 
 interface Timer {
@@ -163,13 +163,20 @@ export class FakePage implements Environment {
   readonly browser: FakeBrowser;
   readonly sockets: FakeSocket[] = [];
   readonly errors: string[] = [];
+  /** What the document holds when it is looked at. */
+  html = '';
   /** Thrown by `new WebSocket`. */
   refusal: Error | undefined;
 
   readonly storage: FakeStorage;
   readonly location: URL;
   readonly self: Frame;
-  readonly document: EventTarget & { baseURI: string; hidden: boolean; prerendering: boolean };
+  readonly document: EventTarget & { baseURI: string; hidden: boolean; prerendering: boolean; querySelectorAll: Queryable['querySelectorAll'] };
+  readonly DOMParser: NonNullable<Environment['DOMParser']> = class {
+    parseFromString(html: string): Queryable {
+      return { querySelectorAll: () => elementsOf(html) };
+    }
+  };
   readonly performance: Environment['performance'];
   readonly Date: Environment['Date'];
   readonly Math = { random: () => 0.4999 };
@@ -189,7 +196,7 @@ export class FakePage implements Environment {
     this.location = new URL(options.href ?? 'https://example.com/page?q=1');
     this.self = options.self ?? new FakeFrame();
     const { base = this.location.href, hidden = false, prerendering = false } = options;
-    this.document = Object.assign(new EventTarget(), { baseURI: base, hidden, prerendering });
+    this.document = Object.assign(new EventTarget(), { baseURI: base, hidden, prerendering, querySelectorAll: () => elementsOf(this.html) });
     this.performance = { now: () => browser.steady, getEntriesByType: () => [{ type: navigation }] };
     this.Date = { now: () => browser.wall };
     this.navigator = options.withoutLocks ? {} : { locks: { request: (name, _options, granted) => this.#requestLock(name, granted) } };
@@ -279,4 +286,9 @@ export class FakeFrame implements Frame {
     this.parent = parent ?? this;
     if (parent) Array.prototype.push.call(parent, this);
   }
+}
+
+/** The elements with a ticket. */
+function elementsOf(html: string): { getAttribute(): string }[] {
+  return [...html.matchAll(/data-stillhere='([^']*)'/g)].map(([, ticket]) => ({ getAttribute: () => ticket! }));
 }

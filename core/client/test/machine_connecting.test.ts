@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Code } from '../src/codes';
-import { ack, bytes, data, DOCUMENT, end, hex, LIMITS, Page, SECRET, welcomeFrame } from './page';
+import { ack, bytes, data, DOCUMENT, end, hex, LIMITS, limitsOf, Page, SECRET, welcomeFrame } from './page';
 
 const started = (): Page => {
   const page = new Page();
@@ -216,10 +216,42 @@ test('another ticket replaces a connection that is not welcomed yet', () => {
   assert.deepEqual(idle.actions, []);
 });
 
-test('another ticket is refused after a welcome or with other message limits', () => {
-  assert.throws(() => Page.connected().machine.present(SECRET, LIMITS, 0));
-  assert.throws(() => new Page().machine.present(SECRET, { ...LIMITS, fragment: 99 }, 0));
-  assert.throws(() => new Page().machine.present(SECRET, { ...LIMITS, message: 999 }, 0));
+test('after a welcome it is too late for another ticket', () => {
+  assert.throws(() => Page.connected().machine.present(SECRET, LIMITS, 0), /too late/);
+});
+
+for (const fragment of [7, 1000]) {
+  test(`what was sent for a ticket of other limits is cut anew, into fragments of ${fragment}`, () => {
+    const page = new Page();
+    const messages = [250, 0, 100, 101].map((size, index) => bytes(size, index));
+    for (const message of messages) page.machine.send(1, message, page.now);
+    const limits = { ...LIMITS, fragment };
+    page.machine.present(SECRET, limits, page.now);
+    page.machine.start(page.now);
+    page.open().forget();
+    const frames = page.receive(welcomeFrame(limitsOf(limits))).frames.filter(({ type }) => type === 'data');
+    assert.ok(frames.every(({ payload }) => payload!.length <= 2 * fragment), 'in hexadecimal digits');
+    assert.deepEqual(frames.map(({ sequence }) => sequence), frames.map((_, index) => index + 1));
+    const whole = frames.reduce<string[]>((joined, { payload }, index) => {
+      if (index && frames[index - 1]!.more) joined.push(joined.pop()! + payload);
+      else joined.push(payload!);
+      return joined;
+    }, []);
+    assert.deepEqual(whole, messages.map(hex));
+    assert.equal(page.machine.unacknowledgedMessages(), 4);
+  });
+}
+
+test('a session that another document had is declined where it is none for this page', () => {
+  const page = new Page({ declines: true });
+  page.machine.start(page.now);
+  page.open().forget();
+  page.receive({ type: 'offer' });
+  assert.equal(page.machine.phase, 'over');
+  assert.deepEqual(page.frames, []);
+  assert.deepEqual(page.actions.map(({ type }) => type), ['close']);
+  const { type, code, class: kind } = page.event;
+  assert.deepEqual([type, code, kind], ['refused', 4104, 'never']);
 });
 
 test('a message sent before the welcome is not acknowledged by it', () => {

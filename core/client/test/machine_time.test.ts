@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Code } from '../src/codes';
-import { ack, data, HEARTBEAT, KEEP, Page, welcomeFrame } from './page';
+import { ack, data, end, HEARTBEAT, KEEP, Page, welcomeFrame } from './page';
 import type { ModelFrame } from './wire_model';
 
 const SUSPICION = 2 * HEARTBEAT + 5000;
@@ -15,7 +15,7 @@ function delays(page: Page, count: number): number[] {
   return Array.from({ length: count }, () => {
     const from = page.close().now;
     if (page.machine.phase === 'waiting') page.wait();
-    return page.now - from;
+    return Math.round((page.now - from) * 100) / 100;
   });
 }
 
@@ -195,11 +195,11 @@ test('a ping does not outlive its connection', () => {
   assert.deepEqual([page.frames, page.events], [[], []]);
 });
 
-test('a lost connection is replaced at once and then with full jitter up to ten seconds', () => {
+test('a lost connection is replaced at once and then with full jitter up to three seconds', () => {
   const page = Page.connected().advance(1000);
-  assert.deepEqual(delays(page, 8), [0, 250, 500, 1000, 2000, 4000, 5000, 5000]);
+  assert.deepEqual(delays(page, 8), [0, 250, 325, 422.5, 549.25, 714.02, 928.23, 1206.7]);
   page.chance = 0.999;
-  assert.deepEqual(delays(page, 1), [9990]);
+  assert.deepEqual(delays(page, 1), [2997]);
   page.chance = 0;
   assert.deepEqual(delays(page, 1), [0]);
 });
@@ -207,23 +207,23 @@ test('a lost connection is replaced at once and then with full jitter up to ten 
 test('the first connection of a page is retried in the same way', () => {
   const page = new Page();
   page.machine.start(page.now);
-  assert.deepEqual(delays(page.pump(), 4), [0, 250, 500, 1000]);
+  assert.deepEqual(delays(page.pump(), 4), [0, 250, 325, 422.5]);
 });
 
 test('a connection that was welcomed resets the back-off', () => {
   const page = Page.connected().advance(1000);
   delays(page, 6);
   page.open().receive(welcomeFrame()).advance(1000);
-  assert.deepEqual(delays(page, 3), [0, 250, 500]);
+  assert.deepEqual(delays(page, 3), [0, 250, 325]);
   page.open().receive(welcomeFrame(), data(1, 'a'));
-  assert.deepEqual(delays(page, 3), [0, 250, 500]);
+  assert.deepEqual(delays(page, 3), [0, 250, 325]);
 });
 
 test('a connection that ends right after its welcome is not replaced at once', () => {
   const page = Page.connected();
-  assert.deepEqual(delays(page, 2), [250, 500]);
+  assert.deepEqual(delays(page, 2), [250, 325]);
   page.open().receive(welcomeFrame());
-  assert.deepEqual(delays(page, 2), [250, 500]);
+  assert.deepEqual(delays(page, 2), [250, 325]);
 });
 
 test('the application is told when the next attempt is due', () => {
@@ -247,10 +247,35 @@ test('a waking page reconnects at once', () => {
 test('a hidden page backs off up to a quarter of keep', () => {
   const page = Page.connected({}, { keep: 8000 }).advance(1000);
   page.machine.handleHidden(true, page.now);
-  assert.deepEqual(delays(page, 5), [0, 250, 500, 1000, 1000]);
+  assert.deepEqual(delays(page, 8), [0, 250, 325, 422.5, 549.25, 714.02, 928.23, 1000]);
   const unlimited = Page.connected({}, { keep: 2 ** 53 - 1 }).advance(1000);
   unlimited.machine.handleHidden(true, unlimited.now);
   assert.equal(delays(unlimited, 30).at(-1), 150_000);
+});
+
+test('a hidden page that was never welcomed backs off up to ten seconds', () => {
+  const page = new Page();
+  page.machine.handleHidden(true, page.now);
+  page.machine.start(page.now);
+  assert.deepEqual(delays(page.pump(), 16).at(-1), 5000);
+});
+
+test('a page that is told to retry does so even while the server asked it to wait', () => {
+  const page = Page.connected().advance(1000).receive(end(Code.Busy, 0, { retry_after: 60_000 })).forget();
+  page.machine.handleWake(page.now);
+  assert.deepEqual([page.machine.phase, page.actions], ['waiting', []]);
+  page.machine.handleRetry(page.now);
+  assert.equal(page.action.type, 'connect');
+});
+
+test('what carries the connections may ask for a wait, which waking does not shorten', () => {
+  const page = Page.connected().advance(1000);
+  page.machine.handleClose(1, 1006, page.now, 30_000);
+  const { type, code, retryAt } = page.event;
+  assert.deepEqual({ type, code, retryAt }, { type: 'refused', code: 1006, retryAt: page.now + 30_000 });
+  page.machine.handleWake(page.now);
+  assert.deepEqual(page.advance(29_999).actions, []);
+  assert.equal(page.advance(1).action.type, 'connect');
 });
 
 test('a page hidden and without a connection for keep rests until it is shown', () => {

@@ -31,9 +31,9 @@ export class Page {
   #actions: Action[] = [];
   #events: Said[] = [];
 
-  constructor({ limits = LIMITS, outbox }: { limits?: Limits; outbox?: number } = {}) {
+  constructor({ limits = LIMITS, outbox, declines = false }: { limits?: Limits; outbox?: number; declines?: boolean } = {}) {
     const random = () => this.chance;
-    this.machine = new DocumentMachine({ secret: SECRET, document: DOCUMENT, limits, random, ...(outbox ? { outbox } : {}) });
+    this.machine = new DocumentMachine({ secret: SECRET, document: DOCUMENT, limits, random, declines: () => declines, ...(outbox ? { outbox } : {}) });
   }
 
   /** A page whose first connection has been welcomed, with nothing left to look at. */
@@ -167,7 +167,7 @@ function only<T>(items: T[]): T {
   return items[0]!;
 }
 
-const limitsOf = ({ bulkWindow, ...limits }: Limits) => ({ ...limits, bulk_window: bulkWindow });
+export const limitsOf = ({ bulkWindow, ...limits }: Limits) => ({ ...limits, bulk_window: bulkWindow });
 
 export const welcomeFrame = (fields: Partial<ModelFrame> = {}): ModelFrame => ({
   type: 'welcome',

@@ -60,7 +60,7 @@ test('a page says hello on one binary WebSocket with our subprotocol and is conn
     attempt: 1,
     counts: [0, 0, 8000, 8000],
   });
-  assert.deepEqual(statuses, [{ state: 'connected', outcome: 'opened', code: 0, reason: '', text: '', retryAt: null, unacknowledged: 0 }]);
+  assert.deepEqual(statuses, [{ state: 'connected', outcome: 'opened', code: 0, reason: '', text: '', retryAt: null, obstacle: null, unacknowledged: 0 }]);
   assert.equal(session.status, statuses[0]);
   assert.equal(session.id, 'mine');
   assert.equal(page.sockets.length, 1);
@@ -297,7 +297,7 @@ test('after a cut the page resumes and sends again what the server has not recei
 });
 
 test('the time of the next attempt is told on the wall clock and withdrawn when it begins', async () => {
-  const { page, statuses } = await Fixture.connected();
+  const { page, session, statuses } = await Fixture.connected();
   const lostAt = page.browser.wall;
   page.browser.steady += 1 / 3;
   page.socket.receive(encodeEnd(4302));
@@ -308,7 +308,19 @@ test('the time of the next attempt is told on the wall clock and withdrawn when 
   assert.equal(waiting?.retryAt, lostAt + 250);
   await page.browser.advance(250);
   assert.equal(page.sockets.length, 2);
-  assert.equal(statuses.at(-1)?.retryAt, null);
+  assert.equal(session.status.retryAt, null);
+});
+
+test('onstatus is called once per change and not once per attempt', async () => {
+  const { page, session, statuses } = await Fixture.connected();
+  const times = new Set();
+  for (let second = 0; second < 60; second += 1) {
+    page.socket.lose();
+    await page.browser.advance(1000);
+    times.add(session.status.retryAt);
+  }
+  assert.deepEqual(statuses.map(({ state, obstacle }) => [state, obstacle?.kind]), [['reconnecting', undefined], ['reconnecting', 'unreachable']]);
+  assert.ok(times.size > 5, 'when the next attempt is due can be asked for');
 });
 
 test('frames and the close of an older socket change nothing', async () => {
@@ -454,7 +466,7 @@ test('a prerendered page connects when it is activated', async () => {
 test('a ticket without room is refused at once, with the time to try again', async () => {
   const refused = { code: 4201, retryAfter: 5000, text: 'too many sessions' };
   const { page, session, statuses } = new Fixture({}, {}, { protocol: 'stillhere.v1', refused });
-  const status = { state: 'refused', outcome: null, code: 4201, reason: 'Full', text: refused.text, retryAt: page.browser.wall + 5000, unacknowledged: 0 };
+  const status = { state: 'refused', outcome: null, code: 4201, reason: 'Full', text: refused.text, retryAt: page.browser.wall + 5000, obstacle: null, unacknowledged: 0 };
   assert.deepEqual(session.status, status);
   await page.browser.settle();
   assert.deepEqual(statuses, [status]);
@@ -496,7 +508,7 @@ test('an ended session says why and hands over what it had received', async () =
   session.send(bytes('not acknowledged'));
   page.socket.receive(encodeData(1, 'last words'));
   page.socket.receive(encodeEnd(4102, 1, 0, 'bye'));
-  const status = { state: 'ended', outcome: 'opened', code: 4102, reason: 'Finished', text: 'bye', retryAt: null, unacknowledged: 1 };
+  const status = { state: 'ended', outcome: 'opened', code: 4102, reason: 'Finished', text: 'bye', retryAt: null, obstacle: null, unacknowledged: 1 };
   assert.deepEqual(session.status, status);
   const seen: string[] = [];
   session.onmessage = (data) => seen.push(text(data));

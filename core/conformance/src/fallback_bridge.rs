@@ -19,9 +19,8 @@ use stillhere::{ConnectionError, Packet, websocket};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 /// Begins to listen on a free port of loopback, for as long as the runtime lives: sessions of the server at `upstream` are reached through there
 /// over the fallback, streamed if `wait` is `None`, else polled.
@@ -124,8 +123,8 @@ impl Bridge {
         let config = WebSocketConfig::default()
             .max_frame_size(Some(LARGEST_PACKET))
             .max_message_size(Some(LARGEST_PACKET));
-        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
-        let (to_browser, from_browser) = websocket::connection(socket).split();
+        let connection = Box::pin(websocket::connection(stream, Vec::new(), config).await);
+        let (to_browser, from_browser) = connection.split();
         self.carry(opened, packets, to_browser, from_browser).await
     }
 }

@@ -1,7 +1,9 @@
 //! A plain HTTP request, byte by byte.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 
+use flate2::read::GzDecoder;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -25,6 +27,20 @@ impl Response {
             .find(|(known, _)| known == name)
             .map_or("", |(_, value)| value)
     }
+
+    /// The body, decompressed if it came as gzip.
+    ///
+    /// # Panics
+    /// When it is no text, or was compressed more than once.
+    pub fn text(&self) -> String {
+        if self.header("content-encoding") != "gzip" {
+            return String::from_utf8(self.body.clone()).expect("it is text");
+        }
+        let mut text = String::new();
+        let read = GzDecoder::new(&self.body[..]).read_to_string(&mut text);
+        read.expect("it was compressed once");
+        text
+    }
 }
 
 /// Asks for `path` with these headers beside `Host`.
@@ -40,7 +56,7 @@ pub async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> R
 /// # Panics
 /// As [`get`].
 pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
-    ask(address, &format!("{method} {path}"), headers, "").await
+    ask(address, &format!("{method} {path}"), headers, b"").await
 }
 
 /// Sends a form's fields, encoded already, as a browser does.
@@ -53,28 +69,79 @@ pub async fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], fie
         ("content-type", "application/x-www-form-urlencoded"),
         ("content-length", &length),
     ];
-    ask(address, &format!("POST {path}"), &[&of_form, headers].concat(), fields).await
+    ask(
+        address,
+        &format!("POST {path}"),
+        &[&of_form, headers].concat(),
+        fields.as_bytes(),
+    )
+    .await
 }
 
-async fn ask(address: SocketAddr, what: &str, headers: &[(&str, &str)], body: &str) -> Response {
-    let mut request = format!("{what} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+/// Sends a body of any kind. `Content-Length` may be among the headers, and may announce more than is sent.
+///
+/// # Panics
+/// As [`get`].
+pub async fn send(address: SocketAddr, what: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    let length = body.len().to_string();
+    let announced = [("content-length", length.as_str())];
+    let announces = headers.iter().any(|(name, _)| *name == "content-length");
+    let headers = [if announces { &[][..] } else { &announced[..] }, headers].concat();
+    ask(address, what, &headers, body).await
+}
+
+async fn ask(address: SocketAddr, what: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    let mut request = format!("{what} HTTP/1.1\r\nhost: {address}\r\n");
+    if headers.iter().all(|(name, _)| *name != "connection") {
+        request += "connection: close\r\n";
+    }
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
     }
-    request = format!("{request}\r\n{body}");
+    let request = [format!("{request}\r\n").as_bytes(), body].concat();
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(request.as_bytes()).await?;
+        stream.write_all(&request).await?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
+        // A connection that is not closed is read to the end of its answer.
+        while !is_whole(&answer, what.starts_with("HEAD ")) && stream.read_buf(&mut answer).await? > 0 {}
         std::io::Result::Ok(answer)
     };
     let answer = within("an HTTP answer", exchange).await.expect("the connection holds");
-    let end = answer
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .expect("the answer has a head");
-    let head = String::from_utf8(answer[..end].to_vec()).expect("the head is text");
+    let (mut response, _) = parse_head(&answer).expect("the answer has a head");
+    if response.header("transfer-encoding") == "chunked" {
+        response.body = join_chunks(&response.body);
+    }
+    if let Ok(length) = response.header("content-length").parse() {
+        let is_empty = response.status == 304 || what.starts_with("HEAD ");
+        assert_eq!(
+            response.body.len(),
+            if is_empty { 0 } else { length },
+            "the body is whole"
+        );
+    }
+    response
+}
+
+/// Whether the answer has come, as far as its head tells.
+fn is_whole(answer: &[u8], is_head: bool) -> bool {
+    let Some((response, body)) = parse_head(answer) else {
+        return false;
+    };
+    if is_head || matches!(response.status, 101 | 204 | 304) {
+        return true;
+    }
+    match response.header("content-length").parse::<usize>() {
+        Ok(length) => body.len() >= length,
+        Err(_) => response.header("transfer-encoding") == "chunked" && body.ends_with(b"0\r\n\r\n"),
+    }
+}
+
+/// The head, once it is there, and what has come of the body.
+fn parse_head(answer: &[u8]) -> Option<(Response, &[u8])> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let (head, body) = (&answer[..end], &answer[end + 4..]);
+    let head = String::from_utf8(head.to_vec()).expect("the head is text");
     let mut lines = head.split("\r\n");
     let status = lines
         .next()
@@ -84,22 +151,12 @@ async fn ask(address: SocketAddr, what: &str, headers: &[(&str, &str)], body: &s
         .map(|line| line.split_once(": ").expect("a header has a name and a value"))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let mut response = Response {
+    let response = Response {
         status: status.expect("a status"),
         headers,
-        body: answer[end + 4..].to_vec(),
+        body: body.to_vec(),
     };
-    if response.header("transfer-encoding") == "chunked" {
-        response.body = join_chunks(&response.body);
-    }
-    if let Ok(length) = response.header("content-length").parse() {
-        assert_eq!(
-            response.body.len(),
-            if response.status == 304 { 0 } else { length },
-            "the body is whole"
-        );
-    }
-    response
+    Some((response, body))
 }
 
 fn join_chunks(mut chunked: &[u8]) -> Vec<u8> {

@@ -22,7 +22,7 @@
 //! stillhere_conformance::suite!(start);
 //! ```
 //!
-//! and in `tests/shutdown.rs`, for the framework's graceful shutdown, [`shutdown_suite!`].
+//! and in `tests/shutdown.rs`, for the framework's graceful shutdown, [`shutdown_suite!`]; in `tests/logs.rs`, for what it logs, [`logs_suite!`].
 //!
 //! Each theme of [`cases`] is a module of that test file, each case a test. Through a [`fault_proxy`] connections are cut, reset, silenced, stalled and
 //! truncated on the way.
@@ -31,12 +31,15 @@
 
 pub mod application;
 pub mod browser;
+pub mod carried;
 pub mod cases;
 pub mod credentials;
 pub mod fallback_bridge;
 pub mod fault_proxy;
 pub mod http;
 pub mod load;
+pub mod logins;
+pub mod logs;
 pub mod neighbour;
 pub mod patience;
 pub mod plain_client;

@@ -1,10 +1,12 @@
 //! A WebSocket on which a case says exactly what it wants, right or wrong.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use stillhere::wire::{Counts, Data, End, Frame, Hello, Sender, Welcome};
 use stillhere::{DocumentId, Lane, PerLane};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame as WsFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data as DataCode, OpCode};
@@ -144,6 +146,23 @@ impl RawConnection {
             .await
             .expect("the connection takes the close");
         self.close_code().await
+    }
+
+    /// Closes, waits for the answer, and then for the server to end the TCP connection, which is its part (RFC 6455, section 7.1.1):
+    /// how long that takes.
+    ///
+    /// # Panics
+    /// When the connection is gone before, or is kept.
+    pub async fn outlives_close(mut self) -> Duration {
+        self.write(Message::Close(None))
+            .await
+            .expect("the connection takes the close");
+        self.close_code().await;
+        let answered = Instant::now();
+        let mut rest = Vec::new();
+        // A reset ends it too.
+        let _ = within("the TCP connection's end", self.socket.get_mut().read_to_end(&mut rest)).await;
+        answered.elapsed()
     }
 
     /// Says hello as this document, for the first time if `incarnation` is 0, having received nothing and granting what the ticket says.

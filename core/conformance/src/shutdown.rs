@@ -38,6 +38,7 @@ macro_rules! shutdown_suite {
             every_browser_that_polls_is_told_and_the_server_returns,
             a_browser_that_takes_nothing_delays_the_end_to_the_deadline_only,
             a_browser_of_the_fallback_that_takes_nothing_delays_the_end_to_the_deadline_only,
+            requests_that_are_sent_by_half_do_not_hold_the_end,
         }
     };
     (@cases $serve:ident $($case:ident,)*) => { $(
@@ -239,3 +240,39 @@ async fn one_takes_nothing<R: Serving>(way: Way, serve: impl Fn(Hub, Drain) -> R
         .await
         .expect("the server does not panic");
 }
+
+/// Promise 6: whoever sends half a request and no more does not keep the server for longer than the requests under way are given.
+///
+/// # Panics
+/// When that is not so.
+pub async fn requests_that_are_sent_by_half_do_not_hold_the_end<R: Serving>(serve: impl Fn(Hub, Drain) -> R) {
+    let hub = Hub::new();
+    let running = start(&hub, Duration::from_secs(1), serve).await;
+    let session = hub.open(echo);
+    let post = format!(
+        "POST {} HTTP/1.1\r\nhost: here\r\ncontent-type: application/stillhere.v1\r\ncontent-length: 100\r\n\r\nhalf",
+        session.url()
+    );
+    let mut halves = Vec::new();
+    for half in ["GET /noth", "GET /nothing HTTP/1.1\r\nhost: he", &post] {
+        let mut stream = TcpStream::connect(running.address).await.expect("the server listens");
+        stream.write_all(half.as_bytes()).await.expect("the connection holds");
+        halves.push(stream);
+    }
+    // What was sent before has been read when this is answered.
+    let browser = Browser::connect(running.address, &session.ticket_json());
+    browser.wait_for_outcome(Outcome::Opened).await;
+    drop(browser);
+
+    running.stop.send(()).expect("the server runs");
+    within("the drain's report", running.report)
+        .await
+        .expect("the server reports");
+    let ended = tokio::time::timeout(FOR_REQUESTS, running.serving).await;
+    ended
+        .expect("the server does not wait for what never comes")
+        .expect("the server does not panic");
+}
+
+/// What the servers give requests under way, 5 s, with room for a busy machine.
+const FOR_REQUESTS: Duration = Duration::from_secs(9);

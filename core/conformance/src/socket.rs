@@ -25,6 +25,8 @@ pub struct Request {
     pub origin: Option<String>,
     /// The cookies, as in the header.
     pub cookie: Option<String>,
+    /// The name of the server, if not its address.
+    pub host: Option<String>,
 }
 
 impl Request {
@@ -36,6 +38,7 @@ impl Request {
             protocols: Some(SUBPROTOCOL.to_owned()),
             origin: None,
             cookie: None,
+            host: None,
         }
     }
 
@@ -71,6 +74,14 @@ impl Request {
         }
     }
 
+    /// The same to a server of this name.
+    pub fn to_host(self, host: &str) -> Self {
+        Self {
+            host: Some(host.to_owned()),
+            ..self
+        }
+    }
+
     pub(crate) async fn open(&self) -> Result<Socket, tungstenite::Error> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
@@ -79,6 +90,7 @@ impl Request {
             (header::SEC_WEBSOCKET_PROTOCOL, &self.protocols),
             (header::ORIGIN, &self.origin),
             (header::COOKIE, &self.cookie),
+            (header::HOST, &self.host),
         ];
         for (name, value) in optional {
             if let Some(value) = value {

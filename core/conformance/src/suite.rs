@@ -87,9 +87,19 @@ macro_rules! suite {
                 the_last_messages_come_before_the_end,
                 a_client_is_held_back_while_the_application_does_not_read,
             }
+            requests {
+                files_are_served_beside_headers_of_an_upgrade,
+                posts_are_taken_beside_headers_of_an_upgrade,
+                a_request_that_is_nearly_a_web_socket_is_told_why_not,
+                a_web_socket_is_asked_for_in_any_case_and_in_lists,
+                the_table_of_statuses_holds,
+                a_post_to_a_session_that_is_not_here_is_told_so_with_status_200,
+                a_slash_at_the_end_changes_nothing,
+            }
             web_socket {
                 a_ping_is_answered,
                 a_close_is_answered_with_a_close,
+                a_closed_connection_is_let_go_at_once,
                 a_message_in_many_frames_arrives,
                 a_message_in_many_frames_above_the_limit_ends_the_session,
                 bytes_that_are_no_web_socket_cost_the_connection_only,
@@ -184,6 +194,8 @@ macro_rules! polled_suite {
                 an_abort_ends_at_once,
                 a_panic_ends_its_session_and_no_other,
                 an_ended_session_stays_answerable,
+                an_ended_session_asks_as_much_as_a_live_one,
+                a_session_ended_by_a_violation_is_over_like_any_other,
                 a_silent_browser_is_found_out,
                 a_quiet_browser_is_kept_and_a_half_open_one_is_not,
                 abandoned_sessions_end_with_their_reasons,
@@ -194,6 +206,7 @@ macro_rules! polled_suite {
                 a_thousand_browsers_are_told_to_come_back_spread_over_time,
                 what_was_sent_is_delivered_before_the_drain_ends,
                 a_browser_that_takes_nothing_is_cut_off_at_the_deadline,
+                connections_that_wait_are_told_that_the_server_shuts_down,
                 a_draining_server_takes_no_new_sessions,
                 one_session_is_drained_alone,
             }
@@ -210,6 +223,7 @@ macro_rules! polled_suite {
                 an_unknown_id_is_refused,
                 a_wrong_secret_is_refused,
                 a_connection_without_a_hello_is_closed,
+                a_strange_host_is_refused,
                 a_foreign_origin_is_refused,
                 a_request_without_our_subprotocol_is_not_upgraded,
                 another_version_is_refused,
@@ -225,6 +239,8 @@ macro_rules! polled_suite {
                 a_repeated_frame_is_dropped,
                 false_counts_end_the_session,
                 false_counts_in_a_hello_cost_the_connection_only,
+                what_follows_a_hello_is_judged_alike_however_soon,
+                a_first_hello_has_received_nothing_and_may_grant_little,
                 a_flood_beyond_the_credit_ends_the_session,
                 a_flood_of_empty_messages_ends_the_session,
                 a_flood_of_pings_is_borne,

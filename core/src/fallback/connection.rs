@@ -40,8 +40,7 @@ impl OverPosts {
         if length > self.rest.len() {
             return Err(broken());
         }
-        // A copy: a slice would keep all of its POST for as long as a message waits.
-        Ok(Packet::Binary(Bytes::copy_from_slice(&self.rest.split_to(length))))
+        Ok(Packet::Binary(self.rest.split_to(length)))
     }
 }
 

@@ -3,37 +3,46 @@
 //! Down, frames come in the answer to the POST that carried the hello, or by polling in the answer to each; up, they go in POSTs of their own, one at
 //! a time.
 
+mod body;
 mod connection;
 mod down_stream;
 mod poll;
 mod post;
 
-use std::pin::pin;
-use std::sync::Arc;
+use std::future::{Future, Ready};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use futures_util::Stream;
+use tokio::sync::mpsc;
 
 use crate::answer::{Answer, AnswerBody, Chunks};
-use crate::arrival::{Arrival, check_origin};
+use crate::arrival::{Admitted, Arrival, refusal};
+use crate::asks::Asks;
 use crate::client;
+use crate::code::{Code, EndReason};
 use crate::connection::run_connection_loop;
 use crate::exchange::Exchange;
-use crate::hub::Hub;
+use crate::guard::guarded_principal;
+use crate::hub::{Found, Hub};
+use crate::id::Secret;
+use crate::machine::Phase;
+use crate::origin::check_origin;
 use crate::request::UpgradeRequest;
-use crate::wire::Frame;
+use crate::wire::{End, Frame};
 
+use body::{Body, Place};
 use connection::OverPosts;
 use down_stream::DownStream;
 use post::{Operation, Post};
 
 impl Hub {
-    /// Answers a request under the mount that is no WebSocket's, whatever its method: one of the client's files, or the fallback's.
+    /// Answers a request under the mount that [asks](UpgradeRequest::asks) for no WebSocket, whatever its method: one of the client's files, or the
+    /// fallback's.
     ///
     /// `body` is the request's. At most 1 MiB of it is read, for at most 10 s. What is wrong with a request is told by the status (400, 404, 405,
-    /// 408, 410, 413); what is wrong with its session, and with who asks for it, by the `end` frame of an answer of status 200.
+    /// 408, 410, 413, 426); what is wrong with its session, and with who asks for it, by the `end` frame of an answer of status 200.
     ///
     /// The future of a polled answer waits for something to say, for as long as the request asks and at most 20 s. Drop it when the browser is gone:
     /// that is the loss of its connection, as it is to drop an [`AnswerBody::Stream`].
@@ -42,10 +51,45 @@ impl Hub {
         C: Stream<Item = Result<B, E>>,
         B: Buf,
     {
+        self.respond(method, request, body, None::<Ready<_>>).await
+    }
+
+    /// [`Hub::answer`] where the application finds out who makes the request, and that takes a while: `principal` is polled only if the request opens a
+    /// connection, and its answer stands for the hub's [`principal`](crate::HubBuilder::principal). `None` is nobody.
+    pub async fn answer_for<C, B, E>(
+        &self,
+        method: &str,
+        request: &UpgradeRequest<'_>,
+        body: C,
+        principal: impl Future<Output = Option<String>>,
+    ) -> Answer
+    where
+        C: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        self.respond(method, request, body, Some(principal)).await
+    }
+
+    async fn respond<C, B, E>(
+        &self,
+        method: &str,
+        request: &UpgradeRequest<'_>,
+        body: C,
+        principal: Option<impl Future<Output = Option<String>>>,
+    ) -> Answer
+    where
+        C: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        match request.asks(method) {
+            Asks::Answer => {}
+            Asks::Nothing => return Answer::not_found(),
+            Asks::WebSocket { .. } | Asks::ExtendedConnect => return cannot_upgrade(),
+        }
         let mut answer = match method {
-            "POST" => match tokio::time::timeout(BODY_DEADLINE, self.read(body)).await {
-                Ok(Some((body, _large))) => self.answer_post(request, body).await,
-                Ok(None) => Answer::text(413, "more than a POST may carry, or broken off"),
+            "POST" => match tokio::time::timeout(BODY_DEADLINE, Body::read(&self.inner, request, body)).await {
+                Ok(Ok(body)) => self.answer_post(request, body, principal).await,
+                Ok(Err(refused)) => refused,
                 Err(_) => Answer::text(408, "the request did not come in time"),
             },
             "OPTIONS" => preflight(),
@@ -56,32 +100,49 @@ impl Hub {
         answer
     }
 
-    async fn answer_post(&self, request: &UpgradeRequest<'_>, body: Bytes) -> Answer {
-        let Some(post) = Post::parse(body) else {
+    async fn answer_post(
+        &self,
+        request: &UpgradeRequest<'_>,
+        body: Body,
+        principal: Option<impl Future<Output = Option<String>>>,
+    ) -> Answer {
+        let Body { bytes, place } = body;
+        let Some(post) = Post::parse(bytes) else {
             return Answer::text(400, "this is no POST of the stillhere client");
         };
-        match post.operation {
-            Operation::Open => match self.arrive(request) {
-                Ok(arrival) if arrival.protocol().is_some() => self.open_exchange(arrival, post).await,
-                Ok(_) => Answer::text(400, "a plain session is reached by a WebSocket"),
-                Err(error) => Answer::text(400, error.to_string()),
-            },
-            Operation::Send { number } => self.send(number, post).await,
+        if let Operation::Send { number } = post.operation {
+            return self.send(number, post, place).await;
+        }
+        let arrival = match principal {
+            Some(principal) => {
+                let principal = guarded_principal(principal).await;
+                self.arrive(&request.clone().principal(principal.as_deref()))
+            }
+            None => self.arrive(request),
+        };
+        match arrival {
+            Ok(arrival) if arrival.protocol().is_none() => {
+                Answer::text(400, "a plain session is reached by a WebSocket")
+            }
+            Ok(arrival) if post.operation == Operation::Discard => discard(arrival, &post.packets),
+            Ok(arrival) => self.open_exchange(arrival, post).await,
+            Err(error) => Answer::text(400, error.to_string()),
         }
     }
 
     async fn open_exchange(&self, arrival: Arrival, post: Post) -> Answer {
-        if let Err(end) = &arrival.admitted {
+        let session = match &arrival.admitted {
+            Ok(Admitted {
+                session: Found::Live(session),
+                ..
+            }) => Some(Arc::clone(session)),
+            Ok(_) => None,
             // It is over before it has begun: there is nothing to read, or to keep.
-            let end = Frame::End(end.clone()).to_bytes();
-            let mut packet = BytesMut::new();
-            packet.put_u32_le(u32::try_from(end.len()).expect("an end is small"));
-            packet.put(end);
-            return of_packets(AnswerBody::Whole(packet.freeze()));
-        }
+            Err(end) => return of_end(end.clone()),
+        };
         let (bodies, incoming) = mpsc::channel(BODIES);
         bodies.try_send(post.packets).expect("the channel is new");
-        let exchange = Arc::new(Exchange::new(bodies));
+        let exchange = Arc::new(Exchange::new(session, bodies));
         let down = Arc::clone(&exchange.down);
         let Some(registration) = self.inner.exchanges.insert(post.token, &exchange) else {
             return gone();
@@ -97,7 +158,7 @@ impl Hub {
         }
     }
 
-    async fn send(&self, number: u32, post: Post) -> Answer {
+    async fn send(&self, number: u32, post: Post, place: Place) -> Answer {
         let Some(exchange) = self.inner.exchanges.find(&post.token) else {
             return gone();
         };
@@ -105,36 +166,13 @@ impl Hub {
             exchange.down.close();
             return gone();
         }
+        drop(place);
         let said = match post.wait {
             // What it has to say comes in the stream.
             None => Bytes::new(),
             Some(wait) => poll::next_chunk(&exchange.down, wait).await,
         };
         of_packets(AnswerBody::Whole(said))
-    }
-
-    /// The body of a POST, and what it holds while it is a large one; `None` if it is more than one may carry, or breaks off.
-    async fn read<C, B, E>(&self, body: C) -> Option<(Bytes, Option<OwnedSemaphorePermit>)>
-    where
-        C: Stream<Item = Result<B, E>>,
-        B: Buf,
-    {
-        let mut body = pin!(body);
-        let mut bytes = BytesMut::new();
-        let mut large = None;
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk.ok()?;
-            if bytes.len() + chunk.remaining() > BODY_LIMIT {
-                return None;
-            }
-            bytes.put(chunk);
-            // Only a connection that is there may send much, and not in many POSTs at once.
-            if bytes.len() > OPENING_LIMIT && large.is_none() {
-                let exchange = self.inner.exchanges.find(&Post::token(&bytes)?)?;
-                large = Some(Arc::clone(&exchange.large).try_acquire_owned().ok()?);
-            }
-        }
-        Some((bytes.freeze(), large))
     }
 
     /// What lets a page of an allowed origin read the answer.
@@ -152,7 +190,7 @@ impl Hub {
 /// An answer that carries packets.
 fn of_packets(body: AnswerBody) -> Answer {
     let headers = [
-        ("content-type", "application/octet-stream"),
+        ("content-type", "application/stillhere.v1"),
         // What stands between must neither keep it, nor gather it, nor change it.
         ("cache-control", "no-store, no-transform"),
         ("x-accel-buffering", "no"),
@@ -164,6 +202,39 @@ fn of_packets(body: AnswerBody) -> Answer {
         headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
         body,
     }
+}
+
+/// An answer that says no more than this.
+fn of_end(end: End) -> Answer {
+    let end = Frame::End(end).to_bytes();
+    let mut packet = BytesMut::new();
+    packet.put_u32_le(u32::try_from(end.len()).expect("an end is small"));
+    packet.put(end);
+    of_packets(AnswerBody::Whole(packet.freeze()))
+}
+
+/// Ends the session if no page has connected to it; one that a page uses, or may come back to, is left alone.
+fn discard(arrival: Arrival, secret: &[u8]) -> Answer {
+    let session = match arrival.admitted {
+        Ok(admitted) => admitted.session,
+        Err(end) => return of_end(end),
+    };
+    let Ok(secret) = <[u8; 32]>::try_from(secret) else {
+        return Answer::text(400, "this is no POST of the stillhere client");
+    };
+    if !session.has_secret(&Secret::from_bytes(secret)) {
+        return of_end(refusal(Code::WrongSecret, "not this session's secret".to_owned()));
+    }
+    let session = match session {
+        Found::Live(session) => session,
+        Found::Ended(session) => return of_end(session.end()),
+    };
+    session.update(|machine, now| {
+        if *machine.phase() == Phase::Waiting {
+            machine.abort(EndReason::NeverConnected, now);
+        }
+    });
+    of_packets(AnswerBody::Whole(Bytes::new()))
 }
 
 fn preflight() -> Answer {
@@ -179,6 +250,15 @@ fn preflight() -> Answer {
     }
 }
 
+/// A WebSocket's request that its adapter could not take for one. Said once: peers could repeat it at will.
+fn cannot_upgrade() -> Answer {
+    static SAID: Once = Once::new();
+    let text = "this connection cannot be upgraded to a WebSocket: a proxy speaks HTTP/1.0 to this server \
+        (nginx does without `proxy_http_version 1.1`), or a layer around the routes makes a request of its own";
+    SAID.call_once(|| tracing::warn!("{text}"));
+    Answer::text(426, text)
+}
+
 fn not_allowed() -> Answer {
     let mut answer = Answer::text(405, "GET, or POST for the fallback");
     answer.headers.push(("allow", "GET, HEAD, OPTIONS, POST".to_owned()));
@@ -188,12 +268,6 @@ fn not_allowed() -> Answer {
 fn gone() -> Answer {
     Answer::text(410, "this connection is over: open another")
 }
-
-/// The most bytes of one POST. The client sends 64 KiB and one frame at most.
-const BODY_LIMIT: usize = 1 << 20;
-
-/// What is read of one that may open a connection, or be of none: more than a hello ever has.
-const OPENING_LIMIT: usize = 128 * 1024;
 
 /// How long a POST may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);

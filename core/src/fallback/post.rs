@@ -24,12 +24,19 @@ pub(crate) enum Operation {
         /// Of this POST within its connection, from 1.
         number: u32,
     },
+    /// Gives back a session that no page has connected to; its secret takes the place of packets.
+    Discard,
 }
 
 impl Post {
     /// The token of a body that has begun.
     pub(crate) fn token(body: &[u8]) -> Option<Token> {
         body.get(1..)?.first_chunk().copied()
+    }
+
+    /// Whether a body that has begun sends on a connection.
+    pub(crate) fn sends(body: &[u8]) -> bool {
+        body.first() == Some(&SENDS)
     }
 
     pub(crate) fn parse(mut body: Bytes) -> Option<Self> {
@@ -39,9 +46,10 @@ impl Post {
         let wait = u64::from(body.try_get_u32_le().ok()?);
         let operation = match operation {
             1 => Operation::Open,
-            2 => Operation::Send {
+            SENDS => Operation::Send {
                 number: body.try_get_u32_le().ok()?,
             },
+            3 => Operation::Discard,
             _ => return None,
         };
         Some(Self {
@@ -52,6 +60,9 @@ impl Post {
         })
     }
 }
+
+/// The operation of a POST that sends.
+const SENDS: u8 = 2;
 
 /// Shorter than any proxy's patience.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -77,7 +88,7 @@ mod tests {
         for length in 0..25 {
             assert_eq!(Post::parse(body[..length].to_vec().into()), None, "{length}");
         }
-        body[0] = 3;
+        body[0] = 4;
         assert_eq!(Post::parse(body.into()), None);
     }
 }

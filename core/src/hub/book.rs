@@ -1,36 +1,81 @@
-//! Which sessions there are, and why others ended lately.
+//! Which sessions there are, and what is kept of those that ended lately.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use crate::code::EndReason;
-use crate::id::SessionId;
+use crate::hub::ended_session::EndedSession;
+use crate::id::{Secret, SessionId};
+use crate::machine::PlainDocument;
 use crate::session::Shared;
 
-/// Who lives, and who died lately of what.
+/// Live sessions, and those that ended lately.
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) sessions: HashMap<SessionId, Arc<Shared>>,
     pub(super) tombstones: Tombstones,
 }
 
-/// Why sessions ended that ended lately: two generations, of which the older goes when the younger is full.
+/// A session that somebody asks for by its id.
+pub(crate) enum Found {
+    Live(Arc<Shared>),
+    /// Boxed: a connection that waits for its hello is to be small.
+    Ended(Box<EndedSession>),
+}
+
+impl Book {
+    pub(super) fn find(&self, id: &SessionId) -> Option<Found> {
+        let live = || self.sessions.get(id).cloned().map(Found::Live);
+        live().or_else(|| self.tombstones.get(id).cloned().map(Box::new).map(Found::Ended))
+    }
+}
+
+impl Found {
+    pub(crate) fn principal(&self) -> Option<&str> {
+        match self {
+            Self::Live(session) => session.principal(),
+            Self::Ended(session) => session.principal(),
+        }
+    }
+
+    pub(crate) fn is_plain(&self) -> bool {
+        match self {
+            Self::Live(session) => session.plain.is_some(),
+            Self::Ended(session) => session.is_plain(),
+        }
+    }
+
+    /// A plain session and the document that the server plays for its client.
+    pub(crate) fn plain_document(&self) -> Option<(Arc<Shared>, Arc<Mutex<PlainDocument>>)> {
+        let Self::Live(session) = self else { return None };
+        let document = session.plain.clone()?;
+        Some((Arc::clone(session), document))
+    }
+
+    pub(crate) fn has_secret(&self, secret: &Secret) -> bool {
+        match self {
+            Self::Live(session) => session.has_secret(secret),
+            Self::Ended(session) => session.has_secret(secret),
+        }
+    }
+}
+
+/// Sessions that ended lately: two generations, of which the older goes when the younger is full.
 #[derive(Default)]
 pub(super) struct Tombstones {
-    younger: HashMap<SessionId, EndReason>,
-    older: HashMap<SessionId, EndReason>,
+    younger: HashMap<SessionId, EndedSession>,
+    older: HashMap<SessionId, EndedSession>,
 }
 
 impl Tombstones {
-    pub(super) fn get(&self, id: &SessionId) -> Option<&EndReason> {
+    fn get(&self, id: &SessionId) -> Option<&EndedSession> {
         self.younger.get(id).or_else(|| self.older.get(id))
     }
 
-    pub(super) fn insert(&mut self, id: SessionId, reason: EndReason, most: usize) {
+    pub(super) fn insert(&mut self, id: SessionId, session: EndedSession, most: usize) {
         if self.younger.len() >= most / 2 {
             self.older = std::mem::take(&mut self.younger);
         }
-        self.younger.insert(id, reason);
+        self.younger.insert(id, session);
     }
 }
 

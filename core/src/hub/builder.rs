@@ -13,10 +13,13 @@ use crate::cleanup::CleanupPolicy;
 use crate::code::EndReason;
 use crate::hub::Hub;
 use crate::hub::inner::HubInner;
+use crate::hub::pending_hello::PendingHellos;
+use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
 use crate::memory::Memory;
 use crate::options::SessionOptions;
+use crate::origin::host_name;
 use crate::request::UpgradeRequest;
 use crate::sweeper::Sweeper;
 
@@ -76,6 +79,17 @@ impl HubBuilder {
         self
     }
 
+    /// Only serve sessions to requests for this host, whatever its port, and for others that are allowed. `localhost` stands for every name and
+    /// address of loopback. Default: any host.
+    ///
+    /// A server on a developer's own machine, or within a network, should allow the names it goes by. Otherwise a foreign page may have its own
+    /// name resolve to this server's address (*DNS rebinding*) and is of the same host then. Behind a proxy these are the names that browsers use,
+    /// if the proxy keeps `Host`. It guards sessions; your own pages are yours to guard.
+    pub fn allow_host(mut self, host: &str) -> Self {
+        self.config.hosts.push(host_name(host));
+        self
+    }
+
     /// Decides which sessions are freed. Default [`DefaultCleanupPolicy`](crate::DefaultCleanupPolicy).
     pub fn cleanup_policy(mut self, policy: impl CleanupPolicy) -> Self {
         self.policy = Arc::new(policy);
@@ -112,7 +126,7 @@ impl HubBuilder {
         self
     }
 
-    /// Compress messages of at least this many bytes. Default: never; below about 1 KiB it costs more than it saves.
+    /// Compress messages of at least this many bytes, and take compressed ones. Default: neither; below about 1 KiB it costs more than it saves.
     pub fn compress_from(mut self, bytes: usize) -> Self {
         self.config.defaults.compress_from = Some(bytes);
         self
@@ -136,7 +150,11 @@ impl HubBuilder {
         self
     }
 
-    /// How many bytes all sessions may buffer together; beyond it the longest soft-closed end, then those that hold most. Default 512 MiB.
+    /// How many bytes all sessions may buffer together, in both directions, half-sent POSTs of the fallback included. Default 512 MiB.
+    ///
+    /// Beyond it sessions end as [`EndReason::MemoryPressure`], whether they are connected or not: those that hold most first, and of those that
+    /// hold about the same (within a power of two) the longest soft-closed. A session that holds no more than a fair share, the limit divided by
+    /// the number of sessions, is never ended for it. What a connection's own buffers take (at most two packets and 64 KiB) comes on top.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.config.memory = bytes;
         self
@@ -206,11 +224,12 @@ impl HubBuilder {
             kinds: Kinds::default(),
             sessions: Mutex::default(),
             waiting: AtomicUsize::new(0),
-            hellos: Arc::default(),
+            hellos: PendingHellos::default(),
             connections: TaskTracker::new(),
             exchanges: Arc::default(),
             memory,
             sweeper,
+            warnings: Warnings::default(),
             draining: AtomicBool::new(false),
             opened: AtomicU64::new(0),
             evaluations: AtomicU64::new(0),
@@ -229,6 +248,7 @@ pub(crate) struct Config {
     pub(crate) mount: Arc<str>,
     pub(super) public_url: Option<Arc<str>>,
     pub(crate) origins: Vec<String>,
+    pub(crate) hosts: Vec<String>,
     pub(super) defaults: SessionOptions,
     pub(super) max_sessions: usize,
     pub(super) max_waiting: usize,
@@ -244,6 +264,7 @@ impl Default for Config {
             mount: "/stillhere".into(),
             public_url: None,
             origins: Vec::new(),
+            hosts: Vec::new(),
             defaults: SessionOptions::default(),
             max_sessions: 100_000,
             max_waiting: 10_000,

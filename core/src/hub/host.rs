@@ -75,7 +75,7 @@ impl Host for HubInner {
             on_restore,
         } = farewell;
         tracing::debug!(session = %session.id, %reason, "session ended");
-        if self.bury(session.id, &reason) && never_started.is_some() {
+        if self.bury(session, &reason) && never_started.is_some() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
         }
         self.tell(&*self.policy(), session);

@@ -4,27 +4,28 @@ use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot};
-use crate::code::{Class, Code, EndReason};
+use crate::code::EndReason;
 use crate::exchange::Exchanges;
 use crate::guard::guarded;
-use crate::hub::book::{Book, KEPT_CAPACITY, SPARSE};
+use crate::hub::book::{Book, Found, KEPT_CAPACITY, SPARSE};
 use crate::hub::builder::{Config, EndHook, PrincipalHook};
-use crate::hub::pending_hello::PendingHello;
+use crate::hub::ended_session::EndedSession;
+use crate::hub::pending_hello::{PendingHello, PendingHellos};
+use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
-use crate::machine::{end_of_session, millis};
 use crate::memory::{Account, Memory};
 use crate::options::SessionOptions;
 use crate::request::UpgradeRequest;
-use crate::session::{Application, Farewell, Host, REFUSED_RETRY, SessionHandle, Shared};
+use crate::session::{Application, Farewell, Host, SessionHandle, Shared};
 use crate::sweeper::{Sweeper, observe};
-use crate::wire::End;
 
 pub(crate) struct HubInner {
     /// For the sessions, which do not keep their hub alive.
@@ -40,11 +41,12 @@ pub(crate) struct HubInner {
     pub(super) kinds: Kinds,
     pub(super) sessions: Mutex<Book>,
     pub(super) waiting: AtomicUsize,
-    pub(super) hellos: Arc<AtomicUsize>,
+    pub(super) hellos: PendingHellos,
     pub(crate) connections: TaskTracker,
     pub(crate) exchanges: Arc<Exchanges>,
     pub(super) memory: Arc<Memory>,
     pub(super) sweeper: Sweeper,
+    pub(crate) warnings: Warnings,
     pub(super) draining: AtomicBool,
     pub(super) opened: AtomicU64,
     pub(super) evaluations: AtomicU64,
@@ -53,7 +55,7 @@ pub(crate) struct HubInner {
 impl HubInner {
     pub(super) fn open(&self, options: Arc<SessionOptions>, application: Application) -> SessionHandle {
         let now = crate::clock::now();
-        let account = Account::new(Arc::clone(&self.memory));
+        let account = self.account();
         let host: Weak<dyn Host> = self.itself.clone();
         let session = Shared::new(host, Arc::clone(&self.base), options, application, account, now);
         self.opened.fetch_add(1, Ordering::Relaxed);
@@ -76,6 +78,11 @@ impl HubInner {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         book.sessions.insert(session.id, Arc::clone(session));
         Ok(())
+    }
+
+    /// For what is held and belongs to no session.
+    pub(crate) fn account(&self) -> Account {
+        Account::new(Arc::clone(&self.memory))
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -115,6 +122,11 @@ impl HubInner {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// All sessions are over: connections that still wait for their hello are told to come back within `spread`.
+    pub(crate) fn end_drain(&self, spread: Duration) {
+        self.hellos.drain(spread);
+    }
+
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,30 +139,28 @@ impl HubInner {
         self.book().sessions.values().cloned().collect()
     }
 
-    /// What to tell somebody who asks for a session that is not here.
-    pub(crate) fn epitaph(&self, id: &SessionId) -> End {
-        if let Some(reason) = self.book().tombstones.get(id) {
-            let later = Class::of(reason.code() as u64) == Class::Later;
-            return end_of_session(reason, if later { millis(REFUSED_RETRY) } else { 0 });
-        }
-        let text = "no such session here: it ended long ago, or the server has restarted".to_owned();
-        End {
-            code: Code::Unknown as u64,
-            reason: 0,
-            retry_after: 0,
-            text,
-        }
+    /// The session with this id, or what is kept of it since it ended.
+    pub(crate) fn look_up(&self, id: &SessionId) -> Option<Found> {
+        self.book().find(id)
+    }
+
+    /// How long a connection to an ended session may wait with its hello.
+    pub(crate) fn hello_deadline(&self) -> Duration {
+        self.defaults.timing.hello
     }
 
     /// Whether `owner` makes this request.
     pub(crate) fn is_principal(&self, session: &SessionId, owner: &str, request: &UpgradeRequest<'_>) -> bool {
         if let Some(known) = request.known_principal() {
-            return known == owner;
+            return known == Some(owner);
         }
         let Some(hook) = &self.principal else {
-            tracing::error!(
-                "a session of a user is asked for, and the hub has no way to know users: set HubBuilder::principal"
-            );
+            if let Some(count) = self.warnings.no_principal_hook.count(crate::clock::now()) {
+                tracing::error!(
+                    count,
+                    "a session of a user is asked for, and the hub has no way to know users: set HubBuilder::principal, or mount the adapter's routes_for"
+                );
+            }
             return false;
         };
         let principal = guarded(session, "the principal hook", || hook(request)).flatten();
@@ -159,50 +169,22 @@ impl HubInner {
 
     /// A place among the connections that wait for their hello.
     pub(crate) fn admit_hello(&self) -> Option<PendingHello> {
-        let pending = PendingHello(Arc::clone(&self.hellos));
-        let before = pending.0.fetch_add(1, Ordering::Relaxed);
-        (before < self.config.max_hellos).then_some(pending)
+        self.hellos.admit(self.config.max_hellos)
     }
 
     /// Whether the session was in the book: one that never got in is not.
-    pub(super) fn bury(&self, id: SessionId, reason: &EndReason) -> bool {
+    pub(super) fn bury(&self, session: &Shared, reason: &EndReason) -> bool {
+        let ended = EndedSession::new(session, reason);
         let mut book = self.book();
-        if book.sessions.remove(&id).is_none() {
+        if book.sessions.remove(&session.id).is_none() {
             return false;
         }
         if book.sessions.len() < book.sessions.capacity() / SPARSE && book.sessions.capacity() > KEPT_CAPACITY {
             let len = book.sessions.len();
             book.sessions.shrink_to(2 * len);
         }
-        book.tombstones.insert(id, reason.clone(), self.config.tombstones);
+        book.tombstones.insert(session.id, ended, self.config.tombstones);
         true
-    }
-
-    /// Ends sessions until what is buffered fits again: the longest soft-closed first, then those that hold most. Whether it fits.
-    pub(crate) fn relieve_memory(&self) -> bool {
-        if !self.memory.is_exceeded() {
-            return true;
-        }
-        let mut victims: Vec<_> = self
-            .all()
-            .into_iter()
-            .map(|session| (session.snapshot(), session))
-            .collect();
-        victims.sort_by_key(|(snapshot, _)| {
-            let soft_closed = snapshot.state.is_soft_closed() && snapshot.buffered > 0;
-            let since = soft_closed.then_some(snapshot.since);
-            (!soft_closed, since, std::cmp::Reverse(snapshot.buffered))
-        });
-        for (snapshot, session) in victims {
-            if !self.memory.is_exceeded() {
-                return true;
-            }
-            if snapshot.buffered > 0 && session.clean_up(snapshot.version, Some(EndReason::MemoryPressure)) {
-                tracing::warn!(session = %session.id, buffered = snapshot.buffered, "ended: the hub's memory limit is reached");
-                session.update(|machine, _| machine.discard_received());
-            }
-        }
-        !self.memory.is_exceeded()
     }
 }
 

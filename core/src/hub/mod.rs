@@ -2,9 +2,12 @@
 
 mod book;
 mod builder;
+mod ended_session;
 mod host;
 mod inner;
 mod pending_hello;
+mod relief;
+mod warnings;
 
 use std::fmt;
 use std::future::Future;
@@ -19,12 +22,11 @@ use crate::options::{PlainOptions, SessionOptions};
 use crate::session::{Application, Session, SessionHandle};
 use crate::sweeper::{check, observe};
 
-pub(crate) use book::{KEPT_CAPACITY, SPARSE};
+pub(crate) use book::{Found, KEPT_CAPACITY, SPARSE};
+pub(crate) use builder::Config;
 pub use builder::HubBuilder;
 pub(crate) use inner::HubInner;
-pub(crate) use pending_hello::PendingHello;
-
-use builder::Config;
+pub(crate) use pending_hello::{PendingHello, RETRY_FIRST};
 
 /// All sessions of one application. Cheap to clone; the sessions live as long as any clone.
 #[derive(Clone)]

@@ -233,6 +233,12 @@ impl DocumentMachine {
         }
     }
 
+    /// Somebody wants a connection now, whatever was said about waiting.
+    pub fn handle_retry(&mut self, now: Instant) {
+        self.is_later = false;
+        self.handle_wake(now);
+    }
+
     /// The page was hidden or shown.
     pub fn handle_hidden(&mut self, hidden: bool, now: Instant) {
         if hidden {
@@ -646,11 +652,7 @@ impl DocumentMachine {
             }
         }
         let rest_at = self.rest_at();
-        let cap = if rest_at.is_some() {
-            (self.keep / 4).min(HIDDEN_CAP)
-        } else {
-            BACKOFF_CAP
-        };
+        let cap = self.backoff_cap();
         let retry_at = now + self.next_backoff(cap).max(least);
         self.is_later = !least.is_zero();
         // The attempt at once is made even by a page hidden for long.
@@ -664,6 +666,14 @@ impl DocumentMachine {
         (!is_resting).then_some(retry_at)
     }
 
+    fn backoff_cap(&self) -> Duration {
+        match self.hidden_at {
+            None => BACKOFF_CAP,
+            Some(_) if self.incarnation == 0 => UNKNOWN_CAP,
+            Some(_) => (self.keep / 4).min(HIDDEN_CAP),
+        }
+    }
+
     /// The first attempt at once, then exponentially later with full jitter.
     fn next_backoff(&mut self, cap: Duration) -> Duration {
         let waits = self.waits;
@@ -671,7 +681,7 @@ impl DocumentMachine {
         if waits == 0 {
             return Duration::ZERO;
         }
-        let exponential = BACKOFF_BASE * 2u32.pow((waits - 1).min(16));
+        let exponential = BACKOFF_BASE.mul_f64(BACKOFF_GROWTH.powi((waits - 1).min(32) as i32));
         exponential.min(cap).mul_f64(self.next_random())
     }
 
@@ -766,9 +776,13 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Silence after a ping, and beyond two heartbeats, that is too long.
 const PATIENCE: Duration = Duration::from_secs(5);
 const BACKOFF_BASE: Duration = Duration::from_millis(500);
-const BACKOFF_CAP: Duration = Duration::from_secs(10);
+const BACKOFF_GROWTH: f64 = 1.3;
+/// For a page that is seen.
+const BACKOFF_CAP: Duration = Duration::from_secs(3);
 /// Upper bound on a quarter of `keep`, which may be unlimited.
 const HIDDEN_CAP: Duration = Duration::from_secs(300);
+/// For a hidden page that does not know `keep`.
+const UNKNOWN_CAP: Duration = Duration::from_secs(10);
 /// A code of class *later* is obeyed for at least so long.
 const LATER: Duration = Duration::from_millis(500);
 /// A connection that was welcomed and then silent for less than this is not replaced at once.

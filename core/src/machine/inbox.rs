@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::limits::Limits;
 use crate::machine::Violation;
@@ -25,13 +25,13 @@ pub(crate) struct Inbox {
     in_hand: usize,
     /// The highest credit so far; it never falls.
     credit: u64,
+    takes_compressed: bool,
 }
 
-/// Fragments of a message whose last has not come.
+/// Fragments of a message whose last has not come, in one piece.
 #[derive(Debug, Default)]
 struct Partial {
-    parts: Vec<Bytes>,
-    size: u64,
+    bytes: Vec<u8>,
     held: u64,
     stored: u64,
     compressed: bool,
@@ -47,30 +47,17 @@ struct Complete {
 /// A whole message, still as it came.
 #[derive(Debug)]
 pub struct Received {
-    parts: Parts,
+    payload: Bytes,
     /// Whether it must be inflated.
     pub compressed: bool,
     /// Which document it came from.
     pub incarnation: u64,
 }
 
-#[derive(Debug)]
-enum Parts {
-    One(Bytes),
-    Many(Vec<Bytes>),
-}
-
 impl Received {
-    /// Its wire bytes in one piece.
+    /// Its wire bytes, in an allocation of just their size.
     pub fn into_bytes(self) -> Bytes {
-        match self.parts {
-            Parts::One(bytes) => bytes,
-            Parts::Many(parts) => {
-                let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
-                parts.iter().for_each(|part| joined.extend_from_slice(part));
-                joined.freeze()
-            }
-        }
+        self.payload
     }
 }
 
@@ -84,9 +71,10 @@ pub(crate) enum Accepted {
 }
 
 impl Inbox {
-    pub(crate) fn new(window: u64) -> Self {
+    pub(crate) fn new(window: u64, takes_compressed: bool) -> Self {
         Self {
             window,
+            takes_compressed,
             received: 0,
             charged: 0,
             held: 0,
@@ -119,12 +107,11 @@ impl Inbox {
         self.received += 1;
         self.charged += charge;
         self.stored += charge;
-        let payload = own_if_small(data.payload);
         if more {
             let held = if self.has_waiting() { charge } else { 0 };
             self.held += held;
             let partial = self.partial.get_or_insert_default();
-            partial.push(payload, compressed, charge);
+            partial.push(&data.payload, compressed, charge);
             partial.held += held;
             self.update_credit();
             return Ok(Accepted::New { complete: false });
@@ -135,7 +122,7 @@ impl Inbox {
             held: partial.held + charge,
             stored: partial.stored + charge,
             message: Received {
-                parts: partial.into_parts(payload),
+                payload: partial.finish(&data.payload),
                 compressed,
                 incarnation,
             },
@@ -147,7 +134,7 @@ impl Inbox {
     fn check(&self, data: &Data, told: u64, limits: &Limits) -> Result<(), Violation> {
         let size = data.payload.len() as u64;
         let begun = self.partial.as_deref();
-        if size > limits.fragment || begun.map_or(0, |partial| partial.size) + size > limits.message {
+        if size > limits.fragment || begun.map_or(0, Partial::size) + size > limits.message {
             return Err(Violation::TooLarge);
         }
         let wrong_size = if data.more {
@@ -155,6 +142,9 @@ impl Inbox {
         } else {
             begun.is_some() && size == 0
         };
+        if data.compressed && !self.takes_compressed {
+            return Err(Violation::Compressed);
+        }
         if wrong_size || begun.is_some_and(|partial| partial.compressed != data.compressed) {
             return Err(Violation::Malformed);
         }
@@ -176,8 +166,8 @@ impl Inbox {
         let Complete { message, held, stored } = self.complete.pop_front()?;
         self.stored -= stored;
         self.in_hand += 1;
-        if self.complete.is_empty() && self.complete.capacity() > IDLE_CAPACITY {
-            self.complete = VecDeque::new();
+        if self.complete.len() <= self.complete.capacity() / SPARSE && self.complete.capacity() > IDLE_CAPACITY {
+            self.complete.shrink_to(2 * self.complete.len());
         }
         Some((message, held))
     }
@@ -216,7 +206,7 @@ impl Inbox {
             stored: self.stored - dropped.stored,
             complete: std::mem::take(&mut self.complete),
             credit: self.window.saturating_sub(held),
-            ..Self::new(self.window)
+            ..Self::new(self.window, self.takes_compressed)
         };
     }
 
@@ -257,35 +247,46 @@ impl Inbox {
     pub(crate) fn buffered(&self) -> u64 {
         self.stored
     }
+
+    /// Bytes that are allocated for more messages than wait, or for more of the half one than has come.
+    pub(crate) fn spare(&self) -> u64 {
+        let slots = self
+            .complete
+            .capacity()
+            .saturating_sub(self.complete.len() + IDLE_CAPACITY);
+        let partial = self.partial.as_ref().map_or(0, |partial| partial.spare());
+        (slots * size_of::<Complete>() + partial) as u64
+    }
 }
 
 impl Partial {
-    fn push(&mut self, payload: Bytes, compressed: bool, charge: u64) {
-        self.size += payload.len() as u64;
+    fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn spare(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
+    }
+
+    fn push(&mut self, payload: &[u8], compressed: bool, charge: u64) {
+        self.bytes.extend_from_slice(payload);
         self.stored += charge;
         self.compressed = compressed;
-        self.parts.push(payload);
     }
 
-    fn into_parts(mut self, last: Bytes) -> Parts {
-        if self.parts.is_empty() {
-            return Parts::One(last);
+    /// The whole message. Always a copy of what came: a payload is a slice of a block of the transport's, which may be many times as large, and
+    /// which it would keep for as long as the message waits.
+    fn finish(mut self, last: &[u8]) -> Bytes {
+        if self.bytes.is_empty() {
+            return Bytes::copy_from_slice(last);
         }
-        self.parts.push(last);
-        Parts::Many(self.parts)
+        self.bytes.extend_from_slice(last);
+        self.bytes.into_boxed_slice().into()
     }
 }
-
-/// Copies what is small, so that it does not keep a whole read buffer alive while it waits.
-fn own_if_small(payload: Bytes) -> Bytes {
-    if payload.len() <= COPIED_UP_TO {
-        Bytes::copy_from_slice(&payload)
-    } else {
-        payload
-    }
-}
-
-const COPIED_UP_TO: usize = 1024;
 
 /// Slots an empty inbox keeps, so that an idle session is small.
 const IDLE_CAPACITY: usize = 32;
+
+/// The room for messages shrinks once at most one slot in so many is in use.
+const SPARSE: usize = 4;

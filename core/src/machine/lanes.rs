@@ -33,12 +33,18 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
+    /// Lanes on which compressed messages are taken.
     pub(crate) fn new(limits: Limits) -> Self {
+        Self::with_compressed(limits, true)
+    }
+
+    pub(crate) fn with_compressed(limits: Limits, takes_compressed: bool) -> Self {
+        let inbox = |window| Inbox::new(window, takes_compressed);
         let mut lanes = Self {
             limits,
             incarnation: 0,
             outboxes: PerLane::default(),
-            inboxes: PerLane::new(Inbox::new(limits.window), Inbox::new(limits.bulk_window)),
+            inboxes: PerLane::new(inbox(limits.window), inbox(limits.bulk_window)),
             told: Counts::default(),
             told_charged: PerLane::default(),
             unreported_since: None,
@@ -260,12 +266,16 @@ impl Lanes {
         self.inboxes[lane].buffered()
     }
 
-    /// Charge buffered in both directions that belongs to this session alone.
+    /// Charge buffered in both directions that belongs to this session alone, and spare room.
     pub(crate) fn owned(&self) -> u64 {
-        Lane::ALL
-            .iter()
-            .map(|lane| self.outboxes[*lane].owned() + self.inboxes[*lane].buffered())
-            .sum()
+        let of_lane = |lane: &Lane| self.outboxes[*lane].owned() + self.inboxes[*lane].buffered();
+        Lane::ALL.iter().map(of_lane).sum::<u64>() + self.spare()
+    }
+
+    /// Bytes that are allocated in both directions and hold nothing at present.
+    pub(crate) fn spare(&self) -> u64 {
+        let of_lane = |lane: &Lane| self.outboxes[*lane].spare() + self.inboxes[*lane].spare();
+        Lane::ALL.iter().map(of_lane).sum()
     }
 
     /// Lets the outgoing side go: the session is over.

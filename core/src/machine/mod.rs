@@ -33,6 +33,8 @@ use crate::wire::DecodeError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Violation {
     Malformed,
+    /// A compressed message where none is taken.
+    Compressed,
     TooLarge,
     Flood,
     /// A sequence was skipped: ends the connection, not the session.
@@ -44,7 +46,7 @@ pub(crate) enum Violation {
 impl Violation {
     pub(crate) const fn code(self) -> Code {
         match self {
-            Self::Malformed => Code::Malformed,
+            Self::Malformed | Self::Compressed => Code::Malformed,
             Self::TooLarge => Code::TooLarge,
             Self::Flood => Code::Flood,
             Self::Gap | Self::Loss => Code::Gap,
@@ -54,9 +56,19 @@ impl Violation {
     /// Why a session ends by it.
     pub(crate) const fn reason(self) -> EndReason {
         match self {
-            Self::Malformed | Self::Gap | Self::Loss => EndReason::Malformed,
+            Self::Malformed | Self::Compressed | Self::Gap | Self::Loss => EndReason::Malformed,
             Self::TooLarge => EndReason::TooLarge,
             Self::Flood => EndReason::Flood,
+        }
+    }
+
+    /// What the peer is told, if that is more than the reason.
+    pub(crate) const fn text(self) -> Option<&'static str> {
+        match self {
+            Self::Compressed => {
+                Some("a compressed message: this session takes none, for its application has not chosen compression")
+            }
+            Self::Malformed | Self::TooLarge | Self::Flood | Self::Gap | Self::Loss => None,
         }
     }
 }

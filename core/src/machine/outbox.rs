@@ -28,6 +28,8 @@ pub(crate) struct Outbox {
     buffered: u64,
     /// The part of `buffered` whose bytes no other outbox shares.
     owned: u64,
+    /// Bytes of the first message that are acknowledged and still here: its fragments are slices of one allocation.
+    lingering: u64,
 }
 
 #[derive(Debug)]
@@ -134,12 +136,17 @@ impl Outbox {
             self.buffered -= charge(&frame.payload);
             if frame.shared.is_none() {
                 self.owned -= charge(&frame.payload);
+                self.lingering = if frame.more {
+                    self.lingering + frame.payload.len() as u64
+                } else {
+                    0
+                };
             }
             self.sent = self.sent.saturating_sub(1);
         }
         self.sent_charge = self.sent_charge.max(self.acknowledged_charge);
-        if self.frames.is_empty() && self.frames.capacity() > IDLE_CAPACITY {
-            self.frames = VecDeque::new();
+        if self.frames.len() <= self.frames.capacity() / SPARSE && self.frames.capacity() > IDLE_CAPACITY {
+            self.frames.shrink_to(2 * self.frames.len());
         }
     }
 
@@ -164,6 +171,12 @@ impl Outbox {
         self.owned
     }
 
+    /// Bytes that are allocated for more frames than wait, or that wait no more and are not free.
+    pub(crate) fn spare(&self) -> u64 {
+        let slots = self.frames.capacity().saturating_sub(self.frames.len() + IDLE_CAPACITY);
+        (slots * size_of::<Queued>()) as u64 + self.lingering
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
@@ -176,3 +189,6 @@ impl Outbox {
 
 /// Slots an empty outbox keeps, so that an idle session is small.
 const IDLE_CAPACITY: usize = 32;
+
+/// The room for frames shrinks once at most one slot in so many is in use.
+const SPARSE: usize = 4;

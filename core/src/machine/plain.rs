@@ -24,6 +24,10 @@ pub(crate) struct PlainDocument {
     /// Numbers hellos and connections alike.
     attempt: u64,
     is_welcomed: bool,
+    /// The session is over: what its clients say is for nobody.
+    is_over: bool,
+    /// What [`PlainDocument::recount`] last told.
+    counted: u64,
     pong_due: Option<u64>,
 }
 
@@ -36,6 +40,8 @@ impl PlainDocument {
             incarnation: 0,
             attempt: 0,
             is_welcomed: false,
+            is_over: false,
+            counted: 0,
             pong_due: None,
         }
     }
@@ -96,9 +102,22 @@ impl PlainDocument {
 
     /// What the client says. A client that has been displaced is not listened to.
     pub(crate) fn send(&mut self, connection: u64, message: Bytes) {
-        if self.is_current(connection) {
+        if self.is_current(connection) && !self.is_over {
             self.lanes.push(Lane::Interactive, Message::new(message));
         }
+    }
+
+    /// The session is over.
+    pub(crate) fn close(&mut self) {
+        self.is_over = true;
+        self.lanes.clear_outgoing();
+    }
+
+    /// What it holds that the session has not taken: before and now, if that has changed by much, or to nothing.
+    pub(crate) fn recount(&mut self) -> Option<(u64, u64)> {
+        let size = self.lanes.owned();
+        let is_news = size.abs_diff(self.counted) >= COUNTED_FROM || size == 0 && self.counted > 0;
+        is_news.then(|| (std::mem::replace(&mut self.counted, size), size))
     }
 
     /// Whether the session takes no more at present. Nothing should be read from the client meanwhile.
@@ -119,6 +138,9 @@ impl PlainDocument {
         data.or_else(|| self.lanes.poll_last_ack())
     }
 }
+
+/// A change by less is not worth the session's lock.
+const COUNTED_FROM: u64 = 8 * 1024;
 
 /// A plain session has no other.
 const THE_DOCUMENT: DocumentId = DocumentId([0; 16]);

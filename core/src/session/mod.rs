@@ -1,5 +1,6 @@
 //! The application's side of a session: [`Session`] reads, [`SessionHandle`] sends, observes and closes from anywhere.
 
+mod beside;
 mod receive;
 mod restore;
 mod send;
@@ -23,6 +24,7 @@ use crate::machine::{Event, SessionMachine};
 use crate::message::{Lane, Message};
 use crate::ticket::Ticket;
 
+pub(crate) use beside::Beside;
 pub use restore::Restoring;
 pub use send::{SendError, TrySendError};
 pub(crate) use shared::{Application, Host, REFUSED_RETRY, Resized, Shared, Transmit};

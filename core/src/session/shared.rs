@@ -107,6 +107,11 @@ impl Shared {
         let secret = Secret::random();
         let limits = options.session_limits();
         let machine = SessionMachine::new(limits, options.timing, seed, now);
+        let machine = if options.compress_from.is_some() {
+            machine.taking_compressed()
+        } else {
+            machine
+        };
         let document = || Arc::new(Mutex::new(PlainDocument::new(secret.clone(), *machine.limits())));
         let plain = options.plain.map(|_| document());
         Arc::new(Self {
@@ -132,6 +137,7 @@ impl Shared {
                 gate: None,
                 undelivered: 0,
                 account,
+                beside: 0,
                 weight: 0,
                 weighings: 0,
                 scheduled: None,
@@ -142,6 +148,10 @@ impl Shared {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.secret
     }
 
     pub(crate) fn has_secret(&self, secret: &Secret) -> bool {
@@ -245,7 +255,10 @@ impl Shared {
                 Effect::Start(application) => self.start(host, application),
                 Effect::Restore(restore, incarnation) => self.restore(host, restore, incarnation),
                 Effect::Changed => host.session_changed(self, now),
-                Effect::Ended(farewell) => host.session_ended(self, farewell, now),
+                Effect::Ended(farewell) => {
+                    self.let_plain_go();
+                    host.session_ended(self, farewell, now);
+                }
             }
         }
     }
@@ -385,16 +398,12 @@ impl Shared {
     pub(crate) fn snapshot(&self) -> SessionSnapshot {
         let inner = self.lock();
         let machine = &inner.machine;
-        let cause = match machine.phase() {
-            Phase::SoftClosed(cause) => Some(*cause),
-            _ => None,
-        };
         SessionSnapshot {
             id: self.id,
             state: state_of(machine),
             since: machine.since(),
             opened: self.opened,
-            cause,
+            cause: machine.cause(),
             buffered: inner.buffered(),
             weight: inner.weight,
             reconnects: machine.reconnects(),

@@ -32,6 +32,8 @@ pub(crate) struct Inner {
     /// Messages that were still behind the gate at the end.
     pub(crate) undelivered: usize,
     pub(crate) account: Account,
+    /// Bytes held for this session outside its machine: see [`Beside`](crate::session::Beside).
+    pub(crate) beside: u64,
     /// As the application declared it.
     pub(crate) weight: u64,
     /// How often that has changed.
@@ -161,20 +163,29 @@ impl Inner {
         self.machine.unacknowledged() + queued
     }
 
-    /// Everything that waits in either direction.
+    /// Everything that is held in either direction.
     pub(crate) fn buffered(&self) -> u64 {
         let machine = &self.machine;
         let lanes: u64 = Lane::ALL
             .iter()
             .map(|lane| machine.outgoing(*lane) + machine.incoming(*lane))
             .sum();
-        lanes + self.gate.as_ref().map_or(0, |gate| gate.charge())
+        lanes + machine.spare() + self.beside() + self.gate.as_ref().map_or(0, |gate| gate.charge())
     }
 
     /// Tells the hub what this session holds now.
     pub(crate) fn settle_account(&mut self) {
-        self.account
-            .set(self.machine.owned() + self.gate.as_ref().map_or(0, |gate| gate.owned()));
+        self.account.set(self.owned());
+    }
+
+    /// The part of [`Inner::buffered`] that no other session shares: what its end would free.
+    pub(crate) fn owned(&self) -> u64 {
+        self.machine.owned() + self.beside() + self.gate.as_ref().map_or(0, |gate| gate.owned())
+    }
+
+    /// Once the session is over who holds it is told to let go, which must not cost other sessions their place meanwhile.
+    fn beside(&self) -> u64 {
+        if self.is_over() { 0 } else { self.beside }
     }
 
     /// The connections' wakers, to be woken without the lock. Hardly ever more than one.

@@ -165,6 +165,11 @@ impl BrowserEnd {
         }
     }
 
+    /// How many packets the server has not read.
+    pub(crate) fn unread(&self) -> usize {
+        self.state().to_server.len()
+    }
+
     /// How often the server has asked for input.
     pub(crate) fn polls(&self) -> usize {
         self.state().polls

@@ -94,18 +94,21 @@ engineTest(`two outages of ${OUTAGE / 1000} s are resumed from`, async (stage, e
 
   const taken = [];
   for (let outage = 1; outage <= 2; outage += 1) {
+    // A page that tried HTTP meanwhile moves back to a WebSocket, which is a resume of its own.
+    await until(tab, () => stillhere.session.connection === 'websocket' && demo.status.state === 'connected');
+    const before = (await stateOf(tab)).outcomes.length;
     network.isDown = true;
     network.cut();
     await until(tab, () => demo.status.state === 'reconnecting');
     await sleep(OUTAGE);
     network.isDown = false;
     const began = performance.now();
-    await untilResumed(tab, outage);
+    await untilResumed(tab, before);
     taken.push(performance.now() - began);
     await assertCountersClean(tab);
   }
 
   const after = await stateOf(tab);
-  assert.deepEqual({ id: after.id, outcomes: after.outcomes }, { id, outcomes: ['opened', 'resumed', 'resumed'] });
+  assert.deepEqual([after.id, after.outcomes[0], ...new Set(after.outcomes.slice(1))], [id, 'opened', 'resumed']);
   stage.report(`connected again ${taken.map((milliseconds) => (milliseconds / 1000).toFixed(1)).join(' and ')} s after the outages`);
 }, { timeout: 60_000 + 2 * OUTAGE });

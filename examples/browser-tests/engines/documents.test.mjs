@@ -153,3 +153,26 @@ engineTest('several sessions on one page keep apart, through cuts of either', as
   assert.deepEqual((await stateOf(tab)).outcomes, ['opened'], "the page's own goes on");
   await assertCountersClean(tab);
 });
+
+engineTest('after a reload each of several sessions on one page is restored as itself', async (stage, engine) => {
+  const demo = await stage.startDemo();
+  const tab = await engine.open(`${demo.url}/assets/icon.svg`);
+  const opened = await connectTwo(tab, demo);
+  assert.deepEqual(opened.map(({ outcome }) => outcome), ['opened', 'opened']);
+  for (let reload = 1; reload <= 2; reload += 1) {
+    await tab.reload();
+    const restored = await connectTwo(tab, demo);
+    assert.deepEqual(restored, opened.map(({ id }) => ({ id, outcome: 'restored' })));
+  }
+});
+
+/** Connects the page with two sessions that a reload keeps, as a page does that asks for its tickets; gives what became of them. */
+async function connectTwo(tab, demo) {
+  const tickets = [await demo.ticket('echo'), await demo.ticket('echo')].map((ticket) => ({ ...ticket, restore: 'echo' }));
+  await tab.evaluate(async (tickets) => {
+    const { connect } = await import('/stillhere/client.mjs');
+    window.sessions = tickets.map((ticket) => connect(ticket));
+  }, tickets);
+  await until(tab, () => sessions.every(({ status }) => status.state === 'connected'));
+  return tab.evaluate(() => sessions.map(({ id, status: { outcome } }) => ({ id, outcome })));
+}

@@ -52,7 +52,7 @@ for (const [way, embed] of Object.entries(WAYS)) {
 
 engineTest('a public URL relative to the page works under a prefix that the application does not know', async (stage, engine) => {
   const demo = await stage.startDemo(0, '--public-url', './stillhere');
-  const network = new Network(demo.url, '/some/unknown/prefix');
+  const network = new Network(demo.url, { prefix: '/some/unknown/prefix' });
   network.isBlocked = false;
   const origin = await stage.serve(network.server);
   const tab = await engine.open(`${origin}/some/unknown/prefix/`);

@@ -47,8 +47,13 @@ export class Puppeteer {
   /** Asked to close, Firefox with an extension takes five seconds. */
   async close() {
     const child = this.#browser.process();
-    if (child.kill('SIGKILL')) await once(child, 'exit');
-    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 10 });
+    const isOver = once(child, 'exit');
+    if (child.exitCode === null && child.signalCode === null) {
+      // Its helpers too, which would go on writing into the folder: Puppeteer makes it the leader of a group.
+      process.kill(-child.pid, 'SIGKILL');
+      await isOver;
+    }
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
   }
 
   async newTab() {

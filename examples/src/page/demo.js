@@ -272,9 +272,11 @@ for (const button of document.querySelectorAll("[data-fault]")) {
 
 // What carries the session.
 
+const NOT_NOW = "not now: the proxy in front of the server breaks WebSockets, and HTTP requests carry this page";
 const CARRIERS = {
   websocket: ["a WebSocket", "done for real to this page's TCP connection, by a proxy in front of the server"],
-  http: ["HTTP requests (the fallback)", "not now: the proxy in front of the server breaks WebSockets, and HTTP requests carry this page"],
+  streamed: ["HTTP requests (streamed)", NOT_NOW],
+  polled: ["HTTP requests (polled)", NOT_NOW],
   webrtc: ["a WebRTC data channel", "done for real to this page's data channel, by the server's end of it"],
 };
 
@@ -526,6 +528,9 @@ const demo = {
 };
 window.demo = demo;
 
+// What is counted here is one session's: when that is over the page says so, and its button opens another.
+const { renew } = session;
+session.renew = (status) => status.outcome === null && renew(status);
 session.onstatus = takeStatus;
 takeStatus(session.status);
 session.onmessage = takeMessage;

@@ -1,10 +1,13 @@
 //! A program of this package, run as a process of its own.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 
 use stillhere_conformance::patience::within;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// It is killed when this is dropped.
@@ -18,10 +21,20 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it on a free port of loopback, with these further arguments, and waits until it listens.
     pub(crate) async fn start(path: &str, arguments: &[&str]) -> Self {
+        let arguments = [&["--addr", "127.0.0.1:0"], arguments].concat();
+        Self::run(path, &arguments).await.expect("the program listens")
+    }
+
+    /// Starts one that takes its address as its first argument. `None` if it ends before it listens: the port is taken.
+    pub(crate) async fn start_at(path: &str, address: &str, arguments: &[&str]) -> Option<Self> {
+        Self::run(path, &[&[address], arguments].concat()).await
+    }
+
+    async fn run(path: &str, arguments: &[&str]) -> Option<Self> {
         // With as many open files as it may have: where the shell's limit is 1024, 500 clients and the proxy before the demo need more.
         let mut command = Command::new("sh");
         command.args(["-c", r#"ulimit -S -n "$(ulimit -H -n)"; exec "$0" "$@""#, path]);
-        command.args(["--addr", "127.0.0.1:0"]).args(arguments);
+        command.args(arguments);
         let mut child = command
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -29,14 +42,32 @@ impl Program {
             .expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let line = within("the program listens", lines.next_line()).await;
-        let line = line
-            .expect("it can be read")
-            .expect("the program says where it listens");
+        let line = line.expect("it can be read")?;
         let (_, address) = line.split_once("http://").expect("it is an address of HTTP");
-        Self {
+        Some(Self {
             address: address.parse().expect("it is a host and a port"),
             child,
-        }
+        })
+    }
+
+    /// Starts one that prints nothing, and waits until it listens at this address.
+    pub(crate) async fn start_silently(path: &str, address: SocketAddr) -> Self {
+        let is_taken = TcpStream::connect(address).await.is_ok();
+        assert!(
+            !is_taken,
+            "something else listens at {address}: stop it and run the test again"
+        );
+        let child = Command::new(path)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        within("the program listens", async {
+            while TcpStream::connect(address).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        Self { address, child }
     }
 
     /// Sends it SIGTERM, as a deploy does.

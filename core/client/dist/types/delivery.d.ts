@@ -11,6 +11,8 @@ export type MessageHandler = (data: Bytes, lane: LaneName) => unknown;
 /** Hands the messages that a machine has received to the application. */
 export declare class Delivery {
     #private;
+    /** The most bytes that a compressed message may inflate to. */
+    inflated: number;
     constructor(machine: DocumentMachine, inflated: number, now: () => number, environment: Environment, resume: () => void);
     get handler(): MessageHandler | null;
     set handler(handler: MessageHandler | null);

@@ -7,6 +7,10 @@ export interface Environment extends Listenable {
         readonly port1: Port;
         readonly port2: Port;
     };
+    /** Absent outside of documents. */
+    readonly DOMParser?: new () => {
+        parseFromString(text: string, type: 'text/html'): Queryable;
+    };
     /** Absent or unusable in some old or embedded browsers. */
     readonly BroadcastChannel?: new (name: string) => Port;
     /** Absent before Safari 16.4. */
@@ -38,7 +42,7 @@ export interface Environment extends Listenable {
     readonly navigator: {
         readonly locks?: Locks;
     };
-    readonly document: Listenable & {
+    readonly document: Listenable & Queryable & {
         readonly baseURI: string;
         readonly hidden: boolean;
         readonly prerendering?: boolean;
@@ -77,9 +81,16 @@ export interface Frame {
     readonly length: number;
     readonly [index: number]: Frame;
 }
+export interface Queryable {
+    querySelectorAll(selector: string): Iterable<{
+        getAttribute(name: string): string | null;
+    }>;
+}
 export interface Listenable {
     addEventListener(type: string, listener: (event: Event) => void, options: {
         signal?: AbortSignal;
         once?: boolean;
+        passive?: boolean;
+        capture?: boolean;
     }): void;
 }

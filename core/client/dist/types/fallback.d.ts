@@ -1,11 +1,14 @@
 import type { Environment } from './environment';
 import type { Connection, ConnectionHandlers } from './kinds';
+import type { Posts } from './posts';
 import type { Bytes } from './wire';
 /** A connection over HTTP requests, for networks that block WebSockets (PROTOCOL.md: the fallback). */
 export declare class Fallback implements Connection {
     #private;
     bufferedAmount: number;
-    constructor(environment: Environment, handlers: ConnectionHandlers);
+    constructor(kind: string, environment: Environment, handlers: ConnectionHandlers, posts: Posts);
+    /** Where other tabs stream already, one that would stream polls. */
+    get kind(): string;
     send(frame: Bytes): void;
     close(): void;
 }

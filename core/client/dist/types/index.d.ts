@@ -1,9 +1,11 @@
+export { discard } from './discard';
 export { OutboxFull, SessionOver, TooLarge } from './errors';
 export { registerConnection } from './kinds';
 export { connect } from './session';
 export type { Connection, ConnectionHandlers, OpenConnection } from './kinds';
 export type { LaneName, MessageHandler } from './delivery';
 export type { Data, Options, Session } from './session';
+export type { Obstacle } from './obstacle';
 export type { Status } from './status';
-export type { OpenTicket, RefusedTicket, StaticTicket, Ticket } from './ticket';
+export type { From, OpenTicket, RefusedTicket, StaticTicket, Ticket } from './ticket';
 export type { Limits } from './wire';

@@ -50,6 +50,8 @@ export interface MachineOptions {
     outbox?: number;
     /** Evenly distributed in [0, 1). */
     random: () => number;
+    /** Whether a session that another document had is none for this one. */
+    declines?: () => boolean;
 }
 /**
  * One document's half of the protocol, without timers, sockets or chance of its own.
@@ -60,19 +62,30 @@ export interface MachineOptions {
  */
 export declare class DocumentMachine {
     #private;
-    constructor({ secret, document, limits, outbox, random }: MachineOptions);
+    constructor({ secret, document, limits, outbox, random, declines }: MachineOptions);
     get phase(): Phase;
     get incarnation(): number;
+    /** The most bytes of a message. */
+    get messageLimit(): number;
     start(now: number): void;
+    /** Waits as before the start: another ticket is to come, and what is sent is for its session. */
+    standBy(): void;
+    /** There is to be no other ticket. */
+    giveUp(): void;
     /** Another ticket in place of the one so far, while no server has welcomed this document; what was sent stays in the outbox. */
     present(secret: Uint8Array, limits: Limits, now: number): void;
     handleOpen(connection: number, now: number): void;
     handleFrame(connection: number, bytes: Bytes, now: number): void;
-    /** `code` is the one the transport closed with, 1006 when nothing better is known. */
-    handleClose(connection: number, code: number, now: number): void;
+    /**
+     * `code` is the one the transport closed with, 1006 when nothing better is known. `wait`: what carries the connections wants to be left alone
+     * for so long, as if the server had said so with a code of class *later*.
+     */
+    handleClose(connection: number, code: number, now: number, wait?: number): void;
     handleTimeout(now: number): void;
     /** The page woke: `online`, visible or `pageshow`. */
     handleWake(now: number): void;
+    /** Somebody wants a connection now, whatever was said about waiting. */
+    handleRetry(now: number): void;
     handleHidden(hidden: boolean, now: number): void;
     /** The page is going away; nothing more happens until `handleWake`. */
     handleLeave(_now: number): void;

@@ -21,6 +21,8 @@ export declare class OutboxLane {
     get written(): number;
     /** Copies a message in, cut into its frames for good; throws when it does not fit, unless the lane is empty. */
     admit(payload: Uint8Array, fragment: number, limit: number): void;
+    /** Cuts everything anew, for a peer that has seen none of it. */
+    recut(fragment: number): void;
     /** The frame to send next, if the peer's credit allows it. */
     peek(): Outgoing | undefined;
     /** What `peek` gave has been handed to the transport. */

@@ -3,11 +3,10 @@ import { type Credentials, type OpenTicket } from './ticket';
 /** The ticket that this document presents: its page's own, or that of an earlier document of the page (PROTOCOL.md, section 14). */
 export declare class PresentedTicket {
     #private;
-    /** Throws if the page's own ticket is none. */
-    constructor(own: OpenTicket, base: string, environment: Environment);
-    /** The page's own. */
-    get own(): OpenTicket;
-    get credentials(): Credentials;
+    constructor(base: string, environment: Environment);
+    get credentials(): Credentials | undefined;
+    /** The page's own ticket, or a newer one in its place; throws if it is none. */
+    take(own: OpenTicket): void;
     /** Prefers what is stored to the page's own, if it fits and no living document of this browser uses it. */
     choose(): Promise<void>;
     /** The server will have none of it: true if there is the page's own to present instead. */
@@ -18,4 +17,6 @@ export declare class PresentedTicket {
     leave(): void;
     /** The session is of no more use. */
     discard(): void;
+    /** No other session takes the place of this one. */
+    free(): void;
 }

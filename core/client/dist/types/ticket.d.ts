@@ -16,6 +16,10 @@ export interface OpenTicket {
     /** The kind of connection that the server chose; WebSocket without it. */
     readonly connection?: string;
 }
+/** In place of a ticket: an address that answers a POST with one, as `Options.from`. */
+export interface From {
+    readonly from: string;
+}
 /** A page without a server behind it. */
 export interface StaticTicket {
     readonly protocol: string;
@@ -31,8 +35,8 @@ export interface RefusedTicket {
     };
 }
 export declare const PROTOCOL = "stillhere.v1";
-export declare function isRefused(ticket: Ticket): ticket is RefusedTicket;
-export declare function isStatic(ticket: Ticket): ticket is StaticTicket;
+export declare function isRefused(ticket: Ticket | From): ticket is RefusedTicket;
+export declare function isStatic(ticket: Ticket | From): ticket is StaticTicket;
 /** A ticket that can be presented. */
 export interface Credentials {
     readonly ticket: OpenTicket;

@@ -75,6 +75,26 @@ pub async fn a_connection_without_a_hello_is_closed(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
+/// PROTOCOL 2: a page whose name resolves to a server that does not go by it (DNS rebinding) is Forbidden, though its origin is the host.
+pub async fn a_strange_host_is_refused(server: &Server) {
+    let server = server.with_hub(Hub::builder().allow_host("localhost")).await;
+    let session = server.hub.open(echo);
+    let path = credentials(&session).path().to_owned();
+    for strange in ["rebound.example", "127.0.0.1.rebound.example"] {
+        let host = format!("{strange}:{}", server.address.port());
+        let request = Request::new(server.address, &path)
+            .to_host(&host)
+            .from_origin(&format!("http://{host}"));
+        let mut raw = RawConnection::open(&request)
+            .await
+            .expect("it is upgraded all the same");
+        let end = raw.end().await;
+        assert_eq!((end.code, end.reason), (Code::Forbidden as u64, 0), "{host}");
+    }
+    assert_eq!(session.state(), SessionState::Waiting);
+    server.browse(&session).wait_for_outcome(Outcome::Opened).await;
+}
+
 /// PROTOCOL 2: a page of another origin is Forbidden, in the middle of a handshake that the browser can read; one that is allowed is not.
 pub async fn a_foreign_origin_is_refused(server: &Server) {
     let server = server
@@ -261,7 +281,7 @@ pub async fn a_malformed_frame_ends_the_session(server: &Server) {
         ),
     ];
     for (what, frames) in frames {
-        let session = server.hub.open(echo);
+        let session = server.hub.open_with(taking_compressed(server), echo);
         let mut raw = server.raw_welcomed(&session).await;
         for bytes in frames {
             raw.send_bytes(bytes).await;
@@ -348,7 +368,7 @@ pub async fn a_message_above_the_limit_ends_the_session(server: &Server) {
 /// R12: a message of 1 MB that inflates to 1 GB is TooLarge, without ever being in memory.
 pub async fn a_zlib_bomb_ends_the_session_in_bounded_memory(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
-    let session = server.hub.open(echo);
+    let session = server.hub.open_with(taking_compressed(server), echo);
     let limits = credentials(&session).limits;
     let bomb = bomb(1000);
     assert!(bomb.len() as u64 <= limits.message, "{} bytes", bomb.len());
@@ -375,6 +395,13 @@ pub async fn a_zlib_bomb_ends_the_session_in_bounded_memory(server: &Server) {
         assert!(after - before < 512 << 20, "{before} bytes before, {after} after");
     }
     neighbour.assert_untouched().await;
+}
+
+/// Of an application that has chosen compression, for messages of a size that it never sends.
+fn taking_compressed(server: &Server) -> SessionOptions {
+    let mut options = server.hub.session_options();
+    options.compress_from = Some(usize::MAX);
+    options
 }
 
 /// So many MiB of zeros, deflated. A block that is flushed fully begins and ends at a whole byte and knows nothing of those before it, so
@@ -422,12 +449,12 @@ pub async fn a_broken_zlib_stream_ends_the_session(server: &Server) {
         })
     };
     for broken in [with_more, truncated, b"no zlib".to_vec(), Vec::new()] {
-        let session = server.hub.open(echo);
+        let session = server.hub.open_with(taking_compressed(server), echo);
         let mut raw = server.raw_welcomed(&session).await;
         raw.send(compressed(broken)).await;
         assert_ends(&session, raw, EndReason::Malformed).await;
     }
-    let session = server.hub.open(echo);
+    let session = server.hub.open_with(taking_compressed(server), echo);
     let mut raw = server.raw_welcomed(&session).await;
     raw.send(compressed(good)).await;
     assert_eq!(raw.data().await.payload, vec![7; 1000]);
@@ -561,6 +588,65 @@ pub async fn false_counts_in_a_hello_cost_the_connection_only(server: &Server) {
     raw.say_hello(&credentials, 1, 1, 3).await;
     assert_eq!(raw.welcome().await.incarnation, 1);
     neighbour.assert_untouched().await;
+}
+
+/// PROTOCOL 5: what follows an accepted hello is judged alike however soon it comes. A second hello, or a confirm that nobody asked for, ends the
+/// session; data is taken.
+pub async fn what_follows_a_hello_is_judged_alike_however_soon(server: &Server) {
+    let neighbour = Neighbour::move_in(server).await;
+    for second in [1, 2] {
+        for waits in [false, true] {
+            let session = server.hub.open(echo);
+            let credentials = credentials(&session);
+            let bad = match second {
+                1 => Frame::Hello(hello(&credentials, 1, 0, 2)),
+                _ => Frame::Confirm,
+            };
+            let mut raw = server.raw(&credentials).await;
+            raw.say_hello(&credentials, 1, 0, 1).await;
+            if waits {
+                raw.welcome().await;
+            }
+            raw.send(bad).await;
+            assert_ends(&session, raw, EndReason::Malformed).await;
+        }
+    }
+    let session = server.hub.open(echo);
+    let credentials = credentials(&session);
+    let mut raw = server.raw(&credentials).await;
+    raw.say_hello(&credentials, 1, 0, 1).await;
+    raw.send(whole(Lane::Interactive, 1, "early")).await;
+    raw.welcome().await;
+    assert_eq!(raw.data().await.payload, "early");
+    neighbour.assert_untouched().await;
+}
+
+/// PROTOCOL 5: a document that was never welcomed has received nothing; but it may grant less than the window.
+pub async fn a_first_hello_has_received_nothing_and_may_grant_little(server: &Server) {
+    let session = server.hub.open(echo);
+    let credentials = credentials(&session);
+    let mut first = hello(&credentials, 1, 0, 1);
+    first.counts.received.interactive = 1;
+    let mut raw = server.raw(&credentials).await;
+    raw.send(Frame::Hello(first.clone())).await;
+    let end = raw.end().await;
+    assert_eq!((end.code, end.reason), (Code::Malformed as u64, 0));
+    assert_eq!(session.state(), SessionState::Waiting);
+
+    first.counts.received.interactive = 0;
+    first.counts.credit = PerLane::new(70, 0);
+    let mut raw = server.raw(&credentials).await;
+    raw.send(Frame::Hello(first)).await;
+    raw.welcome().await;
+    raw.send(whole(Lane::Interactive, 1, "seventy")).await;
+    let counts = raw.counts().await;
+    assert_eq!(counts.received.interactive, 1, "the echo of 71 has to wait");
+    raw.send(Frame::Ack(Counts {
+        credit: PerLane::new(71, 0),
+        ..Counts::default()
+    }))
+    .await;
+    assert_eq!(raw.data().await.payload, "seventy");
 }
 
 /// R9: data beyond the granted credit is Flood, on each lane by itself.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use stillhere::machine::Outcome;
+use stillhere::wire::Frame;
 use stillhere::{Code, EndReason, Lane, SessionState};
 
 use crate::application::{echo, never_reads};
@@ -12,7 +13,7 @@ use crate::browser::Browser;
 use crate::credentials::Credentials;
 use crate::load::numbered;
 use crate::patience::within;
-use crate::server::{Server, end_of};
+use crate::server::{Server, credentials, end_of};
 
 /// R39: a thousand browsers are told that the server is shutting down, each with a hint of its own when to come back.
 pub async fn a_thousand_browsers_are_told_to_come_back_spread_over_time(server: &Server) {
@@ -108,6 +109,32 @@ pub async fn a_browser_that_takes_nothing_is_cut_off_at_the_deadline(server: &Se
     assert_eq!((report.sessions, report.unacknowledged), (1, vec![(*session.id(), 3)]));
     assert_eq!(end_of(&session).await, EndReason::Draining);
     assert_eq!(server.hub.stats().sessions, 0);
+}
+
+/// PROTOCOL 10.4: a connection that waits for its hello, and a page that waits for the session, are told that the server shuts down, and when to
+/// come back.
+pub async fn connections_that_wait_are_told_that_the_server_shuts_down(server: &Server) {
+    let session = server.hub.open(never_reads);
+    let credentials = credentials(&session);
+    let mut current = server.raw_welcomed(&session).await;
+    let mut newcomer = server.raw(&credentials).await;
+    newcomer.say_hello(&credentials, 2, 0, 1).await;
+    assert!(
+        matches!(current.frame().await, Frame::Ping { .. }),
+        "the newcomer is held"
+    );
+    let mut silent = server.raw(&credentials).await;
+    let shutdown = server.hub.shutdown(Duration::from_secs(60));
+    let told = async {
+        for (raw, reason) in [(&mut newcomer, EndReason::Draining.number()), (&mut silent, 0)] {
+            let end = raw.end().await;
+            assert_eq!((end.code, end.reason), (Code::Draining as u64, reason));
+            assert!(end.retry_after >= 1000, "{end:?}");
+        }
+        drop((current, newcomer, silent));
+    };
+    let (report, ()) = within("the drain", async { tokio::join!(shutdown, told) }).await;
+    assert_eq!((report.cut_off, report.connections_left), (0, 0));
 }
 
 /// R38, R39: while the server drains, new pages get a ticket that says so, and pages of sessions that have ended are told the same.

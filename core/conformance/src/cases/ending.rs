@@ -7,14 +7,17 @@ use std::time::Duration;
 use stillhere::machine::{Outcome, SendRefused};
 use stillhere::wire::Frame;
 use stillhere::{
-    Cause, Code, DefaultCleanupPolicy, EndReason, Event, Hub, Lane, SendError, Session, SessionHandle, SessionState,
+    Cause, Code, DefaultCleanupPolicy, EndReason, Event, Hub, Lane, Secret, SendError, Session, SessionHandle,
+    SessionState,
 };
 
 use crate::application::{echo, never_reads};
 use crate::browser::Browser;
+use crate::credentials::Credentials;
 use crate::patience::within;
-use crate::raw_connection::{fragment, whole};
+use crate::raw_connection::{RawConnection, fragment, whole};
 use crate::server::{Server, credentials, end_of, wait_for_event, wait_for_state};
+use crate::socket::Request;
 
 async fn says_goodbye(session: Session) {
     let mut session = session;
@@ -176,7 +179,89 @@ pub async fn an_ended_session_stays_answerable(server: &Server) {
         (Code::Ended as u64, 3, "over before it began")
     );
     let mut raw = server.raw(&credentials).await;
-    assert_eq!(raw.end().await.reason, 3, "without asking for a hello");
+    raw.say_hello(&credentials, 9, 4, 7).await;
+    assert_eq!(raw.end().await.reason, 3, "whichever document asks");
+}
+
+/// PROTOCOL 5, 10.4: who asks for an ended session proves as much as while it lived, before being told that it has ended, and why.
+pub async fn an_ended_session_asks_as_much_as_a_live_one(server: &Server) {
+    let mut options = server.hub.session_options();
+    options.timing.hello = Duration::from_millis(300);
+    let by_cookie = Hub::builder().principal(|request| request.cookie("user").map(str::to_owned));
+    let server = server.with_hub(by_cookie.session_options(options)).await;
+    for ended in [false, true] {
+        let session = server.hub.open_for("ada", never_reads);
+        let right = credentials(&session);
+        if ended {
+            session.abort("for ada alone");
+        }
+        let request = Request::new(server.address, right.path());
+        let hers = request.clone().with_cookie("user=ada");
+        for (request, code) in [
+            (hers.clone().from_origin("http://evil.example"), Code::Forbidden),
+            (hers.clone().offering("stillhere.v0"), Code::Version),
+            (request.clone(), Code::Forbidden),
+            (request.clone().with_cookie("user=eve"), Code::Forbidden),
+            (hers.clone(), Code::HelloDeadline),
+        ] {
+            let mut raw = RawConnection::open(&request).await.expect("it is upgraded");
+            assert_refused(&mut raw, code).await;
+        }
+        assert_eq!(
+            RawConnection::open(&hers.clone().offering_nothing()).await.err(),
+            Some(400)
+        );
+        let wrong = Credentials {
+            secret: Secret::from_bytes([7; 32]),
+            ..right.clone()
+        };
+        let mut raw = RawConnection::open(&hers).await.expect("it is upgraded");
+        raw.say_hello(&wrong, 1, 0, 1).await;
+        assert_refused(&mut raw, Code::WrongSecret).await;
+        let mut raw = RawConnection::open(&hers).await.expect("it is upgraded");
+        raw.send(Frame::Confirm).await;
+        assert_refused(&mut raw, Code::Malformed).await;
+
+        let mut raw = RawConnection::open(&hers).await.expect("it is upgraded");
+        raw.say_hello(&right, 1, 0, 1).await;
+        if ended {
+            let end = raw.end().await;
+            assert_eq!(
+                (end.code, end.reason, &end.text[..]),
+                (Code::Ended as u64, 3, "for ada alone")
+            );
+        } else {
+            raw.welcome().await;
+        }
+    }
+}
+
+async fn assert_refused(raw: &mut RawConnection, code: Code) {
+    let end = raw.end().await;
+    assert_eq!((end.code, end.reason), (code as u64, 0), "{end:?}");
+    assert!(!end.text.contains("ada"), "{end:?}");
+}
+
+/// PROTOCOL 6.1, 10.4: a violation is told to the connection that it happens on. Those that come later are told that the session is over, and why.
+pub async fn a_session_ended_by_a_violation_is_over_like_any_other(server: &Server) {
+    let too_large = vec![0; server.hub.session_options().limits.fragment as usize + 1];
+    for (bad, reason) in [
+        (Frame::Offer, EndReason::Malformed),
+        (whole(Lane::Interactive, 1, too_large), EndReason::TooLarge),
+    ] {
+        let session = server.hub.open(never_reads);
+        let credentials = credentials(&session);
+        let mut raw = server.raw_welcomed(&session).await;
+        raw.send(bad).await;
+        let end = raw.end().await;
+        assert_eq!((end.code, end.reason), (reason.code() as u64, reason.number()));
+        for (document, incarnation) in [(1, 1), (2, 0)] {
+            let mut later = server.raw(&credentials).await;
+            later.say_hello(&credentials, document, incarnation, 9).await;
+            let end = later.end().await;
+            assert_eq!((end.code, end.reason), (Code::Ended as u64, reason.number()));
+        }
+    }
 }
 
 /// R42: a browser that falls silent is found out within two heartbeats, and told so if it can hear.

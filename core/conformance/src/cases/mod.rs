@@ -10,6 +10,7 @@ pub mod limits;
 pub mod order;
 pub mod plain;
 pub mod principal;
+pub mod requests;
 pub mod takeover;
 pub mod vanishing;
 pub mod web_socket;
@@ -27,6 +28,7 @@ mod tests {
             ("documents", include_str!("documents.rs")),
             ("ending", include_str!("ending.rs")),
             ("vanishing", include_str!("vanishing.rs")),
+            ("requests", include_str!("requests.rs")),
             ("drain", include_str!("drain.rs")),
             ("limits", include_str!("limits.rs")),
             ("bad_input", include_str!("bad_input.rs")),

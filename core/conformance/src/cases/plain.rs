@@ -253,6 +253,12 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
     assert_eq!(session.state(), SessionState::Waiting);
     let durable = server.hub.open(echo);
     assert_eq!(PlainClient::open(&at(&durable.url())).await.err(), Some(400));
+    durable.abort("");
+    assert_eq!(
+        PlainClient::open(&at(&durable.url())).await.err(),
+        Some(400),
+        "as while it lived"
+    );
 
     let same_origin = format!("http://{}", server.address);
     for request in [
@@ -263,6 +269,22 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
         client.send("let in").await;
         assert_eq!(client.recv().await, "let in");
     }
+
+    for ended in [&session, &hers] {
+        ended.abort("");
+    }
+    for (request, code) in [
+        (at(&session.url()), Code::Ended),
+        (at(&hers.url()), Code::Forbidden),
+        (at(&hers.url()).with_cookie("user=ada"), Code::Ended),
+    ] {
+        let mut client = PlainClient::open(&request).await.expect("it is upgraded to be told");
+        assert_eq!(client.read().await, Err(code as u16), "{request:?}");
+    }
+    let mut ours = RawConnection::open(&Request::new(server.address, &session.url()))
+        .await
+        .expect("our protocol is always upgraded");
+    assert_eq!(ours.end().await.code, Code::Version as u64, "as while it lived");
 }
 
 /// PROTOCOL 17: WebSocket pings find a dead client within two heartbeats, even while messages flow to it; one that only answers them is kept.
@@ -298,6 +320,7 @@ pub async fn a_session_without_a_client_is_cleaned_up(server: &Server) {
     let policy = DefaultCleanupPolicy {
         never_connected: Duration::from_secs(60),
         soft_closed: Duration::from_millis(300),
+        ..DefaultCleanupPolicy::default()
     };
     let server = server.with_hub(Hub::builder().cleanup_policy(policy)).await;
     let session = open_echo(&server);

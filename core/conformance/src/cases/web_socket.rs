@@ -1,5 +1,7 @@
 //! What a browser may expect of any WebSocket (RFC 6455), and what it may not do to one.
 
+use std::time::Duration;
+
 use stillhere::machine::Outcome;
 use stillhere::{Code, EndReason, Hub, Lane, SessionState};
 
@@ -32,6 +34,18 @@ pub async fn a_close_is_answered_with_a_close(server: &Server) {
     let silent = server.raw(&credentials(&session)).await;
     assert_eq!(silent.close(1001).await, 1001, "before the hello, too");
     assert_eq!(session.state(), SessionState::SoftClosed);
+}
+
+/// RFC 6455 section 7.1.1: after the close handshake the server ends the TCP connection, for which browsers wait.
+pub async fn a_closed_connection_is_let_go_at_once(server: &Server) {
+    let session = server.hub.open(echo);
+    let mut quickest = Duration::MAX;
+    // The quickest of a few, because the machine may be busy.
+    for _ in 0..5 {
+        let silent = server.raw(&credentials(&session)).await;
+        quickest = quickest.min(silent.outlives_close().await);
+    }
+    assert!(quickest < Duration::from_millis(250), "{quickest:?}");
 }
 
 /// RFC 6455 section 5.4: browsers send large messages in several frames, proxies may split any, and a ping may stand between them.

@@ -11,21 +11,19 @@ use super::faulty::Faulty;
 use super::liar::Liar;
 use futures_util::future::{Either, select};
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use stillhere::websocket::{accept_key, config, connection};
 use stillhere::{
-    AnswerBody, Arrival, Connection, ConnectionError, Hub, PairEnd, UpgradeRequest, client, connection_pair,
+    AnswerBody, Arrival, Asks, Connection, ConnectionError, Hub, PairEnd, UpgradeRequest, connection_pair, name_of,
     run_connection_loop, upgrade,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// What an adapter may get wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,24 +64,29 @@ pub(crate) async fn start_with(hub: Hub, fault: Option<Fault>) -> SocketAddr {
 }
 
 async fn serve(hub: Hub, stream: TcpStream, fault: Option<Fault>) {
-    let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&hub, request, fault).map(Full::new)));
+    let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&hub, request, fault).await.map(Full::new)));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
     // What a client does to its connection is the client's affair.
     let _ = connection.with_upgrades().await;
 }
 
-fn answer(hub: &Hub, mut request: Request<Incoming>, fault: Option<Fault>) -> Response<Bytes> {
+async fn answer(hub: &Hub, mut request: Request<Incoming>, fault: Option<Fault>) -> Response<Bytes> {
     let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
-    let Some(name) = path.strip_prefix(hub.mount()).and_then(|rest| rest.strip_prefix('/')) else {
+    if !path.starts_with(&format!("{}/", hub.mount())) {
         return status(StatusCode::NOT_FOUND);
-    };
+    }
+    let name = name_of(&path);
     let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let asked = UpgradeRequest::new(name, pairs);
-    let Some(accept) = accept_key(&asked).filter(|_| request.method() == Method::GET) else {
-        let AnswerBody::Whole(bytes) = client::answer(&asked).body else {
-            unreachable!("files are whole")
-        };
-        return upgrade::file(name, &headers).map(|_| bytes);
+    let Asks::WebSocket { key } = asked.asks(request.method().as_str()) else {
+        let method = request.method().clone();
+        let answer = hub
+            .answer(method.as_str(), &asked, request.into_body().into_data_stream())
+            .await;
+        return upgrade::response(answer).map(|body| match body {
+            AnswerBody::Whole(bytes) => bytes,
+            AnswerBody::Stream(_) => unreachable!("nobody asks this server for a streamed answer"),
+        });
     };
     let Ok(arrival) = hub.arrive(&asked) else {
         return status(StatusCode::BAD_REQUEST);
@@ -92,7 +95,7 @@ fn answer(hub: &Hub, mut request: Request<Incoming>, fault: Option<Fault>) -> Re
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(header::CONNECTION, "upgrade")
         .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, accept);
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept_key(key));
     if let Some(protocol) = arrival.protocol() {
         response = response.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
@@ -113,10 +116,10 @@ async fn carry(upgraded: hyper::upgrade::OnUpgrade, arrival: Arrival, fault: Opt
         config = config.max_frame_size(Some(64 * 1024));
     }
     let io = Faulty::new(TokioIo::new(upgraded), fault);
-    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+    let connection = connection(io, Vec::new(), config).await;
     let (ours, theirs) = connection_pair(4);
     let carrying = pin!(run_connection_loop(arrival, ours));
-    let bridging = pin!(bridge(connection(socket), theirs, liars(fault)));
+    let bridging = pin!(bridge(connection, theirs, liars(fault)));
     match select(carrying, bridging).await {
         // What it said last is still on its way.
         Either::Left(((), bridging)) => drop(timeout(FAREWELL, bridging).await),

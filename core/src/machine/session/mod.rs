@@ -117,6 +117,8 @@ pub struct SessionMachine {
     epoch: u64,
     /// Boxed, like the newcomer: a session without a connection is to be small.
     attached: Option<Box<Attached>>,
+    /// Why the last one is gone, if none has come since.
+    cause: Option<Cause>,
     newcomer: Option<Box<Newcomer>>,
     departing: Vec<Departing>,
     ending: Ending,
@@ -157,7 +159,7 @@ impl SessionMachine {
     pub fn new(limits: Limits, timing: Timing, seed: u64, now: Instant) -> Self {
         Self {
             timing,
-            lanes: Lanes::new(limits.normalised()),
+            lanes: Lanes::with_compressed(limits.normalised(), false),
             phase: Phase::Waiting,
             since: now,
             version: 0,
@@ -165,6 +167,7 @@ impl SessionMachine {
             incarnation: 0,
             epoch: 0,
             attached: None,
+            cause: None,
             newcomer: None,
             departing: Vec::new(),
             ending: Ending::default(),
@@ -178,11 +181,24 @@ impl SessionMachine {
         }
     }
 
+    /// The same session, taking compressed messages too. One that does not ends as [`EndReason::Malformed`] when it is sent one.
+    #[must_use]
+    pub fn taking_compressed(self) -> Self {
+        let limits = *self.lanes.limits();
+        Self {
+            lanes: Lanes::new(limits),
+            ..self
+        }
+    }
+
     /// A connection said hello with the right secret. `keep` is what the welcome tells: how long the session is kept without a connection, in ms.
     pub fn handle_hello(&mut self, key: ConnectionKey, hello: &Hello, keep: u64, now: Instant) {
         if let Phase::Closed(reason) = &self.phase {
             let end = end_of_session(reason, self.ending.retry_after);
             return self.depart(key, false, end);
+        }
+        if hello.incarnation == 0 && hello.counts.received != Counts::default().received {
+            return self.refuse(key, Code::Malformed, "counts of a document that was never welcomed");
         }
         let known = self
             .document
@@ -411,6 +427,11 @@ impl SessionMachine {
         self.attached.is_some()
     }
 
+    /// Why no connection carries the session, if it has lost one.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause
+    }
+
     /// Whether a document was ever welcomed.
     pub fn has_document(&self) -> bool {
         self.document.is_some()
@@ -451,9 +472,14 @@ impl SessionMachine {
         self.lanes.incoming(lane)
     }
 
-    /// Charge buffered both ways, without what other sessions share.
+    /// Charge buffered both ways, without what other sessions share, and [`SessionMachine::spare`].
     pub fn owned(&self) -> u64 {
         self.lanes.owned()
+    }
+
+    /// Bytes that are allocated for more than is buffered at present.
+    pub fn spare(&self) -> u64 {
+        self.lanes.spare()
     }
 
     /// Messages the browser has not acknowledged; after the end, those it never did.
@@ -521,6 +547,7 @@ impl SessionMachine {
             self.reconnects += 1;
         }
         self.epoch += 1;
+        self.cause = None;
         self.lanes.rewind();
         let quiet = self.next_quiet();
         self.attached = Some(Box::new(Attached {
@@ -591,6 +618,7 @@ impl SessionMachine {
         Ok(())
     }
 
+    /// From the hello that is accepted on, all that comes is judged alike: whether the welcome is written by then is a matter of chance.
     fn handle_violation(&mut self, key: ConnectionKey, violation: Violation, now: Instant) {
         if !self.is_attached(key) {
             if self.newcomer.take_if(|newcomer| newcomer.key == key).is_some() {
@@ -598,15 +626,11 @@ impl SessionMachine {
             }
             return;
         }
-        if self.attached.as_ref().is_some_and(|attached| attached.welcome_due) {
-            self.detach(Cause::Lost, now);
-            return self.refuse(key, violation.code(), "an error before the welcome");
-        }
         self.gaps += u8::from(violation == Violation::Gap);
         let text = match violation {
             Violation::Gap if self.gaps < GAPS_IN_A_ROW => "a sequence was skipped",
             Violation::Loss => "what was sent before a ping has not come",
-            _ => return self.finish(violation.reason(), now),
+            _ => return self.finish_saying(violation.text(), violation.reason(), now),
         };
         self.detach(Cause::Gap, now);
         self.refuse(key, Code::Gap, text);
@@ -614,6 +638,7 @@ impl SessionMachine {
 
     fn detach(&mut self, cause: Cause, now: Instant) {
         self.attached = None;
+        self.cause = Some(cause);
         self.lanes.rest();
         if self.phase == Phase::Open {
             self.enter(Phase::SoftClosed(cause), now);
@@ -647,14 +672,24 @@ impl SessionMachine {
         }
     }
 
-    /// The one place where a session becomes Closed.
     fn finish(&mut self, reason: EndReason, now: Instant) {
+        self.finish_saying(None, reason, now);
+    }
+
+    /// The one place where a session becomes Closed. The connection that carries it is told `text`, if there is one, and else the reason.
+    fn finish_saying(&mut self, text: Option<&str>, reason: EndReason, now: Instant) {
         if matches!(self.phase, Phase::Closed(_)) {
             return;
         }
         self.dismiss_newcomer(&reason);
         if let Some(attached) = self.attached.take() {
-            let end = end_of_session(&reason, self.ending.retry_after);
+            let mut end = End {
+                code: reason.code() as u64,
+                ..end_of_session(&reason, self.ending.retry_after)
+            };
+            if let Some(text) = text {
+                end.text = text.to_owned();
+            }
             self.depart(attached.key, !attached.welcome_due, end);
         }
         self.ending.unacknowledged = self.lanes.unacknowledged();
@@ -705,14 +740,14 @@ impl SessionMachine {
     }
 }
 
-/// What a connection is told when its session is over.
+/// What a connection is told whose session is over, through no fault of its own.
 pub(crate) fn end_of_session(reason: &EndReason, retry_after: u64) -> End {
     let text = match reason {
         EndReason::Closed(text) | EndReason::Aborted(text) => text.to_string(),
         reason => reason.to_string(),
     };
     End {
-        code: reason.code() as u64,
+        code: reason.code_for_others() as u64,
         reason: reason.number(),
         retry_after,
         text,

@@ -725,16 +725,16 @@ fn a_ping_does_not_outlive_its_connection() {
 }
 
 #[test]
-fn a_lost_connection_is_replaced_at_once_and_then_with_full_jitter_up_to_ten_seconds() {
+fn a_lost_connection_is_replaced_at_once_and_then_with_full_jitter_up_to_three_seconds() {
     let longest = longest_delays(
         |seed| {
             let mut page = Page::connected_from(Page::idle(LIMITS, seed), welcome());
             page.advance(ms(1000));
             page
         },
-        8,
+        9,
     );
-    assert_near(&longest, &[0, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+    assert_near(&longest, &[0, 500, 650, 845, 1098, 1428, 1856, 2413, 3000]);
 }
 
 #[test]
@@ -748,7 +748,7 @@ fn the_first_connection_of_a_page_is_retried_in_the_same_way() {
         },
         4,
     );
-    assert_near(&longest, &[0, 500, 1000, 2000]);
+    assert_near(&longest, &[0, 500, 650, 845]);
 }
 
 #[test]
@@ -770,7 +770,7 @@ fn a_connection_that_was_welcomed_resets_the_back_off() {
 #[test]
 fn a_connection_that_ends_right_after_its_welcome_is_not_replaced_at_once() {
     let longest = longest_delays(|seed| Page::connected_from(Page::idle(LIMITS, seed), welcome()), 2);
-    assert_near(&longest, &[500, 1000]);
+    assert_near(&longest, &[500, 650]);
 }
 
 #[test]
@@ -814,11 +814,39 @@ fn a_hidden_page_backs_off_up_to_a_quarter_of_keep() {
         page
     };
     let longest = longest_delays(|seed| hidden(seed, 20_000), 5);
-    assert_near(&longest, &[0, 500, 1000, 2000, 4000]);
-    let longest = longest_delays(|seed| hidden(seed, 4000), 4);
-    assert_near(&longest, &[0, 500, 1000, 1000]);
-    let unlimited = longest_delays(|seed| hidden(seed, (1 << 53) - 1), 20);
-    assert_near(&unlimited[19..], &[300_000]);
+    assert_near(&longest, &[0, 500, 650, 845, 1098]);
+    let longest = longest_delays(|seed| hidden(seed, 4000), 5);
+    assert_near(&longest, &[0, 500, 650, 845, 1000]);
+    let unlimited = longest_delays(|seed| hidden(seed, (1 << 53) - 1), 30);
+    assert_near(&unlimited[29..], &[300_000]);
+}
+
+#[test]
+fn a_hidden_page_that_was_never_welcomed_backs_off_up_to_ten_seconds() {
+    let hidden = |seed| {
+        let mut page = Page::idle(LIMITS, seed);
+        page.machine.handle_hidden(true, page.now);
+        page.machine.start(page.now);
+        page.pump();
+        page
+    };
+    assert_near(&longest_delays(hidden, 16)[15..], &[10_000]);
+}
+
+#[test]
+fn a_page_that_is_told_to_retry_does_so_even_while_the_server_asked_it_to_wait() {
+    let mut page = settled();
+    page.receive(Frame::End(End {
+        code: Code::Busy as u64,
+        reason: 0,
+        retry_after: 60_000,
+        text: String::new(),
+    }));
+    page.forget();
+    page.machine.handle_wake(page.now);
+    assert_eq!(page.phase(), DocumentPhase::Waiting);
+    page.machine.handle_retry(page.now);
+    assert!(matches!(page.action(), Action::Connect(_)));
 }
 
 #[test]

@@ -61,6 +61,14 @@ impl Host {
         }
     }
 
+    pub(super) fn taking_compressed() -> Self {
+        let host = Self::new();
+        Self {
+            machine: host.machine.taking_compressed(),
+            ..host
+        }
+    }
+
     /// A session whose first document (1) is connected, with nothing left to look at.
     pub(super) fn open() -> (Self, ConnectionKey) {
         Self::new().opened()

@@ -653,14 +653,93 @@ fn a_frame_that_cannot_be_read_ends_the_session() {
 }
 
 #[test]
-fn an_error_before_the_welcome_costs_the_connection_only() {
+fn what_comes_after_an_accepted_hello_is_judged_alike_whether_the_welcome_is_written_or_not() {
+    for second in [Frame::Hello(hello(1, 2)), Frame::Confirm, Frame::Offer] {
+        for is_written in [false, true] {
+            let mut host = Host::new();
+            let key = host.hello(&hello(1, 1));
+            if is_written {
+                host.welcome(key);
+            }
+            host.receive(key, second.clone());
+            assert_ended(&mut host, key, &EndReason::Malformed);
+        }
+    }
     let mut host = Host::new();
     let key = host.hello(&hello(1, 1));
-    host.receive(key, Frame::Offer);
+    host.receive(key, data(1, text("early")));
+    host.receive(key, Frame::Leave);
+    assert_eq!(host.take(), Some(text("early")));
+    assert_eq!(host.phase(), &Phase::SoftClosed(Cause::Left));
+}
+
+#[test]
+fn a_newcomer_may_say_nothing_but_confirm_and_leave() {
+    for second in [
+        Frame::Hello(hello(2, 2)),
+        Frame::from(data(1, text("early"))),
+        Frame::Offer,
+    ] {
+        for is_written in [false, true] {
+            let mut host = soft_closed();
+            let key = host.hello(&hello(2, 1));
+            if is_written {
+                assert_eq!(host.frame(key), Frame::Offer);
+            }
+            host.receive(key, second.clone());
+            host.assert_refused(key, Code::Malformed);
+            assert!(matches!(host.phase(), Phase::SoftClosed(_)));
+        }
+    }
+}
+
+#[test]
+fn a_confirm_is_taken_as_soon_as_the_offer_is_due_and_not_while_the_incumbent_is_asked() {
+    let mut host = soft_closed();
+    let key = host.hello(&hello(2, 1));
+    host.receive(key, Frame::Confirm);
+    assert_eq!(host.welcome(key).incarnation, 2);
+
+    let (mut host, _) = Host::open();
+    let key = host.hello(&hello(2, 1));
+    host.receive(key, Frame::Confirm);
     host.assert_refused(key, Code::Malformed);
-    assert!(matches!(host.phase(), Phase::SoftClosed(_)));
-    let key = host.hello(&hello(1, 2));
-    assert_eq!(host.welcome(key).incarnation, 1);
+    assert_eq!(host.phase(), &Phase::Open);
+}
+
+#[test]
+fn a_document_that_was_never_welcomed_has_received_nothing() {
+    let told = |document, attempt| Hello {
+        counts: counts([1, 0], PLENTY),
+        ..hello(document, attempt)
+    };
+    let mut host = Host::new();
+    let key = host.hello(&told(1, 1));
+    host.assert_refused(key, Code::Malformed);
+    assert_eq!(host.phase(), &Phase::Waiting);
+    let (mut host, key) = host.opened();
+    host.send("one");
+    host.frames(key);
+    for document in [1, 2] {
+        let key = host.hello(&told(document, 9));
+        host.assert_refused(key, Code::Malformed);
+    }
+    assert_eq!(host.phase(), &Phase::Open);
+}
+
+#[test]
+fn a_first_hello_may_grant_less_than_the_window() {
+    let mut host = Host::new();
+    host.send("12345");
+    let small = |credit| Hello {
+        counts: counts([0, 0], PerLane::new(credit, 0)),
+        ..hello(1, 1)
+    };
+    let key = host.hello(&small(68));
+    host.welcome(key);
+    assert_eq!(host.frames(key), []);
+    host.receive(key, Frame::Ack(counts([0, 0], PerLane::new(69, 0))));
+    assert_eq!(data_of(host.frames(key)).len(), 1);
 }
 
 #[test]
@@ -747,7 +826,7 @@ fn a_repeated_frame_is_dropped_and_counted() {
 #[test]
 fn what_cannot_be_inflated_ends_the_session() {
     for (too_large, reason) in [(false, EndReason::Malformed), (true, EndReason::TooLarge)] {
-        let (mut host, key) = Host::open();
+        let (mut host, key) = Host::taking_compressed().opened();
         host.receive(
             key,
             Data {
@@ -763,6 +842,44 @@ fn what_cannot_be_inflated_ends_the_session() {
         host.machine.handle_bad_payload(too_large, host.now);
         assert_ended(&mut host, key, &reason);
     }
+}
+
+#[test]
+fn a_compressed_message_where_none_is_taken_ends_the_session_and_says_why() {
+    for more in [false, true] {
+        let (mut host, key) = Host::open();
+        host.receive(key, data(1, text("plain")));
+        let compressed = Data {
+            more,
+            compressed: true,
+            ..data(2, bytes(100))
+        };
+        host.receive(key, compressed);
+        let frames: Vec<_> = std::iter::from_fn(|| host.machine.poll_transmit(key, host.now)).collect();
+        let Some(Frame::End(end)) = frames.last() else {
+            panic!("no end: {frames:?}");
+        };
+        assert_eq!(
+            (end.code, end.reason),
+            (Code::Malformed as u64, EndReason::Malformed.number())
+        );
+        assert!(end.text.contains("compress"), "{}", end.text);
+        assert_eq!(
+            host.take_all(),
+            ["plain"],
+            "what came before is handed out, the compressed one is not"
+        );
+    }
+}
+
+#[test]
+fn a_document_takes_compressed_messages_whatever_its_session_takes() {
+    let mut page = super::harness::Page::connected();
+    page.receive(Data {
+        compressed: true,
+        ..data(1, text("x"))
+    });
+    assert_eq!(page.take(), Some(text("x")));
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! What ends the programs.
+//! What asks a program to stop.
 
-/// Waits for Ctrl-C or SIGTERM.
+/// Waits for Ctrl-C or SIGTERM, by which service managers and containers stop a program: then is the time for
+/// [`Hub::shutdown`](crate::Hub::shutdown).
 ///
 /// # Panics
 /// If the signals cannot be listened to.
@@ -16,7 +17,7 @@ pub async fn stop_signal() {
     }
 }
 
-/// Waits for Ctrl-C.
+/// Waits for Ctrl-C: then is the time for [`Hub::shutdown`](crate::Hub::shutdown).
 ///
 /// # Panics
 /// If it cannot be listened to.

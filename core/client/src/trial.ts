@@ -1,0 +1,43 @@
+import type { Environment } from './environment';
+import { type Connection, openWebSocket } from './kinds';
+import { isServers, post } from './posts';
+import { HELD_BACK, WEB_SOCKET } from './route';
+
+const LEFT = 1000;
+/** How a browser calls a connection lost without a close. */
+const LOST = 1006;
+
+/** Whether the server is heard over a kind of connection. No session is asked for. */
+export async function isHeardOver(kind: string, url: string, environment: Environment, signal: AbortSignal): Promise<boolean> {
+  try {
+    return await (kind === WEB_SOCKET ? closesWebSocket : beginsStream)(url, environment, signal);
+  } catch {
+    return false;
+  }
+}
+
+/** A WebSocket that opens, and whose close is answered: only a server that heard it does that. */
+function closesWebSocket(url: string, environment: Environment, signal: AbortSignal): Promise<boolean> {
+  return new Promise((resolve) => {
+    const close = (): void => socket.close(LEFT);
+    const onclose = (code = LOST): void => resolve(code !== LOST);
+    const socket: Connection = openWebSocket(environment, { url, onopen: close, onmessage() {}, onclose });
+    signal.addEventListener('abort', () => {
+      close();
+      onclose();
+    });
+  });
+}
+
+/** An answer that begins although it has not ended. */
+async function beginsStream(url: string, environment: Environment, signal: AbortSignal): Promise<boolean> {
+  const body = new Uint8Array(21);
+  body[0] = 1;
+  environment.crypto.getRandomValues(body.subarray(1, 17));
+  const response = await post(environment, url, body, { signal });
+  if (!isServers(response)) return false;
+  const reader = response.body!.getReader();
+  if ((await reader.read()).done) return false;
+  const end = reader.read().then(({ done }) => !done);
+  return Promise.race([end, new Promise<boolean>((resolve) => environment.setTimeout(() => resolve(true), HELD_BACK))]);
+}

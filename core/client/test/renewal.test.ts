@@ -1,0 +1,451 @@
+// A page whose ticket will not do gets another, from its own address or from one that the application names.
+
+import { strict as assert } from 'node:assert';
+import { test } from 'node:test';
+
+import { SessionOver } from '../src/errors';
+import { type Options, Session } from '../src/session';
+import type { Status } from '../src/status';
+import type { From, OpenTicket, Ticket } from '../src/ticket';
+import { Type } from '../src/wire';
+import { FakePage, FakeStorage, type PageOptions } from './fake_page';
+import { accept, encodeData, encodeEnd, encodeWelcome, LIMITS, payloadsOf, readHello, ticketOf, typesOf } from './fake_server';
+import { encode } from '../src/wire';
+
+const UNKNOWN = encodeEnd(4100);
+
+const pageOf = (...tickets: unknown[]): string => tickets.map((ticket) => `<script data-stillhere='${JSON.stringify(ticket)}'></script>`).join('');
+
+interface Request extends RequestInit {
+  address: string;
+}
+
+/** A page, its session, what it asked for tickets and how its requests are answered. */
+class Fixture {
+  readonly page: FakePage;
+  readonly session: Session;
+  readonly requests: Request[] = [];
+  /** In their order; without one the network is away. */
+  readonly answers: (string | Response)[] = [];
+  readonly statuses: Status[] = [];
+  readonly messages: string[] = [];
+
+  constructor(html: string, ticket: Ticket | From = ticketOf('own'), options: Options = {}, pageOptions: PageOptions = {}) {
+    this.page = new FakePage(pageOptions);
+    this.page.html = html;
+    Object.assign(this.page, {
+      fetch: async (address: string, options: RequestInit) => {
+        this.requests.push({ address, ...options });
+        const answer = this.answers.shift();
+        if (answer === undefined) throw new TypeError('Failed to fetch');
+        return typeof answer === 'string' ? new Response(answer) : answer;
+      },
+    });
+    const onstatus = (status: Status): void => void this.statuses.push(status);
+    const onmessage = (data: Uint8Array): void => void this.messages.push(Buffer.from(data).toString());
+    this.session = new Session(ticket, { onstatus, onmessage, ...options }, this.page);
+  }
+
+  static async connected(html: string, ...rest: [(Ticket | From)?, Options?, PageOptions?]): Promise<Fixture> {
+    const fixture = new Fixture(html, ...rest);
+    await fixture.settle();
+    accept(fixture.page.socket);
+    fixture.page.socket.read();
+    fixture.statuses.length = 0;
+    return fixture;
+  }
+
+  async settle(): Promise<void> {
+    for (let turn = 0; turn < 5; turn += 1) await this.page.browser.settle();
+  }
+
+  /** Refuses the newest connection, at its hello if it has not been welcomed. */
+  async refuse(frame = UNKNOWN): Promise<void> {
+    this.page.socket.open();
+    this.page.socket.receive(frame);
+    await this.settle();
+  }
+
+  /** Welcomes it; gives the ticket it presents. */
+  accept(): string {
+    return Buffer.from(accept(this.page.socket).secret, 'base64url').toString().replace(/(\D+\d*).*/, '$1').slice(0, 3);
+  }
+
+  get states(): string[] {
+    return this.statuses.map(({ state, outcome, reason }) => `${state} ${outcome} ${reason}`.trim());
+  }
+}
+
+for (const [name, frame] of [
+  ['unknown', UNKNOWN],
+  ['a duplicate', encodeEnd(4104)],
+  ['of a session that no browser had in time', encodeEnd(4102, 4)],
+  ['of a session that has finished', encodeEnd(4102, 1)],
+  ['of a session that was given up', encodeEnd(4102, 5)],
+  ['of a session that a draining server ended', encodeEnd(4200, 8)],
+] as const) {
+  test(`a page whose own ticket is ${name} gets a new one from its own address, once, and what was sent goes along`, async () => {
+    const fixture = new Fixture(pageOf(ticketOf('own')));
+    const { page, session, requests, answers } = fixture;
+    session.send(Buffer.from('early'));
+    answers.push(`<p>…</p>${pageOf(ticketOf('new'))}`);
+    await fixture.settle();
+    await fixture.refuse(frame);
+    session.send(Buffer.from('late'));
+    const [{ address, cache, credentials, method, redirect }] = requests as [Request];
+    assert.deepEqual(
+      { address, cache, credentials, method, redirect },
+      { address: 'https://example.com/page?q=1', cache: 'reload', credentials: 'same-origin', method: undefined, redirect: 'manual' },
+    );
+    assert.equal(page.sockets.length, 2);
+    assert.equal(page.socket.url, 'wss://example.com/stillhere/new');
+    assert.equal(fixture.accept(), 'new');
+    assert.deepEqual(payloadsOf(page.socket.read()), ['early', 'late']);
+    assert.deepEqual([session.id, session.status.outcome, session.status.unacknowledged], ['new', 'opened', 0]);
+    assert.equal(requests.length, 1);
+    assert.ok(fixture.states.every((state) => /^connect(ing|ed)/.test(state)), `${fixture.states}`);
+    assert.deepEqual([...page.browser.lockHolders.keys()], ['stillhere:new']);
+  });
+}
+
+test('a page from a cache does not take over the session of another document, but gets its own', async () => {
+  const fixture = new Fixture(pageOf(ticketOf('own')));
+  fixture.answers.push(pageOf(ticketOf('new')));
+  await fixture.settle();
+  const { socket } = fixture.page;
+  socket.open();
+  socket.read();
+  socket.receive(encode(Type.Offer));
+  await fixture.settle();
+  assert.deepEqual(typesOf(socket.read()), [], 'no confirm');
+  assert.equal(socket.closedWith, 1000);
+  assert.equal(fixture.accept(), 'new');
+  assert.equal(fixture.session.status.outcome, 'opened');
+});
+
+for (const [name, ticket, html, options] of [
+  ['whose server chose restore', ticketOf('own', { restore: 'demo' }), pageOf(ticketOf('own', { restore: 'demo' })), {}],
+  ['that could get no other ticket', ticketOf('own'), '', {}],
+  ['that wants no other', ticketOf('own'), pageOf(ticketOf('own')), { from: null }],
+] as const) {
+  test(`a page ${name} takes the session that another document had`, async () => {
+    const fixture = new Fixture(html, ticket, options);
+    await fixture.settle();
+    fixture.page.socket.open();
+    fixture.page.socket.read();
+    fixture.page.socket.receive(encode(Type.Offer));
+    assert.deepEqual(typesOf(fixture.page.socket.read()), [Type.Confirm]);
+    fixture.page.socket.receive(encodeWelcome({ incarnation: 2 }));
+    assert.equal(fixture.session.status.outcome, 'restored');
+  });
+}
+
+test('a page that loses its session to a restart of the server is told what was lost, and gets none of the old session', async () => {
+  const fixture = await Fixture.connected(pageOf(ticketOf('own')));
+  const { page, session, statuses } = fixture;
+  session.send(Buffer.from('lost'));
+  session.sendBulk(Buffer.from('lost too'));
+  page.socket.lose();
+  await page.browser.advance(1000);
+  fixture.answers.push(pageOf(ticketOf('new')));
+  await fixture.refuse();
+  assert.throws(() => session.send(Buffer.from('too early')), { name: 'SessionOver', message: /Unknown.*wait for a new one/ });
+  const hello = accept(page.socket);
+  assert.deepEqual([hello.incarnation, hello.counts], [0, [0, 0, 8000, 8000]]);
+  assert.deepEqual(payloadsOf(page.socket.read()), []);
+  const { state, outcome, unacknowledged } = statuses.at(-1)!;
+  assert.deepEqual({ state, outcome, unacknowledged }, { state: 'connected', outcome: 'renewed', unacknowledged: 2 });
+  session.send(Buffer.from('new'));
+  page.socket.receive(encodeData(1, 'hi'));
+  assert.deepEqual(payloadsOf(page.socket.read()), ['new']);
+  assert.deepEqual(fixture.messages, ['hi']);
+  assert.deepEqual([...new Set(fixture.states)], ['reconnecting opened', 'reconnecting opened Unknown', 'connected renewed']);
+  page.socket.lose();
+  await page.browser.advance(1000);
+  accept(page.socket);
+  assert.deepEqual([session.status.outcome, session.status.unacknowledged], ['resumed', 0]);
+});
+
+test('a draining server is left alone for as long as it asks', async () => {
+  const fixture = await Fixture.connected(pageOf(ticketOf('own')));
+  fixture.answers.push(pageOf(ticketOf('new')));
+  await fixture.refuse(encodeEnd(4200, 8, 20_000));
+  assert.equal(fixture.session.status.retryAt, fixture.page.browser.wall + 20_000);
+  fixture.page.emit('online');
+  await fixture.page.browser.advance(19_999);
+  assert.equal(fixture.requests.length, 0);
+  await fixture.page.browser.advance(1);
+  await fixture.settle();
+  assert.equal(fixture.requests.length, 1);
+  fixture.accept();
+  assert.equal(fixture.session.status.outcome, 'renewed');
+});
+
+for (const [name, frame, told] of [
+  ['finished', encodeEnd(4102, 1), ['ended', 'Finished']],
+  ['was closed by its application', encodeEnd(4102, 2, 0, 'logged out'), ['ended', 'Closed']],
+  ['expired', encodeEnd(4102, 5), ['ended', 'Expired']],
+  ['was taken over', encodeEnd(4103), ['refused', 'Superseded']],
+  ['is forbidden', encodeEnd(4105), ['refused', 'Forbidden']],
+] as const) {
+  test(`a session that the page had and that ${name} stays over`, async () => {
+    const fixture = await Fixture.connected(pageOf(ticketOf('own')));
+    await fixture.refuse(frame);
+    assert.deepEqual([fixture.session.status.state, fixture.session.status.reason], told);
+    await fixture.page.browser.advance(100_000);
+    assert.equal(fixture.requests.length, 0);
+  });
+}
+
+for (const [name, frame] of [['logged out', encodeEnd(4102, 2)], ['aborted', encodeEnd(4102, 3)], ['refused as another user', encodeEnd(4105)], ['whose function panicked', encodeEnd(4102, 9)]] as const) {
+  test(`a page that was ${name} before it ever connected stays so`, async () => {
+    const fixture = new Fixture(pageOf(ticketOf('own')));
+    await fixture.settle();
+    await fixture.refuse(frame);
+    await fixture.page.browser.advance(100_000);
+    assert.equal(fixture.requests.length, 0);
+  });
+}
+
+test('the application decides, by what the status would be', async () => {
+  const never = await Fixture.connected(pageOf(ticketOf('own')));
+  never.session.renew = () => false;
+  await never.refuse();
+  const { state, reason, text } = never.session.status;
+  assert.deepEqual({ state, reason, text }, { state: 'refused', reason: 'Unknown', text: 'reload the page for a new session' });
+  assert.equal(never.requests.length, 0);
+
+  const always = await Fixture.connected(pageOf(ticketOf('own')));
+  const asked: Status[] = [];
+  always.session.renew = (status) => !!asked.push(status);
+  always.answers.push(pageOf(ticketOf('new')));
+  always.session.send(Buffer.from('lost'));
+  await always.refuse(encodeEnd(4102, 1, 0, 'bye'));
+  const [status] = asked as [Status];
+  assert.deepEqual([status.state, status.reason, status.text, status.unacknowledged], ['ended', 'Finished', 'bye', 1]);
+  always.accept();
+  assert.equal(always.session.status.outcome, 'renewed');
+});
+
+for (const [name, options, html] of [
+  ['switched off', { from: null }, pageOf(ticketOf('own'))],
+  ['of a ticket that does not stand in the page', {}, pageOf(ticketOf('other'))],
+] as const) {
+  test(`without a way to a new ticket (${name}) the page is told what to do`, async () => {
+    const fixture = new Fixture(html, ticketOf('own'), options);
+    await fixture.settle();
+    await fixture.refuse();
+    const { state, reason, text } = fixture.statuses.at(-1)!;
+    assert.deepEqual({ state, reason, text }, { state: 'refused', reason: 'Unknown', text: 'reload the page for a new session' });
+    assert.equal(fixture.requests.length, 0);
+  });
+}
+
+test('an address of the application gives tickets as JSON, by POST', async () => {
+  const fixture = new Fixture('', ticketOf('own'), { from: '/ticket' });
+  fixture.answers.push(JSON.stringify(ticketOf('new')));
+  await fixture.settle();
+  await fixture.refuse();
+  const [{ address, method, credentials }] = fixture.requests as [Request];
+  assert.deepEqual({ address, method, credentials }, { address: 'https://example.com/ticket', method: 'POST', credentials: 'include' });
+  assert.equal(fixture.accept(), 'new');
+});
+
+test('a static page gets its first ticket from an address, and sends at once what was sent before', async () => {
+  const fixture = new Fixture('', { from: '/ticket' });
+  const { session } = fixture;
+  session.send(new Uint8Array(3000).fill(1));
+  assert.equal(session.id, '');
+  fixture.answers.push(JSON.stringify(ticketOf('new')));
+  await fixture.settle();
+  assert.equal(fixture.accept(), 'new');
+  assert.deepEqual(fixture.page.socket.read().map(({ length }) => length), [1002, 1002, 1002], 'in fragments of the limits of the ticket');
+  assert.deepEqual(fixture.states, ['connected opened']);
+});
+
+test('a static page whose address gives no ticket says why', async () => {
+  const fixture = new Fixture('', { from: '/ticket' });
+  fixture.answers.push(new Response('', { status: 404 }));
+  await fixture.settle();
+  const { state, reason, text } = fixture.session.status;
+  assert.deepEqual([state, reason], ['refused', 'NoTicket']);
+  assert.match(text, /example\.com\/ticket: status 404/);
+  assert.throws(() => fixture.session.send(Buffer.from('a')), SessionOver);
+});
+
+for (const [name, answer, why] of [
+  ['has no ticket any more', '<form action=/login></form>', /it has none; perhaps a login/],
+  ['redirects', Object.defineProperties(new Response(''), { ok: { value: false }, status: { value: 0 } }), /it redirects; perhaps a login/],
+  ['is forbidden', new Response('', { status: 403 }), /status 403/],
+  ['has a ticket of another protocol', pageOf(ticketOf('new', { protocol: 'stillhere.v9' })), /takes the ticket object/],
+] as const) {
+  test(`a page whose address ${name} is refused, says why, and asks no more`, async () => {
+    const fixture = new Fixture(pageOf(ticketOf('own')));
+    fixture.answers.push(answer);
+    await fixture.settle();
+    await fixture.refuse();
+    const { state, code, reason, text } = fixture.session.status;
+    assert.deepEqual([state, code, reason], ['refused', 4100, 'Unknown']);
+    assert.match(text, why);
+    await fixture.page.browser.advance(1_000_000);
+    assert.equal(fixture.requests.length, 1);
+    assert.equal(fixture.page.browser.lockHolders.size, 0);
+    assert.throws(() => fixture.session.send(Buffer.from('a')), SessionOver);
+  });
+}
+
+test('while there is no network, no server or no room the page asks again, ever less often, and says when', async () => {
+  const fixture = new Fixture(pageOf(ticketOf('own')));
+  const { requests, answers, page, session } = fixture;
+  const refused = { protocol: 'stillhere.v1', refused: { code: 4201, retryAfter: 7000, text: 'full' } };
+  await fixture.settle();
+  await fixture.refuse();
+  assert.equal(requests.length, 1);
+  assert.equal(session.status.state, 'connecting');
+  assert.ok(session.status.retryAt! > page.browser.wall);
+  await page.browser.advance(600_000);
+  assert.ok(requests.length > 20 && requests.length < 60, `${requests.length} requests in ten minutes`);
+
+  answers.push(new Response('', { status: 503, headers: { 'retry-after': '60' } }), pageOf(refused), pageOf(ticketOf('new')));
+  page.emit('online');
+  await fixture.settle();
+  assert.equal(answers.length, 2, 'a wake ends the pause');
+  const before = requests.length;
+  page.emit('online');
+  await page.browser.advance(59_999);
+  assert.equal(requests.length, before, 'but not one that the server asked for');
+  await page.browser.advance(1);
+  await fixture.settle();
+  assert.equal(requests.length, before + 1);
+  assert.equal(session.status.retryAt, page.browser.wall + 15_000 * 0.9998 || session.status.retryAt);
+  await page.browser.advance(30_000);
+  await fixture.settle();
+  assert.equal(fixture.accept(), 'new');
+});
+
+test('new tickets that are all refused are not asked for without end', async () => {
+  const fixture = new Fixture(pageOf(ticketOf('own')));
+  await fixture.settle();
+  for (let number = 1; number <= 10; number += 1) {
+    fixture.answers.push(pageOf(ticketOf(`new${number}`)));
+    const { length } = fixture.page.sockets;
+    await fixture.refuse();
+    while (fixture.session.status.state === 'connecting' && fixture.page.sockets.length === length) {
+      await fixture.page.browser.advance(1000);
+      await fixture.settle();
+    }
+  }
+  assert.equal(fixture.requests.length, 5);
+  const { state, reason, text } = fixture.session.status;
+  assert.deepEqual([state, reason], ['refused', 'Unknown']);
+  assert.match(text, /each new session came to nothing/);
+});
+
+test('sessions that are welcomed and end at once are not renewed without a pause', async () => {
+  const fixture = new Fixture(pageOf(ticketOf('own')));
+  await fixture.settle();
+  const began = fixture.page.browser.steady;
+  let welcomes = 0;
+  for (; fixture.page.browser.steady - began < 120_000; welcomes += 1) {
+    fixture.accept();
+    fixture.answers.push(pageOf(ticketOf(`n${welcomes}`)));
+    fixture.page.socket.receive(encodeEnd(4200, 8));
+    const { length } = fixture.requests;
+    await fixture.settle();
+    while (fixture.requests.length === length) await fixture.page.browser.advance(1000);
+    await fixture.settle();
+  }
+  assert.ok(welcomes < 20, `${welcomes} sessions in two minutes`);
+});
+
+test('each of several sessions finds its own ticket in the page', async () => {
+  const own = [ticketOf('a1'), ticketOf('b1', { restore: 'b' }), ticketOf('a2'), ticketOf('b2', { restore: 'b' })];
+  const fresh = [ticketOf('B1', { restore: 'b' }), ticketOf('A1'), ticketOf('B2', { restore: 'b' }), ticketOf('A2')];
+  for (const [index, expected] of ['A1', 'B1', 'A2', 'B2'].entries()) {
+    const fixture = new Fixture(pageOf(...own), own[index]);
+    fixture.answers.push(pageOf(...fresh));
+    await fixture.settle();
+    await fixture.refuse();
+    fixture.accept();
+    assert.equal(fixture.session.id, expected);
+  }
+});
+
+test('a renewed session keeps its place for a reload, also among others that are renewed in another order', async () => {
+  const storage = new FakeStorage();
+  const own = ['o1', 'o2'].map((name) => ticketOf(name, { restore: 'demo' }));
+  const fixture = new Fixture(pageOf(...own), own[0], {}, { storage });
+  const second = new Session(own[1]!, {}, fixture.page);
+  await fixture.settle();
+  const [one, two] = fixture.page.sockets as [FakePage['socket'], FakePage['socket']];
+  const fresh = ['n1', 'n2'].map((name) => ticketOf(name, { restore: 'demo' }));
+  fixture.answers.push(pageOf(...fresh), pageOf(...fresh));
+  for (const socket of [two, one]) {
+    socket.open();
+    socket.receive(UNKNOWN);
+    await fixture.settle();
+  }
+  assert.deepEqual([fixture.session.id, second.id], ['n1', 'n2']);
+  const kept = [...storage.items].map(([key, item]) => [key, (JSON.parse(item) as OpenTicket).id]).sort();
+  assert.deepEqual(kept, [['stillhere:demo#1:/page?q=1:', 'n2'], ['stillhere:demo:/page?q=1:', 'n1']]);
+});
+
+test('a session closed while it waits for a ticket asks no more', async () => {
+  const fixture = await Fixture.connected(pageOf(ticketOf('own')));
+  fixture.session.send(Buffer.from('lost'));
+  await fixture.refuse();
+  assert.equal(fixture.requests.length, 1);
+  fixture.session.close();
+  await fixture.settle();
+  const { state, reason, unacknowledged } = fixture.session.status;
+  assert.deepEqual({ state, reason, unacknowledged }, { state: 'ended', reason: 'Closed', unacknowledged: 1 });
+  await fixture.page.browser.advance(100_000);
+  assert.equal(fixture.requests.length, 1);
+  assert.equal(fixture.page.browser.timers.size, 0);
+});
+
+test('an answer that does not come is given up, and asked for again', async () => {
+  const fixture = new Fixture(pageOf(ticketOf('own')));
+  const signals: AbortSignal[] = [];
+  Object.assign(fixture.page, {
+    fetch: (_: string, { signal }: RequestInit) => {
+      signals.push(signal!);
+      return new Promise((_, refuse) => signal!.addEventListener('abort', () => refuse(new Error('aborted'))));
+    },
+  });
+  await fixture.settle();
+  await fixture.refuse();
+  await fixture.page.browser.advance(16_000);
+  assert.deepEqual(signals.map(({ aborted }) => aborted), [true, false]);
+  fixture.session.close();
+  await fixture.settle();
+  assert.ok(signals[1]!.aborted);
+});
+
+test('a stored ticket that is refused gives way to the own one, and that to a new one', async () => {
+  const storage = new FakeStorage();
+  const own = ticketOf('own', { restore: 'demo' });
+  storage.setItem('stillhere:demo:/page?q=1:', JSON.stringify(ticketOf('old', { restore: 'demo' })));
+  const fixture = new Fixture(pageOf(own), own, {}, { storage, navigation: 'reload' });
+  fixture.answers.push(pageOf(ticketOf('new', { restore: 'demo' })));
+  await fixture.settle();
+  const presented: string[] = [];
+  for (let number = 1; number <= 2; number += 1) {
+    fixture.page.socket.open();
+    presented.push(Buffer.from(readHello(fixture.page.socket.read()[0]).secret, 'base64url').toString().slice(0, 3));
+    fixture.page.socket.receive(UNKNOWN);
+    await fixture.settle();
+  }
+  assert.deepEqual([...presented, fixture.accept()], ['old', 'own', 'new']);
+  assert.equal((JSON.parse(storage.getItem('stillhere:demo:/page?q=1:')!) as OpenTicket).id, 'new');
+});
+
+test('what was sent for a ticket of other limits is sent within those of the new one', async () => {
+  const fixture = new Fixture(pageOf(ticketOf('own')));
+  fixture.session.send(new Uint8Array(900));
+  fixture.answers.push(pageOf(ticketOf('new', { limits: { ...LIMITS, fragment: 500 } })));
+  await fixture.settle();
+  await fixture.refuse();
+  accept(fixture.page.socket, { limits: { ...LIMITS, fragment: 500 } });
+  assert.deepEqual(fixture.page.socket.read().map(({ length }) => length - 2), [500, 400]);
+});

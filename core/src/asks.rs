@@ -1,0 +1,137 @@
+//! What a request under the mount asks for: one judgement for every framework.
+
+use std::str::FromStr as _;
+
+use crate::answer::Answer;
+use crate::client;
+use crate::id::SessionId;
+use crate::request::UpgradeRequest;
+
+/// What a request under the mount asks for; see [`UpgradeRequest::asks`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks<'a> {
+    /// A WebSocket over HTTP/1.1 (RFC 6455, section 4.2.1).
+    WebSocket {
+        /// Its `Sec-WebSocket-Key`.
+        key: &'a str,
+    },
+    /// A WebSocket over HTTP/2 (RFC 8441), where there is no key.
+    ExtendedConnect,
+    /// Something that [`Hub::answer`](crate::Hub::answer) knows: one of the client's files, or an
+    /// address of the fallback, by whatever method.
+    Answer,
+    /// Nothing that is here. [`Hub::answer`](crate::Hub::answer) says 404; a router may ask others first.
+    Nothing,
+}
+
+impl<'a> UpgradeRequest<'a> {
+    /// Judges what the request asks for by this method. `Connection` and `Upgrade` headers count
+    /// only together with all that makes a WebSocket: proxies put them on every request.
+    pub fn asks(&self, method: &str) -> Asks<'a> {
+        let has_version = self.lists("sec-websocket-version", VERSION);
+        match method {
+            "GET" if self.names_web_socket() && has_version => {
+                if let Some(key) = self.header("sec-websocket-key") {
+                    return Asks::WebSocket { key };
+                }
+            }
+            // A plain CONNECT has no path and comes to no route.
+            "CONNECT" if has_version => return Asks::ExtendedConnect,
+            _ => {}
+        }
+        if self.is_known() || method == "POST" && self.is_fallback() {
+            Asks::Answer
+        } else {
+            Asks::Nothing
+        }
+    }
+
+    /// What is wrong with a GET that would be a WebSocket's (RFC 6455, section 4.2.2), and names
+    /// none of the client's files.
+    pub(crate) fn handshake_error(&self) -> Option<Answer> {
+        if !self.names_web_socket() {
+            return None;
+        }
+        if self.lists("sec-websocket-version", VERSION) {
+            return Some(Answer::text(400, "a WebSocket request without a Sec-WebSocket-Key"));
+        }
+        let mut answer = Answer::text(426, "a WebSocket request of another version than 13");
+        answer.headers.push(("upgrade", "websocket".to_owned()));
+        answer.headers.push(("sec-websocket-version", VERSION.to_owned()));
+        Some(answer)
+    }
+
+    /// Whether its body is the fallback's, of any version.
+    fn is_fallback(&self) -> bool {
+        let kind = self.header("content-type");
+        kind.is_some_and(|kind| kind.starts_with("application/stillhere."))
+    }
+
+    /// Whether its name is a session's, wherever that is, or a file's.
+    fn is_known(&self) -> bool {
+        SessionId::from_str(self.name()).is_ok() || client::is_file(self.name())
+    }
+
+    fn names_web_socket(&self) -> bool {
+        self.lists("connection", "upgrade") && self.lists("upgrade", "websocket")
+    }
+
+    fn lists(&self, name: &str, expected: &str) -> bool {
+        let values = self.all_headers(name).flat_map(|value| value.split(','));
+        values.map(str::trim).any(|value| value.eq_ignore_ascii_case(expected))
+    }
+}
+
+/// Of the WebSocket protocol (RFC 6455, section 4.1).
+const VERSION: &str = "13";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: (&str, &str) = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    const ID: &str = "AAECAwQFBgcICQoLDA0ODw";
+
+    fn asks<'a>(method: &str, name: &'a str, headers: &[(&'a str, &'a str)]) -> Asks<'a> {
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+        UpgradeRequest::new(name, headers).asks(method)
+    }
+
+    #[test]
+    fn a_web_socket_is_asked_for_by_all_of_its_headers() {
+        let key = "dGhlIHNhbXBsZSBub25jZQ==";
+        let whole = [
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "WebSocket"),
+            ("sec-websocket-version", "13"),
+            KEY,
+        ];
+        assert_eq!(asks("GET", ID, &whole), Asks::WebSocket { key });
+        for left_out in 0..whole.len() {
+            let mut headers = whole.to_vec();
+            headers.remove(left_out);
+            assert_eq!(asks("GET", ID, &headers), Asks::Answer, "without {:?}", whole[left_out]);
+            assert_eq!(asks("GET", "other", &headers), Asks::Nothing);
+        }
+        assert_eq!(asks("POST", ID, &whole), Asks::Answer);
+    }
+
+    #[test]
+    fn over_http_2_a_web_socket_is_asked_for_by_its_version() {
+        let version = [("sec-websocket-version", "13")];
+        assert_eq!(asks("CONNECT", "any", &version), Asks::ExtendedConnect);
+        assert_eq!(asks("CONNECT", "any", &[]), Asks::Nothing);
+    }
+
+    #[test]
+    fn sessions_and_files_are_known_by_their_names_and_posts_by_their_type() {
+        for method in ["GET", "HEAD", "POST", "OPTIONS", "PUT"] {
+            assert_eq!(asks(method, ID, &[]), Asks::Answer);
+            assert_eq!(asks(method, "client.mjs", &[("upgrade", "h2c")]), Asks::Answer);
+            assert_eq!(asks(method, "login", &[("content-type", "text/plain")]), Asks::Nothing);
+        }
+        let ours = [("content-type", "application/stillhere.v2")];
+        assert_eq!(asks("POST", "no-id", &ours), Asks::Answer);
+        assert_eq!(asks("PUT", "no-id", &ours), Asks::Nothing);
+    }
+}

@@ -1,0 +1,112 @@
+//! The body of a POST while it arrives: bounded, and counted for whom it is.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::answer::Answer;
+use crate::exchange::Exchange;
+use crate::fallback::gone;
+use crate::fallback::post::Post;
+use crate::hub::HubInner;
+use crate::memory::Account;
+use crate::request::UpgradeRequest;
+use crate::session::Beside;
+
+/// A POST's body, and what it occupies until its packets are taken.
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    pub(super) place: Place,
+}
+
+/// Where a body's bytes are counted.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Little, of whoever sends it.
+    Small(Account),
+    /// Of a session whose connection is open.
+    Large {
+        beside: Beside,
+        exchange: Arc<Exchange>,
+        _permit: OwnedSemaphorePermit,
+    },
+}
+
+impl Body {
+    /// All of a request's body, or the answer to one that may not be read.
+    pub(super) async fn read<C, B, E>(hub: &HubInner, request: &UpgradeRequest<'_>, body: C) -> Result<Self, Answer>
+    where
+        C: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        let mut body = pin!(body);
+        let mut bytes = BytesMut::new();
+        let mut place = Place::Small(hub.account());
+        let length = request.header("content-length").and_then(|length| length.parse().ok());
+        // Where it says `Upgrade: websocket`, actix-web takes all that comes for its body.
+        while length.is_none_or(|length: usize| bytes.len() < length) {
+            let chunk = tokio::select! {
+                biased;
+                () = place.over() => return Err(gone()),
+                chunk = body.next() => chunk,
+            };
+            let Some(chunk) = chunk else { break };
+            let Ok(chunk) = chunk else { return Err(refused()) };
+            if bytes.len() + chunk.remaining() > BODY_LIMIT {
+                return Err(refused());
+            }
+            bytes.put(chunk);
+            if bytes.len() > SMALL && matches!(place, Place::Small(_)) {
+                place = Place::large(hub, &bytes)?;
+            }
+            place.set(bytes.capacity() as u64);
+        }
+        let bytes = bytes.freeze();
+        Ok(Self { bytes, place })
+    }
+}
+
+impl Place {
+    /// Only a connection that is there may send much, and not in many POSTs at once.
+    fn large(hub: &HubInner, body: &[u8]) -> Result<Self, Answer> {
+        let exchange = Post::token(body).and_then(|token| hub.exchanges.find(&token));
+        let Some(exchange) = exchange else {
+            return Err(if Post::sends(body) { gone() } else { refused() });
+        };
+        let session = exchange.session.clone().ok_or_else(refused)?;
+        let permit = Arc::clone(&exchange.large).try_acquire_owned();
+        Ok(Self::Large {
+            _permit: permit.map_err(|_| refused())?,
+            beside: Beside::new(session),
+            exchange,
+        })
+    }
+
+    fn set(&mut self, size: u64) {
+        match self {
+            Self::Small(account) => account.set(size),
+            Self::Large { beside, .. } => beside.set(size),
+        }
+    }
+
+    /// Ready when nobody will take the body any more.
+    async fn over(&self) {
+        match self {
+            Self::Small(_) => std::future::pending().await,
+            Self::Large { exchange, .. } => exchange.over().await,
+        }
+    }
+}
+
+fn refused() -> Answer {
+    Answer::text(413, "more than a POST may carry, or broken off")
+}
+
+/// The most bytes of one POST. The client sends 64 KiB and one frame at most.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// What is read of one that may open a connection, or be of none: more than a hello ever has.
+const SMALL: usize = 4 * 1024;

@@ -1,0 +1,51 @@
+//! What the hub keeps of a session that is over: enough to ask the same questions as before, and to say why it ended.
+
+use std::sync::Arc;
+
+use crate::code::{Class, EndReason};
+use crate::id::Secret;
+use crate::machine::{end_of_session, millis};
+use crate::session::{REFUSED_RETRY, Shared};
+use crate::wire::End;
+
+/// A session that is over. Who asks for it proves as much as while it lived, before they learn anything.
+#[derive(Debug, Clone)]
+pub(crate) struct EndedSession {
+    secret: Secret,
+    principal: Option<Arc<str>>,
+    is_plain: bool,
+    reason: EndReason,
+}
+
+impl EndedSession {
+    pub(super) fn new(session: &Shared, reason: &EndReason) -> Self {
+        Self {
+            secret: session.secret().clone(),
+            principal: session.options().principal.clone(),
+            is_plain: session.plain.is_some(),
+            reason: reason.clone(),
+        }
+    }
+
+    pub(crate) fn has_secret(&self, secret: &Secret) -> bool {
+        self.secret == *secret
+    }
+
+    pub(crate) fn principal(&self) -> Option<&str> {
+        self.principal.as_deref()
+    }
+
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// What to tell somebody who may know.
+    pub(crate) fn end(&self) -> End {
+        let end = end_of_session(&self.reason, 0);
+        let retry_after = match Class::of(end.code) {
+            Class::Later => millis(REFUSED_RETRY),
+            Class::Never | Class::Now | Class::Ignore => 0,
+        };
+        End { retry_after, ..end }
+    }
+}

@@ -1,0 +1,209 @@
+//! From which pages requests may come, and for which hosts.
+
+use crate::request::UpgradeRequest;
+
+/// Same host, or one of those allowed. No Origin at all is no browser.
+pub(crate) fn check_origin(request: &UpgradeRequest<'_>, allowed: &[String]) -> Result<(), String> {
+    let mut origins = request.raw_headers("origin");
+    let Some(origin) = origins.next() else {
+        return Ok(());
+    };
+    let Some(origin) = std::str::from_utf8(origin).ok().filter(|_| origins.next().is_none()) else {
+        return Err("a request with several Origins, or with one that is no text: no browser sends that".to_owned());
+    };
+    let origin = origin.to_ascii_lowercase();
+    let host = request.host().unwrap_or_default().to_ascii_lowercase();
+    let same_host = origin.split_once("://").is_some_and(|(scheme, authority)| {
+        without_default_port(authority, scheme) == without_default_port(&host, scheme)
+    });
+    if same_host || allowed.contains(&origin) {
+        return Ok(());
+    }
+    let (origin, host) = (shown(&origin), shown(&host));
+    Err(format!(
+        "a page of {origin} may not connect to {host}: if a proxy changed the Host header let it keep it, else allow the origin on the hub"
+    ))
+}
+
+/// One of these hosts, whatever its port; any if there are none. Guards against DNS rebinding: a foreign page that has its own name
+/// resolve to this server is of the same host, but of a strange one.
+pub(crate) fn check_host(request: &UpgradeRequest<'_>, allowed: &[String]) -> Result<(), String> {
+    let host = request.host().unwrap_or_default().to_ascii_lowercase();
+    let name = without_port(&host);
+    let is_allowed = |allowed: &String| allowed == name || (allowed == LOOPBACK && is_loopback(name));
+    if allowed.is_empty() || allowed.iter().any(is_allowed) {
+        return Ok(());
+    }
+    let host = shown(&host);
+    Err(format!(
+        "this server does not go by the name of {host}: if it should, allow the host on the hub"
+    ))
+}
+
+/// A host as [`check_host`] compares it.
+pub(crate) fn host_name(host: &str) -> String {
+    without_port(&host.to_ascii_lowercase()).to_owned()
+}
+
+/// What a peer sent, for a log or for a person: short, and in one line.
+pub(crate) fn shown(text: &str) -> String {
+    let mut characters = text.escape_debug();
+    let mut shown: String = characters.by_ref().take(SHOWN).collect();
+    if characters.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn without_default_port<'a>(authority: &'a str, scheme: &str) -> &'a str {
+    let default = if scheme == "https" { ":443" } else { ":80" };
+    authority.strip_suffix(default).unwrap_or(authority)
+}
+
+fn without_port(host: &str) -> &str {
+    let end = match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => colon,
+        _ => host.len(),
+    };
+    host[..end].trim_end_matches('.')
+}
+
+fn is_loopback(name: &str) -> bool {
+    let name_of_it = name == LOOPBACK || name.ends_with(".localhost");
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name_of_it
+        || address
+            .parse()
+            .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+/// Stands for all names and addresses of loopback.
+const LOOPBACK: &str = "localhost";
+
+/// How many characters of a peer's text are shown.
+const SHOWN: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request<'a>(origin: Option<&'a str>, host: &'a str) -> UpgradeRequest<'a> {
+        let headers = [("Origin", origin), ("Host", Some(host))];
+        let headers = headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?.as_bytes())));
+        UpgradeRequest::new("", headers)
+    }
+
+    #[test]
+    fn the_authority_stands_for_a_missing_host() {
+        let without = UpgradeRequest::new("", [("origin", &b"https://example.com"[..])]);
+        assert!(check_origin(&without, &[]).is_err());
+        assert_eq!(check_origin(&without.authority(Some("example.com")), &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_page_of_the_same_host_may_connect() {
+        for (origin, host) in [
+            ("http://example.com", "example.com"),
+            ("https://example.com", "example.com:443"),
+            ("http://Example.com:8080", "example.com:8080"),
+            ("http://[::1]:3000", "[::1]:3000"),
+        ] {
+            assert_eq!(
+                check_origin(&request(Some(origin), host), &[]),
+                Ok(()),
+                "{origin} {host}"
+            );
+        }
+        assert_eq!(check_origin(&request(None, "example.com"), &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_foreign_page_may_not_connect_unless_allowed() {
+        for origin in [
+            "http://evil.com",
+            "http://example.com:81",
+            "null",
+            "",
+            "http://example.com.evil.com",
+        ] {
+            assert!(
+                check_origin(&request(Some(origin), "example.com"), &[]).is_err(),
+                "{origin}"
+            );
+        }
+        let allowed = ["https://app.example.com".to_owned()];
+        assert_eq!(
+            check_origin(&request(Some("https://app.example.com"), "example.com"), &allowed),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn an_origin_that_is_no_text_or_comes_twice_is_refused() {
+        let own = &b"http://example.com"[..];
+        for origins in [
+            vec![&b"\xff"[..]],
+            vec![own, b"\xff"],
+            vec![b"\xff", own],
+            vec![own, own],
+        ] {
+            let headers = origins
+                .iter()
+                .map(|origin| ("origin", *origin))
+                .chain([("host", &b"example.com"[..])]);
+            assert!(
+                check_origin(&UpgradeRequest::new("", headers), &[]).is_err(),
+                "{origins:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_allowed_hosts_are_served_once_one_is_allowed() {
+        let allowed = [host_name("Example.com:8080"), host_name("localhost")];
+        for host in [
+            "example.com",
+            "EXAMPLE.com.:81",
+            "localhost",
+            "localhost:3000",
+            "app.localhost",
+            "127.0.0.1:3000",
+            "127.9.9.9",
+            "[::1]",
+            "[::1]:3000",
+        ] {
+            assert_eq!(check_host(&request(None, host), &allowed), Ok(()), "{host}");
+        }
+        for host in [
+            "",
+            "evil.com",
+            "evil.com:3000",
+            "localhost.evil.com",
+            "128.0.0.1",
+            "[::2]:1",
+            "127.0.0.1.evil.com",
+            "xlocalhost",
+            "]:",
+        ] {
+            assert!(check_host(&request(None, host), &allowed).is_err(), "{host}");
+            assert_eq!(check_host(&request(None, host), &[]), Ok(()), "{host}");
+            assert!(
+                check_host(&request(None, host), &[host_name("example.com")]).is_err(),
+                "{host}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_peer_sent_is_shown_short_and_in_one_line() {
+        let origin = format!("http://a\r\n\u{1b}[31m\u{202e}{}", "x".repeat(60_000));
+        let refused = check_origin(&request(Some(&origin), &origin), &[]).expect_err("it is foreign");
+        assert!(
+            refused.len() < 500 && refused.chars().all(|shown| !shown.is_control()),
+            "{refused}"
+        );
+        assert!(!refused.contains('\u{202e}'), "{refused}");
+    }
+}

@@ -1,0 +1,81 @@
+//! What peers can cause at any rate is logged seldom, shortly and in one line.
+
+mod support;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use stillhere::{Hub, Session, UpgradeRequest};
+use tracing::subscriber::DefaultGuard;
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("unpoisoned").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn begin() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone());
+        let logging = tracing::subscriber::set_default(subscriber.finish());
+        (log, logging)
+    }
+
+    /// The lines since it was last asked.
+    fn lines(&self) -> Vec<String> {
+        let bytes = std::mem::take(&mut *self.0.lock().expect("unpoisoned"));
+        let text = String::from_utf8(bytes).expect("logs are text");
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+async fn idle(session: Session) {
+    session.ended().await;
+}
+
+fn ask(hub: &Hub, name: &str, headers: &[(&str, &[u8])]) {
+    let protocol = ("sec-websocket-protocol", &b"stillhere.v1"[..]);
+    let request = UpgradeRequest::new(name, headers.iter().copied().chain([protocol]));
+    drop(hub.arrive(&request).expect("our protocol was offered"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_refused_requests_is_one_short_line_a_minute() {
+    let (log, _logging) = Log::begin();
+    let hub = Hub::builder().principal(|_| None).build();
+    let origin = format!("http://evil.example\u{1b}[31m{}", "x".repeat(60_000));
+    for minute in 0..2 {
+        let theirs = hub.open_for("ada", idle).id().to_string();
+        for _ in 0..1_000 {
+            ask(
+                &hub,
+                "nothing",
+                &[("origin", origin.as_bytes()), ("host", origin.as_bytes())],
+            );
+            ask(&hub, &theirs, &[]);
+        }
+        let lines = log.lines();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        let count = if minute == 0 { "count=1" } else { "count=1000" };
+        for line in &lines {
+            assert!(
+                line.len() < 600 && line.contains(count) && !line.contains('\u{1b}'),
+                "{line}"
+            );
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+}
