@@ -1,9 +1,9 @@
 //! The WebSocket upgrade over hyper 1, on which axum, warp and others stand (feature `upgrade`).
 //!
-//! Where hyper reads from a `TokioIo<TcpStream>`, through hyper-util's `auto` or its own connections of HTTP/1.1, this takes the stream out
-//! of hyper: `TCP_NODELAY` is set (the kernel holds small messages back for about 40 ms otherwise), and an idle connection costs one buffer
-//! of 4 KiB. Over anything else (TLS, HTTP/2, a stream type of the framework) it goes through hyper's own, and whoever accepted the
-//! connection must set `TCP_NODELAY`. One log line says so.
+//! Where hyper reads from a `TokioIo<TcpStream>`, through hyper-util's `auto` or its own connections of HTTP/1.1, this
+//! takes the stream out of hyper: `TCP_NODELAY` is set (the kernel holds small messages back for about 40 ms otherwise),
+//! and an idle connection costs one buffer of 4 KiB. Over anything else (TLS, HTTP/2, a stream type of the framework) it
+//! goes through hyper's own, and whoever accepts the connection must set `TCP_NODELAY`. The log says so once.
 
 use std::fmt;
 use std::future::Future;
@@ -186,10 +186,7 @@ async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
             run_connection_loop(arrival, connection).await;
         }
         Err(upgraded) => {
-            static SAID: Once = Once::new();
-            SAID.call_once(|| {
-                tracing::info!("WebSockets come over streams of another type than TokioIo<TcpStream>: {NODELAY}")
-            });
+            say_who_sets_nodelay();
             let io: TokioIo<Upgraded> = TokioIo::new(upgraded);
             let connection = connection(io, Vec::new(), config).await;
             run_connection_loop(arrival, connection).await;
@@ -197,7 +194,15 @@ async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
     }
 }
 
-const NODELAY: &str = "set TCP_NODELAY where you accept connections, or small messages may wait for about 40 ms";
+fn say_who_sets_nodelay() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::info!(
+            "WebSockets come over streams of another type than TokioIo<TcpStream>: set TCP_NODELAY where you accept \
+             connections, or small messages may wait for about 40 ms"
+        );
+    });
+}
 
 /// The stream under hyper, and what hyper has read of it already.
 fn plain_tcp(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
