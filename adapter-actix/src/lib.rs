@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 use std::future::{Future, Ready, ready};
+use std::net::IpAddr;
 use std::{fmt, io};
 
 use actix_web::body::MessageBody;
@@ -125,7 +126,9 @@ async fn respond(
     payload: web::Payload,
     principal: Option<impl Future<Output = Option<String>>>,
 ) -> HttpResponse {
-    let asked = UpgradeRequest::new(name, pairs(request.headers())).authority(authority(&request));
+    let asked = UpgradeRequest::new(name, pairs(request.headers()))
+        .authority(authority(&request))
+        .peer_address(peer(&request));
     let asks_for_web_socket = matches!(asked.asks(request.method().as_str()), Asks::WebSocket { .. });
     if asks_for_web_socket && is_upgradable(&request) {
         let principal = match principal {
@@ -231,7 +234,9 @@ impl Upgrade {
             payload,
             principal,
         } = self;
-        let mut asked = UpgradeRequest::new(id, pairs(request.headers())).authority(authority(&request));
+        let mut asked = UpgradeRequest::new(id, pairs(request.headers()))
+            .authority(authority(&request))
+            .peer_address(peer(&request));
         if let Some(principal) = &principal {
             asked = asked.principal(principal.as_deref());
         }
@@ -267,6 +272,10 @@ fn is_upgradable(request: &HttpRequest) -> bool {
     let mut protocols = request.headers().get_all(UPGRADE);
     request.version() == Version::HTTP_11
         && protocols.any(|protocol| protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
+}
+
+fn peer(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|peer| peer.ip())
 }
 
 fn authority(request: &HttpRequest) -> Option<&str> {

@@ -1,24 +1,29 @@
 #![doc = include_str!("../README.md")]
 
 use std::future::{Future, ready};
+use std::net::SocketAddr;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
 pub use stillhere::*;
 
 /// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. Merge them into
 /// a router of any state.
+///
+/// What one address may hold is limited ([`Share`]) if axum tells addresses: serve
+/// [`into_make_service_with_connect_info::<SocketAddr>()`](Router::into_make_service_with_connect_info).
 pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
     let of_routes = hub.clone();
     let handler = async move |request: Request| {
         // As it was sent: `Path` would answer what cannot be decoded with a status that a browser's WebSocket cannot read.
         let uri = request.uri().clone();
-        let request = request.map(Body::into_data_stream);
+        let mut request = request.map(Body::into_data_stream);
+        tell_peer(request.extensions_mut());
         upgrade::answer(&of_routes, name_of(uri.path()), request)
             .await
             .map(Body::new)
@@ -66,7 +71,8 @@ where
             };
             principal(extracted).await
         };
-        let request = Request::from_parts(parts, content.into_data_stream());
+        let mut request = Request::from_parts(parts, content.into_data_stream());
+        tell_peer(request.extensions_mut());
         let uri = request.uri().clone();
         upgrade::answer_for(&of_routes, name_of(uri.path()), request, found)
             .await
@@ -110,8 +116,17 @@ fn rejected(rejection: impl IntoResponse) -> Option<String> {
 /// ```
 pub async fn answer(hub: &Hub, name: &str, request: Request, principal: Option<&str>) -> Response {
     let principal = ready(principal.map(str::to_owned));
-    let request = request.map(Body::into_data_stream);
+    let mut request = request.map(Body::into_data_stream);
+    tell_peer(request.extensions_mut());
     upgrade::answer_for(hub, name, request, principal).await.map(Body::new)
+}
+
+/// Who is at the other end of the connection, if the server was made to say so.
+fn tell_peer(extensions: &mut Extensions) {
+    if let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<SocketAddr>>() {
+        let peer = upgrade::Peer(*peer);
+        extensions.insert(peer);
+    }
 }
 
 /// One of the client's files, for people who own the route.
@@ -141,6 +156,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     type Rejection = (StatusCode, &'static str);
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        tell_peer(&mut parts.extensions);
         let upgrade = upgrade::Upgrade::take(parts);
         upgrade
             .map(Self)

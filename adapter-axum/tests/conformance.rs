@@ -11,7 +11,8 @@ async fn start(hub: Hub) -> SocketAddr {
         .await
         .expect("loopback has a free port");
     let address = listener.local_addr().expect("the listener is bound");
-    tokio::spawn(axum::serve(listener, routes(&hub)).into_future());
+    let service = routes::<()>(&hub).into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(axum::serve(listener, service).into_future());
     address
 }
 

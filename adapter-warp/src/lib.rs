@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::ready;
+use std::net::SocketAddr;
 use std::pin::Pin;
 
 use bytes::{Buf, Bytes};
@@ -183,15 +184,19 @@ fn parts() -> impl Filter<Extract = (Request<()>,), Error = Infallible> + Clone 
     let parts = warp::method()
         .and(uri())
         .and(warp::header::headers_cloned())
-        .and(warp::ext::optional::<OnUpgrade>());
+        .and(warp::ext::optional::<OnUpgrade>())
+        .and(warp::addr::remote());
     parts.map(
-        |method: Method, uri: Uri, headers: HeaderMap, on_upgrade: Option<OnUpgrade>| {
+        |method: Method, uri: Uri, headers: HeaderMap, on_upgrade: Option<OnUpgrade>, peer: Option<SocketAddr>| {
             let mut request = Request::new(());
             *request.method_mut() = method;
             *request.uri_mut() = uri;
             *request.headers_mut() = headers;
             if let Some(on_upgrade) = on_upgrade {
                 request.extensions_mut().insert(on_upgrade);
+            }
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(upgrade::Peer(peer));
             }
             request
         },

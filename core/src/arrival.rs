@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::code::Code;
-use crate::hub::{Config, Found, Hub, HubInner, PendingHello};
+use crate::hub::{Config, Found, Hub, HubInner, PendingHello, Place};
 use crate::id::SessionId;
 use crate::origin::{check_host, check_origin};
+use crate::peer::Peer;
 use crate::request::UpgradeRequest;
+use crate::seldom::Seldom;
 use crate::wire::{End, SUBPROTOCOL};
 
 /// The request names no `stillhere.*` protocol to a session that is not plain: answer it with HTTP 400 and this text.
@@ -33,6 +35,8 @@ pub(crate) struct Admitted {
     pub(crate) pending: PendingHello,
     /// How long it may wait with its hello.
     pub(crate) deadline: Duration,
+    /// Among the connections of who makes this one.
+    pub(crate) place: Place,
 }
 
 impl Arrival {
@@ -139,11 +143,19 @@ impl Hub {
             // Its client has no secret to prove.
             return Err(ended.end());
         }
-        let Some(pending) = self.inner.admit_hello() else {
-            return Err(End {
-                retry_after: 1000,
-                ..refusal(Code::Busy, "too many connections are waiting".to_owned())
-            });
+        let peers = self.inner.peers(request, session.principal());
+        let most = |peer: &Peer| self.inner.share_of(peer).connections;
+        let Some(place) = self.inner.connections_of.take(&peers, most) else {
+            return Err(busy(
+                &self.inner.warnings.too_many_connections,
+                "too many connections of one address or user",
+            ));
+        };
+        let Some(pending) = self.inner.admit_hello(&peers) else {
+            return Err(busy(
+                &self.inner.warnings.too_many_hellos,
+                "too many connections wait for their hello",
+            ));
         };
         let deadline = match &session {
             Found::Live(session) => session.hello_deadline(),
@@ -153,6 +165,7 @@ impl Hub {
             session,
             pending,
             deadline,
+            place,
         })
     }
 
@@ -168,6 +181,17 @@ impl Hub {
         }
         let text = "this session belongs to another user: log in as the one who opened the page, or reload it";
         Err(refusal(Code::Forbidden, text.to_owned()))
+    }
+}
+
+/// Come again soon.
+fn busy(warning: &Seldom, text: &'static str) -> End {
+    if let Some(count) = warning.count(crate::clock::now()) {
+        tracing::warn!(count, "connections refused: {text}");
+    }
+    End {
+        retry_after: 1000,
+        ..refusal(Code::Busy, text.to_owned())
     }
 }
 

@@ -121,8 +121,14 @@ impl LastWords {
 
 /// From the hello on. What is left to say, if the connection can still hear it.
 pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<LastWords> {
+    let Admitted {
+        session,
+        pending,
+        deadline,
+        place: _place,
+    } = admitted;
     // Boxed, as what is needed at the end: it is over soon, and no connection is to keep room for it.
-    let mut carrier = match Box::pin(await_hello(admitted, connection.as_mut())).await {
+    let mut carrier = match Box::pin(await_hello(session, pending, deadline, connection.as_mut())).await {
         Ok((hello, session)) => Carrier::attach(session, &hello, connection),
         Err(end) => return end.map(LastWords::new),
     };
@@ -131,14 +137,11 @@ pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin
 
 /// The hello that proves a right to a session, and the session if it is not over.
 async fn await_hello<C: Connection>(
-    admitted: Admitted,
+    session: Found,
+    pending: PendingHello,
+    deadline: Duration,
     connection: Pin<&mut C>,
 ) -> Result<(Hello, Arc<Shared>), Option<End>> {
-    let Admitted {
-        session,
-        pending,
-        deadline,
-    } = admitted;
     let hello = first_hello(&session, pending, deadline, connection).await?;
     match session {
         Found::Live(session) => Ok((hello, session)),

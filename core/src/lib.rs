@@ -62,6 +62,7 @@ mod message;
 mod options;
 mod origin;
 mod pair;
+mod peer;
 mod plain;
 #[cfg(feature = "websocket")]
 mod redact;
@@ -97,6 +98,7 @@ pub use machine::{Cause, Event, Timing};
 pub use message::{Lane, Message, PerLane};
 pub use options::{PlainCompression, PlainOptions, PlainText, SessionOptions};
 pub use pair::{PairEnd, connection_pair};
+pub use peer::Share;
 pub use request::{UpgradeRequest, name_of};
 pub use script_tag::static_script_tag;
 pub use session::{Events, Incoming, Restoring, SendError, Session, SessionHandle, TrySendError};

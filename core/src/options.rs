@@ -1,5 +1,6 @@
 //! What one session may differ in from its hub's defaults.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,10 @@ pub struct SessionOptions {
     /// Whose session it is. Only connections of this user are let in, each time anew; see [`HubBuilder::principal`](crate::HubBuilder::principal).
     /// `None` (the default): whoever has the ticket.
     pub principal: Option<Arc<str>>,
+    /// The address of the client that asked for the session's page, from
+    /// [`Hub::client_address`](crate::Hub::client_address). It limits how many sessions of one address wait for their first
+    /// browser; see [`Share`](crate::Share). `None` (the default): the session counts for no address.
+    pub address: Option<IpAddr>,
     /// For clients with a protocol of their own: see [`PlainOptions`]. `None` (the default): the session is for our client.
     pub plain: Option<PlainOptions>,
 }

@@ -1,6 +1,7 @@
 //! A request under the mount, whatever framework read it.
 
 use std::fmt;
+use std::net::IpAddr;
 
 /// A request under the hub's mount, as its adapter read it: its headers and the last segment of its path. [`Hub::arrive`](crate::Hub::arrive) judges it.
 #[derive(Clone)]
@@ -9,6 +10,7 @@ pub struct UpgradeRequest<'a> {
     authority: Option<&'a str>,
     /// `None`: nobody has said yet.
     principal: Option<Option<&'a str>>,
+    peer: Option<IpAddr>,
     headers: Vec<(&'a str, &'a [u8])>,
 }
 
@@ -19,6 +21,7 @@ impl<'a> UpgradeRequest<'a> {
             name,
             authority: None,
             principal: None,
+            peer: None,
             headers: headers.into_iter().collect(),
         }
     }
@@ -27,6 +30,13 @@ impl<'a> UpgradeRequest<'a> {
     #[must_use]
     pub fn authority(self, authority: Option<&'a str>) -> Self {
         Self { authority, ..self }
+    }
+
+    /// Says what address the other end of the TCP connection has: the client, or a proxy. `None` (the default): unknown, and
+    /// the request counts for no address ([`Share`](crate::Share)).
+    #[must_use]
+    pub fn peer_address(self, peer: Option<IpAddr>) -> Self {
+        Self { peer, ..self }
     }
 
     /// Says who makes the request; `None` is nobody. The hub's [`principal`](crate::HubBuilder::principal) is then not asked.
@@ -41,6 +51,11 @@ impl<'a> UpgradeRequest<'a> {
     /// The last segment of the path: a session's id or a file's name.
     pub fn name(&self) -> &'a str {
         self.name
+    }
+
+    /// The other end of the TCP connection, as [`UpgradeRequest::peer_address`] said.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     /// The first header of this name, if it is text.

@@ -7,13 +7,14 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Once;
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode, Uri, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
@@ -65,7 +66,9 @@ where
 }
 
 fn of_parts<'a>(name: &'a str, parts: &'a Parts) -> UpgradeRequest<'a> {
-    UpgradeRequest::new(name, pairs(&parts.headers)).authority(parts.uri.authority().map(Authority::as_str))
+    UpgradeRequest::new(name, pairs(&parts.headers))
+        .authority(parts.uri.authority().map(Authority::as_str))
+        .peer_address(peer(&parts.extensions))
 }
 
 /// What a request whose path ends in `name` asks for.
@@ -94,8 +97,18 @@ pub struct Upgrade {
     accept: Option<String>,
     headers: HeaderMap,
     uri: Uri,
+    peer: Option<IpAddr>,
     /// `None`: nobody has said yet.
     principal: Option<Option<String>>,
+}
+
+/// The other end of the TCP connection. An adapter puts it among a request's extensions, so that the request counts for its
+/// address: see [`Share`](crate::Share).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<Peer>().map(|peer| peer.0.ip())
 }
 
 impl Upgrade {
@@ -113,6 +126,7 @@ impl Upgrade {
             accept,
             headers: request.headers.clone(),
             uri: request.uri.clone(),
+            peer: peer(&request.extensions),
             principal: None,
         })
     }
@@ -128,8 +142,9 @@ impl Upgrade {
 
     /// Carries the session with this id over the WebSocket, or tells the browser why not. The answer to the request.
     pub fn serve(self, hub: &Hub, id: &str) -> Response<Bytes> {
-        let mut request =
-            UpgradeRequest::new(id, pairs(&self.headers)).authority(self.uri.authority().map(Authority::as_str));
+        let mut request = UpgradeRequest::new(id, pairs(&self.headers))
+            .authority(self.uri.authority().map(Authority::as_str))
+            .peer_address(self.peer);
         if let Some(principal) = &self.principal {
             request = request.principal(principal.as_deref());
         }

@@ -73,22 +73,35 @@ async fn beyond_the_number_of_sessions_a_page_is_told_full_with_a_hint() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn beyond_the_number_of_waiting_sessions_a_page_is_told_full_too() {
+async fn beyond_the_number_of_waiting_sessions_the_oldest_ends_and_the_newest_has_room() {
     let hub = Hub::builder().max_never_connected(3).build();
     let sessions: Vec<_> = (0..3).map(|_| hub.open(idle)).collect();
-    assert_eq!(json(&hub.open(idle))["refused"]["code"], 4201);
     let _page = Browser::connected(&hub, &sessions[0]).await;
+    let fourth = hub.open(idle);
+    let states = || [0, 1, 2].map(|index| sessions[index].state());
     assert_eq!(
-        hub.open(idle).state(),
-        SessionState::Waiting,
+        states(),
+        [SessionState::Open, SessionState::Waiting, SessionState::Waiting],
         "one that has a browser does not count"
     );
-    assert_eq!(json(&hub.open(idle))["refused"]["code"], 4201);
-    tokio::time::sleep(seconds(31)).await;
-    assert_eq!(hub.stats().waiting, 0);
-    for _ in 0..3 {
-        assert_eq!(hub.open(idle).state(), SessionState::Waiting);
-    }
+    let fifth = hub.open(idle);
+    assert_eq!(
+        states(),
+        [SessionState::Open, SessionState::Closed, SessionState::Waiting]
+    );
+    assert_eq!(sessions[1].ended().await, EndReason::NeverConnected);
+    assert_eq!(
+        (fourth.state(), fifth.state()),
+        (SessionState::Waiting, SessionState::Waiting)
+    );
+    assert_eq!((hub.stats().waiting, hub.stats().sessions), (3, 4));
+    let late = RawDocument::new(&sessions[1]).connect(&hub).end().await;
+    assert_eq!((late.code, late.reason), (4102, 4), "who comes too late is told why");
+
+    fifth.abort("");
+    assert_eq!(hub.stats().waiting, 2);
+    let _sixth = hub.open(idle);
+    assert_eq!(sessions[2].state(), SessionState::Waiting, "there was room again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::path::Path;
 /// From the first, which knows nobody, to the last. Files of one layer may know each other.
 const LAYERS: [&[&str]; 11] = [
     &["answer", "base_url", "clock", "code", "id", "seldom", "stop"],
-    &["limits", "message", "origin", "request"],
+    &["limits", "message", "origin", "peer", "request"],
     &["wire"],
     &["machine"],
     &[

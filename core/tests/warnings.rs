@@ -53,6 +53,33 @@ fn ask(hub: &Hub, name: &str, headers: &[(&str, &[u8])]) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn crowding_is_warned_of_once_a_minute_with_how_often() {
+    let (log, _logging) = Log::begin();
+    let hub = Hub::builder()
+        .max_never_connected(10)
+        .max_sessions(12)
+        .max_pending_hellos(0)
+        .build();
+    for minute in 0..2 {
+        let opened: Vec<_> = (0..1_010).map(|_| hub.open(idle)).collect();
+        let lines = log.lines();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let count = if minute == 0 { "count=1 " } else { "count=1000 " };
+        assert!(
+            lines[0].contains("first browser") && lines[0].contains(count),
+            "{lines:?}"
+        );
+        for _ in 0..100 {
+            ask(&hub, &opened[1_009].id().to_string(), &[]);
+        }
+        let lines = log.lines();
+        assert!(lines.len() == 1 && lines[0].contains("hello"), "{lines:?}");
+        opened.iter().for_each(|session| session.abort(""));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_storm_of_refused_requests_is_one_short_line_a_minute() {
     let (log, _logging) = Log::begin();
     let hub = Hub::builder().principal(|_| None).build();

@@ -6,6 +6,7 @@
 // What the tests find in their environment:
 //   STILLHERE_DEMO, STILLHERE_DROP_IN  the paths of the framework's programs
 //   STILLHERE_WEBRTC                   the path of the demo over WebRTC
+//   STILLHERE_RECIPES                  the path of the recipes' program
 //   STILLHERE_SHARE                    the share of a long test's repetitions that is run; if it is not set by hand, all on the first framework
 //                                      and a fifth on the others, because what the core and the client do is the same on each
 //   STILLHERE_LONG                     set if what is slow and rare runs too (bash .ci/test --long); then all repetitions run on each framework
@@ -22,8 +23,8 @@ const FRAMEWORKS = ['axum', 'actix', 'warp'];
 const ENGINES = ['firefox', 'webkit', 'chromium'];
 /** Chromium has tests of its own for the others of engines/, which it runs only where time does not matter, or if it is asked for. */
 const IN_CHROMIUM_TOO = ['engines/messages.test.mjs', 'engines/origins.test.mjs'];
-/** nginx does the same before each of them, and the demo over WebRTC is there once. */
-const ONCE = ['nginx.test.mjs', 'webrtc.test.mjs'];
+/** nginx and Vite do the same before each of them, and the demo over WebRTC is there once. */
+const ONCE = ['nginx.test.mjs', 'vite.test.mjs', 'webrtc.test.mjs'];
 
 const folder = import.meta.dirname;
 
@@ -71,6 +72,7 @@ async function test(framework, files, share, { name = framework, ...environment 
       STILLHERE_DEMO: programs.get(framework),
       STILLHERE_DROP_IN: programs.get(`drop-in-${framework}`),
       STILLHERE_WEBRTC: programs.get('webrtc'),
+      STILLHERE_RECIPES: programs.get('recipes'),
       STILLHERE_SHARE: process.env.STILLHERE_SHARE ?? share,
       ...environment,
     },

@@ -92,6 +92,11 @@ class Stage {
     return this.#start(new Program('STILLHERE_DROP_IN', ['--addr', '127.0.0.1:0', ...options]));
   }
 
+  /** The recipes' program, which finds this in its environment. */
+  async startRecipes(environment = {}) {
+    return this.#start(new Program('STILLHERE_RECIPES', ['127.0.0.1:0'], environment));
+  }
+
   async #start(program) {
     this.#closing.push(async () => {
       await program.kill();
@@ -156,9 +161,15 @@ class Stage {
     return browser;
   }
 
+  /** Closes this at the end. */
+  keep(closeable) {
+    this.#closing.push(() => closeable.close());
+    return closeable;
+  }
+
   /** Closes this at the end, and tells what its pages show where a test fails. */
   show(context) {
-    this.#closing.push(() => context.close());
+    this.keep(context);
     this.#contexts.push(context);
   }
 
@@ -218,10 +229,10 @@ class Program {
   #process;
 
   /** `variable` of the environment has the program's path. */
-  constructor(variable, options) {
+  constructor(variable, options, environment = {}) {
     const path = process.env[variable];
     assert.ok(path, `${variable} is the path of the program: run npm test`);
-    this.#process = spawn(path, options, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#process = spawn(path, options, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment } });
     this.#process.stderr.setEncoding('utf8').on('data', (text) => this.complain(text));
     this.over = once(this.#process, 'close').then(([code]) => code);
     this.listening = this.#readUrl();

@@ -21,11 +21,11 @@ async fn main() -> std::io::Result<()> {
     let process = arguments.next().and_then(|process| process.parse().ok());
     let hub = process.map_or_else(Hub::new, processes::hub);
     let app = Router::new()
-        .route("/", get(async || ["/f5", "/json", "/broadcast"].join("\n")))
         .route("/f5", get(keep_over_f5::page))
         .route("/json", get(json::page))
         .route("/broadcast", get(broadcast::page))
         .route("/ticket", post(single_page::ticket))
+        .fallback_service(single_page::files())
         .merge(routes(&hub))
         .with_state(hub.clone());
     let listener = TcpListener::bind(address).await?;

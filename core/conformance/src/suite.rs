@@ -108,6 +108,7 @@ macro_rules! suite {
                 bytes_that_are_no_web_socket_cost_the_connection_only,
                 other_methods_are_not_upgraded,
                 a_fragment_above_the_frameworks_defaults_arrives,
+                the_address_of_the_client_is_known,
             }
         }
     };

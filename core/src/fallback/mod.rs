@@ -42,7 +42,7 @@ impl Hub {
     /// fallback's.
     ///
     /// `body` is the request's. At most 1 MiB of it is read, for at most 10 s. What is wrong with a request is told by the status (400, 404, 405,
-    /// 408, 410, 413, 426); what is wrong with its session, and with who asks for it, by the `end` frame of an answer of status 200.
+    /// 408, 410, 413, 426, 429); what is wrong with its session, and with who asks for it, by the `end` frame of an answer of status 200.
     ///
     /// The future of a polled answer waits for something to say, for as long as the request asks and at most 20 s. Drop it when the browser is gone:
     /// that is the loss of its connection, as it is to drop an [`AnswerBody::Stream`].
@@ -87,17 +87,38 @@ impl Hub {
             Asks::WebSocket { .. } | Asks::ExtendedConnect => return cannot_upgrade(),
         }
         let mut answer = match method {
-            "POST" => match tokio::time::timeout(BODY_DEADLINE, Body::read(&self.inner, request, body)).await {
-                Ok(Ok(body)) => self.answer_post(request, body, principal).await,
-                Ok(Err(refused)) => refused,
-                Err(_) => Answer::text(408, "the request did not come in time"),
-            },
+            "POST" => self.take_post(request, body, principal).await,
             "OPTIONS" => preflight(),
             "GET" | "HEAD" => return client::answer(request),
             _ => return not_allowed(),
         };
         answer.headers.extend(self.cross_origin(request));
         answer
+    }
+
+    /// Answers one of those that a peer may have answered at a time.
+    async fn take_post<C, B, E>(
+        &self,
+        request: &UpgradeRequest<'_>,
+        body: C,
+        principal: Option<impl Future<Output = Option<String>>>,
+    ) -> Answer
+    where
+        C: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        let peers = self.inner.peers(request, request.known_principal().flatten());
+        let Some(_place) = self.inner.posts.take(&peers, |peer| self.inner.share_of(peer).posts) else {
+            if let Some(count) = self.inner.warnings.too_many_posts.count(crate::clock::now()) {
+                tracing::warn!(count, "POSTs refused: too many of one address or user");
+            }
+            return too_many();
+        };
+        match tokio::time::timeout(BODY_DEADLINE, Body::read(&self.inner, request, body)).await {
+            Ok(Ok(body)) => self.answer_post(request, body, principal).await,
+            Ok(Err(refused)) => refused,
+            Err(_) => Answer::text(408, "the request did not come in time"),
+        }
     }
 
     async fn answer_post(
@@ -182,6 +203,7 @@ impl Hub {
         if let Some(origin) = request.header("origin").filter(|_| allowed) {
             headers.push(("access-control-allow-origin", origin.to_owned()));
             headers.push(("access-control-allow-credentials", "true".to_owned()));
+            headers.push(("access-control-expose-headers", "retry-after".to_owned()));
         }
         headers
     }
@@ -262,6 +284,12 @@ fn cannot_upgrade() -> Answer {
 fn not_allowed() -> Answer {
     let mut answer = Answer::text(405, "GET, or POST for the fallback");
     answer.headers.push(("allow", "GET, HEAD, OPTIONS, POST".to_owned()));
+    answer
+}
+
+fn too_many() -> Answer {
+    let mut answer = Answer::text(429, "too many requests at a time: come again in a second");
+    answer.headers.push(("retry-after", "1".to_owned()));
     answer
 }
 

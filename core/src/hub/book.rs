@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use crate::hub::ended_session::EndedSession;
+use crate::hub::waiting::Waiting;
 use crate::id::{Secret, SessionId};
 use crate::machine::PlainDocument;
 use crate::session::Shared;
@@ -12,6 +13,7 @@ use crate::session::Shared;
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) sessions: HashMap<SessionId, Arc<Shared>>,
+    pub(super) waiting: Waiting,
     pub(super) tombstones: Tombstones,
 }
 

@@ -1,7 +1,7 @@
 //! What a hub is set to.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::kind::Kinds;
 use crate::memory::Memory;
 use crate::options::SessionOptions;
 use crate::origin::host_name;
+use crate::peer::Share;
 use crate::request::UpgradeRequest;
 use crate::sweeper::Sweeper;
 
@@ -138,7 +139,8 @@ impl HubBuilder {
         self
     }
 
-    /// How many sessions may wait for their first browser: crawlers open pages too. Default 10,000.
+    /// How many sessions may wait for their first browser: crawlers open pages too. Beyond it the one that has waited
+    /// longest ends, as [`NeverConnected`](EndReason::NeverConnected). Default 10,000.
     pub fn max_never_connected(mut self, count: usize) -> Self {
         self.config.max_waiting = count;
         self
@@ -147,6 +149,25 @@ impl HubBuilder {
     /// How many connections may wait for their hello. Default 10,000.
     pub fn max_pending_hellos(mut self, count: usize) -> Self {
         self.config.max_hellos = count;
+        self
+    }
+
+    /// How much one address may hold of what all share. Default: a tenth; see [`Share`].
+    pub fn address_share(mut self, share: Share) -> Self {
+        self.config.address_share = share;
+        self
+    }
+
+    /// How much one user may hold of what all share. Default: a tenth; see [`Share`].
+    pub fn principal_share(mut self, share: Share) -> Self {
+        self.config.principal_share = share;
+        self
+    }
+
+    /// How many proxies of yours each request passes. The client's address is then taken from `X-Forwarded-For`, to which
+    /// each of them appends the address it was called from. Default 0: the header is ignored, because anybody can send it.
+    pub fn trusted_hops(mut self, proxies: usize) -> Self {
+        self.config.trusted_hops = proxies;
         self
     }
 
@@ -223,8 +244,9 @@ impl HubBuilder {
             principal: self.principal,
             kinds: Kinds::default(),
             sessions: Mutex::default(),
-            waiting: AtomicUsize::new(0),
             hellos: PendingHellos::default(),
+            connections_of: Arc::default(),
+            posts: Arc::default(),
             connections: TaskTracker::new(),
             exchanges: Arc::default(),
             memory,
@@ -253,6 +275,9 @@ pub(crate) struct Config {
     pub(super) max_sessions: usize,
     pub(super) max_waiting: usize,
     pub(super) max_hellos: usize,
+    pub(super) address_share: Share,
+    pub(super) principal_share: Share,
+    pub(super) trusted_hops: usize,
     pub(super) memory: u64,
     pub(super) function_grace: Duration,
     pub(super) tombstones: usize,
@@ -269,6 +294,9 @@ impl Default for Config {
             max_sessions: 100_000,
             max_waiting: 10_000,
             max_hellos: 10_000,
+            address_share: Share::default(),
+            principal_share: Share::default(),
+            trusted_hops: 0,
             memory: 512 * 1024 * 1024,
             function_grace: Duration::from_secs(10),
             tombstones: 100_000,

@@ -1,7 +1,6 @@
 //! What its sessions ask of a hub, and tell it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -35,8 +34,8 @@ impl Host for HubInner {
         self.kinds.setup(session)
     }
 
-    fn session_started(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    fn session_started(&self, session: &Shared) {
+        self.book().waiting.remove(session.number);
     }
 
     /// Asks the policy whether the session may wait, and when it wants to be asked again.
@@ -75,9 +74,7 @@ impl Host for HubInner {
             on_restore,
         } = farewell;
         tracing::debug!(session = %session.id, %reason, "session ended");
-        if self.bury(session, &reason) && never_started.is_some() {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.bury(session, &reason);
         self.tell(&*self.policy(), session);
         if let Some(task) = task {
             self.give_grace(task, now);

@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::cleanup::{CleanupPolicy, SessionSnapshot};
+use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
 use crate::code::EndReason;
 use crate::exchange::Exchanges;
 use crate::guard::guarded;
@@ -18,11 +18,13 @@ use crate::hub::book::{Book, Found, KEPT_CAPACITY, SPARSE};
 use crate::hub::builder::{Config, EndHook, PrincipalHook};
 use crate::hub::ended_session::EndedSession;
 use crate::hub::pending_hello::{PendingHello, PendingHellos};
+use crate::hub::places::Places;
 use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
 use crate::memory::{Account, Memory};
 use crate::options::SessionOptions;
+use crate::peer::{Peer, Share, client_address};
 use crate::request::UpgradeRequest;
 use crate::session::{Application, Farewell, Host, SessionHandle, Shared};
 use crate::sweeper::{Sweeper, observe};
@@ -40,8 +42,9 @@ pub(crate) struct HubInner {
     pub(super) principal: Option<PrincipalHook>,
     pub(super) kinds: Kinds,
     pub(super) sessions: Mutex<Book>,
-    pub(super) waiting: AtomicUsize,
     pub(super) hellos: PendingHellos,
+    pub(crate) connections_of: Arc<Places>,
+    pub(crate) posts: Arc<Places>,
     pub(crate) connections: TaskTracker,
     pub(crate) exchanges: Arc<Exchanges>,
     pub(super) memory: Arc<Memory>,
@@ -57,27 +60,91 @@ impl HubInner {
         let now = crate::clock::now();
         let account = self.account();
         let host: Weak<dyn Host> = self.itself.clone();
-        let session = Shared::new(host, Arc::clone(&self.base), options, application, account, now);
-        self.opened.fetch_add(1, Ordering::Relaxed);
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let session = Shared::new(
+            host,
+            Arc::clone(&self.base),
+            options,
+            application,
+            account,
+            (number, now),
+        );
         match self.enter(&session) {
-            Ok(()) => self.session_changed(&session, now),
-            Err(reason) => session.update(|machine, now| machine.abort(reason, now)),
+            Ok(crowded_out) => {
+                self.end_waiting(&crowded_out, now);
+                self.session_changed(&session, now);
+            }
+            Err(reason) => {
+                if reason == EndReason::Full
+                    && let Some(count) = self.warnings.full.count(now)
+                {
+                    tracing::warn!(count, "no room for more sessions");
+                }
+                session.update(|machine, now| machine.abort(reason, now));
+            }
         }
         SessionHandle::new(session)
     }
 
-    fn enter(&self, session: &Arc<Shared>) -> Result<(), EndReason> {
+    /// Those that have to make room for it.
+    fn enter(&self, session: &Arc<Shared>) -> Result<Vec<Arc<Shared>>, EndReason> {
+        let options = &session.options;
+        let address = options
+            .address
+            .and_then(|address| Peer::address(address, self.config.trusted_hops));
+        let peers: Vec<_> = address
+            .into_iter()
+            .chain(options.principal.as_deref().map(Peer::principal))
+            .collect();
         let mut book = self.book();
         if self.is_draining() {
             return Err(EndReason::Draining);
         }
-        let waiting = self.waiting.load(Ordering::Relaxed);
-        if book.sessions.len() >= self.config.max_sessions || waiting >= self.config.max_waiting {
+        if book.sessions.len() >= self.config.max_sessions || self.config.max_waiting == 0 {
             return Err(EndReason::Full);
         }
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let crowded_out = book
+            .waiting
+            .make_room(&peers, self.config.max_waiting, |peer| self.share_of(peer));
+        book.waiting.insert(session.number, session.id, peers);
+        let crowded_out = crowded_out
+            .iter()
+            .filter_map(|id| book.sessions.get(id).cloned())
+            .collect();
         book.sessions.insert(session.id, Arc::clone(session));
-        Ok(())
+        Ok(crowded_out)
+    }
+
+    /// Ends sessions whose browser has not come, unless it has by now.
+    fn end_waiting(&self, sessions: &[Arc<Shared>], now: Instant) {
+        for session in sessions {
+            let snapshot = session.snapshot();
+            if snapshot.state == SessionState::Waiting
+                && session.clean_up(snapshot.version, Some(EndReason::NeverConnected))
+                && let Some(count) = self.warnings.waiting_ended.count(now)
+            {
+                let waited = now.saturating_duration_since(snapshot.opened);
+                tracing::warn!(
+                    count,
+                    ?waited,
+                    "ended sessions that waited for their first browser: too many do, of all or of one address or user"
+                );
+            }
+        }
+    }
+
+    /// Who makes a request to the session.
+    pub(crate) fn peers(&self, request: &UpgradeRequest<'_>, principal: Option<&str>) -> Vec<Peer> {
+        let hops = self.config.trusted_hops;
+        let address = client_address(request, hops).and_then(|address| Peer::address(address, hops));
+        address.into_iter().chain(principal.map(Peer::principal)).collect()
+    }
+
+    pub(crate) fn share_of(&self, peer: &Peer) -> Share {
+        match peer {
+            Peer::Address(_) => self.config.address_share,
+            Peer::Principal(_) => self.config.principal_share,
+        }
     }
 
     /// For what is held and belongs to no session.
@@ -168,23 +235,24 @@ impl HubInner {
     }
 
     /// A place among the connections that wait for their hello.
-    pub(crate) fn admit_hello(&self) -> Option<PendingHello> {
-        self.hellos.admit(self.config.max_hellos)
+    pub(crate) fn admit_hello(&self, peers: &[Peer]) -> Option<PendingHello> {
+        let share = |peer: &Peer| self.share_of(peer).hellos;
+        self.hellos.admit(self.config.max_hellos, peers, share)
     }
 
-    /// Whether the session was in the book: one that never got in is not.
-    pub(super) fn bury(&self, session: &Shared, reason: &EndReason) -> bool {
+    pub(super) fn bury(&self, session: &Shared, reason: &EndReason) {
         let ended = EndedSession::new(session, reason);
         let mut book = self.book();
+        book.waiting.remove(session.number);
+        // One that never got in is not there.
         if book.sessions.remove(&session.id).is_none() {
-            return false;
+            return;
         }
         if book.sessions.len() < book.sessions.capacity() / SPARSE && book.sessions.capacity() > KEPT_CAPACITY {
             let len = book.sessions.len();
             book.sessions.shrink_to(2 * len);
         }
         book.tombstones.insert(session.id, ended, self.config.tombstones);
-        true
     }
 }
 

@@ -6,11 +6,14 @@ mod ended_session;
 mod host;
 mod inner;
 mod pending_hello;
+mod places;
 mod relief;
+mod waiting;
 mod warnings;
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -19,6 +22,8 @@ use crate::id::SessionId;
 use crate::kind::ConnectionSetup;
 use crate::message::{Message, SharedBytes};
 use crate::options::{PlainOptions, SessionOptions};
+use crate::peer::client_address;
+use crate::request::UpgradeRequest;
 use crate::session::{Application, Session, SessionHandle};
 use crate::sweeper::{check, observe};
 
@@ -27,6 +32,7 @@ pub(crate) use builder::Config;
 pub use builder::HubBuilder;
 pub(crate) use inner::HubInner;
 pub(crate) use pending_hello::{PendingHello, RETRY_FIRST};
+pub(crate) use places::Place;
 
 /// All sessions of one application. Cheap to clone; the sessions live as long as any clone.
 #[derive(Clone)]
@@ -121,6 +127,13 @@ impl Hub {
     /// What sessions get that are opened without options of their own.
     pub fn session_options(&self) -> SessionOptions {
         SessionOptions::clone(&self.inner.defaults)
+    }
+
+    /// The address of the client that makes this request: the other end of the connection or, where proxies are
+    /// [trusted](HubBuilder::trusted_hops), the address that the outermost of them was called from. For
+    /// [`SessionOptions::address`].
+    pub fn client_address(&self, request: &UpgradeRequest<'_>) -> Option<IpAddr> {
+        client_address(request, self.inner.config.trusted_hops)
     }
 
     /// The session with this id, unless it is over.
@@ -225,7 +238,7 @@ impl Hub {
         let book = self.inner.book();
         Stats {
             sessions: book.sessions.len(),
-            waiting: self.inner.waiting.load(Ordering::Relaxed),
+            waiting: book.waiting.len(),
             connections: self.inner.connections.len(),
             buffered: self.inner.memory.held(),
             opened: self.inner.opened.load(Ordering::Relaxed),

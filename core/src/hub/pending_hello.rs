@@ -8,32 +8,39 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::code::Code;
+use crate::hub::places::{Place, Places};
+use crate::peer::Peer;
 use crate::wire::End;
 
 /// The places for connections that wait for their hello.
 #[derive(Debug, Default)]
 pub(super) struct PendingHellos {
     taken: Arc<AtomicUsize>,
+    /// The same, by who makes them.
+    by_peer: Arc<Places>,
     /// Over how long a hub that has shut down spreads those that come back.
     drained: watch::Sender<Option<Duration>>,
 }
 
-/// Holds a place among the connections that wait for their hello.
+/// Holds a place among the connections that wait for their hello, of all and of those who make it.
 #[derive(Debug)]
 pub(crate) struct PendingHello {
     taken: Arc<AtomicUsize>,
     /// How many waited before it.
     place: usize,
     drained: watch::Receiver<Option<Duration>>,
+    _by_peer: Place,
 }
 
 impl PendingHellos {
-    /// A place, if fewer than `most` are taken.
-    pub(super) fn admit(&self, most: usize) -> Option<PendingHello> {
+    /// A place, if fewer than `most` are taken, and fewer than its share by each of these peers.
+    pub(super) fn admit(&self, most: usize, peers: &[Peer], share: impl Fn(&Peer) -> usize) -> Option<PendingHello> {
+        let by_peer = self.by_peer.take(peers, share)?;
         let pending = PendingHello {
             place: self.taken.fetch_add(1, Ordering::Relaxed),
             taken: Arc::clone(&self.taken),
             drained: self.drained.subscribe(),
+            _by_peer: by_peer,
         };
         (pending.place < most).then_some(pending)
     }

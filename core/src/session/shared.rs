@@ -43,7 +43,7 @@ pub(crate) trait Host: Send + Sync {
     fn connection_setup(&self, session: &SessionHandle) -> ConnectionSetup;
 
     /// The application function of a session that waited begins.
-    fn session_started(&self);
+    fn session_started(&self, session: &Shared);
 
     /// The session's phase, link or document has changed.
     fn session_changed(&self, session: &Arc<Shared>, now: Instant);
@@ -61,6 +61,8 @@ pub(crate) trait Host: Send + Sync {
 /// A session, shared by the hub, its connections, its function and its handles.
 pub(crate) struct Shared {
     pub(crate) id: SessionId,
+    /// Grows from session to session of the hub.
+    pub(crate) number: u64,
     secret: Secret,
     pub(crate) options: Arc<SessionOptions>,
     opened: Instant,
@@ -100,7 +102,7 @@ impl Shared {
         options: Arc<SessionOptions>,
         application: Application,
         account: Account,
-        now: Instant,
+        (number, now): (u64, Instant),
     ) -> Arc<Self> {
         let id = SessionId::random();
         let seed = u64::from_le_bytes(*id.as_bytes().first_chunk().expect("an id has 16 bytes"));
@@ -116,6 +118,7 @@ impl Shared {
         let plain = options.plain.map(|_| document());
         Arc::new(Self {
             id,
+            number,
             secret,
             plain,
             options,
@@ -265,7 +268,7 @@ impl Shared {
 
     /// The application function begins: a browser has come.
     fn start(self: &Arc<Self>, host: &dyn Host, application: Application) {
-        host.session_started();
+        host.session_started(self);
         let session = Session {
             handle: SessionHandle::new(Arc::clone(self)),
             incarnation: 1,

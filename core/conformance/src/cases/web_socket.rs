@@ -1,11 +1,14 @@
 //! What a browser may expect of any WebSocket (RFC 6455), and what it may not do to one.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stillhere::machine::Outcome;
 use stillhere::{Code, EndReason, Hub, Lane, SessionState};
 
 use crate::application::{echo, never_reads};
+use crate::browser::Browser;
+use crate::fallback_bridge;
 use crate::http;
 use crate::load::numbered;
 use crate::neighbour::Neighbour;
@@ -145,5 +148,26 @@ pub async fn a_fragment_above_the_frameworks_defaults_arrives(server: &Server) {
     assert!(
         browser.recv().await.payload == numbered(1, FRAGMENT),
         "the message is whole"
+    );
+}
+
+/// Promise 6: what one address may hold is limited, so the server knows the other end of a connection, over a WebSocket and over the fallback.
+pub async fn the_address_of_the_client_is_known(server: &Server) {
+    let peers = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&peers);
+    let builder = Hub::builder().principal(move |request| {
+        seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.peer());
+        Some("ada".to_owned())
+    });
+    let server = server.with_hub(builder).await;
+    for address in [server.address, fallback_bridge::start(server.address, None).await] {
+        let session = server.hub.open_for("ada", echo);
+        let browser = Browser::connect(address, &session.ticket_json());
+        browser.wait_for_outcome(Outcome::Opened).await;
+    }
+    let peers = peers.lock().unwrap_or_else(PoisonError::into_inner);
+    assert!(
+        peers.len() == 2 && peers.iter().all(|peer| *peer == Some(server.address.ip())),
+        "{peers:?}"
     );
 }

@@ -1,0 +1,62 @@
+//! The sessions that wait for their first browser, by age.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::id::SessionId;
+use crate::peer::{Peer, Share};
+
+/// Sessions by their numbers, which grow.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    by_age: BTreeMap<u64, (SessionId, Vec<Peer>)>,
+    of_peer: HashMap<Peer, BTreeSet<u64>>,
+}
+
+impl Waiting {
+    pub(super) fn len(&self) -> usize {
+        self.by_age.len()
+    }
+
+    pub(super) fn insert(&mut self, number: u64, id: SessionId, peers: Vec<Peer>) {
+        for peer in &peers {
+            self.of_peer.entry(peer.clone()).or_default().insert(number);
+        }
+        self.by_age.insert(number, (id, peers));
+    }
+
+    /// It waits no more, if it did.
+    pub(super) fn remove(&mut self, number: u64) -> Option<SessionId> {
+        let (id, peers) = self.by_age.remove(&number)?;
+        for peer in peers {
+            if let Some(numbers) = self.of_peer.get_mut(&peer) {
+                numbers.remove(&number);
+                if numbers.is_empty() {
+                    self.of_peer.remove(&peer);
+                }
+            }
+        }
+        Some(id)
+    }
+
+    /// Takes out who has to go so that one more of these peers may come: the oldest of whoever has too many.
+    pub(super) fn make_room(
+        &mut self,
+        peers: &[Peer],
+        most: usize,
+        share_of: impl Fn(&Peer) -> Share,
+    ) -> Vec<SessionId> {
+        let mut oldest = Vec::new();
+        for peer in peers {
+            if let Some(numbers) = self.of_peer.get(peer)
+                && numbers.len() >= share_of(peer).waiting
+            {
+                oldest.extend(numbers.first().copied().and_then(|number| self.remove(number)));
+            }
+        }
+        if self.len() >= most {
+            let first = self.by_age.first_key_value().map(|(number, _)| *number);
+            oldest.extend(first.and_then(|number| self.remove(number)));
+        }
+        oldest
+    }
+}

@@ -1,0 +1,162 @@
+//! Who asks, as far as it matters how much one may hold.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use crate::request::UpgradeRequest;
+
+/// Somebody whose part of what all share is limited.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Peer {
+    /// An IPv4 address, or the first of an IPv6 network of 64 bits: one client may have the whole network.
+    Address(IpAddr),
+    Principal(Arc<str>),
+}
+
+/// How much one address, or one user, may hold of what all share.
+///
+/// | | all together | one address | one user |
+/// |---|---|---|---|
+/// | sessions that wait for their first browser | 10,000 | 1,000 | 1,000 |
+/// | connections that have not said hello | 10,000 | 1,000 | 1,000 |
+/// | connections | no limit | 10,000 | 10,000 |
+/// | POSTs of the fallback being answered | no limit | 1,000 | 1,000, where the adapter knows the user |
+///
+/// Beyond the first limit the session that has waited longest ends. Beyond the others the browser is told to come again
+/// in a second. Each is logged as a warning, once a minute, with a count.
+///
+/// An address is counted where the adapter knows it. Addresses of loopback and of private networks are not counted,
+/// because a proxy may stand there, and then all visitors have its address: see
+/// [`HubBuilder::trusted_hops`](crate::HubBuilder::trusted_hops).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Sessions that wait for their first browser. Default 1,000.
+    pub waiting: usize,
+    /// Connections that have not said hello. Default 1,000.
+    pub hellos: usize,
+    /// Connections to sessions. Default 10,000.
+    pub connections: usize,
+    /// POSTs of the fallback being answered. Default 1,000.
+    pub posts: usize,
+}
+
+impl Default for Share {
+    /// A tenth of what all have together.
+    fn default() -> Self {
+        Self {
+            waiting: 1_000,
+            hellos: 1_000,
+            connections: 10_000,
+            posts: 1_000,
+        }
+    }
+}
+
+impl Peer {
+    pub(crate) fn principal(name: &str) -> Self {
+        Self::Principal(name.into())
+    }
+
+    /// The client at this address; `None` if a proxy may have it, which stands for many clients.
+    pub(crate) fn address(address: IpAddr, trusted_hops: usize) -> Option<Self> {
+        let address = address.to_canonical();
+        let is_counted = trusted_hops > 0 || !may_be_a_proxy(address);
+        is_counted.then(|| Self::Address(network(address)))
+    }
+}
+
+/// The address of the client that made the request: the one that the outermost trusted proxy saw, or the other end of the
+/// connection if no proxy is trusted.
+pub(crate) fn client_address(request: &UpgradeRequest<'_>, trusted_hops: usize) -> Option<IpAddr> {
+    let Some(before) = trusted_hops.checked_sub(1) else {
+        return request.peer();
+    };
+    // Each proxy appends whom it saw; anybody may have written what stands before.
+    let forwarded: Vec<_> = request
+        .all_headers("x-forwarded-for")
+        .flat_map(|header| header.split(','))
+        .collect();
+    let seen = forwarded.iter().rev().nth(before)?.trim();
+    let without_port = seen.parse::<std::net::SocketAddr>().map(|address| address.ip());
+    let address = seen.trim_start_matches('[').trim_end_matches(']');
+    without_port.or_else(|_| address.parse()).ok()
+}
+
+fn may_be_a_proxy(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let of_carrier = matches!(address.octets(), [100, 64..128, ..]);
+            address.is_loopback() || address.is_private() || address.is_link_local() || of_carrier
+        }
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
+    }
+}
+
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn what_is_forwarded_is_believed_as_far_as_proxies_are_trusted() {
+        let headers = [
+            ("x-forwarded-for", &b"6.6.6.6, 1.1.1.1:80"[..]),
+            ("X-Forwarded-For", b"[2001:db8::1]:443, [2001:db8::2], 3.3.3.3"),
+        ];
+        let request = UpgradeRequest::new("", headers).peer_address(Some(address("10.0.0.1")));
+        let seen = [0, 1, 2, 3, 4, 5, 6].map(|hops| client_address(&request, hops).map(|address| address.to_string()));
+        let expected = [
+            Some("10.0.0.1"),
+            Some("3.3.3.3"),
+            Some("2001:db8::2"),
+            Some("2001:db8::1"),
+            Some("1.1.1.1"),
+            Some("6.6.6.6"),
+            None,
+        ];
+        assert_eq!(seen.each_ref().map(|seen| seen.as_deref()), expected);
+        let odd =
+            UpgradeRequest::new("", [("x-forwarded-for", &b"unknown"[..])]).peer_address(Some(address("9.9.9.9")));
+        assert_eq!(client_address(&odd, 1), None);
+    }
+
+    #[test]
+    fn an_address_that_may_be_a_proxys_is_nobody_in_particular_unless_proxies_are_known() {
+        for shared in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.1.1",
+            "100.64.0.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:127.0.0.1",
+        ] {
+            assert_eq!(Peer::address(address(shared), 0), None, "{shared}");
+            assert!(Peer::address(address(shared), 1).is_some(), "{shared}");
+        }
+        assert_eq!(
+            Peer::address(address("::ffff:8.8.8.8"), 0),
+            Some(Peer::Address(address("8.8.8.8")))
+        );
+    }
+
+    #[test]
+    fn all_addresses_of_an_ipv6_client_are_one() {
+        let of = |text| Peer::address(address(text), 0);
+        assert_eq!(of("2001:db8:1:2::3"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::3"), of("2001:db8:1:3::3"));
+    }
+}

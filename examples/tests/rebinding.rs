@@ -1,0 +1,37 @@
+//! A demo on loopback serves no session to a page that calls it by another name (DNS rebinding).
+
+mod program;
+
+use stillhere::Code;
+use stillhere::machine::Outcome;
+use stillhere_conformance::browser::Browser;
+use stillhere_conformance::credentials::Credentials;
+use stillhere_conformance::http;
+use stillhere_conformance::raw_connection::RawConnection;
+use stillhere_conformance::socket::Request;
+
+use program::Program;
+
+#[tokio::test]
+async fn the_demos_go_by_names_of_loopback_only() {
+    for path in [
+        env!("CARGO_BIN_EXE_axum"),
+        env!("CARGO_BIN_EXE_actix"),
+        env!("CARGO_BIN_EXE_warp"),
+    ] {
+        let demo = Program::start(path, &[]).await;
+        let ticket = http::get(demo.address, "/ticket/echo", &[]).await.body;
+        let ticket = String::from_utf8(ticket).expect("a ticket is text");
+        let credentials = Credentials::parse(&ticket).expect("the hub has room");
+        let host = format!("rebound.example:{}", demo.address.port());
+        let request = Request::new(demo.address, credentials.path())
+            .to_host(&host)
+            .from_origin(&format!("http://{host}"));
+        let mut raw = RawConnection::open(&request)
+            .await
+            .expect("it is upgraded all the same");
+        assert_eq!(raw.end().await.code, Code::Forbidden as u64, "{path}");
+        let browser = Browser::connect(demo.address, &ticket);
+        browser.wait_for_outcome(Outcome::Opened).await;
+    }
+}
