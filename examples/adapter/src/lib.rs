@@ -1,5 +1,7 @@
 //! stillhere for servers on hyper 1 itself: an adapter, whole.
 
+use std::net::SocketAddr;
+
 use http_body_util::BodyDataStream;
 use hyper::body::{Body, Bytes};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -13,9 +15,11 @@ pub fn is_route(hub: &Hub, path: &str) -> bool {
     name.is_some_and(|name| name_of(path) == name.trim_end_matches('/'))
 }
 
-/// Answers a request to one of the hub's routes: a session's WebSocket, the POSTs that stand in for it, or one of the client's files.
-pub async fn answer<B: Body>(hub: &Hub, request: Request<B>) -> Response<AnswerBody> {
+/// Answers a request to one of the hub's routes: a session's WebSocket, the POSTs that stand in for it, or one of the client's
+/// files. `peer` is at the other end of its connection.
+pub async fn answer<B: Body>(hub: &Hub, peer: SocketAddr, mut request: Request<B>) -> Response<AnswerBody> {
     let uri = request.uri().clone();
+    request.extensions_mut().insert(upgrade::Peer(peer));
     upgrade::answer(hub, name_of(uri.path()), request.map(BodyDataStream::new)).await
 }
 
@@ -23,9 +27,11 @@ pub async fn answer<B: Body>(hub: &Hub, request: Request<B>) -> Response<AnswerB
 /// [`principal`](HubBuilder::principal). `None` is nobody.
 pub async fn answer_for<B: Body>(
     hub: &Hub,
-    request: Request<B>,
+    peer: SocketAddr,
+    mut request: Request<B>,
     principal: impl AsyncFnOnce(&Parts) -> Option<String>,
 ) -> Response<AnswerBody> {
+    request.extensions_mut().insert(upgrade::Peer(peer));
     let (parts, body) = request.into_parts();
     let asked = parts.clone();
     let request = Request::from_parts(parts, BodyDataStream::new(body));

@@ -32,14 +32,14 @@ async fn serve(hub: Hub, mut drain: Drain) -> (SocketAddr, JoinHandle<()>) {
     let serving = async move {
         let connections = GracefulShutdown::new();
         loop {
-            let stream = tokio::select! {
-                accepted = listener.accept() => accepted.expect("the listener listens").0,
+            let (stream, peer) = tokio::select! {
+                accepted = listener.accept() => accepted.expect("the listener listens"),
                 () = &mut drain => break,
             };
             // The kernel holds small answers back for about 40 ms otherwise.
             stream.set_nodelay(true).expect("the connection is new");
             let hub = hub.clone();
-            let answering = service_fn(move |request| respond(hub.clone(), request));
+            let answering = service_fn(move |request| respond(hub.clone(), peer, request));
             let server = Builder::new(TokioExecutor::new());
             let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), answering);
             tokio::spawn(connections.watch(connection.into_owned()));
@@ -50,9 +50,9 @@ async fn serve(hub: Hub, mut drain: Drain) -> (SocketAddr, JoinHandle<()>) {
     (address, tokio::spawn(serving))
 }
 
-async fn respond(hub: Hub, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
+async fn respond(hub: Hub, peer: SocketAddr, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
     if is_route(&hub, request.uri().path()) {
-        return Ok(answer(&hub, request).await);
+        return Ok(answer(&hub, peer, request).await);
     }
     let mut response = Response::new(AnswerBody::Whole(Bytes::new()));
     *response.status_mut() = StatusCode::NOT_FOUND;
