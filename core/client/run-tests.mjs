@@ -1,6 +1,7 @@
 // Node's test runner with this project's rules: no test may be skipped, and a run without tests has failed.
 // The browser tests use it too.
 
+import { basename } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 
@@ -9,14 +10,14 @@ import { spec } from 'node:test/reporters';
  *
  * @param {string[]} files absolute paths
  * @param {{ concurrency: number | boolean, timeout: number }} options files at once; milliseconds that one file may take
- * @returns {Promise<{ passed: number, failed: number }>} a skipped test counts as failed, as does a file without tests
+ * @returns {Promise<{ passed: number, failed: number, failures: string[] }>} the last names what failed, with the first
+ *   line of the reason; a skipped test counts as failed, as does a file without tests
  */
 export async function runTests(files, { concurrency, timeout }) {
-  const tally = { passed: 0, failed: 0 };
-  const complaints = [];
+  const tally = { passed: 0, failed: 0, failures: [] };
   const fail = (complaint) => {
     tally.failed += 1;
-    complaints.push(complaint);
+    tally.failures.push(complaint);
   };
 
   const events = run({ files, concurrency, timeout });
@@ -27,13 +28,16 @@ export async function runTests(files, { concurrency, timeout }) {
     else if (files.includes(name)) fail(`no test in ${name}`);
     else tally.passed += 1;
   });
-  events.on('test:fail', ({ details }) => {
-    if (details.type !== 'suite') tally.failed += 1;
+  events.on('test:fail', ({ name, file, details }) => {
+    if (details.type === 'suite') return;
+    const { cause } = details.error;
+    const [reason] = String(cause?.message ?? cause ?? details.error.message).split('\n');
+    fail(`${basename(file ?? '')}: ${name}: ${reason}`);
   });
   for await (const text of events.compose(new spec())) process.stdout.write(text);
 
-  if (files.length === 0) complaints.push('no test files');
-  for (const complaint of complaints) console.log(complaint);
+  if (files.length === 0) tally.failures.push('no test files');
+  for (const failure of tally.failures) console.log(`failed: ${failure}`);
   if (tally.failed > 0 || tally.passed === 0) process.exitCode = 1;
   return tally;
 }

@@ -96,7 +96,7 @@ pub use kind::ConnectionSetup;
 pub use limits::{FRAME_CHARGE, Limits};
 pub use machine::{Cause, Event, Timing};
 pub use message::{Lane, Message, PerLane};
-pub use options::{PlainCompression, PlainOptions, PlainText, SessionOptions};
+pub use options::{PlainCompression, PlainOptions, PlainText, Renewal, SessionOptions};
 pub use pair::{PairEnd, connection_pair};
 pub use peer::Share;
 pub use request::{UpgradeRequest, name_of};

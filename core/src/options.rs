@@ -17,6 +17,8 @@ pub struct SessionOptions {
     pub timing: Timing,
     /// Keep the session over a reload of its page, under this label. `None` (the default): a reload gets a fresh session.
     pub restore: Option<String>,
+    /// Where the page gets another session's ticket if its own will not do. Default: from the page itself, fetched again.
+    pub renewal: Renewal,
     /// Compress messages of at least this many bytes, when that saves something, and take compressed ones. `None` (the default): neither; a
     /// session that is sent a compressed message then ends as [`EndReason::Malformed`](crate::EndReason::Malformed).
     pub compress_from: Option<usize>,
@@ -29,6 +31,34 @@ pub struct SessionOptions {
     pub address: Option<IpAddr>,
     /// For clients with a protocol of their own: see [`PlainOptions`]. `None` (the default): the session is for our client.
     pub plain: Option<PlainOptions>,
+}
+
+/// Where a page gets another session's ticket if its own will not do: it comes from a cache, the server has restarted or had no room. What
+/// [`SessionHandle::script_tag`](crate::SessionHandle::script_tag) writes; a page that calls `connect` says it there (`from`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Renewal {
+    /// The page, fetched again. It must answer a `GET` with a new ticket, as a page handler does. Not for pages that are the answer to a form, and
+    /// not under `require-trusted-types-for 'script'`, where a script may not read a page.
+    #[default]
+    Page,
+    /// An address that answers a `POST` with a ticket as JSON.
+    Address(String),
+    /// Nowhere: the page is told, and shows it.
+    Off,
+}
+
+impl Renewal {
+    /// The attribute of the client's element, without its quotes.
+    pub(crate) fn attribute(&self) -> Option<&str> {
+        match self {
+            Self::Page => None,
+            // The same address, which means something else by itself.
+            Self::Address(address) if address == "none" => Some("./none"),
+            Self::Address(address) => Some(address),
+            Self::Off => Some("none"),
+        }
+    }
 }
 
 /// Makes a session *plain*: one WebSocket message is one application message, binary, nothing added. For clients with a protocol of their own,

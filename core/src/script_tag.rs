@@ -1,5 +1,6 @@
 //! The elements by which a page gets the client and its ticket.
 
+use crate::options::Renewal;
 use crate::ticket::Ticket;
 
 /// The client's script element for a page that has no server behind it, such as a static export, and so no session: `src` is where the page finds
@@ -15,13 +16,16 @@ use crate::ticket::Ticket;
 /// assert!(matches!(answer.body, AnswerBody::Whole(script) if !script.is_empty()));
 /// ```
 pub fn static_script_tag(src: &str) -> String {
-    client_tag(src, "", &Ticket::without_server())
+    client_tag(src, "", &Renewal::Page, &Ticket::without_server())
 }
 
 /// The client's element with its ticket. `attributes` are HTML already.
-pub(crate) fn client_tag(src: &str, attributes: &str, ticket: &Ticket) -> String {
+pub(crate) fn client_tag(src: &str, attributes: &str, renewal: &Renewal, ticket: &Ticket) -> String {
     let (src, ticket) = (escaped(src), escaped(&ticket.to_json()));
-    format!("<script src=\"{src}\"{attributes} data-stillhere=\"{ticket}\"></script>")
+    let from = renewal.attribute().map_or_else(String::new, |from| {
+        format!(" data-stillhere-from=\"{}\"", escaped(from))
+    });
+    format!("<script src=\"{src}\"{attributes}{from} data-stillhere=\"{ticket}\"></script>")
 }
 
 /// An element for another script.

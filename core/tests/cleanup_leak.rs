@@ -1,4 +1,4 @@
-//! What is left of sessions that are over: nothing but their tombstones.
+//! What is left of sessions that are over: nothing but how they ended.
 
 mod support;
 
@@ -46,7 +46,7 @@ fn hub() -> Hub {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_thousand_sessions_opened_and_abandoned_leave_nothing_but_tombstones() {
+async fn a_hundred_thousand_sessions_opened_and_abandoned_leave_nothing_but_how_they_ended() {
     const SESSIONS: usize = 100_000;
     let _alone = alone().await;
     let hub = hub();
@@ -85,7 +85,7 @@ async fn a_hundred_thousand_sessions_opened_and_abandoned_leave_nothing_but_tomb
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_thousand_connected_and_expired_sessions_leave_nothing_but_tombstones() {
+async fn two_thousand_connected_and_expired_sessions_leave_nothing_but_how_they_ended() {
     const SESSIONS: usize = 2000;
     let _alone = alone().await;
     let hub = hub();
@@ -120,7 +120,7 @@ async fn two_thousand_connected_and_expired_sessions_leave_nothing_but_tombstone
         if round == 1 {
             after_first = left;
         } else {
-            // Their tombstones, in tables that double.
+            // How they ended, in tables that double.
             let most = 200 * (round - 1) * SESSIONS as isize + 20_000;
             assert!(left - after_first < most, "{after_first} bytes grew to {left}");
         }

@@ -626,12 +626,15 @@ async fn the_hello_may_come_in_the_post_after_the_opening_one() {
 async fn a_streamed_answer_stays_open_for_a_second_at_most_after_the_end() {
     let hub = Hub::new();
     let session = hub.open(echo);
-    let (_posts, mut down) = Posts::streamed(&hub, &session).await;
+    let (mut posts, mut down) = Posts::streamed(&hub, &session).await;
     session.abort("over");
     while !matches!(down.frame().await, Some(Frame::End(_))) {}
     let start = Instant::now();
+    assert_eq!(posts.send(&packed([message(1, "too late")])).await.status, 200);
     assert_eq!(down.frame().await, None);
     assert!(start.elapsed() <= seconds(1), "{:?}", start.elapsed());
+    settled().await;
+    assert_eq!(posts.send(&[]).await.status, 410);
 }
 
 #[tokio::test(start_paused = true)]

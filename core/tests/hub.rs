@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use stillhere::wire::Frame;
 use stillhere::{
-    ConnectionError, EndReason, Hub, Lane, NotOurProtocol, Packet, Session, SessionHandle, SessionOptions,
+    ConnectionError, EndReason, Hub, Lane, NotOurProtocol, Packet, Renewal, Session, SessionHandle, SessionOptions,
     SessionState, UpgradeRequest, run_connection_loop,
 };
 use tokio::time::Instant;
@@ -353,6 +353,38 @@ async fn the_script_element_survives_hostile_labels_and_names_the_script_by_its_
     let ticket = ticket_of(&script);
     assert_eq!(ticket["restore"], label);
     assert_eq!(ticket, json(&session));
+}
+
+#[tokio::test]
+async fn the_script_element_says_where_new_tickets_come_from_also_if_the_first_was_refused() {
+    let hub = Hub::builder().max_sessions(1).build();
+    let tag = |renewal| {
+        let mut options = hub.session_options();
+        options.renewal = renewal;
+        hub.open_with(options, idle).script_tag()
+    };
+    assert!(!tag(Renewal::Page).contains("data-stillhere-from"));
+    for (renewal, attribute) in [
+        (
+            Renewal::Address("/ticket?a=\"1\"&b".to_owned()),
+            "/ticket?a=&quot;1&quot;&amp;b",
+        ),
+        (Renewal::Off, "none"),
+        (Renewal::Address("none".to_owned()), "./none"),
+    ] {
+        let tag = tag(renewal);
+        assert!(
+            tag.contains(&format!(" data-stillhere-from=\"{attribute}\" data-stillhere=")),
+            "{tag}"
+        );
+        assert_eq!(ticket_of(&tag)["refused"]["code"], 4201);
+    }
+    let hub = Hub::builder().renewal(Renewal::Off).build();
+    let with_nonce = hub.open(idle).script_tag_with_nonce("rAnd0m");
+    assert!(
+        with_nonce.contains(" nonce=\"rAnd0m\" data-stillhere-from=\"none\" "),
+        "{with_nonce}"
+    );
 }
 
 #[tokio::test]

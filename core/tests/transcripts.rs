@@ -1,14 +1,17 @@
 //! The conversations of `vectors/transcripts.json`, replayed against each half of the protocol: given what the other side says, and the same time
 //! and acts of the application, it says exactly what the transcript has.
 
+mod support;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use serde_json::Value;
 use stillhere::machine::{Action, ConnectionKey, DocumentMachine, DocumentOptions, SessionMachine, Timing};
-use stillhere::wire::{End, Frame, Sender};
-use stillhere::{DocumentId, EndReason, Lane, Limits, Secret};
+use stillhere::wire::{Frame, Sender};
+use stillhere::{DocumentId, EndReason, Secret};
+
+use support::transcripts::{array, book, decoded, lane, limits, list, message, number, text, without_text};
 
 #[test]
 fn the_server_half_says_what_the_transcripts_have() {
@@ -27,6 +30,7 @@ fn the_document_half_says_what_the_transcripts_have() {
 /// One half of the conversation.
 trait Half {
     const SIDE: &str;
+    const SENDER: Sender;
 
     /// Does what a step tells this half, and is given what the other half says.
     fn act(&mut self, step: &Value);
@@ -37,12 +41,13 @@ trait Half {
     fn wait(&mut self, duration: Duration);
 
     fn replay(&mut self, transcript: &Value) {
-        for step in transcript["steps"].as_array().expect("a transcript has steps") {
+        for step in list(&transcript["steps"]) {
             if step["act"] == "frame" && step["by"] == Self::SIDE {
                 let said = self.said().entry(number(&step["connection"])).or_default().pop_front();
                 let frame = said.unwrap_or_else(|| panic!("{}: nothing said instead of {step}", transcript["name"]));
-                let written = without_text(&frame.to_bytes(), Self::SIDE);
-                let expected = without_text(&bytes(&step["hex"]), Self::SIDE);
+                let written = Frame::decode(frame.to_bytes(), Self::SENDER).expect("a frame");
+                let written = without_text(written);
+                let expected = without_text(decoded(&step["hex"], Self::SENDER));
                 assert_eq!(written, expected, "{}: {step}", transcript["name"]);
             } else if step["act"] == "wait" {
                 self.said();
@@ -86,7 +91,7 @@ impl Server {
     fn hear(&mut self, connection: u64, step: &Value) {
         let key = ConnectionKey(connection);
         let has_said_hello = self.connections.insert(connection, true).expect("it is open");
-        match frame_of(step, Sender::Client) {
+        match decoded(&step["hex"], Sender::Client) {
             Frame::Hello(hello) if !has_said_hello => self.machine.handle_hello(key, &hello, self.keep, self.now),
             frame => self.machine.handle_frame(key, frame.to_bytes(), self.now),
         }
@@ -95,6 +100,7 @@ impl Server {
 
 impl Half for Server {
     const SIDE: &str = "server";
+    const SENDER: Sender = Sender::Server;
 
     fn act(&mut self, step: &Value) {
         let connection = step["connection"].as_u64().unwrap_or_default();
@@ -222,6 +228,7 @@ impl Document {
 
 impl Half for Documents {
     const SIDE: &str = "client";
+    const SENDER: Sender = Sender::Client;
 
     fn act(&mut self, step: &Value) {
         let (now, is_mine) = (self.now, step["by"] == Self::SIDE);
@@ -231,7 +238,7 @@ impl Half for Documents {
             "connect" => self.connect(step),
             "close" => self.close(step),
             "frame" => {
-                let bytes = frame_of(step, Sender::Server).to_bytes();
+                let bytes = decoded(&step["hex"], Sender::Server).to_bytes();
                 let document = self.document(step);
                 document.machine.handle_frame(document.connection.0, bytes, now);
             }
@@ -281,76 +288,10 @@ impl Half for Documents {
 }
 
 fn for_each_transcript(replay: impl Fn(&Value, &Value)) {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/transcripts.json");
-    let text = std::fs::read_to_string(path).expect("the transcripts are beside the crate");
-    let book: Value = serde_json::from_str(&text).expect("the transcripts are JSON");
-    let transcripts = book["transcripts"].as_array().expect("there are transcripts");
+    let book = book();
+    let transcripts = list(&book["transcripts"]);
     assert!(transcripts.len() > 10, "only {}", transcripts.len());
     for transcript in transcripts {
         replay(&book, transcript);
     }
-}
-
-fn frame_of(step: &Value, sender: Sender) -> Frame {
-    Frame::decode(bytes(&step["hex"]), sender).unwrap_or_else(|error| panic!("{step}: {error}"))
-}
-
-/// A frame as its reader has it. The text of an end is for a person, and anybody's own.
-fn without_text(written: &Bytes, side: &str) -> Frame {
-    let sender = if side == "client" {
-        Sender::Client
-    } else {
-        Sender::Server
-    };
-    match Frame::decode(written.clone(), sender).expect("a frame") {
-        Frame::End(end) => Frame::End(End {
-            text: String::new(),
-            ..end
-        }),
-        frame => frame,
-    }
-}
-
-fn limits(book: &Value) -> Limits {
-    let limit = |name: &str| number(&book["limits"][name]);
-    Limits {
-        fragment: limit("fragment"),
-        message: limit("message"),
-        inflated: limit("inflated"),
-        window: limit("window"),
-        bulk_window: limit("bulk_window"),
-        ..Limits::default()
-    }
-}
-
-fn lane(step: &Value) -> Lane {
-    if step["lane"] == 1 {
-        Lane::Bulk
-    } else {
-        Lane::Interactive
-    }
-}
-
-fn message(step: &Value) -> Bytes {
-    Bytes::copy_from_slice(text(&step["text"]).as_bytes())
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().expect("a number")
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().expect("a text")
-}
-
-fn bytes(hex: &Value) -> Bytes {
-    let digits = text(hex);
-    let pairs = (0..digits.len()).step_by(2);
-    pairs
-        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex digits"))
-        .collect()
-}
-
-fn array<const N: usize>(hex: &Value) -> [u8; N] {
-    bytes(hex)[..].try_into().expect("as many bytes as are due")
 }

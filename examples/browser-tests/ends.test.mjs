@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 
-import { assertCountersClean, browserTest, openDemo, openTab, reload, stateOf, until, untilOver } from './support.mjs';
+import { assertCountersClean, browserTest, openDemo, openTab, reload, stateOf, until, untilOver, untilReady } from './support.mjs';
 
 browserTest('a drained session says so, and its button opens a new one that works', async (stage) => {
   const demo = await stage.startDemo();
@@ -93,7 +93,7 @@ browserTest('an unknown session, a wrong secret and a ticket that is none are ea
   assert.match(error, /takes the ticket object/);
 });
 
-browserTest('a server that stops tells its pages, refuses new ones with a hint, and exits', async (stage) => {
+browserTest('a server that stops tells its pages, refuses new ones with a hint, and exits; those then find its successor by themselves', async (stage) => {
   const demo = await stage.startDemo();
   const context = await stage.openChromium();
   const page = await openDemo(context, demo.url);
@@ -110,14 +110,19 @@ browserTest('a server that stops tells its pages, refuses new ones with a hint, 
   assert.match(await page.innerText('#over'), /drained this session[^]*asks to wait \d+ s/);
 
   const late = await openTab(context, demo.url);
-  await untilOver(late);
+  await until(late, () => window.demo?.status.reason === 'Draining' && demo.status.retryAt !== null);
   const refused = await late.evaluate(() => demo.status);
-  assert.deepEqual({ state: refused.state, code: refused.code, reason: refused.reason }, { state: 'refused', code: 4200, reason: 'Draining' });
+  assert.deepEqual({ state: refused.state, code: refused.code }, { state: 'connecting', code: 4200 });
   assert.ok(refused.retryAt > began, 'there is a hint when to come back');
-  assert.match(await late.innerText('#over'), /gives no new session[^]*asks to wait \d+ s/);
+  assert.match(await late.innerText('#status'), /Connecting[^]*Draining: next try in/);
   const { refused: ticket } = await demo.ticket('echo');
   assert.equal(ticket.code, 4200);
 
   assert.equal(await demo.over, 0);
   stage.report(`the server drained in ${Date.now() - began} ms beside a page that could not be told`);
+
+  await stage.startDemo(demo.port);
+  await untilReady(late);
+  assert.deepEqual((await stateOf(late)).outcomes, ['opened']);
+  await assertCountersClean(late);
 });

@@ -92,6 +92,42 @@ browserTest('after a restart of the server a page has a new session, and knows i
   await until(page, () => demo.value === 1);
 });
 
+browserTest('a page for which there was no room gets a session once there is', async (stage) => {
+  const demo = await stage.startDemo();
+  const refused = { protocol: 'stillhere.v1', refused: { code: 4201, retryAfter: 500, text: 'there was no room for it' } };
+  let loads = 0;
+  const origin = await startSite(stage, demo, async ({ url }, response) => {
+    if (url !== '/page') return false;
+    loads += 1;
+    return sendPage(response, `<head></head><body>${scriptTag(loads < 3 ? refused : await demo.ticket('echo'))}</body>`);
+  });
+  const page = await openTab(await stage.openChromium(), `${origin}/page`);
+  await until(page, () => stillhere.session.status.reason === 'Full');
+  assert.equal(await page.evaluate(() => stillhere.session.status.state), 'connecting');
+  await live(page);
+  assert.deepEqual([(await sessionOf(page)).outcome, loads], ['opened', 3]);
+});
+
+browserTest('under Trusted Types a page gets a new session from an address, and is told why it gets none from itself', async (stage) => {
+  const demo = await stage.startDemo();
+  const origin = await startSite(stage, demo, async ({ url }, response) => {
+    if (url === '/ticket') {
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(await demo.ticket('echo')));
+      return true;
+    }
+    if (url !== '/named' && url !== '/unnamed') return false;
+    const ticket = await demo.ticket('echo');
+    const id = 'A'.repeat(22);
+    const tag = scriptTag({ ...ticket, id, url: `/stillhere/${id}` }, url === '/named' ? 'data-stillhere-from="/ticket"' : '');
+    return sendPage(response, `<head></head><body>${tag}</body>`, { 'content-security-policy': "default-src 'self'; require-trusted-types-for 'script'" });
+  });
+  const page = await openTab(await stage.openChromium(), `${origin}/named`);
+  await live(page);
+  await page.goto(`${origin}/unnamed`);
+  await until(page, () => window.stillhere?.session.status.state === 'refused');
+  assert.match(await page.evaluate(() => stillhere.session.status.text), /TrustedHTML/);
+});
+
 browserTest('a static page gets its tickets from an address, the first and any other', async (stage) => {
   const demo = await stage.startDemo();
   const asked = [];

@@ -1,17 +1,17 @@
-// Runs the *.test.mjs of this folder one after another, against programs that are built first if need be: for the first framework alone, then
-// for the others side by side, since the tests wait more than they work; then those of engines/ in the engines side by side, all on the first
-// framework. Each line is printed behind the name of its framework or engine.
+// Runs the *.test.mjs of this folder, against programs that are built first if need be: for the first framework, and beside it
+// for the others and then those of engines/ in each engine, one after another. Each line is printed behind the name of its
+// framework or engine.
 // Names of these and parts of file names choose fewer: npm test -- warp cuts, or npm test -- axum webkit documents
 //
 // What the tests find in their environment:
 //   STILLHERE_DEMO, STILLHERE_DROP_IN  the paths of the framework's programs
 //   STILLHERE_WEBRTC                   the path of the demo over WebRTC
 //   STILLHERE_RECIPES                  the path of the recipes' program
-//   STILLHERE_SHARE                    the share of a long test's repetitions that is run; if it is not set by hand, all on the first framework
-//                                      and a fifth on the others, because what the core and the client do is the same on each
-//   STILLHERE_LONG                     set if what is slow and rare runs too (bash .ci/test --long); then all repetitions run on each framework
+//   STILLHERE_SHARE                    the share of a long test's repetitions that is run; if it is not set by hand, two fifths on the first
+//                                      framework and a fifth on the others, because what the core and the client do is the same on each
+//   STILLHERE_LONG                     set if what is slow and rare runs too (bash .ci/test --long); then all repetitions and all files run on
+//                                      each framework
 //   STILLHERE_ENGINE                   the engine for which a file of engines/ is run
-//   STILLHERE_BESIDE                   set if the tests of another framework run at the same time
 
 import { fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,10 +23,11 @@ const FRAMEWORKS = ['axum', 'actix', 'warp'];
 const ENGINES = ['firefox', 'webkit', 'chromium'];
 /** Chromium has tests of its own for the others of engines/, which it runs only where time does not matter, or if it is asked for. */
 const IN_CHROMIUM_TOO = ['engines/messages.test.mjs', 'engines/origins.test.mjs'];
-/** nginx and Vite do the same before each of them, and the demo over WebRTC is there once. */
-const ONCE = ['nginx.test.mjs', 'vite.test.mjs', 'webrtc.test.mjs'];
+/** What a framework has no part in: the client's own doing, nginx and Vite before a server, and the demo over WebRTC. */
+const ONCE = ['duplicate', 'frozen', 'history', 'nginx', 'outages', 'renewal', 'status', 'turbo', 'vite', 'webrtc'].map((name) => `${name}.test.mjs`);
 
 const folder = import.meta.dirname;
+const isLong = process.env.STILLHERE_LONG !== undefined;
 
 /** Builds the programs, which does nothing where they are up to date, and gives the path of each. */
 function build() {
@@ -54,7 +55,7 @@ function choose(words) {
       .map((name) => join(below, name))
       .filter((name) => parts.length === 0 || parts.some((part) => name.includes(part)))
       .sort();
-  const isAll = engines.length > 0 || process.env.STILLHERE_LONG !== undefined;
+  const isAll = engines.length > 0 || isLong;
   const filesFor = (engine) => filesOf('engines').filter((name) => isAll || engine !== 'chromium' || IN_CHROMIUM_TOO.includes(name));
   return {
     frameworks: frameworks.length > 0 ? frameworks : FRAMEWORKS,
@@ -80,25 +81,37 @@ async function test(framework, files, share, { name = framework, ...environment 
   });
   const tell = (line) => console.log(`${name.padEnd(8)} | ${line}`);
   createInterface(child.stdout).on('line', tell);
-  let tally = { passed: 0, failed: 1 };
+  let tally = { passed: 0, failed: 1, failures: ['the process of the tests is gone'] };
   child.on('message', (counts) => (tally = counts));
   await once(child, 'close');
   tell(`${tally.passed} passed, ${tally.failed} failed in ${Math.round((performance.now() - began) / 1000)} s`);
-  return tally;
+  return { ...tally, failures: tally.failures.map((failure) => `${name}: ${failure}`) };
 }
 
 const { frameworks: [first, ...rest], files, engines } = choose(process.argv.slice(2));
 const programs = build();
-const onEach = files.filter((name) => !ONCE.includes(name));
+const onEach = files.filter((name) => isLong || !ONCE.includes(name));
 const others = onEach.length > 0 ? rest : [];
-const besides = (names) => (names.length > 1 ? { STILLHERE_BESIDE: names.join() } : {});
-const tallies = files.length > 0 ? [await test(first, files, '1')] : [];
-const share = process.env.STILLHERE_LONG ? '1' : '0.2';
-tallies.push(...(await Promise.all(others.map((framework) => test(framework, onEach, share, besides(others))))));
-const engineNames = engines.map(({ name }) => name);
-tallies.push(
-  ...(await Promise.all(engines.map(({ name, files }) => test(first, files, '1', { name, STILLHERE_ENGINE: name, ...besides(engineNames) })))),
-);
+const share = (share) => (isLong ? '1' : share);
+
+/** Runs one after another; gives the counts of each. */
+async function inTurn(runs) {
+  const tallies = [];
+  for (const run of runs) tallies.push(await run());
+  return tallies;
+}
+
+// Two at a time, since the tests wait more than they work.
+const beside = [
+  files.length > 0 ? [() => test(first, files, share('0.4'))] : [],
+  [
+    ...others.map((framework) => () => test(framework, onEach, share('0.2'))),
+    ...engines.map(({ name, files }) => () => test(first, files, '1', { name, STILLHERE_ENGINE: name })),
+  ],
+];
+const tallies = (await Promise.all(beside.map(inTurn))).flat();
+// Named once more, since the end is what is read first.
+for (const failure of tallies.flatMap(({ failures }) => failures)) console.log(`failed on ${failure}`);
 const sum = (count) => tallies.reduce((total, tally) => total + tally[count], 0);
 console.log(`${sum('passed')} passed, ${sum('failed')} failed`);
 if (tallies.length === 0 || tallies.some(({ passed, failed }) => passed === 0 || failed > 0)) process.exitCode = 1;

@@ -2,14 +2,14 @@
 
 use std::{borrow::Cow, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use stillhere::{Hub, SendError, stop_signal};
+use stillhere::{Hub, stop_signal};
 use stillhere_conformance::fault_proxy::FaultProxy;
 use tokio::{net::lookup_host, sync::Notify, time::sleep};
 
 use crate::{
     arguments,
     page_session::{run_other_session, run_page_session},
-    ticket_sessions::{Room, run_echo, run_flood},
+    tickets::{Tickets, until_over, with_users},
 };
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:3000";
@@ -26,7 +26,7 @@ const STALL: Duration = Duration::from_secs(10);
 pub struct Demo {
     hub: Hub,
     proxy: FaultProxy,
-    room: Room,
+    tickets: Tickets,
     drained: Arc<Notify>,
 }
 
@@ -51,7 +51,7 @@ impl Demo {
             .ok_or(io::ErrorKind::AddrNotAvailable)?;
         let proxy = FaultProxy::start(address, upstream).await?;
         println!("stillhere demo on http://{}", proxy.address());
-        let mut hub = Hub::builder();
+        let mut hub = with_users(Hub::builder());
         if let Some(origin) = origin {
             hub = hub.allow_origin(&origin);
         }
@@ -65,10 +65,11 @@ impl Demo {
         if let Some(url) = public_url {
             hub = hub.public_url(&url);
         }
+        let hub = hub.build();
         Ok(Self {
-            hub: hub.build(),
+            tickets: Tickets::new(&hub),
+            hub,
             proxy,
-            room: Room::default(),
             drained: Arc::default(),
         })
     }
@@ -108,16 +109,7 @@ impl Demo {
     }
 
     fn ticket(&self, name: &str) -> Option<Answer> {
-        let hub = self.hub.clone();
-        let session = match name {
-            "echo" => self.hub.open(|session| until_over(run_echo(session))),
-            "flood" => self.hub.open(|session| until_over(run_flood(session, hub))),
-            "broadcast" => {
-                let room = self.room.clone();
-                self.hub.open(|session| room.run_broadcast(session, hub))
-            }
-            _ => return None,
-        };
+        let session = self.tickets.open(name)?;
         Some(Answer {
             content_type: "application/json",
             cache_control: "no-store",
@@ -169,11 +161,6 @@ impl Demo {
             () = late => None,
         }
     }
-}
-
-/// A session whose end is noticed while sending ends as well as any.
-async fn until_over(application: impl Future<Output = Result<(), SendError>>) {
-    let _ = application.await;
 }
 
 /// What a framework is to answer.

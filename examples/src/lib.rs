@@ -33,9 +33,7 @@
 //!
 //! # Tickets
 //!
-//! `GET /ticket/echo` answers each message with itself, on its lane. `GET /ticket/flood` answers {count u32, size u32} with
-//! that many messages of that many bytes, where the size is capped at the message limit and their product at 1 GiB.
-//! `GET /ticket/broadcast` hands each message to every such session, the sender included; one whose outbox is full is ended.
+//! `GET /ticket/NAME` gives a session to a client of any make. The names, and what to try with each, are in `README.md`.
 
 mod arguments;
 mod counts;
@@ -44,6 +42,7 @@ mod messages;
 pub mod notes;
 mod page_session;
 mod ticket_sessions;
+mod tickets;
 mod transfer;
 
 pub use demo::{Answer, Demo};

@@ -3,12 +3,16 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use stillhere::{Hub, Lane, Message, SendError, Session, SessionHandle, SessionId, TrySendError};
 
 /// The most bytes that one flood request is answered with.
 const LARGEST_FLOOD: u64 = 1 << 30;
+
+/// When a drained client is to come back.
+const DRAIN_RETRY: Duration = Duration::from_secs(1);
 
 /// Answers each message with itself, on its lane.
 pub(crate) async fn run_echo(mut session: Session) -> Result<(), SendError> {
@@ -47,6 +51,27 @@ fn parse_flood(request: &[u8]) -> Option<(u64, u64)> {
         u32::from_le_bytes(*count).into(),
         u32::from_le_bytes(size.try_into().ok()?).into(),
     ))
+}
+
+/// Never reads, so that its windows fill up.
+pub(crate) async fn run_unread(session: Session) {
+    session.ended().await;
+}
+
+/// Ends as it is told to, in each way that a session may.
+pub(crate) async fn run_ending(mut session: Session) -> Result<(), SendError> {
+    while let Some(message) = session.recv().await {
+        match &message[..] {
+            b"finish" => return session.send("bye").await,
+            b"close" => session.close("closed because you asked"),
+            b"abort" => session.abort("aborted because you asked"),
+            b"drain" => session.drain(DRAIN_RETRY),
+            b"soft-close" => session.soft_close(),
+            b"panic" => panic!("a client asked for it"),
+            _ => session.send("finish, close, abort, drain, soft-close or panic").await?,
+        }
+    }
+    Ok(())
 }
 
 /// All sessions of the broadcast.

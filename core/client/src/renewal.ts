@@ -13,12 +13,12 @@ const PATIENCE = 5;
 /** Steeper than for connections: each request makes the server open a session. */
 const GROWTH = 2;
 
-/** Why a session is over for which there is a new one by default; the last four only if this document never had it: then another one had. */
-const RENEWED = ['Unknown', 'NeverConnected', 'Draining', 'Duplicate', 'Finished', 'Expired', 'Disconnected', 'MemoryPressure'];
+/** Why a session is over for which there is a new one by default; the last five only if this document never had it: then another one had, or none. */
+const RENEWED = ['Unknown', 'NeverConnected', 'Draining', 'Duplicate', 'Full', 'Finished', 'Expired', 'Disconnected', 'MemoryPressure'];
 
 /** Whether a page whose session is over like this gets a new one, unless it decides otherwise. */
 export function isRenewed({ reason, outcome }: Status): boolean {
-  return RENEWED.slice(0, outcome ? 4 : 8).includes(reason);
+  return RENEWED.slice(0, outcome ? 4 : 9).includes(reason);
 }
 
 /** Gets new tickets, not too often. */

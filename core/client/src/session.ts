@@ -10,8 +10,8 @@ import { PresentedTicket } from './presented';
 import { isRenewed, Renewal } from './renewal';
 import { sharedIn } from './shared';
 import { soon } from './soon';
-import { CONNECTING, isNews, type Status, statusAfter, statusIn } from './status';
-import { type From, isRefused, isStatic, type OpenTicket, type Ticket } from './ticket';
+import { CONNECTING, isNews, type Status, statusAfter, statusIn, statusWith } from './status';
+import { type From, isStatic, type OpenTicket, type Ticket } from './ticket';
 import { TicketSource } from './ticket_source';
 import type { Lane, Limits } from './wire';
 
@@ -68,7 +68,7 @@ export class Session {
   /** Watched while there is no connection. */
   readonly #attention: Attention;
   readonly #pings = new Map<number, { resolve(roundTrip: number): void; reject(error: Error): void }>();
-  readonly #renewal: Renewal | undefined;
+  readonly #renewal: Renewal;
   /** Under which other callers of `connect` find this session. */
   readonly #key: string = '';
   #status = CONNECTING;
@@ -86,23 +86,20 @@ export class Session {
     this.#environment = environment;
     this.#now = sleepAwareClock(environment);
     this.#attention = new Attention(environment, () => this.#wake());
-    if (isRefused(ticket)) {
-      const { code, retryAfter, text } = ticket.refused;
-      this.#status = { ...CONNECTING, state: 'refused', code, reason: nameOfCode(code), text, retryAt: environment.Date.now() + retryAfter };
-    } else if (isStatic(ticket)) {
-      this.#status = { ...CONNECTING, state: 'refused', reason: 'NoServer', text: 'this page was made without a server behind it' };
-    } else {
-      const { from } = { ...(ticket as Partial<From> | undefined) };
-      const own = from === undefined ? (ticket as OpenTicket) : undefined;
-      const presented = new PresentedTicket(options.url ?? environment.document.baseURI, environment);
-      if (from === undefined) presented.take(own!);
-      this.#renewal = new Renewal(new TicketSource(own, from ?? options.from, environment), this.#now, environment);
-      this.#parts = this.#assemble(presented, own?.limits ?? LIMITS);
-      if (own) sharedIn(environment).sessions.set((this.#key = own.id), (options) => this.#join(options));
-      void this.#begin(this.#parts);
+    const { from = options.from } = { ...(ticket as Partial<From> | undefined) };
+    this.#renewal = new Renewal(new TicketSource(ticket, from, environment), this.#now, environment);
+    const because = statusWith(ticket, environment.Date.now());
+    if (because && (isStatic(ticket) || !this.#renewal.isPossible)) {
+      this.#status = because;
+      queueMicrotask(() => this.#tell()); // once the caller can have set it
       return;
     }
-    queueMicrotask(() => this.#tell()); // once the caller can have set it
+    const own = because ? undefined : (ticket as OpenTicket);
+    const presented = new PresentedTicket(options.url ?? environment.document.baseURI, environment);
+    if (!because) presented.take(ticket as OpenTicket);
+    this.#parts = this.#assemble(presented, own?.limits ?? LIMITS);
+    if (own) sharedIn(environment).sessions.set((this.#key = own.id), (options) => this.#join(options));
+    void this.#begin(this.#parts, because);
   }
 
   /** The session in use: after a reload perhaps that of the page before. Empty if the server had no room, and once closed. */
@@ -159,7 +156,7 @@ export class Session {
   retry(): void {
     const parts = this.#parts;
     if (!parts) return;
-    this.#renewal?.wake();
+    this.#renewal.wake();
     parts.loop.wake(true);
     parts.machine.handleRetry(this.#now());
     this.#pump();
@@ -244,17 +241,22 @@ export class Session {
     return { machine, presented, loop, delivery };
   }
 
-  async #begin({ machine, presented }: Parts): Promise<void> {
+  /** `because` of this there is no ticket yet. */
+  async #begin(parts: Parts, because: Status | undefined): Promise<void> {
+    const { machine, presented } = parts;
     const { document } = this.#environment;
     if (document.prerendering) await new Promise((activated) => document.addEventListener('prerenderingchange', activated, { once: true }));
-    const hasTicket = !!presented.credentials;
-    if (hasTicket) await presented.choose();
+    await (because ?? presented.choose());
     if (!this.#holders) await new Promise<void>((over) => soon(this.#environment, over)); // closed in the same task
     if (!this.#parts) return presented.discard(); // closed meanwhile
     this.#watchPage();
     machine.handleHidden(document.hidden, this.#now());
-    if (hasTicket) this.#start(this.#parts);
-    else await this.#renew({ ...CONNECTING, state: 'refused', reason: 'NoTicket' });
+    if (!because) return this.#start(parts);
+    if (because.code) {
+      if (!this.#isRenewable(because)) return this.#giveUp(parts, because);
+      this.#report({ ...because, state: 'connecting' });
+    }
+    await this.#renew(because);
   }
 
   #start(parts: Parts): void {
@@ -276,11 +278,11 @@ export class Session {
     };
     const wake = ({ machine }: Parts, now: number): void => {
       machine.handleWake(now);
-      this.#renewal!.wake();
+      this.#renewal.wake();
     };
     on(document, 'visibilitychange', ({ machine }, now) => {
       machine.handleHidden(document.hidden, now);
-      if (!document.hidden) this.#renewal!.wake();
+      if (!document.hidden) this.#renewal.wake();
     });
     on(document, 'resume', wake);
     on(page, 'online', (parts, now) => {
@@ -301,7 +303,7 @@ export class Session {
 
   /** The user is here and would see that nothing happens. */
   #wake(): void {
-    this.#renewal?.wake();
+    this.#renewal.wake();
     this.#parts?.machine.handleWake(this.#now());
     this.#pump();
   }
@@ -314,7 +316,7 @@ export class Session {
   }
 
   #isRenewable(status: Status): boolean {
-    return !!this.#holders && this.#renewal!.isPossible && this.renew(status);
+    return !!this.#holders && this.#renewal.isPossible && this.renew(status);
   }
 
   /** Gets a ticket in place of one that will not do, or the first; without one the session is over `because` of this. */
@@ -324,7 +326,7 @@ export class Session {
     presented.discard();
     const { Date } = this.#environment;
     const delay = because.retryAt ? because.retryAt - Date.now() : 0;
-    let answer = await this.#renewal!.obtain(delay, (retryAt) => this.#report({ ...this.#status, retryAt }));
+    let answer = await this.#renewal.obtain(delay, (retryAt) => this.#report({ ...this.#status, retryAt }));
     const parts = this.#parts;
     if (!parts) return; // closed meanwhile
     if (typeof answer !== 'string') {
@@ -334,14 +336,16 @@ export class Session {
         answer = (error as Error).message;
       }
     }
-    if (typeof answer === 'string') {
-      parts.machine.giveUp();
-      this.#report(this.#conclude(parts, { ...because, text: answer }));
-    } else {
-      this.#parts = parts.machine.incarnation ? this.#succeed(parts, answer.limits) : parts;
-      presented.hold();
-      this.#start(this.#parts);
-    }
+    if (typeof answer === 'string') return this.#giveUp(parts, { ...because, text: answer });
+    await presented.choose();
+    if (!this.#parts) return presented.discard(); // closed meanwhile
+    this.#parts = parts.machine.incarnation ? this.#succeed(parts, answer.limits) : parts;
+    this.#start(this.#parts);
+  }
+
+  #giveUp(parts: Parts, status: Status): void {
+    parts.machine.giveUp();
+    this.#report(this.#conclude(parts, status));
   }
 
   /** What the page has before a session that takes the place of another. */
@@ -388,7 +392,7 @@ export class Session {
   #welcome(status: Status): Status {
     const lost = this.#lost;
     this.#lost = undefined;
-    this.#renewal!.succeed();
+    this.#renewal.succeed();
     return lost === undefined ? status : { ...status, outcome: 'renewed', unacknowledged: lost };
   }
 
@@ -410,7 +414,7 @@ export class Session {
   #retire({ presented }: Parts): void {
     sharedIn(this.#environment).sessions.delete(this.#key);
     this.#watching.abort();
-    this.#renewal!.stop();
+    this.#renewal.stop();
     this.#attention.watch(false);
     this.#rejectPings();
     presented.discard();

@@ -1,6 +1,7 @@
 import type { MachineEvent, Outcome, Phase } from './machine';
 import { nameOfCode, nameOfReason } from './names';
 import type { Obstacle } from './obstacle';
+import { type From, isRefused, isStatic, type Ticket } from './ticket';
 
 /** What a page can tell its user about a session. */
 export interface Status {
@@ -29,6 +30,17 @@ export interface Status {
 }
 
 export const CONNECTING: Status = { state: 'connecting', outcome: null, code: 0, reason: '', text: '', retryAt: null, obstacle: null, unacknowledged: 0 };
+
+/** The status of a session whose ticket cannot be presented, if it cannot. */
+export function statusWith(ticket: Ticket | From, wall: number): Status | undefined {
+  const status: Status = { ...CONNECTING, state: 'refused', reason: 'NoTicket' };
+  if (isRefused(ticket)) {
+    const { code, retryAfter, text } = ticket.refused;
+    return { ...status, code, reason: nameOfCode(code), text, retryAt: wall + retryAfter };
+  }
+  if (isStatic(ticket)) return { ...status, reason: 'NoServer', text: 'this page was made without a server behind it' };
+  return (ticket as Partial<From> | undefined)?.from === undefined ? undefined : status;
+}
 
 /** What an event makes of the status, when the machine's clock shows `now` and `Date.now()` is `wall`. */
 export function statusAfter(event: MachineEvent, before: Status, now: number, wall: number): Status {

@@ -1,5 +1,5 @@
 import type { Environment, Queryable } from './environment';
-import { isRefused, type OpenTicket, type Ticket } from './ticket';
+import { type From, isRefused, type OpenTicket, type Ticket } from './ticket';
 
 /** The most milliseconds that an answer may ask to wait. */
 const LONGEST_WAIT = 300_000;
@@ -12,17 +12,19 @@ export class TicketSource {
   readonly #environment: Environment;
   readonly #from: string | null | undefined;
   readonly #page: string;
-  /** The ticket's place in the page: its number among those of its label. */
-  readonly #label: string | undefined;
+  readonly #own: Ticket | From;
+  /** The ticket's place in the page: its number among those of its label, or among all if there was no room for it. */
   readonly #index: number;
 
   /** `from` null: there are none. */
-  constructor(own: OpenTicket | undefined, from: string | null | undefined, environment: Environment) {
+  constructor(own: Ticket | From, from: string | null | undefined, environment: Environment) {
     this.#environment = environment;
     this.#from = from;
     this.#page = environment.location.href;
-    this.#label = own?.restore;
-    this.#index = own ? this.#ticketsIn(environment.document).findIndex((ticket) => (ticket as OpenTicket).id === own.id) : -1;
+    this.#own = own;
+    // Refusals look the same: while the page is being read, the last is the one whose script runs.
+    const nameOf = (ticket: Ticket | From): string => (ticket as Partial<OpenTicket> | undefined)?.id ?? JSON.stringify(ticket);
+    this.#index = this.#ticketsIn(environment.document).map(nameOf).lastIndexOf(nameOf(own));
   }
 
   get isThere(): boolean {
@@ -47,25 +49,27 @@ export class TicketSource {
     }
     const { ok, status, headers } = response;
     if (status === 408 || status === 429 || status >= 500) return waitOf(Number(headers.get('retry-after')) * 1000);
-    const ticket = ok && this.#find(body);
-    if (!ticket) return `no new ticket from ${address}: ${ok ? 'it has none' : status ? `status ${status}` : 'it redirects'}; perhaps a login is needed`;
+    let ticket: Ticket | undefined;
+    let why = ok ? 'it has none' : status ? `status ${status}` : 'it redirects';
+    try {
+      if (ok) ticket = this.#find(body);
+    } catch (error) {
+      why = `${error}`; // Trusted Types do not let a page be read.
+    }
+    if (!ticket) return `no new ticket from ${address}: ${why}; perhaps a login is needed`;
     return isRefused(ticket) ? waitOf(ticket.refused.retryAfter) : (ticket as OpenTicket);
   }
 
   #find(body: string): Ticket | undefined {
     if (this.#from !== undefined) return parse(body);
-    try {
-      return this.#ticketsIn(new this.#environment.DOMParser!().parseFromString(body, 'text/html'))[this.#index];
-    } catch {
-      return; // Trusted Types do not let a page be read.
-    }
+    return this.#ticketsIn(new this.#environment.DOMParser!().parseFromString(body, 'text/html'))[this.#index];
   }
 
   /** Those of the label, and the ones of no room, which have none. */
   #ticketsIn(page: Queryable): Ticket[] {
     return [...page.querySelectorAll('[data-stillhere]')]
       .map((element) => parse(element.getAttribute('data-stillhere')!))
-      .filter((ticket) => !!ticket && (isRefused(ticket) || (ticket as OpenTicket).restore === this.#label)) as Ticket[];
+      .filter((ticket) => !!ticket && (isRefused(this.#own) || isRefused(ticket) || (ticket as OpenTicket).restore === (this.#own as OpenTicket | undefined)?.restore)) as Ticket[];
   }
 }
 

@@ -49,14 +49,21 @@ export class FakePost {
 
   /** Answers with these frames, and keeps the answer open. */
   stream(...frames: Bytes[]): void {
+    this.streamBytes(framed(frames));
+  }
+
+  streamBytes(bytes: Bytes): void {
     const body = new ReadableStream<Bytes>({ start: (controller) => void (this.#down = controller) });
     this.#answer(new Response(body, { headers: FRAMES }));
-    this.push(...frames);
+    this.pushBytes(bytes);
   }
 
   push(...frames: Bytes[]): void {
+    this.pushBytes(framed(frames));
+  }
+
+  pushBytes(bytes: Bytes): void {
     // Cut into pieces that fit nothing.
-    const bytes = framed(frames);
     for (let at = 0; at < bytes.length; at += 3) this.#down!.enqueue(bytes.slice(at, at + 3));
   }
 
@@ -65,7 +72,11 @@ export class FakePost {
   }
 
   answer(...frames: Bytes[]): void {
-    this.#answer(new Response(framed(frames), { headers: FRAMES }));
+    this.answerBytes(framed(frames));
+  }
+
+  answerBytes(bytes: Bytes): void {
+    this.#answer(new Response(bytes, { headers: FRAMES }));
   }
 
   status(status: number, headers: Record<string, string> = {}): void {

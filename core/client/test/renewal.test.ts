@@ -449,3 +449,98 @@ test('what was sent for a ticket of other limits is sent within those of the new
   accept(fixture.page.socket, { limits: { ...LIMITS, fragment: 500 } });
   assert.deepEqual(fixture.page.socket.read().map(({ length }) => length - 2), [500, 400]);
 });
+
+const refusedWith = (code: number, retryAfter = 5000): Ticket => ({ protocol: 'stillhere.v1', refused: { code, retryAfter, text: `refused with ${code}` } });
+
+for (const [code, reason] of [[4200, 'Draining'], [4201, 'Full']] as const) {
+  test(`a page that got no session because of ${reason} asks again when the server says, and then ever less often, until it has one`, async () => {
+    const fixture = new Fixture(pageOf(refusedWith(code)), refusedWith(code));
+    const { page, session, requests, answers } = fixture;
+    const began = page.browser.wall;
+    session.send(Buffer.from('early'));
+    await fixture.settle();
+    assert.deepEqual(fixture.states, [`connecting null ${reason}`]);
+    assert.deepEqual([session.status.text, session.status.retryAt], [`refused with ${code}`, began + 5000]);
+    await page.browser.advance(4999);
+    assert.equal(requests.length, 0);
+    const asked: number[] = [];
+    for (let full = 1; full <= 10; full += 1) {
+      answers.push(pageOf(refusedWith(code)));
+      while (requests.length < full) await page.browser.advance(1);
+      asked.push(page.browser.wall - began);
+      await fixture.settle();
+    }
+    const waits = asked.map((at, index) => at - (asked[index - 1] ?? 0));
+    assert.ok(waits[0] === 5000 && waits.every((wait, index) => wait >= (waits[index - 1] ?? 0) && wait <= 30_000) && waits.at(-1)! > 10_000, `${waits}`);
+    answers.push(pageOf(ticketOf('new', { restore: 'demo' })));
+    while (page.sockets.length === 0) await page.browser.advance(100);
+    assert.equal(fixture.accept(), 'new');
+    assert.deepEqual(payloadsOf(page.socket.read()), ['early']);
+    assert.deepEqual([session.status.outcome, session.status.reason], ['opened', '']);
+    assert.equal(page.sockets.length, 1);
+  });
+}
+
+test('of several tickets that were refused each gets the new one at its place', async () => {
+  const page = new FakePage();
+  const answers: string[] = [];
+  Object.assign(page, { fetch: async () => new Response(answers.shift()) });
+  const sessions: Session[] = [];
+  for (let read = 1; read <= 2; read += 1) {
+    // A script runs when the page has been read up to it.
+    page.html = pageOf(...Array<Ticket>(read).fill(refusedWith(4201)));
+    sessions.push(new Session(refusedWith(4201), {}, page));
+  }
+  for (const read of ['a', 'b']) answers.push(pageOf(ticketOf(`${read}1`, { restore: 'one' }), ticketOf(`${read}2`, { restore: 'two' })));
+  await page.browser.advance(5000);
+  for (let turn = 0; turn < 9; turn += 1) await page.browser.settle();
+  assert.deepEqual(sessions.map(({ id }) => id), ['a1', 'b2']);
+});
+
+test('a page that is reloaded while there is no room comes back to its session once there is', async () => {
+  const storage = new FakeStorage();
+  storage.setItem('stillhere:demo:/page?q=1:', JSON.stringify(ticketOf('old', { restore: 'demo' })));
+  const fixture = new Fixture(pageOf(refusedWith(4201)), refusedWith(4201), {}, { storage, navigation: 'reload' });
+  fixture.answers.push(pageOf(ticketOf('new', { restore: 'demo' })));
+  await fixture.page.browser.advance(5000);
+  await fixture.settle();
+  assert.equal(fixture.accept(), 'old');
+});
+
+test('a static page is restored after a reload', async () => {
+  const storage = new FakeStorage();
+  storage.setItem('stillhere:demo:/page?q=1:', JSON.stringify(ticketOf('old', { restore: 'demo' })));
+  const fixture = new Fixture('', { from: '/ticket' }, {}, { storage, navigation: 'reload' });
+  fixture.answers.push(JSON.stringify(ticketOf('new', { restore: 'demo' })));
+  await fixture.settle();
+  assert.equal(fixture.accept(), 'old');
+});
+
+for (const [name, options, renew] of [['wants no other', { from: null }, undefined], ['decides against it', {}, () => false]] as const) {
+  test(`a page that got no session and ${name} is told when there may be one`, async () => {
+    const fixture = new Fixture(pageOf(refusedWith(4201)), refusedWith(4201), options);
+    if (renew) fixture.session.renew = renew;
+    await fixture.settle();
+    assert.deepEqual(fixture.states, ['refused null Full']);
+    assert.equal(fixture.session.status.retryAt, fixture.page.browser.wall + 5000);
+    await fixture.page.browser.advance(100_000);
+    assert.equal(fixture.requests.length, 0);
+    assert.throws(() => fixture.session.send(Buffer.from('a')), SessionOver);
+  });
+}
+
+test('where Trusted Types do not let the page be read, the page is told so', async () => {
+  const fixture = new Fixture(pageOf(ticketOf('own')));
+  class DOMParser {
+    parseFromString(): never {
+      throw new TypeError("This document requires 'TrustedHTML' assignment.");
+    }
+  }
+  Object.assign(fixture.page, { DOMParser });
+  fixture.answers.push(pageOf(ticketOf('new')));
+  await fixture.settle();
+  await fixture.refuse();
+  const { state, text } = fixture.session.status;
+  assert.equal(state, 'refused');
+  assert.match(text, /TrustedHTML/);
+});

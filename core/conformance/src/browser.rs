@@ -631,7 +631,7 @@ impl Driver {
             }
             Some(Action::Close(attempt, code)) if self.link.attempt() == Some(attempt) => {
                 match std::mem::replace(&mut self.link, Link::Down) {
-                    Link::Up { socket, .. } => self.bury(*socket, Some(code)),
+                    Link::Up { socket, .. } => self.close(*socket, Some(code)),
                     Link::Opening(..) => self.shared.lock().record_close(1006),
                     Link::Down => {}
                 }
@@ -645,13 +645,13 @@ impl Driver {
     fn lose(&mut self) {
         let Some(attempt) = self.link.attempt() else { return };
         if let Link::Up { socket, .. } = std::mem::replace(&mut self.link, Link::Down) {
-            self.bury(*socket, None);
+            self.close(*socket, None);
         }
         self.shared.lock().machine.handle_close(attempt, 1006, Instant::now());
     }
 
-    /// Closes a connection that the machine has done with, if that is asked for, and stays with it until it is over.
-    fn bury(&self, mut socket: Socket, code: Option<u64>) {
+    /// Closes a connection that the machine has done with, if that is asked for, and reads it to its end.
+    fn close(&self, mut socket: Socket, code: Option<u64>) {
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             if let Some(code) = code.and_then(|code| u16::try_from(code).ok()) {

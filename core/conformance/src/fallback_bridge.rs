@@ -192,7 +192,7 @@ impl Bridge {
         let (template, ()) = template.body(()).map_err(io::Error::other)?.into_parts();
         let mut exchange = Exchange {
             bridge: self,
-            requests: self.connect().await?,
+            requests: connect(self.upstream).await?,
             template,
             token: head.nonce(),
             number: 0,
@@ -202,18 +202,19 @@ impl Bridge {
         let opening = exchange.header(1);
         let answer = exchange.post(opening).await?;
         // The answer holds its connection for as long as it is streamed.
-        exchange.requests = self.connect().await?;
+        exchange.requests = connect(self.upstream).await?;
         Ok((exchange, answer))
     }
+}
 
-    async fn connect(self) -> io::Result<SendRequest<Full<Bytes>>> {
-        let stream = TcpStream::connect(self.upstream).await?;
-        stream.set_nodelay(true)?;
-        let (requests, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        // It ends when its sender and its answer are dropped.
-        tokio::spawn(connection);
-        Ok(requests)
-    }
+/// A TCP connection to the server for requests.
+pub(crate) async fn connect(address: SocketAddr) -> io::Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (requests, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    // It ends when its sender and its answer are dropped.
+    tokio::spawn(connection);
+    Ok(requests)
 }
 
 impl Exchange {
@@ -304,7 +305,7 @@ impl Exchange {
         let response = match self.try_post(body.clone()).await {
             // Servers close what was quiet for long; a browser then sends the request again.
             Err(error) if error.is_canceled() || error.is_closed() || error.is_incomplete_message() => {
-                self.requests = self.bridge.connect().await?;
+                self.requests = connect(self.bridge.upstream).await?;
                 self.try_post(body).await
             }
             done => done,
@@ -343,7 +344,7 @@ async fn queue(
     }
 }
 
-fn framed(packet: &[u8]) -> Bytes {
+pub(crate) fn framed(packet: &[u8]) -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_u32_le(u32::try_from(packet.len()).expect("within the limit"));
     bytes.put_slice(packet);
@@ -377,7 +378,7 @@ async fn read(
 }
 
 /// The next packet that is there in full; none is empty.
-fn next_packet(rest: &mut BytesMut) -> Option<Bytes> {
+pub(crate) fn next_packet(rest: &mut BytesMut) -> Option<Bytes> {
     loop {
         let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;
         if rest.len() < 4 + length {

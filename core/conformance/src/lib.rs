@@ -16,6 +16,7 @@ pub mod patience;
 pub mod plain_client;
 pub mod random;
 pub mod raw_connection;
+pub mod raw_posts;
 pub mod server;
 pub mod shutdown;
 pub mod socket;

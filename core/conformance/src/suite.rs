@@ -99,6 +99,17 @@ macro_rules! suite {
                 a_post_to_a_session_that_is_not_here_is_told_so_with_status_200,
                 a_slash_at_the_end_changes_nothing,
             }
+            posts {
+                the_hello_may_come_in_the_post_after_the_opening_one,
+                a_streamed_answer_begins_at_once_and_ends_soon_after_the_end,
+                a_polled_answer_waits_as_long_as_it_is_asked_to,
+                a_streamed_post_that_comes_twice_is_taken_once,
+                a_polled_post_that_comes_twice_ends_the_connection,
+                a_number_that_skips_one_ends_the_connection,
+                a_body_that_ends_within_a_packet_ends_the_connection_only,
+                a_packet_above_what_the_session_allows_is_too_large_by_its_length,
+                a_post_carries_a_mebibyte_and_no_more,
+            }
             web_socket {
                 a_ping_is_answered,
                 a_close_is_answered_with_a_close,

@@ -14,7 +14,7 @@ use crate::session::Shared;
 pub(super) struct Book {
     pub(super) sessions: HashMap<SessionId, Arc<Shared>>,
     pub(super) waiting: Waiting,
-    pub(super) tombstones: Tombstones,
+    pub(super) ended: EndedSessions,
 }
 
 /// A session that somebody asks for by its id.
@@ -27,7 +27,7 @@ pub(crate) enum Found {
 impl Book {
     pub(super) fn find(&self, id: &SessionId) -> Option<Found> {
         let live = || self.sessions.get(id).cloned().map(Found::Live);
-        live().or_else(|| self.tombstones.get(id).cloned().map(Box::new).map(Found::Ended))
+        live().or_else(|| self.ended.get(id).cloned().map(Box::new).map(Found::Ended))
     }
 }
 
@@ -63,12 +63,12 @@ impl Found {
 
 /// Sessions that ended lately: two generations, of which the older goes when the younger is full.
 #[derive(Default)]
-pub(super) struct Tombstones {
+pub(super) struct EndedSessions {
     younger: HashMap<SessionId, EndedSession>,
     older: HashMap<SessionId, EndedSession>,
 }
 
-impl Tombstones {
+impl EndedSessions {
     fn get(&self, id: &SessionId) -> Option<&EndedSession> {
         self.younger.get(id).or_else(|| self.older.get(id))
     }

@@ -18,7 +18,7 @@ use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
 use crate::memory::Memory;
-use crate::options::SessionOptions;
+use crate::options::{Renewal, SessionOptions};
 use crate::origin::host_name;
 use crate::peer::Share;
 use crate::request::UpgradeRequest;
@@ -124,6 +124,12 @@ impl HubBuilder {
     /// Keep sessions over a reload of their page, under this label. Default: a reload gets a fresh session.
     pub fn restore_on_reload(mut self, label: &str) -> Self {
         self.config.defaults.restore = Some(label.to_owned());
+        self
+    }
+
+    /// Where pages get another session's ticket if their own will not do. Default: from the page itself, fetched again.
+    pub fn renewal(mut self, renewal: Renewal) -> Self {
+        self.config.defaults.renewal = renewal;
         self
     }
 
@@ -280,7 +286,7 @@ pub(crate) struct Config {
     pub(super) trusted_hops: usize,
     pub(super) memory: u64,
     pub(super) function_grace: Duration,
-    pub(super) tombstones: usize,
+    pub(super) ended_kept: usize,
 }
 
 impl Default for Config {
@@ -299,7 +305,7 @@ impl Default for Config {
             trusted_hops: 0,
             memory: 512 * 1024 * 1024,
             function_grace: Duration::from_secs(10),
-            tombstones: 100_000,
+            ended_kept: 100_000,
         }
     }
 }

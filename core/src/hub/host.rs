@@ -74,7 +74,7 @@ impl Host for HubInner {
             on_restore,
         } = farewell;
         tracing::debug!(session = %session.id, %reason, "session ended");
-        self.bury(session, &reason);
+        self.record_end(session, &reason);
         self.tell(&*self.policy(), session);
         if let Some(task) = task {
             self.give_grace(task, now);

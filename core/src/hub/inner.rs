@@ -240,7 +240,8 @@ impl HubInner {
         self.hellos.admit(self.config.max_hellos, peers, share)
     }
 
-    pub(super) fn bury(&self, session: &Shared, reason: &EndReason) {
+    /// Moves a session from the live ones to those that ended.
+    pub(super) fn record_end(&self, session: &Shared, reason: &EndReason) {
         let ended = EndedSession::new(session, reason);
         let mut book = self.book();
         book.waiting.remove(session.number);
@@ -252,7 +253,7 @@ impl HubInner {
             let len = book.sessions.len();
             book.sessions.shrink_to(2 * len);
         }
-        book.tombstones.insert(session.id, ended, self.config.tombstones);
+        book.ended.insert(session.id, ended, self.config.ended_kept);
     }
 }
 

@@ -422,7 +422,7 @@ impl Shared {
     pub(crate) fn script_tag(self: &Arc<Self>, attributes: &str) -> String {
         let setup = self.connection_setup();
         let src = format!("{}/{}", setup.base(&self.base), client::script_name());
-        let mut tag = client_tag(&src, attributes, &self.ticket_for(&setup));
+        let mut tag = client_tag(&src, attributes, &self.options.renewal, &self.ticket_for(&setup));
         if let Some(script) = &setup.script {
             tag.push_str(&plain_tag(script, attributes));
         }

@@ -5,6 +5,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod pipe;
+pub(crate) mod transcripts;
 pub(crate) mod wire;
 
 use std::future::Future;

@@ -359,7 +359,7 @@ function showStatus() {
     detail = status.reason;
     showOver(status);
   } else if (untilRetry(status) !== undefined) {
-    detail = `next try in ${untilRetry(status).toFixed(1)} s`;
+    detail = `${status.reason && `${status.reason}: `}next try in ${untilRetry(status).toFixed(1)} s`;
   }
   $("status").dataset.state = shown;
   setText("status-title", title);

@@ -1,5 +1,6 @@
 import type { MachineEvent, Outcome, Phase } from './machine';
 import type { Obstacle } from './obstacle';
+import { type From, type Ticket } from './ticket';
 /** What a page can tell its user about a session. */
 export interface Status {
     /**
@@ -26,6 +27,8 @@ export interface Status {
     readonly unacknowledged: number;
 }
 export declare const CONNECTING: Status;
+/** The status of a session whose ticket cannot be presented, if it cannot. */
+export declare function statusWith(ticket: Ticket | From, wall: number): Status | undefined;
 /** What an event makes of the status, when the machine's clock shows `now` and `Date.now()` is `wall`. */
 export declare function statusAfter(event: MachineEvent, before: Status, now: number, wall: number): Status;
 /** What the machine's phase makes of it. */

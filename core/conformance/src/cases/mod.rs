@@ -9,6 +9,7 @@ pub mod files;
 pub mod limits;
 pub mod order;
 pub mod plain;
+pub mod posts;
 pub mod principal;
 pub mod requests;
 pub mod takeover;
@@ -35,6 +36,7 @@ mod tests {
             ("files", include_str!("files.rs")),
             ("principal", include_str!("principal.rs")),
             ("plain", include_str!("plain.rs")),
+            ("posts", include_str!("posts.rs")),
             ("web_socket", include_str!("web_socket.rs")),
         ] {
             let (_, list) = suite

@@ -10,10 +10,11 @@ use std::time::Duration;
 use super::faulty::Faulty;
 use super::liar::Liar;
 use futures_util::future::{Either, select};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _};
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -64,13 +65,15 @@ pub(crate) async fn start_with(hub: Hub, fault: Option<Fault>) -> SocketAddr {
 }
 
 async fn serve(hub: Hub, stream: TcpStream, fault: Option<Fault>) {
-    let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&hub, request, fault).await.map(Full::new)));
+    let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&hub, request, fault).await));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
     // What a client does to its connection is the client's affair.
     let _ = connection.with_upgrades().await;
 }
 
-async fn answer(hub: &Hub, mut request: Request<Incoming>, fault: Option<Fault>) -> Response<Bytes> {
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+async fn answer(hub: &Hub, mut request: Request<Incoming>, fault: Option<Fault>) -> Response<Body> {
     let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
     if !path.starts_with(&format!("{}/", hub.mount())) {
         return status(StatusCode::NOT_FOUND);
@@ -84,8 +87,8 @@ async fn answer(hub: &Hub, mut request: Request<Incoming>, fault: Option<Fault>)
             .answer(method.as_str(), &asked, request.into_body().into_data_stream())
             .await;
         return upgrade::response(answer).map(|body| match body {
-            AnswerBody::Whole(bytes) => bytes,
-            AnswerBody::Stream(_) => unreachable!("nobody asks this server for a streamed answer"),
+            AnswerBody::Whole(bytes) => Full::new(bytes).boxed_unsync(),
+            AnswerBody::Stream(chunks) => StreamBody::new(chunks.map_ok(Frame::data)).boxed_unsync(),
         });
     };
     let Ok(arrival) = hub.arrive(&asked) else {
@@ -100,11 +103,13 @@ async fn answer(hub: &Hub, mut request: Request<Incoming>, fault: Option<Fault>)
         response = response.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     tokio::spawn(carry(hyper::upgrade::on(&mut request), arrival, fault));
-    response.body(Bytes::new()).expect("the headers are valid")
+    response
+        .body(Empty::new().boxed_unsync())
+        .expect("the headers are valid")
 }
 
-fn status(status: StatusCode) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
+fn status(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Empty::new().boxed_unsync());
     *response.status_mut() = status;
     response
 }

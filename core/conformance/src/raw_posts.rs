@@ -1,0 +1,149 @@
+//! A connection of the fallback on which a case says exactly what it wants, POST by POST (PROTOCOL.md, section 16).
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
+use hyper::body::Incoming;
+use stillhere::wire::{Frame, Sender};
+
+use crate::credentials::Credentials;
+use crate::fallback_bridge::{connect, framed, next_packet};
+use crate::patience::within;
+
+/// One connection over POSTs, without any machine behind it. Each POST has a TCP connection of its own.
+#[derive(Debug)]
+pub struct RawPosts {
+    address: SocketAddr,
+    path: String,
+    token: [u8; 16],
+    wait: u32,
+}
+
+/// The answer to a POST. Dropping it closes its TCP connection without a word.
+#[derive(Debug)]
+pub struct PostAnswer {
+    /// 200 and the like.
+    pub status: u16,
+    body: Incoming,
+    rest: BytesMut,
+}
+
+impl RawPosts {
+    /// A connection with a token of its own, whose answers wait for so many milliseconds; it is streamed if `wait` is 0.
+    pub fn new(address: SocketAddr, credentials: &Credentials, wait: u32) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let mut token = [0; 16];
+        token[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        Self {
+            address,
+            path: credentials.path().to_owned(),
+            token,
+            wait,
+        }
+    }
+
+    /// The same connection, whose next answers wait for so long.
+    pub fn waiting(self, wait: u32) -> Self {
+        Self { wait, ..self }
+    }
+
+    /// The POST that opens, with these packets.
+    pub async fn open(&self, packets: &[u8]) -> PostAnswer {
+        self.post(1, &[], packets).await
+    }
+
+    /// A POST that sends, with this number and these packets.
+    pub async fn send(&self, number: u32, packets: &[u8]) -> PostAnswer {
+        self.post(2, &number.to_le_bytes(), packets).await
+    }
+
+    async fn post(&self, operation: u8, number: &[u8], packets: &[u8]) -> PostAnswer {
+        let mut body = BytesMut::with_capacity(HEAD + packets.len());
+        body.put_u8(operation);
+        body.put_slice(&self.token);
+        body.put_u32_le(self.wait);
+        body.put_slice(number);
+        body.put_slice(packets);
+        let request = Request::post(&self.path)
+            .header("host", self.address.to_string())
+            .header("content-type", "application/stillhere.v1")
+            .body(Full::new(body.freeze()));
+        let request = request.expect("it is a request");
+        let answer = async {
+            connect(self.address)
+                .await?
+                .send_request(request)
+                .await
+                .map_err(std::io::Error::other)
+        };
+        let answer = within("an answer to a POST", answer)
+            .await
+            .expect("the connection holds");
+        PostAnswer {
+            status: answer.status().as_u16(),
+            body: answer.into_body(),
+            rest: BytesMut::new(),
+        }
+    }
+}
+
+impl PostAnswer {
+    /// The next piece of the body; empty at its end.
+    ///
+    /// # Panics
+    /// When it breaks off.
+    pub async fn piece(&mut self) -> Bytes {
+        let frame = within("the answer to go on", self.body.frame()).await;
+        let piece = frame.map(|frame| frame.expect("the answer does not break off").into_data());
+        piece.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// The next frame; `None` at the answer's end. What keeps the answer alive is skipped.
+    ///
+    /// # Panics
+    /// When it breaks off, or ends within a packet.
+    pub async fn frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(packet) = next_packet(&mut self.rest) {
+                return Some(Frame::decode(packet, Sender::Server).expect("the server sends frames"));
+            }
+            let piece = self.piece().await;
+            if piece.is_empty() {
+                assert!(self.rest.is_empty(), "the answer ends within a packet");
+                return None;
+            }
+            self.rest.put(piece);
+        }
+    }
+
+    /// All frames up to the answer's end.
+    ///
+    /// # Panics
+    /// As [`PostAnswer::frame`].
+    pub async fn frames(mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(frame) = self.frame().await {
+            frames.push(frame);
+        }
+        frames
+    }
+
+    /// Whether it has status 200 and no packets.
+    ///
+    /// # Panics
+    /// As [`PostAnswer::frame`].
+    pub async fn is_empty(self) -> bool {
+        self.status == 200 && self.frames().await.is_empty()
+    }
+}
+
+/// Frames, each behind its length.
+pub fn packed(frames: impl IntoIterator<Item = Frame>) -> Vec<u8> {
+    frames.into_iter().flat_map(|frame| framed(&frame.to_bytes())).collect()
+}
+
+/// Bytes of a POST that sends before its packets.
+pub const HEAD: usize = 25;
