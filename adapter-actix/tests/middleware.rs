@@ -1,16 +1,25 @@
 //! What applications have around their routes: it lets sessions through, or is told.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
 
 use actix_cors::Cors;
-use actix_web::middleware::{Compress, DefaultHeaders, Logger, NormalizePath, TrailingSlash};
-use actix_web::{App, HttpServer, web};
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::{ErrorRequestTimeout, InternalError};
+use actix_web::http::header::RETRY_AFTER;
+use actix_web::middleware::{Compress, DefaultHeaders, Logger, Next, NormalizePath, TrailingSlash, from_fn};
+use actix_web::{App, Error, HttpResponse, HttpServer, web};
 use stillhere_actix::machine::Outcome;
 use stillhere_actix::{Hub, routes};
 use stillhere_conformance::application::echo;
-use stillhere_conformance::browser::Browser;
-use stillhere_conformance::carried::assert_carried;
+use stillhere_conformance::browser::{Browser, assert_connects};
+use stillhere_conformance::carried::{
+    assert_carried, assert_open_to, assert_resumed, assert_streamed, check_cross_origin,
+};
 use stillhere_conformance::http;
+use stillhere_conformance::rate::{self, Rate};
 
 /// Serves what `$around` makes of an `App`, with the routes of `$hub` in it.
 macro_rules! serve {
@@ -76,4 +85,79 @@ async fn a_cors_that_blocks_must_not_stand_around_the_routes() {
     assert_carried(&hub, outside).await;
     let page = Browser::connect_from(&format!("http://{outside}"), outside, &hub.open(echo).ticket_json());
     page.wait_for_outcome(Outcome::Opened).await;
+}
+
+/// Cookies are sent along, so the preflight has to allow credentials. Nothing of it reaches the routes: the middleware answers it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cors_must_allow_credentials_to_other_origins() {
+    const OTHER: &str = "https://app.example";
+    fn named() -> Cors {
+        Cors::default()
+            .allowed_origin(OTHER)
+            .allowed_methods(["POST"])
+            .allowed_header("content-type")
+    }
+    let hub = Hub::builder().allow_origin(OTHER).build();
+    let permissive = serve!(hub, |app: App<_>| app.wrap(Cors::permissive()));
+    assert_open_to(OTHER, &hub, permissive).await;
+    let with_credentials = serve!(hub, |app: App<_>| app.wrap(named().supports_credentials()));
+    assert_open_to(OTHER, &hub, with_credentials).await;
+
+    let without = serve!(hub, |app: App<_>| app.wrap(named()));
+    assert!(check_cross_origin(OTHER, &hub, without).await.is_err());
+    let outside = serve!(hub, |app: App<_>| app.service(web::scope("/api").wrap(named())));
+    assert_open_to(OTHER, &hub, outside).await;
+}
+
+/// A time-out of requests is none of the answer's body: a streamed one goes on, and so does a WebSocket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_out_cuts_only_polls_that_wait_for_longer() {
+    async fn within(
+        time: Duration,
+        request: ServiceRequest,
+        next: Next<impl MessageBody>,
+    ) -> Result<ServiceResponse<impl MessageBody>, Error> {
+        tokio::time::timeout(time, next.call(request))
+            .await
+            .unwrap_or_else(|_| Err(ErrorRequestTimeout("too late")))
+    }
+    let hub = Hub::new();
+    let long = serve!(hub, |app: App<_>| {
+        app.wrap(from_fn(|request, next| within(Duration::from_secs(1), request, next)))
+    });
+    assert_carried(&hub, long).await;
+    let short = serve!(hub, |app: App<_>| {
+        app.wrap(from_fn(|request, next| {
+            within(Duration::from_millis(100), request, next)
+        }))
+    });
+    assert_connects(short, &hub.open(echo)).await;
+    assert_streamed(&hub, short).await;
+    assert_resumed(&hub, short, Some(Duration::from_secs(5))).await;
+}
+
+/// A request too many costs the connection, not the session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rate_limit_costs_connections_over_posts() {
+    async fn limit(
+        rate: web::Data<Rate>,
+        request: ServiceRequest,
+        next: Next<impl MessageBody>,
+    ) -> Result<ServiceResponse<impl MessageBody>, Error> {
+        if rate.admit() {
+            return next.call(request).await;
+        }
+        let refused = HttpResponse::TooManyRequests()
+            .insert_header((RETRY_AFTER, rate::RETRY_AFTER))
+            .finish();
+        Err(InternalError::from_response("too many requests", refused).into())
+    }
+    let hub = Hub::new();
+    let rate = web::Data::new(Rate::default());
+    let counted = Arc::clone(&rate);
+    let address = serve!(hub, |app: App<_>| app.app_data(rate.clone()).wrap(from_fn(limit)));
+    assert_connects(address, &hub.open(echo)).await;
+    assert_resumed(&hub, address, None).await;
+    assert_resumed(&hub, address, Some(Duration::from_millis(100))).await;
+    assert!(counted.refused() > 0, "there were not too many");
 }

@@ -124,7 +124,15 @@ pub fn request() -> impl Filter<Extract = (Request<Body>,), Error = Infallible> 
 }
 
 fn response(answer: warp::http::Response<AnswerBody>) -> Response {
-    let (parts, body) = answer.into_parts();
+    let (mut parts, body) = answer.into_parts();
+    // It does not keep warp's compression off, and browsers decode nothing that is also encoded by `identity`.
+    if parts
+        .headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|encoding| encoding == "identity")
+    {
+        parts.headers.remove(header::CONTENT_ENCODING);
+    }
     let body = match body {
         AnswerBody::Whole(bytes) => warp::http::Response::new(bytes).into_response(),
         AnswerBody::Stream(chunks) => warp::reply::stream(chunks).into_response(),

@@ -1,18 +1,30 @@
 //! What applications have around their routes: it lets sessions through, or the routes stand outside.
 
+use std::future::ready;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
 use stillhere_conformance::application::echo;
 use stillhere_conformance::browser::{Browser, assert_connects};
-use stillhere_conformance::carried::assert_carried;
+use stillhere_conformance::carried::{
+    assert_carried, assert_open_to, assert_polled, assert_resumed, assert_streamed, check_cross_origin,
+};
 use stillhere_conformance::http;
+use stillhere_conformance::rate::{self, Rate};
 use stillhere_warp::machine::Outcome;
 use stillhere_warp::{Hub, routes};
 use tokio::net::TcpListener;
-use warp::{Filter, Reply};
+use tower_http::compression::Compression;
+use tower_http::timeout::Timeout;
+use warp::http::StatusCode;
+use warp::{Filter, Rejection, Reply};
 
 async fn serve<R: Reply>(
-    app: impl Filter<Extract = (R,), Error = warp::Rejection> + Clone + Send + Sync + 'static,
+    app: impl Filter<Extract = (R,), Error = Rejection> + Clone + Send + Sync + 'static,
 ) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
@@ -22,19 +34,17 @@ async fn serve<R: Reply>(
     address
 }
 
-/// warp compresses whatever it wraps, also what says that it must not be: only WebSockets pass.
+/// warp compresses whatever it wraps, whoever asks, and also what says that it must not be. Frames pass as they are said all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_routes_stand_outside_compression() {
+async fn compression_lets_sessions_through() {
     let hub = Hub::new();
-    let page = warp::path!("page").map(|| "page");
-    let inside = serve(page.or(routes(&hub)).with(warp::compression::gzip())).await;
-    let file = http::get(inside, "/stillhere/client.js", &[]).await;
-    assert_eq!(file.header("content-encoding"), "gzip", "nobody asked for that");
-    assert_connects(inside, &hub.open(echo)).await;
-
-    let outside = serve(page.with(warp::compression::gzip()).or(routes(&hub))).await;
-    assert_carried(&hub, outside).await;
-    assert_eq!(http::get(outside, "/page", &[]).await.text(), "page");
+    let address = serve(routes(&hub).with(warp::compression::gzip())).await;
+    let file = http::get(address, "/stillhere/client.js", &[]).await;
+    assert_eq!(file.header("content-encoding"), "gzip");
+    assert!(file.text().contains("stillhere.v1"));
+    assert_connects(address, &hub.open(echo)).await;
+    assert_streamed(&hub, address).await;
+    assert_polled(&hub, address).await;
 }
 
 /// warp's CORS takes a page of the same origin for a foreign one, whatever is behind it.
@@ -57,8 +67,103 @@ async fn the_routes_stand_outside_cors() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logs_and_recovery_let_sessions_through() {
     let hub = Hub::new();
-    let recovered = routes(&hub).recover(async |rejection: warp::Rejection| Err::<&str, _>(rejection));
+    let recovered = routes(&hub).recover(async |rejection: Rejection| Err::<&str, _>(rejection));
     let headers = warp::reply::with::header("x-frame-options", "DENY");
     let app = recovered.with(headers).with(warp::trace::request());
     assert_carried(&hub, serve(app).await).await;
+}
+
+/// Cookies are sent along, so the preflight has to allow credentials. Nothing of it reaches the routes: the filter answers it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cors_must_allow_credentials_to_other_origins() {
+    const OTHER: &str = "https://app.example";
+    let cors = || warp::cors().allow_methods(["POST"]).allow_header("content-type");
+    let hub = Hub::builder().allow_origin(OTHER).build();
+    for cors in [cors().allow_origin(OTHER), cors().allow_any_origin()] {
+        let address = serve(routes(&hub).with(cors.clone().allow_credentials(true))).await;
+        assert_open_to(OTHER, &hub, address).await;
+
+        let without = serve(routes(&hub).with(cors.clone())).await;
+        assert!(check_cross_origin(OTHER, &hub, without).await.is_err());
+        let api = warp::path!("api").map(|| "api");
+        // It answers the preflight of any path: the routes stand before it.
+        let outside = serve(routes(&hub).or(api.with(cors))).await;
+        assert_open_to(OTHER, &hub, outside).await;
+    }
+}
+
+/// Serves what tower's layers, of which there are more than filters, make of the routes.
+macro_rules! serve_service {
+    ($service:expr) => {{
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port");
+        let address = listener.local_addr().expect("the listener is bound");
+        let service = TowerToHyperService::new($service);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let builder = Builder::new(TokioExecutor::new());
+                    let _ = builder
+                        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        address
+    }};
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn towers_compression_lets_sessions_through() {
+    let hub = Hub::new();
+    let address = serve_service!(Compression::new(warp::service(routes(&hub))));
+    assert_carried(&hub, address).await;
+}
+
+/// A time-out of requests is none of the answer's body: a streamed one goes on, and a WebSocket is no request any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_out_cuts_only_polls_that_wait_for_longer() {
+    let hub = Hub::new();
+    let within = |time| {
+        let service = warp::service(routes(&hub));
+        Timeout::with_status_code(service, StatusCode::REQUEST_TIMEOUT, Duration::from_millis(time))
+    };
+    let long = serve_service!(within(1000));
+    assert_carried(&hub, long).await;
+    let short = serve_service!(within(100));
+    assert_connects(short, &hub.open(echo)).await;
+    assert_streamed(&hub, short).await;
+    assert_resumed(&hub, short, Some(Duration::from_secs(5))).await;
+}
+
+#[derive(Debug)]
+struct TooMany;
+
+impl warp::reject::Reject for TooMany {}
+
+/// A request too many costs the connection, not the session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rate_limit_costs_connections_over_posts() {
+    async fn refuse(rejection: Rejection) -> Result<impl Reply, Rejection> {
+        if rejection.find::<TooMany>().is_none() {
+            return Err(rejection);
+        }
+        let refused = warp::reply::with_status("", StatusCode::TOO_MANY_REQUESTS);
+        Ok(warp::reply::with_header(refused, "retry-after", rate::RETRY_AFTER))
+    }
+    let hub = Hub::new();
+    let rate = Arc::new(Rate::default());
+    let counted = Arc::clone(&rate);
+    let admitted = warp::any().and_then(move || {
+        let is_admitted = rate.admit();
+        ready(is_admitted.then_some(()).ok_or_else(|| warp::reject::custom(TooMany)))
+    });
+    let app = admitted.untuple_one().and(routes(&hub)).recover(refuse);
+    let address = serve(app).await;
+    assert_connects(address, &hub.open(echo)).await;
+    assert_resumed(&hub, address, None).await;
+    assert_resumed(&hub, address, Some(Duration::from_millis(100))).await;
+    assert!(counted.refused() > 0, "there were not too many");
 }

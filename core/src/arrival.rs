@@ -94,6 +94,7 @@ impl Hub {
     /// # Errors
     /// [`NotOurProtocol`]: not to be carried. Requests that name none of our protocols are for plain sessions, or for sessions that are not here.
     pub fn arrive(&self, request: &UpgradeRequest<'_>) -> Result<Arrival, NotOurProtocol> {
+        self.inner.reach.note_page();
         let offered = || request.protocols();
         let ours = offered().find(|protocol| *protocol == SUBPROTOCOL);
         let protocol = ours.or_else(|| offered().find(|protocol| protocol.starts_with("stillhere.")));

@@ -60,6 +60,8 @@ async fn crowding_is_warned_of_once_a_minute_with_how_often() {
         .max_sessions(12)
         .max_pending_hellos(0)
         .build();
+    // Without any page there would be another warning.
+    ask(&hub, "nothing", &[]);
     for minute in 0..2 {
         let opened: Vec<_> = (0..1_010).map(|_| hub.open(idle)).collect();
         let lines = log.lines();
@@ -104,5 +106,31 @@ async fn a_storm_of_refused_requests_is_one_short_line_a_minute() {
             );
         }
         tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_no_page_ever_comes_is_told_once() {
+    let (log, _logging) = Log::begin();
+    let miss = async |hub: &Hub| {
+        hub.open(idle);
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        log.lines()
+    };
+    let hub = Hub::builder().mount("/live").build();
+    for told in [0, 0, 1, 0, 0, 0] {
+        let lines = miss(&hub).await;
+        assert_eq!(lines.len(), told, "{lines:?}");
+        assert!(
+            lines.iter().all(|line| line.ends_with("tickets_lead_to=/live")),
+            "{lines:?}"
+        );
+    }
+    let hub = Hub::new();
+    miss(&hub).await;
+    // Whatever becomes of it, a request came.
+    ask(&hub, "nothing", &[]);
+    for _ in 0..5 {
+        assert!(miss(&hub).await.is_empty());
     }
 }

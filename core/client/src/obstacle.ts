@@ -16,7 +16,7 @@ export interface Obstacle {
 /** What helps against a status; the rest is a matter for the server's log. */
 const HINTS: Record<number, string> = {
   401: 'a login stands before the server',
-  403: 'a firewall stands before the server',
+  403: 'a firewall or a CORS filter stands before the server',
   404: 'the session is not served there',
   407: 'the proxy wants a login',
   429: 'raise the rate limit there',

@@ -7,7 +7,7 @@ import { encodeData, encodeEnd, encodeWelcome, readNumbers, type Welcome } from 
 
 export type WebSockets = 'work' | 'are refused' | 'hang' | 'open and carry nothing' | 'die after 2000 bytes' | 'die after 2 s';
 export type Streams = 'work' | 'are held back' | 'are cut short';
-export type Answers = 'work' | '413' | '429' | '503' | 'redirect' | 'portal';
+export type Answers = 'work' | '403' | '413' | '429' | '503' | 'redirect' | 'portal';
 
 export interface Ways {
   webSockets: WebSockets;

@@ -88,6 +88,26 @@ test('too many requests without a Retry-After are made ever less often', async (
   assert.ok(box.posts.length <= 12, `${box.posts.length} POSTs in five minutes`);
 });
 
+for (const streams of ['work', 'are held back'] as const) {
+  test(`too many requests cost the connection and not the session where streams ${streams}`, async () => {
+    const { box, session, page } = new Behind({ streams });
+    await box.advance(10_000);
+    for (let round = 1; round <= 5; round += 1) {
+      assert.equal(session.status.state, 'connected');
+      box.ways = { ...box.ways, posts: '429' };
+      session.send(new Uint8Array(10));
+      await box.advance(2000);
+      assert.equal(session.status.obstacle?.status, 429);
+      box.ways = { ...box.ways, posts: 'work' };
+      await box.advance(15_000);
+      assert.equal(box.received.length, round);
+    }
+    assert.equal(session.status.obstacle, null);
+    assert.equal(page.errors.length, 1);
+    assert.match(page.errors[0]!, /429.*raise the rate limit/);
+  });
+}
+
 test('where POSTs are not wanted a WebSocket is tried at once', async () => {
   const storage = new FakeStorage();
   storage.setItem('stillhere:route', 'polled');
@@ -100,6 +120,7 @@ test('where POSTs are not wanted a WebSocket is tried at once', async () => {
 for (const [posts, text] of [
   ['redirect', /redirect.*log in/],
   ['portal', /text\/html by a captive portal/],
+  ['403', /answered 403.*CORS/],
   ['503', /answered 503.*logs of the server/],
   ['429', /answered 429.*rate limit/],
 ] as const) {

@@ -13,6 +13,7 @@ const STREAMS: readonly Streams[] = ['work', 'are held back', 'are cut short'];
 const POSTS: readonly Answers[] = ['work', '413', '429', '503', 'redirect', 'portal'];
 const OBSTACLES: Record<Answers, unknown[] | undefined> = {
   work: undefined,
+  403: ['refused', 403],
   413: ['too-large', 413],
   429: ['refused', 429],
   503: ['refused', 503],

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use stillhere::Hub;
+use stillhere::machine::Outcome;
 
 use crate::application::echo;
-use crate::browser::assert_connects;
+use crate::browser::{Browser, assert_connects};
 use crate::fallback_bridge;
-use crate::http;
+use crate::http::{self, Response};
+use crate::patience::within;
 
 /// The client's file is served, and sessions are carried over WebSockets, streamed and polled.
 ///
@@ -39,3 +41,77 @@ pub async fn assert_polled(hub: &Hub, address: SocketAddr) {
     let polled = fallback_bridge::start(address, Some(Duration::from_millis(100))).await;
     assert_connects(polled, &hub.open(echo)).await;
 }
+
+/// A session goes on over the fallback, streamed if `wait` is `None`, else polled, where connections are cut again and again: everything
+/// arrives once and in order.
+///
+/// # Panics
+/// When that is not so, or nothing is cut.
+pub async fn assert_resumed(hub: &Hub, address: SocketAddr, wait: Option<Duration>) {
+    let way = fallback_bridge::start(address, wait).await;
+    let browser = Browser::connect(way, &hub.open(echo).ticket_json());
+    let talking = async {
+        for number in 0u32.. {
+            let lost = browser.close_codes().len();
+            if lost >= 2 {
+                return;
+            }
+            browser
+                .send(number.to_le_bytes().to_vec())
+                .expect("the session is open");
+            assert_eq!(browser.recv().await.payload, number.to_le_bytes().to_vec());
+            // Some cut what is quiet, others what is busy.
+            let _ = tokio::time::timeout(PAUSE, browser.wait_for_close_codes(lost + 1)).await;
+        }
+    };
+    within("two lost connections", talking).await;
+}
+
+/// A page of another origin, which the hub allows, is carried; and what the server says allows a browser to send cookies along, and the
+/// page to read the answers.
+///
+/// # Panics
+/// When that is not so.
+pub async fn assert_open_to(origin: &str, hub: &Hub, address: SocketAddr) {
+    check_cross_origin(origin, hub, address)
+        .await
+        .expect("a browser lets the page read");
+    for way in [address, fallback_bridge::start(address, None).await] {
+        let page = Browser::connect_from(origin, way, &hub.open(echo).ticket_json());
+        page.wait_for_outcome(Outcome::Opened).await;
+    }
+}
+
+/// What a browser asks of a server for a page of another origin that sends cookies along (the Fetch standard's CORS check).
+///
+/// # Errors
+/// What it would tell in its console.
+pub async fn check_cross_origin(origin: &str, hub: &Hub, address: SocketAddr) -> Result<(), String> {
+    let path = format!("/stillhere/{}", hub.open(echo).id());
+    let asked = [
+        ("origin", origin),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "content-type"),
+    ];
+    let preflight = http::request(address, "OPTIONS", &path, &asked).await;
+    check_origin(origin, &preflight)?;
+    // A `*` stands for itself where cookies are sent along.
+    let mut allowed = preflight.header("access-control-allow-headers").split(',');
+    if !allowed.any(|name| name.trim().eq_ignore_ascii_case("content-type")) {
+        return Err(format!("content-type is not allowed: {preflight:?}"));
+    }
+    let headers = [("origin", origin), ("content-type", "application/stillhere.v1")];
+    let answer = http::send(address, &format!("POST {path}"), &headers, b"no POST of ours").await;
+    check_origin(origin, &answer)
+}
+
+fn check_origin(origin: &str, response: &Response) -> Result<(), String> {
+    let is_allowed = response.values("access-control-allow-origin") == [origin]
+        && response.values("access-control-allow-credentials") == ["true"];
+    is_allowed
+        .then_some(())
+        .ok_or_else(|| format!("the origin is not allowed with credentials: {response:?}"))
+}
+
+/// Longer than the time-outs of the tests.
+const PAUSE: Duration = Duration::from_millis(200);

@@ -1,16 +1,18 @@
 //! Lets the suite run over the fallback: WebSockets in, HTTP requests out, and everything that is no WebSocket untouched.
 
 use std::future::pending;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use flate2::write::GzDecoder;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::CONTENT_ENCODING;
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -146,7 +148,7 @@ struct Exchange {
 impl Bridge {
     async fn carry(
         self,
-        (exchange, answer): (Exchange, Incoming),
+        (exchange, answer): (Exchange, Received),
         packets: UnboundedSender<Bytes>,
         mut to_browser: impl Sink<Packet, Error = ConnectionError> + Unpin,
         from_browser: impl Stream<Item = Result<Packet, ConnectionError>> + Unpin,
@@ -179,10 +181,11 @@ impl Bridge {
         head: &Head,
         protocol: &str,
         queued: UnboundedReceiver<Bytes>,
-    ) -> io::Result<(Exchange, Incoming)> {
+    ) -> io::Result<(Exchange, Received)> {
         let host = head.header("host").unwrap_or_default();
         let mut template = Request::post(head.path())
             .header("content-type", format!("application/{protocol}"))
+            .header("accept-encoding", "gzip")
             .header("host", host);
         for name in ["origin", "cookie"] {
             if let Some(value) = head.header(name) {
@@ -221,7 +224,7 @@ impl Exchange {
     /// The answer to the first POST carries everything, and its end is the connection's. With which code, if it was told.
     async fn stream(
         mut self,
-        answer: Incoming,
+        answer: Received,
         to_browser: &mut (impl Sink<Packet, Error = ConnectionError> + Unpin),
     ) -> io::Result<Option<u16>> {
         let mut code = None;
@@ -229,7 +232,7 @@ impl Exchange {
         let posting = async {
             while let Some(first) = self.queued.recv().await {
                 let answer = self.send(Some(first)).await?;
-                answer.collect().await.map_err(io::Error::other)?;
+                answer.body.collect().await.map_err(io::Error::other)?;
             }
             io::Result::Ok(())
         };
@@ -244,7 +247,7 @@ impl Exchange {
     /// The answer to each POST carries what there is.
     async fn poll(
         mut self,
-        mut answer: Incoming,
+        mut answer: Received,
         to_browser: &mut (impl Sink<Packet, Error = ConnectionError> + Unpin),
     ) -> io::Result<Option<u16>> {
         let mut code = None;
@@ -267,7 +270,7 @@ impl Exchange {
     }
 
     /// A POST with this packet and all that are queued.
-    async fn send(&mut self, first: Option<Bytes>) -> io::Result<Incoming> {
+    async fn send(&mut self, first: Option<Bytes>) -> io::Result<Received> {
         self.number += 1;
         self.has_spoken |= first.is_some();
         let mut packets = BytesMut::new();
@@ -300,7 +303,7 @@ impl Exchange {
         body
     }
 
-    async fn post(&mut self, body: BytesMut) -> io::Result<Incoming> {
+    async fn post(&mut self, body: BytesMut) -> io::Result<Received> {
         let body = Full::new(body.freeze());
         let response = match self.try_post(body.clone()).await {
             // Servers close what was quiet for long; a browser then sends the request again.
@@ -314,13 +317,44 @@ impl Exchange {
         if response.status() != StatusCode::OK {
             return Err(io::Error::other(response.status().to_string()));
         }
-        Ok(response.into_body())
+        Ok(Received::new(response))
     }
 
     async fn try_post(&mut self, body: Full<Bytes>) -> hyper::Result<Response<Incoming>> {
         self.requests.ready().await?;
         let request = Request::from_parts(self.template.clone(), body);
         self.requests.send_request(request).await
+    }
+}
+
+/// The body of an answer, read as a browser reads it.
+struct Received {
+    body: Incoming,
+    decoder: Option<GzDecoder<Vec<u8>>>,
+}
+
+impl Received {
+    /// What is encoded more than once, be it by `identity`, is handed over as it came: Chromium does so.
+    fn new(response: Response<Incoming>) -> Self {
+        let encodings: Vec<_> = response.headers().get_all(CONTENT_ENCODING).iter().collect();
+        let decoder = (encodings == ["gzip"]).then(|| GzDecoder::new(Vec::new()));
+        Self {
+            body: response.into_body(),
+            decoder,
+        }
+    }
+
+    async fn chunk(&mut self) -> io::Result<Option<Bytes>> {
+        let Some(frame) = self.body.frame().await else {
+            return Ok(None);
+        };
+        let data = frame.map_err(io::Error::other)?.into_data().unwrap_or_default();
+        let Some(decoder) = &mut self.decoder else {
+            return Ok(Some(data));
+        };
+        decoder.write_all(&data)?;
+        decoder.flush()?;
+        Ok(Some(std::mem::take(decoder.get_mut()).into()))
     }
 }
 
@@ -353,15 +387,13 @@ pub(crate) fn framed(packet: &[u8]) -> Bytes {
 
 /// Hands on the packets of one answer. `code` becomes that of an end among them.
 async fn read(
-    mut answer: Incoming,
+    mut answer: Received,
     to_browser: &mut (impl Sink<Packet, Error = ConnectionError> + Unpin),
     code: &mut Option<u16>,
 ) -> io::Result<()> {
     let mut rest = BytesMut::new();
-    while let Some(frame) = answer.frame().await {
-        if let Ok(data) = frame.map_err(io::Error::other)?.into_data() {
-            rest.extend_from_slice(&data);
-        }
+    while let Some(chunk) = answer.chunk().await? {
+        rest.extend_from_slice(&chunk);
         while let Some(packet) = next_packet(&mut rest) {
             if let Ok(Frame::End(end)) = Frame::decode(packet.clone(), Sender::Server) {
                 // The close goes out with it, as a server's does.

@@ -28,6 +28,12 @@ impl Response {
             .map_or("", |(_, value)| value)
     }
 
+    /// All values of a header, `name` in lower case.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        let named = self.headers.iter().filter(|(known, _)| known == name);
+        named.map(|(_, value)| value.as_str()).collect()
+    }
+
     /// The body, decompressed if it came as gzip.
     ///
     /// # Panics

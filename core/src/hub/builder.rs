@@ -14,6 +14,7 @@ use crate::code::EndReason;
 use crate::hub::Hub;
 use crate::hub::inner::HubInner;
 use crate::hub::pending_hello::PendingHellos;
+use crate::hub::reach::Reach;
 use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
@@ -258,6 +259,7 @@ impl HubBuilder {
             memory,
             sweeper,
             warnings: Warnings::default(),
+            reach: Reach::default(),
             draining: AtomicBool::new(false),
             opened: AtomicU64::new(0),
             evaluations: AtomicU64::new(0),

@@ -75,6 +75,12 @@ impl Host for HubInner {
         } = farewell;
         tracing::debug!(session = %session.id, %reason, "session ended");
         self.record_end(session, &reason);
+        if reason == EndReason::NeverConnected && self.reach.note_missed() {
+            tracing::warn!(
+                tickets_lead_to = %self.base,
+                "no page has come for any session yet: are the hub's routes mounted where its tickets lead, and outside of layers that refuse requests, such as CORS?"
+            );
+        }
         self.tell(&*self.policy(), session);
         if let Some(task) = task {
             self.give_grace(task, now);

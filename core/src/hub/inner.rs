@@ -19,6 +19,7 @@ use crate::hub::builder::{Config, EndHook, PrincipalHook};
 use crate::hub::ended_session::EndedSession;
 use crate::hub::pending_hello::{PendingHello, PendingHellos};
 use crate::hub::places::Places;
+use crate::hub::reach::Reach;
 use crate::hub::warnings::Warnings;
 use crate::id::SessionId;
 use crate::kind::Kinds;
@@ -50,6 +51,7 @@ pub(crate) struct HubInner {
     pub(super) memory: Arc<Memory>,
     pub(super) sweeper: Sweeper,
     pub(crate) warnings: Warnings,
+    pub(crate) reach: Reach,
     pub(super) draining: AtomicBool,
     pub(super) opened: AtomicU64,
     pub(super) evaluations: AtomicU64,

@@ -7,6 +7,7 @@ mod host;
 mod inner;
 mod pending_hello;
 mod places;
+mod reach;
 mod relief;
 mod waiting;
 mod warnings;

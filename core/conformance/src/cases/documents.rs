@@ -161,7 +161,8 @@ pub async fn a_newcomer_may_come_again(server: &Server) {
 /// R21: a newcomer that does not confirm gets HelloDeadline, and the session stays with its document.
 pub async fn an_offer_that_is_not_confirmed_is_withdrawn(server: &Server) {
     let mut options = server.hub.session_options();
-    options.timing.hello = Duration::from_millis(100);
+    // The hellos of this case have to come within it, too.
+    options.timing.hello = Duration::from_secs(1);
     // Of a page that polls and is gone between two polls, only its silence tells.
     options.timing.heartbeat = Duration::from_millis(100);
     let session = server.hub.open_with(options, never_reads);

@@ -186,7 +186,8 @@ pub async fn an_ended_session_stays_answerable(server: &Server) {
 /// PROTOCOL 5, 10.4: who asks for an ended session proves as much as while it lived, before being told that it has ended, and why.
 pub async fn an_ended_session_asks_as_much_as_a_live_one(server: &Server) {
     let mut options = server.hub.session_options();
-    options.timing.hello = Duration::from_millis(300);
+    // The hellos of this case have to come within it, too.
+    options.timing.hello = Duration::from_secs(1);
     let by_cookie = Hub::builder().principal(|request| request.cookie("user").map(str::to_owned));
     let server = server.with_hub(by_cookie.session_options(options)).await;
     for ended in [false, true] {
@@ -288,7 +289,7 @@ pub async fn a_silent_browser_is_found_out(server: &Server) {
 /// R42: one that answers is kept, however long nothing else is said; and a half-open one is found out behind a proxy, too.
 pub async fn a_quiet_browser_is_kept_and_a_half_open_one_is_not(server: &Server) {
     let mut options = server.hub.session_options();
-    options.timing.heartbeat = Duration::from_millis(500);
+    options.timing.heartbeat = Duration::from_secs(1);
     let quiet = server.hub.open_with(options.clone(), echo);
     let half_open = server.hub.open_with(options, echo);
     let [at_quiet, at_half_open] = [&quiet, &half_open].map(|session| server.browse_through_proxy(session));

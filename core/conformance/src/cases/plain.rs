@@ -290,11 +290,12 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
 /// PROTOCOL 17: WebSocket pings find a dead client within two heartbeats, even while messages flow to it; one that only answers them is kept.
 pub async fn a_silent_client_is_found_out_and_a_quiet_one_is_kept(server: &Server) {
     let mut options = plain_options(server);
-    options.timing.heartbeat = Duration::from_millis(500);
+    options.timing.heartbeat = Duration::from_secs(1);
     let session = server.hub.open_with(options, never_reads);
     let mut events = session.events();
     let mut client = PlainClient::connect_through_proxy(server, &session).await;
-    client.wait_for_pings(4).await;
+    // At least three quarters of a heartbeat lie between two, so it would have been found out.
+    client.wait_for_pings(3).await;
     assert_eq!(session.state(), SessionState::Open);
 
     server.newest_connection(&session).await.silence();
