@@ -26,7 +26,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
         tell_peer(request.extensions_mut());
         upgrade::answer(&of_routes, name_of(uri.path()), request)
             .await
-            .map(body)
+            .map(Body::new)
     };
     mounted(hub, any(handler))
 }
@@ -76,7 +76,7 @@ where
         let uri = request.uri().clone();
         upgrade::answer_for(&of_routes, name_of(uri.path()), request, found)
             .await
-            .map(body)
+            .map(Body::new)
     };
     mounted(hub, any(handler))
 }
@@ -118,7 +118,7 @@ pub async fn answer(hub: &Hub, name: &str, request: Request, principal: Option<&
     let principal = ready(principal.map(str::to_owned));
     let mut request = request.map(Body::into_data_stream);
     tell_peer(request.extensions_mut());
-    upgrade::answer_for(hub, name, request, principal).await.map(body)
+    upgrade::answer_for(hub, name, request, principal).await.map(Body::new)
 }
 
 /// Who is at the other end of the connection, if the server was made to say so.
@@ -129,16 +129,9 @@ fn tell_peer(extensions: &mut Extensions) {
     }
 }
 
-fn body(body: AnswerBody) -> Body {
-    match body {
-        AnswerBody::Whole(bytes) => Body::from(bytes),
-        AnswerBody::Stream(chunks) => Body::from_stream(chunks),
-    }
-}
-
 /// One of the client's files, for people who own the route.
 pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
-    upgrade::file(name, headers).map(body)
+    upgrade::file(name, headers).map(Body::new)
 }
 
 /// Extracts a WebSocket request for a session, for people who own the route: put your own extractors before it, then [`Upgrade::serve`].
@@ -163,9 +156,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     type Rejection = (StatusCode, &'static str);
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let mut request = Request::from_parts(parts.clone(), ());
-        tell_peer(request.extensions_mut());
-        let upgrade = upgrade::Upgrade::take(&mut request);
+        tell_peer(&mut parts.extensions);
+        let upgrade = upgrade::Upgrade::take(parts);
         upgrade
             .map(Self)
             .ok_or((StatusCode::UPGRADE_REQUIRED, "not a WebSocket request"))
