@@ -2,4 +2,5 @@
 
 import { runTests } from '../../core/client/run-tests.mjs';
 
-process.send(await runTests(process.argv.slice(2), { concurrency: 1, timeout: 300_000 }));
+const timeout = process.env.STILLHERE_LONG ? 1_200_000 : 300_000;
+process.send(await runTests(process.argv.slice(2), { concurrency: 1, timeout }));

@@ -38,9 +38,10 @@ export const repetitions = (count) => Math.ceil(count * SHARE);
  *
  * @param {string} name
  * @param {(stage: Stage) => Promise<void>} body
- * @param {{ timeout?: number }} options milliseconds
+ * @param {{ timeout?: number }} options milliseconds; three times as many where all repetitions run on each framework
  */
-export function browserTest(name, body, { timeout = 60_000 } = {}) {
+export function browserTest(name, body, { timeout: usual = 60_000 } = {}) {
+  const timeout = process.env.STILLHERE_LONG ? 3 * usual : usual;
   test(name, async (t) => {
     const stage = new Stage(t);
     const expiry = new AbortController();
