@@ -1,6 +1,6 @@
 //! Who asks, as far as it matters how much one may hold.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::request::UpgradeRequest;
@@ -79,12 +79,12 @@ pub(crate) fn client_address(request: &UpgradeRequest<'_>, trusted_hops: usize) 
     let Some(before) = trusted_hops.checked_sub(1) else {
         return request.peer();
     };
-    // Each proxy appends whom it saw; anybody may have written what stands before.
+    // Each proxy appends whom it saw; anybody may have written what stands before, and it need not be text.
     let forwarded: Vec<_> = request
-        .all_headers("x-forwarded-for")
-        .flat_map(|header| header.split(','))
+        .raw_headers("x-forwarded-for")
+        .flat_map(|header| header.split(|byte| *byte == b','))
         .collect();
-    let seen = forwarded.iter().rev().nth(before)?.trim();
+    let seen = std::str::from_utf8(forwarded.iter().rev().nth(before)?).ok()?.trim();
     let without_port = seen.parse::<std::net::SocketAddr>().map(|address| address.ip());
     let address = seen.trim_start_matches('[').trim_end_matches(']');
     without_port.or_else(|_| address.parse()).ok()
@@ -92,7 +92,7 @@ pub(crate) fn client_address(request: &UpgradeRequest<'_>, trusted_hops: usize) 
 
 /// What the operator may have overlooked, where a request counts for no address.
 pub(crate) fn why_uncounted(request: &UpgradeRequest<'_>, trusted_hops: usize) -> Option<&'static str> {
-    let is_forwarded = request.all_headers("x-forwarded-for").next().is_some();
+    let is_forwarded = request.raw_headers("x-forwarded-for").next().is_some();
     match (request.peer(), trusted_hops) {
         (None, 0) => Some(
             "the server does not tell addresses (on axum, serve `into_make_service_with_connect_info::<SocketAddr>()`)",
@@ -113,10 +113,14 @@ fn may_be_a_proxy(address: IpAddr) -> bool {
     }
 }
 
+/// What one client may have: an IPv4 address, also where a NAT64 writes it as an IPv6 address, or 64 bits of IPv6.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        IpAddr::V6(address) => match address.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, ..] => Ipv4Addr::from_bits(address.to_bits() as u32).into(),
+            _ => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        },
     }
 }
 
@@ -152,6 +156,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_writes_before_its_address_hides_nothing() {
+        for forged in [&b"\xff"[..], b"\xff\xfe, 6.6.6.6", b",,", b"unknown"] {
+            let line = [forged, b", 1.1.1.1"].concat();
+            let one_line = UpgradeRequest::new("", [("x-forwarded-for", &line[..])]);
+            let two_lines = UpgradeRequest::new(
+                "",
+                [("x-forwarded-for", &b"9.9.9.9"[..]), ("x-forwarded-for", &line[..])],
+            );
+            for request in [one_line, two_lines] {
+                assert_eq!(client_address(&request, 1), Some(address("1.1.1.1")));
+            }
+        }
+    }
+
+    #[test]
     fn an_address_that_may_be_a_proxys_is_nobody_in_particular_unless_proxies_are_known() {
         for shared in [
             "127.0.0.1",
@@ -179,5 +198,8 @@ mod tests {
         let of = |text| Peer::address(address(text), 0);
         assert_eq!(of("2001:db8:1:2::3"), of("2001:db8:1:2:ffff::"));
         assert_ne!(of("2001:db8:1:2::3"), of("2001:db8:1:3::3"));
+        // Behind a NAT64 each IPv4 client has an address of its own.
+        assert_eq!(of("64:ff9b::8.8.8.8"), of("8.8.8.8"));
+        assert_ne!(of("64:ff9b::8.8.8.8"), of("64:ff9b::8.8.4.4"));
     }
 }

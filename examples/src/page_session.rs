@@ -20,6 +20,8 @@ const NUMBER_EVERY: Duration = Duration::from_millis(4);
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 const LARGEST_DOWNLOAD: u32 = 32_000_000;
 const CHUNK: u32 = 1_000_000;
+/// Each holds a chunk or an upload that no limit of the session counts.
+const MOST_TRANSFERS: usize = 4;
 
 /// Runs until the session is over. Nothing here knows whether the page is connected: while it is not, what is sent waits
 /// in the outbox, and when that is full, so does the stream.
@@ -57,10 +59,12 @@ pub(crate) async fn run_page_session(mut session: Session) -> Result<(), SendErr
                         messages::kept(value, &note)
                     }
                     Some(FromPage::Upload) => {
+                        wait_for_room(&mut transfers).await;
                         transfers.spawn(check_upload(session.handle(), message));
                         continue;
                     }
                     Some(FromPage::Download { bytes }) => {
+                        wait_for_room(&mut transfers).await;
                         transfers.spawn(send_download(session.handle(), bytes));
                         continue;
                     }
@@ -88,6 +92,13 @@ pub(crate) async fn run_page_session(mut session: Session) -> Result<(), SendErr
             Some(_) = transfers.join_next() => continue,
         };
         session.send(answer).await?;
+    }
+}
+
+/// The page has an upload and a download at a time; a client that wants more waits with everything it says.
+async fn wait_for_room(transfers: &mut JoinSet<Result<(), SendError>>) {
+    while transfers.len() >= MOST_TRANSFERS {
+        transfers.join_next().await;
     }
 }
 
