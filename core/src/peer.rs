@@ -1,32 +1,32 @@
-//! Who asks, as far as it matters how much one may hold.
+//! Limits what one address or user may hold.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::request::UpgradeRequest;
 
-/// Somebody whose part of what all share is limited.
+/// An address or a user whose part of the shared limits is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Peer {
-    /// An IPv4 address, or the first of an IPv6 network of 64 bits: one client may have the whole network.
+    /// An IPv4 address, or the first address of an IPv6 /64 network: one client may have the whole network.
     Address(IpAddr),
     Principal(Arc<str>),
 }
 
-/// How much one address, or one user, may hold of what all share.
+/// Limits on what one address or one user may hold of what all share.
 ///
-/// | | all together | one address | one user |
+/// | | in total | one address | one user |
 /// |---|---|---|---|
 /// | sessions that wait for their first browser | 10,000 | 1,000 | 1,000 |
 /// | connections that have not said hello | 10,000 | 1,000 | 1,000 |
 /// | connections | no limit | 10,000 | 10,000 |
 /// | POSTs of the fallback being answered | no limit | 1,000 | 1,000, where the adapter knows the user |
 ///
-/// Beyond the first limit the session that has waited longest ends. Beyond the others the browser is told to come again
-/// in a second. Each is logged as a warning, once a minute, with a count.
+/// Beyond the first limit, the session that has waited longest ends. Beyond the others, the browser is told to try again
+/// in a second. Either is logged as a warning, at most once a minute, with a count.
 ///
-/// An address is counted where the adapter knows it. Addresses of loopback and of private networks are not counted,
-/// because a proxy may stand there, and then all visitors have its address: see
+/// An address is counted only if the adapter knows it. Loopback, private, link-local and carrier-grade NAT addresses are
+/// not counted, because they may be a proxy's, and all visitors behind it then have its address. See
 /// [`HubBuilder::trusted_hops`](crate::HubBuilder::trusted_hops).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
@@ -41,7 +41,7 @@ pub struct Share {
 }
 
 impl Default for Share {
-    /// A tenth of what all have together.
+    /// A tenth of each default total; 10,000 connections, which have no total.
     fn default() -> Self {
         Self {
             waiting: 1_000,
@@ -57,7 +57,7 @@ impl Peer {
         Self::Principal(name.into())
     }
 
-    /// The client at this address; `None` if a proxy may have it, which stands for many clients.
+    /// Returns the client at this address, or `None` if the address may be a proxy's, which serves many clients.
     pub(crate) fn address(address: IpAddr, trusted_hops: usize) -> Option<Self> {
         let address = address.to_canonical();
         let is_counted = trusted_hops > 0 || !may_be_a_proxy(address);
@@ -65,13 +65,13 @@ impl Peer {
     }
 }
 
-/// The address of the client that made the request: the one that the outermost trusted proxy saw, or the other end of the
-/// connection if no proxy is trusted.
+/// Returns the address of the client that made the request: the address that the outermost trusted proxy saw, or the other
+/// end of the connection if no proxy is trusted.
 pub(crate) fn client_address(request: &UpgradeRequest<'_>, trusted_hops: usize) -> Option<IpAddr> {
     let Some(before) = trusted_hops.checked_sub(1) else {
         return request.peer();
     };
-    // Each proxy appends whom it saw; anybody may have written what stands before.
+    // Each proxy appends the address it saw; anybody may have written what precedes that.
     let forwarded: Vec<_> = request
         .all_headers("x-forwarded-for")
         .flat_map(|header| header.split(','))
