@@ -1,4 +1,4 @@
-//! Which sessions there are, and what is kept of those that ended lately.
+//! The live sessions, and what is kept of recently ended ones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use crate::id::{Secret, SessionId};
 use crate::machine::PlainDocument;
 use crate::session::Shared;
 
-/// Live sessions, and those that ended lately.
+/// Live and recently ended sessions.
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) sessions: HashMap<SessionId, Arc<Shared>>,
@@ -17,10 +17,10 @@ pub(super) struct Book {
     pub(super) ended: EndedSessions,
 }
 
-/// A session that somebody asks for by its id.
+/// The session that an id leads to.
 pub(crate) enum Found {
     Live(Arc<Shared>),
-    /// Boxed: a connection that waits for its hello is to be small.
+    /// Boxed, so that a connection that waits for its hello stays small.
     Ended(Box<EndedSession>),
 }
 
@@ -46,7 +46,7 @@ impl Found {
         }
     }
 
-    /// A plain session and the document that the server plays for its client.
+    /// Returns a plain session, and the document that the server simulates for its client.
     pub(crate) fn plain_document(&self) -> Option<(Arc<Shared>, Arc<Mutex<PlainDocument>>)> {
         let Self::Live(session) = self else { return None };
         let document = session.plain.clone()?;
@@ -61,7 +61,7 @@ impl Found {
     }
 }
 
-/// Sessions that ended lately: two generations, of which the older goes when the younger is full.
+/// Recently ended sessions, in two generations. The older one is dropped when the younger one is full.
 #[derive(Default)]
 pub(super) struct EndedSessions {
     younger: HashMap<SessionId, EndedSession>,
@@ -81,8 +81,8 @@ impl EndedSessions {
     }
 }
 
-/// A table is given back when it holds less than one in so many.
+/// A table is shrunk once fewer than one in this many of its slots are in use.
 pub(crate) const SPARSE: usize = 4;
 
-/// What a table may keep however empty it is.
+/// The capacity that a table may keep however empty it is.
 pub(crate) const KEPT_CAPACITY: usize = 1024;
