@@ -76,8 +76,8 @@ impl Drop for PendingHello {
     }
 }
 
-/// The earliest moment, after a shutdown, at which a browser is told to come back.
+/// The shortest delay after which a browser is told to come back from a shutdown.
 pub(crate) const RETRY_FIRST: Duration = Duration::from_secs(1);
 
-/// The number of moments over which waiting connections are spread.
+/// The number of delays over which waiting connections are spread.
 const SPREAD: usize = 64;
