@@ -31,10 +31,11 @@ pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
     mounted(hub, any(handler))
 }
 
-/// [`routes`] that ask `principal` for the user, after your layers have run. It takes an extractor, several of them in a
-/// tuple, or [`Parts`] with everything that layers have added. It is called whenever a page connects, over WebSockets and
-/// over POSTs, in place of the hub's own [`principal`](HubBuilder::principal). `None`, or an extractor that rejects, means
-/// that nobody is logged in.
+/// [`routes`] that ask `principal` for the user, after your layers have run. It takes an extractor,
+/// several of them in a tuple, or [`Parts`] with everything that layers have added. It is called
+/// whenever a page connects, over WebSockets and over POSTs, in place of the hub's own
+/// [`principal`](HubBuilder::principal). `None`, or an extractor that rejects, means that nobody is
+/// logged in.
 ///
 /// ```
 /// # use axum::Router;
@@ -98,8 +99,9 @@ fn rejected(rejection: impl IntoResponse) -> Option<String> {
     None
 }
 
-/// Answers a request to a route of your own, whose path ends in `name`: a session's WebSocket, the POSTs that replace it, or
-/// one of the client's files. `principal` is the user who makes the request; `None` means that nobody is logged in.
+/// Answers a request to a route of your own, whose path ends in `name`: a session's WebSocket, the
+/// POSTs that replace it, or one of the client's files. `principal` is the user who makes the
+/// request; `None` means that nobody is logged in.
 ///
 /// ```
 /// # use axum::extract::{Path, Request, State};
