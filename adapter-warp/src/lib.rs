@@ -22,9 +22,9 @@ pub fn routes(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection
     mount(hub).and(filter(hub))
 }
 
-/// [`routes`] that ask `principal`, your own filter, for the user. It runs whenever a page connects, over WebSockets and over
-/// POSTs, in place of the hub's own [`principal`](HubBuilder::principal). `None`, or a rejection, means that nobody is logged
-/// in.
+/// [`routes`] that ask `principal`, your own filter, for the user. It runs whenever a page
+/// connects, over WebSockets and over POSTs, in place of the hub's own
+/// [`principal`](HubBuilder::principal). `None`, or a rejection, means that nobody is logged in.
 ///
 /// ```
 /// # use stillhere_warp::{Hub, routes_for};
@@ -82,7 +82,8 @@ where
     })
 }
 
-/// Extracts the name, and the request with its body. A request for another filter is rejected before its body is taken.
+/// Extracts the name, and the request with its body. A request for another filter is rejected
+/// before its body is taken.
 fn ours() -> impl Filter<Extract = (String, Request<Body>), Error = Rejection> + Clone + Send + Sync {
     let named = warp::path::param::<String>().and(warp::path::end()).and(parts());
     let ours = named.and_then(|name: String, request: Request<()>| {
@@ -95,8 +96,9 @@ fn ours() -> impl Filter<Extract = (String, Request<Body>), Error = Rejection> +
         .untuple_one()
 }
 
-/// Answers a request to a route of your own, whose path ends in `name`: a session's WebSocket, the POSTs that replace it, or
-/// one of the client's files. `principal` is the user who makes the request; `None` means that nobody is logged in.
+/// Answers a request to a route of your own, whose path ends in `name`: a session's WebSocket, the
+/// POSTs that replace it, or one of the client's files. `principal` is the user who makes the
+/// request; `None` means that nobody is logged in.
 ///
 /// ```
 /// # use stillhere_warp::{Hub, answer, request};
