@@ -61,7 +61,8 @@ impl Found {
     }
 }
 
-/// Recently ended sessions, in two generations. The older one is dropped when the younger one is full.
+/// Recently ended sessions, in two generations. The older one is dropped when the younger one is
+/// full.
 #[derive(Default)]
 pub(super) struct EndedSessions {
     younger: HashMap<SessionId, EndedSession>,
