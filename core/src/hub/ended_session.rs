@@ -1,4 +1,5 @@
-//! What the hub keeps of an ended session: enough to make the same checks as before, and to say why it ended.
+//! What the hub keeps of an ended session: enough to make the same checks as before, and to say why
+//! it ended.
 
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use crate::machine::{end_of_session, millis};
 use crate::session::{REFUSED_RETRY, Shared};
 use crate::wire::End;
 
-/// An ended session. A request for it must pass the same checks as for a live session before it learns anything.
+/// An ended session. A request for it must pass the same checks as for a live session before it
+/// learns anything.
 #[derive(Debug, Clone)]
 pub(crate) struct EndedSession {
     secret: Secret,
