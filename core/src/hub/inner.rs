@@ -191,7 +191,8 @@ impl HubInner {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Tells connections that still wait for their hello to come back within `spread`, because all sessions are over.
+    /// Tells connections that still wait for their hello to come back within `spread`, because all
+    /// sessions are over.
     pub(crate) fn end_drain(&self, spread: Duration) {
         self.hellos.drain(spread);
     }
