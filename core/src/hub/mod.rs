@@ -130,8 +130,9 @@ impl Hub {
         SessionOptions::clone(&self.inner.defaults)
     }
 
-    /// Returns the address of the client that makes this request, for [`SessionOptions::address`]. It is the other end of the
-    /// connection or, if proxies are [trusted](HubBuilder::trusted_hops), the address that called the outermost of them.
+    /// Returns the address of the client that makes this request, for [`SessionOptions::address`].
+    /// It is the other end of the connection or, if proxies are
+    /// [trusted](HubBuilder::trusted_hops), the address that called the outermost of them.
     pub fn client_address(&self, request: &UpgradeRequest<'_>) -> Option<IpAddr> {
         client_address(request, self.inner.config.trusted_hops)
     }
