@@ -33,7 +33,8 @@ pub(crate) struct PendingHello {
 }
 
 impl PendingHellos {
-    /// Returns a place if fewer than `most` are taken in total, and each of these peers holds fewer than its share.
+    /// Returns a place if fewer than `most` are taken in total, and each of these peers holds fewer
+    /// than its share.
     pub(super) fn admit(&self, most: usize, peers: &[Peer], share: impl Fn(&Peer) -> usize) -> Option<PendingHello> {
         let by_peer = self.by_peer.take(peers, share)?;
         let pending = PendingHello {
