@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Detects that no page reaches the hub, because its routes are not mounted, or something before them refuses the requests.
+/// Detects that no page reaches the hub, because its routes are not mounted, or something before
+/// them refuses the requests.
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
     is_reached: AtomicBool,
@@ -18,11 +19,13 @@ impl Reach {
         }
     }
 
-    /// Notes that a session ended without a page. Returns true once, when a warning should be logged.
+    /// Notes that a session ended without a page. Returns true once, when a warning should be
+    /// logged.
     pub(crate) fn note_missed(&self) -> bool {
         !self.is_reached.load(Ordering::Relaxed) && self.missed.fetch_add(1, Ordering::Relaxed) + 1 == TELLING
     }
 }
 
-/// How many sessions must end without a page before the warning: health checks and link previews end a few as well.
+/// How many sessions must end without a page before the warning: health checks and link previews
+/// end a few as well.
 const TELLING: u32 = 3;
