@@ -21,11 +21,12 @@ struct Holder {
 }
 
 impl HubInner {
-    /// Ends sessions that hold more than a fair share, those that hold most first, until memory is within the limit. Returns
-    /// true if it is.
+    /// Ends sessions that hold more than a fair share, those that hold most first, until memory is
+    /// within the limit. Returns true if it is.
     ///
-    /// The fair share is the limit divided by the number of sessions. While the sessions themselves hold more than the limit, at least one of
-    /// them holds more than that. A session that does not is never ended for memory.
+    /// The fair share is the limit divided by the number of sessions. While the sessions themselves
+    /// hold more than the limit, at least one of them holds more than that. A session that does not
+    /// is never ended for memory.
     pub(crate) fn relieve_memory(&self) -> bool {
         if !self.memory.is_exceeded() {
             return true;
@@ -64,9 +65,9 @@ impl Holder {
         })
     }
 
-    /// Orders sessions that hold most first. Sizes within a power of two count as equal; among those, the session that was
-    /// soft-closed first comes first. A session that holds mostly shared payloads comes last, because its end may free
-    /// nothing.
+    /// Orders sessions that hold most first. Sizes within a power of two count as equal; among
+    /// those, the session that was soft-closed first comes first. A session that holds mostly
+    /// shared payloads comes last, because its end may free nothing.
     fn precedence(&self) -> impl Ord + use<> {
         (
             Reverse(self.owned.checked_ilog2()),
