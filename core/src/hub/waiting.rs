@@ -38,7 +38,8 @@ impl Waiting {
         Some(id)
     }
 
-    /// Removes the sessions that must end so that these peers may have one more: the oldest of whoever has too many.
+    /// Removes the sessions that must end so that these peers may have one more: the oldest of
+    /// whoever has too many.
     pub(super) fn make_room(
         &mut self,
         peers: &[Peer],
