@@ -1,4 +1,5 @@
-//! The hub's warnings. Each is logged at most once a minute, because peers can cause them at any rate.
+//! The hub's warnings. Each is logged at most once a minute, because peers can cause them at any
+//! rate.
 
 use crate::seldom::Seldom;
 
