@@ -8,7 +8,8 @@ use crate::request::UpgradeRequest;
 /// An address or a user whose part of the shared limits is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Peer {
-    /// An IPv4 address, or the first address of an IPv6 /64 network: one client may have the whole network.
+    /// An IPv4 address, or the first address of an IPv6 /64 network: one client may have the whole
+    /// network.
     Address(IpAddr),
     Principal(Arc<str>),
 }
@@ -22,11 +23,13 @@ pub(crate) enum Peer {
 /// | connections | no limit | 10,000 | 10,000 |
 /// | POSTs of the fallback being answered | no limit | 1,000 | 1,000, where the adapter knows the user |
 ///
-/// Beyond the first limit, the session that has waited longest ends. Beyond the others, the browser is told to try again
-/// in a second. Either is logged as a warning, at most once a minute, with a count.
+/// Beyond the first limit, the session that has waited longest ends. Beyond the others, the browser
+/// is told to try again in a second. Either is logged as a warning, at most once a minute, with a
+/// count.
 ///
-/// An address is counted only if the adapter knows it. Loopback, private, link-local and carrier-grade NAT addresses are
-/// not counted, because they may be a proxy's, and all visitors behind it then have its address. See
+/// An address is counted only if the adapter knows it. Loopback, private, link-local and
+/// carrier-grade NAT addresses are not counted, because they may be a proxy's, and all visitors
+/// behind it then have its address. See
 /// [`HubBuilder::trusted_hops`](crate::HubBuilder::trusted_hops).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
@@ -57,7 +60,8 @@ impl Peer {
         Self::Principal(name.into())
     }
 
-    /// Returns the client at this address, or `None` if the address may be a proxy's, which serves many clients.
+    /// Returns the client at this address, or `None` if the address may be a proxy's, which serves
+    /// many clients.
     pub(crate) fn address(address: IpAddr, trusted_hops: usize) -> Option<Self> {
         let address = address.to_canonical();
         let is_counted = trusted_hops > 0 || !may_be_a_proxy(address);
@@ -65,8 +69,8 @@ impl Peer {
     }
 }
 
-/// Returns the address of the client that made the request: the address that the outermost trusted proxy saw, or the other
-/// end of the connection if no proxy is trusted.
+/// Returns the address of the client that made the request: the address that the outermost trusted
+/// proxy saw, or the other end of the connection if no proxy is trusted.
 pub(crate) fn client_address(request: &UpgradeRequest<'_>, trusted_hops: usize) -> Option<IpAddr> {
     let Some(before) = trusted_hops.checked_sub(1) else {
         return request.peer();
