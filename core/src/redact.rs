@@ -1,7 +1,8 @@
 //! Keeps a hello's secret from the WebSocket layer, which logs every frame at the level of TRACE (feature `websocket`).
 //!
-//! The bytes that hold the secret in a hello are removed from the first message before that layer reads it, and restored
-//! in the message that the layer returns. The mask of a frame hides nothing, because it is sent in the same frame.
+//! The bytes that hold the secret in a hello are removed from the first message before that layer
+//! reads it, and restored in the message that the layer returns. The mask of a frame hides nothing,
+//! because it is sent in the same frame.
 
 use std::io;
 use std::ops::Range;
@@ -224,7 +225,8 @@ mod tests {
         [1].into_iter().chain([0; 32]).chain([7; 40]).collect()
     }
 
-    /// Returns what is read when the bytes arrive in pieces of this size, and `message` after it is restored.
+    /// Returns what is read when the bytes arrive in pieces of this size, and `message` after it is
+    /// restored.
     fn redacted(stream: &[u8], piece: usize, message: &[u8]) -> (Vec<u8>, Bytes) {
         let mut stream = stream.to_vec();
         let early = piece.min(stream.len());
