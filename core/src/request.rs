@@ -32,8 +32,9 @@ impl<'a> UpgradeRequest<'a> {
         Self { authority, ..self }
     }
 
-    /// Sets the address of the other end of the TCP connection, which is the client or a proxy. With `None` (the default) it
-    /// is unknown, and the request counts for no address ([`Share`](crate::Share)).
+    /// Sets the address of the other end of the TCP connection, which is the client or a proxy.
+    /// With `None` (the default) it is unknown, and the request counts for no address
+    /// ([`Share`](crate::Share)).
     #[must_use]
     pub fn peer_address(self, peer: Option<IpAddr>) -> Self {
         Self { peer, ..self }
@@ -121,8 +122,8 @@ impl fmt::Debug for UpgradeRequest<'_> {
     }
 }
 
-/// Returns the name that a request with this path asks for: the last segment, as it was sent. A trailing
-/// slash, as path normalisation may append it, is ignored.
+/// Returns the name that a request with this path asks for: the last segment, as it was sent. A
+/// trailing slash, as path normalisation may append it, is ignored.
 pub fn name_of(path: &str) -> &str {
     let path = path.strip_suffix('/').unwrap_or(path);
     path.rsplit('/').next().unwrap_or_default()
