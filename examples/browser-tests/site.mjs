@@ -49,6 +49,5 @@ export function scriptTag(ticket, attributes = '') {
   return `<script src="/stillhere/client.js" ${attributes} data-stillhere="${escaped}"></script>`;
 }
 
-/** The sessions that this browser's documents of the page's origin use, by the locks they hold. */
-export const heldSessions = (page) =>
-  page.evaluate(async () => (await navigator.locks.query()).held.map(({ name }) => name).filter((name) => /^stillhere:[^:]+$/.test(name)).map((name) => name.slice(10)));
+/** The ids of the tickets whose sessions live in this window. */
+export const livingSessions = (page) => page.evaluate(() => [...window[Symbol.for('stillhere')].sessions.keys()]);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-import { heldSessions, scriptTag, sendPage, startSite } from './site.mjs';
+import { livingSessions, scriptTag, sendPage, startSite } from './site.mjs';
 import { browserTest, eventually, openTab, until } from './support.mjs';
 
 const TURBO = readFileSync(fileURLToPath(import.meta.resolve('@hotwired/turbo')).replace(/[^/]*$/, 'turbo.es2017-umd.js'));
@@ -24,7 +24,7 @@ for (const place of ['body', 'head']) {
 
     const ended = await page.evaluate(() => sessions.map(({ status }) => status.reason));
     assert.deepEqual(ended, [...Array(VISITS).fill('Closed'), ''], 'one window all the time, each session but the last let go');
-    assert.equal((await heldSessions(page)).length, 1);
+    assert.equal((await livingSessions(page)).length, 1);
     assert.equal(await page.evaluate(() => document.querySelectorAll('[data-stillhere]').length), 1);
   });
 }
@@ -38,7 +38,7 @@ browserTest('a session whose script element Turbo keeps stays over visits', asyn
   for (const path of ['/b', '/a', '/b']) await visit(page, path);
 
   assert.equal(await page.evaluate(() => stillhere.session === kept && kept.status.state === 'connected'), true);
-  assert.deepEqual(await heldSessions(page), [id]);
+  assert.deepEqual(await livingSessions(page), [id]);
 });
 
 /** A site of two pages that link to each other; `place` gives what of the tag stands in the head and what in the body. */
@@ -69,7 +69,7 @@ async function visit(page, path) {
 
 /** The one session of the page is connected: that of a page before it is gone. */
 export const untilLive = (page) =>
-  eventually('one session is held and connected', async () => {
-    const held = await heldSessions(page);
-    return held.length === 1 && (await page.evaluate((id) => stillhere.session.id === id && stillhere.session.status.state === 'connected', held[0]));
+  eventually('one session lives and is connected', async () => {
+    const living = await livingSessions(page);
+    return living.length === 1 && (await page.evaluate((id) => stillhere.session.id === id && stillhere.session.status.state === 'connected', living[0]));
   });

@@ -1,5 +1,5 @@
 const BASE = 500;
-const GROWTH = 1.3;
+const GROWTH = 1.2;
 /** For a page that is seen. */
 const CAP = 3000;
 

@@ -1,5 +1,7 @@
+import { join } from './bytes';
 import type { Environment } from './environment';
 import type { Connection, ConnectionHandlers } from './kinds';
+import { lock, type Release } from './lock';
 import type { Posts } from './posts';
 import { POLLED, STREAMED } from './route';
 import { soon } from './soon';
@@ -30,7 +32,7 @@ export class Fallback implements Connection {
   readonly #abort = new AbortController();
   readonly #queue: Bytes[] = [];
   /** Ends this tab's stream, for another to have one; absent if it polls. */
-  #release: (() => void) | undefined;
+  #release: Release | undefined;
   /** Of the last POST; the first opens. */
   #number = -1;
   #isBusy = true;
@@ -75,10 +77,7 @@ export class Fallback implements Connection {
   async #begin(slots: number): Promise<void> {
     const { navigator } = this.#environment;
     for (let slot = 0; slot < slots && navigator.locks && !this.#release; slot++) {
-      this.#release = await new Promise<(() => void) | undefined>((resolve) => {
-        const hold = (lock: object | null): Promise<void> | undefined => (lock ? new Promise<void>((release) => resolve(release)) : void resolve(undefined));
-        navigator.locks!.request(`stillhere:stream:${slot}`, { ifAvailable: true }, hold).catch(() => resolve(undefined));
-      });
+      this.#release = await lock(navigator.locks, `stillhere:stream:${slot}`).catch(() => undefined);
     }
     if (this.#isOver) return this.#end();
     this.#isBusy = false;
@@ -157,12 +156,7 @@ export class Fallback implements Connection {
   }
 
   #receive(chunk: Bytes): void {
-    let bytes = chunk;
-    if (this.#rest.length) {
-      bytes = new Uint8Array(this.#rest.length + chunk.length);
-      bytes.set(this.#rest);
-      bytes.set(chunk, this.#rest.length);
-    }
+    const bytes = this.#rest.length ? join([this.#rest, chunk]) : chunk;
     let at = 0;
     while (!this.#isOver && bytes.length >= at + 4) {
       const end = at + 4 + new DataView(bytes.buffer, bytes.byteOffset + at).getUint32(0, true);

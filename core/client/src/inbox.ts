@@ -1,3 +1,4 @@
+import { join } from './bytes';
 import { Code } from './codes';
 import { Violation } from './errors';
 import { Queue } from './queue';
@@ -99,20 +100,12 @@ export class InboxLane {
     const message = this.#inHand ? undefined : this.#waiting.shift();
     if (!message) return;
     this.#inHand = message;
-    const { parts, size, compressed } = message;
-    let [payload] = parts;
+    const { parts, compressed } = message;
     // In its frame it starts at any place, and most typed arrays start at a multiple of their element's size only.
-    if (!compressed || parts[1]) {
-      payload = new Uint8Array(size);
-      let at = 0;
-      for (const part of parts) {
-        payload.set(part, at);
-        at += part.length;
-      }
-    }
+    const payload = compressed && !parts[1] ? parts[0]! : join(parts);
     // The application's from here on.
     message.parts = [];
-    return { payload: payload!, compressed };
+    return { payload, compressed };
   }
 
   /** The application is done with the message it took; false if it had none. */

@@ -1,10 +1,8 @@
-import type { Environment, Locks, Port } from './environment';
+import type { Environment, Port } from './environment';
+import { lock, type Release } from './lock';
 
 /** How long a living document has to answer on the channel, in milliseconds. */
 const ANSWER = 100;
-
-/** Gives a session back to the other documents of this browser. */
-export type Release = () => void;
 
 /**
  * Makes this document the incumbent of a session among the documents of this browser; undefined if another living document is.
@@ -33,18 +31,6 @@ export async function becomeIncumbent(id: string, contested: boolean, environmen
   } catch {
     return () => {};
   }
-}
-
-function lock(locks: Locks, name: string): Promise<Release | undefined> {
-  return new Promise((resolve, reject) => {
-    locks
-      .request(name, { ifAvailable: true }, (granted) => {
-        if (granted) return new Promise<void>((release) => resolve(release));
-        resolve(undefined);
-        return;
-      })
-      .catch(reject);
-  });
 }
 
 function isAnswered(channel: Port, id: string, environment: Environment): Promise<boolean> {

@@ -1,3 +1,4 @@
+import { join } from './bytes';
 import { Code } from './codes';
 import type { Environment } from './environment';
 import type { Bytes } from './wire';
@@ -23,7 +24,7 @@ export async function inflate(
     let length = 0;
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return join(chunks, length);
+      if (done) return join(chunks);
       chunks.push(value);
       length += value.length;
       if (length > limit) {
@@ -39,14 +40,4 @@ export async function inflate(
 async function feed(writer: WritableStreamDefaultWriter<Bytes>, payload: Bytes): Promise<void> {
   for (let at = 0; at < payload.length; at += SLICE) await writer.write(payload.subarray(at, at + SLICE));
   await writer.close();
-}
-
-function join(chunks: readonly Uint8Array[], length: number): Bytes {
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
 }

@@ -1,29 +1,18 @@
 import { Backoff } from './backoff';
-import { classOf, Code, type CodeClass, Reason } from './codes';
+import { classOf, Code, Reason } from './codes';
 import { Loss, SessionOver, TooLarge, Violation } from './errors';
 import { InboxLane, type Message } from './inbox';
+import type { Action, MachineEvent, Phase } from './machine_event';
 import { OutboxLane } from './outbox';
+import { Pings } from './pings';
+import { Presence } from './presence';
 import { Tail } from './tail';
 import { type Bytes, type Counts, decode, encode, type Lane, type Limits, type ServerFrame, Type } from './wire';
 
 export { OutboxFull, SessionOver, TooLarge } from './errors';
-export type { Bytes, CodeClass, Lane, Limits, Message };
-
-export type Phase = 'idle' | 'connecting' | 'hello' | 'offered' | 'connected' | 'waiting' | 'resting' | 'left' | 'over';
-
-export type Outcome = 'opened' | 'resumed' | 'restored';
-
-export type Action =
-  | { type: 'connect'; connection: number }
-  | { type: 'close'; connection: number; code: number };
-
-/** `retryAt` is on the caller's clock, `undefined` while the machine rests or will not try again. */
-export type MachineEvent =
-  | { type: 'welcomed'; outcome: Outcome; incarnation: number }
-  | { type: 'disconnected'; code: number; text: string; retryAt: number | undefined }
-  | { type: 'refused'; code: number; class: CodeClass; text: string; retryAt: number | undefined }
-  | { type: 'ended'; code: number; reason: number; retryAfter: number; text: string; unacknowledged: number }
-  | { type: 'pong'; nonce: number; roundTrip: number };
+export type { CodeClass } from './codes';
+export type { Action, MachineEvent, Outcome, Phase } from './machine_event';
+export type { Bytes, Lane, Limits, Message };
 
 export interface MachineOptions {
   secret: Uint8Array;
@@ -51,11 +40,6 @@ const GAPS = 3;
 const LATER = 500;
 /** A connection that was welcomed and then silent for less than this is not replaced at once. */
 const SHORT_LIFE = 1000;
-/** Upper bound on a quarter of `keep`, which may be unlimited. */
-const HIDDEN_CAP = 300_000;
-/** Where `keep` is not known. */
-const UNKNOWN_CAP = 10_000;
-
 const LEFT = 1000;
 
 /**
@@ -79,6 +63,8 @@ export class DocumentMachine {
   readonly #outboxes = [new OutboxLane(0), new OutboxLane(1)] as const;
   readonly #inboxes: readonly [InboxLane, InboxLane];
   readonly #tail = new Tail(this.#outboxes);
+  readonly #pings = new Pings();
+  readonly #presence = new Presence();
   readonly #actions: Action[] = [];
   readonly #events: MachineEvent[] = [];
 
@@ -93,11 +79,8 @@ export class DocumentMachine {
   #deadline = 0;
   /** The server named the deadline of phase waiting. */
   #isLater = false;
-  #hiddenAt: number | undefined;
-  #lostAt = 0;
 
   #heartbeat = 0;
-  #keep = 0;
   #heardAt = 0;
   /** When the silence after a probe has lasted too long. */
   #probedUntil: number | undefined;
@@ -106,10 +89,6 @@ export class DocumentMachine {
   #gaps = 0;
   /** Nonce of the server's newest ping. */
   #pongDue: number | undefined;
-  #isPingDue = false;
-  #nonce = 0;
-  /** Pings of this connection without an answer; `at` is when one was written that stands for it. */
-  readonly #pings: { nonce: number; at?: number }[] = [];
 
   constructor({ secret, document, limits, outbox = OUTBOX, random, declines = () => false }: MachineOptions) {
     this.#secret = secret;
@@ -197,7 +176,7 @@ export class DocumentMachine {
   handleTimeout(now: number): void {
     if (now < this.#dueAt) return;
     if (this.#phase === 'waiting') {
-      if (now >= this.#restAt) this.#phase = 'resting';
+      if (now >= this.#presence.restAt) this.#phase = 'resting';
       else this.#connect(now);
     } else if (this.#phase !== 'connected' || this.#probedUntil !== undefined) this.#lose(now);
     else if (now >= this.#suspectAt) this.#probe(now);
@@ -228,12 +207,7 @@ export class DocumentMachine {
   }
 
   handleHidden(hidden: boolean, now: number): void {
-    if (hidden) {
-      this.#hiddenAt ??= now;
-    } else if (this.#hiddenAt !== undefined) {
-      this.#hiddenAt = undefined;
-      if (this.#phase !== 'left') this.handleWake(now);
-    }
+    if (this.#presence.handleHidden(hidden, now) && this.#phase !== 'left') this.handleWake(now);
   }
 
   /** The page is going away; nothing more happens until `handleWake`. */
@@ -268,9 +242,7 @@ export class DocumentMachine {
 
   /** Pings on the connection in use, or in the making, and is forgotten with it; the `pong` event carries the nonce returned here. */
   ping(_now: number): number {
-    this.#pings.push({ nonce: ++this.#nonce });
-    this.#isPingDue = true;
-    return this.#nonce;
+    return this.#pings.ask();
   }
 
   /** The next frame for the connection; the credit of the counts in it is taken as told. */
@@ -287,11 +259,10 @@ export class DocumentMachine {
       this.#pongDue = undefined;
       return this.#encodeCounts(Type.Pong, [nonce]);
     }
-    if (this.#isPingDue) {
-      this.#isPingDue = false;
-      for (const ping of this.#pings) ping.at ??= now;
-      this.#tail.ask(this.#nonce, now);
-      return this.#encodeCounts(Type.Ping, [this.#nonce]);
+    if (this.#pings.isDue) {
+      const nonce = this.#pings.write(now);
+      this.#tail.ask(nonce, now);
+      return this.#encodeCounts(Type.Ping, [nonce]);
     }
     const [interactive, bulk] = this.#outboxes;
     const small = interactive.peek();
@@ -341,8 +312,8 @@ export class DocumentMachine {
 
   #connect(now: number): void {
     this.#drop();
-    this.#pings.length = 0;
-    this.#isPingDue = this.#isDue = false;
+    this.#pings.forget();
+    this.#isDue = false;
     this.#phase = 'connecting';
     this.#deadline = now + DEADLINE;
     this.#connection = ++this.#attempt;
@@ -397,7 +368,7 @@ export class DocumentMachine {
         this.#acknowledge(frame);
         break;
       case Type.Pong:
-        this.#answer(frame.nonce, now);
+        for (const pong of this.#pings.settle(frame.nonce, now)) this.#events.push({ type: 'pong', ...pong });
         this.#acknowledge(frame);
         this.#tail.handlePong(frame.nonce);
         break;
@@ -424,7 +395,7 @@ export class DocumentMachine {
     this.#tail.restart(now);
     this.#incarnation = incarnation;
     this.#heartbeat = frame.heartbeat;
-    this.#keep = frame.keep;
+    this.#presence.keep = frame.keep;
     this.#backoff.waits = 1;
     this.#pongDue = undefined;
     this.#events.push({ type: 'welcomed', outcome: before ? 'resumed' : incarnation > 1 ? 'restored' : 'opened', incarnation });
@@ -441,12 +412,6 @@ export class DocumentMachine {
     for (const lane of [0, 1] as const) this.#outboxes[lane].acknowledge(received[lane], credit[lane]);
   }
 
-  /** The server answers only the newest of several pings, so a pong settles all before it. */
-  #answer(nonce: number, now: number): void {
-    const count = this.#pings.findIndex((ping) => ping.nonce === nonce) + 1;
-    for (const { nonce, at = now } of this.#pings.splice(0, count)) this.#events.push({ type: 'pong', nonce, roundTrip: now - at });
-  }
-
   #probe(now: number): void {
     this.ping(now);
     this.#probedUntil = now + PATIENCE;
@@ -454,9 +419,9 @@ export class DocumentMachine {
 
   /** When the phase's time is over. */
   get #dueAt(): number {
-    if (this.#phase === 'waiting') return Math.min(this.#deadline, this.#restAt);
+    if (this.#phase === 'waiting') return Math.min(this.#deadline, this.#presence.restAt);
     if (this.#phase === 'connected') {
-      const askAt = this.#isPingDue ? Infinity : this.#tail.deadline(this.#heartbeat);
+      const askAt = this.#pings.isDue ? Infinity : this.#tail.deadline(this.#heartbeat);
       return this.#probedUntil ?? Math.min(this.#suspectAt, askAt);
     }
     return this.#connection && !this.#leaving ? this.#deadline : Infinity;
@@ -464,17 +429,6 @@ export class DocumentMachine {
 
   get #suspectAt(): number {
     return this.#heardAt + 2 * this.#heartbeat + PATIENCE;
-  }
-
-  /** When a page stays hidden and without a connection too long to go on. */
-  get #restAt(): number {
-    return this.#incarnation && this.#hiddenAt !== undefined ? Math.max(this.#hiddenAt, this.#lostAt) + this.#keep : Infinity;
-  }
-
-  /** Of a page that is not seen. */
-  get #backoffCap(): number | undefined {
-    if (this.#hiddenAt === undefined) return;
-    return this.#incarnation ? Math.min(this.#keep / 4, HIDDEN_CAP) : UNKNOWN_CAP;
   }
 
   /** The connection in use has been silent for too long. */
@@ -518,15 +472,15 @@ export class DocumentMachine {
 
   #retry(code: number, text: string, now: number, later = 0): void {
     if (this.#phase === 'connected') {
-      this.#lostAt = now;
+      this.#presence.lostAt = now;
       // Connections that end right after their welcome must not follow each other without a pause.
       if (now - this.#heardAt >= SHORT_LIFE) this.#backoff.waits = 0;
     }
-    const delay = Math.max(later, this.#backoff.next(this.#random, this.#backoffCap));
+    const delay = Math.max(later, this.#backoff.next(this.#random, this.#presence.backoffCap));
     this.#isLater = later > 0;
     this.#deadline = now + delay;
     // The attempt at once is made even by a page hidden for long.
-    const isResting = now >= this.#restAt && this.#backoff.waits > 1;
+    const isResting = now >= this.#presence.restAt && this.#backoff.waits > 1;
     this.#phase = isResting ? 'resting' : 'waiting';
     const retryAt = isResting ? undefined : this.#deadline;
     this.#events.push(later ? { type: 'refused', code, class: 'later', text, retryAt } : { type: 'disconnected', code, text, retryAt });

@@ -1,3 +1,4 @@
+import { join } from './bytes';
 import { Code } from './codes';
 import { OutboxFull, Violation } from './errors';
 import { Queue } from './queue';
@@ -69,17 +70,13 @@ export class OutboxLane {
     const frames = this.#frames;
     this.#frames = new Queue();
     this.messages = this.#admitted = 0;
-    let message = new Uint8Array();
+    let parts: Bytes[] = [];
     for (let frame; (frame = frames.shift()); ) {
       const { bytes, last, charge } = frame;
-      const part = bytes.subarray(bytes.length + FRAME_CHARGE - charge);
-      const before = message;
-      message = new Uint8Array(before.length + part.length);
-      message.set(before);
-      message.set(part, before.length);
+      parts.push(bytes.subarray(bytes.length + FRAME_CHARGE - charge));
       if (!last) continue;
-      this.admit(message, fragment, Infinity);
-      message = new Uint8Array();
+      this.admit(join(parts), fragment, Infinity);
+      parts = [];
     }
   }
 

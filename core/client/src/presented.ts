@@ -1,5 +1,6 @@
 import type { Environment } from './environment';
-import { becomeIncumbent, type Release } from './incumbent';
+import { becomeIncumbent } from './incumbent';
+import type { Release } from './lock';
 import { type Credentials, credentialsOf, type OpenTicket, StoredTicket } from './ticket';
 
 /** The ticket that this document presents: its page's own, or that of an earlier document of the page (PROTOCOL.md, section 14). */
@@ -58,10 +59,13 @@ export class PresentedTicket {
     return true;
   }
 
-  /** Tells the other documents of this browser that this one uses the session. Another may do so too: then the server decides. */
+  /**
+   * Keeps a ticket that a reload may present, and tells the other documents of this browser that this one uses the session. Another may do so too:
+   * then the server decides.
+   */
   hold(): void {
-    if (!this.#presented) return;
-    const { ticket } = this.#presented;
+    const { ticket } = this.#presented ?? {};
+    if (ticket?.restore === undefined) return;
     this.#stored!.save(ticket);
     this.#incumbency = becomeIncumbent(ticket.id, false, this.#environment);
   }

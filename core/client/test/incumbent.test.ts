@@ -1,7 +1,8 @@
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 
-import { becomeIncumbent, type Release } from '../src/incumbent';
+import { becomeIncumbent } from '../src/incumbent';
+import type { Release } from '../src/lock';
 import { FakeBrowser, FakePage } from './fake_page';
 
 /** The incumbency of a session, once it is settled. */

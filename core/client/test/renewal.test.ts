@@ -104,7 +104,6 @@ for (const [name, frame] of [
     assert.deepEqual([session.id, session.status.outcome, session.status.unacknowledged], ['new', 'opened', 0]);
     assert.equal(requests.length, 1);
     assert.ok(fixture.states.every((state) => /^connect(ing|ed)/.test(state)), `${fixture.states}`);
-    assert.deepEqual([...page.browser.lockHolders.keys()], ['stillhere:new']);
   });
 }
 
@@ -466,14 +465,14 @@ for (const [code, reason] of [[4200, 'Draining'], [4201, 'Full']] as const) {
     const asked: number[] = [];
     for (let full = 1; full <= 10; full += 1) {
       answers.push(pageOf(refusedWith(code)));
-      while (requests.length < full) await page.browser.advance(1);
+      for (let waited = 0; requests.length < full && waited < 31_000; waited += 1) await page.browser.advance(1);
       asked.push(page.browser.wall - began);
       await fixture.settle();
     }
     const waits = asked.map((at, index) => at - (asked[index - 1] ?? 0));
     assert.ok(waits[0] === 5000 && waits.every((wait, index) => wait >= (waits[index - 1] ?? 0) && wait <= 30_000) && waits.at(-1)! > 10_000, `${waits}`);
     answers.push(pageOf(ticketOf('new', { restore: 'demo' })));
-    while (page.sockets.length === 0) await page.browser.advance(100);
+    for (let waited = 0; page.sockets.length === 0 && waited < 31_000; waited += 100) await page.browser.advance(100);
     assert.equal(fixture.accept(), 'new');
     assert.deepEqual(payloadsOf(page.socket.read()), ['early']);
     assert.deepEqual([session.status.outcome, session.status.reason], ['opened', '']);

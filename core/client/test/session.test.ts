@@ -28,8 +28,8 @@ class Fixture {
     this.session = new Session(ticket, { onmessage, onstatus, ...options }, this.page);
   }
 
-  static async connected(page: PageOptions = {}, options: Options = {}): Promise<Fixture> {
-    const fixture = new Fixture(page, options);
+  static async connected(page: PageOptions = {}, options: Options = {}, ticket?: Ticket): Promise<Fixture> {
+    const fixture = new Fixture(page, options, ticket);
     await fixture.settle();
     accept(fixture.page.socket);
     await fixture.settle();
@@ -344,7 +344,7 @@ test('a text message is malformed and ends the session', async () => {
 });
 
 test('a page that leaves says so, and one that comes back resumes', async () => {
-  const { page, session, statuses } = await Fixture.connected();
+  const { page, session, statuses } = await Fixture.connected({}, {}, ticketOf('mine', { restore: 'demo' }));
   assert.equal(page.browser.lockHolders.get('stillhere:mine'), page);
   page.emit('pagehide', { persisted: true });
   assert.deepEqual(typesOf(page.socket.read()), [Type.Leave]);
@@ -363,8 +363,16 @@ test('a page that leaves says so, and one that comes back resumes', async () => 
   assert.deepEqual(statuses.map(({ state }) => state), ['paused', 'reconnecting', 'connected']);
 });
 
+test('a page whose session is not kept for a reload holds no lock and answers nobody', async () => {
+  for (const options of [{}, { withoutLocks: true }]) {
+    const { page } = await Fixture.connected(options);
+    await page.browser.settle();
+    assert.deepEqual([page.browser.lockHolders.size, page.browser.channels.size], [0, 0]);
+  }
+});
+
 test('a page that comes back says hello even if another document holds its lock', async () => {
-  const { page } = await Fixture.connected();
+  const { page } = await Fixture.connected({}, {}, ticketOf('mine', { restore: 'demo' }));
   page.emit('pagehide', { persisted: true });
   await page.browser.settle();
   page.browser.lockHolders.set('stillhere:mine', new FakePage());

@@ -681,7 +681,7 @@ impl DocumentMachine {
         if waits == 0 {
             return Duration::ZERO;
         }
-        let exponential = BACKOFF_BASE.mul_f64(BACKOFF_GROWTH.powi((waits - 1).min(32) as i32));
+        let exponential = BACKOFF_BASE.mul_f64(BACKOFF_GROWTH.powi((waits - 1).min(64) as i32));
         exponential.min(cap).mul_f64(self.next_random())
     }
 
@@ -776,7 +776,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Silence after a ping, and beyond two heartbeats, that is too long.
 const PATIENCE: Duration = Duration::from_secs(5);
 const BACKOFF_BASE: Duration = Duration::from_millis(500);
-const BACKOFF_GROWTH: f64 = 1.3;
+const BACKOFF_GROWTH: f64 = 1.2;
 /// For a page that is seen.
 const BACKOFF_CAP: Duration = Duration::from_secs(3);
 /// Upper bound on a quarter of `keep`, which may be unlimited.

@@ -9,8 +9,8 @@ import { WebKit } from './webdriver.mjs';
 /**
  * What the engines are, and where they differ by nature.
  *
- * `keepsPages`: a step back finds the page itself, in the back/forward cache. Firefox keeps none that holds a Web Lock, and it
- * looks before the page hears that it is being left; so it loads the page anew, which gets its session by its ticket.
+ * `keepsPages`: a step back finds the page itself, in the back/forward cache. Firefox keeps none that has an open WebSocket, a request
+ * under way or a Web Lock, and it looks before the page hears that it is being left; so it loads the page anew.
  * `duplicates`: a tab can be duplicated. MiniBrowser has no such menu.
  */
 const ENGINES = {

@@ -1,6 +1,5 @@
 import type { Environment } from './environment';
-/** Gives a session back to the other documents of this browser. */
-export type Release = () => void;
+import { type Release } from './lock';
 /**
  * Makes this document the incumbent of a session among the documents of this browser; undefined if another living document is.
  *

@@ -1,46 +1,10 @@
-import { type CodeClass } from './codes';
 import { type Message } from './inbox';
+import type { Action, MachineEvent, Phase } from './machine_event';
 import { type Bytes, type Lane, type Limits } from './wire';
 export { OutboxFull, SessionOver, TooLarge } from './errors';
-export type { Bytes, CodeClass, Lane, Limits, Message };
-export type Phase = 'idle' | 'connecting' | 'hello' | 'offered' | 'connected' | 'waiting' | 'resting' | 'left' | 'over';
-export type Outcome = 'opened' | 'resumed' | 'restored';
-export type Action = {
-    type: 'connect';
-    connection: number;
-} | {
-    type: 'close';
-    connection: number;
-    code: number;
-};
-/** `retryAt` is on the caller's clock, `undefined` while the machine rests or will not try again. */
-export type MachineEvent = {
-    type: 'welcomed';
-    outcome: Outcome;
-    incarnation: number;
-} | {
-    type: 'disconnected';
-    code: number;
-    text: string;
-    retryAt: number | undefined;
-} | {
-    type: 'refused';
-    code: number;
-    class: CodeClass;
-    text: string;
-    retryAt: number | undefined;
-} | {
-    type: 'ended';
-    code: number;
-    reason: number;
-    retryAfter: number;
-    text: string;
-    unacknowledged: number;
-} | {
-    type: 'pong';
-    nonce: number;
-    roundTrip: number;
-};
+export type { CodeClass } from './codes';
+export type { Action, MachineEvent, Outcome, Phase } from './machine_event';
+export type { Bytes, Lane, Limits, Message };
 export interface MachineOptions {
     secret: Uint8Array;
     /** 16 random bytes, drawn once for the life of the page. */

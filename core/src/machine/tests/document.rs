@@ -732,9 +732,12 @@ fn a_lost_connection_is_replaced_at_once_and_then_with_full_jitter_up_to_three_s
             page.advance(ms(1000));
             page
         },
-        9,
+        12,
     );
-    assert_near(&longest, &[0, 500, 650, 845, 1098, 1428, 1856, 2413, 3000]);
+    assert_near(
+        &longest,
+        &[0, 500, 600, 720, 864, 1037, 1244, 1493, 1792, 2150, 2580, 3000],
+    );
 }
 
 #[test]
@@ -748,7 +751,7 @@ fn the_first_connection_of_a_page_is_retried_in_the_same_way() {
         },
         4,
     );
-    assert_near(&longest, &[0, 500, 650, 845]);
+    assert_near(&longest, &[0, 500, 600, 720]);
 }
 
 #[test]
@@ -770,7 +773,7 @@ fn a_connection_that_was_welcomed_resets_the_back_off() {
 #[test]
 fn a_connection_that_ends_right_after_its_welcome_is_not_replaced_at_once() {
     let longest = longest_delays(|seed| Page::connected_from(Page::idle(LIMITS, seed), welcome()), 2);
-    assert_near(&longest, &[500, 650]);
+    assert_near(&longest, &[500, 600]);
 }
 
 #[test]
@@ -814,11 +817,11 @@ fn a_hidden_page_backs_off_up_to_a_quarter_of_keep() {
         page
     };
     let longest = longest_delays(|seed| hidden(seed, 20_000), 5);
-    assert_near(&longest, &[0, 500, 650, 845, 1098]);
-    let longest = longest_delays(|seed| hidden(seed, 4000), 5);
-    assert_near(&longest, &[0, 500, 650, 845, 1000]);
-    let unlimited = longest_delays(|seed| hidden(seed, (1 << 53) - 1), 30);
-    assert_near(&unlimited[29..], &[300_000]);
+    assert_near(&longest, &[0, 500, 600, 720, 864]);
+    let longest = longest_delays(|seed| hidden(seed, 4000), 6);
+    assert_near(&longest, &[0, 500, 600, 720, 864, 1000]);
+    let unlimited = longest_delays(|seed| hidden(seed, (1 << 53) - 1), 40);
+    assert_near(&unlimited[39..], &[300_000]);
 }
 
 #[test]
@@ -830,7 +833,7 @@ fn a_hidden_page_that_was_never_welcomed_backs_off_up_to_ten_seconds() {
         page.pump();
         page
     };
-    assert_near(&longest_delays(hidden, 16)[15..], &[10_000]);
+    assert_near(&longest_delays(hidden, 20)[19..], &[10_000]);
 }
 
 #[test]
