@@ -15,7 +15,7 @@ pub use stillhere::*;
 /// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. Merge them into
 /// a router of any state.
 ///
-/// To limit what one address may hold ([`Share`]), let axum report addresses: serve
+/// What one address may hold is limited ([`Share`]) if axum reports addresses. For that, serve
 /// [`into_make_service_with_connect_info::<SocketAddr>()`](Router::into_make_service_with_connect_info).
 pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
     let of_routes = hub.clone();
@@ -26,7 +26,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
         tell_peer(request.extensions_mut());
         upgrade::answer(&of_routes, name_of(uri.path()), request)
             .await
-            .map(body)
+            .map(Body::new)
     };
     mounted(hub, any(handler))
 }
@@ -78,7 +78,7 @@ where
         let uri = request.uri().clone();
         upgrade::answer_for(&of_routes, name_of(uri.path()), request, found)
             .await
-            .map(body)
+            .map(Body::new)
     };
     mounted(hub, any(handler))
 }
@@ -121,7 +121,7 @@ pub async fn answer(hub: &Hub, name: &str, request: Request, principal: Option<&
     let principal = ready(principal.map(str::to_owned));
     let mut request = request.map(Body::into_data_stream);
     tell_peer(request.extensions_mut());
-    upgrade::answer_for(hub, name, request, principal).await.map(body)
+    upgrade::answer_for(hub, name, request, principal).await.map(Body::new)
 }
 
 /// Adds the address of the other end of the connection, if the server was set up to provide it.
@@ -132,16 +132,9 @@ fn tell_peer(extensions: &mut Extensions) {
     }
 }
 
-fn body(body: AnswerBody) -> Body {
-    match body {
-        AnswerBody::Whole(bytes) => Body::from(bytes),
-        AnswerBody::Stream(chunks) => Body::from_stream(chunks),
-    }
-}
-
 /// One of the client's files, for people who own the route.
 pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
-    upgrade::file(name, headers).map(body)
+    upgrade::file(name, headers).map(Body::new)
 }
 
 /// Extracts a WebSocket request for a session, for people who own the route: put your own extractors before it, then [`Upgrade::serve`].
@@ -166,9 +159,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     type Rejection = (StatusCode, &'static str);
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let mut request = Request::from_parts(parts.clone(), ());
-        tell_peer(request.extensions_mut());
-        let upgrade = upgrade::Upgrade::take(&mut request);
+        tell_peer(&mut parts.extensions);
+        let upgrade = upgrade::Upgrade::take(parts);
         upgrade
             .map(Self)
             .ok_or((StatusCode::UPGRADE_REQUIRED, "not a WebSocket request"))

@@ -166,8 +166,9 @@ pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
 /// # }
 /// ```
 pub fn upgrade() -> impl Filter<Extract = (Upgrade,), Error = Rejection> + Clone + Send + Sync {
-    parts().and_then(|mut request: Request<()>| {
-        let upgrade = upgrade::Upgrade::take(&mut request).map(Upgrade);
+    parts().and_then(|request: Request<()>| {
+        let (mut parts, ()) = request.into_parts();
+        let upgrade = upgrade::Upgrade::take(&mut parts).map(Upgrade);
         ready(upgrade.ok_or_else(warp::reject::not_found))
     })
 }

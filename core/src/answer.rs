@@ -19,7 +19,7 @@ pub struct Answer {
     pub body: AnswerBody,
 }
 
-/// The body of an [`Answer`].
+/// The body of an [`Answer`]. With the feature `upgrade` it is an `http_body::Body`, which frameworks on hyper take as it is.
 #[derive(Debug)]
 pub enum AnswerBody {
     /// All of it.
@@ -42,6 +42,37 @@ impl Stream for Chunks {
 impl fmt::Debug for Chunks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Chunks").finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "upgrade")]
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(http_body::Frame::data(std::mem::take(bytes))))),
+            Self::Stream(chunks) => {
+                let chunk = Pin::new(chunks).poll_next(context);
+                chunk.map(|chunk| chunk.map(|bytes| bytes.map(http_body::Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self {
+            Self::Whole(bytes) => http_body::SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(_) => http_body::SizeHint::default(),
+        }
     }
 }
 

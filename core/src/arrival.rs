@@ -152,6 +152,14 @@ impl Hub {
                 "too many connections of one address or user",
             ));
         };
+        if let Found::Live(session) = &session
+            && !self.inner.hold(session, &peers)
+        {
+            return Err(busy(
+                &self.inner.warnings.too_many_sessions,
+                "too many sessions of one address or user",
+            ));
+        }
         let Some(pending) = self.inner.admit_hello(&peers) else {
             return Err(busy(
                 &self.inner.warnings.too_many_hellos,

@@ -1,7 +1,8 @@
 //! Durable browser sessions: state held by the server for each open page, talking binary messages with the browser both ways, that outlives
 //! the connection carrying it. *The socket dropped. The session is still here.*
 //!
-//! This is the core. An adapter mounts it in a web framework and re-exports it: depend on `stillhere-axum` and start there.
+//! This is the core. An adapter mounts it in a web framework and re-exports it: depend on `stillhere-axum` and start there. For a
+//! framework that has none, `WRITING-AN-ADAPTER.md` beside `PROTOCOL.md` shows a whole one with its tests.
 //!
 //! - A [`Hub`] holds all sessions of an application. [`Hub::open`] makes one for a page.
 //! - A [`Session`] is what the session's function reads from; a [`SessionHandle`] sends, observes and closes from anywhere.

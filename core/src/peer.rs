@@ -21,16 +21,23 @@ pub(crate) enum Peer {
 /// | sessions that wait for their first browser | 10,000 | 1,000 | 1,000 |
 /// | connections that have not said hello | 10,000 | 1,000 | 1,000 |
 /// | connections | no limit | 10,000 | 10,000 |
+/// | sessions, connected or not | 100,000 | 10,000 | 10,000 |
 /// | POSTs of the fallback being answered | no limit | 1,000 | 1,000, where the adapter knows the user |
 ///
 /// Beyond the first limit, the session that has waited longest ends. Beyond the others, the browser
-/// is told to try again in a second. Either is logged as a warning, at most once a minute, with a
-/// count.
+/// is told to try again in a second, or in 5 s if the total of sessions is reached. Each is logged
+/// as a warning, at most once a minute, with a count.
+///
+/// Until a browser connects, a session counts for the address that requested its page, if the
+/// application gives it ([`SessionOptions::address`](crate::SessionOptions::address)). Afterwards
+/// it counts for the address of its first connection.
 ///
 /// An address is counted only if the adapter knows it. Loopback, private, link-local and
 /// carrier-grade NAT addresses are not counted, because they may be a proxy's, and all visitors
-/// behind it then have its address. See
-/// [`HubBuilder::trusted_hops`](crate::HubBuilder::trusted_hops).
+/// behind it then have its address. With
+/// [`HubBuilder::trusted_hops`](crate::HubBuilder::trusted_hops) above 0 they count too. A request
+/// whose `X-Forwarded-For` names fewer addresses than there are trusted proxies then counts for no
+/// address, and so does one with something other than an address in the client's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// Sessions that wait for their first browser. Default 1,000.
@@ -39,17 +46,21 @@ pub struct Share {
     pub hellos: usize,
     /// Connections to sessions. Default 10,000.
     pub connections: usize,
+    /// Sessions, connected or not, whose first connection was its own. Default 10,000.
+    pub sessions: usize,
     /// POSTs of the fallback being answered. Default 1,000.
     pub posts: usize,
 }
 
 impl Default for Share {
-    /// A tenth of each default total; 10,000 connections, which have no total.
+    /// A tenth of each default total. Connections and POSTs have no total: a share is 10,000
+    /// connections and 1,000 POSTs.
     fn default() -> Self {
         Self {
             waiting: 1_000,
             hellos: 1_000,
             connections: 10_000,
+            sessions: 10_000,
             posts: 1_000,
         }
     }
@@ -84,6 +95,20 @@ pub(crate) fn client_address(request: &UpgradeRequest<'_>, trusted_hops: usize) 
     let without_port = seen.parse::<std::net::SocketAddr>().map(|address| address.ip());
     let address = seen.trim_start_matches('[').trim_end_matches(']');
     without_port.or_else(|_| address.parse()).ok()
+}
+
+/// Returns what may be set up wrongly if a request counts for no address, or `None` if nothing
+/// seems to be.
+pub(crate) fn why_uncounted(request: &UpgradeRequest<'_>, trusted_hops: usize) -> Option<&'static str> {
+    let is_forwarded = request.all_headers("x-forwarded-for").next().is_some();
+    match (request.peer(), trusted_hops) {
+        (None, 0) => Some(
+            "the server does not tell addresses (on axum, serve `into_make_service_with_connect_info::<SocketAddr>()`)",
+        ),
+        (Some(_), 0) if is_forwarded => Some("requests come through a proxy, and HubBuilder::trusted_hops is 0"),
+        (_, 0) => None,
+        _ => Some("X-Forwarded-For names fewer addresses than HubBuilder::trusted_hops has proxies"),
+    }
 }
 
 fn may_be_a_proxy(address: IpAddr) -> bool {

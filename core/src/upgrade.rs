@@ -1,20 +1,23 @@
 //! The WebSocket upgrade over hyper 1, on which axum, warp and others stand (feature `upgrade`).
 //!
-//! Over plain TCP it takes the stream out of hyper: `TCP_NODELAY` is set (the kernel holds small pushes back for about 40 ms otherwise), and
-//! an idle connection costs one buffer of 4 KiB. Over anything else, such as TLS, it goes through hyper's own, and whoever accepted the
-//! connection sets `TCP_NODELAY`.
+//! Where hyper reads from a `TokioIo<TcpStream>`, through hyper-util's `auto` or its own connections of HTTP/1.1, this
+//! takes the stream out of hyper: `TCP_NODELAY` is set (the kernel holds small messages back for about 40 ms otherwise),
+//! and an idle connection costs one buffer of 4 KiB. Over anything else (TLS, HTTP/2, a stream type of the framework) it
+//! goes through hyper's own, and whoever accepts the connection must set `TCP_NODELAY`. The log says so once.
 
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Once;
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
+use http::request::Parts;
 use http::uri::Authority;
-use http::{Extensions, HeaderMap, Request, Response, StatusCode, Uri, header, request};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode, Uri, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto::upgrade::{Parts, downcast};
+use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 
 use crate::answer::{Answer, AnswerBody};
@@ -28,15 +31,17 @@ use crate::request::UpgradeRequest;
 use crate::websocket::{self, connection};
 
 /// Answers a request under the mount whose path ends in `name`: a session's WebSocket, its fallback, or one of the client's files.
-pub async fn answer<C, B, E>(hub: &Hub, name: &str, mut request: Request<C>) -> Response<AnswerBody>
+///
+/// The body's chunks are a stream: `http_body_util::BodyDataStream` makes one of any `http_body::Body`.
+pub async fn answer<C, B, E>(hub: &Hub, name: &str, request: Request<C>) -> Response<AnswerBody>
 where
     C: Stream<Item = Result<B, E>>,
     B: Buf,
 {
-    if let Some(upgrade) = Upgrade::take(&mut request) {
+    let (mut parts, body) = request.into_parts();
+    if let Some(upgrade) = Upgrade::take(&mut parts) {
         return upgrade.serve(hub, name).map(AnswerBody::Whole);
     }
-    let (parts, body) = request.into_parts();
     response(hub.answer(parts.method.as_str(), &of_parts(name, &parts), body).await)
 }
 
@@ -44,23 +49,23 @@ where
 pub async fn answer_for<C, B, E>(
     hub: &Hub,
     name: &str,
-    mut request: Request<C>,
+    request: Request<C>,
     principal: impl Future<Output = Option<String>>,
 ) -> Response<AnswerBody>
 where
     C: Stream<Item = Result<B, E>>,
     B: Buf,
 {
-    if let Some(upgrade) = Upgrade::take(&mut request) {
+    let (mut parts, body) = request.into_parts();
+    if let Some(upgrade) = Upgrade::take(&mut parts) {
         let principal = Some(guarded_principal(principal).await);
         return Upgrade { principal, ..upgrade }.serve(hub, name).map(AnswerBody::Whole);
     }
-    let (parts, body) = request.into_parts();
     let asked = of_parts(name, &parts);
     response(hub.answer_for(parts.method.as_str(), &asked, body, principal).await)
 }
 
-fn of_parts<'a>(name: &'a str, parts: &'a request::Parts) -> UpgradeRequest<'a> {
+fn of_parts<'a>(name: &'a str, parts: &'a Parts) -> UpgradeRequest<'a> {
     UpgradeRequest::new(name, pairs(&parts.headers))
         .authority(parts.uri.authority().map(Authority::as_str))
         .peer_address(peer(&parts.extensions))
@@ -107,20 +112,21 @@ fn peer(extensions: &Extensions) -> Option<IpAddr> {
 }
 
 impl Upgrade {
-    /// Takes the upgrade out of a request, if the request is for one and the connection can be upgraded.
-    pub fn take<B>(request: &mut Request<B>) -> Option<Self> {
-        let asked = UpgradeRequest::new("", pairs(request.headers()));
-        let accept = match asked.asks(request.method().as_str()) {
+    /// Takes the upgrade out of a request, if the request is for one and the connection can be upgraded: hyper has left an
+    /// [`OnUpgrade`] among the extensions.
+    pub fn take(request: &mut Parts) -> Option<Self> {
+        let asked = UpgradeRequest::new("", pairs(&request.headers));
+        let accept = match asked.asks(request.method.as_str()) {
             Asks::WebSocket { key } => Some(websocket::accept_key(key)),
             Asks::ExtendedConnect => None,
             Asks::Answer | Asks::Nothing => return None,
         };
         Some(Self {
-            on_upgrade: request.extensions_mut().remove()?,
+            on_upgrade: request.extensions.remove()?,
             accept,
-            headers: request.headers().clone(),
-            uri: request.uri().clone(),
-            peer: peer(request.extensions()),
+            headers: request.headers.clone(),
+            uri: request.uri.clone(),
+            peer: peer(&request.extensions),
             principal: None,
         })
     }
@@ -187,15 +193,15 @@ async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
         Err(error) => return tracing::debug!(%error, "a request was not upgraded"),
     };
     let config = websocket::config(&arrival);
-    match downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(Parts { io, read_buf, .. }) => {
-            let stream = io.into_inner();
+    match plain_tcp(upgraded) {
+        Ok((stream, read_buf)) => {
             // A connection that is gone already will say so when it is used.
             let _ = stream.set_nodelay(true);
             let connection = connection(stream, only_unread(read_buf), config).await;
             run_connection_loop(arrival, connection).await;
         }
         Err(upgraded) => {
+            say_who_sets_nodelay();
             let io: TokioIo<Upgraded> = TokioIo::new(upgraded);
             let connection = connection(io, Vec::new(), config).await;
             run_connection_loop(arrival, connection).await;
@@ -203,7 +209,128 @@ async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
     }
 }
 
+fn say_who_sets_nodelay() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::info!(
+            "WebSockets come over streams of another type than TokioIo<TcpStream>: set TCP_NODELAY where you accept \
+             connections, or small messages may wait for about 40 ms"
+        );
+    });
+}
+
+/// The stream under hyper, and what hyper has read of it already.
+fn plain_tcp(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
+    let upgraded = match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf)),
+        Err(upgraded) => upgraded,
+    };
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
+    Ok((parts.io.into_inner(), parts.read_buf))
+}
+
 /// Copied, because a frame that came early is small, and hyper's whole read buffer would be kept with it.
 fn only_unread(read_buf: Bytes) -> Vec<u8> {
     read_buf.to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::pin::pin;
+
+    use hyper::body::Incoming;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioExecutor;
+    use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufStream, duplex};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const REQUEST: &[u8] =
+        b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\nearly";
+
+    async fn tcp() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let client = TcpStream::connect(listener.local_addr().expect("a bound address"));
+        let (client, server) = tokio::join!(client, listener.accept());
+        (client.expect("it is listened to"), server.expect("it is listened to").0)
+    }
+
+    /// What the connection is upgraded to, by hyper's own loop or by hyper-util's.
+    async fn upgraded(
+        mut client: impl AsyncRead + AsyncWrite + Unpin,
+        server: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        is_auto: bool,
+    ) -> Upgraded {
+        let (sender, mut taken) = mpsc::unbounded_channel();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (mut parts, _) = request.into_parts();
+            let upgrade = Upgrade::take(&mut parts).expect("a WebSocket is asked for");
+            sender.send(upgrade.on_upgrade).expect("the test waits");
+            let response = Response::builder()
+                .status(101)
+                .header("connection", "upgrade")
+                .body(AnswerBody::Whole(Bytes::new()));
+            std::future::ready(Ok::<_, Infallible>(response.expect("a response")))
+        });
+        let io = TokioIo::new(server);
+        let serving = async move {
+            if is_auto {
+                auto::Builder::new(TokioExecutor::new())
+                    .serve_connection_with_upgrades(io, service)
+                    .await
+                    .expect("it is served");
+            } else {
+                http1::Builder::new()
+                    .serve_connection(io, service)
+                    .with_upgrades()
+                    .await
+                    .expect("it is served");
+            }
+        };
+        client.write_all(REQUEST).await.expect("it is read");
+        let mut serving = pin!(serving);
+        tokio::select! {
+            () = &mut serving => {}
+            _ = client.read_u8() => serving.await,
+        }
+        taken
+            .recv()
+            .await
+            .expect("it was asked for")
+            .await
+            .expect("it is upgraded")
+    }
+
+    #[tokio::test]
+    async fn the_tcp_stream_comes_out_of_every_stack_of_hyper() {
+        for is_auto in [false, true] {
+            let (client, server) = tcp().await;
+            let expected = server.local_addr().expect("a bound address");
+            let (stream, read_buf) = plain_tcp(upgraded(client, server, is_auto).await).expect("it is plain TCP");
+            assert_eq!(
+                (stream.local_addr().expect("a bound address"), &read_buf[..]),
+                (expected, &b"early"[..])
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn another_stream_stays_as_it_is() {
+        for is_auto in [false, true] {
+            let (client, server) = duplex(4096);
+            let upgraded =
+                plain_tcp(upgraded(client, BufStream::new(server), is_auto).await).expect_err("it is no TCP");
+            let mut early = [0; 5];
+            TokioIo::new(upgraded)
+                .read_exact(&mut early)
+                .await
+                .expect("what was read already is kept");
+            assert_eq!(&early, b"early");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use futures_util::stream;
 use stillhere::{Arrival, EndReason, Hub, HubBuilder, Session, SessionHandle, SessionState, Share, UpgradeRequest};
 
 use support::settled;
-use support::wire::RawDocument;
+use support::wire::{RawDocument, Wire};
 
 async fn idle(session: Session) {
     session.ended().await;
@@ -128,6 +128,69 @@ async fn one_address_or_user_has_its_share_of_connections_and_hellos_and_others_
             !is_refused(&ask(&hub, &session, Some("6.6.6.6"), "", None)),
             "it has let go"
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_holds_its_place_until_it_is_over_and_that_among_the_hellos_until_it_has_said_one() {
+    let one = |connections, hellos| {
+        let share = Share {
+            connections,
+            hellos,
+            ..Share::default()
+        };
+        hub(share).principal(|_| Some("ada".to_owned())).build()
+    };
+    let hub = one(1, 9);
+    let session = hub.open_for("ada", idle);
+    let (wire, _) = RawDocument::new(&session).welcomed(&hub).await;
+    let refused = RawDocument::new(&session).connect(&hub).end().await;
+    assert_eq!((refused.code, refused.retry_after), (4202, 1000));
+    drop(wire);
+    settled().await;
+    let (wire, _) = RawDocument::new(&session).welcomed(&hub).await;
+    session.abort("");
+    assert_eq!(wire.end().await.code, 4102);
+
+    let hub = one(9, 1);
+    let session = hub.open_for("ada", idle);
+    let (_first, _) = RawDocument::new(&session).welcomed(&hub).await;
+    let silent = Wire::connect(&hub, &session.id().to_string());
+    assert_eq!(RawDocument::new(&session).connect(&hub).end().await.code, 4202);
+    drop(silent);
+    settled().await;
+    session.abort("");
+    let silent = Wire::connect(&hub, &session.id().to_string());
+    let refused = RawDocument::new(&session).connect(&hub).end().await;
+    assert_eq!(refused.code, 4202, "those of an ended session count too");
+    drop(silent);
+    settled().await;
+    assert_eq!(RawDocument::new(&session).connect(&hub).end().await.code, 4102);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_address_or_user_has_its_share_of_sessions_and_keeps_those_it_has() {
+    let hub = hub(Share {
+        sessions: 2,
+        ..Share::default()
+    })
+    .build();
+    for (peers, principal) in [(["6.6.6.6"; 3], None), (["1.1.1.1", "2.2.2.2", "3.3.3.3"], Some("ada"))] {
+        let sessions = [0, 1, 2].map(|_| open(&hub, "9.9.9.9", principal));
+        let asks = |index: usize| is_refused(&ask(&hub, &sessions[index], Some(peers[index]), "", principal));
+        assert_eq!([0, 1, 2].map(asks), [false, false, true], "{principal:?}");
+        assert_eq!(
+            [0, 1, 2].map(asks),
+            [false, false, true],
+            "those it has it may come back to"
+        );
+        if principal.is_none() {
+            let other = ask(&hub, &sessions[2], Some("8.8.8.8"), "", None);
+            assert!(!is_refused(&other), "another has its own share");
+        } else {
+            sessions[0].abort("");
+            assert!(!asks(2), "there is room again");
+        }
     }
 }
 

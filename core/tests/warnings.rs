@@ -3,6 +3,7 @@
 mod support;
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ async fn idle(session: Session) {
 fn ask(hub: &Hub, name: &str, headers: &[(&str, &[u8])]) {
     let protocol = ("sec-websocket-protocol", &b"stillhere.v1"[..]);
     let request = UpgradeRequest::new(name, headers.iter().copied().chain([protocol]));
+    let request = request.peer_address(Some(Ipv4Addr::LOCALHOST.into()));
     drop(hub.arrive(&request).expect("our protocol was offered"));
 }
 
@@ -78,6 +80,35 @@ async fn crowding_is_warned_of_once_a_minute_with_how_often() {
         assert!(lines.len() == 1 && lines[0].contains("hello"), "{lines:?}");
         opened.iter().for_each(|session| session.abort(""));
         tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+}
+
+#[tokio::test]
+async fn where_no_address_is_counted_the_reason_is_told_once() {
+    let forwarded = ("x-forwarded-for", &b"8.8.8.8"[..]);
+    for (hops, peer, headers, reason) in [
+        (0, None, &[][..], "does not tell addresses"),
+        (0, Some(Ipv4Addr::LOCALHOST), &[forwarded], "trusted_hops is 0"),
+        (2, Some(Ipv4Addr::LOCALHOST), &[forwarded], "fewer addresses"),
+        (1, Some(Ipv4Addr::LOCALHOST), &[forwarded], ""),
+        (0, Some(Ipv4Addr::LOCALHOST), &[], ""),
+        (0, Some(Ipv4Addr::new(8, 8, 8, 8)), &[forwarded], ""),
+    ] {
+        let (log, _logging) = Log::begin();
+        let hub = Hub::builder().trusted_hops(hops).build();
+        let id = hub.open(idle).id().to_string();
+        for _ in 0..3 {
+            let protocol = ("sec-websocket-protocol", &b"stillhere.v1"[..]);
+            let request = UpgradeRequest::new(&id, headers.iter().copied().chain([protocol]));
+            let request = request.peer_address(peer.map(Into::into));
+            drop(hub.arrive(&request).expect("our protocol was offered"));
+        }
+        let lines = log.lines();
+        let expected = usize::from(!reason.is_empty());
+        assert!(
+            lines.len() == expected && lines.iter().all(|line| line.contains(reason)),
+            "{reason}: {lines:?}"
+        );
     }
 }
 

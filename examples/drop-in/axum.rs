@@ -1,5 +1,6 @@
 //! An application on axum with a login, and one page with a durable session: what was added for that is marked `stillhere`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -48,6 +49,7 @@ async fn main() -> std::io::Result<()> {
         stop_signal().await;
         hub.shutdown(Duration::from_secs(5)).await; // stillhere
     };
+    let app = app.into_make_service_with_connect_info::<SocketAddr>(); // stillhere
     axum::serve(listener, app).with_graceful_shutdown(stopped).await
 }
 
@@ -61,6 +63,7 @@ fn hub(settings: &Settings) -> Hub {
     Hub::builder()
         .restore_on_reload("notes")
         .public_url(&format!("{}/stillhere", settings.under))
+        .trusted_hops(settings.proxies)
         .heartbeat(settings.heartbeat)
         .build()
 }

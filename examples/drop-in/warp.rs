@@ -45,6 +45,7 @@ fn hub(settings: &Settings) -> Hub {
     Hub::builder()
         .restore_on_reload("notes")
         .public_url(&format!("{}/stillhere", settings.under))
+        .trusted_hops(settings.proxies)
         .heartbeat(settings.heartbeat)
         .build()
 }

@@ -1,5 +1,6 @@
 //! The whole of a counter on axum, as the README shows it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::{Router, extract::State, routing::get};
@@ -31,6 +32,7 @@ async fn main() -> std::io::Result<()> {
         .merge(stillhere_axum::routes(&hub)) // into a router of any state
         .with_state(hub.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    let app = app.into_make_service_with_connect_info::<SocketAddr>(); // one address gets its share, no more
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async { drop(stopped.await) });
     let serving = tokio::spawn(serving.into_future());

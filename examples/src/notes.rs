@@ -31,6 +31,8 @@ pub struct Settings {
     pub address: String,
     /// The path under which a proxy shows the application: `--under`, by default none.
     pub under: String,
+    /// How many proxies a request passes: one where `--under` is given.
+    pub proxies: usize,
     /// `--heartbeat` in seconds, by default 15.
     pub heartbeat: Duration,
 }
@@ -46,6 +48,7 @@ impl Settings {
         let heartbeat = heartbeat.map_or(15, |seconds| seconds.parse().expect("a heartbeat is whole seconds"));
         Self {
             address: address.unwrap_or_else(|| "127.0.0.1:3000".to_owned()),
+            proxies: under.is_some().into(),
             under: under.unwrap_or_default(),
             heartbeat: Duration::from_secs(heartbeat),
         }

@@ -40,8 +40,20 @@ pub struct Browser {
 struct Page {
     address: SocketAddr,
     ticket: String,
-    origin: Option<String>,
+    origin: String,
     cookie: Option<String>,
+}
+
+impl Page {
+    /// A page that the server at `address` has served.
+    fn new(address: SocketAddr, ticket: &str) -> Self {
+        Self {
+            address,
+            ticket: ticket.to_owned(),
+            origin: format!("http://{address}"),
+            cookie: None,
+        }
+    }
 }
 
 /// A message as the page's handler gets it.
@@ -69,17 +81,13 @@ pub struct SessionEnd {
 }
 
 impl Browser {
-    /// Opens a page with this ticket and connects to the server at `address`, whatever host the ticket names.
+    /// Opens a page with this ticket and connects to the server at `address`, whatever host the ticket names. The page is of
+    /// that server's origin, and says so, as browsers do.
     ///
     /// # Panics
     /// When the ticket says that the hub refuses. Outside a tokio runtime.
     pub fn connect(address: SocketAddr, ticket: &str) -> Self {
-        Self::open(Page {
-            address,
-            ticket: ticket.to_owned(),
-            origin: None,
-            cookie: None,
-        })
+        Self::open(Page::new(address, ticket))
     }
 
     /// [`Browser::connect`] for a page of this origin.
@@ -88,10 +96,8 @@ impl Browser {
     /// As [`Browser::connect`].
     pub fn connect_from(origin: &str, address: SocketAddr, ticket: &str) -> Self {
         Self::open(Page {
-            address,
-            ticket: ticket.to_owned(),
-            origin: Some(origin.to_owned()),
-            cookie: None,
+            origin: origin.to_owned(),
+            ..Page::new(address, ticket)
         })
     }
 
@@ -101,10 +107,8 @@ impl Browser {
     /// As [`Browser::connect`].
     pub fn connect_with_cookie(cookie: &str, address: SocketAddr, ticket: &str) -> Self {
         Self::open(Page {
-            address,
-            ticket: ticket.to_owned(),
-            origin: None,
             cookie: Some(cookie.to_owned()),
+            ..Page::new(address, ticket)
         })
     }
 
@@ -112,7 +116,7 @@ impl Browser {
         let credentials = Credentials::parse(&page.ticket).expect("the hub has room");
         let request = Request::new(page.address, credentials.path());
         let request = Request {
-            origin: page.origin.clone(),
+            origin: Some(page.origin.clone()),
             cookie: page.cookie.clone(),
             ..request
         };

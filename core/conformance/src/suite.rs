@@ -46,7 +46,7 @@ impl Panics {
             let usual = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
                 usual(panic);
-                let is_ours = panic.location().is_some_and(|place| place.file().contains(OURS));
+                let is_ours = panic.location().is_some_and(|place| is_ours(place.file()));
                 if !is_ours {
                     SEEN.lock()
                         .unwrap_or_else(PoisonError::into_inner)
@@ -63,8 +63,11 @@ impl Panics {
     }
 }
 
-/// Where the cases and their applications stand.
-const OURS: &str = "conformance/src/";
+/// Whether this is a file of the cases and their applications: one of this crate, wherever its sources are.
+fn is_ours(file: &str) -> bool {
+    let sources = file!().trim_end_matches("suite.rs");
+    file.starts_with(sources)
+}
 
 /// One test for each case, against servers that `$start` starts: an `async fn(Hub) -> SocketAddr` in scope where this stands.
 #[macro_export]
@@ -310,4 +313,16 @@ macro_rules! polled_sample {
             }
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_this_crate_are_ours_and_no_others() {
+        let case = file!().replace("suite.rs", "cases/order.rs");
+        let other = format!("elsewhere/{}", file!());
+        assert_eq!([file!(), &case, &other].map(is_ours), [true, true, false]);
+    }
 }

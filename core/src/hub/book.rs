@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use crate::code::EndReason;
 use crate::hub::ended_session::EndedSession;
+use crate::hub::places::Place;
 use crate::hub::waiting::Waiting;
 use crate::id::{Secret, SessionId};
 use crate::machine::PlainDocument;
@@ -14,7 +16,12 @@ use crate::session::Shared;
 pub(super) struct Book {
     pub(super) sessions: HashMap<SessionId, Arc<Shared>>,
     pub(super) waiting: Waiting,
+    /// The peers for whom a session counts once a browser has asked for it.
+    pub(super) holders: HashMap<SessionId, Place>,
     pub(super) ended: EndedSessions,
+    /// Ended sessions that no browser connected to. They are kept apart, so that a flood of pages
+    /// does not evict the others.
+    pub(super) never_connected: EndedSessions,
 }
 
 /// The session that an id leads to.
@@ -27,7 +34,34 @@ pub(crate) enum Found {
 impl Book {
     pub(super) fn find(&self, id: &SessionId) -> Option<Found> {
         let live = || self.sessions.get(id).cloned().map(Found::Live);
-        live().or_else(|| self.ended.get(id).cloned().map(Box::new).map(Found::Ended))
+        let ended = || self.ended.get(id).or_else(|| self.never_connected.get(id));
+        live().or_else(|| ended().cloned().map(Box::new).map(Found::Ended))
+    }
+
+    /// Removes a live session. Returns its place, if it counts for a peer, or `None` if the session
+    /// is not here.
+    pub(super) fn remove(&mut self, session: &Shared) -> Option<Option<Place>> {
+        self.waiting.remove(session.number);
+        self.sessions.remove(&session.id)?;
+        let place = self.holders.remove(&session.id);
+        shrink(&mut self.sessions);
+        shrink(&mut self.holders);
+        Some(place)
+    }
+
+    /// Keeps what is needed of an ended session: for the latest `most`, and for a tenth as many
+    /// that no browser connected to.
+    pub(super) fn keep(&mut self, id: SessionId, ended: EndedSession, most: usize) {
+        match ended.reason() {
+            EndReason::NeverConnected => self.never_connected.insert(id, ended, most / 10),
+            _ => self.ended.insert(id, ended, most),
+        }
+    }
+}
+
+fn shrink<T>(table: &mut HashMap<SessionId, T>) {
+    if table.len() < table.capacity() / SPARSE && table.capacity() > KEPT_CAPACITY {
+        table.shrink_to(2 * table.len());
     }
 }
 
@@ -74,7 +108,7 @@ impl EndedSessions {
         self.younger.get(id).or_else(|| self.older.get(id))
     }
 
-    pub(super) fn insert(&mut self, id: SessionId, session: EndedSession, most: usize) {
+    fn insert(&mut self, id: SessionId, session: EndedSession, most: usize) {
         if self.younger.len() >= most / 2 {
             self.older = std::mem::take(&mut self.younger);
         }
@@ -87,3 +121,29 @@ pub(crate) const SPARSE: usize = 4;
 
 /// The capacity that a table may keep however empty it is.
 pub(crate) const KEPT_CAPACITY: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Hub;
+
+    #[tokio::test]
+    async fn pages_that_nobody_opens_do_not_push_out_why_other_sessions_ended() {
+        let hub = Hub::new();
+        let session = hub.open(async |session| drop(session.ended().await));
+        let shared = hub.inner.find(session.id()).expect("it lives");
+        let mut book = Book::default();
+        book.keep(shared.id, EndedSession::new(&shared, &EndReason::Finished), 20);
+        for _ in 0..100 {
+            let nobodys = EndedSession::new(&shared, &EndReason::NeverConnected);
+            book.keep(SessionId::random(), nobodys, 20);
+        }
+        assert!(matches!(book.find(&shared.id), Some(Found::Ended(_))));
+        assert!(book.never_connected.younger.len() + book.never_connected.older.len() <= 2);
+        for _ in 0..100 {
+            let other = EndedSession::new(&shared, &EndReason::Finished);
+            book.keep(SessionId::random(), other, 20);
+        }
+        assert!(book.find(&shared.id).is_none(), "it has been long enough");
+    }
+}

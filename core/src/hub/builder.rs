@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::sync::{Arc, Mutex, Once, RwLock, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -263,12 +263,14 @@ impl HubBuilder {
             sessions: Mutex::default(),
             hellos: PendingHellos::default(),
             connections_of: Arc::default(),
+            sessions_of: Arc::default(),
             posts: Arc::default(),
             connections: TaskTracker::new(),
             exchanges: Arc::default(),
             memory,
             sweeper,
             warnings: Warnings::default(),
+            told_uncounted: Once::new(),
             reach: Reach::default(),
             draining: AtomicBool::new(false),
             opened: AtomicU64::new(0),

@@ -41,6 +41,10 @@ impl EndedSession {
         self.is_plain
     }
 
+    pub(super) fn reason(&self) -> &EndReason {
+        &self.reason
+    }
+
     /// Returns what to tell a client that has passed the checks.
     pub(crate) fn end(&self) -> End {
         let end = end_of_session(&self.reason, 0);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -14,7 +14,7 @@ use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
 use crate::code::EndReason;
 use crate::exchange::Exchanges;
 use crate::guard::guarded;
-use crate::hub::book::{Book, Found, KEPT_CAPACITY, SPARSE};
+use crate::hub::book::{Book, Found};
 use crate::hub::builder::{Config, EndHook, PrincipalHook};
 use crate::hub::ended_session::EndedSession;
 use crate::hub::pending_hello::{PendingHello, PendingHellos};
@@ -25,7 +25,7 @@ use crate::id::SessionId;
 use crate::kind::Kinds;
 use crate::memory::{Account, Memory};
 use crate::options::SessionOptions;
-use crate::peer::{Peer, Share, client_address};
+use crate::peer::{Peer, Share, client_address, why_uncounted};
 use crate::request::UpgradeRequest;
 use crate::session::{Application, Farewell, Host, SessionHandle, Shared};
 use crate::sweeper::{Sweeper, observe};
@@ -45,12 +45,15 @@ pub(crate) struct HubInner {
     pub(super) sessions: Mutex<Book>,
     pub(super) hellos: PendingHellos,
     pub(crate) connections_of: Arc<Places>,
+    pub(super) sessions_of: Arc<Places>,
     pub(crate) posts: Arc<Places>,
     pub(crate) connections: TaskTracker,
     pub(crate) exchanges: Arc<Exchanges>,
     pub(super) memory: Arc<Memory>,
     pub(super) sweeper: Sweeper,
     pub(crate) warnings: Warnings,
+    /// Makes sure that it is logged only once why requests count for no address.
+    pub(super) told_uncounted: Once,
     pub(crate) reach: Reach,
     pub(super) draining: AtomicBool,
     pub(super) opened: AtomicU64,
@@ -135,10 +138,34 @@ impl HubInner {
         }
     }
 
+    /// Counts a session for the peers that are the first to connect to it, until it ends. Returns
+    /// false if one of them has too many.
+    pub(crate) fn hold(&self, session: &Shared, peers: &[Peer]) -> bool {
+        if peers.is_empty() || self.book().holders.contains_key(&session.id) {
+            return true;
+        }
+        let Some(place) = self.sessions_of.take(peers, |peer| self.share_of(peer).sessions) else {
+            return false;
+        };
+        let mut book = self.book();
+        let surplus = if book.sessions.contains_key(&session.id) {
+            book.holders.insert(session.id, place)
+        } else {
+            Some(place)
+        };
+        drop(book);
+        drop(surplus);
+        true
+    }
+
     /// Returns the peers of a request to the session.
     pub(crate) fn peers(&self, request: &UpgradeRequest<'_>, principal: Option<&str>) -> Vec<Peer> {
         let hops = self.config.trusted_hops;
         let address = client_address(request, hops).and_then(|address| Peer::address(address, hops));
+        if let Some(reason) = address.is_none().then(|| why_uncounted(request, hops)).flatten() {
+            self.told_uncounted
+                .call_once(|| tracing::info!("what one address may hold is not limited: {reason}"));
+        }
         address.into_iter().chain(principal.map(Peer::principal)).collect()
     }
 
@@ -247,16 +274,11 @@ impl HubInner {
     pub(super) fn record_end(&self, session: &Shared, reason: &EndReason) {
         let ended = EndedSession::new(session, reason);
         let mut book = self.book();
-        book.waiting.remove(session.number);
         // A session that was never admitted is not there.
-        if book.sessions.remove(&session.id).is_none() {
-            return;
-        }
-        if book.sessions.len() < book.sessions.capacity() / SPARSE && book.sessions.capacity() > KEPT_CAPACITY {
-            let len = book.sessions.len();
-            book.sessions.shrink_to(2 * len);
-        }
-        book.ended.insert(session.id, ended, self.config.ended_kept);
+        let Some(place) = book.remove(session) else { return };
+        book.keep(session.id, ended, self.config.ended_kept);
+        drop(book);
+        drop(place);
     }
 }
 

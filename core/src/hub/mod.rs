@@ -133,6 +133,19 @@ impl Hub {
     /// Returns the address of the client that makes this request, for [`SessionOptions::address`].
     /// It is the other end of the connection or, if proxies are
     /// [trusted](HubBuilder::trusted_hops), the address that called the outermost of them.
+    ///
+    /// ```
+    /// # use std::net::SocketAddr;
+    /// # use stillhere::{Hub, Session, SessionHandle, UpgradeRequest};
+    /// # async fn run(session: Session) { session.ended().await; }
+    /// /// Opens a page's session, in the page's handler. `headers` are the request's.
+    /// fn open<'a>(hub: &Hub, headers: impl Iterator<Item = (&'a str, &'a [u8])>, peer: SocketAddr) -> SessionHandle {
+    ///     let request = UpgradeRequest::new("", headers).peer_address(Some(peer.ip()));
+    ///     let mut options = hub.session_options();
+    ///     options.address = hub.client_address(&request);
+    ///     hub.open_with(options, run)
+    /// }
+    /// ```
     pub fn client_address(&self, request: &UpgradeRequest<'_>) -> Option<IpAddr> {
         client_address(request, self.inner.config.trusted_hops)
     }

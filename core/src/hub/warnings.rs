@@ -12,6 +12,7 @@ pub(crate) struct Warnings {
     pub(super) waiting_ended: Seldom,
     pub(crate) too_many_hellos: Seldom,
     pub(crate) too_many_connections: Seldom,
+    pub(crate) too_many_sessions: Seldom,
     pub(crate) too_many_posts: Seldom,
     /// There is no room for a session.
     pub(super) full: Seldom,

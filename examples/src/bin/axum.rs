@@ -1,5 +1,7 @@
 //! The demo on axum.
 
+use std::net::SocketAddr;
+
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::IntoResponse;
@@ -18,6 +20,7 @@ async fn main() -> std::io::Result<()> {
         .merge(stillhere_axum::routes(demo.hub()))
         .fallback(answer)
         .with_state(demo.clone());
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, app).with_graceful_shutdown(demo.clone().drained());
     demo.run(server).await.unwrap_or(Ok(()))
 }
