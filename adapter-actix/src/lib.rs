@@ -32,9 +32,10 @@ pub fn routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
     }
 }
 
-/// [`routes`] whose users are told by `principal`, a handler that extracts what it needs, after your middleware has run. It is asked
-/// whenever a page connects, over WebSockets and over POSTs, and stands for the hub's own [`principal`](HubBuilder::principal).
-/// `None` is nobody, and so is an extractor that fails.
+/// [`routes`] that ask `principal` for the user: a handler with any extractors, called after your
+/// middleware has run. It is called whenever a page connects, over WebSockets and over POSTs, in
+/// place of the hub's own [`principal`](HubBuilder::principal). `None`, or an extractor that fails,
+/// means that nobody is logged in.
 ///
 /// ```
 /// # use actix_web::App;
@@ -83,7 +84,7 @@ fn resource(hub: &Hub) -> Resource {
     web::resource([format!("{path}/"), path]).app_data(web::Data::new(hub.clone()))
 }
 
-/// Nobody: a visitor who is not logged in, or middleware that is missing.
+/// Returns nobody: the visitor is not logged in, or middleware is missing.
 fn failed(error: &actix_web::Error) -> Option<String> {
     if error.as_response_error().status_code().is_server_error() {
         tracing::error!(%error, "the principal's extractor failed: does its middleware wrap the routes?");
@@ -91,8 +92,9 @@ fn failed(error: &actix_web::Error) -> Option<String> {
     None
 }
 
-/// Answers a request to a route of your own, whose path ends in `name`: a session's WebSocket, the POSTs that stand in for it, or
-/// one of the client's files. `principal` is who makes it, as you have found out; `None` is nobody.
+/// Answers a request to a route of your own, whose path ends in `name`: a session's WebSocket, the
+/// POSTs that replace it, or one of the client's files. `principal` is the user who makes the
+/// request; `None` means that nobody is logged in.
 ///
 /// ```
 /// # use actix_web::{HttpRequest, HttpResponse, web};
@@ -266,8 +268,9 @@ async fn carry(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin) {
     run_connection_loop(arrival, connection).await;
 }
 
-/// Whether actix-web hands over what follows the request: over HTTP/2 and to a list of protocols it
-/// does not, and a proxy that speaks HTTP/1.0 carries no WebSocket.
+/// Returns true if actix-web hands over the bytes that follow the request. It does not over HTTP/2,
+/// or if the request lists several protocols; and a proxy that speaks HTTP/1.0 carries no
+/// WebSocket.
 fn is_upgradable(request: &HttpRequest) -> bool {
     let mut protocols = request.headers().get_all(UPGRADE);
     request.version() == Version::HTTP_11

@@ -15,7 +15,7 @@ pub use stillhere::*;
 /// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. Merge them into
 /// a router of any state.
 ///
-/// What one address may hold is limited ([`Share`]) where axum tells addresses. For that, serve
+/// What one address may hold is limited ([`Share`]) if axum reports addresses. For that, serve
 /// [`into_make_service_with_connect_info::<SocketAddr>()`](Router::into_make_service_with_connect_info).
 pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
     let of_routes = hub.clone();
@@ -31,9 +31,11 @@ pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
     mounted(hub, any(handler))
 }
 
-/// [`routes`] whose users are told by `principal`, after your layers have run: by an extractor, several of them in a tuple, or
-/// [`Parts`] with all that layers have put there. It is asked whenever a page connects, over WebSockets and over POSTs, and
-/// stands for the hub's own [`principal`](HubBuilder::principal). `None` is nobody, and so is an extractor that rejects.
+/// [`routes`] that ask `principal` for the user, after your layers have run. It takes an extractor,
+/// several of them in a tuple, or [`Parts`] with everything that layers have added. It is called
+/// whenever a page connects, over WebSockets and over POSTs, in place of the hub's own
+/// [`principal`](HubBuilder::principal). `None`, or an extractor that rejects, means that nobody is
+/// logged in.
 ///
 /// ```
 /// # use axum::Router;
@@ -88,7 +90,7 @@ fn mounted<S: Clone + Send + Sync + 'static>(hub: &Hub, method_router: MethodRou
         .route(&path, method_router)
 }
 
-/// Nobody: a visitor who is not logged in, or a layer that is missing.
+/// Returns nobody: the visitor is not logged in, or a layer is missing.
 fn rejected(rejection: impl IntoResponse) -> Option<String> {
     let status = rejection.into_response().status();
     if status.is_server_error() {
@@ -97,8 +99,9 @@ fn rejected(rejection: impl IntoResponse) -> Option<String> {
     None
 }
 
-/// Answers a request to a route of your own, whose path ends in `name`: a session's WebSocket, the POSTs that stand in for it, or
-/// one of the client's files. `principal` is who makes it, as you have found out; `None` is nobody.
+/// Answers a request to a route of your own, whose path ends in `name`: a session's WebSocket, the
+/// POSTs that replace it, or one of the client's files. `principal` is the user who makes the
+/// request; `None` means that nobody is logged in.
 ///
 /// ```
 /// # use axum::extract::{Path, Request, State};
@@ -121,7 +124,7 @@ pub async fn answer(hub: &Hub, name: &str, request: Request, principal: Option<&
     upgrade::answer_for(hub, name, request, principal).await.map(Body::new)
 }
 
-/// Who is at the other end of the connection, if the server was made to say so.
+/// Adds the address of the other end of the connection, if the server was set up to provide it.
 fn tell_peer(extensions: &mut Extensions) {
     if let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<SocketAddr>>() {
         let peer = upgrade::Peer(*peer);

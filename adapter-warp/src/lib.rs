@@ -22,8 +22,9 @@ pub fn routes(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection
     mount(hub).and(filter(hub))
 }
 
-/// [`routes`] whose users are told by `principal`, a filter of yours: asked whenever a page connects, over WebSockets and over
-/// POSTs, it stands for the hub's own [`principal`](HubBuilder::principal). `None` is nobody, and so is a rejection.
+/// [`routes`] that ask `principal`, your own filter, for the user. It runs whenever a page
+/// connects, over WebSockets and over POSTs, in place of the hub's own
+/// [`principal`](HubBuilder::principal). `None`, or a rejection, means that nobody is logged in.
 ///
 /// ```
 /// # use stillhere_warp::{Hub, routes_for};
@@ -64,7 +65,7 @@ pub fn filter(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection
     })
 }
 
-/// [`routes_for`] without the mount, as [`filter`] is [`routes`] without it.
+/// [`routes_for`] without the mount, just as [`filter`] is [`routes`] without the mount.
 pub fn filter_for<P>(
     hub: &Hub,
     principal: P,
@@ -81,7 +82,8 @@ where
     })
 }
 
-/// The name, and the request with its body. What is not ours is rejected before its body is taken: that is for its own filter.
+/// Extracts the name, and the request with its body. A request for another filter is rejected
+/// before its body is taken.
 fn ours() -> impl Filter<Extract = (String, Request<Body>), Error = Rejection> + Clone + Send + Sync {
     let named = warp::path::param::<String>().and(warp::path::end()).and(parts());
     let ours = named.and_then(|name: String, request: Request<()>| {
@@ -94,8 +96,9 @@ fn ours() -> impl Filter<Extract = (String, Request<Body>), Error = Rejection> +
         .untuple_one()
 }
 
-/// Answers a request to a route of your own, whose path ends in `name`: a session's WebSocket, the POSTs that stand in for it, or
-/// one of the client's files. `principal` is who makes it, as your filters have found out; `None` is nobody.
+/// Answers a request to a route of your own, whose path ends in `name`: a session's WebSocket, the
+/// POSTs that replace it, or one of the client's files. `principal` is the user who makes the
+/// request; `None` means that nobody is logged in.
 ///
 /// ```
 /// # use stillhere_warp::{Hub, answer, request};
@@ -125,7 +128,7 @@ pub fn request() -> impl Filter<Extract = (Request<Body>,), Error = Infallible> 
 
 fn response(answer: warp::http::Response<AnswerBody>) -> Response {
     let (mut parts, body) = answer.into_parts();
-    // It does not keep warp's compression off, and browsers decode nothing that is also encoded by `identity`.
+    // `identity` does not disable warp's compression, and browsers do not decode content that is also marked `identity`.
     if parts
         .headers
         .get(header::CONTENT_ENCODING)
@@ -214,7 +217,7 @@ fn parts() -> impl Filter<Extract = (Request<()>,), Error = Infallible> + Clone 
 /// The body of a request.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
-/// The request's body; empty if a filter before has taken it.
+/// Extracts the request's body, which is empty if an earlier filter has taken it.
 fn body() -> impl Filter<Extract = (Body,), Error = Infallible> + Clone + Send + Sync {
     let body = warp::body::stream().map(boxed);
     body.or_else(async |_| Ok::<(Body,), Infallible>((Box::pin(stream::empty()),)))

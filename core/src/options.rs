@@ -17,10 +17,12 @@ pub struct SessionOptions {
     pub timing: Timing,
     /// Keep the session over a reload of its page, under this label. `None` (the default): a reload gets a fresh session.
     pub restore: Option<String>,
-    /// Where the page gets another session's ticket if its own will not do. Default: from the page itself, fetched again.
+    /// Where the page gets a new ticket if its own is not accepted. Default: from the page itself,
+    /// fetched again.
     pub renewal: Renewal,
-    /// Compress messages of at least this many bytes, when that saves something, and take compressed ones. `None` (the default): neither; a
-    /// session that is sent a compressed message then ends as [`EndReason::Malformed`](crate::EndReason::Malformed).
+    /// Compress messages of at least this many bytes, if that makes them smaller, and accept
+    /// compressed messages. `None` (the default): neither. A session that receives a compressed
+    /// message then ends as [`EndReason::Malformed`](crate::EndReason::Malformed).
     pub compress_from: Option<usize>,
     /// Whose session it is. Only connections of this user are let in, each time anew; see [`HubBuilder::principal`](crate::HubBuilder::principal).
     /// `None` (the default): whoever has the ticket.
@@ -33,18 +35,21 @@ pub struct SessionOptions {
     pub plain: Option<PlainOptions>,
 }
 
-/// Where a page gets another session's ticket if its own will not do: it comes from a cache, the server has restarted or had no room. What
-/// [`SessionHandle::script_tag`](crate::SessionHandle::script_tag) writes; a page that calls `connect` says it there (`from`).
+/// Where a page gets a new ticket if its own is not accepted, because it came from a cache, or
+/// because the server has restarted or had no room.
+/// [`SessionHandle::script_tag`](crate::SessionHandle::script_tag) writes this into the tag. A page
+/// that calls `connect` passes it there, as `from`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Renewal {
-    /// The page, fetched again. It must answer a `GET` with a new ticket, as a page handler does. Not for pages that are the answer to a form, and
-    /// not under `require-trusted-types-for 'script'`, where a script may not read a page.
+    /// The page, fetched again. It must answer a `GET` with a new ticket, as a page handler does.
+    /// This does not work for a page that is the response to a form, nor under
+    /// `require-trusted-types-for 'script'`, where a script may not read a page.
     #[default]
     Page,
     /// An address that answers a `POST` with a ticket as JSON.
     Address(String),
-    /// Nowhere: the page is told, and shows it.
+    /// Nowhere: the page gets `refused` or `ended`, and has to show it.
     Off,
 }
 

@@ -1,21 +1,22 @@
-//! Who asks, as far as it matters how much one may hold.
+//! Limits what one address or user may hold.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::request::UpgradeRequest;
 
-/// Somebody whose part of what all share is limited.
+/// An address or a user whose part of the shared limits is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Peer {
-    /// An IPv4 address, or the first of an IPv6 network of 64 bits: one client may have the whole network.
+    /// An IPv4 address, or the first address of an IPv6 /64 network: one client may have the whole
+    /// network.
     Address(IpAddr),
     Principal(Arc<str>),
 }
 
-/// How much one address, or one user, may hold of what all share.
+/// Limits on what one address or one user may hold of what all share.
 ///
-/// | | all together | one address | one user |
+/// | | in total | one address | one user |
 /// |---|---|---|---|
 /// | sessions that wait for their first browser | 10,000 | 1,000 | 1,000 |
 /// | connections that have not said hello | 10,000 | 1,000 | 1,000 |
@@ -23,16 +24,20 @@ pub(crate) enum Peer {
 /// | sessions, connected or not | 100,000 | 10,000 | 10,000 |
 /// | POSTs of the fallback being answered | no limit | 1,000 | 1,000, where the adapter knows the user |
 ///
-/// Beyond the first limit the session that has waited longest ends. Beyond the others the browser is told to come again
-/// in a second. Each is logged as a warning, once a minute, with a count.
+/// Beyond the first limit, the session that has waited longest ends. Beyond the others, the browser
+/// is told to try again in a second, or in 5 s if the total of sessions is reached. Each is logged
+/// as a warning, at most once a minute, with a count.
 ///
-/// A session counts for the address that asks for its page, where the application tells that
-/// ([`SessionOptions::address`](crate::SessionOptions::address)), until a browser comes. Then it counts for the address of
-/// its first connection.
+/// Until a browser connects, a session counts for the address that requested its page, if the
+/// application gives it ([`SessionOptions::address`](crate::SessionOptions::address)). Afterwards
+/// it counts for the address of its first connection.
 ///
-/// An address is counted where the adapter knows it. Addresses of loopback and of private networks are not counted,
-/// because a proxy may stand there, and then all visitors have its address: see
-/// [`HubBuilder::trusted_hops`](crate::HubBuilder::trusted_hops).
+/// An address is counted only if the adapter knows it. Loopback, private, link-local and
+/// carrier-grade NAT addresses are not counted, because they may be a proxy's, and all visitors
+/// behind it then have its address. With
+/// [`HubBuilder::trusted_hops`](crate::HubBuilder::trusted_hops) above 0 they count too. A request
+/// whose `X-Forwarded-For` names fewer addresses than there are trusted proxies then counts for no
+/// address, and so does one with something other than an address in the client's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// Sessions that wait for their first browser. Default 1,000.
@@ -41,14 +46,15 @@ pub struct Share {
     pub hellos: usize,
     /// Connections to sessions. Default 10,000.
     pub connections: usize,
-    /// Sessions, connected or not, that it was the first to connect to. Default 10,000.
+    /// Sessions, connected or not, whose first connection was its own. Default 10,000.
     pub sessions: usize,
     /// POSTs of the fallback being answered. Default 1,000.
     pub posts: usize,
 }
 
 impl Default for Share {
-    /// A tenth of what all have together.
+    /// A tenth of each default total. Connections and POSTs have no total: a share is 10,000
+    /// connections and 1,000 POSTs.
     fn default() -> Self {
         Self {
             waiting: 1_000,
@@ -65,7 +71,8 @@ impl Peer {
         Self::Principal(name.into())
     }
 
-    /// The client at this address; `None` if a proxy may have it, which stands for many clients.
+    /// Returns the client at this address, or `None` if the address may be a proxy's, which serves
+    /// many clients.
     pub(crate) fn address(address: IpAddr, trusted_hops: usize) -> Option<Self> {
         let address = address.to_canonical();
         let is_counted = trusted_hops > 0 || !may_be_a_proxy(address);
@@ -73,13 +80,14 @@ impl Peer {
     }
 }
 
-/// The address of the client that made the request: the one that the outermost trusted proxy saw, or the other end of the
-/// connection if no proxy is trusted.
+/// Returns the address of the client that made the request: the address that the outermost trusted
+/// proxy saw, or the other end of the connection if no proxy is trusted.
 pub(crate) fn client_address(request: &UpgradeRequest<'_>, trusted_hops: usize) -> Option<IpAddr> {
     let Some(before) = trusted_hops.checked_sub(1) else {
         return request.peer();
     };
-    // Each proxy appends whom it saw; anybody may have written what stands before, and it need not be text.
+    // Each proxy appends the address it saw; anybody may have written what precedes that, and it
+    // need not be text.
     let forwarded: Vec<_> = request
         .raw_headers("x-forwarded-for")
         .flat_map(|header| header.split(|byte| *byte == b','))
@@ -90,7 +98,8 @@ pub(crate) fn client_address(request: &UpgradeRequest<'_>, trusted_hops: usize) 
     without_port.or_else(|_| address.parse()).ok()
 }
 
-/// What the operator may have overlooked, where a request counts for no address.
+/// Returns what may be set up wrongly if a request counts for no address, or `None` if nothing
+/// seems to be.
 pub(crate) fn why_uncounted(request: &UpgradeRequest<'_>, trusted_hops: usize) -> Option<&'static str> {
     let is_forwarded = request.raw_headers("x-forwarded-for").next().is_some();
     match (request.peer(), trusted_hops) {

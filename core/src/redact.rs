@@ -1,7 +1,8 @@
 //! Keeps a hello's secret from the WebSocket layer, which logs every frame at the level of TRACE (feature `websocket`).
 //!
-//! The bytes at which the secret stands in a hello are taken out of the first message before that layer reads them, and are put back into
-//! what it makes of them. A mask hides nothing: it is XORed onto the payload and sent along.
+//! The bytes that hold the secret in a hello are removed from the first message before that layer
+//! reads it, and restored in the message that the layer returns. The mask of a frame hides nothing,
+//! because it is sent in the same frame.
 
 use std::io;
 use std::ops::Range;
@@ -11,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream of a WebSocket client's bytes that holds 32 bytes of the first binary message back.
+/// A byte stream from a WebSocket client that holds back 32 bytes of the first binary message.
 #[derive(Debug)]
 pub(crate) struct Redacted<S> {
     io: S,
@@ -19,7 +20,7 @@ pub(crate) struct Redacted<S> {
 }
 
 impl<S> Redacted<S> {
-    /// Of what was read already the same bytes are held back.
+    /// Wraps `io`, and holds back the same bytes of what was already read.
     pub(crate) fn new(io: S, already_read: &mut [u8]) -> Self {
         let mut redaction = Redaction::default();
         redaction.redact(already_read);
@@ -30,7 +31,7 @@ impl<S> Redacted<S> {
         &mut self.io
     }
 
-    /// The binary message as its sender wrote it.
+    /// Returns the binary message as its sender wrote it.
     pub(crate) fn restore(&mut self, message: Bytes) -> Bytes {
         let held_back = std::mem::take(&mut self.redaction.held_back);
         if held_back.is_empty() {
@@ -69,7 +70,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Redacted<S> {
     }
 }
 
-/// Reads WebSocket frames (RFC 6455, section 5.2) up to the end of what is held back.
+/// Parses WebSocket frames (RFC 6455, section 5.2) up to the end of the bytes that are held back.
 #[derive(Debug, Default)]
 struct Redaction {
     reading: Reading,
@@ -80,10 +81,10 @@ struct Redaction {
 
 #[derive(Debug)]
 enum Reading {
-    /// What has come of a frame's header.
+    /// The part of a frame's header that has arrived.
     Header(Vec<u8>),
     Payload(Frame),
-    /// All that could be a secret has passed.
+    /// Everything that could be a secret has passed.
     Done,
 }
 
@@ -93,7 +94,7 @@ impl Default for Reading {
     }
 }
 
-/// A frame whose header has come.
+/// A frame whose header has arrived.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     opcode: u8,
@@ -105,7 +106,7 @@ struct Frame {
 }
 
 impl Redaction {
-    /// Blanks what of these bytes, the next of the stream, is to be held back.
+    /// Blanks those of the next bytes of the stream that must be held back.
     fn redact(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let taken = match &mut self.reading {
@@ -146,11 +147,11 @@ impl Redaction {
         taken
     }
 
-    /// Goes on to the next frame if this one is over, and to nothing if no secret can follow.
+    /// Continues with the next frame if this one is complete, or stops if no secret can follow.
     fn end_frame(&mut self) {
         let Reading::Payload(frame) = &self.reading else { return };
         let is_over = frame.passed == frame.length;
-        // Text is no hello, and must stay UTF-8.
+        // Text is not a hello, and must stay UTF-8.
         if frame.opcode == TEXT || self.position >= SECRET.end || (frame.is_data() && frame.is_final && is_over) {
             self.reading = Reading::Done;
         } else if is_over {
@@ -160,7 +161,7 @@ impl Redaction {
 }
 
 impl Frame {
-    /// `None` if the header is not complete.
+    /// Returns `None` if the header is not complete.
     fn parse(header: &[u8]) -> Option<Self> {
         let [first, second, rest @ ..] = header else {
             return None;
@@ -185,13 +186,13 @@ impl Frame {
         })
     }
 
-    /// Part of a message; the others are pings and their like.
+    /// Returns true for part of a message, and false for control frames.
     fn is_data(&self) -> bool {
         self.opcode & 0x08 == 0
     }
 }
 
-/// Where the secret stands in a hello (PROTOCOL.md, section 4).
+/// Position of the secret in a hello (PROTOCOL.md, section 4).
 const SECRET: Range<usize> = 1..33;
 
 const TEXT: u8 = 1;
@@ -224,7 +225,8 @@ mod tests {
         [1].into_iter().chain([0; 32]).chain([7; 40]).collect()
     }
 
-    /// What is read instead when the bytes come in pieces of this size, and what is put back into `message`.
+    /// Returns what is read when the bytes arrive in pieces of this size, and `message` after it is
+    /// restored.
     fn redacted(stream: &[u8], piece: usize, message: &[u8]) -> (Vec<u8>, Bytes) {
         let mut stream = stream.to_vec();
         let early = piece.min(stream.len());

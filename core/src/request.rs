@@ -32,14 +32,16 @@ impl<'a> UpgradeRequest<'a> {
         Self { authority, ..self }
     }
 
-    /// Says what address the other end of the TCP connection has: the client, or a proxy. `None` (the default): unknown, and
-    /// the request counts for no address ([`Share`](crate::Share)).
+    /// Sets the address of the other end of the TCP connection, which is the client or a proxy.
+    /// With `None` (the default) it is unknown, and the request counts for no address
+    /// ([`Share`](crate::Share)).
     #[must_use]
     pub fn peer_address(self, peer: Option<IpAddr>) -> Self {
         Self { peer, ..self }
     }
 
-    /// Says who makes the request; `None` is nobody. The hub's [`principal`](crate::HubBuilder::principal) is then not asked.
+    /// Sets the user who makes the request; `None` means that nobody is logged in. The hub's
+    /// [`principal`](crate::HubBuilder::principal) is then not called.
     #[must_use]
     pub fn principal(self, principal: Option<&'a str>) -> Self {
         Self {
@@ -53,7 +55,7 @@ impl<'a> UpgradeRequest<'a> {
         self.name
     }
 
-    /// The other end of the TCP connection, as [`UpgradeRequest::peer_address`] said.
+    /// The address that [`UpgradeRequest::peer_address`] set.
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
     }
@@ -68,7 +70,7 @@ impl<'a> UpgradeRequest<'a> {
         let pairs = self
             .raw_headers("cookie")
             .flat_map(|header| header.split(|byte| *byte == b';'));
-        // One that is no text does not hide the others.
+        // A header that is not valid text does not hide the others.
         pairs
             .filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='))
             .find_map(|(known, value)| (known == name).then_some(value))
@@ -90,7 +92,7 @@ impl<'a> UpgradeRequest<'a> {
             .filter_map(|value| std::str::from_utf8(value).ok())
     }
 
-    /// Also those that are no text.
+    /// Returns the values of a header, including those that are not valid text.
     pub(crate) fn raw_headers(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let of_name = self
             .headers
@@ -108,7 +110,7 @@ impl<'a> UpgradeRequest<'a> {
     }
 }
 
-/// Without what the headers hold: cookies are secrets.
+/// Omits the values of headers, because cookies are secrets.
 impl fmt::Debug for UpgradeRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
@@ -120,8 +122,8 @@ impl fmt::Debug for UpgradeRequest<'_> {
     }
 }
 
-/// The name that a request with this path is for: the last segment, as it was sent. A slash behind
-/// it, as normalisers of paths append one, is no segment of its own.
+/// Returns the name that a request with this path asks for: the last segment, as it was sent. A
+/// trailing slash, as path normalisation may append it, is ignored.
 pub fn name_of(path: &str) -> &str {
     let path = path.strip_suffix('/').unwrap_or(path);
     path.rsplit('/').next().unwrap_or_default()

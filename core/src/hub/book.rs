@@ -1,4 +1,4 @@
-//! Which sessions there are, and what is kept of those that ended lately.
+//! The live sessions, and what is kept of recently ended ones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -11,22 +11,23 @@ use crate::id::{Secret, SessionId};
 use crate::machine::PlainDocument;
 use crate::session::Shared;
 
-/// Live sessions, and those that ended lately.
+/// Live and recently ended sessions.
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) sessions: HashMap<SessionId, Arc<Shared>>,
     pub(super) waiting: Waiting,
-    /// For whom sessions count that a browser has asked for.
+    /// The peers for whom a session counts once a browser has asked for it.
     pub(super) holders: HashMap<SessionId, Place>,
     pub(super) ended: EndedSessions,
-    /// Those that no browser has come for: a flood of pages must not push the others out.
+    /// Ended sessions that no browser connected to. They are kept apart, so that a flood of pages
+    /// does not evict the others.
     pub(super) never_connected: EndedSessions,
 }
 
-/// A session that somebody asks for by its id.
+/// The session that an id leads to.
 pub(crate) enum Found {
     Live(Arc<Shared>),
-    /// Boxed: a connection that waits for its hello is to be small.
+    /// Boxed, so that a connection that waits for its hello stays small.
     Ended(Box<EndedSession>),
 }
 
@@ -37,7 +38,8 @@ impl Book {
         live().or_else(|| ended().cloned().map(Box::new).map(Found::Ended))
     }
 
-    /// Takes a live session out; its place, if it counts for somebody. `None` if it is not here.
+    /// Removes a live session. Returns its place, if it counts for a peer, or `None` if the session
+    /// is not here.
     pub(super) fn remove(&mut self, session: &Shared) -> Option<Option<Place>> {
         self.waiting.remove(session.number);
         self.sessions.remove(&session.id)?;
@@ -47,7 +49,8 @@ impl Book {
         Some(place)
     }
 
-    /// Keeps what is needed of a session that is over: of the latest `most`, and of a tenth as many that no browser came for.
+    /// Keeps what is needed of an ended session: for the latest `most`, and for a tenth as many
+    /// that no browser connected to.
     pub(super) fn keep(&mut self, id: SessionId, ended: EndedSession, most: usize) {
         match ended.reason() {
             EndReason::NeverConnected => self.never_connected.insert(id, ended, most / 10),
@@ -77,7 +80,7 @@ impl Found {
         }
     }
 
-    /// A plain session and the document that the server plays for its client.
+    /// Returns a plain session, and the document that the server simulates for its client.
     pub(crate) fn plain_document(&self) -> Option<(Arc<Shared>, Arc<Mutex<PlainDocument>>)> {
         let Self::Live(session) = self else { return None };
         let document = session.plain.clone()?;
@@ -92,7 +95,8 @@ impl Found {
     }
 }
 
-/// Sessions that ended lately: two generations, of which the older goes when the younger is full.
+/// Recently ended sessions, in two generations. The older one is dropped when the younger one is
+/// full.
 #[derive(Default)]
 pub(super) struct EndedSessions {
     younger: HashMap<SessionId, EndedSession>,
@@ -112,10 +116,10 @@ impl EndedSessions {
     }
 }
 
-/// A table is given back when it holds less than one in so many.
+/// A table is shrunk once fewer than one in this many of its slots are in use.
 pub(crate) const SPARSE: usize = 4;
 
-/// What a table may keep however empty it is.
+/// The capacity that a table may keep however empty it is.
 pub(crate) const KEPT_CAPACITY: usize = 1024;
 
 #[cfg(test)]

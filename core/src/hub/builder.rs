@@ -58,15 +58,17 @@ impl HubBuilder {
     /// Where browsers find the mount, if not at the mount itself. Default: the mount.
     ///
     /// - Behind a proxy that adds a prefix: `/app/stillhere`.
-    /// - Behind one whose prefix the application does not know: `./stillhere`, which is relative to the page, and so right for
-    ///   pages beside the mount. A page that lies deeper has a [`ConnectionSetup::url`](crate::ConnectionSetup::url) of its own
-    ///   (`../stillhere`).
-    /// - On another origin: `https://live.example.com/stillhere`, whose hub must [allow](Self::allow_origin) the page's
-    ///   origin. The client's files may be loaded from any: as a script with or without `crossorigin`, as a module, and by a
-    ///   page with `Cross-Origin-Embedder-Policy: require-corp`.
+    /// - Behind a proxy whose prefix the application does not know: `./stillhere`. It is relative
+    ///   to the page, and therefore right for pages beside the mount. A deeper page needs its own
+    ///   [`ConnectionSetup::url`](crate::ConnectionSetup::url) (`../stillhere`).
+    /// - On another origin: `https://live.example.com/stillhere`, whose hub must
+    ///   [allow](Self::allow_origin) the page's origin. The client's files may be loaded from any
+    ///   origin: as a script with or without `crossorigin`, as a module, and by a page with
+    ///   `Cross-Origin-Embedder-Policy: require-corp`.
     ///
     /// # Panics
-    /// If it is none of these, which a browser would take for a place below the page: `live.example.com/stillhere`.
+    /// If it is none of these. A browser would look for `live.example.com/stillhere`, for example,
+    /// below the page.
     #[track_caller]
     pub fn public_url(mut self, url: &str) -> Self {
         self.config.public_url = Some(base_url(url).into());
@@ -81,12 +83,14 @@ impl HubBuilder {
         self
     }
 
-    /// Only serve sessions to requests for this host, whatever its port, and for others that are allowed. `localhost` stands for every name and
-    /// address of loopback. Default: any host.
+    /// Only serve sessions to requests for this host, on any port, and for other hosts that are
+    /// allowed. `localhost` stands for every name and address of loopback. Default: any host.
     ///
-    /// A server on a developer's own machine, or within a network, should allow the names it goes by. Otherwise a foreign page may have its own
-    /// name resolve to this server's address (*DNS rebinding*) and is of the same host then. Behind a proxy these are the names that browsers use,
-    /// if the proxy keeps `Host`. It guards sessions; your own pages are yours to guard.
+    /// A server on a developer's own machine, or in a private network, should allow the names that
+    /// browsers use for it. Otherwise a foreign page can make its own name resolve to this server's
+    /// address (*DNS rebinding*), and then counts as the same host. Behind a proxy that keeps
+    /// `Host`, allow the names under which browsers know the proxy. This guards sessions only;
+    /// guard your own pages yourself.
     pub fn allow_host(mut self, host: &str) -> Self {
         self.config.hosts.push(host_name(host));
         self
@@ -128,13 +132,15 @@ impl HubBuilder {
         self
     }
 
-    /// Where pages get another session's ticket if their own will not do. Default: from the page itself, fetched again.
+    /// Where pages get a new ticket if their own is not accepted. Default: from the page itself,
+    /// fetched again.
     pub fn renewal(mut self, renewal: Renewal) -> Self {
         self.config.defaults.renewal = renewal;
         self
     }
 
-    /// Compress messages of at least this many bytes, and take compressed ones. Default: neither; below about 1 KiB it costs more than it saves.
+    /// Compress messages of at least this many bytes, and accept compressed messages. Default:
+    /// neither. Below about 1 KiB compression costs more than it saves.
     pub fn compress_from(mut self, bytes: usize) -> Self {
         self.config.defaults.compress_from = Some(bytes);
         self
@@ -146,8 +152,9 @@ impl HubBuilder {
         self
     }
 
-    /// How many sessions may wait for their first browser: crawlers open pages too. Beyond it the one that has waited
-    /// longest ends, as [`NeverConnected`](EndReason::NeverConnected). Default 10,000.
+    /// How many sessions may wait for their first browser; crawlers, too, open sessions. Beyond
+    /// this the session that has waited longest ends, as
+    /// [`NeverConnected`](EndReason::NeverConnected). Default 10,000.
     pub fn max_never_connected(mut self, count: usize) -> Self {
         self.config.max_waiting = count;
         self
@@ -171,8 +178,9 @@ impl HubBuilder {
         self
     }
 
-    /// How many proxies of yours each request passes. The client's address is then taken from `X-Forwarded-For`, to which
-    /// each of them appends the address it was called from. Default 0: the header is ignored, because anybody can send it.
+    /// How many of your own proxies each request passes through. The client's address is then taken
+    /// from `X-Forwarded-For`, to which each of them appends the address that called it. Default 0:
+    /// the header is ignored, because anybody can send it.
     pub fn trusted_hops(mut self, proxies: usize) -> Self {
         self.config.trusted_hops = proxies;
         self
@@ -180,9 +188,11 @@ impl HubBuilder {
 
     /// How many bytes all sessions may buffer together, in both directions, half-sent POSTs of the fallback included. Default 512 MiB.
     ///
-    /// Beyond it sessions end as [`EndReason::MemoryPressure`], whether they are connected or not: those that hold most first, and of those that
-    /// hold about the same (within a power of two) the longest soft-closed. A session that holds no more than a fair share, the limit divided by
-    /// the number of sessions, is never ended for it. What a connection's own buffers take (at most two packets and 64 KiB) comes on top.
+    /// Beyond it sessions end as [`EndReason::MemoryPressure`], whether they are connected or not.
+    /// Those that hold most end first; of those that hold about the same (within a power of two),
+    /// the one that was soft-closed first. A session that holds no more than a fair share, the
+    /// limit divided by the number of sessions, is never ended for memory. A connection's own
+    /// buffers (at most two packets and 64 KiB) are not included.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.config.memory = bytes;
         self

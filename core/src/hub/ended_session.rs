@@ -1,4 +1,5 @@
-//! What the hub keeps of a session that is over: enough to ask the same questions as before, and to say why it ended.
+//! What the hub keeps of an ended session: enough to make the same checks as before, and to say why
+//! it ended.
 
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use crate::machine::{end_of_session, millis};
 use crate::session::{REFUSED_RETRY, Shared};
 use crate::wire::End;
 
-/// A session that is over. Who asks for it proves as much as while it lived, before they learn anything.
+/// An ended session. A request for it must pass the same checks as for a live session before it
+/// learns anything.
 #[derive(Debug, Clone)]
 pub(crate) struct EndedSession {
     secret: Secret,
@@ -43,7 +45,7 @@ impl EndedSession {
         &self.reason
     }
 
-    /// What to tell somebody who may know.
+    /// Returns what to tell a client that has passed the checks.
     pub(crate) fn end(&self) -> End {
         let end = end_of_session(&self.reason, 0);
         let retry_after = match Class::of(end.code) {

@@ -52,7 +52,7 @@ pub(crate) struct HubInner {
     pub(super) memory: Arc<Memory>,
     pub(super) sweeper: Sweeper,
     pub(crate) warnings: Warnings,
-    /// Somebody asked whose address is not counted: said once.
+    /// Makes sure that it is logged only once why requests count for no address.
     pub(super) told_uncounted: Once,
     pub(crate) reach: Reach,
     pub(super) draining: AtomicBool,
@@ -91,7 +91,7 @@ impl HubInner {
         SessionHandle::new(session)
     }
 
-    /// Those that have to make room for it.
+    /// Sessions that must end to make room for it.
     fn enter(&self, session: &Arc<Shared>) -> Result<Vec<Arc<Shared>>, EndReason> {
         let options = &session.options;
         let address = options
@@ -120,7 +120,7 @@ impl HubInner {
         Ok(crowded_out)
     }
 
-    /// Ends sessions whose browser has not come, unless it has by now.
+    /// Ends these sessions, unless a browser has connected by now.
     fn end_waiting(&self, sessions: &[Arc<Shared>], now: Instant) {
         for session in sessions {
             let snapshot = session.snapshot();
@@ -138,7 +138,8 @@ impl HubInner {
         }
     }
 
-    /// Counts a session for those who are the first to connect to it, for as long as it lives. False if they have too many.
+    /// Counts a session for the peers that are the first to connect to it, until it ends. Returns
+    /// false if one of them has too many.
     pub(crate) fn hold(&self, session: &Shared, peers: &[Peer]) -> bool {
         if peers.is_empty() || self.book().holders.contains_key(&session.id) {
             return true;
@@ -157,7 +158,7 @@ impl HubInner {
         true
     }
 
-    /// Who makes a request to the session.
+    /// Returns the peers of a request to the session.
     pub(crate) fn peers(&self, request: &UpgradeRequest<'_>, principal: Option<&str>) -> Vec<Peer> {
         let hops = self.config.trusted_hops;
         let address = client_address(request, hops).and_then(|address| Peer::address(address, hops));
@@ -175,7 +176,7 @@ impl HubInner {
         }
     }
 
-    /// For what is held and belongs to no session.
+    /// Counts memory that belongs to no session.
     pub(crate) fn account(&self) -> Account {
         Account::new(Arc::clone(&self.memory))
     }
@@ -217,7 +218,8 @@ impl HubInner {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// All sessions are over: connections that still wait for their hello are told to come back within `spread`.
+    /// Tells connections that still wait for their hello to come back within `spread`, because all
+    /// sessions are over.
     pub(crate) fn end_drain(&self, spread: Duration) {
         self.hellos.drain(spread);
     }
@@ -234,7 +236,7 @@ impl HubInner {
         self.book().sessions.values().cloned().collect()
     }
 
-    /// The session with this id, or what is kept of it since it ended.
+    /// Returns the session with this id, or what is kept of it after its end.
     pub(crate) fn look_up(&self, id: &SessionId) -> Option<Found> {
         self.book().find(id)
     }
@@ -268,11 +270,11 @@ impl HubInner {
         self.hellos.admit(self.config.max_hellos, peers, share)
     }
 
-    /// Moves a session from the live ones to those that ended.
+    /// Moves a session from the live ones to the ended ones.
     pub(super) fn record_end(&self, session: &Shared, reason: &EndReason) {
         let ended = EndedSession::new(session, reason);
         let mut book = self.book();
-        // One that never got in is not there.
+        // A session that was never admitted is not there.
         let Some(place) = book.remove(session) else { return };
         book.keep(session.id, ended, self.config.ended_kept);
         drop(book);

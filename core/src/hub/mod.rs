@@ -130,9 +130,9 @@ impl Hub {
         SessionOptions::clone(&self.inner.defaults)
     }
 
-    /// The address of the client that makes this request: the other end of the connection or, where proxies are
-    /// [trusted](HubBuilder::trusted_hops), the address that the outermost of them was called from. For
-    /// [`SessionOptions::address`]:
+    /// Returns the address of the client that makes this request, for [`SessionOptions::address`].
+    /// It is the other end of the connection or, if proxies are
+    /// [trusted](HubBuilder::trusted_hops), the address that called the outermost of them.
     ///
     /// ```
     /// # use std::net::SocketAddr;

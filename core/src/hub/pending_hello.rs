@@ -1,4 +1,4 @@
-//! The connections that wait for their hello.
+//! Connections that wait for their hello.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -16,24 +16,25 @@ use crate::wire::End;
 #[derive(Debug, Default)]
 pub(super) struct PendingHellos {
     taken: Arc<AtomicUsize>,
-    /// The same, by who makes them.
+    /// The same, per peer.
     by_peer: Arc<Places>,
-    /// Over how long a hub that has shut down spreads those that come back.
+    /// The time over which a hub that has shut down spreads reconnects.
     drained: watch::Sender<Option<Duration>>,
 }
 
-/// Holds a place among the connections that wait for their hello, of all and of those who make it.
+/// A place among the connections that wait for their hello, counted in total and for each peer.
 #[derive(Debug)]
 pub(crate) struct PendingHello {
     taken: Arc<AtomicUsize>,
-    /// How many waited before it.
+    /// How many connections were already waiting.
     place: usize,
     drained: watch::Receiver<Option<Duration>>,
     _by_peer: Place,
 }
 
 impl PendingHellos {
-    /// A place, if fewer than `most` are taken, and fewer than its share by each of these peers.
+    /// Returns a place if fewer than `most` are taken in total, and each of these peers holds fewer
+    /// than its share.
     pub(super) fn admit(&self, most: usize, peers: &[Peer], share: impl Fn(&Peer) -> usize) -> Option<PendingHello> {
         let by_peer = self.by_peer.take(peers, share)?;
         let pending = PendingHello {
@@ -45,17 +46,17 @@ impl PendingHellos {
         (pending.place < most).then_some(pending)
     }
 
-    /// No session is left for anybody who says hello.
+    /// Tells all waiting connections that no session is left.
     pub(super) fn drain(&self, spread: Duration) {
         self.drained.send_replace(Some(spread));
     }
 }
 
 impl PendingHello {
-    /// What to tell a connection that was waiting when its hub had shut down.
+    /// Waits until the hub has shut down, and returns what to tell the waiting connection.
     pub(crate) async fn drained(&mut self) -> End {
         let place = u32::try_from(self.place % SPREAD).expect("the spread is small");
-        // One that came after the shutdown says hello first, and is told more.
+        // A connection that came after the shutdown says hello first, and is told more.
         if self.drained.changed().await.is_err() {
             // The hub is gone, and did not shut down.
             return pending().await;
@@ -76,8 +77,8 @@ impl Drop for PendingHello {
     }
 }
 
-/// No browser is told to come back sooner after a shutdown.
+/// The shortest delay after which a browser is told to come back from a shutdown.
 pub(crate) const RETRY_FIRST: Duration = Duration::from_secs(1);
 
-/// Among how many moments those that waited are spread.
+/// The number of delays over which waiting connections are spread.
 const SPREAD: usize = 64;

@@ -1,4 +1,4 @@
-//! How many each peer holds of something.
+//! Counts how much each peer holds of a limited resource.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use crate::peer::Peer;
 #[derive(Debug, Default)]
 pub(crate) struct Places(Mutex<HashMap<Peer, usize>>);
 
-/// One more that these peers hold; given back when dropped.
+/// One place that these peers hold, released on drop.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
@@ -17,7 +17,7 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    /// `None` if one of them holds as many already as it may.
+    /// Takes a place for these peers. Returns `None` if one of them is already at its limit.
     pub(crate) fn take(self: &Arc<Self>, peers: &[Peer], most: impl Fn(&Peer) -> usize) -> Option<Place> {
         let mut held = self.lock();
         let has_room = |peer: &Peer| held.get(peer).is_none_or(|held| *held < most(peer)) && most(peer) > 0;

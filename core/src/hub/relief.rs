@@ -1,4 +1,4 @@
-//! Ends sessions when all of them together hold more than the hub may.
+//! Ends sessions when all of them together hold more memory than the hub allows.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -11,20 +11,22 @@ use crate::session::Shared;
 /// A session that holds more than its fair share.
 struct Holder {
     session: Arc<Shared>,
-    /// As it was when it was weighed.
+    /// The session's version when it was measured.
     version: u64,
     buffered: u64,
-    /// What its end would surely free, if that alone is more than the share.
+    /// The bytes that ending it would certainly free, if they alone exceed the share; otherwise 0.
     owned: u64,
-    /// Since when it has been without a connection, if it has.
+    /// When it lost its connection, if it has none.
     soft_closed: Option<Instant>,
 }
 
 impl HubInner {
-    /// Ends sessions that hold more than a fair share, until what is held fits again: those that hold most first. Whether it fits.
+    /// Ends sessions that hold more than a fair share, those that hold most first, until memory is
+    /// within the limit. Returns true if it is.
     ///
-    /// The fair share is the limit divided by the number of sessions. While the sessions themselves hold more than the limit, at least one of
-    /// them holds more than that; who does not is never ended for it.
+    /// The fair share is the limit divided by the number of sessions. While the sessions themselves
+    /// hold more than the limit, at least one of them holds more than that. A session that does not
+    /// is never ended for memory.
     pub(crate) fn relieve_memory(&self) -> bool {
         if !self.memory.is_exceeded() {
             return true;
@@ -63,8 +65,9 @@ impl Holder {
         })
     }
 
-    /// Who holds most goes first. Sizes of one power of two count as equal; among them the longest soft-closed goes first. Who holds little but
-    /// payloads that others share comes last: its end may free nothing.
+    /// Orders sessions that hold most first. Sizes within a power of two count as equal; among
+    /// those, the session that was soft-closed first comes first. A session that holds mostly
+    /// shared payloads comes last, because its end may free nothing.
     fn precedence(&self) -> impl Ord + use<> {
         (
             Reverse(self.owned.checked_ilog2()),
@@ -75,7 +78,7 @@ impl Holder {
         )
     }
 
-    /// Unless it has changed since it was weighed.
+    /// Ends the session, unless it has changed since it was measured.
     fn end(self) {
         let Self { session, buffered, .. } = self;
         if session.clean_up(self.version, Some(EndReason::MemoryPressure)) {

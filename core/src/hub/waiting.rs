@@ -1,11 +1,11 @@
-//! The sessions that wait for their first browser, by age.
+//! Sessions that wait for their first browser, ordered by age.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::id::SessionId;
 use crate::peer::{Peer, Share};
 
-/// Sessions by their numbers, which grow.
+/// Sessions ordered by their numbers, which increase with each session.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     by_age: BTreeMap<u64, (SessionId, Vec<Peer>)>,
@@ -24,7 +24,7 @@ impl Waiting {
         self.by_age.insert(number, (id, peers));
     }
 
-    /// It waits no more, if it did.
+    /// Removes the session, if it was waiting.
     pub(super) fn remove(&mut self, number: u64) -> Option<SessionId> {
         let (id, peers) = self.by_age.remove(&number)?;
         for peer in peers {
@@ -38,7 +38,8 @@ impl Waiting {
         Some(id)
     }
 
-    /// Takes out who has to go so that one more of these peers may come: the oldest of whoever has too many.
+    /// Removes the sessions that must end so that these peers may have one more: the oldest of
+    /// whoever has too many.
     pub(super) fn make_room(
         &mut self,
         peers: &[Peer],

@@ -1,4 +1,5 @@
-//! What a hub warns of, each once a minute at the most, as peers can cause it at any rate.
+//! The hub's warnings. Each is logged at most once a minute, because peers can cause them at any
+//! rate.
 
 use crate::seldom::Seldom;
 
@@ -7,7 +8,7 @@ pub(crate) struct Warnings {
     /// A page of another origin, or a host that is not allowed.
     pub(crate) foreign: Seldom,
     pub(crate) not_its_user: Seldom,
-    /// A session had waited longest for its browser when another came.
+    /// The session that had waited longest for its browser was ended for a new one.
     pub(super) waiting_ended: Seldom,
     pub(crate) too_many_hellos: Seldom,
     pub(crate) too_many_connections: Seldom,
@@ -15,6 +16,6 @@ pub(crate) struct Warnings {
     pub(crate) too_many_posts: Seldom,
     /// There is no room for a session.
     pub(super) full: Seldom,
-    /// There is no way to tell users.
+    /// A session has a user, but the hub has no way to find out who connects.
     pub(super) no_principal_hook: Seldom,
 }
