@@ -9,8 +9,8 @@
 //   STILLHERE_RECIPES                  the path of the recipes' program
 //   STILLHERE_SHARE                    the share of a long test's repetitions that is run; if it is not set by hand, two fifths on the first
 //                                      framework and a fifth on the others, because what the core and the client do is the same on each
-//   STILLHERE_LONG                     set if what is slow and rare runs too (bash .ci/test --long); then all repetitions and all files run on
-//                                      each framework
+//   STILLHERE_LONG                     set if what is slow and rare runs too (bash .ci/test --long); then all repetitions run on the first
+//                                      framework and two fifths on the others, and the engines have their long outages
 //   STILLHERE_ENGINE                   the engine for which a file of engines/ is run
 
 import { fork, spawnSync } from 'node:child_process';
@@ -90,9 +90,8 @@ async function test(framework, files, share, { name = framework, ...environment 
 
 const { frameworks: [first, ...rest], files, engines } = choose(process.argv.slice(2));
 const programs = build();
-const onEach = files.filter((name) => isLong || !ONCE.includes(name));
+const onEach = files.filter((name) => !ONCE.includes(name));
 const others = onEach.length > 0 ? rest : [];
-const share = (share) => (isLong ? '1' : share);
 
 /** Runs one after another; gives the counts of each. */
 async function inTurn(runs) {
@@ -103,9 +102,9 @@ async function inTurn(runs) {
 
 // Two at a time, since the tests wait more than they work.
 const beside = [
-  files.length > 0 ? [() => test(first, files, share('0.4'))] : [],
+  files.length > 0 ? [() => test(first, files, isLong ? '1' : '0.4')] : [],
   [
-    ...others.map((framework) => () => test(framework, onEach, share('0.2'))),
+    ...others.map((framework) => () => test(framework, onEach, isLong ? '0.4' : '0.2')),
     ...engines.map(({ name, files }) => () => test(first, files, '1', { name, STILLHERE_ENGINE: name })),
   ],
 ];

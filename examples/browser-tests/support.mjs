@@ -38,7 +38,7 @@ export const repetitions = (count) => Math.ceil(count * SHARE);
  *
  * @param {string} name
  * @param {(stage: Stage) => Promise<void>} body
- * @param {{ timeout?: number }} options milliseconds; three times as many where all repetitions run on each framework
+ * @param {{ timeout?: number }} options milliseconds; three times as many where all repetitions run
  */
 export function browserTest(name, body, { timeout: usual = 60_000 } = {}) {
   const timeout = process.env.STILLHERE_LONG ? 3 * usual : usual;
