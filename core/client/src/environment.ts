@@ -21,8 +21,8 @@ export interface Environment extends Listenable {
   readonly location: { readonly href: string; readonly pathname: string; readonly search: string };
   /** Reading it throws where storage is forbidden. */
   readonly sessionStorage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>;
-  /** Absent in insecure contexts. */
-  readonly navigator: { readonly locks?: Locks };
+  /** Locks are absent in insecure contexts. */
+  readonly navigator: { readonly onLine: boolean; readonly locks?: Locks };
   readonly document: Listenable & Queryable & { readonly baseURI: string; readonly hidden: boolean; readonly prerendering?: boolean };
   /** This page's own frame; at the top, a frame is its own parent. */
   readonly self: Frame;
@@ -63,8 +63,10 @@ export interface Frame {
 }
 
 export interface Queryable {
-  querySelectorAll(selector: string): Iterable<{ getAttribute(name: string): string | null }>;
+  querySelectorAll(selector: string): Iterable<Markup>;
 }
+
+export type Markup = Pick<Element, 'localName' | 'getAttribute'>;
 
 export interface Listenable {
   addEventListener(type: string, listener: (event: Event) => void, options: { signal?: AbortSignal; once?: boolean; passive?: boolean; capture?: boolean }): void;

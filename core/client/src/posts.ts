@@ -1,5 +1,6 @@
 import type { Environment } from './environment';
 import type { Obstacles } from './obstacle';
+import { retryAfterOf } from './retry_after';
 import { PROTOCOL } from './ticket';
 import type { Bytes } from './wire';
 
@@ -57,7 +58,7 @@ export class Posts {
   }
 
   #refuse(response: Response, url: string, size: number, frames: number): void {
-    const { status, headers } = response;
+    const { status } = response;
     this.isAnswered = true;
     const isTooLarge = status === TOO_LARGE;
     if (isTooLarge && frames > 1) {
@@ -68,8 +69,7 @@ export class Posts {
       this.#tooLarge = size;
       this.#obstacles.meetTooLarge(size, url);
     } else this.#obstacles.meetAnswer(response, url);
-    const after = headers.get('retry-after');
-    const named = after ? Number(after) * 1000 || Date.parse(after) - this.#environment.Date.now() : 0;
+    const named = retryAfterOf(response, this.#environment.Date.now());
     if (named > 0) this.#wait = Math.min(named, LONGEST_RETRY_AFTER);
     else if (isTooLarge || status === TOO_MANY) this.#wait = Math.min(WAIT * 2 ** this.#refusals++, LONGEST_WAIT);
   }

@@ -8,8 +8,11 @@ import type { Answer, TicketSource } from './ticket_source';
 const CAP = 30_000;
 const ANSWER = 15_000;
 const CALM = 60_000;
-/** New tickets in a row that may come to nothing. */
+/** No server is believed that it wants to be left alone for longer. */
+const LONGEST_WAIT = 300_000;
+/** New tickets in a row that may come to nothing, each in less than so many milliseconds: one that lasted longer was perhaps told to wait. */
 const PATIENCE = 5;
+const LASTING = 10_000;
 /** Steeper than for connections: each request makes the server open a session. */
 const GROWTH = 2;
 
@@ -46,14 +49,16 @@ export class Renewal {
     return this.#source.isThere;
   }
 
-  /** A ticket, in so many milliseconds at the earliest, or why there is none. `waiting` is told when the next request is due. */
-  async obtain(delay: number, waiting: (at: number) => void): Promise<OpenTicket | string> {
-    if (this.#fruitless++ >= PATIENCE) return 'each new session came to nothing';
-    if (this.#now() - this.#obtainedAt > CALM) this.#backoff.waits = 0;
+  /** A ticket, in so many milliseconds at the earliest, or why there is none. `waiting` is told when the next request is due, and what hinders them if they fail. */
+  async obtain(delay: number, waiting: (at: number, hindrance: string) => void): Promise<OpenTicket | string> {
+    const lasted = this.#now() - this.#obtainedAt;
+    this.#fruitless = lasted < LASTING ? this.#fruitless + 1 : 0;
+    if (this.#fruitless >= PATIENCE) return 'each new session came to nothing';
+    if (lasted > CALM) this.#backoff.waits = 0;
     for (let answer: Answer = delay; ; ) {
       const { Date, Math: { random } } = this.#environment;
-      const wait = Math.max(answer, this.#backoff.next(random, CAP));
-      if (wait) waiting(Math.round(Date.now() + wait));
+      const wait = Math.max(Math.min(answer || 0, LONGEST_WAIT), this.#backoff.next(random, CAP));
+      if (wait) waiting(Math.round(Date.now() + wait), this.#source.hindrance);
       this.#isShortened = !answer;
       if (wait) await this.#pause(wait);
       answer = this.#isStopped ? 'closed by this page' : await this.#ask();
@@ -64,7 +69,7 @@ export class Renewal {
 
   /** A ticket was good for a session. */
   succeed(): void {
-    this.#fruitless = 0;
+    this.#fruitless = -1; // It is the next to end, and was not fruitless.
   }
 
   /** The network may be there again: a pause that nobody has asked for is over. */

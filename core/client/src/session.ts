@@ -86,8 +86,9 @@ export class Session {
     this.#environment = environment;
     this.#now = sleepAwareClock(environment);
     this.#attention = new Attention(environment, () => this.#wake());
+    const base = options.url ?? environment.document.baseURI;
     const { from = options.from } = { ...(ticket as Partial<From> | undefined) };
-    this.#renewal = new Renewal(new TicketSource(ticket, from, environment), this.#now, environment);
+    this.#renewal = new Renewal(new TicketSource(ticket, from, base, environment), this.#now, environment);
     const because = statusWith(ticket, environment.Date.now());
     if (because && (isStatic(ticket) || !this.#renewal.isPossible)) {
       this.#status = because;
@@ -95,7 +96,7 @@ export class Session {
       return;
     }
     const own = because ? undefined : (ticket as OpenTicket);
-    const presented = new PresentedTicket(options.url ?? environment.document.baseURI, environment);
+    const presented = new PresentedTicket(base, environment);
     if (!because) presented.take(ticket as OpenTicket);
     this.#parts = this.#assemble(presented, own?.limits ?? LIMITS);
     if (own) sharedIn(environment).sessions.set((this.#key = own.id), (options) => this.#join(options));
@@ -316,7 +317,12 @@ export class Session {
   }
 
   #isRenewable(status: Status): boolean {
-    return !!this.#holders && this.#renewal.isPossible && this.renew(status);
+    try {
+      return !!this.#holders && this.#renewal.isPossible && this.renew(status);
+    } catch (error) {
+      this.#environment.console.error('stillhere: renew failed; there is no new session.', error);
+      return false;
+    }
   }
 
   /** Gets a ticket in place of one that will not do, or the first; without one the session is over `because` of this. */
@@ -326,7 +332,7 @@ export class Session {
     presented.discard();
     const { Date } = this.#environment;
     const delay = because.retryAt ? because.retryAt - Date.now() : 0;
-    let answer = await this.#renewal.obtain(delay, (retryAt) => this.#report({ ...this.#status, retryAt }));
+    let answer = await this.#renewal.obtain(delay, (retryAt, hindrance) => this.#report({ ...this.#status, text: hindrance || because.text, retryAt }));
     const parts = this.#parts;
     if (!parts) return; // closed meanwhile
     if (typeof answer !== 'string') {

@@ -54,18 +54,25 @@ export interface Credentials {
   readonly secret: Bytes;
 }
 
+/** An address by HTTP, resolved against `base`. A page may have been opened with a user and a password: no browser fetches an address that has them. */
+export function resolve(address: string, base: string): URL {
+  const url = new URL(new URL(address, base).href.replace(/^ws/, 'http'));
+  url.username = url.password = '';
+  return url;
+}
+
 /** What a ticket entitles to, its url resolved against `base`; throws if it is none. */
 export function credentialsOf(ticket: OpenTicket, base: string): Credentials {
   try {
     const { protocol, limits } = ticket;
     const secret = Uint8Array.from(atob(ticket.secret.replace(/-/g, '+').replace(/_/g, '/')), (char) => char.charCodeAt(0));
     const isTicket = protocol === PROTOCOL && secret.length === 32 && limits.fragment > 0;
-    if (isTicket) return { ticket, url: new URL(ticket.url, base).href.replace(/^ws/, 'http'), secret };
+    if (isTicket) return { ticket, url: resolve(ticket.url, base).href, secret };
   } catch {
     // Told below.
   }
   throw new TypeError(
-    `connect() takes the ticket object that the server made for this page: ${PROTOCOL} (else reload), with a url that fits ${base} (else pass the option url).`,
+    `connect() takes the ticket object that the server made for this page: ${PROTOCOL} (else reload), with a url that fits the page's (else pass the option url).`,
   );
 }
 

@@ -199,7 +199,7 @@ export class FakePage implements Environment {
     this.document = Object.assign(new EventTarget(), { baseURI: base, hidden, prerendering, querySelectorAll: () => elementsOf(this.html) });
     this.performance = { now: () => browser.steady, getEntriesByType: () => [{ type: navigation }] };
     this.Date = { now: () => browser.wall };
-    this.navigator = options.withoutLocks ? {} : { locks: { request: (name, _options, granted) => this.#requestLock(name, granted) } };
+    this.navigator = { onLine: true, ...(options.withoutLocks ? {} : { locks: { request: (name, _options, granted) => this.#requestLock(name, granted) } }) };
     const page = this;
     this.WebSocket = class extends FakeSocket {
       constructor(url: string, protocol: string) {
@@ -289,6 +289,6 @@ export class FakeFrame implements Frame {
 }
 
 /** The elements with a ticket. */
-function elementsOf(html: string): { getAttribute(): string }[] {
-  return [...html.matchAll(/data-stillhere='([^']*)'/g)].map(([, ticket]) => ({ getAttribute: () => ticket! }));
+function elementsOf(html: string): { localName: string; getAttribute(): string }[] {
+  return [...html.matchAll(/<(\w+) data-stillhere='([^']*)'/g)].map(([, localName, ticket]) => ({ localName: localName!, getAttribute: () => ticket! }));
 }

@@ -273,7 +273,7 @@ test('a static page whose address gives no ticket says why', async () => {
 });
 
 for (const [name, answer, why] of [
-  ['has no ticket any more', '<form action=/login></form>', /it has none; perhaps a login/],
+  ['has no ticket any more', '<form action=/login></form>', /it has none that fits; perhaps a login/],
   ['redirects', Object.defineProperties(new Response(''), { ok: { value: false }, status: { value: 0 } }), /it redirects; perhaps a login/],
   ['is forbidden', new Response('', { status: 403 }), /status 403/],
   ['has a ticket of another protocol', pageOf(ticketOf('new', { protocol: 'stillhere.v9' })), /takes the ticket object/],
@@ -322,23 +322,31 @@ test('while there is no network, no server or no room the page asks again, ever 
   assert.equal(fixture.accept(), 'new');
 });
 
-test('new tickets that are all refused are not asked for without end', async () => {
-  const fixture = new Fixture(pageOf(ticketOf('own')));
-  await fixture.settle();
-  for (let number = 1; number <= 10; number += 1) {
-    fixture.answers.push(pageOf(ticketOf(`new${number}`)));
-    const { length } = fixture.page.sockets;
-    await fixture.refuse();
-    while (fixture.session.status.state === 'connecting' && fixture.page.sockets.length === length) {
-      await fixture.page.browser.advance(1000);
-      await fixture.settle();
+for (const isWelcomed of [false, true]) {
+  test(`new tickets that are all refused are not asked for without end, ${isWelcomed ? 'after a new one that was good for a moment' : 'as was the first'}`, async () => {
+    const fixture = new Fixture(pageOf(ticketOf('own')));
+    await fixture.settle();
+    if (isWelcomed) {
+      fixture.answers.push(pageOf(ticketOf('good')));
+      await fixture.refuse();
+      fixture.accept();
+      fixture.requests.length = 0;
     }
-  }
-  assert.equal(fixture.requests.length, 5);
-  const { state, reason, text } = fixture.session.status;
-  assert.deepEqual([state, reason], ['refused', 'Unknown']);
-  assert.match(text, /each new session came to nothing/);
-});
+    for (let number = 1; number <= 10; number += 1) {
+      fixture.answers.push(pageOf(ticketOf(`new${number}`)));
+      const { length } = fixture.page.sockets;
+      await fixture.refuse();
+      while (/connecting/.test(fixture.session.status.state) && fixture.page.sockets.length === length) {
+        await fixture.page.browser.advance(1000);
+        await fixture.settle();
+      }
+    }
+    assert.equal(fixture.requests.length, 5);
+    const { state, reason, text } = fixture.session.status;
+    assert.deepEqual([state, reason], ['refused', 'Unknown']);
+    assert.match(text, /each new session came to nothing/);
+  });
+}
 
 test('sessions that are welcomed and end at once are not renewed without a pause', async () => {
   const fixture = new Fixture(pageOf(ticketOf('own')));
@@ -479,6 +487,213 @@ for (const [code, reason] of [[4200, 'Draining'], [4201, 'Full']] as const) {
     assert.equal(page.sockets.length, 1);
   });
 }
+
+const on = (host: string, name: string): OpenTicket => ticketOf(name, { url: `wss://${host}/stillhere/${name}` });
+const markup = (element: string, ticket: unknown): string => `<${element} data-stillhere='${JSON.stringify(ticket)}'></${element}>`;
+
+for (const [name, comment] of [
+  ['of another origin', on('evil.example', 'bad')],
+  ['of the same origin', ticketOf('bad')],
+  ['that was refused', refusedWith(4201)],
+] as const) {
+  test(`a ticket ${name} that somebody has written into the page as an element of another name is none of it`, async () => {
+    for (const own of [ticketOf('own'), refusedWith(4201)]) {
+      const fixture = new Fixture(pageOf(own) + markup('p', comment), own);
+      fixture.answers.push(markup('p', comment) + pageOf(ticketOf('new')));
+      await fixture.settle();
+      if ('refused' in own) await fixture.page.browser.advance(5000);
+      else await fixture.refuse();
+      await fixture.settle();
+      assert.equal(fixture.page.sockets.at(-1)?.url, 'wss://example.com/stillhere/new');
+    }
+  });
+}
+
+for (const [name, own, foreign] of [
+  ['the page', ticketOf('own'), on('evil.example', 'bad')],
+  ['another server', on('live.example', 'own'), ticketOf('bad')],
+  ['the page, without room,', refusedWith(4201), on('evil.example', 'bad')],
+  ['the page, by a port', ticketOf('own'), on('example.com:8443', 'bad')],
+  ['the page, to no address', ticketOf('own'), ticketOf('bad', { url: 'https://[' })],
+] as const) {
+  for (const above of [true, false]) {
+    test(`of like elements only those of the origin of the first ticket count: ${name}${above ? ', and one above it' : ''}`, async () => {
+      const fixture = new Fixture(markup('div', own), own);
+      const fresh = name === 'another server' ? on('live.example', 'new') : ticketOf('new');
+      fixture.answers.push(markup('div', foreign) + (above ? markup('div', fresh) : ''));
+      await fixture.settle();
+      if (name.includes('room')) await fixture.page.browser.advance(5000);
+      else await fixture.refuse();
+      await fixture.settle();
+      assert.equal(fixture.requests.length, 1);
+      if (above) assert.equal(fixture.accept(), 'new');
+      else {
+        assert.equal(fixture.session.status.state, 'refused');
+        assert.match(fixture.session.status.text, /none that fits/);
+      }
+    });
+  }
+}
+
+test('a script whose ticket was refused for want of room may get one of another server', async () => {
+  const fixture = new Fixture(pageOf(refusedWith(4201)), refusedWith(4201));
+  fixture.answers.push(pageOf(on('live.example', 'new')));
+  await fixture.page.browser.advance(5000);
+  await fixture.settle();
+  assert.equal(fixture.accept(), 'new');
+});
+
+test('an address of the application may name another server', async () => {
+  const fixture = new Fixture('', ticketOf('own'), { from: '/ticket' });
+  fixture.answers.push(JSON.stringify(on('live.example', 'new')));
+  await fixture.settle();
+  await fixture.refuse();
+  assert.equal(fixture.accept(), 'new');
+});
+
+test('a page that is told Busy for ten minutes is connected when there is room', async () => {
+  const fixture = new Fixture(pageOf(ticketOf('own')));
+  const { page, session } = fixture;
+  Object.assign(page, { fetch: async (_: string, { method }: RequestInit) => {
+    if (method) throw new TypeError('Failed to fetch');
+    return new Response(pageOf(ticketOf('new')));
+  } });
+  await fixture.settle();
+  let seen = 0;
+  let opened = 0;
+  for (let second = 0; second < 600; second += 1) {
+    if (page.sockets.length > seen) {
+      const isNew = seen === 0 || page.sockets[seen - 1]!.url !== page.socket.url || opened === 0;
+      if (isNew) opened = second;
+      seen = page.sockets.length;
+      const isOver = second - opened >= 30;
+      await fixture.refuse(isOver ? encodeEnd(4102, 4) : encodeEnd(4202, 0, 1000));
+      if (isOver) opened = 0;
+    }
+    await page.browser.advance(1000);
+    await fixture.settle();
+    assert.equal(session.status.state, 'connecting', `${second} s: ${session.status.text}`);
+  }
+  for (let waited = 0; page.sockets.length === seen && waited < 60; waited += 1) await page.browser.advance(1000);
+  fixture.accept();
+  assert.equal(session.status.state, 'connected');
+});
+
+for (const [name, ticket, options] of [['the page', ticketOf('own'), {}], ['an address', ticketOf('own'), { from: 'ticket' }]] as const) {
+  test(`a page opened with a user and a password gets tickets from ${name} without them, and tells nobody the password`, async () => {
+    const fixture = new Fixture(pageOf(ticket), ticket, options, { href: 'https://ada:pass%40word@example.com/page?q=//a@b' });
+    fixture.answers.push(name === 'the page' ? pageOf(ticketOf('new')) : JSON.stringify(ticketOf('new')));
+    await fixture.settle();
+    assert.equal(fixture.page.socket.url, 'wss://example.com/stillhere/own');
+    await fixture.refuse();
+    assert.equal(fixture.page.socket.url, 'wss://example.com/stillhere/new');
+    await fixture.page.browser.advance(60_000);
+    const addresses = [...new Set(fixture.requests.map(({ address }) => address))];
+    assert.deepEqual(addresses, [
+      name === 'the page' ? 'https://example.com/page?q=//a@b' : 'https://example.com/ticket',
+      'https://example.com/stillhere/new',
+    ]);
+    assert.match(fixture.session.status.obstacle!.text, /cannot be reached|does not answer/);
+    assert.doesNotMatch(JSON.stringify(fixture.statuses) + fixture.page.errors, /pass/);
+  });
+}
+
+test('the password of a page stands in no error', () => {
+  const page = new FakePage({ href: 'https://ada:password@example.com/' });
+  assert.throws(
+    () => new Session(ticketOf('own', { url: 'https://[' }), {}, page),
+    ({ message }: Error) => /takes the ticket object/.test(message) && !/password/.test(message),
+  );
+});
+
+test('a request that fails twice in a row is told once, with what may forbid it, and no longer once there is an answer', async () => {
+  const fixture = new Fixture(pageOf(ticketOf('own')));
+  const { page, session, answers } = fixture;
+  await fixture.settle();
+  await fixture.refuse(encodeEnd(4100, 0, 0, 'unknown here'));
+  assert.deepEqual([session.status.text, page.errors], ['unknown here', []], 'once may be chance');
+  await page.browser.advance(120_000);
+  const { state, text } = session.status;
+  assert.equal(state, 'connecting');
+  assert.match(text, /^cannot fetch https:\/\/example\.com\/page\?q=1: the network, or connect-src/);
+  assert.equal(page.errors.length, 1);
+  assert.ok(page.errors[0]!.startsWith(`stillhere: ${text}.`), page.errors[0]);
+  assert.equal(fixture.statuses.filter((status) => status.text === text).length, 1);
+  answers.push(new Response('', { status: 503 }));
+  await page.browser.advance(60_000);
+  assert.equal(answers.length, 0);
+  assert.deepEqual([session.status.text, page.errors.length], [text, 2], 'it fails again');
+  answers.push(new Response('', { status: 503, headers: { 'retry-after': '50' } }));
+  for (let waited = 0; answers.length && waited < 31; waited += 1) await page.browser.advance(1000);
+  await page.browser.advance(1000);
+  assert.equal(session.status.text, 'unknown here');
+});
+
+test('where there is no network, no fetch is blamed', async () => {
+  const fixture = new Fixture(pageOf(ticketOf('own')));
+  Object.assign(fixture.page.navigator, { onLine: false });
+  await fixture.settle();
+  await fixture.refuse();
+  await fixture.page.browser.advance(120_000);
+  assert.deepEqual([fixture.session.status.text, fixture.page.errors], ['', []]);
+});
+
+for (const retryAfter of ['5s', {}, null, -5000, [1, 2]]) {
+  test(`a refusal whose retryAfter is ${JSON.stringify(retryAfter)} is asked again ever less often`, async () => {
+    const refused = refusedWith(4201, retryAfter as number);
+    const fixture = new Fixture('', { from: '/ticket' });
+    for (let answer = 1; answer <= 100; answer += 1) fixture.answers.push(JSON.stringify(refused));
+    await fixture.page.browser.advance(60_000);
+    assert.ok(fixture.requests.length > 3 && fixture.requests.length < 20, `${fixture.requests.length} requests in a minute`);
+    const own = new Fixture(pageOf(refused), refused, { from: null });
+    await own.settle();
+    assert.ok(Number.isFinite(own.session.status.retryAt), `${own.session.status.retryAt}`);
+  });
+}
+
+for (const body of ['null', '5', '"x"', 'true', '']) {
+  test(`what is no object is no ticket: ${body}`, async () => {
+    const fixture = new Fixture('', { from: '/ticket' });
+    fixture.answers.push(body);
+    await fixture.settle();
+    assert.deepEqual([fixture.session.status.state, fixture.session.status.reason], ['refused', 'NoTicket']);
+    assert.match(fixture.session.status.text, /no new ticket/);
+  });
+}
+
+for (const [name, seconds] of [['a date', 60], ['a date far away', 86_400]] as const) {
+  test(`a Retry-After that is ${name} is heeded, for five minutes at most`, async () => {
+    const fixture = new Fixture('', { from: '/ticket' });
+    const { page, requests, answers } = fixture;
+    answers.push(new Response('', { status: 503, headers: { 'retry-after': new Date(page.browser.wall + seconds * 1000).toUTCString() } }));
+    await fixture.settle();
+    const wait = Math.min(seconds * 1000, 300_000);
+    assert.equal(fixture.session.status.retryAt, page.browser.wall + wait);
+    await page.browser.advance(wait - 1);
+    assert.equal(requests.length, 1);
+    await page.browser.advance(1);
+    assert.equal(requests.length, 2);
+  });
+}
+
+test('no ticket at all is told as such, whatever the page has', () => {
+  const page = new FakePage();
+  page.html = `${pageOf(ticketOf('other'))}<p data-stillhere='{'></p>`;
+  assert.throws(() => new Session(undefined as unknown as Ticket, {}, page), /takes the ticket object/);
+});
+
+test('an application whose renew throws is told how its session ended', async () => {
+  const fixture = await Fixture.connected(pageOf(ticketOf('own')));
+  fixture.session.renew = () => {
+    throw new Error('a mistake');
+  };
+  await fixture.refuse();
+  assert.deepEqual([fixture.session.status.state, fixture.session.status.reason], ['refused', 'Unknown']);
+  assert.deepEqual(fixture.states, ['refused opened Unknown']);
+  assert.equal(fixture.page.errors.length, 1);
+  assert.match(fixture.page.errors[0]!, /renew failed.*a mistake/);
+  assert.equal(fixture.requests.length, 0);
+});
 
 test('of several tickets that were refused each gets the new one at its place', async () => {
   const page = new FakePage();

@@ -38,8 +38,9 @@ export interface Environment extends Listenable {
     };
     /** Reading it throws where storage is forbidden. */
     readonly sessionStorage: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>;
-    /** Absent in insecure contexts. */
+    /** Locks are absent in insecure contexts. */
     readonly navigator: {
+        readonly onLine: boolean;
         readonly locks?: Locks;
     };
     readonly document: Listenable & Queryable & {
@@ -82,10 +83,9 @@ export interface Frame {
     readonly [index: number]: Frame;
 }
 export interface Queryable {
-    querySelectorAll(selector: string): Iterable<{
-        getAttribute(name: string): string | null;
-    }>;
+    querySelectorAll(selector: string): Iterable<Markup>;
 }
+export type Markup = Pick<Element, 'localName' | 'getAttribute'>;
 export interface Listenable {
     addEventListener(type: string, listener: (event: Event) => void, options: {
         signal?: AbortSignal;

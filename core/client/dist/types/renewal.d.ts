@@ -9,8 +9,8 @@ export declare class Renewal {
     #private;
     constructor(source: TicketSource, now: () => number, environment: Environment);
     get isPossible(): boolean;
-    /** A ticket, in so many milliseconds at the earliest, or why there is none. `waiting` is told when the next request is due. */
-    obtain(delay: number, waiting: (at: number) => void): Promise<OpenTicket | string>;
+    /** A ticket, in so many milliseconds at the earliest, or why there is none. `waiting` is told when the next request is due, and what hinders them if they fail. */
+    obtain(delay: number, waiting: (at: number, hindrance: string) => void): Promise<OpenTicket | string>;
     /** A ticket was good for a session. */
     succeed(): void;
     /** The network may be there again: a pause that nobody has asked for is over. */

@@ -43,6 +43,8 @@ export interface Credentials {
     readonly url: string;
     readonly secret: Bytes;
 }
+/** An address by HTTP, resolved against `base`. A page may have been opened with a user and a password: no browser fetches an address that has them. */
+export declare function resolve(address: string, base: string): URL;
 /** What a ticket entitles to, its url resolved against `base`; throws if it is none. */
 export declare function credentialsOf(ticket: OpenTicket, base: string): Credentials;
 /** The ticket a reload of this page may present: kept by the tab for this label, the session's number among those of the label, the address and the frame. */
