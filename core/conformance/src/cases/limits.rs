@@ -148,7 +148,7 @@ pub async fn a_browser_that_never_reads_costs_only_its_session(server: &Server) 
             Err(other) => panic!("not full but {other}"),
         }
     }
-    assert!(server.hub.stats().buffered <= limits.outbox);
+    assert!(session.snapshot().buffered <= limits.outbox);
     let waiting = session.send(numbered(sent, 10_000));
     let reading = async {
         neighbour.assert_untouched().await;
