@@ -2,7 +2,7 @@
 //! WebSockets.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -54,18 +54,18 @@ pub(crate) async fn start_with(hub: Hub, fault: Option<Fault>) -> SocketAddr {
     let address = listener.local_addr().expect("the listener is bound");
     tokio::spawn(async move {
         loop {
-            let (stream, _) = listener.accept().await.expect("the listener listens");
+            let (stream, peer) = listener.accept().await.expect("the listener listens");
             stream
                 .set_nodelay(fault != Some(Fault::Nagle))
                 .expect("the connection is new");
-            tokio::spawn(serve(hub.clone(), stream, fault));
+            tokio::spawn(serve(hub.clone(), stream, peer.ip(), fault));
         }
     });
     address
 }
 
-async fn serve(hub: Hub, stream: TcpStream, fault: Option<Fault>) {
-    let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&hub, request, fault).await));
+async fn serve(hub: Hub, stream: TcpStream, peer: IpAddr, fault: Option<Fault>) {
+    let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&hub, request, peer, fault).await));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
     // What a client does to its connection is the client's affair.
     let _ = connection.with_upgrades().await;
@@ -73,14 +73,14 @@ async fn serve(hub: Hub, stream: TcpStream, fault: Option<Fault>) {
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-async fn answer(hub: &Hub, mut request: Request<Incoming>, fault: Option<Fault>) -> Response<Body> {
+async fn answer(hub: &Hub, mut request: Request<Incoming>, peer: IpAddr, fault: Option<Fault>) -> Response<Body> {
     let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
     if !path.starts_with(&format!("{}/", hub.mount())) {
         return status(StatusCode::NOT_FOUND);
     }
     let name = name_of(&path);
     let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let asked = UpgradeRequest::new(name, pairs);
+    let asked = UpgradeRequest::new(name, pairs).peer_address(Some(peer));
     let Asks::WebSocket { key } = asked.asks(request.method().as_str()) else {
         let method = request.method().clone();
         let answer = hub
