@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lets [`BURST`] requests through at once, and then one in each [`PERIOD`]. The others are to be answered with 429 and
+/// Lets `BURST` requests through at once, and then one in each `PERIOD`. The others are to be answered with 429 and
 /// [`RETRY_AFTER`].
 #[derive(Debug, Default)]
 pub struct Rate(Mutex<State>);
