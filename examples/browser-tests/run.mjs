@@ -24,7 +24,9 @@ const ENGINES = ['firefox', 'webkit', 'chromium'];
 /** Chromium has tests of its own for the others of engines/, which it runs only where time does not matter, or if it is asked for. */
 const IN_CHROMIUM_TOO = ['engines/messages.test.mjs', 'engines/origins.test.mjs'];
 /** What a framework has no part in: the client's own doing, nginx and Vite before a server, and the demo over WebRTC. */
-const ONCE = ['duplicate', 'frozen', 'history', 'nginx', 'outages', 'renewal', 'status', 'turbo', 'vite', 'webrtc'].map((name) => `${name}.test.mjs`);
+const ONCE = [
+  'boxes', 'csp', 'duplicate', 'ends', 'frozen', 'history', 'module', 'nginx', 'outages', 'renewal', 'status', 'turbo', 'vite', 'webrtc',
+].map((name) => `${name}.test.mjs`);
 
 const folder = import.meta.dirname;
 const isLong = process.env.STILLHERE_LONG !== undefined;

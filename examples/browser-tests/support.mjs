@@ -341,6 +341,9 @@ export async function openTab(context, url) {
 
 export const untilReady = (page) => until(page, () => window.demo?.readyAt !== undefined);
 export const untilConnected = (page) => until(page, () => window.demo?.status.state === 'connected');
+/** Until the demo is connected by this kind of connection. */
+export const untilCarriedBy = (page, kind) =>
+  until(page, (kind) => stillhere.session.connection === kind && window.demo?.status.state === 'connected', kind);
 export const untilOver = (page) => until(page, () => ['ended', 'refused'].includes(window.demo?.status.state));
 
 /** Reloads as F5 does. */
