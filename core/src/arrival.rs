@@ -5,14 +5,14 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::code::Code;
 use crate::hub::{Config, Found, Hub, HubInner, PendingHello, Place};
-use crate::id::SessionId;
 use crate::origin::{check_host, check_origin};
 use crate::peer::Peer;
 use crate::request::UpgradeRequest;
 use crate::seldom::Seldom;
-use crate::wire::{End, SUBPROTOCOL};
+use stillhere_proto::Code;
+use stillhere_proto::SessionId;
+use stillhere_proto::wire::{End, SUBPROTOCOL};
 
 /// The request names no `stillhere.*` protocol to a session that is not plain: answer it with HTTP 400 and this text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +55,7 @@ impl Arrival {
             Ok(Admitted {
                 session: Found::Live(session),
                 ..
-            }) => session.limits().fragment + crate::wire::DATA_HEADER_MAX as u64,
+            }) => session.limits().fragment + stillhere_proto::wire::DATA_HEADER_MAX as u64,
             Ok(_) | Err(_) => PACKET_MIN,
         };
         usize::try_from(limit.max(PACKET_MIN)).unwrap_or(usize::MAX)

@@ -4,8 +4,8 @@ use std::str::FromStr as _;
 
 use crate::answer::Answer;
 use crate::client;
-use crate::id::SessionId;
 use crate::request::UpgradeRequest;
+use stillhere_proto::SessionId;
 
 /// What a request under the mount asks for; see [`UpgradeRequest::asks`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

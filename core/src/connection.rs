@@ -14,12 +14,12 @@ use tokio::task::coop::cooperative;
 use tokio::time::Sleep;
 
 use crate::arrival::{Admitted, Arrival, refusal};
-use crate::code::Code;
 use crate::hub::{Found, PendingHello};
-use crate::machine::{ConnectionKey, SessionMachine};
 use crate::plain::carry_plain;
 use crate::session::{Shared, Transmit};
-use crate::wire::{End, Frame, Hello, Sender};
+use stillhere_proto::Code;
+use stillhere_proto::machine::{ConnectionKey, SessionMachine};
+use stillhere_proto::wire::{End, Frame, Hello, Sender};
 
 /// What a transport carries.
 #[derive(Clone, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::code::EndReason;
 use crate::hub::{Hub, RETRY_FIRST};
-use crate::id::SessionId;
 use crate::options::LONGEST_WAIT;
 use crate::session::SessionHandle;
+use stillhere_proto::EndReason;
+use stillhere_proto::SessionId;
 
 /// What a shutdown found and did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,7 +1,7 @@
 //! What others send to a document whose restore function still runs: it goes after what that function sends.
 
-use crate::limits::Limits;
-use crate::message::{Lane, Message, PerLane};
+use stillhere_proto::Limits;
+use stillhere_proto::{Lane, Message, PerLane};
 
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -34,9 +34,9 @@ impl Gate {
     }
 
     pub(crate) fn push(&mut self, lane: Lane, message: Message, limits: &Limits) {
-        let charge = limits.charge(message.payload.len());
+        let charge = limits.charge(message.len());
         self.charge[lane] += charge;
-        if message.shared.is_none() {
+        if message.shared_bytes().is_none() {
             self.owned += charge;
         }
         self.queued.push((lane, message));

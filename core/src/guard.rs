@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::FutureExt as _;
 
-use crate::id::SessionId;
+use stillhere_proto::SessionId;
 
 /// Calls `call`; if it panics, that is reported and costs nobody else anything.
 pub(crate) fn guarded<T>(session: &SessionId, what: &'static str, call: impl FnOnce() -> T) -> Option<T> {

@@ -44,7 +44,6 @@ mod base_url;
 mod cleanup;
 pub mod client;
 mod clock;
-mod code;
 mod compression;
 mod connection;
 mod drain;
@@ -53,12 +52,8 @@ mod fallback;
 mod gate;
 mod guard;
 mod hub;
-mod id;
 mod kind;
-mod limits;
-pub mod machine;
 mod memory;
-mod message;
 mod options;
 mod origin;
 mod pair;
@@ -77,7 +72,6 @@ mod ticket;
 pub mod upgrade;
 #[cfg(feature = "websocket")]
 pub mod websocket;
-pub mod wire;
 
 pub use answer::{Answer, AnswerBody, Chunks};
 pub use arrival::{Arrival, NotOurProtocol};
@@ -86,21 +80,22 @@ pub use cleanup::{
     And, CleanupPolicy, DefaultCleanupPolicy, MemoryBudget, Or, PrincipalCap, SessionSnapshot, SessionState,
     WhileAuthenticated,
 };
-pub use code::{Class, Code, EndReason};
 pub use connection::{Connection, ConnectionError, Packet, run_connection_loop};
 pub use drain::DrainReport;
 pub use guard::guarded_principal;
 pub use hub::{Hub, HubBuilder, Stats};
-pub use id::{DocumentId, ParseIdError, Secret, SessionId};
 pub use kind::ConnectionSetup;
-pub use limits::{FRAME_CHARGE, Limits};
-pub use machine::{Cause, Event, Timing};
-pub use message::{Lane, Message, PerLane};
 pub use options::{PlainCompression, PlainOptions, PlainText, Renewal, SessionOptions};
 pub use pair::{PairEnd, connection_pair};
 pub use peer::Share;
 pub use request::{UpgradeRequest, name_of};
 pub use script_tag::static_script_tag;
 pub use session::{Events, Incoming, Restoring, SendError, Session, SessionHandle, TrySendError};
+pub use stillhere_proto::machine::{Cause, Event, Timing};
+pub use stillhere_proto::{Class, Code, EndReason};
+pub use stillhere_proto::{DocumentId, ParseIdError, Secret, SessionId};
+pub use stillhere_proto::{FRAME_CHARGE, Limits};
+pub use stillhere_proto::{Lane, Message, PerLane};
+pub use stillhere_proto::{machine, wire};
 pub use stop::stop_signal;
 pub use ticket::Ticket;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limits::Limits;
-use crate::machine::Timing;
+use stillhere_proto::Limits;
+use stillhere_proto::machine::Timing;
 
 /// What one session may differ in from its hub's defaults.
 #[derive(Debug, Clone, Default)]

@@ -13,13 +13,13 @@ use futures_util::{Sink, Stream};
 use tokio::time::Sleep;
 
 use crate::arrival::{Admitted, refusal};
-use crate::code::Code;
 use crate::compression::{InflateError, deflate_gzip, deflate_zlib, inflate, inflate_gzip};
 use crate::connection::{Connection, ConnectionError, LastWords, Packet, carry};
-use crate::machine::PlainDocument;
 use crate::options::{PlainCompression, PlainOptions, PlainText};
 use crate::session::Shared;
-use crate::wire::{Frame, Sender};
+use stillhere_proto::Code;
+use stillhere_proto::machine::PlainDocument;
+use stillhere_proto::wire::{Frame, Sender};
 
 /// Carries a plain session over its client's connection. What is left to say, if the connection can still hear it.
 pub(crate) async fn carry_plain<C: Connection>(

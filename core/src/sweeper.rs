@@ -11,8 +11,8 @@ use tokio::task::AbortHandle;
 use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
 use crate::guard::guarded;
 use crate::hub::{HubInner, KEPT_CAPACITY, SPARSE};
-use crate::id::SessionId;
 use crate::session::Shared;
+use stillhere_proto::SessionId;
 
 #[derive(Debug)]
 pub(crate) struct Sweeper {

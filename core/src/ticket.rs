@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::code::Code;
-use crate::id::{Secret, SessionId};
-use crate::limits::Limits;
-use crate::machine::millis;
-use crate::wire::SUBPROTOCOL;
+use stillhere_proto::Code;
+use stillhere_proto::Limits;
+use stillhere_proto::machine::millis;
+use stillhere_proto::wire::SUBPROTOCOL;
+use stillhere_proto::{Secret, SessionId};
 
 /// A page's access to its session: the public id, the secret, the limits, the kind of connection. Serialize it as JSON for `connect(ticket)`.
 ///

@@ -2,7 +2,7 @@
 //!
 //! `STILLHERE_SEED=n` shows one history.
 
-#[path = "simulation/random.rs"]
+#[path = "../proto/tests/simulation/random.rs"]
 #[allow(dead_code, reason = "the simulation uses the rest")]
 mod random;
 mod support;

@@ -5,11 +5,9 @@ use std::fs;
 use std::path::Path;
 
 /// From the first, which knows nobody, to the last. Files of one layer may know each other.
-const LAYERS: [&[&str]; 11] = [
-    &["answer", "base_url", "clock", "code", "id", "seldom", "stop"],
-    &["limits", "message", "origin", "peer", "request"],
-    &["wire"],
-    &["machine"],
+const LAYERS: [&[&str]; 9] = [
+    &["answer", "base_url", "clock", "seldom", "stop"],
+    &["origin", "peer", "request"],
     &[
         "asks",
         "cleanup",
@@ -28,19 +26,25 @@ const LAYERS: [&[&str]; 11] = [
     &["upgrade"],
 ];
 
-/// Values, bytes, decisions: without a runtime.
-const PURE: [&str; 9] = [
-    "code", "id", "limits", "message", "request", "wire", "machine", "cleanup", "gate",
-];
+/// The same for `stillhere-proto`, whose modules are all pure.
+const PROTO: [&[&str]; 4] = [&["code", "id"], &["limits", "message"], &["wire"], &["machine"]];
+
+/// Values and decisions of the core: without a runtime.
+const PURE: [&str; 3] = ["request", "cleanup", "gate"];
 
 struct Module {
     name: String,
     source: String,
 }
 
-/// All modules but the crate's root; a folder is one module.
+/// The modules of this crate.
 fn modules() -> Vec<Module> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    modules_of("src")
+}
+
+/// All modules in a folder but the crate's root; a folder is one module.
+fn modules_of(folder: &str) -> Vec<Module> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut modules = Vec::new();
     for entry in fs::read_dir(source).expect("the sources are here") {
         let path = entry.expect("the sources are here").path();
@@ -90,8 +94,8 @@ fn named(source: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-fn layer(module: &str) -> usize {
-    LAYERS
+fn layer(layers: &[&[&str]], module: &str) -> usize {
+    layers
         .iter()
         .position(|layer| layer.contains(&module))
         .unwrap_or_else(|| panic!("{module} is in no layer: give it one"))
@@ -101,17 +105,22 @@ fn layer(module: &str) -> usize {
 fn every_module_names_only_modules_of_its_own_layer_and_above() {
     let modules = modules();
     assert!(modules.len() > 15, "the sources were not found");
-    for Module { name, source } in &modules {
+    check(&LAYERS, &modules);
+    check(&PROTO, &modules_of("proto/src"));
+}
+
+fn check(layers: &[&[&str]], modules: &[Module]) {
+    for Module { name, source } in modules {
         for other in named(source) {
             assert!(
                 !other.is_empty(),
                 "{name}: import each module by a path of its own, not `crate::{{..}}`"
             );
             assert!(
-                layer(other) <= layer(name),
+                layer(layers, other) <= layer(layers, name),
                 "{name} (layer {}) names {other} (layer {})",
-                layer(name),
-                layer(other)
+                layer(layers, name),
+                layer(layers, other)
             );
         }
     }
@@ -119,8 +128,8 @@ fn every_module_names_only_modules_of_its_own_layer_and_above() {
 
 #[test]
 fn every_layer_is_inhabited() {
-    let modules = modules();
-    for name in LAYERS.iter().flat_map(|layer| layer.iter()) {
+    let modules: Vec<Module> = modules().into_iter().chain(modules_of("proto/src")).collect();
+    for name in LAYERS.iter().chain(&PROTO).flat_map(|layer| layer.iter()) {
         assert!(
             modules.iter().any(|module| module.name == *name),
             "{name} is gone: take it off the list"
@@ -130,18 +139,19 @@ fn every_layer_is_inhabited() {
 
 #[test]
 fn the_pure_layers_know_no_runtime_and_no_clock() {
-    for Module { name, source } in modules() {
-        if PURE.contains(&name.as_str()) {
-            for word in [
-                "tokio",
-                "Instant::now",
-                "SystemTime",
-                "crate::clock",
-                "thread::",
-                "spawn",
-            ] {
-                assert!(!source.contains(word), "{name} names {word}");
-            }
+    let of_the_core = modules()
+        .into_iter()
+        .filter(|module| PURE.contains(&module.name.as_str()));
+    for Module { name, source } in of_the_core.chain(modules_of("proto/src")) {
+        for word in [
+            "tokio",
+            "Instant::now",
+            "SystemTime",
+            "crate::clock",
+            "thread::",
+            "spawn",
+        ] {
+            assert!(!source.contains(word), "{name} names {word}");
         }
     }
 }

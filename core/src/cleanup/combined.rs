@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot};
-use crate::id::SessionId;
+use stillhere_proto::SessionId;
 
 /// Two policies of which each may free a session: made by [`CleanupPolicy::or`].
 ///

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
-use crate::machine::Cause;
+use stillhere_proto::machine::Cause;
 
 /// Three waits: for the first browser, for one that lost its connection, and for one whose page said that it goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

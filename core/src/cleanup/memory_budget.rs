@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot};
-use crate::id::SessionId;
+use stillhere_proto::SessionId;
 
 /// A budget for soft-closed sessions: beyond it they end, the longest soft-closed first, as soon as they no longer fit.
 ///

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::id::SessionId;
-use crate::machine::Cause;
+use stillhere_proto::SessionId;
+use stillhere_proto::machine::Cause;
 
 mod combined;
 mod default;

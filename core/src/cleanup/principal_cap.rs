@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
-use crate::id::SessionId;
+use stillhere_proto::SessionId;
 
 /// At most so many sessions of one principal: beyond that they end, the longest soft-closed first.
 ///

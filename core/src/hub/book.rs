@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use crate::code::EndReason;
 use crate::hub::ended_session::EndedSession;
 use crate::hub::places::Place;
 use crate::hub::waiting::Waiting;
-use crate::id::{Secret, SessionId};
-use crate::machine::PlainDocument;
 use crate::session::Shared;
+use stillhere_proto::EndReason;
+use stillhere_proto::machine::PlainDocument;
+use stillhere_proto::{Secret, SessionId};
 
 /// Live and recently ended sessions.
 #[derive(Default)]

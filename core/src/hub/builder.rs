@@ -10,13 +10,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::base_url::base_url;
 use crate::cleanup::CleanupPolicy;
-use crate::code::EndReason;
 use crate::hub::Hub;
 use crate::hub::inner::HubInner;
 use crate::hub::pending_hello::PendingHellos;
 use crate::hub::reach::Reach;
 use crate::hub::warnings::Warnings;
-use crate::id::SessionId;
 use crate::kind::Kinds;
 use crate::memory::Memory;
 use crate::options::{Renewal, SessionOptions};
@@ -24,6 +22,8 @@ use crate::origin::host_name;
 use crate::peer::Share;
 use crate::request::UpgradeRequest;
 use crate::sweeper::Sweeper;
+use stillhere_proto::EndReason;
+use stillhere_proto::SessionId;
 
 /// Settings of a [`Hub`]; every one has a default.
 #[must_use]

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::code::{Class, EndReason};
-use crate::id::Secret;
-use crate::machine::{end_of_session, millis};
 use crate::session::{REFUSED_RETRY, Shared};
-use crate::wire::End;
+use stillhere_proto::Secret;
+use stillhere_proto::machine::{end_of_session, millis};
+use stillhere_proto::wire::End;
+use stillhere_proto::{Class, EndReason};
 
 /// An ended session. A request for it must pass the same checks as for a live session before it
 /// learns anything.

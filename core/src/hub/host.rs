@@ -7,11 +7,11 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::cleanup::{DefaultCleanupPolicy, SessionSnapshot, SessionState};
-use crate::code::EndReason;
 use crate::guard::guarded;
 use crate::hub::inner::HubInner;
 use crate::kind::ConnectionSetup;
 use crate::session::{Farewell, Host, Resized, SessionHandle, Shared};
+use stillhere_proto::EndReason;
 
 impl Host for HubInner {
     fn runtime(&self) -> &Handle {

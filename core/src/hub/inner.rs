@@ -11,7 +11,6 @@ use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
-use crate::code::EndReason;
 use crate::exchange::Exchanges;
 use crate::guard::guarded;
 use crate::hub::book::{Book, Found};
@@ -21,7 +20,6 @@ use crate::hub::pending_hello::{PendingHello, PendingHellos};
 use crate::hub::places::Places;
 use crate::hub::reach::Reach;
 use crate::hub::warnings::Warnings;
-use crate::id::SessionId;
 use crate::kind::Kinds;
 use crate::memory::{Account, Memory};
 use crate::options::SessionOptions;
@@ -29,6 +27,8 @@ use crate::peer::{Peer, Share, client_address, why_uncounted};
 use crate::request::UpgradeRequest;
 use crate::session::{Application, Farewell, Host, SessionHandle, Shared};
 use crate::sweeper::{Sweeper, observe};
+use stillhere_proto::EndReason;
+use stillhere_proto::SessionId;
 
 pub(crate) struct HubInner {
     /// For the sessions, which do not keep their hub alive.

@@ -19,14 +19,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use crate::cleanup::{CleanupPolicy, DefaultCleanupPolicy};
-use crate::id::SessionId;
 use crate::kind::ConnectionSetup;
-use crate::message::{Message, SharedBytes};
 use crate::options::{PlainOptions, SessionOptions};
 use crate::peer::client_address;
 use crate::request::UpgradeRequest;
 use crate::session::{Application, Session, SessionHandle};
 use crate::sweeper::{check, observe};
+use stillhere_proto::SessionId;
+use stillhere_proto::{Message, SharedBytes};
 
 pub(crate) use book::{Found, KEPT_CAPACITY, SPARSE};
 pub(crate) use builder::Config;
@@ -185,10 +185,7 @@ impl Hub {
         let shared = SharedBytes::new(memory.counter(), size);
         let held = memory.held();
         memory.notice(held.saturating_sub(size), held);
-        Message {
-            shared: Some(shared),
-            ..message
-        }
+        message.into_shared(shared)
     }
 
     /// Changes the cleanup policy; every session is judged by the new one at once.

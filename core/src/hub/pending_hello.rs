@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::code::Code;
 use crate::hub::places::{Place, Places};
 use crate::peer::Peer;
-use crate::wire::End;
+use stillhere_proto::Code;
+use stillhere_proto::wire::End;
 
 /// The places for connections that wait for their hello.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl PendingHello {
         End {
             code: Code::Draining as u64,
             reason: 0,
-            retry_after: crate::machine::millis(RETRY_FIRST + spread * place / SPREAD as u32),
+            retry_after: stillhere_proto::machine::millis(RETRY_FIRST + spread * place / SPREAD as u32),
             text: "the server is shutting down".to_owned(),
         }
     }

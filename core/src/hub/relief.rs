@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::code::EndReason;
 use crate::hub::HubInner;
 use crate::session::Shared;
+use stillhere_proto::EndReason;
 
 /// A session that holds more than its fair share.
 struct Holder {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::id::SessionId;
 use crate::peer::{Peer, Share};
+use stillhere_proto::SessionId;
 
 /// Sessions ordered by their numbers, which increase with each session.
 #[derive(Debug, Default)]

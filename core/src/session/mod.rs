@@ -17,12 +17,12 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use crate::cleanup::{SessionSnapshot, SessionState};
-use crate::code::EndReason;
 use crate::compression::InflateError;
-use crate::id::SessionId;
-use crate::machine::{Event, SessionMachine};
-use crate::message::{Lane, Message};
 use crate::ticket::Ticket;
+use stillhere_proto::EndReason;
+use stillhere_proto::SessionId;
+use stillhere_proto::machine::{Event, SessionMachine};
+use stillhere_proto::{Lane, Message};
 
 pub(crate) use beside::Beside;
 pub use restore::Restoring;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::compression::{InflateError, inflate};
-use crate::machine::Received;
-use crate::message::{Lane, Message};
 use crate::session::shared::{Resized, Shared};
+use stillhere_proto::machine::Received;
+use stillhere_proto::{Lane, Message};
 
 pub(crate) enum Taken {
     Message(Lane, Received),
@@ -57,10 +57,7 @@ impl Shared {
         } else {
             payload
         };
-        Ok(Message {
-            lane,
-            ..Message::new(payload)
-        })
+        Ok(Message::new(payload).on(lane))
     }
 
     pub(crate) fn reader_is_gone(self: &Arc<Self>) {

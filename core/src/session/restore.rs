@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use crate::message::{Lane, Message};
 use crate::session::SessionHandle;
 use crate::session::send::{SendError, Via};
 use crate::session::shared::{Host, Shared};
+use stillhere_proto::{Lane, Message};
 
 /// Sends to a document that has just taken the session over, before everybody else.
 #[derive(Debug)]

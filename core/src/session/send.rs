@@ -4,11 +4,11 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::code::EndReason;
 use crate::compression::deflate;
-use crate::machine::Phase;
-use crate::message::{Lane, Message};
 use crate::session::shared::{Resized, Shared};
+use stillhere_proto::EndReason;
+use stillhere_proto::machine::Phase;
+use stillhere_proto::{Lane, Message};
 
 /// A message was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,19 +97,15 @@ impl Shared {
     fn pack(&self, mut message: Message) -> Result<Message, SendError> {
         let threshold = self.options.compress_from.unwrap_or(usize::MAX);
         if message.len() >= threshold && message.len() as u64 <= self.options.limits.inflated {
-            let deflated = match &message.shared {
-                Some(shared) => shared.deflated(|| deflate(&message.payload)),
-                None => deflate(&message.payload),
+            let deflated = match message.shared_bytes() {
+                Some(shared) => shared.deflated(|| deflate(&message)),
+                None => deflate(&message),
             };
             if let Some(deflated) = deflated {
-                message = Message {
-                    payload: deflated,
-                    compressed: true,
-                    ..message
-                };
+                message = message.into_deflated(deflated);
             }
         }
-        let (size, limit) = (message.payload.len() as u64, self.options.session_limits().message);
+        let (size, limit) = (message.len() as u64, self.options.session_limits().message);
         if size > limit {
             Err(SendError::TooLarge { size, limit })
         } else {
@@ -130,7 +126,7 @@ impl Shared {
             *message = None;
             return Ok(true);
         }
-        let Some(size) = message.as_ref().map(|message| message.payload.len()) else {
+        let Some(size) = message.as_ref().map(|message| message.len()) else {
             return Ok(true);
         };
         let gate = inner.gate.as_mut().filter(|_| via == Via::Handle);

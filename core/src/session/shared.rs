@@ -16,18 +16,18 @@ use tokio::task::AbortHandle;
 
 use crate::cleanup::SessionSnapshot;
 use crate::client;
-use crate::code::{Code, EndReason};
-use crate::id::{Secret, SessionId};
 use crate::kind::{ConnectionSetup, Kind};
-use crate::limits::Limits;
-use crate::machine::{Cause, ConnectionKey, Phase, PlainDocument, SessionMachine};
 use crate::memory::Account;
 use crate::options::SessionOptions;
 use crate::script_tag::{client_tag, plain_tag};
 use crate::session::state::{Effect, Farewell, Function, Inner, state_of};
 use crate::session::{Session, SessionHandle};
 use crate::ticket::Ticket;
-use crate::wire::Frame;
+use stillhere_proto::Limits;
+use stillhere_proto::machine::{ConnectionKey, Phase, PlainDocument, SessionMachine};
+use stillhere_proto::wire::Frame;
+use stillhere_proto::{Code, EndReason};
+use stillhere_proto::{Secret, SessionId};
 
 pub(crate) type Application = Box<dyn FnOnce(Session) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
@@ -337,7 +337,7 @@ impl Shared {
     pub(crate) fn keep(&self) -> u64 {
         self.host
             .upgrade()
-            .map_or(0, |host| crate::machine::millis(host.keep(&self.snapshot())))
+            .map_or(0, |host| stillhere_proto::machine::millis(host.keep(&self.snapshot())))
     }
 
     pub(crate) fn set_weight(&self, bytes: u64) {
@@ -455,19 +455,6 @@ impl Shared {
 
 /// When a page that was refused may try again.
 pub(crate) const REFUSED_RETRY: Duration = Duration::from_secs(5);
-
-/// Kept out of the public enum: what the cause is called in a log line.
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Lost => "the connection was lost",
-            Self::Left => "the page went away",
-            Self::Silent => "the browser fell silent",
-            Self::Gap => "a frame was missing",
-            Self::Asked => "the application asked for it",
-        })
-    }
-}
 
 /// What a session's size has changed by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,13 +8,13 @@ use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
 
 use crate::cleanup::SessionState;
-use crate::code::EndReason;
 use crate::gate::Gate;
-use crate::machine::{ConnectionKey, Event, Phase, SessionMachine};
 use crate::memory::Account;
-use crate::message::Lane;
 use crate::session::restore::RestoreFunction;
 use crate::session::shared::Application;
+use stillhere_proto::EndReason;
+use stillhere_proto::Lane;
+use stillhere_proto::machine::{ConnectionKey, Event, Phase, SessionMachine};
 
 pub(crate) struct Inner {
     pub(crate) machine: SessionMachine,
@@ -100,7 +100,7 @@ impl Inner {
             }
             Event::Restored { incarnation } => self.begin_restore(*incarnation),
             Event::Ended(reason) => Some(Effect::Ended(self.farewell(reason.clone()))),
-            Event::Opened | Event::SoftClosed(_) | Event::Resumed { .. } => None,
+            _ => None,
         }
     }
 

@@ -4,6 +4,7 @@ mod attached;
 mod newcomer;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -77,6 +78,19 @@ pub enum Cause {
     Gap,
     /// The application asked for it.
     Asked,
+}
+
+/// What the cause is called in a log line.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lost => "the connection was lost",
+            Self::Left => "the page went away",
+            Self::Silent => "the browser fell silent",
+            Self::Gap => "a frame was missing",
+            Self::Asked => "the application asked for it",
+        })
+    }
 }
 
 /// What happened to a session.
@@ -741,7 +755,7 @@ impl SessionMachine {
 }
 
 /// What a connection is told whose session is over, through no fault of its own.
-pub(crate) fn end_of_session(reason: &EndReason, retry_after: u64) -> End {
+pub fn end_of_session(reason: &EndReason, retry_after: u64) -> End {
     let text = match reason {
         EndReason::Closed(text) | EndReason::Aborted(text) => text.to_string(),
         reason => reason.to_string(),
@@ -755,7 +769,7 @@ pub(crate) fn end_of_session(reason: &EndReason, retry_after: u64) -> End {
 }
 
 /// A duration as the wire carries it.
-pub(crate) fn millis(duration: Duration) -> u64 {
+pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).map_or(crate::wire::NUMBER_LIMIT - 1, |ms| {
         ms.min(crate::wire::NUMBER_LIMIT - 1)
     })

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use stillhere::wire::{Counts, Data, End, Frame, Hello, Sender, Welcome};
-use stillhere::{Lane, PerLane};
+use stillhere_proto::wire::{Counts, Data, End, Frame, Hello, Sender, Welcome};
+use stillhere_proto::{Lane, PerLane};
 
 #[test]
 fn every_golden_frame_decodes_to_its_fields() {
@@ -78,7 +78,7 @@ fn every_prefix_of_a_golden_frame_is_refused_or_is_another_frame() {
 }
 
 fn vectors(kind: &str) -> Vec<Value> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/frames.json");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/frames.json");
     let text = std::fs::read_to_string(path).expect("the vectors are beside the crate");
     let mut vectors: Value = serde_json::from_str(&text).expect("the vectors are JSON");
     let Value::Array(vectors) = vectors[kind].take() else {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use stillhere::Limits;
-use stillhere::machine::Timing;
+use stillhere_proto::Limits;
+use stillhere_proto::machine::Timing;
 
 use crate::pipe::Time;
 use crate::random::Random;

@@ -1,7 +1,7 @@
 //! What was sent and what must therefore arrive: the judge of the simulation.
 
 use bytes::Bytes;
-use stillhere::{Lane, PerLane};
+use stillhere_proto::{Lane, PerLane};
 
 use crate::random::Random;
 

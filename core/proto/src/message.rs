@@ -87,9 +87,39 @@ impl Message {
         }
     }
 
+    /// The same message, as it came on `lane`.
+    #[must_use]
+    pub fn on(self, lane: Lane) -> Self {
+        Self { lane, ..self }
+    }
+
     /// The lane it came on.
     pub fn lane(&self) -> Lane {
         self.lane
+    }
+
+    /// What it shares with the outboxes of other sessions, if it was made for many.
+    pub fn shared_bytes(&self) -> Option<&SharedBytes> {
+        self.shared.as_deref()
+    }
+
+    /// The same message for many sessions, whose outboxes share `bytes`.
+    #[must_use]
+    pub fn into_shared(self, bytes: Arc<SharedBytes>) -> Self {
+        Self {
+            shared: Some(bytes),
+            ..self
+        }
+    }
+
+    /// The same message, to be sent as these bytes, which are its own deflated.
+    #[must_use]
+    pub fn into_deflated(self, deflated: Bytes) -> Self {
+        Self {
+            payload: deflated,
+            compressed: true,
+            ..self
+        }
     }
 
     /// The bytes, without copying.
@@ -165,7 +195,7 @@ impl<const N: usize> From<&'static [u8; N]> for Message {
 
 /// What many outboxes share: counts a payload once, and compresses it once, for as long as any of them holds it.
 #[derive(Debug)]
-pub(crate) struct SharedBytes {
+pub struct SharedBytes {
     held: Arc<AtomicU64>,
     size: u64,
     /// The payload deflated, or that it is not worth it; filled when the first session asks.
@@ -173,7 +203,8 @@ pub(crate) struct SharedBytes {
 }
 
 impl SharedBytes {
-    pub(crate) fn new(held: Arc<AtomicU64>, size: u64) -> Arc<Self> {
+    /// Counts `size` in `held`, in bytes, until the last holder drops it.
+    pub fn new(held: Arc<AtomicU64>, size: u64) -> Arc<Self> {
         held.fetch_add(size, Ordering::Relaxed);
         Arc::new(Self {
             held,
@@ -182,7 +213,8 @@ impl SharedBytes {
         })
     }
 
-    pub(crate) fn deflated(&self, deflate: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
+    /// The payload deflated, or `None` if that is not worth it: what `deflate` gave the first time.
+    pub fn deflated(&self, deflate: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
         let deflated = self.deflated.get_or_init(|| {
             let deflated = deflate();
             self.held.fetch_add(len(deflated.as_ref()), Ordering::Relaxed);

@@ -55,7 +55,7 @@ impl Limits {
     }
 
     /// What a message of `size` wire bytes costs in an outbox.
-    pub(crate) fn charge(&self, size: usize) -> u64 {
+    pub fn charge(&self, size: usize) -> u64 {
         let size = size as u64;
         size + size.div_ceil(self.fragment).max(1) * FRAME_CHARGE
     }

@@ -22,20 +22,24 @@ mod tests;
 
 pub use document::{Action, DocumentEvent, DocumentMachine, DocumentOptions, DocumentPhase, Outcome, SendRefused};
 pub use inbox::Received;
-pub(crate) use plain::PlainDocument;
+pub use plain::PlainDocument;
 pub use session::{Cause, ConnectionKey, Event, Phase, SessionMachine, Timing};
-pub(crate) use session::{end_of_session, millis};
+pub use session::{end_of_session, millis};
 
 use crate::code::{Code, EndReason};
 use crate::wire::DecodeError;
 
 /// How a peer broke the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Violation {
+#[non_exhaustive]
+pub enum Violation {
+    /// Bytes that are no frame, or a frame that may not come here.
     Malformed,
     /// A compressed message where none is taken.
     Compressed,
+    /// A message above the session's limit.
     TooLarge,
+    /// More than the credit that was granted.
     Flood,
     /// A sequence was skipped: ends the connection, not the session.
     Gap,
@@ -44,7 +48,8 @@ pub(crate) enum Violation {
 }
 
 impl Violation {
-    pub(crate) const fn code(self) -> Code {
+    /// The code of the close that answers it.
+    pub const fn code(self) -> Code {
         match self {
             Self::Malformed | Self::Compressed => Code::Malformed,
             Self::TooLarge => Code::TooLarge,
@@ -54,7 +59,7 @@ impl Violation {
     }
 
     /// Why a session ends by it.
-    pub(crate) const fn reason(self) -> EndReason {
+    pub const fn reason(self) -> EndReason {
         match self {
             Self::Malformed | Self::Compressed | Self::Gap | Self::Loss => EndReason::Malformed,
             Self::TooLarge => EndReason::TooLarge,
@@ -63,7 +68,7 @@ impl Violation {
     }
 
     /// What the peer is told, if that is more than the reason.
-    pub(crate) const fn text(self) -> Option<&'static str> {
+    pub const fn text(self) -> Option<&'static str> {
         match self {
             Self::Compressed => {
                 Some("a compressed message: this session takes none, for its application has not chosen compression")

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use stillhere::Lane;
-use stillhere::Limits;
-use stillhere::machine::{
+use stillhere_proto::Lane;
+use stillhere_proto::Limits;
+use stillhere_proto::machine::{
     Action, DocumentEvent, DocumentMachine, DocumentOptions, DocumentPhase, Outcome, SendRefused,
 };
-use stillhere::{DocumentId, Secret};
+use stillhere_proto::{DocumentId, Secret};
 
 use crate::pipe::Time;
 

@@ -17,7 +17,7 @@ use crate::wire::{Frame, Hello, Welcome};
 
 /// The one document of a plain session. It outlives its clients' connections, of which the last is the current one.
 #[derive(Debug)]
-pub(crate) struct PlainDocument {
+pub struct PlainDocument {
     secret: Secret,
     lanes: Lanes,
     incarnation: u64,
@@ -33,7 +33,7 @@ pub(crate) struct PlainDocument {
 
 impl PlainDocument {
     /// The document of the session with this secret and these limits, before its first client.
-    pub(crate) fn new(secret: Secret, limits: Limits) -> Self {
+    pub fn new(secret: Secret, limits: Limits) -> Self {
         Self {
             secret,
             lanes: Lanes::new(limits),
@@ -47,7 +47,7 @@ impl PlainDocument {
     }
 
     /// A client has come: its connection is the current one from now on, and this is what is to be said on it first.
-    pub(crate) fn connect(&mut self) -> (u64, Frame) {
+    pub fn connect(&mut self) -> (u64, Frame) {
         self.attempt += 1;
         self.is_welcomed = false;
         let hello = Hello {
@@ -61,17 +61,12 @@ impl PlainDocument {
     }
 
     /// Whether no client has come since this one.
-    pub(crate) fn is_current(&self, connection: u64) -> bool {
+    pub fn is_current(&self, connection: u64) -> bool {
         self.attempt == connection
     }
 
     /// What the session says; a whole message is for the client. Frames of an older connection are dropped.
-    pub(crate) fn handle_frame(
-        &mut self,
-        connection: u64,
-        frame: Frame,
-        now: Instant,
-    ) -> Result<Option<Received>, Violation> {
+    pub fn handle_frame(&mut self, connection: u64, frame: Frame, now: Instant) -> Result<Option<Received>, Violation> {
         if !self.is_current(connection) {
             return Ok(None);
         }
@@ -101,32 +96,32 @@ impl PlainDocument {
     }
 
     /// What the client says. A client that has been displaced is not listened to.
-    pub(crate) fn send(&mut self, connection: u64, message: Bytes) {
+    pub fn send(&mut self, connection: u64, message: Bytes) {
         if self.is_current(connection) && !self.is_over {
             self.lanes.push(Lane::Interactive, Message::new(message));
         }
     }
 
     /// The session is over.
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.is_over = true;
         self.lanes.clear_outgoing();
     }
 
     /// What it holds that the session has not taken: before and now, if that has changed by much, or to nothing.
-    pub(crate) fn recount(&mut self) -> Option<(u64, u64)> {
+    pub fn recount(&mut self) -> Option<(u64, u64)> {
         let size = self.lanes.owned();
         let is_news = size.abs_diff(self.counted) >= COUNTED_FROM || size == 0 && self.counted > 0;
         is_news.then(|| (std::mem::replace(&mut self.counted, size), size))
     }
 
     /// Whether the session takes no more at present. Nothing should be read from the client meanwhile.
-    pub(crate) fn is_held_back(&self, connection: u64) -> bool {
+    pub fn is_held_back(&self, connection: u64) -> bool {
         self.is_current(connection) && (!self.is_welcomed || self.lanes.has_unsent())
     }
 
     /// The next frame for the session. What was received is acknowledged at once: it is not far.
-    pub(crate) fn poll_transmit(&mut self, connection: u64) -> Option<Frame> {
+    pub fn poll_transmit(&mut self, connection: u64) -> Option<Frame> {
         if !self.is_current(connection) || !self.is_welcomed {
             return None;
         }

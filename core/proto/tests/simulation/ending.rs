@@ -1,8 +1,8 @@
 //! How a schedule ends: the last words arrive, everybody is told, and the accounts are closed.
 
-use stillhere::EndReason;
-use stillhere::Lane;
-use stillhere::machine::Phase;
+use stillhere_proto::EndReason;
+use stillhere_proto::Lane;
+use stillhere_proto::machine::Phase;
 
 use crate::ledger;
 use crate::page::{Verdict, Wanted};

@@ -1,8 +1,8 @@
 //! A page load: a document and the application in it.
 
 use bytes::Bytes;
-use stillhere::machine::DocumentPhase;
-use stillhere::{Lane, PerLane};
+use stillhere_proto::machine::DocumentPhase;
+use stillhere_proto::{Lane, PerLane};
 
 use crate::browser::Browser;
 use crate::ledger::Stream;

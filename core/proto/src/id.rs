@@ -24,7 +24,8 @@ impl SessionId {
         &self.0
     }
 
-    pub(crate) fn random() -> Self {
+    /// A new id, from the operating system's randomness.
+    pub fn random() -> Self {
         Self(random_bytes())
     }
 }
@@ -75,12 +76,13 @@ impl Secret {
         &self.0
     }
 
-    pub(crate) fn random() -> Self {
+    /// A new secret, from the operating system's randomness.
+    pub fn random() -> Self {
         Self(random_bytes())
     }
 
     /// 43 characters of base64url, as a ticket carries them.
-    pub(crate) fn encode(&self) -> String {
+    pub fn encode(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 }

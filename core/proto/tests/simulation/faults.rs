@@ -1,7 +1,7 @@
 //! What goes wrong while there is trouble.
 
-use stillhere::EndReason;
-use stillhere::machine::{DocumentPhase, Phase};
+use stillhere_proto::EndReason;
+use stillhere_proto::machine::{DocumentPhase, Phase};
 
 use crate::network::ClientEnd;
 use crate::pipe::{Item, Time};
@@ -285,7 +285,7 @@ impl World<'_> {
             && machine.unacknowledged() == 0
             && !machine.has_message()
             && !page.holds_messages()
-            && stillhere::Lane::ALL
+            && stillhere_proto::Lane::ALL
                 .iter()
                 .all(|lane| page.browser.outgoing(*lane) == 0)
             && self.missing(index) == 0

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use stillhere::machine::{
+use stillhere_proto::machine::{
     Action, Cause, ConnectionKey, DocumentPhase, Event, Outcome, Phase, SendRefused, SessionMachine,
 };
-use stillhere::wire::{Frame, Sender};
-use stillhere::{Code, EndReason};
-use stillhere::{DocumentId, Secret};
-use stillhere::{Lane, Message, PerLane};
+use stillhere_proto::wire::{Frame, Sender};
+use stillhere_proto::{Code, EndReason};
+use stillhere_proto::{DocumentId, Secret};
+use stillhere_proto::{Lane, Message, PerLane};
 
 use crate::browser::{Browser, Seen, Ticket};
 use crate::ledger::{self, Stream};

@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use bytes::{Buf, BufMut, Bytes};
 use serde_json::{Value, json};
-use stillhere::Lane;
-use stillhere::machine::{Action, DocumentPhase, Outcome, SendRefused};
+use stillhere_proto::Lane;
+use stillhere_proto::machine::{Action, DocumentPhase, Outcome, SendRefused};
 
 use crate::browser::{Browser, Seen, Ticket};
 use crate::pipe::Time;
