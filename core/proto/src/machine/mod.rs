@@ -8,7 +8,7 @@
 //!   has acknowledged it, so a dead connection loses nothing and a slow one needs no second queue.
 //! - `poll_event` gives what the application may want to know, `poll_timeout` when to call `handle_timeout` if nothing happens first.
 //!
-//! Most applications never touch this module: [`Session`](crate::Session) and the adapters are built on it.
+//! Most applications never touch this module: `stillhere::Session` and the adapters are built on it.
 
 mod document;
 mod inbox;
