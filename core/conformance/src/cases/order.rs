@@ -354,8 +354,8 @@ async fn assert_clicks_pass(browser: &Browser, clicks: u64, under_way: impl Fn()
     tally.assert_exact(clicks);
 }
 
-/// DESIGN section 5: `TCP_NODELAY`. A small message does not wait until the browser's kernel has acknowledged the one
-/// before it, which takes 40 ms on a connection that talks both ways.
+/// The server sets `TCP_NODELAY`: a small message does not wait until the browser's kernel has
+/// acknowledged the one before it, which takes 40 ms on a connection that carries both directions.
 pub async fn a_small_message_does_not_wait_for_the_one_before(server: &Server) {
     let (application, mut incoming) = handing_on();
     let session = server.hub.open(application);

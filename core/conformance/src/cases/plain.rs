@@ -316,7 +316,7 @@ pub async fn a_silent_client_is_found_out_and_a_quiet_one_is_kept(server: &Serve
     ticking.abort();
 }
 
-/// DESIGN 7: a plain session without a client is cleaned up after the policy's time, and a client that comes too late is told.
+/// The policy ends a plain session that has no client, and a client that comes too late is told.
 pub async fn a_session_without_a_client_is_cleaned_up(server: &Server) {
     let policy = DefaultCleanupPolicy {
         never_connected: Duration::from_secs(60),
