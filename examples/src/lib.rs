@@ -38,6 +38,8 @@
 mod arguments;
 mod counts;
 mod demo;
+#[cfg(doctest)]
+mod guide;
 mod messages;
 pub mod notes;
 mod page_session;
