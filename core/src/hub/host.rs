@@ -35,7 +35,7 @@ impl Host for HubInner {
     }
 
     fn session_started(&self, session: &Shared) {
-        self.book().waiting.remove(session.number);
+        self.book().unconnected.remove(session.number);
     }
 
     /// Asks the policy whether the session may wait, and when it wants to be asked again.

@@ -76,7 +76,7 @@ impl HubInner {
         );
         match self.enter(&session) {
             Ok(crowded_out) => {
-                self.end_waiting(&crowded_out, now);
+                self.end_unconnected(&crowded_out, now);
                 self.session_changed(&session, now);
             }
             Err(reason) => {
@@ -105,13 +105,13 @@ impl HubInner {
         if self.is_draining() {
             return Err(EndReason::Draining);
         }
-        if book.sessions.len() >= self.config.max_sessions || self.config.max_waiting == 0 {
+        if book.sessions.len() >= self.config.max_sessions || self.config.max_unconnected == 0 {
             return Err(EndReason::Full);
         }
         let crowded_out = book
-            .waiting
-            .make_room(&peers, self.config.max_waiting, |peer| self.share_of(peer));
-        book.waiting.insert(session.number, session.id, peers);
+            .unconnected
+            .make_room(&peers, self.config.max_unconnected, |peer| self.share_of(peer));
+        book.unconnected.insert(session.number, session.id, peers);
         let crowded_out = crowded_out
             .iter()
             .filter_map(|id| book.sessions.get(id).cloned())
@@ -121,12 +121,12 @@ impl HubInner {
     }
 
     /// Ends these sessions, unless a browser has connected by now.
-    fn end_waiting(&self, sessions: &[Arc<Shared>], now: Instant) {
+    fn end_unconnected(&self, sessions: &[Arc<Shared>], now: Instant) {
         for session in sessions {
             let snapshot = session.snapshot();
-            if snapshot.state == SessionState::Waiting
+            if snapshot.state == SessionState::Unconnected
                 && session.clean_up(snapshot.version, Some(EndReason::NeverConnected))
-                && let Some(count) = self.warnings.waiting_ended.count(now)
+                && let Some(count) = self.warnings.unconnected_ended.count(now)
             {
                 let waited = now.saturating_duration_since(snapshot.opened);
                 tracing::warn!(

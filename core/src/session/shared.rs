@@ -131,7 +131,7 @@ impl Shared {
             inner: Mutex::new(Inner {
                 version: machine.version(),
                 machine,
-                function: Function::Waiting(application),
+                function: Function::Unstarted(application),
                 reader_is_gone: false,
                 connections: Vec::new(),
                 next_connection: 0,
@@ -177,7 +177,7 @@ impl Shared {
     pub(crate) fn end_reason(&self) -> Option<EndReason> {
         match self.lock().machine.phase() {
             Phase::Closed(reason) => Some(reason.clone()),
-            Phase::Waiting | Phase::Open | Phase::SoftClosed(_) | Phase::Ending(_) => None,
+            Phase::Unconnected | Phase::Open | Phase::SoftClosed(_) | Phase::Ending(_) => None,
         }
     }
 
@@ -297,7 +297,7 @@ impl Shared {
                 host.give_grace(task, crate::clock::now());
             }
             Function::Starting => inner.function = Function::Running(task),
-            Function::Waiting(_) | Function::Running(_) | Function::Returned => {}
+            Function::Unstarted(_) | Function::Running(_) | Function::Returned => {}
         }
     }
 
@@ -370,7 +370,7 @@ impl Shared {
         self.update(|machine, now| {
             let reason = match machine.phase() {
                 Phase::Ending(reason) => reason.clone(),
-                Phase::Waiting | Phase::Open | Phase::SoftClosed(_) | Phase::Closed(_) => reason,
+                Phase::Unconnected | Phase::Open | Phase::SoftClosed(_) | Phase::Closed(_) => reason,
             };
             machine.abort(reason, now);
         });
@@ -386,7 +386,7 @@ impl Shared {
             let reason = match (machine.phase(), reason) {
                 (Phase::Ending(reason), _) => reason.clone(),
                 (_, Some(reason)) => reason,
-                (Phase::Waiting, None) => EndReason::NeverConnected,
+                (Phase::Unconnected, None) => EndReason::NeverConnected,
                 (_, None) => EndReason::Expired,
             };
             machine.abort(reason, now);

@@ -47,7 +47,7 @@ pub(crate) struct Inner {
 /// The application function of a session.
 pub(crate) enum Function {
     /// Waits for the first browser.
-    Waiting(Application),
+    Unstarted(Application),
     /// Is about to be spawned.
     Starting,
     Running(AbortHandle),
@@ -94,7 +94,7 @@ impl Inner {
             // One that was closed before its browser came has no more use for its function.
             Event::Opened if matches!(self.machine.phase(), Phase::Open) => {
                 match std::mem::replace(&mut self.function, Function::Starting) {
-                    Function::Waiting(application) => Some(Effect::Start(application)),
+                    Function::Unstarted(application) => Some(Effect::Start(application)),
                     Function::Starting | Function::Running(_) | Function::Returned => None,
                 }
             }
@@ -114,7 +114,7 @@ impl Inner {
     pub(crate) fn farewell(&mut self, reason: EndReason) -> Farewell {
         self.undelivered = self.gate.take().map_or(0, |gate| gate.len());
         let (never_started, task) = match std::mem::replace(&mut self.function, Function::Returned) {
-            Function::Waiting(application) => (Some(application), None),
+            Function::Unstarted(application) => (Some(application), None),
             Function::Running(task) => (None, Some(task)),
             function @ (Function::Starting | Function::Returned) => {
                 self.function = function;
@@ -203,12 +203,12 @@ impl Inner {
 
 pub(crate) fn state_of(machine: &SessionMachine) -> SessionState {
     match machine.phase() {
-        Phase::Waiting => SessionState::Waiting,
+        Phase::Unconnected => SessionState::Unconnected,
         Phase::Open => SessionState::Open,
         Phase::SoftClosed(_) => SessionState::SoftClosed,
         Phase::Ending(_) if machine.has_connection() => SessionState::Ending,
         Phase::Ending(_) if machine.has_document() => SessionState::EndingSoftClosed,
-        Phase::Ending(_) => SessionState::Waiting,
+        Phase::Ending(_) => SessionState::Unconnected,
         Phase::Closed(_) => SessionState::Closed,
     }
 }

@@ -53,7 +53,7 @@ pub struct ConnectionKey(pub u64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
     /// Opened; no browser has come yet.
-    Waiting,
+    Unconnected,
     /// A connection carries it.
     Open,
     /// The connection is gone, the session waits.
@@ -174,7 +174,7 @@ impl SessionMachine {
         Self {
             timing,
             lanes: Lanes::with_compressed(limits.normalised(), false),
-            phase: Phase::Waiting,
+            phase: Phase::Unconnected,
             since: now,
             version: 0,
             document: None,
