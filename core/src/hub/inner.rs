@@ -25,7 +25,7 @@ use crate::memory::{Account, Memory};
 use crate::options::SessionOptions;
 use crate::peer::{Peer, Share, client_address, why_uncounted};
 use crate::request::UpgradeRequest;
-use crate::session::{Application, Farewell, Host, SessionHandle, Shared};
+use crate::session::{Application, Host, SessionHandle, Shared, Teardown};
 use crate::sweeper::{Sweeper, observe};
 use stillhere_proto::EndReason;
 use stillhere_proto::SessionId;
@@ -125,7 +125,7 @@ impl HubInner {
         for session in sessions {
             let snapshot = session.snapshot();
             if snapshot.state == SessionState::Unconnected
-                && session.clean_up(snapshot.version, Some(EndReason::NeverConnected))
+                && session.abort_if_unchanged(snapshot.version, Some(EndReason::NeverConnected))
                 && let Some(count) = self.warnings.unconnected_ended.count(now)
             {
                 let waited = now.saturating_duration_since(snapshot.opened);
@@ -291,14 +291,14 @@ impl fmt::Debug for HubInner {
 impl Drop for HubInner {
     fn drop(&mut self) {
         for session in self.all() {
-            session.abandon(self, EndReason::Aborted("the hub is gone".into()));
+            session.abort_on(self, EndReason::Aborted("the hub is gone".into()));
             // Over already, but nobody was left to whom that could be reported.
             if self.find(&session.id).is_some()
                 && let Some(reason) = session.end_reason()
             {
                 self.session_ended(
                     &session,
-                    Farewell {
+                    Teardown {
                         reason,
                         never_started: None,
                         task: None,

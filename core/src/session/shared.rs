@@ -20,7 +20,7 @@ use crate::kind::{ConnectionSetup, Kind};
 use crate::memory::Account;
 use crate::options::SessionOptions;
 use crate::script_tag::{client_tag, plain_tag};
-use crate::session::state::{Effect, Farewell, Function, Inner, state_of};
+use crate::session::state::{Effect, Function, Inner, Teardown, state_of};
 use crate::session::{Session, SessionHandle};
 use crate::ticket::Ticket;
 use stillhere_proto::Limits;
@@ -52,7 +52,7 @@ pub(crate) trait Host: Send + Sync {
     fn session_resized(&self, session: &Shared, by: Resized);
 
     /// The session is over. Called once for each.
-    fn session_ended(&self, session: &Shared, farewell: Farewell, now: Instant);
+    fn session_ended(&self, session: &Shared, teardown: Teardown, now: Instant);
 
     /// The function of an ended session may go on for a while.
     fn give_grace(&self, task: AbortHandle, now: Instant);
@@ -213,7 +213,7 @@ impl Shared {
     }
 
     /// Ends the session as the last act of its host.
-    pub(crate) fn abandon(self: &Arc<Self>, host: &dyn Host, reason: EndReason) {
+    pub(crate) fn abort_on(self: &Arc<Self>, host: &dyn Host, reason: EndReason) {
         let mut inner = self.lock();
         let now = crate::clock::now();
         inner.machine.abort(reason, now);
@@ -258,9 +258,9 @@ impl Shared {
                 Effect::Start(application) => self.start(host, application),
                 Effect::Restore(restore, incarnation) => self.restore(host, restore, incarnation),
                 Effect::Changed => host.session_changed(self, now),
-                Effect::Ended(farewell) => {
+                Effect::Ended(teardown) => {
                     self.let_plain_go();
-                    host.session_ended(self, farewell, now);
+                    host.session_ended(self, teardown, now);
                 }
             }
         }
@@ -366,7 +366,7 @@ impl Shared {
     }
 
     /// Ends the session at once; if it is ending already, for the reason it has.
-    pub(crate) fn cut_off(self: &Arc<Self>, reason: EndReason) {
+    pub(crate) fn abort_now(self: &Arc<Self>, reason: EndReason) {
         self.update(|machine, now| {
             let reason = match machine.phase() {
                 Phase::Ending(reason) => reason.clone(),
@@ -377,7 +377,7 @@ impl Shared {
     }
 
     /// Closes the session if nothing has changed since `version`. Whether it did.
-    pub(crate) fn clean_up(self: &Arc<Self>, version: u64, reason: Option<EndReason>) -> bool {
+    pub(crate) fn abort_if_unchanged(self: &Arc<Self>, version: u64, reason: Option<EndReason>) -> bool {
         self.change(None, |inner, now| {
             if inner.version() != version {
                 return false;

@@ -59,11 +59,11 @@ pub(crate) enum Effect {
     Start(Application),
     Restore(RestoreFunction, u64),
     Changed,
-    Ended(Farewell),
+    Ended(Teardown),
 }
 
 /// What the hub needs to know of a session that has ended.
-pub(crate) struct Farewell {
+pub(crate) struct Teardown {
     pub(crate) reason: EndReason,
     /// Its function, if no browser ever came: to be dropped, and not under the lock.
     pub(crate) never_started: Option<Application>,
@@ -99,7 +99,7 @@ impl Inner {
                 }
             }
             Event::Restored { incarnation } => self.begin_restore(*incarnation),
-            Event::Ended(reason) => Some(Effect::Ended(self.farewell(reason.clone()))),
+            Event::Ended(reason) => Some(Effect::Ended(self.teardown(reason.clone()))),
             _ => None,
         }
     }
@@ -111,7 +111,7 @@ impl Inner {
         Some(Effect::Restore(restore, incarnation))
     }
 
-    pub(crate) fn farewell(&mut self, reason: EndReason) -> Farewell {
+    pub(crate) fn teardown(&mut self, reason: EndReason) -> Teardown {
         self.undelivered = self.gate.take().map_or(0, |gate| gate.len());
         let (never_started, task) = match std::mem::replace(&mut self.function, Function::Returned) {
             Function::Unstarted(application) => (Some(application), None),
@@ -122,7 +122,7 @@ impl Inner {
             }
         };
         self.reader_is_gone |= never_started.is_some();
-        Farewell {
+        Teardown {
             reason,
             never_started,
             task,
