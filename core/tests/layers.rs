@@ -1,4 +1,5 @@
-//! The layers of DESIGN section 3: each file names only what lies above it. `crate::` is the dependency graph.
+//! The layers that ARCHITECTURE.md lists: each file imports only from the layers above it. The `crate::` paths are the
+//! dependency graph.
 
 use std::collections::BTreeSet;
 use std::fs;

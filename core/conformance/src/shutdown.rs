@@ -94,7 +94,8 @@ impl Way {
     }
 }
 
-/// Promise 5, DESIGN section 11: at a signal every browser is told, and the server returns at once, whatever else is connected to it.
+/// After a signal the server tells every browser and returns at once, whatever else is connected to
+/// it.
 ///
 /// # Panics
 /// When that is not so.

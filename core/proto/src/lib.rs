@@ -1,9 +1,4 @@
-//! The protocol of stillhere as pure state machines: no IO, no clock, no tasks.
-//!
-//! Most applications need the `stillhere` crate and an adapter, which are built on this one.
-//! This crate is for those who write a client or a transport of their own: [`wire`] encodes and
-//! decodes frames, [`machine`] decides what follows from them. `PROTOCOL.md` of the `stillhere`
-//! crate describes both in words and bytes.
+#![doc = include_str!("../README.md")]
 
 mod code;
 mod id;

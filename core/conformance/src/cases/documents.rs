@@ -271,7 +271,7 @@ pub async fn messages_received_before_a_restore_are_read_before_it(server: &Serv
     assert_eq!(next_message(&mut incoming).await, "three");
 }
 
-/// DESIGN section 4: `on_restore` sends first, and the new document's messages wait until it has returned.
+/// `on_restore` sends first. The new document's messages wait until it has returned.
 pub async fn the_restore_function_speaks_first(server: &Server) {
     let (returning, to_return) = oneshot::channel::<()>();
     let to_return = std::sync::Arc::new(tokio::sync::Mutex::new(Some(to_return)));

@@ -1,4 +1,4 @@
-//! A server that shuts down tells everybody: PROTOCOL 10.4, DESIGN section 7.
+//! A server that shuts down tells every browser (PROTOCOL.md, 10.4).
 
 use std::time::Duration;
 

@@ -306,11 +306,11 @@ pub async fn a_quiet_browser_is_kept_and_a_half_open_one_is_not(server: &Server)
     assert_eq!(at_quiet.events().len(), 1);
 }
 
-/// DESIGN section 10: sessions that nobody comes for end with their reasons: NeverConnected, Expired, Disconnected.
+/// Sessions without a browser end for their reasons: NeverConnected, Expired, Disconnected.
 pub async fn abandoned_sessions_end_with_their_reasons(server: &Server) {
     let short = Duration::from_millis(100);
     let policy = DefaultCleanupPolicy {
-        never_connected: short,
+        unconnected: short,
         ..DefaultCleanupPolicy::default()
     };
     let server = server.with_hub(Hub::builder().cleanup_policy(policy)).await;

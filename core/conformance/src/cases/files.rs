@@ -5,7 +5,7 @@ use stillhere::{Hub, client};
 use crate::http::get;
 use crate::server::Server;
 
-/// DESIGN section 9: the client under its hashed name is immutable, under its plain name it is revalidated by ETag.
+/// Under its hashed name the client is immutable. Under its plain name it is revalidated by ETag.
 pub async fn the_client_is_served_with_its_caching(server: &Server) {
     for (name, hashed) in [
         ("client.js", client::script_name()),
@@ -41,7 +41,7 @@ pub async fn the_client_is_served_with_its_caching(server: &Server) {
     }
 }
 
-/// DESIGN section 9: whoever takes gzip gets the file compressed already, with an ETag of its own.
+/// A request that accepts gzip gets a precompressed file, which has its own ETag.
 pub async fn the_client_is_served_compressed_to_those_who_take_it(server: &Server) {
     let plain = get(server.address, "/stillhere/client.js", &[]).await;
     let zipped = get(
@@ -88,7 +88,7 @@ pub async fn the_client_may_be_loaded_by_pages_of_other_origins(server: &Server)
     }
 }
 
-/// DESIGN section 9: what is no file of the client is not found, whatever it looks like.
+/// Any name that is not one of the client's files gets 404.
 pub async fn other_names_are_not_found(server: &Server) {
     for name in [
         "",
@@ -105,7 +105,7 @@ pub async fn other_names_are_not_found(server: &Server) {
     }
 }
 
-/// DESIGN section 9: the script tag of a page names a script that is there, also when the hub is mounted elsewhere.
+/// The script tag names a script that the server has, also when the hub is mounted elsewhere.
 pub async fn the_script_tag_names_a_script_that_is_there(server: &Server) {
     let server = server.with_hub(Hub::builder().mount("live/sessions/")).await;
     let tag = server.hub.open(crate::application::echo).script_tag();

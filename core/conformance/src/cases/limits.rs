@@ -16,8 +16,8 @@ use crate::load::{Tally, numbered};
 use crate::patience::within;
 use crate::server::{Server, credentials, wait_for_state};
 
-/// DESIGN section 5, PROTOCOL 7.2: sizes around every boundary go through unharmed, both ways and on both lanes; one byte above the limit
-/// is refused where it is sent.
+/// Messages of sizes around every boundary arrive unchanged, both ways and on both lanes. The sender
+/// refuses a message that is one byte above the limit (PROTOCOL.md, 7.2).
 pub async fn sizes_around_every_boundary_arrive(server: &Server) {
     let session = server.hub.open(echo);
     let browser = server.browse(&session);
@@ -282,6 +282,6 @@ pub async fn memory_pressure_ends_the_longest_gone_first(server: &Server) {
         EndReason::MemoryPressure
     );
     assert_eq!(gone[0].state(), SessionState::SoftClosed);
-    assert_eq!(newest.state(), SessionState::Waiting);
+    assert_eq!(newest.state(), SessionState::Unconnected);
     neighbour.assert_untouched().await;
 }

@@ -70,7 +70,7 @@ pub async fn what_was_sent_before_the_browser_came_is_delivered_when_it_comes(se
     let session = server.hub.open(never_reads);
     session.send("early").await.expect("an outbox has room");
     session.send_bulk("early and large").await.expect("an outbox has room");
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 
     let browser = server.browse(&session);
     assert_eq!(browser.recv_on(Lane::Interactive).await, "early");
@@ -354,8 +354,8 @@ async fn assert_clicks_pass(browser: &Browser, clicks: u64, under_way: impl Fn()
     tally.assert_exact(clicks);
 }
 
-/// DESIGN section 5: `TCP_NODELAY`. A small message does not wait until the browser's kernel has acknowledged the one
-/// before it, which takes 40 ms on a connection that talks both ways.
+/// The server sets `TCP_NODELAY`: a small message does not wait until the browser's kernel has
+/// acknowledged the one before it, which takes 40 ms on a connection that carries both directions.
 pub async fn a_small_message_does_not_wait_for_the_one_before(server: &Server) {
     let (application, mut incoming) = handing_on();
     let session = server.hub.open(application);

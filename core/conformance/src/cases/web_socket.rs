@@ -101,7 +101,7 @@ pub async fn bytes_that_are_no_web_socket_cost_the_connection_only(server: &Serv
         let mut silent = server.raw(&credentials(&session)).await;
         silent.send_octets(octets).await;
         silent.close_code().await;
-        assert_eq!(session.state(), SessionState::Waiting, "{octets:x?}");
+        assert_eq!(session.state(), SessionState::Unconnected, "{octets:x?}");
 
         let mut raw = server.raw_welcomed(&session).await;
         raw.send_octets(octets).await;
@@ -132,7 +132,8 @@ pub async fn other_methods_are_not_upgraded(server: &Server) {
     assert_eq!(raw.data().await.payload, "still here");
 }
 
-/// DESIGN section 11: no default of the framework or of its WebSocket crate bounds a fragment; the session's limits do.
+/// Only the session's limits bound a fragment, not a default of the framework or of its WebSocket
+/// crate.
 pub async fn a_fragment_above_the_frameworks_defaults_arrives(server: &Server) {
     const FRAGMENT: usize = 20 << 20;
     let mut options = server.hub.session_options();

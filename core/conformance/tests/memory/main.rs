@@ -44,7 +44,8 @@ notices! {
     packets_that_the_kernel_holds_back_are_noticed: Nagle by order::a_small_message_does_not_wait_for_the_one_before;
 }
 
-/// DESIGN section 9: a connection that loses, doubles or swaps is found by the sequence numbers before anything wrong is handed over, and resumes.
+/// The sequence numbers reveal a connection that loses, repeats or reorders frames before the
+/// application gets anything wrong, and the session resumes.
 #[test]
 fn a_lying_connection_costs_time_and_nothing_else() {
     async fn nothing_wrong_is_handed_over(server: &Server) {
