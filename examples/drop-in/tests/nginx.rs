@@ -1,7 +1,5 @@
 //! The nginx configuration in `drop-in/nginx.conf` carries sessions on each framework, and the guide shows it.
 
-mod program;
-
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,12 +9,11 @@ use stillhere_conformance::browser::Browser;
 use stillhere_conformance::fallback_bridge;
 use stillhere_conformance::http;
 use stillhere_conformance::patience::within;
+use stillhere_conformance::program::Program;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use program::Program;
-
-const SHIPPED: &str = include_str!("../drop-in/nginx.conf");
+const SHIPPED: &str = include_str!("../nginx.conf");
 
 /// The directives of a block, from the line that begins with `opening`, without what surrounds them.
 fn block(text: &str, opening: &str) -> Vec<String> {
@@ -34,7 +31,7 @@ fn block(text: &str, opening: &str) -> Vec<String> {
 
 #[test]
 fn the_guide_shows_the_configuration_that_is_tested() {
-    let guide = include_str!("../../docs/deploying.md");
+    let guide = include_str!("../../../docs/deploying.md");
     for opening in ["map ", "location "] {
         assert_eq!(block(guide, opening), block(SHIPPED, opening));
     }
