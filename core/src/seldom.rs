@@ -1,9 +1,9 @@
-//! What peers can cause at any rate is logged once a minute.
+//! Limits log lines that peers can cause at any rate to one a minute.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Counts what happens, for a log line each minute.
+/// Counts events for a log line that appears at most once a minute.
 #[derive(Debug, Default)]
 pub(crate) struct Seldom(Mutex<State>);
 
@@ -14,7 +14,8 @@ struct State {
 }
 
 impl Seldom {
-    /// It has happened. If that is to be said: how often it has since it last was, this time included.
+    /// Counts one event. If a log line is due, returns the number of events since the last line,
+    /// including this one.
     pub(crate) fn count(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.since += 1;
