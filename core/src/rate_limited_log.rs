@@ -5,26 +5,26 @@ use std::time::{Duration, Instant};
 
 /// Counts events for a log line that appears at most once a minute.
 #[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<State>);
+pub(crate) struct RateLimitedLog(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    said: Option<Instant>,
-    since: u64,
+    last_line: Option<Instant>,
+    events: u64,
 }
 
-impl Seldom {
+impl RateLimitedLog {
     /// Counts one event. If a log line is due, returns the number of events since the last line,
     /// including this one.
     pub(crate) fn count(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.since += 1;
+        state.events += 1;
         let is_due = state
-            .said
-            .is_none_or(|said| now.saturating_duration_since(said) >= INTERVAL);
+            .last_line
+            .is_none_or(|at| now.saturating_duration_since(at) >= INTERVAL);
         is_due.then(|| {
-            state.said = Some(now);
-            std::mem::take(&mut state.since)
+            state.last_line = Some(now);
+            std::mem::take(&mut state.events)
         })
     }
 }
@@ -37,8 +37,8 @@ mod tests {
 
     #[test]
     fn the_first_in_a_minute_is_said_with_how_many_there_were() {
-        let (seldom, start) = (Seldom::default(), Instant::now());
-        let at = |seconds| seldom.count(start + Duration::from_secs(seconds));
+        let (log, start) = (RateLimitedLog::default(), Instant::now());
+        let at = |seconds| log.count(start + Duration::from_secs(seconds));
         assert_eq!(
             [at(0), at(1), at(59), at(60), at(61), at(200)],
             [Some(1), None, None, Some(3), None, Some(2)]
