@@ -143,6 +143,8 @@ struct Exchange {
     has_spoken: bool,
     /// What the browser sent, each behind its length.
     queued: UnboundedReceiver<Bytes>,
+    /// Polls in a row that neither side had anything for.
+    idle: u32,
 }
 
 impl Bridge {
@@ -201,6 +203,7 @@ impl Bridge {
             number: 0,
             has_spoken: false,
             queued,
+            idle: 0,
         };
         let opening = exchange.header(1);
         let answer = exchange.post(opening).await?;
@@ -238,7 +241,7 @@ impl Exchange {
         };
         tokio::select! {
             biased;
-            read = reading => read?,
+            read = reading => drop(read?),
             posted = posting => posted?,
         }
         Ok(code)
@@ -252,7 +255,7 @@ impl Exchange {
     ) -> io::Result<Option<u16>> {
         let mut code = None;
         loop {
-            read(answer, to_browser, &mut code).await?;
+            let has_read = read(answer, to_browser, &mut code).await?;
             if code.is_some() {
                 return Ok(code);
             }
@@ -265,6 +268,7 @@ impl Exchange {
                 Ok(first) => first,
                 Err(_) => None,
             };
+            self.idle = if has_read || first.is_some() { 0 } else { self.idle + 1 };
             answer = self.send(first).await?;
         }
     }
@@ -292,7 +296,10 @@ impl Exchange {
     fn header(&self, operation: u8) -> BytesMut {
         let wait = match self.bridge.wait {
             None => 0,
-            Some(wait) if self.has_spoken && self.queued.is_empty() => wait.as_millis(),
+            // A thousand browsers with nothing to say would keep a small machine busy with polls.
+            Some(wait) if self.has_spoken && self.queued.is_empty() => {
+                (wait * (1 + self.idle / 10)).min(LONGEST_WAIT).as_millis()
+            }
             // What is left to say would wait for as long as the answer, and so would the hello.
             Some(_) => 1,
         };
@@ -385,20 +392,27 @@ pub(crate) fn framed(packet: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-/// Hands on the packets of one answer. `code` becomes that of an end among them.
+/// Passes on the packets of one answer, and returns true if there were any. `code` becomes that of
+/// an end among them.
 async fn read(
     mut answer: Received,
     to_browser: &mut (impl Sink<Packet, Error = ConnectionError> + Unpin),
     code: &mut Option<u16>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let mut rest = BytesMut::new();
+    let mut has_read = false;
     while let Some(chunk) = answer.chunk().await? {
         rest.extend_from_slice(&chunk);
         while let Some(packet) = next_packet(&mut rest) {
+            has_read = true;
             if let Ok(Frame::End(end)) = Frame::decode(packet.clone(), Sender::Server) {
                 // The close goes out with it, as a server's does.
                 *code = u16::try_from(end.code).ok();
-                return to_browser.feed(Packet::Binary(packet)).await.map_err(io::Error::other);
+                to_browser
+                    .feed(Packet::Binary(packet))
+                    .await
+                    .map_err(io::Error::other)?;
+                return Ok(has_read);
             }
             to_browser
                 .send(Packet::Binary(packet))
@@ -406,7 +420,7 @@ async fn read(
                 .map_err(io::Error::other)?;
         }
     }
-    Ok(())
+    Ok(has_read)
 }
 
 /// The next packet that is there in full; none is empty.
@@ -431,6 +445,9 @@ const ENOUGH: usize = 64 * 1024;
 
 /// Between two polls: what the browser answers to the first travels with the second.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// A poll waits at most this long, however long nothing has happened.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Until a request is given up by a browser that is gone.
 const VANISHING: Duration = Duration::from_millis(50);

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod neighbour;
 pub mod patience;
 pub mod plain_client;
+pub mod program;
 pub mod random;
 pub mod rate;
 pub mod raw_connection;

@@ -133,7 +133,7 @@ impl SessionSnapshot {
 #[non_exhaustive]
 pub enum SessionState {
     /// Open, and no browser has connected yet.
-    Waiting,
+    Unconnected,
     /// Open, with a connection.
     Open,
     /// Open, without a connection, and waiting for the browser to reconnect.

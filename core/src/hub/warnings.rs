@@ -9,7 +9,7 @@ pub(crate) struct Warnings {
     pub(crate) foreign: RateLimitedLog,
     pub(crate) not_its_user: RateLimitedLog,
     /// The session that had waited longest for its browser was ended for a new one.
-    pub(super) waiting_ended: RateLimitedLog,
+    pub(super) unconnected_ended: RateLimitedLog,
     pub(crate) too_many_hellos: RateLimitedLog,
     pub(crate) too_many_connections: RateLimitedLog,
     pub(crate) too_many_sessions: RateLimitedLog,

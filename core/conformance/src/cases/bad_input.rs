@@ -71,7 +71,7 @@ pub async fn a_connection_without_a_hello_is_closed(server: &Server) {
     let mut raw = server.raw(&credentials(&session)).await;
     let end = raw.end().await;
     assert_eq!((end.code, end.reason), (Code::HelloDeadline as u64, 0));
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     neighbour.assert_untouched().await;
 }
 
@@ -91,7 +91,7 @@ pub async fn a_strange_host_is_refused(server: &Server) {
         let end = raw.end().await;
         assert_eq!((end.code, end.reason), (Code::Forbidden as u64, 0), "{host}");
     }
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     server.browse(&session).wait_for_outcome(Outcome::Opened).await;
 }
 
@@ -118,7 +118,7 @@ pub async fn a_foreign_origin_is_refused(server: &Server) {
         let end = raw.end().await;
         assert_eq!((end.code, end.reason), (Code::Forbidden as u64, 0), "{origin}");
     }
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 
     for origin in [
         format!("http://{}", server.address),
@@ -150,7 +150,7 @@ pub async fn a_request_without_our_subprotocol_is_not_upgraded(server: &Server) 
         );
     }
     assert_eq!(http::get(server.address, &path, &[]).await.status, 404);
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     neighbour.assert_untouched().await;
 }
 
@@ -207,7 +207,7 @@ pub async fn what_is_no_hello_is_refused(server: &Server) {
     let mut raw = server.raw(&credentials).await;
     raw.send_text("hello").await;
     assert_eq!(raw.end().await.code, Code::Malformed as u64);
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     neighbour.assert_untouched().await;
 }
 
@@ -631,7 +631,7 @@ pub async fn a_first_hello_has_received_nothing_and_may_grant_little(server: &Se
     raw.send(Frame::Hello(first.clone())).await;
     let end = raw.end().await;
     assert_eq!((end.code, end.reason), (Code::Malformed as u64, 0));
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 
     first.counts.received.interactive = 0;
     first.counts.credit = PerLane::new(70, 0);

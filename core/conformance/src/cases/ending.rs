@@ -310,7 +310,7 @@ pub async fn a_quiet_browser_is_kept_and_a_half_open_one_is_not(server: &Server)
 pub async fn abandoned_sessions_end_with_their_reasons(server: &Server) {
     let short = Duration::from_millis(100);
     let policy = DefaultCleanupPolicy {
-        never_connected: short,
+        unconnected: short,
         ..DefaultCleanupPolicy::default()
     };
     let server = server.with_hub(Hub::builder().cleanup_policy(policy)).await;
