@@ -13,7 +13,7 @@ use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use tokio::task::coop::cooperative;
 use tokio::time::Sleep;
 
-use crate::arrival::{Admitted, Arrival, refusal};
+use crate::admission::{Accepted, Admitted, refusal};
 use crate::hub::{Found, PendingHello};
 use crate::plain::carry_plain;
 use crate::session::{Shared, Transmit};
@@ -73,14 +73,14 @@ impl<C> Connection for C where C: Stream<Item = Result<Packet, ConnectionError>>
 ///
 /// A plain session's connection carries its client's messages instead of frames; that is all the difference it makes to a transport.
 /// Dropping the future is the loss of the connection; the session waits for another one. The future is `Send` if the connection is.
-pub fn run_connection_loop(arrival: Arrival, connection: impl Connection) -> impl Future<Output = ()> {
+pub fn run_connection_loop(accepted: Accepted, connection: impl Connection) -> impl Future<Output = ()> {
     // Boxed before the future begins, which would keep room for it twice.
     let mut connection = Box::pin(connection);
-    let Arrival {
+    let Accepted {
         protocol,
         admitted,
         hub,
-    } = arrival;
+    } = accepted;
     // Whoever has not offered our protocol understands no frames, only codes.
     let speaks_frames = protocol.is_some();
     // Only this goes along: a connection does not keep the hub alive.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::time::Sleep;
 
-use crate::arrival::{Admitted, refusal};
+use crate::admission::{Admitted, refusal};
 use crate::compression::{InflateError, deflate_gzip, deflate_zlib, inflate, inflate_gzip};
 use crate::connection::{ClosingFrames, Connection, ConnectionError, Packet, carry};
 use crate::options::{PlainCompression, PlainOptions, PlainText};

@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 9] = [
     ],
     &["gate", "script_tag"],
     &["kind", "session"],
-    &["arrival", "drain", "exchange", "hub", "sweeper"],
+    &["admission", "drain", "exchange", "hub", "sweeper"],
     &["connection", "plain"],
     &["fallback", "pair", "redact", "websocket"],
     &["upgrade"],
