@@ -4,7 +4,7 @@
 //! between the two.
 
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -12,19 +12,21 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::time::Sleep;
 
-use crate::arrival::{Admitted, refusal};
+use crate::arrival::Admitted;
+use crate::carrier::{ClosingFrames, carry};
 use crate::compression::{InflateError, deflate_gzip, deflate_zlib, inflate, inflate_gzip};
-use crate::connection::{ClosingFrames, Connection, ConnectionError, Packet, carry};
+use crate::connection::{Connection, ConnectionError, Packet};
+use crate::lock::Lock;
 use crate::options::{PlainCompression, PlainOptions, PlainText};
 use crate::session::Shared;
 use stillhere_proto::Code;
 use stillhere_proto::machine::PlainDocument;
-use stillhere_proto::wire::{Frame, Sender};
+use stillhere_proto::wire::{End, Frame, Sender};
 
 /// Carries a plain session over its client's connection. What is left to say, if the connection can still hear it.
 pub(crate) async fn carry_plain<C: Connection>(
     session: Arc<Shared>,
-    document: Arc<Mutex<PlainDocument>>,
+    document: Arc<Lock<PlainDocument>>,
     admitted: Admitted,
     client: Pin<&mut C>,
 ) -> Option<ClosingFrames> {
@@ -36,7 +38,7 @@ pub(crate) async fn carry_plain<C: Connection>(
 /// A client's connection, as its session sees it: frames on one side, the client's messages on the other.
 struct Interpreter<'a, C> {
     session: Arc<Shared>,
-    document: Arc<Mutex<PlainDocument>>,
+    document: Arc<Lock<PlainDocument>>,
     /// The document's name for this connection.
     connection: u64,
     hello: Option<Frame>,
@@ -143,8 +145,8 @@ impl Signs {
 
 impl<'a, C: Connection> Interpreter<'a, C> {
     /// From here on this client is the session's newest.
-    fn new(session: Arc<Shared>, document: Arc<Mutex<PlainDocument>>, client: Pin<&'a mut C>) -> Self {
-        let (connection, hello) = lock(&document).connect();
+    fn new(session: Arc<Shared>, document: Arc<Lock<PlainDocument>>, client: Pin<&'a mut C>) -> Self {
+        let (connection, hello) = document.lock().connect();
         Self {
             document,
             connection,
@@ -169,14 +171,14 @@ impl<'a, C: Connection> Interpreter<'a, C> {
     /// In the client's words: what its session says, unless there is more to say than the session knows.
     fn closing_frames(&self, said: Option<ClosingFrames>) -> Option<ClosingFrames> {
         if let Some(Refused(code, text)) = self.refused {
-            return Some(ClosingFrames::new(refusal(code, text.to_owned())));
+            return Some(ClosingFrames::new(End::connection(code, text)));
         }
         let mut closing_frames = said?;
         let displaced = [Code::Replaced as u64, Code::Stale as u64].contains(&closing_frames.end.code)
-            && !lock(&self.document).is_current(self.connection);
+            && !self.document.lock().is_current(self.connection);
         if displaced {
             // To its document it is a newer connection; but who sits at the other end of that, nobody knows.
-            closing_frames.end = refusal(Code::Superseded, "another client has taken the session over".to_owned());
+            closing_frames.end = End::connection(Code::Superseded, "another client has taken the session over");
         }
         Some(closing_frames)
     }
@@ -186,7 +188,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         let frame = self
             .hello
             .take()
-            .or_else(|| lock(&self.document).poll_transmit(self.connection));
+            .or_else(|| self.document.lock().poll_transmit(self.connection));
         frame.map(|frame| Packet::Binary(frame.to_bytes()))
     }
 
@@ -201,7 +203,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         };
         match message {
             Ok(message) => {
-                lock(&self.document).send(self.connection, message);
+                self.document.lock().send(self.connection, message);
                 self.session.count_plain();
                 Some(self.poll_document().unwrap_or(Packet::Other))
             }
@@ -274,7 +276,7 @@ impl<C: Connection> Stream for Interpreter<'_, C> {
         if let Some(packet) = this.poll_document() {
             return Poll::Ready(Some(Ok(packet)));
         }
-        if lock(&this.document).is_held_back(this.connection) {
+        if this.document.lock().is_held_back(this.connection) {
             // Nobody listens, so nobody can be silent.
             return Poll::Pending;
         }
@@ -304,9 +306,11 @@ impl<C: Connection> Sink<Packet> for Interpreter<'_, C> {
     fn start_send(mut self: Pin<&mut Self>, packet: Packet) -> Result<(), ConnectionError> {
         let Packet::Binary(bytes) = packet else { return Ok(()) };
         let this = &mut *self;
-        let heard = Frame::decode(bytes, Sender::Server)
-            .ok()
-            .map(|frame| lock(&this.document).handle_frame(this.connection, frame, crate::clock::now()));
+        let heard = Frame::decode(bytes, Sender::Server).ok().map(|frame| {
+            this.document
+                .lock()
+                .handle_frame(this.connection, frame, crate::clock::now())
+        });
         let Some(Ok(heard)) = heard else {
             return Err(ConnectionError::Failed("the session broke its own protocol".into()));
         };
@@ -332,10 +336,6 @@ impl<C: Connection> Sink<Packet> for Interpreter<'_, C> {
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         self.client.as_mut().poll_close(context)
     }
-}
-
-fn lock(document: &Mutex<PlainDocument>) -> MutexGuard<'_, PlainDocument> {
-    document.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const TOO_LARGE: Refused = Refused(Code::TooLarge, "a message above the limit");

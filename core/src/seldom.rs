@@ -1,11 +1,12 @@
 //! What peers can cause at any rate is logged once a minute.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::lock::Lock;
 
 /// Counts what happens, for a log line each minute.
 #[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<State>);
+pub(crate) struct Seldom(Lock<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -16,7 +17,7 @@ struct State {
 impl Seldom {
     /// It has happened. If that is to be said: how often it has since it last was, this time included.
     pub(crate) fn count(&self, now: Instant) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         state.since += 1;
         let is_due = state
             .said

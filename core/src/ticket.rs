@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use stillhere_proto::Code;
 use stillhere_proto::Limits;
-use stillhere_proto::machine::millis;
-use stillhere_proto::wire::SUBPROTOCOL;
+use stillhere_proto::wire::{SUBPROTOCOL, millis};
 use stillhere_proto::{Secret, SessionId};
 
 /// A page's access to its session: the public id, the secret, the limits, the kind of connection. Serialize it as JSON for `connect(ticket)`.

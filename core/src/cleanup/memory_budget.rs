@@ -1,10 +1,11 @@
 //! What all soft-closed sessions together may hold.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot};
+use crate::lock::Lock;
 use stillhere_proto::SessionId;
 
 /// A budget for soft-closed sessions: beyond it they end, the longest soft-closed first, as soon as they no longer fit.
@@ -38,7 +39,7 @@ use stillhere_proto::SessionId;
 pub struct MemoryBudget {
     max_bytes: u64,
     max_sessions: usize,
-    book: Mutex<Book>,
+    book: Lock<Book>,
 }
 
 impl MemoryBudget {
@@ -47,7 +48,7 @@ impl MemoryBudget {
         Self {
             max_bytes,
             max_sessions: usize::MAX,
-            book: Mutex::default(),
+            book: Lock::default(),
         }
     }
 
@@ -66,7 +67,7 @@ impl MemoryBudget {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 }
 
