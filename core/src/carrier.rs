@@ -16,7 +16,8 @@ use crate::session::{Shared, Transmit};
 use stillhere_proto::machine::{ConnectionKey, SessionMachine};
 use stillhere_proto::wire::{End, Frame, Hello};
 
-/// From the hello on. What is left to say, if the connection can still hear it.
+/// Carries a session over a connection from the hello on. Returns what to tell the peer before the
+/// connection is closed, unless the peer is gone.
 pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<ClosingFrames> {
     let Admitted {
         session,
@@ -24,7 +25,7 @@ pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin
         deadline,
         place: _place,
     } = admitted;
-    // Boxed, as what is needed at the end: it is over soon, and no connection is to keep room for it.
+    // Boxed, because it ends soon and an open connection should not reserve room for it.
     let mut carrier = match Box::pin(await_hello(session, pending, deadline, connection.as_mut())).await {
         Ok((hello, session)) => Carrier::attach(session, &hello, connection),
         Err(end) => return end.map(ClosingFrames::new),
@@ -32,7 +33,7 @@ pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin
     poll_fn(|context| carrier.poll(context)).await
 }
 
-/// What is left to say when a connection has no part in its session any more.
+/// The last frames of a connection that no longer has a part in its session.
 pub(crate) struct ClosingFrames {
     pub(crate) ack: Option<Frame>,
     pub(crate) end: End,
@@ -44,7 +45,7 @@ impl ClosingFrames {
     }
 }
 
-/// Tells the session that the connection is gone, however that happens.
+/// Registers a connection with its session until it is dropped.
 struct Attachment {
     session: Arc<Shared>,
     key: ConnectionKey,
@@ -56,13 +57,14 @@ impl Drop for Attachment {
     }
 }
 
-/// Moves frames between a session's machine and a connection. Always reads; back-pressure is the protocol's credit, not a pause.
+/// Moves frames between a session's machine and a connection. It never stops reading: back-pressure
+/// is the protocol's credit.
 struct Carrier<'a, C> {
     attachment: Attachment,
     waker: Arc<AtomicWaker>,
     connection: Pin<&'a mut C>,
     sleep: Pin<Box<Sleep>>,
-    /// When `sleep` ends.
+    /// When `sleep` ends, if it is set.
     armed: Option<Instant>,
     flushing: bool,
     reading: bool,
@@ -90,7 +92,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
         }
     }
 
-    /// Ready when the connection has no part in the session any more: with what it is to be told, or with nothing.
+    /// Ready when the connection no longer has a part in the session, with what to tell the peer.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         self.waker.register(context.waker());
         if self.poll_read(context).is_ready() {
@@ -100,7 +102,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
         self.poll_write(context)
     }
 
-    /// Takes in what has arrived. Ready when the connection is gone.
+    /// Hands what has arrived to the machine. Ready when the connection is gone.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let key = self.attachment.key;
         for _ in 0..READS_IN_A_ROW {
@@ -134,7 +136,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
         self.attachment.session.update_from(self.attachment.key, change);
     }
 
-    /// To the session it is a connection lost, as any other.
+    /// Logs a failure. The session only learns that the connection is lost.
     fn report(&self, error: &ConnectionError) {
         tracing::debug!(session = %self.attachment.session.id, %error, "a connection is lost");
     }
@@ -146,7 +148,8 @@ impl<'a, C: Connection> Carrier<'a, C> {
         }
     }
 
-    /// Writes everything that is due with one flush. Ready when there is nothing left for this connection.
+    /// Writes all frames that are due and flushes once. Ready when the connection no longer has a
+    /// part in the session.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let now = crate::clock::now();
         loop {
@@ -184,8 +187,9 @@ impl<'a, C: Connection> Carrier<'a, C> {
         Poll::Pending
     }
 
-    /// The connection takes nothing now. The machine's deadlines hold all the same; and a connection that only has to be told its end does not
-    /// wait here for ever: its last words have a deadline of their own.
+    /// Handles a connection that accepts nothing at present. The machine's deadlines still apply. A
+    /// connection that only has to be told its end does not wait here, because its closing frames
+    /// have a deadline of their own.
     fn poll_blocked(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let Attachment { session, key } = &self.attachment;
         let mut ack = None;
@@ -201,7 +205,8 @@ impl<'a, C: Connection> Carrier<'a, C> {
         Poll::Pending
     }
 
-    /// Sees to it that the loop runs again at this time. Re-armed only for an earlier one: most deadlines move away.
+    /// Makes sure that the loop runs again at this time. The timer is reset only for an earlier time:
+    /// most deadlines move further away, and then resetting it would be wasted.
     fn arm(&mut self, until: Option<Instant>, context: &mut Context<'_>) {
         let Some(until) = until else { return };
         if self.armed.is_none_or(|armed| until < armed) {
@@ -214,4 +219,5 @@ impl<'a, C: Connection> Carrier<'a, C> {
     }
 }
 
+/// How many packets to read before writing.
 const READS_IN_A_ROW: usize = 64;

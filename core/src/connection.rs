@@ -5,22 +5,24 @@ use std::fmt;
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 
-/// What a transport carries.
+/// A unit that a connection carries.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Packet {
-    /// One frame; for a plain session, one message.
+    /// One frame of the protocol, or one message of a plain session.
     Binary(Bytes),
-    /// A text message, as UTF-8: never ours, and never sent. Plain sessions may take it.
+    /// A text message, as UTF-8. The protocol has none and never sends one; plain sessions may
+    /// accept it.
     Text(Bytes),
-    /// The peer is asked for a sign of life, by the transport's own means; the answer is [`Packet::Other`]. Sent to clients of plain sessions only.
+    /// A keep-alive by the transport's own means, such as a WebSocket ping. The answer arrives as
+    /// [`Packet::Other`]. Only clients of plain sessions are sent one.
     Ping,
-    /// The peer closes, or is to be told that we do, with this code.
+    /// The close of the connection, in either direction, with its code.
     Close(u16),
-    /// Something of the transport's own, such as its pings.
+    /// Anything else that arrives, such as the transport's own pings and pongs.
     Other,
 }
 
-/// Without the bytes: those of a hello hold the session's secret.
+/// Shows the size instead of the bytes, because those of a hello contain the session's secret.
 impl fmt::Debug for Packet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -33,14 +35,14 @@ impl fmt::Debug for Packet {
     }
 }
 
-/// Why a transport can carry no more.
+/// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The peer sent a packet above the transport's limit.
     #[error("a packet above the limit")]
     TooLarge,
-    /// The peer gives no sign of life, as a transport finds out that has a keep-alive of its own.
+    /// The peer has not answered the transport's own keep-alive.
     #[error("the peer is silent")]
     Silent,
     /// The transport failed.
@@ -48,7 +50,9 @@ pub enum ConnectionError {
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A duplex stream of packets to one browser, ordered and reliable while it lives. Deliberately not `Send`: actix's are not.
+/// A duplex stream of packets to one browser, ordered and reliable until it fails.
+///
+/// It need not be `Send`: actix's connections are not.
 pub trait Connection: Stream<Item = Result<Packet, ConnectionError>> + Sink<Packet, Error = ConnectionError> {}
 
 impl<C> Connection for C where C: Stream<Item = Result<Packet, ConnectionError>> + Sink<Packet, Error = ConnectionError> {}

@@ -13,21 +13,22 @@ use crate::plain::carry_plain;
 use stillhere_proto::Code;
 use stillhere_proto::wire::Frame;
 
-/// Carries a session over `connection` until the connection is over: all that an adapter has to run.
+/// Carries a session over `connection` until the connection is over. An adapter runs nothing else.
 ///
-/// A plain session's connection carries its client's messages instead of frames; that is all the difference it makes to a transport.
-/// Dropping the future is the loss of the connection; the session waits for another one. The future is `Send` if the connection is.
+/// The connection of a plain session carries the messages of its client instead of frames. To a
+/// transport there is no other difference. If the future is dropped, the connection is lost and the
+/// session waits for another one. The future is `Send` if the connection is.
 pub fn run_connection_loop(arrival: Arrival, connection: impl Connection) -> impl Future<Output = ()> {
-    // Boxed before the future begins, which would keep room for it twice.
+    // Boxed outside the future, which would otherwise reserve room for it twice.
     let mut connection = Box::pin(connection);
     let Arrival {
         protocol,
         admitted,
         hub,
     } = arrival;
-    // Whoever has not offered our protocol understands no frames, only codes.
+    // A peer that has not offered our protocol does not understand frames, only close codes.
     let speaks_frames = protocol.is_some();
-    // Only this goes along: a connection does not keep the hub alive.
+    // The future takes only the token: a connection must not keep the hub alive.
     let tracked = hub.connections.token();
     async move {
         let _tracked = tracked;
@@ -35,7 +36,7 @@ pub fn run_connection_loop(arrival: Arrival, connection: impl Connection) -> imp
             Err(end) => Some(ClosingFrames::new(end)),
             Ok(admitted) => match admitted.session.plain_document() {
                 None => carry(admitted, connection.as_mut()).await,
-                // Boxed, so that the others' connections do not pay for its state.
+                // Boxed, so that its state does not enlarge the other connections.
                 Some((session, document)) => {
                     let interpreted = carry_plain(session, document, admitted, connection.as_mut());
                     Box::pin(interpreted).await
@@ -43,17 +44,18 @@ pub fn run_connection_loop(arrival: Arrival, connection: impl Connection) -> imp
             },
         };
         match closing_frames {
-            // Boxed: it needs a kilobyte, which no connection is to keep ready for its end.
+            // Boxed, because it needs a kilobyte that an open connection should not reserve.
             Some(closing_frames) => {
                 Box::pin(send_closing_frames(connection.as_mut(), closing_frames, speaks_frames)).await
             }
-            // A peer that has closed gets its answer; one that is gone costs nothing.
+            // Answers the close of a peer that is still there.
             None => drop(Box::pin(tokio::time::timeout(CLOSING_WAIT, connection.close())).await),
         }
     }
 }
 
-/// Says why, closes, and listens a little longer: unread input would turn the close into a reset that destroys it.
+/// Sends the reason, closes, and reads a little longer. If input were left unread, the operating
+/// system would reset the connection, and the peer would lose the close.
 async fn send_closing_frames<C: Connection>(
     mut connection: Pin<&mut C>,
     closing_frames: ClosingFrames,
@@ -68,7 +70,7 @@ async fn send_closing_frames<C: Connection>(
         }
         connection.send(Packet::Close(code)).await
     };
-    // Whether the peer heard it or not, the connection is over.
+    // The connection is over even if the peer could not be told.
     let Ok(Ok(())) = tokio::time::timeout(CLOSING_WAIT, saying).await else {
         return;
     };
@@ -76,7 +78,8 @@ async fn send_closing_frames<C: Connection>(
     let _ = tokio::time::timeout(LINGER, listening).await;
 }
 
-/// How long the closing frames may take to be written.
+/// How long writing the closing frames may take.
 const CLOSING_WAIT: Duration = Duration::from_secs(5);
 
+/// How long to read after the close.
 const LINGER: Duration = Duration::from_secs(1);

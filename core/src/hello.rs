@@ -13,7 +13,8 @@ use crate::session::Shared;
 use stillhere_proto::Code;
 use stillhere_proto::wire::{End, Frame, Hello, Sender};
 
-/// The hello that proves a right to a session, and the session if it is not over.
+/// Waits for the hello and returns it with its session. The error is what to tell the peer, unless
+/// it is gone.
 pub(crate) async fn await_hello<C: Connection>(
     session: Found,
     pending: PendingHello,
@@ -27,7 +28,7 @@ pub(crate) async fn await_hello<C: Connection>(
     }
 }
 
-/// The first frame, if it is a hello with the right secret and comes in time.
+/// Returns the first frame if it is a hello with the right secret and arrives in time.
 async fn first_hello<C: Connection>(
     session: &Found,
     mut pending: PendingHello,
@@ -39,14 +40,14 @@ async fn first_hello<C: Connection>(
     loop {
         let packet = tokio::select! {
             biased;
-            // Not every connection pauses by itself.
+            // Not every connection yields to the runtime by itself.
             packet = cooperative(connection.next()) => packet,
             end = pending.drained() => return Err(Some(end)),
             () = &mut deadline => return late(),
         };
         let bytes = match packet {
             Some(Ok(Packet::Binary(bytes))) => bytes,
-            // Many of them must not keep the deadline from being looked at.
+            // A stream of such packets must not keep the deadline from being checked.
             Some(Ok(Packet::Ping | Packet::Other)) if crate::clock::now() >= deadline.deadline().into_std() => {
                 return late();
             }

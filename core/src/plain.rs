@@ -1,7 +1,8 @@
-//! Plain sessions: what carries a client with a protocol of its own, to which one WebSocket message is one application message.
+//! Plain sessions: clients with a protocol of their own, for which one WebSocket message is one
+//! message of the application.
 //!
-//! To the session such a client looks like any browser: the server itself plays its document ([`PlainDocument`]), and an [`Interpreter`] stands
-//! between the two.
+//! To its session such a client looks like a browser. The server itself plays the document
+//! ([`PlainDocument`]), and an [`Interpreter`] translates between the two.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -23,7 +24,8 @@ use stillhere_proto::Code;
 use stillhere_proto::machine::PlainDocument;
 use stillhere_proto::wire::{End, Frame, Sender};
 
-/// Carries a plain session over its client's connection. What is left to say, if the connection can still hear it.
+/// Carries a plain session over the connection of its client. Returns what to tell the client before
+/// the connection is closed, unless the client is gone.
 pub(crate) async fn carry_plain<C: Connection>(
     session: Arc<Shared>,
     document: Arc<Lock<PlainDocument>>,
@@ -35,50 +37,51 @@ pub(crate) async fn carry_plain<C: Connection>(
     interpreter.closing_frames(closing_frames)
 }
 
-/// A client's connection, as its session sees it: frames on one side, the client's messages on the other.
+/// The connection of a client as its session sees it: the session reads and writes frames, the client
+/// messages.
 struct Interpreter<'a, C> {
     session: Arc<Shared>,
     document: Arc<Lock<PlainDocument>>,
-    /// The document's name for this connection.
+    /// The number by which the document knows this connection.
     connection: u64,
     hello: Option<Frame>,
     client: Pin<&'a mut C>,
-    /// The client takes nothing at present.
+    /// The client accepts nothing at present.
     blocked: bool,
-    /// A ping is on its way into the connection.
+    /// A ping has been written and not flushed yet.
     pinging: bool,
     rules: Rules,
     signs: Signs,
     sleep: Pin<Box<Sleep>>,
-    /// When `sleep` ends.
+    /// When `sleep` ends, if it is set.
     armed: Option<Instant>,
-    /// Of the last read: the session's frames may give the document something to say.
+    /// Wakes the reader: a frame of the session may cause the document to send one.
     waker: Option<Waker>,
-    /// The client broke the rules.
+    /// Why the connection ends, if the client broke the rules.
     refused: Option<Refused>,
 }
 
-/// What a client may send.
+/// What a client may send, and in which form.
 #[derive(Debug, Clone, Copy)]
 struct Rules {
     plain: PlainOptions,
-    /// Bytes on the wire.
+    /// Largest packet, in bytes as they arrive.
     packet: u64,
-    /// Bytes of a message.
+    /// Largest message, in bytes after inflation.
     message: u64,
 }
 
-/// Why a client is sent away.
+/// Why the connection of a client is ended: a close code and a text.
 #[derive(Debug, Clone, Copy)]
 struct Refused(Code, &'static str);
 
-/// The client's signs of life.
+/// Whether the client is alive.
 #[derive(Debug)]
 struct Signs {
     heartbeat: Duration,
-    /// The last.
+    /// When it was last heard.
     heard: Instant,
-    /// When one was asked for.
+    /// When a ping was sent that has not been answered.
     asked: Option<Instant>,
 }
 
@@ -92,7 +95,7 @@ impl Rules {
         }
     }
 
-    /// The message in a client's packet.
+    /// Returns the message in a binary packet of the client.
     fn unpack(&self, packet: Bytes) -> Result<Bytes, Refused> {
         if packet.len() as u64 > self.packet {
             return Err(TOO_LARGE);
@@ -108,7 +111,7 @@ impl Rules {
         })
     }
 
-    /// The message in a client's text packet.
+    /// Returns the message in a text packet of the client.
     fn unpack_text(&self, text: Bytes) -> Result<Bytes, Refused> {
         match self.plain.text {
             PlainText::Refuse => Err(Refused(Code::Malformed, "text where only binary messages are taken")),
@@ -117,7 +120,7 @@ impl Rules {
         }
     }
 
-    /// The packet for a message of the session.
+    /// Returns the payload of the packet for a message of the session.
     fn pack(&self, message: Bytes) -> Bytes {
         match self.plain.compression {
             PlainCompression::None => message,
@@ -133,18 +136,19 @@ impl Signs {
         self.asked = None;
     }
 
-    /// When to ask, or to give up.
+    /// When to send a ping or, after one, when to give up.
     fn deadline(&self) -> Instant {
         match self.asked {
             None => self.heard + self.heartbeat,
-            // Asked late, because nobody listened, or because the process was stopped: the answer gets its time all the same.
+            // The ping may be late, because the client was not read or the process was stopped. The
+            // answer gets its full time all the same.
             Some(asked) => (self.heard + 2 * self.heartbeat).max(asked + self.heartbeat),
         }
     }
 }
 
 impl<'a, C: Connection> Interpreter<'a, C> {
-    /// From here on this client is the session's newest.
+    /// Makes this client the newest of its session.
     fn new(session: Arc<Shared>, document: Arc<Lock<PlainDocument>>, client: Pin<&'a mut C>) -> Self {
         let (connection, hello) = document.lock().connect();
         Self {
@@ -168,7 +172,8 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         }
     }
 
-    /// In the client's words: what its session says, unless there is more to say than the session knows.
+    /// Translates what the session tells the connection at its end. If the client broke the rules,
+    /// that is the reason instead.
     fn closing_frames(&self, said: Option<ClosingFrames>) -> Option<ClosingFrames> {
         if let Some(Refused(code, text)) = self.refused {
             return Some(ClosingFrames::new(End::connection(code, text)));
@@ -177,13 +182,13 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         let displaced = [Code::Replaced as u64, Code::Stale as u64].contains(&closing_frames.end.code)
             && !self.document.lock().is_current(self.connection);
         if displaced {
-            // To its document it is a newer connection; but who sits at the other end of that, nobody knows.
+            // The document has a newer connection, but that may be another client.
             closing_frames.end = End::connection(Code::Superseded, "another client has taken the session over");
         }
         Some(closing_frames)
     }
 
-    /// What is to be said to the session.
+    /// Returns the next packet from the document to the session.
     fn poll_document(&mut self) -> Option<Packet> {
         let frame = self
             .hello
@@ -192,7 +197,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         frame.map(|frame| Packet::Binary(frame.to_bytes()))
     }
 
-    /// What the client's packet is to the session.
+    /// Translates a packet of the client. `None` ends the connection.
     fn interpret(&mut self, packet: Packet) -> Option<Packet> {
         self.signs.hear();
         let message = match packet {
@@ -214,7 +219,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         }
     }
 
-    /// Waits for signs of life, and asks for them. Ready when there are none.
+    /// Sends a ping when the client has been quiet for a heartbeat. Ready when it does not answer.
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = crate::clock::now();
@@ -236,7 +241,8 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         }
     }
 
-    /// A client that takes nothing at present cannot be asked, and has its time to take something.
+    /// Sends a ping, unless the client accepts nothing at present. Accepting something again counts
+    /// as an answer too.
     fn ping(&mut self, context: &mut Context<'_>) {
         if let Poll::Ready(Ok(())) = self.poll_client_ready(context) {
             self.pinging = self.client.as_mut().start_send(Packet::Ping).is_ok();
@@ -244,7 +250,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
     }
 
     fn poll_pinging(&mut self, context: &mut Context<'_>) {
-        // Should it fail the connection will say so when it is read.
+        // A failure is reported when the connection is read.
         if self.pinging && self.client.as_mut().poll_flush(context).is_ready() {
             self.pinging = false;
         }
@@ -256,7 +262,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         ready
     }
 
-    /// A client that takes again what it did not take before is alive.
+    /// Notes that a client is alive if it accepts packets again.
     fn note_progress(&mut self, progress: &Poll<Result<(), ConnectionError>>) {
         if self.blocked && matches!(progress, Poll::Ready(Ok(()))) {
             self.signs.hear();
@@ -277,7 +283,7 @@ impl<C: Connection> Stream for Interpreter<'_, C> {
             return Poll::Ready(Some(Ok(packet)));
         }
         if this.document.lock().is_held_back(this.connection) {
-            // Nobody listens, so nobody can be silent.
+            // The client is not read at present, so it cannot be found silent.
             return Poll::Pending;
         }
         match this.client.as_mut().poll_next(context) {
