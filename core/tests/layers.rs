@@ -8,7 +8,7 @@ use std::path::Path;
 /// From the first, which knows nobody, to the last. Files of one layer may know each other.
 const LAYERS: [&[&str]; 13] = [
     &["answer", "base_url", "clock", "connection", "lock", "stop"],
-    &["kind", "seldom"],
+    &["kind", "rate_limited_log"],
     &["origin", "peer", "request"],
     &[
         "asks",
