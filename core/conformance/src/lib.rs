@@ -23,5 +23,6 @@ pub mod server;
 pub mod shutdown;
 pub mod socket;
 mod suite;
+mod tap;
 
 pub use suite::run;
