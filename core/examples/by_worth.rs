@@ -12,7 +12,7 @@ const HEAVY: u64 = 64 << 20;
 impl ByWorth {
     fn deadline(&self, session: &SessionSnapshot) -> Option<Instant> {
         match session.state {
-            SessionState::Waiting => Some(session.since + Duration::from_secs(30)),
+            SessionState::Unconnected => Some(session.since + Duration::from_secs(30)),
             state if state.is_soft_closed() => Some(session.since + self.keep(session)),
             _ => None,
         }

@@ -87,8 +87,8 @@ pub fn run_connection_loop(arrival: Arrival, connection: impl Connection) -> imp
     let tracked = hub.connections.token();
     async move {
         let _tracked = tracked;
-        let last_words = match admitted {
-            Err(end) => Some(LastWords::new(end)),
+        let closing_frames = match admitted {
+            Err(end) => Some(ClosingFrames::new(end)),
             Ok(admitted) => match admitted.session.plain_document() {
                 None => carry(admitted, connection.as_mut()).await,
                 // Boxed, so that the others' connections do not pay for its state.
@@ -98,29 +98,31 @@ pub fn run_connection_loop(arrival: Arrival, connection: impl Connection) -> imp
                 }
             },
         };
-        match last_words {
+        match closing_frames {
             // Boxed: it needs a kilobyte, which no connection is to keep ready for its end.
-            Some(last_words) => Box::pin(say_goodbye(connection.as_mut(), last_words, speaks_frames)).await,
+            Some(closing_frames) => {
+                Box::pin(send_closing_frames(connection.as_mut(), closing_frames, speaks_frames)).await
+            }
             // A peer that has closed gets its answer; one that is gone costs nothing.
-            None => drop(Box::pin(tokio::time::timeout(FAREWELL, connection.close())).await),
+            None => drop(Box::pin(tokio::time::timeout(CLOSING_WAIT, connection.close())).await),
         }
     }
 }
 
 /// What is left to say when a connection has no part in its session any more.
-pub(crate) struct LastWords {
+pub(crate) struct ClosingFrames {
     ack: Option<Frame>,
     pub(crate) end: End,
 }
 
-impl LastWords {
+impl ClosingFrames {
     pub(crate) fn new(end: End) -> Self {
         Self { ack: None, end }
     }
 }
 
 /// From the hello on. What is left to say, if the connection can still hear it.
-pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<LastWords> {
+pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<ClosingFrames> {
     let Admitted {
         session,
         pending,
@@ -130,7 +132,7 @@ pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin
     // Boxed, as what is needed at the end: it is over soon, and no connection is to keep room for it.
     let mut carrier = match Box::pin(await_hello(session, pending, deadline, connection.as_mut())).await {
         Ok((hello, session)) => Carrier::attach(session, &hello, connection),
-        Err(end) => return end.map(LastWords::new),
+        Err(end) => return end.map(ClosingFrames::new),
     };
     poll_fn(|context| carrier.poll(context)).await
 }
@@ -191,8 +193,12 @@ async fn first_hello<C: Connection>(
 }
 
 /// Says why, closes, and listens a little longer: unread input would turn the close into a reset that destroys it.
-async fn say_goodbye<C: Connection>(mut connection: Pin<&mut C>, last_words: LastWords, speaks_frames: bool) {
-    let LastWords { ack, end } = last_words;
+async fn send_closing_frames<C: Connection>(
+    mut connection: Pin<&mut C>,
+    closing_frames: ClosingFrames,
+    speaks_frames: bool,
+) {
+    let ClosingFrames { ack, end } = closing_frames;
     let code = u16::try_from(end.code).unwrap_or(Code::Malformed as u16);
     let saying = async {
         let frames = ack.into_iter().chain([Frame::End(end)]);
@@ -202,7 +208,7 @@ async fn say_goodbye<C: Connection>(mut connection: Pin<&mut C>, last_words: Las
         connection.send(Packet::Close(code)).await
     };
     // Whether the peer heard it or not, the connection is over.
-    let Ok(Ok(())) = tokio::time::timeout(FAREWELL, saying).await else {
+    let Ok(Ok(())) = tokio::time::timeout(CLOSING_WAIT, saying).await else {
         return;
     };
     let listening = async { while let Some(Ok(_)) = cooperative(connection.next()).await {} };
@@ -256,7 +262,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
     }
 
     /// Ready when the connection has no part in the session any more: with what it is to be told, or with nothing.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<LastWords>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         self.waker.register(context.waker());
         if self.poll_read(context).is_ready() {
             return Poll::Ready(None);
@@ -312,7 +318,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
     }
 
     /// Writes everything that is due with one flush. Ready when there is nothing left for this connection.
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Option<LastWords>> {
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let now = crate::clock::now();
         loop {
             match self.connection.as_mut().poll_ready(context) {
@@ -324,7 +330,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
                 Poll::Pending => return self.poll_blocked(now, context),
             }
             match self.attachment.session.poll_transmit(self.attachment.key, now) {
-                Transmit::Frame(Frame::End(end)) => return Poll::Ready(Some(LastWords::new(end))),
+                Transmit::Frame(Frame::End(end)) => return Poll::Ready(Some(ClosingFrames::new(end))),
                 Transmit::Frame(frame) => {
                     if let Err(error) = self.connection.as_mut().start_send(Packet::Binary(frame.to_bytes())) {
                         self.report(&error);
@@ -351,12 +357,12 @@ impl<'a, C: Connection> Carrier<'a, C> {
 
     /// The connection takes nothing now. The machine's deadlines hold all the same; and a connection that only has to be told its end does not
     /// wait here for ever: its last words have a deadline of their own.
-    fn poll_blocked(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<Option<LastWords>> {
+    fn poll_blocked(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let Attachment { session, key } = &self.attachment;
         let mut ack = None;
         while session.lock().machine.is_departing(*key) {
             match session.poll_transmit(*key, now) {
-                Transmit::Frame(Frame::End(end)) => return Poll::Ready(Some(LastWords { ack, end })),
+                Transmit::Frame(Frame::End(end)) => return Poll::Ready(Some(ClosingFrames { ack, end })),
                 Transmit::Frame(frame) => ack = Some(frame),
                 Transmit::Nothing { .. } | Transmit::Over => return Poll::Ready(None),
             }
@@ -382,6 +388,6 @@ impl<'a, C: Connection> Carrier<'a, C> {
 const READS_IN_A_ROW: usize = 64;
 
 /// How long the last words may take to be written.
-const FAREWELL: Duration = Duration::from_secs(5);
+const CLOSING_WAIT: Duration = Duration::from_secs(5);
 
 const LINGER: Duration = Duration::from_secs(1);

@@ -49,7 +49,7 @@ impl Hub {
             let handle = SessionHandle::new(Arc::clone(&session));
             if tokio::time::timeout_at(until, handle.ended()).await.is_err() {
                 report.cut_off += 1;
-                session.cut_off(EndReason::Draining);
+                session.abort_now(EndReason::Draining);
             }
             let unacknowledged = handle.unacknowledged();
             if unacknowledged > 0 {

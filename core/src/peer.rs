@@ -41,7 +41,7 @@ pub(crate) enum Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// Sessions that wait for their first browser. Default 1,000.
-    pub waiting: usize,
+    pub unconnected: usize,
     /// Connections that have not said hello. Default 1,000.
     pub hellos: usize,
     /// Connections to sessions. Default 10,000.
@@ -57,7 +57,7 @@ impl Default for Share {
     /// connections and 1,000 POSTs.
     fn default() -> Self {
         Self {
-            waiting: 1_000,
+            unconnected: 1_000,
             hellos: 1_000,
             connections: 10_000,
             sessions: 10_000,

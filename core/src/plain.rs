@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 
 use crate::arrival::{Admitted, refusal};
 use crate::compression::{InflateError, deflate_gzip, deflate_zlib, inflate, inflate_gzip};
-use crate::connection::{Connection, ConnectionError, LastWords, Packet, carry};
+use crate::connection::{ClosingFrames, Connection, ConnectionError, Packet, carry};
 use crate::options::{PlainCompression, PlainOptions, PlainText};
 use crate::session::Shared;
 use stillhere_proto::Code;
@@ -27,10 +27,10 @@ pub(crate) async fn carry_plain<C: Connection>(
     document: Arc<Mutex<PlainDocument>>,
     admitted: Admitted,
     client: Pin<&mut C>,
-) -> Option<LastWords> {
+) -> Option<ClosingFrames> {
     let mut interpreter = pin!(Interpreter::new(session, document, client));
-    let last_words = carry(admitted, interpreter.as_mut()).await;
-    interpreter.last_words(last_words)
+    let closing_frames = carry(admitted, interpreter.as_mut()).await;
+    interpreter.closing_frames(closing_frames)
 }
 
 /// A client's connection, as its session sees it: frames on one side, the client's messages on the other.
@@ -167,18 +167,18 @@ impl<'a, C: Connection> Interpreter<'a, C> {
     }
 
     /// In the client's words: what its session says, unless there is more to say than the session knows.
-    fn last_words(&self, said: Option<LastWords>) -> Option<LastWords> {
+    fn closing_frames(&self, said: Option<ClosingFrames>) -> Option<ClosingFrames> {
         if let Some(Refused(code, text)) = self.refused {
-            return Some(LastWords::new(refusal(code, text.to_owned())));
+            return Some(ClosingFrames::new(refusal(code, text.to_owned())));
         }
-        let mut last_words = said?;
-        let displaced = [Code::Replaced as u64, Code::Stale as u64].contains(&last_words.end.code)
+        let mut closing_frames = said?;
+        let displaced = [Code::Replaced as u64, Code::Stale as u64].contains(&closing_frames.end.code)
             && !lock(&self.document).is_current(self.connection);
         if displaced {
             // To its document it is a newer connection; but who sits at the other end of that, nobody knows.
-            last_words.end = refusal(Code::Superseded, "another client has taken the session over".to_owned());
+            closing_frames.end = refusal(Code::Superseded, "another client has taken the session over".to_owned());
         }
-        Some(last_words)
+        Some(closing_frames)
     }
 
     /// What is to be said to the session.

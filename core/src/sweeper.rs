@@ -224,7 +224,7 @@ pub(crate) fn check(hub: &HubInner, session: &Arc<Shared>, now: Instant) {
             }
             return;
         }
-        if session.clean_up(snapshot.version, None) {
+        if session.abort_if_unchanged(snapshot.version, None) {
             return;
         }
     }

@@ -52,11 +52,11 @@ async fn a_session_no_browser_comes_to_ends_after_thirty_seconds_and_not_a_milli
     settled().await;
     advance(milliseconds(29_999)).await;
     settled().await;
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     advance(milliseconds(1)).await;
     settled().await;
     assert_eq!(session.ended().now_or_never(), Some(EndReason::NeverConnected));
-    assert_eq!((hub.stats().sessions, hub.stats().waiting), (0, 0));
+    assert_eq!((hub.stats().sessions, hub.stats().unconnected), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -392,7 +392,7 @@ async fn pages_are_told_how_long_they_are_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn waits_may_be_endless() {
     let policy = DefaultCleanupPolicy {
-        never_connected: Duration::MAX,
+        unconnected: Duration::MAX,
         soft_closed: Duration::MAX,
         ..DefaultCleanupPolicy::default()
     };
@@ -407,7 +407,7 @@ async fn waits_may_be_endless() {
     tokio::time::sleep(seconds(30 * 24 * 3600)).await;
     assert_eq!(
         (waiting.state(), session.state()),
-        (SessionState::Waiting, SessionState::SoftClosed)
+        (SessionState::Unconnected, SessionState::SoftClosed)
     );
     let (wire, _) = document.welcomed(&hub).await;
     session.send("x").await.expect("there is room");
@@ -469,7 +469,7 @@ async fn a_policy_that_panics_costs_that_check_and_is_asked_again_a_second_later
             (18..=24).contains(&evaluations),
             "{place}: {evaluations} evaluations of two sessions in ten seconds"
         );
-        assert_eq!(waiting.state(), SessionState::Waiting, "{place}");
+        assert_eq!(waiting.state(), SessionState::Unconnected, "{place}");
         hub.set_cleanup_policy(DefaultCleanupPolicy::default());
         soon("the end", session.ended()).await;
         soon("the end", waiting.ended()).await;
@@ -486,7 +486,7 @@ async fn a_policy_swapped_at_run_time_judges_at_once_in_both_directions() {
     let waiting = hub.open(idle);
     // Stricter: one is over its time already, the others have a nearer deadline.
     let strict = DefaultCleanupPolicy {
-        never_connected: seconds(10),
+        unconnected: seconds(10),
         soft_closed: seconds(50),
         ..DefaultCleanupPolicy::default()
     };
@@ -543,7 +543,7 @@ async fn a_policy_may_call_its_hub_also_when_it_is_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn the_default_policy_evaluates_only_what_is_due() {
-    let hub = Hub::builder().max_never_connected(20_000).build();
+    let hub = Hub::builder().max_unconnected(20_000).build();
     let count = 10_000;
     for batch in 0..10 {
         for _ in 0..count / 10 {

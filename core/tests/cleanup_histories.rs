@@ -25,7 +25,7 @@ use support::{milliseconds, seconds};
 /// What a policy is, said once more: the conditions of which any frees a session.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rules {
-    never_connected: u64,
+    unconnected: u64,
     soft_closed: u64,
     left: u64,
     budget: Option<Budget>,
@@ -54,7 +54,7 @@ impl Rules {
             grace: random.percent(40).then(|| random.between(1, 20)),
         };
         Self {
-            never_connected: random.between(5, 40),
+            unconnected: random.between(5, 40),
             soft_closed: random.between(5, 60),
             left: random.between(5, 60),
             budget: random.percent(60).then_some(budget),
@@ -76,7 +76,7 @@ impl Rules {
 
     fn waits(&self) -> DefaultCleanupPolicy {
         DefaultCleanupPolicy {
-            never_connected: seconds(self.never_connected),
+            unconnected: seconds(self.unconnected),
             soft_closed: seconds(self.soft_closed),
             left: seconds(self.left),
         }
@@ -93,7 +93,7 @@ impl Rules {
         });
         let budget = |budget: Budget| MemoryBudget::new(budget.bytes).max_sessions(budget.sessions);
         let grace = |grace: u64| DefaultCleanupPolicy {
-            never_connected: Duration::MAX,
+            unconnected: Duration::MAX,
             soft_closed: seconds(grace),
             left: seconds(grace),
         };
@@ -252,7 +252,7 @@ impl World {
             document: RawDocument::new(&session),
             wire: None,
             principal,
-            state: SessionState::Waiting,
+            state: SessionState::Unconnected,
             since: now(),
             opened: now(),
             weight: 0,
@@ -405,7 +405,7 @@ impl World {
                 panic!("ended too early: {reason}, {:?}", self.describe(page))
             };
             match page.state {
-                SessionState::Waiting => assert_eq!(reason, EndReason::NeverConnected),
+                SessionState::Unconnected => assert_eq!(reason, EndReason::NeverConnected),
                 SessionState::SoftClosed if why == "logged out" && reason == EndReason::Disconnected => {}
                 _ => assert_eq!(reason, EndReason::Expired),
             }
@@ -438,7 +438,7 @@ impl World {
         let age = at - page.since;
         let is_logged_out = self.rules.logins.is_some() && page.logged_out.is_some_and(|since| since <= at);
         match page.state {
-            SessionState::Waiting if age >= seconds(self.rules.never_connected) => Some("never connected"),
+            SessionState::Unconnected if age >= seconds(self.rules.unconnected) => Some("never connected"),
             SessionState::SoftClosed if age >= self.rules.wait_for_return(page) => Some("expired"),
             _ if is_logged_out => Some("logged out"),
             _ if victims.of_budget == Some(*id) => Some("budget"),

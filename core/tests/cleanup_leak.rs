@@ -39,10 +39,7 @@ fn growth(before: usize) -> isize {
 }
 
 fn hub() -> Hub {
-    Hub::builder()
-        .max_sessions(200_000)
-        .max_never_connected(200_000)
-        .build()
+    Hub::builder().max_sessions(200_000).max_unconnected(200_000).build()
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,7 +60,7 @@ async fn a_hundred_thousand_sessions_opened_and_abandoned_leave_nothing_but_how_
         tokio::time::sleep(seconds(31)).await;
         settled().await;
         assert_eq!(
-            (hub.stats().sessions, hub.stats().waiting, hub.stats().buffered),
+            (hub.stats().sessions, hub.stats().unconnected, hub.stats().buffered),
             (0, 0, 0)
         );
         assert_eq!(alive_tasks(), tasks);

@@ -348,7 +348,7 @@ async fn who_is_logged_out_loses_open_and_waiting_sessions_within_the_interval()
     tokio::time::sleep(seconds(3600)).await;
     assert_eq!(
         (over(&ada).len(), waiting.state()),
-        (0, SessionState::Waiting),
+        (0, SessionState::Unconnected),
         "the logged-in stay"
     );
     logins.lock().expect("unpoisoned").remove("ada");
@@ -404,17 +404,17 @@ async fn pages_are_told_the_shorter_wait_of_either_and_the_longer_of_both() {
 
 #[tokio::test(start_paused = true)]
 async fn either_policy_ends_a_session_at_its_time_and_both_together_at_the_later() {
-    let wait = |never_connected: u64, soft_closed: u64| DefaultCleanupPolicy {
-        never_connected: seconds(never_connected),
+    let wait = |unconnected: u64, soft_closed: u64| DefaultCleanupPolicy {
+        unconnected: seconds(unconnected),
         soft_closed: seconds(soft_closed),
         ..DefaultCleanupPolicy::default()
     };
     let either = hub(wait(5, 50).or(wait(20, 30)));
     let both = hub(wait(5, 50).and(wait(20, 30)));
-    for (hub, never_connected, soft_closed) in [(either, 5, 30), (both, 20, 50)] {
+    for (hub, unconnected, soft_closed) in [(either, 5, 30), (both, 20, 50)] {
         let start = Instant::now();
         soon("the end", hub.open(idle).ended()).await;
-        assert_eq!(start.elapsed().as_secs(), never_connected);
+        assert_eq!(start.elapsed().as_secs(), unconnected);
         let mut page = Page::open(&hub).await;
         page.lose().await;
         let start = Instant::now();
@@ -432,7 +432,7 @@ async fn either_policy_ends_a_session_at_its_time_and_both_together_at_the_later
 #[tokio::test(start_paused = true)]
 async fn a_budget_that_needs_another_policys_consent_waits_for_it_and_no_longer() {
     let grace = DefaultCleanupPolicy {
-        never_connected: seconds(1000),
+        unconnected: seconds(1000),
         soft_closed: seconds(10),
         ..DefaultCleanupPolicy::default()
     };
@@ -558,7 +558,7 @@ async fn a_session_that_is_asked_to_lose_a_connection_it_does_not_have_stays_as_
     let hub = hub(DefaultCleanupPolicy::default());
     let waiting = hub.open(idle);
     waiting.soft_close();
-    assert_eq!(waiting.state(), SessionState::Waiting);
+    assert_eq!(waiting.state(), SessionState::Unconnected);
     let mut page = Page::open(&hub).await;
     page.lose().await;
     let since = page.session.snapshot().since;

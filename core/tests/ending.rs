@@ -143,7 +143,7 @@ async fn a_session_closed_before_any_browser_delivers_to_the_first() {
     assert_eq!(browser.text().await, "read this");
     assert_eq!(browser.ended().await, (2, "nothing more".to_owned()));
     assert_eq!(started.load(Ordering::SeqCst), 0, "its function has no use any more");
-    assert_eq!((hub.stats().sessions, hub.stats().waiting), (0, 0));
+    assert_eq!((hub.stats().sessions, hub.stats().unconnected), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -257,7 +257,7 @@ async fn a_body_that_is_no_post_is_bad() {
         assert_eq!(answer.status, 400, "operation {operation}");
     }
     assert_eq!(hub.stats().connections, 0);
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -277,7 +277,7 @@ async fn a_content_type_that_is_not_ours_opens_nothing() {
         assert_eq!(answer.status, 400, "{headers:?}");
     }
     settled().await;
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,7 +289,7 @@ async fn a_plain_session_has_no_fallback() {
     let answer = ask(&hub, "POST", &posts.id, &headers, once(posts.opening(b"hello"))).await;
     assert_eq!(answer.status, 400);
     settled().await;
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -301,7 +301,7 @@ async fn a_page_of_another_version_is_told_so_in_an_answer_it_can_read() {
     let answer = ask(&hub, "POST", &posts.id, &headers, once(posts.opening(&[]))).await;
     let end = Down::of(answer).end().await;
     assert_eq!((end.code, end.reason), (Code::Version as u64, 0));
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -325,7 +325,7 @@ async fn a_foreign_page_is_forbidden_and_may_not_read_why() {
     assert_eq!(header(&answer, "access-control-allow-credentials"), None);
     let end = Down::of(answer).end().await;
     assert_eq!((end.code, end.reason), (Code::Forbidden as u64, 0));
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 
     let preflight = ask(&hub, "OPTIONS", &posts.id, &headers[1..], nothing()).await;
     assert_eq!(header(&preflight, "access-control-allow-origin"), None);
@@ -772,7 +772,7 @@ async fn a_packet_is_too_large_by_the_length_that_announces_it() {
     assert_eq!((end.code, end.reason), (Code::TooLarge as u64, 0));
     assert_eq!(
         session.state(),
-        SessionState::Waiting,
+        SessionState::Unconnected,
         "before the welcome it costs the connection only"
     );
 
@@ -1030,7 +1030,7 @@ async fn nobody_gives_back_a_session_without_its_secret_or_as_another_user() {
     assert_eq!(short.status, 400);
     let bob = ask(&hub, "POST", &id, &[OURS, ("cookie", "login=bob")], once(right.clone())).await;
     assert_eq!(Down::of(bob).end().await.code, Code::Forbidden as u64);
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     ask(&hub, "POST", &id, &[OURS, ada], once(right)).await;
     assert_eq!(session.state(), SessionState::Closed);
 }

@@ -357,7 +357,7 @@ async fn a_connection_over_which_no_hello_comes_is_given_up_after_ten_seconds() 
     let end = dead.end().await;
     assert_eq!((end.code, end.reason), (Code::HelloDeadline as u64, 0));
     assert_eq!(start.elapsed(), seconds(10));
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     let (_wire, welcome) = document.welcomed(&hub).await;
     assert_eq!(welcome.incarnation, 1);
 }

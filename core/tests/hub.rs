@@ -64,44 +64,44 @@ async fn beyond_the_number_of_sessions_a_page_is_told_full_with_a_hint() {
         "{ticket}"
     );
     assert!(hub.session(third.id()).is_none());
-    assert_eq!((hub.stats().sessions, hub.stats().waiting), (2, 1));
+    assert_eq!((hub.stats().sessions, hub.stats().unconnected), (2, 1));
     assert_eq!(*ends.lock().expect("unpoisoned"), [(*third.id(), EndReason::Full)]);
 
     first.abort("");
     settled().await;
-    assert_eq!(hub.open(idle).state(), SessionState::Waiting, "there is room again");
+    assert_eq!(hub.open(idle).state(), SessionState::Unconnected, "there is room again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn beyond_the_number_of_waiting_sessions_the_oldest_ends_and_the_newest_has_room() {
-    let hub = Hub::builder().max_never_connected(3).build();
+    let hub = Hub::builder().max_unconnected(3).build();
     let sessions: Vec<_> = (0..3).map(|_| hub.open(idle)).collect();
     let _page = Browser::connected(&hub, &sessions[0]).await;
     let fourth = hub.open(idle);
     let states = || [0, 1, 2].map(|index| sessions[index].state());
     assert_eq!(
         states(),
-        [SessionState::Open, SessionState::Waiting, SessionState::Waiting],
+        [SessionState::Open, SessionState::Unconnected, SessionState::Unconnected],
         "one that has a browser does not count"
     );
     let fifth = hub.open(idle);
     assert_eq!(
         states(),
-        [SessionState::Open, SessionState::Closed, SessionState::Waiting]
+        [SessionState::Open, SessionState::Closed, SessionState::Unconnected]
     );
     assert_eq!(sessions[1].ended().await, EndReason::NeverConnected);
     assert_eq!(
         (fourth.state(), fifth.state()),
-        (SessionState::Waiting, SessionState::Waiting)
+        (SessionState::Unconnected, SessionState::Unconnected)
     );
-    assert_eq!((hub.stats().waiting, hub.stats().sessions), (3, 4));
+    assert_eq!((hub.stats().unconnected, hub.stats().sessions), (3, 4));
     let late = RawDocument::new(&sessions[1]).connect(&hub).end().await;
     assert_eq!((late.code, late.reason), (4102, 4), "who comes too late is told why");
 
     fifth.abort("");
-    assert_eq!(hub.stats().waiting, 2);
+    assert_eq!(hub.stats().unconnected, 2);
     let _sixth = hub.open(idle);
-    assert_eq!(sessions[2].state(), SessionState::Waiting, "there was room again");
+    assert_eq!(sessions[2].state(), SessionState::Unconnected, "there was room again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,7 +115,7 @@ async fn the_count_of_waiting_sessions_stays_true_however_they_end() {
             2 => {
                 session.send("for the first").await.expect("there is room");
                 session.close("");
-                assert_eq!(hub.stats().waiting, 1);
+                assert_eq!(hub.stats().unconnected, 1);
                 let browser = Browser::connected(&hub, &session).await;
                 browser.ended().await;
             }
@@ -127,7 +127,7 @@ async fn the_count_of_waiting_sessions_stays_true_however_they_end() {
         }
         soon("the end", session.ended()).await;
         settled().await;
-        assert_eq!((hub.stats().waiting, hub.stats().sessions), (0, 0), "{how}");
+        assert_eq!((hub.stats().unconnected, hub.stats().sessions), (0, 0), "{how}");
     }
 }
 
@@ -207,7 +207,7 @@ async fn an_error_before_the_welcome_costs_the_connection_only() {
     let wire = Wire::connect(&hub, &document.access.id);
     wire.end.send(Packet::Close(1000));
     assert_eq!(wire.packet().await, None);
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     document.welcomed(&hub).await;
 }
 
@@ -525,11 +525,11 @@ async fn the_hub_finds_its_sessions_until_they_are_over() {
     let session = hub.open(idle);
     assert_eq!(hub.session(session.id()).map(|found| *found.id()), Some(*session.id()));
     assert_eq!(hub.sessions().len(), 1);
-    assert_eq!((hub.stats().opened, hub.stats().waiting), (1, 1));
+    assert_eq!((hub.stats().opened, hub.stats().unconnected), (1, 1));
     session.abort("");
     assert!(hub.session(session.id()).is_none());
     assert_eq!(
-        (hub.sessions().len(), hub.stats().opened, hub.stats().waiting),
+        (hub.sessions().len(), hub.stats().opened, hub.stats().unconnected),
         (0, 1, 0)
     );
 }

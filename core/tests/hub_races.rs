@@ -140,7 +140,7 @@ fn each_end_is_reported_exactly_once_under_racing_close_abort_sweep_drain_and_mi
                 "round {round}"
             );
         }
-        assert_eq!((hub.stats().sessions, hub.stats().waiting), (0, 0), "round {round}");
+        assert_eq!((hub.stats().sessions, hub.stats().unconnected), (0, 0), "round {round}");
     }
 }
 
@@ -178,7 +178,7 @@ fn the_limits_hold_and_the_counts_are_true_when_many_threads_open_at_once() {
     let hub = Hub::builder()
         .runtime(runtime.handle().clone())
         .max_sessions(500)
-        .max_never_connected(300)
+        .max_unconnected(300)
         .build();
     for _ in 0..20 {
         let opened: Vec<_> = std::thread::scope(|scope| {
@@ -191,15 +191,18 @@ fn the_limits_hold_and_the_counts_are_true_when_many_threads_open_at_once() {
         });
         let waiting = opened
             .iter()
-            .filter(|session| session.state() == SessionState::Waiting)
+            .filter(|session| session.state() == SessionState::Unconnected)
             .count();
-        assert_eq!((waiting, hub.stats().waiting, hub.stats().sessions), (300, 300, 300));
+        assert_eq!(
+            (waiting, hub.stats().unconnected, hub.stats().sessions),
+            (300, 300, 300)
+        );
         std::thread::scope(|scope| {
             for part in opened.chunks(200) {
                 scope.spawn(move || part.iter().for_each(|session| session.abort("")));
             }
         });
-        assert_eq!((hub.stats().waiting, hub.stats().sessions), (0, 0));
+        assert_eq!((hub.stats().unconnected, hub.stats().sessions), (0, 0));
     }
 }
 
@@ -243,7 +246,7 @@ fn a_first_browser_that_races_with_an_abort_leaves_no_count_and_no_function_behi
         std::thread::yield_now();
     }
     assert_eq!(
-        (hub.stats().waiting, hub.stats().sessions, hub.stats().connections),
+        (hub.stats().unconnected, hub.stats().sessions, hub.stats().connections),
         (0, 0, 0)
     );
     assert_eq!(ends.lock().expect("unpoisoned").len(), 1000);

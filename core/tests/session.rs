@@ -43,7 +43,7 @@ async fn the_function_starts_at_the_first_browser_and_only_once() {
     settled().await;
     assert_eq!(
         (starts.load(Ordering::SeqCst), session.state()),
-        (0, SessionState::Waiting)
+        (0, SessionState::Unconnected)
     );
 
     let browser = Browser::connected(&hub, &session).await;

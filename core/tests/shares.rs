@@ -61,7 +61,7 @@ fn opening(token: u8, session: &SessionHandle) -> Bytes {
 #[tokio::test(start_paused = true)]
 async fn of_one_address_or_user_with_too_many_waiting_sessions_the_oldest_ends_and_nobody_elses() {
     let hub = hub(Share {
-        waiting: 2,
+        unconnected: 2,
         ..Share::default()
     })
     .build();
@@ -75,15 +75,19 @@ async fn of_one_address_or_user_with_too_many_waiting_sessions_the_oldest_ends_a
     assert!(
         late.iter()
             .chain([&honest])
-            .all(|session| session.state() == SessionState::Waiting)
+            .all(|session| session.state() == SessionState::Unconnected)
     );
     assert_eq!(early[0].ended().await, EndReason::NeverConnected);
     let states = [0, 1, 2].map(|index| of_ada[index].state());
     assert_eq!(
         states,
-        [SessionState::Closed, SessionState::Waiting, SessionState::Waiting]
+        [
+            SessionState::Closed,
+            SessionState::Unconnected,
+            SessionState::Unconnected
+        ]
     );
-    assert_eq!(hub.stats().waiting, 5);
+    assert_eq!(hub.stats().unconnected, 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +97,7 @@ async fn ten_thousand_pages_that_nobody_opens_leave_room_for_the_next_visitor() 
     let honest = hub.open(idle);
     RawDocument::new(&honest).welcomed(&hub).await;
     assert_eq!(flood[0].state(), SessionState::Closed);
-    assert_eq!((hub.stats().waiting, hub.stats().sessions), (9_999, 10_000));
+    assert_eq!((hub.stats().unconnected, hub.stats().sessions), (9_999, 10_000));
 }
 
 #[tokio::test(start_paused = true)]

@@ -58,7 +58,7 @@ fn ask(hub: &Hub, name: &str, headers: &[(&str, &[u8])]) {
 async fn crowding_is_warned_of_once_a_minute_with_how_often() {
     let (log, _logging) = Log::begin();
     let hub = Hub::builder()
-        .max_never_connected(10)
+        .max_unconnected(10)
         .max_sessions(12)
         .max_pending_hellos(0)
         .build();

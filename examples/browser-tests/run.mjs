@@ -28,12 +28,16 @@ const ONCE = [
   'boxes', 'csp', 'duplicate', 'ends', 'frozen', 'history', 'module', 'nginx', 'outages', 'renewal', 'status', 'turbo', 'vite', 'webrtc',
 ].map((name) => `${name}.test.mjs`);
 
+/** The packages whose programs the tests run. */
+const PACKAGES = ['stillhere-examples', ...['drop-in', 'recipes', 'webrtc'].map((name) => `stillhere-example-${name}`)];
+
 const folder = import.meta.dirname;
 const isLong = process.env.STILLHERE_LONG !== undefined;
 
 /** Builds the programs, which does nothing where they are up to date, and gives the path of each. */
 function build() {
-  const options = ['--package', 'stillhere-examples', '--package', 'stillhere-example-webrtc', '--bins', '--locked', '--message-format', 'json-render-diagnostics'];
+  const packages = PACKAGES.flatMap((name) => ['--package', name]);
+  const options = [...packages, '--bins', '--locked', '--message-format', 'json-render-diagnostics'];
   const cargo = spawnSync('cargo', ['build', '--quiet', ...options], {
     cwd: folder,
     encoding: 'utf8',

@@ -1,5 +1,4 @@
-//! The demo: one page whose connection a person may break, and ticket routes for clients of other makes. The application of `drop-in/` is in
-//! [`notes`].
+//! The demo: one page whose connection a person may break, and ticket routes for clients of other makes.
 //!
 //! Everything here is the same on every framework. A main binds a loopback port, starts [`Demo`] in front of it, and hands
 //! it the page requests; see `bin/axum.rs`. What browsers reach is a [`FaultProxy`] on `--addr`, so that the page's buttons
@@ -39,7 +38,6 @@ mod arguments;
 mod counts;
 mod demo;
 mod messages;
-pub mod notes;
 mod page_session;
 mod ticket_sessions;
 mod tickets;

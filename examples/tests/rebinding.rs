@@ -1,16 +1,13 @@
 //! A demo on loopback serves no session to a page that calls it by another name (DNS rebinding).
 
-mod program;
-
 use stillhere::Code;
 use stillhere::machine::Outcome;
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::http;
+use stillhere_conformance::program::Program;
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
-
-use program::Program;
 
 #[tokio::test]
 async fn the_demos_go_by_names_of_loopback_only() {

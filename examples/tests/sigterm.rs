@@ -1,7 +1,5 @@
 //! SIGTERM: every browser is told and when to come back, and the demo ends within its deadline, on each framework.
 
-mod program;
-
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,11 +10,10 @@ use stillhere::Code;
 use stillhere::machine::Outcome;
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::http;
+use stillhere_conformance::program::Program;
 use stillhere_examples::Demo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-
-use program::Program;
 
 const CLIENTS: usize = 500;
 

@@ -1,7 +1,5 @@
 //! The demo's tickets: each does what `README.md` says, on each framework.
 
-mod program;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
@@ -17,10 +15,9 @@ use stillhere_conformance::browser::Browser;
 use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::http;
 use stillhere_conformance::plain_client::PlainClient;
+use stillhere_conformance::program::Program;
 use stillhere_conformance::raw_connection::{RawConnection, whole};
 use stillhere_conformance::socket::Request;
-
-use program::Program;
 
 #[tokio::test]
 async fn every_ticket_does_what_the_readme_says_on_axum() {

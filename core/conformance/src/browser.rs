@@ -17,7 +17,6 @@ use stillhere::{Lane, Message, SessionHandle};
 use stillhere_client::{Client, Driver, Endpoint, SendError, Ticket, build};
 use tokio::task::JoinHandle;
 
-use crate::credentials::Credentials;
 use crate::patience::PATIENCE;
 use crate::tap::{Entries, Log, Tap};
 
@@ -119,8 +118,7 @@ impl Browser {
 
     fn open(page: Page) -> Self {
         let ticket = Ticket::parse(&page.ticket).expect("the hub has room");
-        let path = Credentials::parse(&page.ticket).expect("the hub has room");
-        let url = format!("http://{}{}", page.address, path.path());
+        let url = format!("http://{}{}", page.address, ticket.path());
         let mut headers = HeaderMap::new();
         for (name, value) in [(ORIGIN, Some(&page.origin)), (COOKIE, page.cookie.as_ref())] {
             if let Some(value) = value {

@@ -4,7 +4,6 @@ pub mod application;
 pub mod browser;
 pub mod carried;
 pub mod cases;
-pub mod credentials;
 pub mod fallback_bridge;
 pub mod fault_proxy;
 pub mod http;
@@ -15,6 +14,7 @@ pub mod memory;
 pub mod neighbour;
 pub mod patience;
 pub mod plain_client;
+pub mod program;
 pub mod random;
 pub mod rate;
 pub mod raw_connection;
@@ -26,3 +26,8 @@ mod suite;
 mod tap;
 
 pub use suite::run;
+
+/// What a page needs to reach its session.
+pub mod credentials {
+    pub use stillhere_client::Ticket as Credentials;
+}

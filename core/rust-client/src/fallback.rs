@@ -262,16 +262,24 @@ impl Exchange {
         let mut answer = self.begin(answer).await?;
         let limit = self.posts.packet_limit();
         let mut frames = VecDeque::new();
+        // Polls in a row that neither side had anything for.
+        let mut idle = 0;
         loop {
             self.down.read(answer, limit).await?;
             if frames.is_empty() {
-                let pause = if self.down.had_packets { PAUSE } else { QUIET_PAUSE };
+                let pause = if self.down.had_packets {
+                    PAUSE
+                } else {
+                    quiet_pause(idle)
+                };
                 let next = tokio::time::timeout(pause, self.queue.next()).await;
                 let Some(next) = next.unwrap_or(Some(VecDeque::new())) else {
                     // The server notices at once that nobody waits for this answer.
                     let _ = tokio::time::timeout(VANISHING, self.posts.send(&mut frames)).await;
                     return Err(Over::Closed);
                 };
+                let is_idle = next.is_empty() && !self.down.had_packets;
+                idle = if is_idle { idle + 1 } else { 0 };
                 frames = next;
             }
             answer = self.posts.send(&mut frames).await?;
@@ -311,6 +319,11 @@ impl Down {
     }
 }
 
+/// How long to wait before the next poll, so that many quiet clients do not keep a server busy.
+fn quiet_pause(idle: u32) -> Duration {
+    (QUIET_PAUSE * (1 + idle / 10)).min(LONGEST_PAUSE)
+}
+
 /// Takes the next frame that is here in full. A length of 0 keeps an answer alive and is no frame.
 fn next_frame(rest: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, ConnectionError> {
     loop {
@@ -340,8 +353,9 @@ const READ_AHEAD: usize = 4;
 /// Between two polls, after an answer with packets: what the client replies travels with the next.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Between two polls, after an answer without packets.
+/// Between two polls, after an answer without packets, and at most after many.
 const QUIET_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long the last poll of a connection may take to arrive.
 const VANISHING: Duration = Duration::from_millis(50);

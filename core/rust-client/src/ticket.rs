@@ -108,6 +108,14 @@ impl Ticket {
         json.open().ok_or(TicketError::Invalid)
     }
 
+    /// Returns the path of [`Ticket::url`].
+    pub fn path(&self) -> &str {
+        match self.url.split_once("://") {
+            Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
+            None => &self.url,
+        }
+    }
+
     /// Finds the first ticket in a page: in the attribute `data-stillhere` of an element, or the
     /// page itself if it is JSON.
     ///

@@ -9,7 +9,7 @@ use stillhere_proto::machine::Cause;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultCleanupPolicy {
     /// How long a session waits for its first browser. Default 30 s.
-    pub never_connected: Duration,
+    pub unconnected: Duration,
     /// How long a soft-closed session waits for its browser to come back; zero closes it at once. Default 120 s.
     pub soft_closed: Duration,
     /// How long a session waits for a page that said that it goes away ([`Cause::Left`]): its tab was closed, reloaded or sent elsewhere. Default
@@ -39,7 +39,7 @@ pub struct DefaultCleanupPolicy {
 impl Default for DefaultCleanupPolicy {
     fn default() -> Self {
         Self {
-            never_connected: Duration::from_secs(30),
+            unconnected: Duration::from_secs(30),
             soft_closed: Duration::from_secs(120),
             left: Duration::from_secs(15),
         }
@@ -49,7 +49,7 @@ impl Default for DefaultCleanupPolicy {
 impl DefaultCleanupPolicy {
     fn deadline(&self, session: &SessionSnapshot) -> Option<Instant> {
         match session.state {
-            SessionState::Waiting => session.since.checked_add(self.never_connected),
+            SessionState::Unconnected => session.since.checked_add(self.unconnected),
             state if state.is_soft_closed() => session.since.checked_add(self.wait_for_return(session)),
             _ => None,
         }

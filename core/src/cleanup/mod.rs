@@ -118,7 +118,7 @@ impl SessionSnapshot {
 #[non_exhaustive]
 pub enum SessionState {
     /// Opened; no browser has come yet.
-    Waiting,
+    Unconnected,
     /// A connection carries it.
     Open,
     /// The connection is gone, the session waits.

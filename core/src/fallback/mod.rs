@@ -252,7 +252,7 @@ fn discard(arrival: Arrival, secret: &[u8]) -> Answer {
         Found::Ended(session) => return of_end(session.end()),
     };
     session.update(|machine, now| {
-        if *machine.phase() == Phase::Waiting {
+        if *machine.phase() == Phase::Unconnected {
             machine.abort(EndReason::NeverConnected, now);
         }
     });

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::hub::ended_session::EndedSession;
 use crate::hub::places::Place;
-use crate::hub::waiting::Waiting;
+use crate::hub::unconnected::Unconnected;
 use crate::session::Shared;
 use stillhere_proto::EndReason;
 use stillhere_proto::machine::PlainDocument;
@@ -15,7 +15,7 @@ use stillhere_proto::{Secret, SessionId};
 #[derive(Default)]
 pub(super) struct Book {
     pub(super) sessions: HashMap<SessionId, Arc<Shared>>,
-    pub(super) waiting: Waiting,
+    pub(super) unconnected: Unconnected,
     /// The peers for whom a session counts once a browser has asked for it.
     pub(super) holders: HashMap<SessionId, Place>,
     pub(super) ended: EndedSessions,
@@ -41,7 +41,7 @@ impl Book {
     /// Removes a live session. Returns its place, if it counts for a peer, or `None` if the session
     /// is not here.
     pub(super) fn remove(&mut self, session: &Shared) -> Option<Option<Place>> {
-        self.waiting.remove(session.number);
+        self.unconnected.remove(session.number);
         self.sessions.remove(&session.id)?;
         let place = self.holders.remove(&session.id);
         shrink(&mut self.sessions);

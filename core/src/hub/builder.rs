@@ -155,8 +155,8 @@ impl HubBuilder {
     /// How many sessions may wait for their first browser; crawlers, too, open sessions. Beyond
     /// this the session that has waited longest ends, as
     /// [`NeverConnected`](EndReason::NeverConnected). Default 10,000.
-    pub fn max_never_connected(mut self, count: usize) -> Self {
-        self.config.max_waiting = count;
+    pub fn max_unconnected(mut self, count: usize) -> Self {
+        self.config.max_unconnected = count;
         self
     }
 
@@ -293,7 +293,7 @@ pub(crate) struct Config {
     pub(crate) hosts: Vec<String>,
     pub(super) defaults: SessionOptions,
     pub(super) max_sessions: usize,
-    pub(super) max_waiting: usize,
+    pub(super) max_unconnected: usize,
     pub(super) max_hellos: usize,
     pub(super) address_share: Share,
     pub(super) principal_share: Share,
@@ -312,7 +312,7 @@ impl Default for Config {
             hosts: Vec::new(),
             defaults: SessionOptions::default(),
             max_sessions: 100_000,
-            max_waiting: 10_000,
+            max_unconnected: 10_000,
             max_hellos: 10_000,
             address_share: Share::default(),
             principal_share: Share::default(),

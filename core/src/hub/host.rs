@@ -10,7 +10,7 @@ use crate::cleanup::{DefaultCleanupPolicy, SessionSnapshot, SessionState};
 use crate::guard::guarded;
 use crate::hub::inner::HubInner;
 use crate::kind::ConnectionSetup;
-use crate::session::{Farewell, Host, Resized, SessionHandle, Shared};
+use crate::session::{Host, Resized, SessionHandle, Shared, Teardown};
 use stillhere_proto::EndReason;
 
 impl Host for HubInner {
@@ -35,7 +35,7 @@ impl Host for HubInner {
     }
 
     fn session_started(&self, session: &Shared) {
-        self.book().waiting.remove(session.number);
+        self.book().unconnected.remove(session.number);
     }
 
     /// Asks the policy whether the session may wait, and when it wants to be asked again.
@@ -49,7 +49,7 @@ impl Host for HubInner {
             || guarded(&session.id, "the cleanup policy", || policy.allow_soft_close(&snapshot)).unwrap_or(true);
         if !allowed {
             // Unless it has changed since: then this is called again.
-            session.clean_up(snapshot.version, Some(EndReason::Disconnected));
+            session.abort_if_unchanged(snapshot.version, Some(EndReason::Disconnected));
             return;
         }
         match guarded(&session.id, "the cleanup policy", || policy.next_check(&snapshot, now)) {
@@ -66,13 +66,13 @@ impl Host for HubInner {
         }
     }
 
-    fn session_ended(&self, session: &Shared, farewell: Farewell, now: Instant) {
-        let Farewell {
+    fn session_ended(&self, session: &Shared, teardown: Teardown, now: Instant) {
+        let Teardown {
             reason,
             never_started,
             task,
             on_restore,
-        } = farewell;
+        } = teardown;
         tracing::debug!(session = %session.id, %reason, "session ended");
         self.record_end(session, &reason);
         if reason == EndReason::NeverConnected && self.reach.note_missed() {

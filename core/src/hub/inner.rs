@@ -25,7 +25,7 @@ use crate::memory::{Account, Memory};
 use crate::options::SessionOptions;
 use crate::peer::{Peer, Share, client_address, why_uncounted};
 use crate::request::UpgradeRequest;
-use crate::session::{Application, Farewell, Host, SessionHandle, Shared};
+use crate::session::{Application, Host, SessionHandle, Shared, Teardown};
 use crate::sweeper::{Sweeper, observe};
 use stillhere_proto::EndReason;
 use stillhere_proto::SessionId;
@@ -76,7 +76,7 @@ impl HubInner {
         );
         match self.enter(&session) {
             Ok(crowded_out) => {
-                self.end_waiting(&crowded_out, now);
+                self.end_unconnected(&crowded_out, now);
                 self.session_changed(&session, now);
             }
             Err(reason) => {
@@ -105,13 +105,13 @@ impl HubInner {
         if self.is_draining() {
             return Err(EndReason::Draining);
         }
-        if book.sessions.len() >= self.config.max_sessions || self.config.max_waiting == 0 {
+        if book.sessions.len() >= self.config.max_sessions || self.config.max_unconnected == 0 {
             return Err(EndReason::Full);
         }
         let crowded_out = book
-            .waiting
-            .make_room(&peers, self.config.max_waiting, |peer| self.share_of(peer));
-        book.waiting.insert(session.number, session.id, peers);
+            .unconnected
+            .make_room(&peers, self.config.max_unconnected, |peer| self.share_of(peer));
+        book.unconnected.insert(session.number, session.id, peers);
         let crowded_out = crowded_out
             .iter()
             .filter_map(|id| book.sessions.get(id).cloned())
@@ -121,12 +121,12 @@ impl HubInner {
     }
 
     /// Ends these sessions, unless a browser has connected by now.
-    fn end_waiting(&self, sessions: &[Arc<Shared>], now: Instant) {
+    fn end_unconnected(&self, sessions: &[Arc<Shared>], now: Instant) {
         for session in sessions {
             let snapshot = session.snapshot();
-            if snapshot.state == SessionState::Waiting
-                && session.clean_up(snapshot.version, Some(EndReason::NeverConnected))
-                && let Some(count) = self.warnings.waiting_ended.count(now)
+            if snapshot.state == SessionState::Unconnected
+                && session.abort_if_unchanged(snapshot.version, Some(EndReason::NeverConnected))
+                && let Some(count) = self.warnings.unconnected_ended.count(now)
             {
                 let waited = now.saturating_duration_since(snapshot.opened);
                 tracing::warn!(
@@ -291,14 +291,14 @@ impl fmt::Debug for HubInner {
 impl Drop for HubInner {
     fn drop(&mut self) {
         for session in self.all() {
-            session.abandon(self, EndReason::Aborted("the hub is gone".into()));
+            session.abort_on(self, EndReason::Aborted("the hub is gone".into()));
             // Over already, but nobody was left to whom that could be reported.
             if self.find(&session.id).is_some()
                 && let Some(reason) = session.end_reason()
             {
                 self.session_ended(
                     &session,
-                    Farewell {
+                    Teardown {
                         reason,
                         never_started: None,
                         task: None,

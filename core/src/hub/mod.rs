@@ -9,7 +9,7 @@ mod pending_hello;
 mod places;
 mod reach;
 mod relief;
-mod waiting;
+mod unconnected;
 mod warnings;
 
 use std::fmt;
@@ -249,7 +249,7 @@ impl Hub {
         let book = self.inner.book();
         Stats {
             sessions: book.sessions.len(),
-            waiting: book.waiting.len(),
+            unconnected: book.unconnected.len(),
             connections: self.inner.connections.len(),
             buffered: self.inner.memory.held(),
             opened: self.inner.opened.load(Ordering::Relaxed),
@@ -277,7 +277,7 @@ pub struct Stats {
     /// Sessions that are not over.
     pub sessions: usize,
     /// Those of them whose first browser has not come.
-    pub waiting: usize,
+    pub unconnected: usize,
     /// Connections, including those that have not said hello.
     pub connections: usize,
     /// Bytes that all sessions buffer together.

@@ -81,7 +81,7 @@ impl Holder {
     /// Ends the session, unless it has changed since it was measured.
     fn end(self) {
         let Self { session, buffered, .. } = self;
-        if session.clean_up(self.version, Some(EndReason::MemoryPressure)) {
+        if session.abort_if_unchanged(self.version, Some(EndReason::MemoryPressure)) {
             tracing::warn!(session = %session.id, buffered, "ended: the hub's memory limit is reached");
             session.update(|machine, _| machine.discard_received());
         }

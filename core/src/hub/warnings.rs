@@ -9,7 +9,7 @@ pub(crate) struct Warnings {
     pub(crate) foreign: Seldom,
     pub(crate) not_its_user: Seldom,
     /// The session that had waited longest for its browser was ended for a new one.
-    pub(super) waiting_ended: Seldom,
+    pub(super) unconnected_ended: Seldom,
     pub(crate) too_many_hellos: Seldom,
     pub(crate) too_many_connections: Seldom,
     pub(crate) too_many_sessions: Seldom,

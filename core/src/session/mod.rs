@@ -28,7 +28,7 @@ pub(crate) use beside::Beside;
 pub use restore::Restoring;
 pub use send::{SendError, TrySendError};
 pub(crate) use shared::{Application, Host, REFUSED_RETRY, Resized, Shared, Transmit};
-pub(crate) use state::Farewell;
+pub(crate) use state::Teardown;
 
 use receive::Taken;
 use restore::RestoreFunction;

@@ -20,7 +20,7 @@ use crate::kind::{ConnectionSetup, Kind};
 use crate::memory::Account;
 use crate::options::SessionOptions;
 use crate::script_tag::{client_tag, plain_tag};
-use crate::session::state::{Effect, Farewell, Function, Inner, state_of};
+use crate::session::state::{Effect, Function, Inner, Teardown, state_of};
 use crate::session::{Session, SessionHandle};
 use crate::ticket::Ticket;
 use stillhere_proto::Limits;
@@ -52,7 +52,7 @@ pub(crate) trait Host: Send + Sync {
     fn session_resized(&self, session: &Shared, by: Resized);
 
     /// The session is over. Called once for each.
-    fn session_ended(&self, session: &Shared, farewell: Farewell, now: Instant);
+    fn session_ended(&self, session: &Shared, teardown: Teardown, now: Instant);
 
     /// The function of an ended session may go on for a while.
     fn give_grace(&self, task: AbortHandle, now: Instant);
@@ -131,7 +131,7 @@ impl Shared {
             inner: Mutex::new(Inner {
                 version: machine.version(),
                 machine,
-                function: Function::Waiting(application),
+                function: Function::Unstarted(application),
                 reader_is_gone: false,
                 connections: Vec::new(),
                 next_connection: 0,
@@ -177,7 +177,7 @@ impl Shared {
     pub(crate) fn end_reason(&self) -> Option<EndReason> {
         match self.lock().machine.phase() {
             Phase::Closed(reason) => Some(reason.clone()),
-            Phase::Waiting | Phase::Open | Phase::SoftClosed(_) | Phase::Ending(_) => None,
+            Phase::Unconnected | Phase::Open | Phase::SoftClosed(_) | Phase::Ending(_) => None,
         }
     }
 
@@ -213,7 +213,7 @@ impl Shared {
     }
 
     /// Ends the session as the last act of its host.
-    pub(crate) fn abandon(self: &Arc<Self>, host: &dyn Host, reason: EndReason) {
+    pub(crate) fn abort_on(self: &Arc<Self>, host: &dyn Host, reason: EndReason) {
         let mut inner = self.lock();
         let now = crate::clock::now();
         inner.machine.abort(reason, now);
@@ -258,9 +258,9 @@ impl Shared {
                 Effect::Start(application) => self.start(host, application),
                 Effect::Restore(restore, incarnation) => self.restore(host, restore, incarnation),
                 Effect::Changed => host.session_changed(self, now),
-                Effect::Ended(farewell) => {
+                Effect::Ended(teardown) => {
                     self.let_plain_go();
-                    host.session_ended(self, farewell, now);
+                    host.session_ended(self, teardown, now);
                 }
             }
         }
@@ -297,7 +297,7 @@ impl Shared {
                 host.give_grace(task, crate::clock::now());
             }
             Function::Starting => inner.function = Function::Running(task),
-            Function::Waiting(_) | Function::Running(_) | Function::Returned => {}
+            Function::Unstarted(_) | Function::Running(_) | Function::Returned => {}
         }
     }
 
@@ -366,18 +366,18 @@ impl Shared {
     }
 
     /// Ends the session at once; if it is ending already, for the reason it has.
-    pub(crate) fn cut_off(self: &Arc<Self>, reason: EndReason) {
+    pub(crate) fn abort_now(self: &Arc<Self>, reason: EndReason) {
         self.update(|machine, now| {
             let reason = match machine.phase() {
                 Phase::Ending(reason) => reason.clone(),
-                Phase::Waiting | Phase::Open | Phase::SoftClosed(_) | Phase::Closed(_) => reason,
+                Phase::Unconnected | Phase::Open | Phase::SoftClosed(_) | Phase::Closed(_) => reason,
             };
             machine.abort(reason, now);
         });
     }
 
     /// Closes the session if nothing has changed since `version`. Whether it did.
-    pub(crate) fn clean_up(self: &Arc<Self>, version: u64, reason: Option<EndReason>) -> bool {
+    pub(crate) fn abort_if_unchanged(self: &Arc<Self>, version: u64, reason: Option<EndReason>) -> bool {
         self.change(None, |inner, now| {
             if inner.version() != version {
                 return false;
@@ -386,7 +386,7 @@ impl Shared {
             let reason = match (machine.phase(), reason) {
                 (Phase::Ending(reason), _) => reason.clone(),
                 (_, Some(reason)) => reason,
-                (Phase::Waiting, None) => EndReason::NeverConnected,
+                (Phase::Unconnected, None) => EndReason::NeverConnected,
                 (_, None) => EndReason::Expired,
             };
             machine.abort(reason, now);

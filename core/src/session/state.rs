@@ -47,7 +47,7 @@ pub(crate) struct Inner {
 /// The application function of a session.
 pub(crate) enum Function {
     /// Waits for the first browser.
-    Waiting(Application),
+    Unstarted(Application),
     /// Is about to be spawned.
     Starting,
     Running(AbortHandle),
@@ -59,11 +59,11 @@ pub(crate) enum Effect {
     Start(Application),
     Restore(RestoreFunction, u64),
     Changed,
-    Ended(Farewell),
+    Ended(Teardown),
 }
 
 /// What the hub needs to know of a session that has ended.
-pub(crate) struct Farewell {
+pub(crate) struct Teardown {
     pub(crate) reason: EndReason,
     /// Its function, if no browser ever came: to be dropped, and not under the lock.
     pub(crate) never_started: Option<Application>,
@@ -94,12 +94,12 @@ impl Inner {
             // One that was closed before its browser came has no more use for its function.
             Event::Opened if matches!(self.machine.phase(), Phase::Open) => {
                 match std::mem::replace(&mut self.function, Function::Starting) {
-                    Function::Waiting(application) => Some(Effect::Start(application)),
+                    Function::Unstarted(application) => Some(Effect::Start(application)),
                     Function::Starting | Function::Running(_) | Function::Returned => None,
                 }
             }
             Event::Restored { incarnation } => self.begin_restore(*incarnation),
-            Event::Ended(reason) => Some(Effect::Ended(self.farewell(reason.clone()))),
+            Event::Ended(reason) => Some(Effect::Ended(self.teardown(reason.clone()))),
             _ => None,
         }
     }
@@ -111,10 +111,10 @@ impl Inner {
         Some(Effect::Restore(restore, incarnation))
     }
 
-    pub(crate) fn farewell(&mut self, reason: EndReason) -> Farewell {
+    pub(crate) fn teardown(&mut self, reason: EndReason) -> Teardown {
         self.undelivered = self.gate.take().map_or(0, |gate| gate.len());
         let (never_started, task) = match std::mem::replace(&mut self.function, Function::Returned) {
-            Function::Waiting(application) => (Some(application), None),
+            Function::Unstarted(application) => (Some(application), None),
             Function::Running(task) => (None, Some(task)),
             function @ (Function::Starting | Function::Returned) => {
                 self.function = function;
@@ -122,7 +122,7 @@ impl Inner {
             }
         };
         self.reader_is_gone |= never_started.is_some();
-        Farewell {
+        Teardown {
             reason,
             never_started,
             task,
@@ -203,12 +203,12 @@ impl Inner {
 
 pub(crate) fn state_of(machine: &SessionMachine) -> SessionState {
     match machine.phase() {
-        Phase::Waiting => SessionState::Waiting,
+        Phase::Unconnected => SessionState::Unconnected,
         Phase::Open => SessionState::Open,
         Phase::SoftClosed(_) => SessionState::SoftClosed,
         Phase::Ending(_) if machine.has_connection() => SessionState::Ending,
         Phase::Ending(_) if machine.has_document() => SessionState::EndingSoftClosed,
-        Phase::Ending(_) => SessionState::Waiting,
+        Phase::Ending(_) => SessionState::Unconnected,
         Phase::Closed(_) => SessionState::Closed,
     }
 }

@@ -16,7 +16,7 @@ use crate::ALLOCATOR;
 /// Serves until the process is killed; says where first.
 pub(crate) async fn serve(kind: &str) {
     let hub = Hub::builder()
-        .max_never_connected(1_000_000)
+        .max_unconnected(1_000_000)
         .max_sessions(1_000_000)
         .build();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -9,6 +9,7 @@ use flate2::write::ZlibEncoder;
 use stillhere::machine::Outcome;
 use stillhere::wire::{Counts, Data, Frame};
 use stillhere::{Cause, Code, EndReason, Hub, Lane, PerLane, Secret, SessionHandle, SessionOptions, SessionState};
+use stillhere_client::TicketError;
 
 use crate::application::{echo, handing_on, never_reads, next_message};
 use crate::browser::Browser;
@@ -46,10 +47,8 @@ pub async fn a_wrong_secret_is_refused(server: &Server) {
     let mut almost = *right.secret.expose();
     almost[31] ^= 1;
     for secret in [[0; 32], almost] {
-        let wrong = Credentials {
-            secret: Secret::from_bytes(secret),
-            ..right.clone()
-        };
+        let mut wrong = right.clone();
+        wrong.secret = Secret::from_bytes(secret);
         for document in [1, 2] {
             let mut raw = server.raw(&wrong).await;
             raw.say_hello(&wrong, document, 0, 9).await;
@@ -71,7 +70,7 @@ pub async fn a_connection_without_a_hello_is_closed(server: &Server) {
     let mut raw = server.raw(&credentials(&session)).await;
     let end = raw.end().await;
     assert_eq!((end.code, end.reason), (Code::HelloDeadline as u64, 0));
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     neighbour.assert_untouched().await;
 }
 
@@ -91,7 +90,7 @@ pub async fn a_strange_host_is_refused(server: &Server) {
         let end = raw.end().await;
         assert_eq!((end.code, end.reason), (Code::Forbidden as u64, 0), "{host}");
     }
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     server.browse(&session).wait_for_outcome(Outcome::Opened).await;
 }
 
@@ -118,7 +117,7 @@ pub async fn a_foreign_origin_is_refused(server: &Server) {
         let end = raw.end().await;
         assert_eq!((end.code, end.reason), (Code::Forbidden as u64, 0), "{origin}");
     }
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 
     for origin in [
         format!("http://{}", server.address),
@@ -150,7 +149,7 @@ pub async fn a_request_without_our_subprotocol_is_not_upgraded(server: &Server) 
         );
     }
     assert_eq!(http::get(server.address, &path, &[]).await.status, 404);
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     neighbour.assert_untouched().await;
 }
 
@@ -207,7 +206,7 @@ pub async fn what_is_no_hello_is_refused(server: &Server) {
     let mut raw = server.raw(&credentials).await;
     raw.send_text("hello").await;
     assert_eq!(raw.end().await.code, Code::Malformed as u64);
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     neighbour.assert_untouched().await;
 }
 
@@ -631,7 +630,7 @@ pub async fn a_first_hello_has_received_nothing_and_may_grant_little(server: &Se
     raw.send(Frame::Hello(first.clone())).await;
     let end = raw.end().await;
     assert_eq!((end.code, end.reason), (Code::Malformed as u64, 0));
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 
     first.counts.received.interactive = 0;
     first.counts.credit = PerLane::new(70, 0);
@@ -736,8 +735,11 @@ pub async fn a_session_beyond_the_limit_gets_a_ticket_that_says_so(server: &Serv
     let refused = server.hub.open(echo);
     assert_eq!(end_of(&refused).await, EndReason::Full);
     let refusal = Credentials::parse(&refused.ticket_json()).expect_err("the hub is full");
-    assert_eq!(refusal.code, Code::Full as u64);
-    assert!(refusal.retry_after > 0);
+    let TicketError::Refused { code, retry_after, .. } = refusal else {
+        panic!("{refusal}")
+    };
+    assert_eq!(code, Code::Full as u64);
+    assert!(retry_after > Duration::ZERO);
     last.abort("makes room");
     Credentials::parse(&server.hub.open(echo).ticket_json()).expect("there is room again");
     neighbour.assert_untouched().await;

@@ -282,6 +282,6 @@ pub async fn memory_pressure_ends_the_longest_gone_first(server: &Server) {
         EndReason::MemoryPressure
     );
     assert_eq!(gone[0].state(), SessionState::SoftClosed);
-    assert_eq!(newest.state(), SessionState::Waiting);
+    assert_eq!(newest.state(), SessionState::Unconnected);
     neighbour.assert_untouched().await;
 }

@@ -70,7 +70,7 @@ pub async fn what_was_sent_before_the_browser_came_is_delivered_when_it_comes(se
     let session = server.hub.open(never_reads);
     session.send("early").await.expect("an outbox has room");
     session.send_bulk("early and large").await.expect("an outbox has room");
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 
     let browser = server.browse(&session);
     assert_eq!(browser.recv_on(Lane::Interactive).await, "early");

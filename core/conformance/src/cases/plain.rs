@@ -250,7 +250,7 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
         .await
         .expect("our protocol is always upgraded");
     assert_eq!(ours.end().await.code, Code::Version as u64);
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     let durable = server.hub.open(echo);
     assert_eq!(PlainClient::open(&at(&durable.url())).await.err(), Some(400));
     durable.abort("");
@@ -319,7 +319,7 @@ pub async fn a_silent_client_is_found_out_and_a_quiet_one_is_kept(server: &Serve
 /// The policy ends a plain session that has no client, and a client that comes too late is told.
 pub async fn a_session_without_a_client_is_cleaned_up(server: &Server) {
     let policy = DefaultCleanupPolicy {
-        never_connected: Duration::from_secs(60),
+        unconnected: Duration::from_secs(60),
         soft_closed: Duration::from_millis(300),
         ..DefaultCleanupPolicy::default()
     };

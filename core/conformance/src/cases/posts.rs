@@ -154,7 +154,7 @@ pub async fn a_packet_above_what_the_session_allows_is_too_large_by_its_length(s
     let posts = RawPosts::new(server.address, &credentials, STREAMED);
     let refused = posts.open(&u32::MAX.to_le_bytes()).await.frames().await;
     assert_eq!(end_code(&refused), (Code::TooLarge as u64, 0));
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 
     let posts = RawPosts::new(server.address, &credentials, STREAMED);
     let mut down = welcomed(&posts, &session).await;

@@ -46,7 +46,7 @@ pub async fn another_user_is_refused_and_the_session_goes_on(server: &Server) {
     ] {
         assert_forbidden(&server, &session, stranger).await;
     }
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 
     let mut ada = raw_as(&server, &session, Some("theme=dark; user=ada")).await;
     ada.say_hello(&credentials(&session), 1, 0, 1).await;
@@ -107,7 +107,11 @@ pub async fn logging_out_ends_the_users_sessions(server: &Server) {
     for session in [open, waiting] {
         assert_eq!(end_of(&session).await, EndReason::Aborted("logged out".into()));
     }
-    assert!(others.iter().all(|session| session.state() == SessionState::Waiting));
+    assert!(
+        others
+            .iter()
+            .all(|session| session.state() == SessionState::Unconnected)
+    );
     assert_eq!(server.hub.sessions_of("ada").len(), 0);
 }
 
@@ -119,5 +123,5 @@ pub async fn a_session_of_a_user_is_closed_to_all_if_users_cannot_be_told(server
     let server = server.with_hub(panics).await;
     let session = server.hub.open_for("ada", echo);
     assert_forbidden(&server, &session, Some("user=ada")).await;
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
 }

@@ -76,7 +76,7 @@ pub async fn a_request_that_is_nearly_a_web_socket_is_told_why_not(server: &Serv
         let version = if status == 426 { "13" } else { "" };
         assert_eq!(answer.header("sec-websocket-version"), version);
     }
-    assert_eq!(session.state(), SessionState::Waiting);
+    assert_eq!(session.state(), SessionState::Unconnected);
     assert_eq!(server.hub.stats().connections, 0);
 }
 

@@ -101,7 +101,7 @@ pub async fn bytes_that_are_no_web_socket_cost_the_connection_only(server: &Serv
         let mut silent = server.raw(&credentials(&session)).await;
         silent.send_octets(octets).await;
         silent.close_code().await;
-        assert_eq!(session.state(), SessionState::Waiting, "{octets:x?}");
+        assert_eq!(session.state(), SessionState::Unconnected, "{octets:x?}");
 
         let mut raw = server.raw_welcomed(&session).await;
         raw.send_octets(octets).await;

@@ -261,7 +261,7 @@ impl<'a> World<'a> {
     /// What a cleanup policy would decide.
     fn cleanup_at(&self) -> Option<Time> {
         let machine = &self.server.machine;
-        let waits = !machine.has_connection() && !matches!(machine.phase(), Phase::Closed(_) | Phase::Waiting);
+        let waits = !machine.has_connection() && !matches!(machine.phase(), Phase::Closed(_) | Phase::Unconnected);
         waits.then(|| self.micros(machine.since()) + self.plan.keep)
     }
 

@@ -53,7 +53,7 @@ pub struct ConnectionKey(pub u64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
     /// Opened; no browser has come yet.
-    Waiting,
+    Unconnected,
     /// A connection carries it.
     Open,
     /// The connection is gone, the session waits.
@@ -174,7 +174,7 @@ impl SessionMachine {
         Self {
             timing,
             lanes: Lanes::with_compressed(limits.normalised(), false),
-            phase: Phase::Waiting,
+            phase: Phase::Unconnected,
             since: now,
             version: 0,
             document: None,
@@ -289,7 +289,7 @@ impl SessionMachine {
         let over = self.ending.deadline.is_some_and(|deadline| deadline <= now) && self.attached.is_some();
         if let (true, Phase::Ending(reason)) = (over, &self.phase) {
             let reason = reason.clone();
-            self.finish(reason, now);
+            self.enter_closed(reason, now);
         }
     }
 
@@ -333,7 +333,7 @@ impl SessionMachine {
         } else {
             Violation::Malformed
         };
-        self.finish(violation.reason(), now);
+        self.enter_closed(violation.reason(), now);
     }
 
     /// Ends the session once what was sent has been acknowledged. Nothing can be sent from now on.
@@ -351,12 +351,12 @@ impl SessionMachine {
         self.timing.ending = wait;
         self.dismiss_newcomer(&reason);
         self.enter(Phase::Ending(reason), now);
-        self.finish_if_delivered(now);
+        self.close_if_delivered(now);
     }
 
     /// Ends the session now, whatever is on its way.
     pub fn abort(&mut self, reason: EndReason, now: Instant) {
-        self.finish(reason, now);
+        self.enter_closed(reason, now);
     }
 
     /// Drops the connection and keeps the session.
@@ -533,7 +533,7 @@ impl SessionMachine {
         };
         self.attach(key, keep, now);
         self.events.push_back(Event::Resumed { gap, replayed });
-        self.finish_if_delivered(now);
+        self.close_if_delivered(now);
     }
 
     /// The first document of the session: nobody is displaced.
@@ -549,7 +549,7 @@ impl SessionMachine {
         });
         self.attach(key, keep, now);
         self.events.push_back(Event::Opened);
-        self.finish_if_delivered(now);
+        self.close_if_delivered(now);
     }
 
     /// A connection becomes the one that carries the session.
@@ -620,7 +620,7 @@ impl SessionMachine {
 
     fn handle_counts(&mut self, counts: &Counts, now: Instant) -> Result<(), Violation> {
         self.lanes.handle_counts(counts)?;
-        self.finish_if_delivered(now);
+        self.close_if_delivered(now);
         Ok(())
     }
 
@@ -644,7 +644,7 @@ impl SessionMachine {
         let text = match violation {
             Violation::Gap if self.gaps < GAPS_IN_A_ROW => "a sequence was skipped",
             Violation::Loss => "what was sent before a ping has not come",
-            _ => return self.finish_saying(violation.text(), violation.reason(), now),
+            _ => return self.enter_closed_with(violation.text(), violation.reason(), now),
         };
         self.detach(Cause::Gap, now);
         self.refuse(key, Code::Gap, text);
@@ -677,21 +677,21 @@ impl SessionMachine {
         self.version += 1;
     }
 
-    fn finish_if_delivered(&mut self, now: Instant) {
+    fn close_if_delivered(&mut self, now: Instant) {
         if let Phase::Ending(reason) = &self.phase
             && self.lanes.is_delivered()
         {
             let reason = reason.clone();
-            self.finish(reason, now);
+            self.enter_closed(reason, now);
         }
     }
 
-    fn finish(&mut self, reason: EndReason, now: Instant) {
-        self.finish_saying(None, reason, now);
+    fn enter_closed(&mut self, reason: EndReason, now: Instant) {
+        self.enter_closed_with(None, reason, now);
     }
 
     /// The one place where a session becomes Closed. The connection that carries it is told `text`, if there is one, and else the reason.
-    fn finish_saying(&mut self, text: Option<&str>, reason: EndReason, now: Instant) {
+    fn enter_closed_with(&mut self, text: Option<&str>, reason: EndReason, now: Instant) {
         if matches!(self.phase, Phase::Closed(_)) {
             return;
         }

@@ -61,7 +61,7 @@ fn assert_ended(host: &mut Host, key: ConnectionKey, reason: &EndReason) {
 #[test]
 fn the_first_document_is_welcomed_at_once() {
     let mut host = Host::new();
-    assert_eq!(host.phase(), &Phase::Waiting);
+    assert_eq!(host.phase(), &Phase::Unconnected);
     let key = host.hello(&hello(1, 1));
     let expected = Welcome {
         incarnation: 1,
@@ -96,7 +96,7 @@ fn a_document_never_welcomed_that_claims_to_have_received_is_malformed() {
     host.send(text("early"));
     let key = host.hello(&claim(1));
     host.assert_refused(key, Code::Malformed);
-    assert_eq!(host.phase(), &Phase::Waiting);
+    assert_eq!(host.phase(), &Phase::Unconnected);
 
     let mut host = soft_closed();
     let key = host.hello(&claim(2));
@@ -716,7 +716,7 @@ fn a_document_that_was_never_welcomed_has_received_nothing() {
     let mut host = Host::new();
     let key = host.hello(&told(1, 1));
     host.assert_refused(key, Code::Malformed);
-    assert_eq!(host.phase(), &Phase::Waiting);
+    assert_eq!(host.phase(), &Phase::Unconnected);
     let (mut host, key) = host.opened();
     host.send("one");
     host.frames(key);

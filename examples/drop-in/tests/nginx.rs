@@ -1,7 +1,5 @@
 //! One nginx configuration: `drop-in/nginx.conf` is what each adapter's README shows, and carries sessions on each framework.
 
-mod program;
-
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,12 +9,11 @@ use stillhere_conformance::browser::Browser;
 use stillhere_conformance::fallback_bridge;
 use stillhere_conformance::http;
 use stillhere_conformance::patience::within;
+use stillhere_conformance::program::Program;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use program::Program;
-
-const SHIPPED: &str = include_str!("../drop-in/nginx.conf");
+const SHIPPED: &str = include_str!("../nginx.conf");
 
 /// The directives of a block, from the line that begins with `opening`, without what surrounds them.
 fn block(text: &str, opening: &str) -> Vec<String> {
@@ -35,9 +32,9 @@ fn block(text: &str, opening: &str) -> Vec<String> {
 #[test]
 fn each_readme_shows_the_configuration_that_is_tested() {
     for (adapter, readme) in [
-        ("axum", include_str!("../../adapter-axum/README.md")),
-        ("actix", include_str!("../../adapter-actix/README.md")),
-        ("warp", include_str!("../../adapter-warp/README.md")),
+        ("axum", include_str!("../../../adapter-axum/README.md")),
+        ("actix", include_str!("../../../adapter-actix/README.md")),
+        ("warp", include_str!("../../../adapter-warp/README.md")),
     ] {
         for opening in ["map ", "location "] {
             assert_eq!(block(readme, opening), block(SHIPPED, opening), "{adapter}");

@@ -1,7 +1,5 @@
 //! The server without a framework: its page, its routes, and what the end of a connection means to a session.
 
-mod program;
-
 use std::net::{Ipv4Addr, SocketAddr};
 
 use stillhere::machine::Outcome;
@@ -11,10 +9,9 @@ use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::fault_proxy::FaultProxy;
 use stillhere_conformance::http;
 use stillhere_conformance::patience::within;
+use stillhere_conformance::program::Program;
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
-
-use program::Program;
 
 /// The running server, and a proxy before it that cuts connections.
 struct Site {

@@ -7,12 +7,12 @@ use stillhere_proto::SessionId;
 
 /// Sessions ordered by their numbers, which increase with each session.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct Unconnected {
     by_age: BTreeMap<u64, (SessionId, Vec<Peer>)>,
     of_peer: HashMap<Peer, BTreeSet<u64>>,
 }
 
-impl Waiting {
+impl Unconnected {
     pub(super) fn len(&self) -> usize {
         self.by_age.len()
     }
@@ -49,7 +49,7 @@ impl Waiting {
         let mut oldest = Vec::new();
         for peer in peers {
             if let Some(numbers) = self.of_peer.get(peer)
-                && numbers.len() >= share_of(peer).waiting
+                && numbers.len() >= share_of(peer).unconnected
             {
                 oldest.extend(numbers.first().copied().and_then(|number| self.remove(number)));
             }

@@ -3,19 +3,17 @@
 //! All but [`Notes::run`] could have been there before: it is the function of the durable session that the notes' page has been given.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{env, io};
 
 use serde::{Deserialize, Serialize};
 use stillhere::{Incoming, SendError, Session};
 use tokio::select;
 use tokio::sync::watch;
 
-use crate::arguments;
-
 /// The folder of the application's static files.
-pub const STATIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/drop-in/static");
+pub const STATIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/static");
 
 /// Under this name the framework's session, or a signed cookie, keeps the [login](Notes::log_in).
 pub const LOGIN: &str = "login";
@@ -38,20 +36,31 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the program's arguments; ends the program where they are wrong.
+    /// Reads the program's arguments, and starts the log.
     ///
     /// # Panics
-    /// If the heartbeat is not a whole number.
+    /// If an argument is not one of the options above, or the heartbeat is not a whole number.
     pub fn read() -> Self {
         tracing_subscriber::fmt().with_writer(io::stderr).init();
-        let [address, under, heartbeat] = arguments::read(["--addr", "--under", "--heartbeat"]);
-        let heartbeat = heartbeat.map_or(15, |seconds| seconds.parse().expect("a heartbeat is whole seconds"));
-        Self {
-            address: address.unwrap_or_else(|| "127.0.0.1:3000".to_owned()),
-            proxies: under.is_some().into(),
-            under: under.unwrap_or_default(),
-            heartbeat: Duration::from_secs(heartbeat),
+        let mut settings = Self {
+            address: "127.0.0.1:3000".to_owned(),
+            under: String::new(),
+            proxies: 0,
+            heartbeat: Duration::from_secs(15),
+        };
+        let mut arguments = env::args().skip(1);
+        while let Some(option) = arguments.next() {
+            let value = arguments.next().expect("each option has a value");
+            match option.as_str() {
+                "--addr" => settings.address = value,
+                "--under" => (settings.under, settings.proxies) = (value, 1),
+                "--heartbeat" => {
+                    settings.heartbeat = Duration::from_secs(value.parse().expect("a heartbeat is whole seconds"));
+                }
+                _ => panic!("unknown option {option}: use --addr, --under and --heartbeat"),
+            }
         }
+        settings
     }
 }
 
@@ -111,7 +120,7 @@ impl Notes {
 
     /// The page with the notes, for a user who is logged in. `script` connects it with its session.
     pub fn page(&self, user: &str, script: &str) -> String {
-        include_str!("../drop-in/pages/notes.html")
+        include_str!("../pages/notes.html")
             .replace("{{script}}", script)
             .replace("{{user}}", &escape(user))
     }
@@ -164,10 +173,10 @@ impl Notes {
 }
 
 /// The page on which a user logs in.
-pub const LOGIN_PAGE: &str = include_str!("../drop-in/pages/login.html");
+pub const LOGIN_PAGE: &str = include_str!("../pages/login.html");
 
 /// A page without a session.
-pub const ABOUT_PAGE: &str = include_str!("../drop-in/pages/about.html");
+pub const ABOUT_PAGE: &str = include_str!("../pages/about.html");
 
 /// What the notes' page says, in JSON.
 #[derive(Deserialize)]

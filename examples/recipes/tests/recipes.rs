@@ -1,7 +1,5 @@
 //! The recipes: each does what it says, and `recipes/README.md` shows each file as it is.
 
-mod program;
-
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
@@ -11,8 +9,7 @@ use stillhere::machine::Outcome;
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::http;
 use stillhere_conformance::patience::within;
-
-use program::Program;
+use stillhere_conformance::program::Program;
 
 async fn recipes(arguments: &[&str]) -> Program {
     let program = Program::start_at(env!("CARGO_BIN_EXE_recipes"), "127.0.0.1:0", arguments).await;
@@ -170,7 +167,7 @@ async fn a_proxy_finds_the_process_of_each_session_by_its_path() {
 }
 
 fn recipe(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The application of `drop-in/`: its session belongs to who is logged in, and what was there before goes on as before. On each framework.
 
-mod program;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,11 +7,10 @@ use stillhere::machine::Outcome;
 use stillhere::{Code, EndReason};
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::credentials::Credentials;
+use stillhere_conformance::program::Program;
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
 use stillhere_conformance::{fallback_bridge, http};
-
-use program::Program;
 
 /// Makes a test on each framework of each of these functions.
 macro_rules! on_each_framework {

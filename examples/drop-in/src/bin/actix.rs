@@ -13,9 +13,8 @@ use actix_web::http::header::LOCATION;
 use actix_web::middleware::{Compress, Logger};
 use actix_web::web::{self, Data, Form, Html};
 use actix_web::{App, FromRequest, HttpRequest, HttpResponse, HttpServer};
-use stillhere_actix::{Hub, Page}; // stillhere
-use stillhere_examples::notes::{ABOUT_PAGE, LOGIN, LOGIN_PAGE, Notes, STATIC, Settings};
-use stillhere_examples::stop_signal;
+use stillhere_actix::{Hub, Page, stop_signal}; // stillhere
+use stillhere_example_drop_in::{ABOUT_PAGE, LOGIN, LOGIN_PAGE, Notes, STATIC, Settings};
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {

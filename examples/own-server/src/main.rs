@@ -7,7 +7,7 @@
 //! 4. Clean the routes up: a task for each session, in [`Routes::save`].
 //!
 //! ```sh
-//! cargo run -p stillhere-examples --bin own-server -- [--addr HOST:PORT] [--close]
+//! cargo run -p stillhere-example-own-server -- [--addr HOST:PORT] [--close]
 //! ```
 //!
 //! With `--close` a session ends with its connection; without, it waits two minutes for its browser to come back. (On hyper all of point 2 is also
@@ -30,9 +30,8 @@ use stillhere::client::{self, PAGE_CACHE_CONTROL};
 use stillhere::websocket::{accept_key, config, connection};
 use stillhere::{
     Answer, AnswerBody, Arrival, Asks, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
-    UpgradeRequest, run_connection_loop,
+    UpgradeRequest, run_connection_loop, stop_signal,
 };
-use stillhere_examples::stop_signal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 

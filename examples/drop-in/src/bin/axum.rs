@@ -8,9 +8,8 @@ use axum::extract::{Form, FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::response::{Html, Redirect};
 use axum::routing::{get, post};
-use stillhere_axum::{Hub, Page}; // stillhere
-use stillhere_examples::notes::{ABOUT_PAGE, LOGIN, LOGIN_PAGE, Notes, STATIC, Settings};
-use stillhere_examples::stop_signal;
+use stillhere_axum::{Hub, Page, stop_signal}; // stillhere
+use stillhere_example_drop_in::{ABOUT_PAGE, LOGIN, LOGIN_PAGE, Notes, STATIC, Settings};
 use tower_http::compression::CompressionLayer;
 use tower_http::services::ServeDir;
 use tower_http::trace::TraceLayer;

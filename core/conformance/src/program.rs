@@ -1,32 +1,30 @@
-//! A program of this package, run as a process of its own.
-
-#![allow(dead_code, reason = "each test uses a part of it")]
+//! A program that runs as a process of its own, for tests of examples.
 
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 
-use stillhere_conformance::patience::within;
+use crate::patience::within;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// It is killed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub struct Program {
     /// Where it listens, as it says itself.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     child: Child,
 }
 
 impl Program {
     /// Starts it on a free port of loopback, with these further arguments, and waits until it listens.
-    pub(crate) async fn start(path: &str, arguments: &[&str]) -> Self {
+    pub async fn start(path: &str, arguments: &[&str]) -> Self {
         let arguments = [&["--addr", "127.0.0.1:0"], arguments].concat();
         Self::run(path, &arguments).await.expect("the program listens")
     }
 
     /// Starts one that takes its address as its first argument. `None` if it ends before it listens: the port is taken.
-    pub(crate) async fn start_at(path: &str, address: &str, arguments: &[&str]) -> Option<Self> {
+    pub async fn start_at(path: &str, address: &str, arguments: &[&str]) -> Option<Self> {
         Self::run(path, &[&[address], arguments].concat()).await
     }
 
@@ -51,7 +49,7 @@ impl Program {
     }
 
     /// Starts one that prints nothing, and waits until it listens at this address.
-    pub(crate) async fn start_silently(path: &str, address: SocketAddr) -> Self {
+    pub async fn start_silently(path: &str, address: SocketAddr) -> Self {
         let is_taken = TcpStream::connect(address).await.is_ok();
         assert!(
             !is_taken,
@@ -71,7 +69,7 @@ impl Program {
     }
 
     /// Sends it SIGTERM, as a deploy does.
-    pub(crate) async fn terminate(&self) {
+    pub async fn terminate(&self) {
         let id = self.child.id().expect("the program runs");
         let killed = Command::new("sh")
             .args(["-c", &format!("kill -TERM {id}")])
@@ -81,7 +79,7 @@ impl Program {
     }
 
     /// Waits until it has ended.
-    pub(crate) async fn exit(&mut self) -> ExitStatus {
+    pub async fn exit(&mut self) -> ExitStatus {
         let status = within("the program ends", self.child.wait()).await;
         status.expect("it can be waited for")
     }

@@ -6,9 +6,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use cookie::{Cookie, CookieJar, Key, SameSite};
-use stillhere_examples::notes::{ABOUT_PAGE, LOGIN, LOGIN_PAGE, Notes, STATIC, Settings};
-use stillhere_examples::stop_signal;
-use stillhere_warp::{Hub, Page}; // stillhere
+use stillhere_example_drop_in::{ABOUT_PAGE, LOGIN, LOGIN_PAGE, Notes, STATIC, Settings};
+use stillhere_warp::{Hub, Page, stop_signal}; // stillhere
 use warp::http::StatusCode;
 use warp::http::header::{LOCATION, SET_COOKIE};
 use warp::reject::Reject;
