@@ -1,11 +1,9 @@
 //! The example of a client in Rust, against the demo on each framework.
 
-mod program;
-
 use std::process::Stdio;
 
-use program::Program;
 use stillhere_conformance::patience::within;
+use stillhere_conformance::program::Program;
 use tokio::process::Command;
 
 #[tokio::test]
