@@ -119,7 +119,7 @@ pub async fn answer(hub: &Hub, name: &str, request: Request<Body>, principal: Op
     response(upgrade::answer_for(hub, name, request, principal).await)
 }
 
-/// Extracts a request with its body, for [`answer`].
+/// Extracts a request with its body, for [`answer()`].
 pub fn request() -> impl Filter<Extract = (Request<Body>,), Error = Infallible> + Clone + Send + Sync {
     parts()
         .and(body())

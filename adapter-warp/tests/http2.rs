@@ -9,8 +9,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use stillhere_conformance::application::echo;
 use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::raw_connection::hello;
+use stillhere_warp::code::Code;
 use stillhere_warp::wire::{Frame, SUBPROTOCOL, Sender};
-use stillhere_warp::{Code, Hub, SessionHandle, routes};
+use stillhere_warp::{Hub, SessionHandle, routes};
 use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::base_url::base_url;
 /// 2. On the server, the condition under which pages use the kind: a function given to [`Hub::register_connection`](crate::Hub::register_connection).
 /// 3. Also on the server, where connections come in: a route or socket of the application's. It builds an
 ///    [`SessionRequest`](crate::SessionRequest) for the session's id, asks [`Hub::accept`](crate::Hub::accept), and gives what it returns, with any
-///    `Stream + Sink` of [`Packet`](crate::Packet)s, to [`run_connection_loop`](crate::run_connection_loop). The connection must be ordered and
+///    `Stream + Sink` of [`Packet`](crate::connection::Packet)s, to [`run_connection_loop`](crate::run_connection_loop). The connection must be ordered and
 ///    reliable while it lives. A transport that is no `Stream + Sink` is bridged by a [`connection_pair`](crate::connection_pair).
 ///
 /// Here the pages of users talk over WebRTC, all others over WebSockets. To the server a data channel is two queues of byte strings:
@@ -20,7 +20,8 @@ use crate::base_url::base_url;
 /// ```
 /// use futures_util::{SinkExt as _, StreamExt as _};
 /// use stillhere::wire::SUBPROTOCOL;
-/// use stillhere::{ConnectionSetup, Hub, NotOurProtocol, Packet, SessionRequest, connection_pair, run_connection_loop};
+/// use stillhere::connection::Packet;
+/// use stillhere::{ConnectionSetup, Hub, NotOurProtocol, SessionRequest, connection_pair, run_connection_loop};
 /// use tokio::sync::mpsc::{Receiver, Sender};
 ///
 /// struct DataChannel {
@@ -83,7 +84,7 @@ use crate::base_url::base_url;
 /// # });
 /// # carried.expect("our protocol was offered");
 /// # use stillhere::wire::{End, Frame, Sender as From};
-/// # let malformed = stillhere::Code::Malformed as u64;
+/// # let malformed = stillhere::code::Code::Malformed as u64;
 /// # assert!(matches!(Frame::decode(told.into(), From::Server), Ok(Frame::End(End { code, .. })) if code == malformed));
 /// # }
 /// ```

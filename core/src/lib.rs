@@ -2,15 +2,15 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admission;
-mod answer;
+pub mod answer;
 mod asks;
 mod base_url;
 mod carrier;
-mod cleanup;
+pub mod cleanup;
 pub mod client;
 mod clock;
 mod compression;
-mod connection;
+pub mod connection;
 mod connection_loop;
 mod drain;
 mod exchange;
@@ -42,13 +42,12 @@ pub mod upgrade;
 pub mod websocket;
 
 pub use admission::{Accepted, NotOurProtocol};
-pub use answer::{Answer, AnswerBody, Chunks};
+pub use answer::{AnswerBody, Chunks};
 pub use asks::Asks;
 pub use cleanup::{
-    And, CleanupPolicy, DefaultCleanupPolicy, MemoryBudget, Or, PrincipalCap, SessionSnapshot, SessionState,
-    WhileAuthenticated,
+    CleanupPolicy, DefaultCleanupPolicy, MemoryBudget, PrincipalCap, SessionSnapshot, SessionState, WhileAuthenticated,
 };
-pub use connection::{Connection, ConnectionError, Packet};
+pub use connection::{Connection, ConnectionError};
 pub use connection_loop::run_connection_loop;
 pub use drain::DrainReport;
 pub use guard::guarded_principal;
@@ -60,11 +59,11 @@ pub use peer::Share;
 pub use request::{SessionRequest, name_of};
 pub use script_tag::static_script_tag;
 pub use session::{Events, Incoming, Restoring, SendError, Session, SessionHandle, TrySendError};
-pub use stillhere_proto::machine::{Cause, Event, Timing};
-pub use stillhere_proto::{Class, Code, EndReason};
+pub use stillhere_proto::EndReason;
+pub use stillhere_proto::machine::Cause;
 pub use stillhere_proto::{DocumentId, ParseIdError, Secret, SessionId};
 pub use stillhere_proto::{FRAME_CHARGE, Limits};
 pub use stillhere_proto::{Lane, Message, PerLane};
-pub use stillhere_proto::{machine, wire};
+pub use stillhere_proto::{code, machine, wire};
 pub use stop::stop_signal;
 pub use ticket::Ticket;

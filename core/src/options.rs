@@ -93,16 +93,16 @@ impl Renewal {
 ///   direction when a connection breaks may be lost. No message arrives twice. A message counts as
 ///   delivered once it has been handed to the connection.
 /// - *Takeover*: the newest client gets the session. The previous one is closed with
-///   [`Code::Superseded`](crate::Code::Superseded) and must not reconnect on its own.
+///   [`Code::Superseded`](crate::code::Code::Superseded) and must not reconnect on its own.
 /// - *Back-pressure* is that of the connection: while the application does not read, the server
 ///   does not read from the client.
 /// - *Keep-alive*: a client that is silent for one heartbeat is sent a WebSocket ping, which every
 ///   WebSocket implementation answers. A client that is silent for two heartbeats is closed with
-///   [`Code::Silent`](crate::Code::Silent). A slow client that still reads what was sent is not
+///   [`Code::Silent`](crate::code::Code::Silent). A slow client that still reads what was sent is not
 ///   silent.
 /// - *Violations* end the connection and not the session, which waits for the next client:
-///   [`Code::Malformed`](crate::Code::Malformed) for text (see [`PlainText`]) and for data that
-///   cannot be inflated, [`Code::TooLarge`](crate::Code::TooLarge) for a message above a limit.
+///   [`Code::Malformed`](crate::code::Code::Malformed) for text (see [`PlainText`]) and for data that
+///   cannot be inflated, [`Code::TooLarge`](crate::code::Code::TooLarge) for a message above a limit.
 /// - *Limits*: [`Limits::message`] bounds a message on the wire, and without compression the
 ///   message itself. With compression [`Limits::inflated`] bounds the message itself, in both
 ///   directions.
@@ -121,7 +121,7 @@ pub struct PlainOptions {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PlainText {
-    /// Closes the connection with [`Code::Malformed`](crate::Code::Malformed).
+    /// Closes the connection with [`Code::Malformed`](crate::code::Code::Malformed).
     #[default]
     Refuse,
     /// Passes the bytes of the text, which are UTF-8, to the application. Text is never inflated.

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use stillhere::connection::Packet;
+use stillhere::machine::Event;
 use stillhere::machine::Outcome;
 use stillhere::wire::Frame;
 use stillhere::{
-    Cause, CleanupPolicy, DefaultCleanupPolicy, EndReason, Event, Hub, Packet, Session, SessionHandle, SessionOptions,
+    Cause, CleanupPolicy, DefaultCleanupPolicy, EndReason, Hub, Session, SessionHandle, SessionOptions,
     SessionSnapshot, SessionState, run_connection_loop,
 };
 use tokio::time::{Instant, advance};

@@ -12,10 +12,11 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use stillhere::connection::Packet;
 use stillhere::wire::Frame;
 use stillhere::{
-    CleanupPolicy, DefaultCleanupPolicy, EndReason, FRAME_CHARGE, Hub, Lane, MemoryBudget, Packet, PrincipalCap,
-    Session, SessionHandle, SessionId, SessionSnapshot, SessionState, WhileAuthenticated, run_connection_loop,
+    CleanupPolicy, DefaultCleanupPolicy, EndReason, FRAME_CHARGE, Hub, Lane, MemoryBudget, PrincipalCap, Session,
+    SessionHandle, SessionId, SessionSnapshot, SessionState, WhileAuthenticated, run_connection_loop,
 };
 use tokio::time::Instant;
 

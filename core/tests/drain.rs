@@ -5,9 +5,10 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use stillhere::code::Class;
 use stillhere::machine::DocumentEvent;
 use stillhere::wire::Frame;
-use stillhere::{Cause, Class, EndReason, Hub, Session, SessionState};
+use stillhere::{Cause, EndReason, Hub, Session, SessionState};
 use tokio::time::Instant;
 
 use support::browser::Browser;
@@ -155,7 +156,7 @@ async fn while_draining_nobody_new_comes_in_and_the_own_document_may_come_back()
     wire.ack(1, 0);
     let end = wire.end().await;
     assert_eq!((end.code, end.reason), DRAINING);
-    wire.end.send(stillhere::Packet::Close(4200));
+    wire.end.send(stillhere::connection::Packet::Close(4200));
     drop(wire);
     let report = soon("the report", draining).await.expect("no panic");
     assert_eq!(

@@ -547,7 +547,7 @@ async fn an_end_hook_that_panics_costs_nobody_else_anything() {
     let session = hub.open(echo);
     let mut document = RawDocument::new(&session);
     let (wire, _) = document.welcomed(&hub).await;
-    wire.end.send(stillhere::Packet::Text(bytes::Bytes::new()));
+    wire.end.send(stillhere::connection::Packet::Text(bytes::Bytes::new()));
     wire.end().await;
     hub.open(echo).abort("");
     assert_eq!(ends.load(Ordering::SeqCst), 5);

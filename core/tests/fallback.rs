@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
+use stillhere::answer::Answer;
+use stillhere::code::Code;
+use stillhere::machine::Event;
 use stillhere::wire::{End, Frame, Sender};
 use stillhere::{
-    Answer, AnswerBody, Cause, Code, EndReason, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionRequest,
-    SessionState,
+    AnswerBody, Cause, EndReason, Hub, Lane, PlainOptions, Session, SessionHandle, SessionRequest, SessionState,
 };
 use tokio::time::Instant;
 

@@ -8,8 +8,9 @@ use std::convert::Infallible;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
+use stillhere::answer::Answer;
 use stillhere::wire::{Frame, Sender};
-use stillhere::{Answer, AnswerBody, Hub, Session, SessionHandle, SessionRequest};
+use stillhere::{AnswerBody, Hub, Session, SessionHandle, SessionRequest};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinHandle;
 

@@ -8,11 +8,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use stillhere::code::Code;
+use stillhere::connection::Packet;
+use stillhere::machine::Event;
 use stillhere::machine::Outcome;
 use stillhere::wire::Frame;
-use stillhere::{
-    Cause, Code, ConnectionError, Event, Hub, Packet, Session, SessionHandle, SessionState, run_connection_loop,
-};
+use stillhere::{Cause, ConnectionError, Hub, Session, SessionHandle, SessionState, run_connection_loop};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 

@@ -4,9 +4,10 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 
+use stillhere::connection::Packet;
 use stillhere::wire::Frame;
 use stillhere::{
-    ConnectionError, EndReason, Hub, Lane, NotOurProtocol, Packet, Renewal, Session, SessionHandle, SessionOptions,
+    ConnectionError, EndReason, Hub, Lane, NotOurProtocol, Renewal, Session, SessionHandle, SessionOptions,
     SessionRequest, SessionState, run_connection_loop,
 };
 use tokio::time::Instant;

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
+use stillhere::machine::Event;
 use stillhere::wire::Frame;
-use stillhere::{CleanupPolicy, EndReason, Event, Hub, Session, SessionId, SessionSnapshot, SessionState};
+use stillhere::{CleanupPolicy, EndReason, Hub, Session, SessionId, SessionSnapshot, SessionState};
 use tokio::runtime::Runtime;
 
 use support::browser::Browser;
@@ -98,7 +99,7 @@ fn each_end_is_reported_exactly_once_under_racing_close_abort_sweep_drain_and_mi
                 }),
                 Box::new(move || {
                     for wire in wires {
-                        wire.end.send(stillhere::Packet::Text(bytes::Bytes::new()));
+                        wire.end.send(stillhere::connection::Packet::Text(bytes::Bytes::new()));
                     }
                 }),
             ]

@@ -283,7 +283,7 @@ async fn the_count_returns_to_nothing_whatever_happened() {
                 let (_wire, _) = other.welcomed(&hub).await;
                 session.abort("");
             }
-            3 => wire.end.send(stillhere::Packet::Text(bytes::Bytes::new())),
+            3 => wire.end.send(stillhere::connection::Packet::Text(bytes::Bytes::new())),
             4 => {
                 document.attempt += 1;
                 drop(wire);

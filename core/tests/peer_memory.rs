@@ -213,7 +213,7 @@ fn send_sliced(wire: &Wire, frame: &Data) {
     let frame = Frame::Data(frame.clone()).to_bytes();
     block[..frame.len()].copy_from_slice(&frame);
     let packet = Bytes::from(block).slice(..frame.len());
-    wire.end.send(stillhere::Packet::Binary(packet));
+    wire.end.send(stillhere::connection::Packet::Binary(packet));
 }
 
 #[test]
@@ -311,7 +311,7 @@ fn what_a_plain_client_sends_and_nobody_reads_holds_what_is_counted() {
             while client.unread() == 0 {
                 for _ in 0..if size > 1000 { 1 } else { 32 } {
                     let block = Bytes::from(vec![7; 8 * 1024 + size]);
-                    client.send(stillhere::Packet::Binary(block.slice(..size)));
+                    client.send(stillhere::connection::Packet::Binary(block.slice(..size)));
                 }
                 settled().await;
             }

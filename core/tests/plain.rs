@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
+use stillhere::code::Code;
+use stillhere::connection::Packet;
+use stillhere::machine::Event;
 use stillhere::{
-    Cause, Code, ConnectionError, EndReason, Event, Hub, NotOurProtocol, Packet, PlainCompression, PlainOptions,
-    PlainText, SendError, Session, SessionHandle, SessionOptions, SessionRequest, SessionState, TrySendError,
-    connection_pair, run_connection_loop,
+    Cause, ConnectionError, EndReason, Hub, NotOurProtocol, PlainCompression, PlainOptions, PlainText, SendError,
+    Session, SessionHandle, SessionOptions, SessionRequest, SessionState, TrySendError, connection_pair,
+    run_connection_loop,
 };
 use tokio::task::JoinHandle;
 

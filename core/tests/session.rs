@@ -5,8 +5,9 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use stillhere::machine::Event;
 use stillhere::machine::Outcome;
-use stillhere::{Cause, EndReason, Event, Hub, Incoming, Lane, Session, SessionState};
+use stillhere::{Cause, EndReason, Hub, Incoming, Lane, Session, SessionState};
 use tokio::sync::{mpsc, oneshot};
 
 use support::browser::Browser;
@@ -335,7 +336,7 @@ async fn a_connection_that_is_dropped_or_fails_or_closes_soft_closes() {
         match how {
             "handler dropped" => wire.carrier.abort(),
             "failure" => wire.end.fail(stillhere::ConnectionError::Failed("reset".into())),
-            "close" => wire.end.send(stillhere::Packet::Close(1001)),
+            "close" => wire.end.send(stillhere::connection::Packet::Close(1001)),
             _ => drop(wire),
         }
         settled().await;

@@ -5,9 +5,8 @@ mod support;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use stillhere::{
-    EndReason, Hub, Lane, Message, Packet, SendError, Session, SessionHandle, SessionOptions, TrySendError,
-};
+use stillhere::connection::Packet;
+use stillhere::{EndReason, Hub, Lane, Message, SendError, Session, SessionHandle, SessionOptions, TrySendError};
 
 use support::browser::Browser;
 use support::wire::{RawDocument, Wire, charge};

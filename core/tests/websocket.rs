@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
+use stillhere::connection::Packet;
 use stillhere::websocket::connection;
-use stillhere::{Connection, ConnectionError, Packet};
+use stillhere::{Connection, ConnectionError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;

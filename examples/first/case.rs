@@ -1,6 +1,6 @@
 //! The test of each program of the READMEs.
 
-use stillhere::Code;
+use stillhere::code::Code;
 use stillhere::machine::Outcome;
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::http;

@@ -1,6 +1,6 @@
 //! A demo on loopback serves no session to a page that calls it by another name (DNS rebinding).
 
-use stillhere::Code;
+use stillhere::code::Code;
 use stillhere::machine::Outcome;
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::credentials::Credentials;

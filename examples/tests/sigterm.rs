@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use stillhere::Code;
+use stillhere::code::Code;
 use stillhere::machine::Outcome;
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::http;

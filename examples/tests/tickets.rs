@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::bufread::{GzDecoder, GzEncoder, ZlibDecoder, ZlibEncoder};
+use stillhere::code::Code;
 use stillhere::machine::Outcome;
 use stillhere::wire::{Data, End, Frame};
-use stillhere::{Code, EndReason, Lane};
+use stillhere::{EndReason, Lane};
 use stillhere_client::TicketError;
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::credentials::Credentials;

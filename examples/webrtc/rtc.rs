@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use stillhere::{ConnectionError, Packet, PairEnd};
+use stillhere::connection::Packet;
+use stillhere::{ConnectionError, PairEnd};
 use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::channel::{ChannelData, ChannelId};
 use str0m::net::{Protocol, Receive};

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use stillhere::Hub;
+use stillhere::code::Code;
 use stillhere::machine::Outcome;
-use stillhere::{Code, Hub};
 
 use crate::application::echo;
 use crate::browser::Browser;

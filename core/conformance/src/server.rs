@@ -7,7 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stillhere::{EndReason, Event, Hub, HubBuilder, SessionHandle, SessionState};
+use stillhere::machine::Event;
+use stillhere::{EndReason, Hub, HubBuilder, SessionHandle, SessionState};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::browser::Browser;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use stillhere::code::Code;
 use stillhere::machine::Outcome;
-use stillhere::{Code, DrainReport, Hub};
+use stillhere::{DrainReport, Hub};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;

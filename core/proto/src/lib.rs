@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-mod code;
+pub mod code;
 mod id;
 mod limits;
 pub mod machine;

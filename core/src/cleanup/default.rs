@@ -25,7 +25,8 @@ pub struct DefaultCleanupPolicy {
     /// page leaves, listen to [`SessionHandle::events`](crate::SessionHandle::events):
     ///
     /// ```
-    /// # use stillhere::{Cause, Event, SessionHandle};
+    /// # use stillhere::machine::Event;
+    /// # use stillhere::{Cause, SessionHandle};
     /// # async fn watch(session: SessionHandle) {
     /// let mut events = session.events();
     /// while let Some(event) = events.next().await {

@@ -7,8 +7,9 @@ use std::io::Read as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use stillhere::connection::Packet;
 use stillhere::machine::{Action, DocumentEvent, DocumentMachine, DocumentOptions, Outcome, SendRefused};
-use stillhere::{Hub, Lane, Packet, SessionHandle};
+use stillhere::{Hub, Lane, SessionHandle};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 

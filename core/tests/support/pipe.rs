@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::{Sink, Stream};
-use stillhere::{ConnectionError, Packet};
+use stillhere::ConnectionError;
+use stillhere::connection::Packet;
 
 pub(crate) fn pipe() -> (ServerEnd, BrowserEnd) {
     let state = Arc::new(Mutex::new(State::default()));

@@ -1,8 +1,9 @@
 //! A browser that speaks raw frames, right or wrong.
 
 use bytes::Bytes;
+use stillhere::connection::Packet;
 use stillhere::wire::{Counts, Data, End, Frame, Hello, Sender, Welcome};
-use stillhere::{DocumentId, FRAME_CHARGE, Hub, Lane, Limits, Packet, PerLane, SessionHandle};
+use stillhere::{DocumentId, FRAME_CHARGE, Hub, Lane, Limits, PerLane, SessionHandle};
 use tokio::task::JoinHandle;
 
 use super::pipe::BrowserEnd;

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use stillhere::EndReason;
+use stillhere::code::Code;
 use stillhere::machine::Outcome;
-use stillhere::{Code, EndReason};
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::program::Program;

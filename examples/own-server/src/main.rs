@@ -26,10 +26,11 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use stillhere::answer::Answer;
 use stillhere::client::{self, PAGE_CACHE_CONTROL};
 use stillhere::websocket::{accept_key, config, connection};
 use stillhere::{
-    Accepted, Answer, AnswerBody, Asks, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
+    Accepted, AnswerBody, Asks, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
     SessionRequest, run_connection_loop, stop_signal,
 };
 use tokio::net::{TcpListener, TcpStream};

@@ -2,8 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use stillhere::EndReason;
+use stillhere::code::Code;
 use stillhere::machine::Outcome;
-use stillhere::{Code, EndReason};
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::fault_proxy::FaultProxy;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use stillhere::code::Code;
 use stillhere::machine::Outcome;
 use stillhere::wire::{Counts, Data, Frame};
-use stillhere::{Cause, Code, EndReason, Hub, Lane, PerLane, Secret, SessionHandle, SessionOptions, SessionState};
+use stillhere::{Cause, EndReason, Hub, Lane, PerLane, Secret, SessionHandle, SessionOptions, SessionState};
 use stillhere_client::TicketError;
 
 use crate::application::{echo, handing_on, never_reads, next_message};

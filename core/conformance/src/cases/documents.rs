@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use stillhere::code::Code;
+use stillhere::machine::Event;
 use stillhere::machine::Outcome;
 use stillhere::wire::Frame;
-use stillhere::{Code, Event, Incoming, Lane, SessionHandle, SessionState};
+use stillhere::{Incoming, Lane, SessionHandle, SessionState};
 use tokio::sync::oneshot;
 
 use crate::application::{echo, handing_on, never_reads, next_message};

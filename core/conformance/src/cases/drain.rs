@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use stillhere::code::Code;
 use stillhere::machine::Outcome;
 use stillhere::wire::Frame;
-use stillhere::{Code, EndReason, Lane, SessionState};
+use stillhere::{EndReason, Lane, SessionState};
 use stillhere_client::TicketError;
 
 use crate::application::{echo, never_reads};

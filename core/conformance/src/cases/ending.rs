@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use stillhere::code::Code;
+use stillhere::machine::Event;
 use stillhere::machine::{Outcome, SendRefused};
 use stillhere::wire::Frame;
 use stillhere::{
-    Cause, Code, DefaultCleanupPolicy, EndReason, Event, Hub, Lane, Secret, SendError, Session, SessionHandle,
-    SessionState,
+    Cause, DefaultCleanupPolicy, EndReason, Hub, Lane, Secret, SendError, Session, SessionHandle, SessionState,
 };
 
 use crate::application::{echo, never_reads};

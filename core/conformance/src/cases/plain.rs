@@ -7,8 +7,10 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::{GzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
+use stillhere::code::Code;
+use stillhere::machine::Event;
 use stillhere::{
-    Cause, Code, DefaultCleanupPolicy, EndReason, Event, Hub, PlainCompression, PlainOptions, PlainText, SessionHandle,
+    Cause, DefaultCleanupPolicy, EndReason, Hub, PlainCompression, PlainOptions, PlainText, SessionHandle,
     SessionOptions, SessionState,
 };
 use tokio::sync::oneshot;

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use stillhere::code::Code;
 use stillhere::wire::Frame;
-use stillhere::{Code, EndReason, Lane, SessionHandle, SessionState};
+use stillhere::{EndReason, Lane, SessionHandle, SessionState};
 
 use crate::application::{echo, handing_on, next_message};
 use crate::credentials::Credentials;

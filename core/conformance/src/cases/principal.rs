@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use stillhere::{Code, EndReason, Hub, Lane, SessionHandle, SessionState};
+use stillhere::code::Code;
+use stillhere::{EndReason, Hub, Lane, SessionHandle, SessionState};
 
 use crate::application::echo;
 use crate::raw_connection::{RawConnection, whole};

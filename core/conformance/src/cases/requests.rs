@@ -1,7 +1,8 @@
 //! What a request under the mount is judged to be, and the status of each answer (PROTOCOL.md, sections 2 and 16).
 
+use stillhere::SessionState;
+use stillhere::code::Code;
 use stillhere::wire::{Frame, Sender};
-use stillhere::{Code, SessionState};
 
 use crate::application::echo;
 use crate::http::{self, Response, get};

@@ -1,8 +1,10 @@
 //! The newest connection wins at once: promise 3.
 
+use stillhere::code::Code;
+use stillhere::machine::Event;
 use stillhere::machine::Outcome;
 use stillhere::wire::Frame;
-use stillhere::{Code, Event, Lane, SessionState};
+use stillhere::{Lane, SessionState};
 
 use crate::application::{echo, never_reads};
 use crate::load::{Tally, numbered};

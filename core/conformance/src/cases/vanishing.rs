@@ -1,7 +1,8 @@
 //! Connections whose end is noticed at once, because something is there all the time whose end it is.
 
+use stillhere::machine::Event;
 use stillhere::machine::Outcome;
-use stillhere::{Cause, Event, SessionState};
+use stillhere::{Cause, SessionState};
 
 use crate::application::echo;
 use crate::patience::within;

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use stillhere::code::Code;
 use stillhere::machine::Outcome;
-use stillhere::{Code, EndReason, Hub, Lane, SessionState};
+use stillhere::{EndReason, Hub, Lane, SessionState};
 
 use crate::application::{echo, never_reads};
 use crate::browser::Browser;

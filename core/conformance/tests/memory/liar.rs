@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use stillhere::Packet;
+use stillhere::connection::Packet;
 use stillhere_conformance::random::Random;
 
 /// Does it to one direction of one connection.
