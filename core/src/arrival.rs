@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::hub::{Config, Found, Hub, HubInner, PendingHello, Place};
 use crate::origin::{check_host, check_origin};
 use crate::peer::Peer;
+use crate::rate_limited_log::RateLimitedLog;
 use crate::request::UpgradeRequest;
-use crate::seldom::Seldom;
 use stillhere_proto::Code;
 use stillhere_proto::SessionId;
 use stillhere_proto::wire::{End, SUBPROTOCOL};
@@ -194,7 +194,7 @@ impl Hub {
 }
 
 /// Come again soon.
-fn busy(warning: &Seldom, text: &'static str) -> End {
+fn busy(warning: &RateLimitedLog, text: &'static str) -> End {
     if let Some(count) = warning.count(crate::clock::now()) {
         tracing::warn!(count, "connections refused: {text}");
     }

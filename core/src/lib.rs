@@ -23,11 +23,11 @@ mod origin;
 mod pair;
 mod peer;
 mod plain;
+mod rate_limited_log;
 #[cfg(feature = "websocket")]
 mod redact;
 mod request;
 mod script_tag;
-mod seldom;
 mod session;
 mod stop;
 mod sweeper;

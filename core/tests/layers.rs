@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// From the first, which knows nobody, to the last. Files of one layer may know each other.
 const LAYERS: [&[&str]; 9] = [
-    &["answer", "base_url", "clock", "seldom", "stop"],
+    &["answer", "base_url", "clock", "rate_limited_log", "stop"],
     &["origin", "peer", "request"],
     &[
         "asks",
