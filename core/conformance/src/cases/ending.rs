@@ -45,7 +45,10 @@ pub async fn the_last_messages_arrive_before_the_end(server: &Server) {
     assert_eq!(browser.send("too late"), Err(SendRefused::SessionOver));
     assert_eq!(
         session.send("too late").await,
-        Err(SendError::Ended(EndReason::Finished))
+        Err(SendError::Ended {
+            reason: EndReason::Finished,
+            message: "too late".into()
+        })
     );
 }
 
