@@ -87,7 +87,7 @@ impl SessionMachine {
         }
     }
 
-    /// The same session, taking compressed messages too. One that does not ends as [`EndReason::Malformed`] when it is sent one.
+    /// The same session, taking compressed messages too. One that does not ends as [`EndReason::Malformed`](crate::EndReason::Malformed) when it is sent one.
     #[must_use]
     pub fn taking_compressed(self) -> Self {
         let limits = *self.lanes.limits();
