@@ -50,7 +50,7 @@ impl NodePool {
 
 /// Turns the client's sources into one file that Node runs.
 fn bundle() -> PathBuf {
-    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("client");
+    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client");
     let esbuild = client.join("node_modules/.bin/esbuild");
     assert!(
         esbuild.exists(),
