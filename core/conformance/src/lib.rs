@@ -25,4 +25,6 @@ pub mod shutdown;
 pub mod socket;
 mod suite;
 
+#[doc(hidden)]
+pub use stillhere::Hub;
 pub use suite::run;
