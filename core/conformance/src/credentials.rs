@@ -1,4 +1,4 @@
-//! A ticket, as a client reads it (PROTOCOL.md section 14).
+//! Reads tickets as a client does (PROTOCOL.md, section 14).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,38 +8,38 @@ use stillhere::{Limits, Secret};
 /// What a page needs to reach its session.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// The WebSocket's address, relative to the page or absolute.
+    /// Address of the WebSocket, relative to the page or absolute.
     pub url: String,
-    /// The session's public name.
+    /// Public id of the session.
     pub id: String,
-    /// What gives access.
+    /// Secret of the session.
     pub secret: Secret,
-    /// The session's sizes. `outbox` is the client's own and here the default.
+    /// Limits of the session. `outbox` is not in the ticket and has its default here.
     pub limits: Limits,
-    /// The label under which a reload finds the session again.
+    /// Label under which a reload finds the session again.
     pub restore: Option<String>,
 }
 
-/// The hub had no room for the page.
+/// The hub's refusal to open a session for the page.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("refused with {code}: {text}")]
 pub struct Refused {
     /// A close code of the class *later*.
     pub code: u64,
-    /// Milliseconds.
+    /// Time until the page may try again, in milliseconds.
     pub retry_after: u64,
-    /// For a person.
+    /// Explanation for people.
     pub text: String,
 }
 
 impl Credentials {
-    /// Reads a ticket's JSON.
+    /// Parses the JSON of a ticket.
     ///
     /// # Errors
-    /// [`Refused`], if that is what it says.
+    /// Returns [`Refused`] if the ticket is a refusal.
     ///
     /// # Panics
-    /// When it is no ticket.
+    /// Panics if the text is not a ticket.
     pub fn parse(ticket: &str) -> Result<Self, Refused> {
         let ticket: Value = serde_json::from_str(ticket).expect("a ticket is JSON");
         assert_eq!(ticket["protocol"], stillhere::wire::SUBPROTOCOL);
@@ -73,7 +73,7 @@ impl Credentials {
         })
     }
 
-    /// The path of [`Credentials::url`].
+    /// Returns the path of [`Credentials::url`].
     pub fn path(&self) -> &str {
         match self.url.split_once("://") {
             Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),

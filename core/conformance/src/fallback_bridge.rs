@@ -1,4 +1,5 @@
-//! Lets the suite run over the fallback: WebSockets in, HTTP requests out, and everything that is no WebSocket untouched.
+//! Runs the suite over the fallback: turns WebSockets into HTTP requests, and forwards everything
+//! else unchanged.
 
 use std::future::pending;
 use std::io::{self, Write as _};
@@ -24,11 +25,12 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-/// Begins to listen on a free port of loopback, for as long as the runtime lives: sessions of the server at `upstream` are reached through there
-/// over the fallback, streamed if `wait` is `None`, else polled.
+/// Listens on a free port of the loopback interface while the runtime lives. Through it, WebSocket
+/// clients reach the sessions of the server at `upstream` over the fallback: streamed if `wait` is
+/// `None`, and polled otherwise.
 ///
 /// # Panics
-/// If loopback has no free port.
+/// Panics if the loopback interface has no free port.
 pub async fn start(upstream: SocketAddr, wait: Option<Duration>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
@@ -38,7 +40,7 @@ pub async fn start(upstream: SocketAddr, wait: Option<Duration>) -> SocketAddr {
         loop {
             let (stream, _) = listener.accept().await.expect("the listener listens");
             let bridge = Bridge { upstream, wait };
-            // What becomes of a connection is told to its two ends, and to nobody else.
+            // The two ends of a connection learn how it ends; nobody else needs to.
             tokio::spawn(async move { drop(bridge.serve(stream).await) });
         }
     });
@@ -51,7 +53,7 @@ struct Bridge {
     wait: Option<Duration>,
 }
 
-/// The lines of a request, as they came.
+/// The lines of a request as they arrived.
 struct Head {
     bytes: Vec<u8>,
     text: String,
@@ -75,7 +77,8 @@ impl Head {
             .next()
     }
 
-    /// The subprotocol that a server selects, if this is a WebSocket's request with one of ours.
+    /// Returns the subprotocol that a server selects, if this is a WebSocket request that offers
+    /// one of ours.
     fn protocol(&self) -> Option<&str> {
         let offered = || {
             self.header("sec-websocket-protocol")
@@ -89,7 +92,7 @@ impl Head {
             .filter(|_| is_get && self.header("upgrade").is_some())
     }
 
-    /// 16 random bytes.
+    /// Returns 16 random bytes.
     fn nonce(&self) -> [u8; 16] {
         let key = self.header("sec-websocket-key").unwrap_or_default();
         let bytes = base64::engine::general_purpose::STANDARD
@@ -118,7 +121,7 @@ impl Bridge {
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {key}\r\nsec-websocket-protocol: {protocol}\r\n\r\n"
         );
-        // The server has it before the browser knows, as it would with a WebSocket of its own.
+        // The server knows the connection before the browser does, as with a WebSocket of its own.
         let (packets, queued) = mpsc::unbounded_channel();
         let opened = self.open(&head, protocol, queued).await?;
         stream.write_all(answer.as_bytes()).await?;
@@ -137,13 +140,13 @@ struct Exchange {
     requests: SendRequest<Full<Bytes>>,
     template: Parts,
     token: [u8; 16],
-    /// Of the last POST.
+    /// Number of the last POST.
     number: u32,
-    /// The browser has sent something.
+    /// Whether the browser has sent something.
     has_spoken: bool,
-    /// What the browser sent, each behind its length.
+    /// Packets from the browser, each preceded by its length.
     queued: UnboundedReceiver<Bytes>,
-    /// Polls in a row that neither side had anything for.
+    /// How many polls in a row carried nothing in either direction.
     idle: u32,
 }
 
@@ -162,12 +165,12 @@ impl Bridge {
             };
             if let Some(code) = code {
                 to_browser.send(Packet::Close(code)).await.map_err(io::Error::other)?;
-                // As the server listens on over a WebSocket.
+                // The server keeps reading for as long over a WebSocket.
                 tokio::time::sleep(LINGER).await;
             }
             to_browser.close().await.map_err(io::Error::other)
         };
-        // What the browser sent before it went is still sent, and then the exchange is over.
+        // What the browser sent before it went is still forwarded, and then the exchange ends.
         let queueing = async {
             queue(from_browser, packets).await;
             pending::<()>().await;
@@ -207,24 +210,25 @@ impl Bridge {
         };
         let opening = exchange.header(1);
         let answer = exchange.post(opening).await?;
-        // The answer holds its connection for as long as it is streamed.
+        // A streamed answer occupies its connection.
         exchange.requests = connect(self.upstream).await?;
         Ok((exchange, answer))
     }
 }
 
-/// A TCP connection to the server for requests.
+/// Opens a TCP connection to the server for requests.
 pub(crate) async fn connect(address: SocketAddr) -> io::Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (requests, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    // It ends when its sender and its answer are dropped.
+    // The task ends when the sender and the answer are dropped.
     tokio::spawn(connection);
     Ok(requests)
 }
 
 impl Exchange {
-    /// The answer to the first POST carries everything, and its end is the connection's. With which code, if it was told.
+    /// Forwards the answer to the first POST, which carries everything. Its end is the end of the
+    /// connection. Returns the close code, if the server gave one.
     async fn stream(
         mut self,
         answer: Received,
@@ -247,7 +251,7 @@ impl Exchange {
         Ok(code)
     }
 
-    /// The answer to each POST carries what there is.
+    /// Forwards the answers to all POSTs, each of which carries what is available.
     async fn poll(
         mut self,
         mut answer: Received,
@@ -261,7 +265,7 @@ impl Exchange {
             }
             let first = match tokio::time::timeout(PAUSE, self.queued.recv()).await {
                 Ok(None) => {
-                    // A request whose answer nobody waits for, as browsers leave behind that vanish.
+                    // Leaves a request whose answer nobody reads, as browsers do that disappear.
                     let _ = tokio::time::timeout(VANISHING, self.send(None)).await;
                     return Ok(None);
                 }
@@ -273,7 +277,7 @@ impl Exchange {
         }
     }
 
-    /// A POST with this packet and all that are queued.
+    /// Sends a POST with this packet and all that are queued.
     async fn send(&mut self, first: Option<Bytes>) -> io::Result<Received> {
         self.number += 1;
         self.has_spoken |= first.is_some();
@@ -296,11 +300,12 @@ impl Exchange {
     fn header(&self, operation: u8) -> BytesMut {
         let wait = match self.bridge.wait {
             None => 0,
-            // A thousand browsers with nothing to say would keep a small machine busy with polls.
+            // A thousand idle browsers would otherwise keep a small machine busy with polls.
             Some(wait) if self.has_spoken && self.queued.is_empty() => {
                 (wait * (1 + self.idle / 10)).min(LONGEST_WAIT).as_millis()
             }
-            // What is left to say would wait for as long as the answer, and so would the hello.
+            // The remaining packets, and the hello, would otherwise wait for the length of an
+            // answer.
             Some(_) => 1,
         };
         let mut body = BytesMut::new();
@@ -313,7 +318,8 @@ impl Exchange {
     async fn post(&mut self, body: BytesMut) -> io::Result<Received> {
         let body = Full::new(body.freeze());
         let response = match self.try_post(body.clone()).await {
-            // Servers close what was quiet for long; a browser then sends the request again.
+            // Servers close connections that are idle for long. A browser then sends the request
+            // again.
             Err(error) if error.is_canceled() || error.is_closed() || error.is_incomplete_message() => {
                 self.requests = connect(self.bridge.upstream).await?;
                 self.try_post(body).await
@@ -341,7 +347,7 @@ struct Received {
 }
 
 impl Received {
-    /// What is encoded more than once, be it by `identity`, is handed over as it came: Chromium does so.
+    /// A body with several encodings, even `identity`, is passed on as it is, as Chromium does.
     fn new(response: Response<Incoming>) -> Self {
         let encodings: Vec<_> = response.headers().get_all(CONTENT_ENCODING).iter().collect();
         let decoder = (encodings == ["gzip"]).then(|| GzDecoder::new(Vec::new()));
@@ -365,7 +371,7 @@ impl Received {
     }
 }
 
-/// Queues what the browser sends, until it is gone.
+/// Queues what the browser sends until it is gone.
 async fn queue(
     mut from_browser: impl Stream<Item = Result<Packet, ConnectionError>> + Unpin,
     packets: UnboundedSender<Bytes>,
@@ -373,14 +379,15 @@ async fn queue(
     while let Some(packet) = from_browser.next().await {
         let packet = match packet {
             Ok(Packet::Binary(bytes)) => framed(&bytes),
-            // Nothing but frames can be said here: an empty one is malformed, as a text is.
+            // The fallback carries only frames. An empty one is malformed, as a text message is.
             Ok(Packet::Text(_)) => framed(&[]),
-            // Larger than what was read of it; the server judges by what is announced.
+            // Announces more than was read, because the server judges a packet by its announced
+            // length.
             Err(ConnectionError::TooLarge) => Bytes::from_static(&[0xff; 4]),
             Ok(Packet::Close(_)) | Err(_) => return,
             Ok(_) => continue,
         };
-        // A session that takes no more may still have something to say.
+        // A session that takes no more may still send something.
         let _ = packets.send(packet);
     }
 }
@@ -392,8 +399,8 @@ pub(crate) fn framed(packet: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-/// Passes on the packets of one answer, and returns true if there were any. `code` becomes that of
-/// an end among them.
+/// Forwards the packets of one answer, and returns true if there were any. Sets `code` to that of
+/// an `end` among them.
 async fn read(
     mut answer: Received,
     to_browser: &mut (impl Sink<Packet, Error = ConnectionError> + Unpin),
@@ -406,7 +413,7 @@ async fn read(
         while let Some(packet) = next_packet(&mut rest) {
             has_read = true;
             if let Ok(Frame::End(end)) = Frame::decode(packet.clone(), Sender::Server) {
-                // The close goes out with it, as a server's does.
+                // The close is sent together with the end, as a server does.
                 *code = u16::try_from(end.code).ok();
                 to_browser
                     .feed(Packet::Binary(packet))
@@ -423,7 +430,7 @@ async fn read(
     Ok(has_read)
 }
 
-/// The next packet that is there in full; none is empty.
+/// Returns the next complete packet. Skips empty ones.
 pub(crate) fn next_packet(rest: &mut BytesMut) -> Option<Bytes> {
     loop {
         let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;
@@ -437,22 +444,22 @@ pub(crate) fn next_packet(rest: &mut BytesMut) -> Option<Bytes> {
     }
 }
 
-/// The most bytes of a WebSocket message that are read: above every limit the cases set.
+/// Largest WebSocket message that is read, in bytes. It is above every limit that the cases set.
 const LARGEST_PACKET: usize = 512 * 1024;
 
-/// From so many bytes on, a POST takes no more.
+/// Size in bytes from which a POST takes no more packets.
 const ENOUGH: usize = 64 * 1024;
 
-/// Between two polls: what the browser answers to the first travels with the second.
+/// Pause between two polls, so that the browser's answer to the first travels with the second.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A poll waits at most this long, however long nothing has happened.
+/// Longest wait of a poll, however long nothing has happened.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Until a request is given up by a browser that is gone.
+/// Time after which a browser that is gone abandons a request.
 const VANISHING: Duration = Duration::from_millis(50);
 
-/// How long the browser is listened to after the close.
+/// How long the bridge reads from the browser after the close.
 const LINGER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -460,7 +467,7 @@ mod tests {
     use super::*;
     use crate::socket::Request as SocketRequest;
 
-    /// If it let WebSockets through, every case would pass, and show nothing.
+    /// If the bridge let WebSockets through, every case would pass and prove nothing.
     #[tokio::test]
     async fn what_a_browser_says_over_a_web_socket_comes_as_a_post() {
         let upstream = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

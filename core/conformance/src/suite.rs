@@ -1,4 +1,4 @@
-//! One test for each case.
+//! Turns cases into tests.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -9,12 +9,13 @@ use tokio::runtime::Builder;
 
 use crate::server::Server;
 
-/// Runs a case against a server that `start` starts, with a hub of all defaults.
+/// Runs a case against a server that `start` starts, with a hub with default settings.
 ///
-/// Two threads, as a server has several: what must not be interleaved should get the chance to be.
+/// The runtime has two threads, as servers have several, so that steps which must not interleave
+/// have a chance to do so.
 ///
 /// # Panics
-/// When the case does.
+/// Panics if the case fails, or if a task of the server panics.
 pub fn run<F, R>(start: F, case: impl AsyncFnOnce(&Server))
 where
     F: Fn(Hub) -> R + Send + Sync + 'static,
@@ -30,12 +31,13 @@ where
         let server = Server::start(Hub::new(), start).await;
         case(&server).await;
     });
-    // What a case leaves behind must not keep the test.
+    // The tasks that a case leaves behind must not delay the test.
     runtime.shutdown_background();
     panics.assert_none_but_ours();
 }
 
-/// What panicked while a case ran, in tasks whose panics nobody sees. The cases' own applications may panic, for that is what some are about.
+/// Panics while a case runs, which includes those in tasks whose panics nobody observes. The cases'
+/// own applications may panic, because some cases are about that.
 struct Panics(&'static Mutex<Vec<String>>);
 
 impl Panics {
@@ -63,7 +65,7 @@ impl Panics {
     }
 }
 
-/// Whether this is a file of the cases and their applications: one of this crate, wherever its sources are.
+/// Returns true if this is a source file of the cases and their applications: a file of this crate.
 fn is_ours(file: &str) -> bool {
     let sources = file!().trim_end_matches("suite.rs");
     file.starts_with(sources)

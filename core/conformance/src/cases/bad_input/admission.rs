@@ -1,4 +1,4 @@
-//! Requests and first frames that are refused, and limits on what may wait.
+//! Requests and first frames that are refused, and limits on connections and sessions that wait.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::raw_connection::{RawConnection, hello, whole};
 use crate::server::{Server, credentials, end_of};
 use crate::socket::Request;
 
-/// PROTOCOL 2, 11: an id that no session has, and a text that is no id, are Unknown.
+/// PROTOCOL 2, 11: an id that belongs to no session, and text that is not an id, are answered with
+/// Unknown.
 pub async fn an_unknown_id_is_refused(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let mount = server.hub.mount();
@@ -34,7 +35,8 @@ pub async fn an_unknown_id_is_refused(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// PROTOCOL 5: a wrong secret is refused, and the session that it was tried on goes on, whether its page is there or not.
+/// PROTOCOL 5: a wrong secret is refused. The session continues, whether or not its page is
+/// connected.
 pub async fn a_wrong_secret_is_refused(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
@@ -59,7 +61,8 @@ pub async fn a_wrong_secret_is_refused(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// R21: a connection that says nothing gets HelloDeadline, and the session keeps waiting for its browser.
+/// R21: a connection that sends no hello is closed with HelloDeadline. The session keeps waiting
+/// for its browser.
 pub async fn a_connection_without_a_hello_is_closed(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let mut options = server.hub.session_options();
@@ -72,7 +75,8 @@ pub async fn a_connection_without_a_hello_is_closed(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// PROTOCOL 2: a page whose name resolves to a server that does not go by it (DNS rebinding) is Forbidden, though its origin is the host.
+/// PROTOCOL 2: a request for a host that is not allowed (DNS rebinding) is answered with Forbidden,
+/// even if its origin matches the host.
 pub async fn a_strange_host_is_refused(server: &Server) {
     let server = server.with_hub(Hub::builder().allow_host("localhost")).await;
     let session = server.hub.open(echo);
@@ -92,7 +96,8 @@ pub async fn a_strange_host_is_refused(server: &Server) {
     server.browse(&session).wait_for_outcome(Outcome::Opened).await;
 }
 
-/// PROTOCOL 2: a page of another origin is Forbidden, in the middle of a handshake that the browser can read; one that is allowed is not.
+/// PROTOCOL 2: a page from another origin is answered with Forbidden, after the upgrade, so that
+/// the browser can read it. An allowed origin is accepted.
 pub async fn a_foreign_origin_is_refused(server: &Server) {
     let server = server
         .with_hub(Hub::builder().allow_origin("https://friend.example"))
@@ -128,7 +133,8 @@ pub async fn a_foreign_origin_is_refused(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// R44, PROTOCOL 2: a WebSocket request without our subprotocol is answered with HTTP 400, and a request that is none with 404.
+/// R44, PROTOCOL 2: a WebSocket request without our subprotocol is answered with HTTP 400, and a
+/// request that is not for a WebSocket with 404.
 pub async fn a_request_without_our_subprotocol_is_not_upgraded(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
@@ -151,7 +157,8 @@ pub async fn a_request_without_our_subprotocol_is_not_upgraded(server: &Server) 
     neighbour.assert_untouched().await;
 }
 
-/// R16: a client of another version is told Version; one that offers ours among others is welcome.
+/// R16: a client of another version is answered with Version. A client that offers our version
+/// among others is accepted.
 pub async fn another_version_is_refused(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
@@ -175,7 +182,7 @@ pub async fn another_version_is_refused(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// PROTOCOL 5: what is no hello, as the first frame, is Malformed and costs the connection only.
+/// PROTOCOL 5: a first frame that is not a hello is Malformed, and ends only the connection.
 pub async fn what_is_no_hello_is_refused(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
@@ -208,7 +215,8 @@ pub async fn what_is_no_hello_is_refused(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// Promise 6: connections that only wait are limited in number; the next one is told Busy, and the place is given back.
+/// Promise 6: the number of connections without a hello is limited. The next one is answered with
+/// Busy, and a connection that says hello or closes makes room.
 pub async fn connections_without_a_hello_are_limited(server: &Server) {
     let server = server.with_hub(Hub::builder().max_pending_hellos(2)).await;
     let session = server.hub.open(echo);
@@ -228,7 +236,8 @@ pub async fn connections_without_a_hello_are_limited(server: &Server) {
     assert_eq!(fourth.welcome().await.incarnation, 1);
 }
 
-/// R38: beyond the hub's limit a page gets a ticket that says when to try again; the sessions that are there go on.
+/// R38: above the hub's limit of sessions, a page gets a ticket that says when to try again.
+/// Existing sessions continue.
 pub async fn a_session_beyond_the_limit_gets_a_ticket_that_says_so(server: &Server) {
     let server = server.with_hub(Hub::builder().max_sessions(2)).await;
     let neighbour = Neighbour::move_in(&server).await;
@@ -243,7 +252,8 @@ pub async fn a_session_beyond_the_limit_gets_a_ticket_that_says_so(server: &Serv
     neighbour.assert_untouched().await;
 }
 
-/// R22: the secret stands in the ticket and in the hello, and nowhere in what a proxy sees of the request.
+/// R22: the secret is in the ticket and in the hello, and in no part of the request that a proxy
+/// sees.
 pub async fn the_ticket_keeps_its_secret_out_of_the_url(server: &Server) {
     let session = server.hub.open(echo);
     let credentials = credentials(&session);

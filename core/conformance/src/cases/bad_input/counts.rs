@@ -1,4 +1,4 @@
-//! Sequences, acknowledgements and credit that cannot be true.
+//! Sequence numbers, acknowledgements and credit that violate the protocol.
 
 use stillhere::wire::{Counts, Frame};
 use stillhere::{Cause, Code, EndReason, Lane, PerLane, SessionOptions, SessionState};
@@ -9,7 +9,8 @@ use crate::neighbour::Neighbour;
 use crate::raw_connection::{hello, received, whole};
 use crate::server::{Server, credentials, end_of, wait_for_state};
 
-/// R2, PROTOCOL 7.1: a gap ends the connection and delivers nothing of it; a resume repairs it; the third gap in a row ends the session.
+/// R2, PROTOCOL 7.1: a gap ends the connection, and nothing after it is delivered. A resume repairs
+/// it. The third gap in a row ends the session.
 pub async fn a_gap_ends_the_connection_and_the_third_the_session(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let (application, mut incoming) = handing_on();
@@ -48,7 +49,7 @@ pub async fn a_gap_ends_the_connection_and_the_third_the_session(server: &Server
     neighbour.assert_untouched().await;
 }
 
-/// R2: a frame that was received before is dropped, whatever it holds now, and does no harm.
+/// R2: a frame that was received before is dropped without harm, even if its content has changed.
 pub async fn a_repeated_frame_is_dropped(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let (application, mut incoming) = handing_on();
@@ -67,7 +68,8 @@ pub async fn a_repeated_frame_is_dropped(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// R2, PROTOCOL 8: acknowledging what was never sent, acknowledging less than before, and granting less than before are Malformed.
+/// R2, PROTOCOL 8: acknowledging what was never sent, acknowledging less than before and granting
+/// less credit than before are Malformed.
 pub async fn false_counts_end_the_session(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let counts = |received: [u64; 2], credit: [u64; 2]| Counts {
@@ -118,7 +120,8 @@ pub async fn false_counts_end_the_session(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// R18: false counts in the hello of a resume cost the connection only, and the document may come again with true ones.
+/// R18: false counts in the hello of a resume end only the connection. The document may reconnect
+/// with correct counts.
 pub async fn false_counts_in_a_hello_cost_the_connection_only(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
@@ -138,8 +141,8 @@ pub async fn false_counts_in_a_hello_cost_the_connection_only(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// PROTOCOL 5: what follows an accepted hello is judged alike however soon it comes. A second hello, or a confirm that nobody asked for, ends the
-/// session; data is taken.
+/// PROTOCOL 5: what follows an accepted hello is judged in the same way however soon it arrives. A
+/// second hello, or a confirm without an offer, ends the session; data is accepted.
 pub async fn what_follows_a_hello_is_judged_alike_however_soon(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     for second in [1, 2] {
@@ -169,7 +172,8 @@ pub async fn what_follows_a_hello_is_judged_alike_however_soon(server: &Server) 
     neighbour.assert_untouched().await;
 }
 
-/// PROTOCOL 5: a document that was never welcomed has received nothing; but it may grant less than the window.
+/// PROTOCOL 5: a document that was never welcomed has received nothing, but it may grant less
+/// credit than the window.
 pub async fn a_first_hello_has_received_nothing_and_may_grant_little(server: &Server) {
     let session = server.hub.open(echo);
     let credentials = credentials(&session);
@@ -197,7 +201,7 @@ pub async fn a_first_hello_has_received_nothing_and_may_grant_little(server: &Se
     assert_eq!(raw.data().await.payload, "seventy");
 }
 
-/// R9: data beyond the granted credit is Flood, on each lane by itself.
+/// R9: data beyond the granted credit is Flood, on each lane separately.
 pub async fn a_flood_beyond_the_credit_ends_the_session(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     for lane in Lane::ALL {
@@ -211,7 +215,7 @@ pub async fn a_flood_beyond_the_credit_ends_the_session(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// R9: a flood of empty messages is one, too, and what it leaves in memory is bounded.
+/// R9: a flood of empty messages is Flood too, and the memory it takes is bounded.
 pub async fn a_flood_of_empty_messages_ends_the_session(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open_with(small(server), never_reads);
@@ -225,7 +229,7 @@ pub async fn a_flood_of_empty_messages_ends_the_session(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// Windows of four fragments of 1 KiB.
+/// Returns options with windows of four fragments of 1 KiB.
 fn small(server: &Server) -> SessionOptions {
     let mut options = server.hub.session_options();
     options.limits.fragment = 1024;
@@ -234,7 +238,7 @@ fn small(server: &Server) -> SessionOptions {
     options
 }
 
-/// R9, PROTOCOL 9.2: a flood of pings and counts is answered and costs nobody else anything.
+/// R9, PROTOCOL 9.2: a flood of pings and counts is answered and does not affect other sessions.
 pub async fn a_flood_of_pings_is_borne(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
@@ -248,7 +252,7 @@ pub async fn a_flood_of_pings_is_borne(server: &Server) {
     }
     neighbour.assert_untouched().await;
     loop {
-        // Of several that wait, only the newest need be answered.
+        // If several pings wait, only the newest must be answered.
         if let Frame::Pong { nonce: 19_999, .. } = raw.frame().await {
             break;
         }

@@ -14,7 +14,8 @@ use crate::neighbour::Neighbour;
 use crate::raw_connection::{fragment, hello, whole};
 use crate::server::{Server, credentials, end_of};
 
-/// PROTOCOL 2: a text message after the welcome is Malformed, and ends the session with that reason.
+/// PROTOCOL 2: a text message after the welcome is Malformed, and ends the session with that
+/// reason.
 pub async fn a_text_message_ends_the_session(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
@@ -24,7 +25,8 @@ pub async fn a_text_message_ends_the_session(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// PROTOCOL 3, 4 and 7.2: every frame that the protocol calls Malformed ends the session with that reason.
+/// PROTOCOL 3, 4 and 7.2: every frame that the protocol calls Malformed ends the session with that
+/// reason.
 pub async fn a_malformed_frame_ends_the_session(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let size = server.hub.session_options().limits.fragment as usize;
@@ -100,7 +102,7 @@ pub async fn a_malformed_frame_ends_the_session(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// PROTOCOL 7.2: a data frame above the fragment size is TooLarge, by one byte or by a few.
+/// PROTOCOL 7.2: a data frame above the fragment size is TooLarge, even by one byte.
 pub async fn an_oversize_frame_ends_the_session(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let size = server.hub.session_options().limits.fragment as usize;
@@ -113,13 +115,13 @@ pub async fn an_oversize_frame_ends_the_session(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// Promise 6: a frame far above the limit is refused by its announced length, before its bytes have come; and the browser reads why even
-/// while it still sends.
+/// Promise 6: a frame far above the limit is refused by its announced length, before its bytes
+/// arrive. The browser reads the reason even while it is still sending.
 pub async fn a_huge_frame_is_refused_before_it_has_come(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
     let mut raw = server.raw_welcomed(&session).await;
-    // FIN and binary, masked, 15 MiB to follow, of which the first byte comes.
+    // FIN and binary, masked, with an announced length of 15 MiB and the first byte of the payload.
     raw.send_octets(b"\x82\xff\x00\x00\x00\x00\x00\xf0\x00\x00\x00\x00\x00\x00\x40")
         .await;
     assert_ends(&session, raw, EndReason::TooLarge).await;
@@ -149,7 +151,8 @@ pub async fn a_huge_frame_is_refused_before_it_has_come(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// PROTOCOL 7.2: a message above the message limit is TooLarge as soon as the sum of its fragments exceeds it.
+/// PROTOCOL 7.2: a message above the message limit is TooLarge as soon as the sum of its fragments
+/// exceeds the limit.
 pub async fn a_message_above_the_limit_ends_the_session(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
@@ -159,7 +162,7 @@ pub async fn a_message_above_the_limit_ends_the_session(server: &Server) {
     for sequence in 1..=fragments {
         raw.send(fragment(Lane::Bulk, sequence, vec![0; limits.fragment as usize]))
             .await;
-        // The credit that came back.
+        // Waits for the credit of the fragments that were sent.
         while raw.counts().await.received.bulk < sequence {}
     }
     assert_eq!(session.state(), SessionState::Open, "exactly the limit");
@@ -168,7 +171,8 @@ pub async fn a_message_above_the_limit_ends_the_session(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// R12: a message of 1 MB that inflates to 1 GB is TooLarge, without ever being in memory.
+/// R12: a message of 1 MB that inflates to 1 GB is TooLarge, and is never held in memory as a
+/// whole.
 pub async fn a_zlib_bomb_ends_the_session_in_bounded_memory(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open_with(taking_compressed(server), echo);
@@ -200,15 +204,15 @@ pub async fn a_zlib_bomb_ends_the_session_in_bounded_memory(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// Of an application that has chosen compression, for messages of a size that it never sends.
+/// Returns the options of an application that accepts compression but compresses nothing itself.
 fn taking_compressed(server: &Server) -> SessionOptions {
     let mut options = server.hub.session_options();
     options.compress_from = Some(usize::MAX);
     options
 }
 
-/// So many MiB of zeros, deflated. A block that is flushed fully begins and ends at a whole byte and knows nothing of those before it, so
-/// one serves for all.
+/// Returns a zlib stream of this many MiB of zeros. A block after a full flush starts and ends on a
+/// byte boundary and does not depend on the blocks before it, so one block can be repeated.
 fn bomb(mebibytes: usize) -> Bytes {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     let zeros = |encoder: &mut ZlibEncoder<Vec<u8>>| {
@@ -226,14 +230,15 @@ fn bomb(mebibytes: usize) -> Bytes {
     bomb.freeze()
 }
 
-/// The most memory this process has had, where that can be read.
+/// Returns the peak memory of this process in bytes, if the system reports it.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
-/// PROTOCOL 7.4: a compressed message that is no whole zlib stream, or has bytes after it, is Malformed.
+/// PROTOCOL 7.4: a compressed message that is not one whole zlib stream, or that has bytes after
+/// the stream, is Malformed.
 pub async fn a_broken_zlib_stream_ends_the_session(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());

@@ -14,7 +14,8 @@ pub use admission::*;
 pub use counts::*;
 pub use frames::*;
 
-/// The browser is told this end, by frame and close, and so is the application.
+/// Asserts that the session ends with `reason`, and that the browser is told so by frame and by
+/// close.
 async fn assert_ends(session: &SessionHandle, mut raw: RawConnection, reason: EndReason) {
     let end = raw.end().await;
     assert_eq!((end.code, end.reason), (reason.code() as u64, reason.number()));
