@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use tokio::time::Sleep;
 
-use crate::arrival::Admitted;
+use crate::admission::Admitted;
 use crate::connection::{Connection, ConnectionError, Packet};
 use crate::hello::await_hello;
 use crate::session::{Shared, Transmit};

@@ -11,7 +11,7 @@ use crate::base_url::base_url;
 ///    connection. [`ConnectionSetup::script`] puts the script into [`SessionHandle::script_tag`](crate::SessionHandle::script_tag).
 /// 2. On the server, the condition under which pages use the kind: a function given to [`Hub::register_connection`](crate::Hub::register_connection).
 /// 3. Also on the server, where connections come in: a route or socket of the application's. It builds an
-///    [`UpgradeRequest`](crate::UpgradeRequest) for the session's id, asks [`Hub::arrive`](crate::Hub::arrive), and gives the arrival, with any
+///    [`SessionRequest`](crate::SessionRequest) for the session's id, asks [`Hub::accept`](crate::Hub::accept), and gives what it returns, with any
 ///    `Stream + Sink` of [`Packet`](crate::Packet)s, to [`run_connection_loop`](crate::run_connection_loop). The connection must be ordered and
 ///    reliable while it lives. A transport that is no `Stream + Sink` is bridged by a [`connection_pair`](crate::connection_pair).
 ///
@@ -20,7 +20,7 @@ use crate::base_url::base_url;
 /// ```
 /// use futures_util::{SinkExt as _, StreamExt as _};
 /// use stillhere::wire::SUBPROTOCOL;
-/// use stillhere::{ConnectionSetup, Hub, NotOurProtocol, Packet, UpgradeRequest, connection_pair, run_connection_loop};
+/// use stillhere::{ConnectionSetup, Hub, NotOurProtocol, Packet, SessionRequest, connection_pair, run_connection_loop};
 /// use tokio::sync::mpsc::{Receiver, Sender};
 ///
 /// struct DataChannel {
@@ -34,7 +34,7 @@ use crate::base_url::base_url;
 /// async fn carry(hub: &Hub, id: &str, mut channel: DataChannel) -> Result<(), NotOurProtocol> {
 ///     let headers = channel.headers.iter().map(|(name, value)| (*name, &value[..]));
 ///     let protocol = ("sec-websocket-protocol", SUBPROTOCOL.as_bytes());
-///     let arrival = hub.arrive(&UpgradeRequest::new(id, headers.chain([protocol])))?;
+///     let accepted = hub.accept(&SessionRequest::new(id, headers.chain([protocol])))?;
 ///     let (ours, mut theirs) = connection_pair(16);
 ///     let bridge = async move {
 ///         loop {
@@ -53,7 +53,7 @@ use crate::base_url::base_url;
 ///             }
 ///         }
 ///     };
-///     tokio::join!(run_connection_loop(arrival, ours), bridge);
+///     tokio::join!(run_connection_loop(accepted, ours), bridge);
 ///     Ok(())
 /// }
 ///

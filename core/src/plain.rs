@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::time::Sleep;
 
-use crate::arrival::Admitted;
+use crate::admission::Admitted;
 use crate::carrier::{ClosingFrames, carry};
 use crate::compression::{InflateError, deflate_gzip, deflate_zlib, inflate, inflate_gzip};
 use crate::connection::{Connection, ConnectionError, Packet};
