@@ -11,7 +11,6 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use stillhere_conformance::fallback_bridge::start as start_bridge;
 use stillhere_conformance::shutdown::Drain;
 use stillhere_hyper::{AnswerBody, Hub, answer, is_route};
 use tokio::net::TcpListener;
@@ -65,27 +64,7 @@ mod web_socket {
     stillhere_conformance::suite!(start);
 }
 
-/// Over POSTs, with one answer that is streamed.
-mod streamed {
-    use super::*;
-
-    async fn start(hub: Hub) -> SocketAddr {
-        start_bridge(super::start(hub).await, None).await
-    }
-
-    stillhere_conformance::connection_suite!(start);
-}
-
-/// Over POSTs, with answers that end.
-mod polled {
-    use super::*;
-
-    async fn start(hub: Hub) -> SocketAddr {
-        start_bridge(super::start(hub).await, Some(Duration::from_millis(100))).await
-    }
-
-    stillhere_conformance::polled_suite!(start);
-}
+stillhere_conformance::fallback_suite!(start, polled_suite);
 
 mod shutdown {
     use super::serve;

@@ -1,5 +1,5 @@
-//! A server without a framework. The session sees the pair of [`connection_pair`] and nothing else; behind it a bridge carries the packets to
-//! WebSockets.
+//! A server without a framework. The session sees only the pair of [`connection_pair`]; a bridge
+//! behind it carries the packets to WebSockets.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -26,20 +26,20 @@ use stillhere::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-/// What an adapter may get wrong.
+/// Mistakes that an adapter may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A framework that leaves pings to its user.
+    /// A framework leaves pings to its user.
     NoPong,
-    /// A close that reaches the browser without its code.
+    /// A close reaches the browser without its code.
     LostCloseCode,
-    /// The frame limit of actix-web, where the hub's is larger.
+    /// The frame limit is that of actix-web, although the hub's is larger.
     DefaultFrameLimit,
-    /// A connection that says it carries packets, and loses, doubles and swaps some of them.
+    /// A connection loses, duplicates and reorders some of its packets.
     Lies,
-    /// A connection that loses the first data frame of each direction.
+    /// A connection loses the first data frame of each direction.
     Swallows,
-    /// The kernel holds a small packet back while the one before is unacknowledged.
+    /// The kernel delays a small packet while the previous one is unacknowledged.
     Nagle,
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn start_with(hub: Hub, fault: Option<Fault>) -> SocketAddr {
 async fn serve(hub: Hub, stream: TcpStream, peer: IpAddr, fault: Option<Fault>) {
     let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&hub, request, peer, fault).await));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-    // What a client does to its connection is the client's affair.
+    // The server need not know what a client does to its connection.
     let _ = connection.with_upgrades().await;
 }
 
@@ -126,13 +126,13 @@ async fn carry(upgraded: hyper::upgrade::OnUpgrade, accepted: Accepted, fault: O
     let carrying = pin!(run_connection_loop(accepted, ours));
     let bridging = pin!(bridge(connection, theirs, liars(fault)));
     match select(carrying, bridging).await {
-        // What it said last is still on its way.
+        // The last messages are still in transit.
         Either::Left(((), bridging)) => drop(timeout(FAREWELL, bridging).await),
         Either::Right(((), carrying)) => carrying.await,
     }
 }
 
-/// One for either direction; those that lie at random do so differently on each connection.
+/// Returns one for each direction. Those that lie at random do so differently on each connection.
 fn liars(fault: Option<Fault>) -> [Liar; 2] {
     static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
     static SWALLOWED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
@@ -146,7 +146,7 @@ fn liars(fault: Option<Fault>) -> [Liar; 2] {
     }
 }
 
-/// Hands packets on, both ways, until either side is over.
+/// Forwards packets in both directions until either side ends.
 async fn bridge(socket: impl Connection, mut pair: PairEnd, [mut up_liar, mut down_liar]: [Liar; 2]) {
     let (mut to_browser, mut from_browser) = socket.split();
     let to_session = pair.sender().expect("the pair is new");
@@ -158,7 +158,7 @@ async fn bridge(socket: impl Connection, mut pair: PairEnd, [mut up_liar, mut do
                 Err(_) => return,
             };
             for packet in packets {
-                // A session that takes no more may still have something to say.
+                // A session that takes no more may still send something.
                 let _ = to_session.send(packet).await;
             }
         }
