@@ -34,7 +34,6 @@ mod request;
 mod script_tag;
 mod session;
 mod stop;
-mod sweeper;
 mod ticket;
 #[cfg(feature = "upgrade")]
 pub mod upgrade;

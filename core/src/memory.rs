@@ -35,8 +35,8 @@ impl Memory {
         Arc::clone(&self.held)
     }
 
-    /// Handles growth from `before` to `after` bytes. Wakes the sweeper when the count passes the
-    /// limit. While the count stays above the limit, the sweeper checks it on its own.
+    /// Handles growth from `before` to `after` bytes. Wakes the sweep when the count passes the
+    /// limit. While the count stays above the limit, the sweep checks it on its own.
     pub(crate) fn notice(&self, before: u64, after: u64) {
         if before <= self.limit && after > self.limit {
             self.pressure.notify_one();

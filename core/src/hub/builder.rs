@@ -1,4 +1,4 @@
-//! What a hub is set to.
+//! Builds a hub from its settings.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -9,12 +9,15 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::base_url::base_url;
-use crate::cleanup::CleanupPolicy;
+use crate::cleanup::{CleanupPolicy, DefaultCleanupPolicy};
 use crate::hub::Hub;
+use crate::hub::config::{Config, EndHook, PrincipalHook};
 use crate::hub::inner::HubInner;
 use crate::hub::kinds::Kinds;
 use crate::hub::pending_hello::PendingHellos;
 use crate::hub::reach::Reach;
+use crate::hub::schedule::Schedule;
+use crate::hub::sweep::run_sweep;
 use crate::hub::warnings::Warnings;
 use crate::lock::Lock;
 use crate::memory::Memory;
@@ -22,25 +25,57 @@ use crate::options::{Renewal, SessionOptions};
 use crate::origin::host_name;
 use crate::peer::Share;
 use crate::request::SessionRequest;
-use crate::sweeper::Sweeper;
 use stillhere_proto::EndReason;
 use stillhere_proto::SessionId;
 
-/// Settings of a [`Hub`]; every one has a default.
+/// Settings of a [`Hub`], which all have defaults.
 #[must_use]
 pub struct HubBuilder {
-    pub(super) config: Config,
-    pub(super) policy: Arc<dyn CleanupPolicy>,
-    pub(super) runtime: Option<Handle>,
-    pub(super) on_end: Option<EndHook>,
-    pub(super) principal: Option<PrincipalHook>,
+    config: Config,
+    /// Changes to the default session options, in the order in which they were set.
+    changes: Vec<OptionChange>,
+    policy: Arc<dyn CleanupPolicy>,
+    runtime: Option<Handle>,
+    on_end: Option<EndHook>,
+    principal: Option<PrincipalHook>,
 }
+
+/// A change to one session option.
+type OptionChange = Box<dyn FnOnce(&mut SessionOptions) + Send + Sync>;
 
 impl fmt::Debug for HubBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HubBuilder")
             .field("config", &self.config)
             .finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// Creates a hub with default settings, on the current runtime.
+    ///
+    /// # Panics
+    /// When called outside a tokio runtime.
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Returns a builder for a hub with settings of its own.
+    pub fn builder() -> HubBuilder {
+        HubBuilder {
+            config: Config::default(),
+            changes: Vec::new(),
+            policy: Arc::new(DefaultCleanupPolicy::default()),
+            runtime: None,
+            on_end: None,
+            principal: None,
+        }
+    }
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -103,48 +138,45 @@ impl HubBuilder {
         self
     }
 
-    /// What sessions get that are opened without options of their own.
+    /// Sets the options of sessions that are opened without options of their own. The setters for
+    /// single options ([`heartbeat`](Self::heartbeat), [`message_limit`](Self::message_limit) and so
+    /// on) apply on top of these, whether they are called before or after.
     pub fn session_options(mut self, options: SessionOptions) -> Self {
         self.config.defaults = options;
         self
     }
 
     /// After how much quiet the server pings; twice as long is silence. Default 15 s.
-    pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.config.defaults.timing.heartbeat = interval;
-        self
+    pub fn heartbeat(self, interval: Duration) -> Self {
+        self.change_option(move |options| options.timing.heartbeat = interval)
     }
 
     /// The most wire bytes of a message, in either direction. Default 1 MiB.
-    pub fn message_limit(mut self, bytes: u64) -> Self {
-        self.config.defaults.limits.message = bytes;
-        self
+    pub fn message_limit(self, bytes: u64) -> Self {
+        self.change_option(move |options| options.limits.message = bytes)
     }
 
     /// How much may wait unacknowledged in each lane of a session's outbox. Default 4 MiB.
-    pub fn outbox_limit(mut self, bytes: u64) -> Self {
-        self.config.defaults.limits.outbox = bytes;
-        self
+    pub fn outbox_limit(self, bytes: u64) -> Self {
+        self.change_option(move |options| options.limits.outbox = bytes)
     }
 
     /// Keep sessions over a reload of their page, under this label. Default: a reload gets a fresh session.
-    pub fn restore_on_reload(mut self, label: &str) -> Self {
-        self.config.defaults.restore = Some(label.to_owned());
-        self
+    pub fn restore_on_reload(self, label: &str) -> Self {
+        let label = label.to_owned();
+        self.change_option(move |options| options.restore = Some(label))
     }
 
     /// Where pages get a new ticket if their own is not accepted. Default: from the page itself,
     /// fetched again.
-    pub fn renewal(mut self, renewal: Renewal) -> Self {
-        self.config.defaults.renewal = renewal;
-        self
+    pub fn renewal(self, renewal: Renewal) -> Self {
+        self.change_option(move |options| options.renewal = renewal)
     }
 
     /// Compress messages of at least this many bytes, and accept compressed messages. Default:
     /// neither. Below about 1 KiB compression costs more than it saves.
-    pub fn compress_from(mut self, bytes: usize) -> Self {
-        self.config.defaults.compress_from = Some(bytes);
-        self
+    pub fn compress_from(self, bytes: usize) -> Self {
+        self.change_option(move |options| options.compress_from = Some(bytes))
     }
 
     /// How many sessions there may be. Default 100,000.
@@ -238,14 +270,22 @@ impl HubBuilder {
         self
     }
 
-    /// The hub. Its sessions live on the runtime this is called on, whatever thread opens them later.
+    fn change_option(mut self, change: impl FnOnce(&mut SessionOptions) + Send + Sync + 'static) -> Self {
+        self.changes.push(Box::new(change));
+        self
+    }
+
+    /// Builds the hub. Its sessions live on this runtime, whatever thread opens them later.
     ///
     /// # Panics
     /// When called outside a tokio runtime without [`HubBuilder::runtime`].
-    pub fn build(self) -> Hub {
+    pub fn build(mut self) -> Hub {
+        for change in self.changes {
+            change(&mut self.config.defaults);
+        }
         let runtime = self.runtime.unwrap_or_else(Handle::current);
-        let sweeper = Sweeper::new();
-        let woken = sweeper.woken();
+        let schedule = Schedule::default();
+        let woken = schedule.woken();
         let memory = Arc::new(Memory::new(self.config.memory, Arc::clone(&woken)));
         let inner = Arc::new_cyclic(|itself| HubInner {
             itself: Weak::clone(itself),
@@ -261,7 +301,7 @@ impl HubBuilder {
             on_end: self.on_end,
             principal: self.principal,
             kinds: Kinds::default(),
-            sessions: Lock::default(),
+            registry: Lock::default(),
             hellos: PendingHellos::default(),
             connections_of: Arc::default(),
             sessions_of: Arc::default(),
@@ -269,7 +309,7 @@ impl HubBuilder {
             connections: TaskTracker::new(),
             exchanges: Arc::default(),
             memory,
-            sweeper,
+            schedule,
             warnings: Warnings::default(),
             told_uncounted: Once::new(),
             reach: Reach::default(),
@@ -277,50 +317,7 @@ impl HubBuilder {
             opened: AtomicU64::new(0),
             evaluations: AtomicU64::new(0),
         });
-        runtime.spawn(Sweeper::run(Arc::downgrade(&inner), woken));
+        runtime.spawn(run_sweep(Arc::downgrade(&inner), woken));
         Hub { inner }
-    }
-}
-
-pub(super) type EndHook = Box<dyn Fn(&SessionId, &EndReason) + Send + Sync>;
-
-pub(super) type PrincipalHook = Box<dyn Fn(&SessionRequest<'_>) -> Option<String> + Send + Sync>;
-
-#[derive(Debug, Clone)]
-pub(crate) struct Config {
-    pub(crate) mount: Arc<str>,
-    pub(super) public_url: Option<Arc<str>>,
-    pub(crate) origins: Vec<String>,
-    pub(crate) hosts: Vec<String>,
-    pub(super) defaults: SessionOptions,
-    pub(super) max_sessions: usize,
-    pub(super) max_unconnected: usize,
-    pub(super) max_hellos: usize,
-    pub(super) address_share: Share,
-    pub(super) principal_share: Share,
-    pub(super) trusted_hops: usize,
-    pub(super) memory: u64,
-    pub(super) function_grace: Duration,
-    pub(super) ended_kept: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            mount: "/stillhere".into(),
-            public_url: None,
-            origins: Vec::new(),
-            hosts: Vec::new(),
-            defaults: SessionOptions::default(),
-            max_sessions: 100_000,
-            max_unconnected: 10_000,
-            max_hellos: 10_000,
-            address_share: Share::default(),
-            principal_share: Share::default(),
-            trusted_hops: 0,
-            memory: 512 * 1024 * 1024,
-            function_grace: Duration::from_secs(10),
-            ended_kept: 100_000,
-        }
     }
 }

@@ -35,7 +35,7 @@ impl Host for HubInner {
     }
 
     fn session_started(&self, session: &Shared) {
-        self.book().unconnected.remove(session.number);
+        self.registry().unconnected.remove(session.number);
     }
 
     /// Asks the policy whether the session may wait, and when it wants to be asked again.
@@ -53,16 +53,16 @@ impl Host for HubInner {
             return;
         }
         match guarded(&session.id, "the cleanup policy", || policy.next_check(&snapshot, now)) {
-            Some(Some(at)) => self.sweeper.schedule(session, at.max(now)),
+            Some(Some(at)) => self.schedule.check_at(session, at.max(now)),
             Some(None) => {}
-            None => self.sweeper.schedule(session, now),
+            None => self.schedule.check_at(session, now),
         }
     }
 
     fn session_resized(&self, session: &Shared, by: Resized) {
         let weighs = || guarded(&session.id, "the cleanup policy", || self.policy().weighs()).unwrap_or(false);
         if by == Resized::Weight || weighs() {
-            self.sweeper.call_up(session);
+            self.schedule.check_soon(session);
         }
     }
 
@@ -97,7 +97,7 @@ impl Host for HubInner {
         if !task.is_finished()
             && let Some(at) = now.checked_add(self.config.function_grace)
         {
-            self.sweeper.schedule_abort(task, at);
+            self.schedule.abort_at(task, at);
         }
     }
 }

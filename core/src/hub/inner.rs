@@ -10,16 +10,17 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
+use crate::cleanup::{CleanupPolicy, SessionState};
 use crate::exchange::Exchanges;
 use crate::guard::guarded;
-use crate::hub::book::{Book, Found};
-use crate::hub::builder::{Config, EndHook, PrincipalHook};
+use crate::hub::config::{Config, EndHook, PrincipalHook};
 use crate::hub::ended_session::EndedSession;
 use crate::hub::kinds::Kinds;
 use crate::hub::pending_hello::{PendingHello, PendingHellos};
 use crate::hub::places::Places;
 use crate::hub::reach::Reach;
+use crate::hub::registry::{Found, Registry};
+use crate::hub::schedule::Schedule;
 use crate::hub::warnings::Warnings;
 use crate::lock::Lock;
 use crate::memory::{Account, Memory};
@@ -27,7 +28,6 @@ use crate::options::SessionOptions;
 use crate::peer::{Peer, Share, client_address, why_uncounted};
 use crate::request::SessionRequest;
 use crate::session::{Application, Host, SessionHandle, Shared, Teardown};
-use crate::sweeper::{Sweeper, observe};
 use stillhere_proto::EndReason;
 use stillhere_proto::SessionId;
 
@@ -43,7 +43,7 @@ pub(crate) struct HubInner {
     pub(super) on_end: Option<EndHook>,
     pub(super) principal: Option<PrincipalHook>,
     pub(super) kinds: Kinds,
-    pub(super) sessions: Lock<Book>,
+    pub(super) registry: Lock<Registry>,
     pub(super) hellos: PendingHellos,
     pub(crate) connections_of: Arc<Places>,
     pub(super) sessions_of: Arc<Places>,
@@ -51,7 +51,7 @@ pub(crate) struct HubInner {
     pub(crate) connections: TaskTracker,
     pub(crate) exchanges: Arc<Exchanges>,
     pub(super) memory: Arc<Memory>,
-    pub(super) sweeper: Sweeper,
+    pub(super) schedule: Schedule,
     pub(crate) warnings: Warnings,
     /// Makes sure that it is logged only once why requests count for no address.
     pub(super) told_uncounted: Once,
@@ -102,22 +102,22 @@ impl HubInner {
             .into_iter()
             .chain(options.principal.as_deref().map(Peer::principal))
             .collect();
-        let mut book = self.book();
+        let mut registry = self.registry();
         if self.is_draining() {
             return Err(EndReason::Draining);
         }
-        if book.sessions.len() >= self.config.max_sessions || self.config.max_unconnected == 0 {
+        if registry.sessions.len() >= self.config.max_sessions || self.config.max_unconnected == 0 {
             return Err(EndReason::Full);
         }
-        let crowded_out = book
+        let crowded_out = registry
             .unconnected
             .make_room(&peers, self.config.max_unconnected, |peer| self.share_of(peer));
-        book.unconnected.insert(session.number, session.id, peers);
+        registry.unconnected.insert(session.number, session.id, peers);
         let crowded_out = crowded_out
             .iter()
-            .filter_map(|id| book.sessions.get(id).cloned())
+            .filter_map(|id| registry.sessions.get(id).cloned())
             .collect();
-        book.sessions.insert(session.id, Arc::clone(session));
+        registry.sessions.insert(session.id, Arc::clone(session));
         Ok(crowded_out)
     }
 
@@ -142,19 +142,19 @@ impl HubInner {
     /// Counts a session for the peers that are the first to connect to it, until it ends. Returns
     /// false if one of them has too many.
     pub(crate) fn hold(&self, session: &Shared, peers: &[Peer]) -> bool {
-        if peers.is_empty() || self.book().holders.contains_key(&session.id) {
+        if peers.is_empty() || self.registry().holders.contains_key(&session.id) {
             return true;
         }
         let Some(place) = self.sessions_of.take(peers, |peer| self.share_of(peer).sessions) else {
             return false;
         };
-        let mut book = self.book();
-        let surplus = if book.sessions.contains_key(&session.id) {
-            book.holders.insert(session.id, place)
+        let mut registry = self.registry();
+        let surplus = if registry.sessions.contains_key(&session.id) {
+            registry.holders.insert(session.id, place)
         } else {
             Some(place)
         };
-        drop(book);
+        drop(registry);
         drop(surplus);
         true
     }
@@ -186,23 +186,8 @@ impl HubInner {
         self.runtime.spawn(task);
     }
 
-    pub(crate) fn sweeper(&self) -> &Sweeper {
-        &self.sweeper
-    }
-
     pub(crate) fn policy(&self) -> Arc<dyn CleanupPolicy> {
         Arc::clone(&self.policy.lock())
-    }
-
-    /// Tells the policy how the session is, and calls up those that the policy wants to judge for it.
-    pub(crate) fn tell(&self, policy: &dyn CleanupPolicy, session: &Shared) -> SessionSnapshot {
-        let (snapshot, called_up) = observe(policy, session);
-        for id in called_up {
-            if let Some(session) = self.find(&id) {
-                self.sweeper.call_up(&session);
-            }
-        }
-        snapshot
     }
 
     pub(crate) fn count_evaluation(&self) {
@@ -215,7 +200,7 @@ impl HubInner {
 
     /// No new sessions from now on.
     pub(crate) fn begin_drain(&self) {
-        let _book = self.book();
+        let _registry = self.registry();
         self.draining.store(true, Ordering::Release);
     }
 
@@ -225,21 +210,21 @@ impl HubInner {
         self.hellos.drain(spread);
     }
 
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        self.sessions.lock()
+    pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock()
     }
 
     pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<Shared>> {
-        self.book().sessions.get(id).cloned()
+        self.registry().sessions.get(id).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Shared>> {
-        self.book().sessions.values().cloned().collect()
+        self.registry().sessions.values().cloned().collect()
     }
 
     /// Returns the session with this id, or what is kept of it after its end.
     pub(crate) fn look_up(&self, id: &SessionId) -> Option<Found> {
-        self.book().find(id)
+        self.registry().find(id)
     }
 
     /// How long a connection to an ended session may wait with its hello.
@@ -274,11 +259,11 @@ impl HubInner {
     /// Moves a session from the live ones to the ended ones.
     pub(super) fn record_end(&self, session: &Shared, reason: &EndReason) {
         let ended = EndedSession::new(session, reason);
-        let mut book = self.book();
+        let mut registry = self.registry();
         // A session that was never admitted is not there.
-        let Some(place) = book.remove(session) else { return };
-        book.keep(session.id, ended, self.config.ended_kept);
-        drop(book);
+        let Some(place) = registry.remove(session) else { return };
+        registry.keep(session.id, ended, self.config.ended_kept);
+        drop(registry);
         drop(place);
     }
 }
@@ -300,7 +285,7 @@ impl Drop for HubInner {
                 self.session_ended(&session, Teardown::of(reason), crate::clock::now());
             }
         }
-        let tasks = self.sweeper.close();
+        let tasks = self.schedule.close();
         if !tasks.is_empty() {
             let grace = self.config.function_grace;
             self.runtime.spawn(async move {

@@ -1,15 +1,19 @@
 //! All sessions of one application.
 
-mod book;
 mod builder;
+mod config;
 mod ended_session;
 mod host;
 mod inner;
+mod judge;
 mod kinds;
+mod memory_limit;
 mod pending_hello;
 mod places;
 mod reach;
-mod relief;
+mod registry;
+mod schedule;
+mod sweep;
 mod unconnected;
 mod warnings;
 
@@ -19,22 +23,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::cleanup::{CleanupPolicy, DefaultCleanupPolicy};
+use crate::cleanup::CleanupPolicy;
 use crate::kind::ConnectionSetup;
 use crate::options::{PlainOptions, SessionOptions};
 use crate::peer::client_address;
 use crate::request::SessionRequest;
 use crate::session::{Application, Session, SessionHandle};
-use crate::sweeper::{check, observe};
 use stillhere_proto::SessionId;
 use stillhere_proto::{Message, SharedBytes};
 
-pub(crate) use book::{Found, KEPT_CAPACITY, SPARSE};
-pub(crate) use builder::Config;
 pub use builder::HubBuilder;
+pub(crate) use config::Config;
 pub(crate) use inner::HubInner;
 pub(crate) use pending_hello::{PendingHello, RETRY_FIRST};
 pub(crate) use places::Place;
+pub(crate) use registry::Found;
+
+use judge::observe;
 
 /// All sessions of one application. Cheap to clone; the sessions live as long as any clone.
 #[derive(Clone)]
@@ -43,25 +48,6 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub with all defaults. Like [`HubBuilder::build`] it belongs to the runtime it is called on.
-    ///
-    /// # Panics
-    /// When called outside a tokio runtime.
-    pub fn new() -> Self {
-        Self::builder().build()
-    }
-
-    /// A hub with settings of its own.
-    pub fn builder() -> HubBuilder {
-        HubBuilder {
-            config: Config::default(),
-            policy: Arc::new(DefaultCleanupPolicy::default()),
-            runtime: None,
-            on_end: None,
-            principal: None,
-        }
-    }
-
     /// A session for a page that is about to be sent. `application` is its function: it starts when a browser first connects, and when it returns
     /// the session ends once everything sent has been delivered.
     ///
@@ -171,8 +157,8 @@ impl Hub {
     /// # }
     /// ```
     pub fn sessions_of(&self, principal: &str) -> Vec<SessionHandle> {
-        let book = self.inner.book();
-        let theirs = book
+        let registry = self.inner.registry();
+        let theirs = registry
             .sessions
             .values()
             .filter(|session| session.principal() == Some(principal));
@@ -209,7 +195,7 @@ impl Hub {
         }
         let now = crate::clock::now();
         for session in self.inner.all() {
-            check(&self.inner, &session, now);
+            self.inner.check(&session, now);
         }
     }
 
@@ -244,21 +230,15 @@ impl Hub {
 
     /// Numbers for dashboards and tests.
     pub fn stats(&self) -> Stats {
-        let book = self.inner.book();
+        let registry = self.inner.registry();
         Stats {
-            sessions: book.sessions.len(),
-            unconnected: book.unconnected.len(),
+            sessions: registry.sessions.len(),
+            unconnected: registry.unconnected.len(),
             connections: self.inner.connections.len(),
             buffered: self.inner.memory.held(),
             opened: self.inner.opened.load(Ordering::Relaxed),
             policy_evaluations: self.inner.evaluations.load(Ordering::Relaxed),
         }
-    }
-}
-
-impl Default for Hub {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

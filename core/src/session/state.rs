@@ -44,7 +44,7 @@ pub(crate) struct Inner {
     /// When the sweeper judges this session next.
     pub(crate) scheduled: Option<Instant>,
     /// The sweeper has been asked to judge this session soon.
-    pub(crate) called_up: bool,
+    pub(crate) is_queued: bool,
 }
 
 /// The application function of a session.
@@ -105,7 +105,7 @@ impl Inner {
             weight: 0,
             weighings: 0,
             scheduled: None,
-            called_up: false,
+            is_queued: false,
         }
     }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use stillhere::code::Code;
 use stillhere::machine::Outcome;
 use stillhere::wire::Frame;
-use stillhere::code::Code;
 use stillhere::{EndReason, Hub, Lane, Secret, SessionState};
 use stillhere_client::TicketError;
 

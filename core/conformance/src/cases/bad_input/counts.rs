@@ -1,7 +1,7 @@
 //! Sequence numbers, acknowledgements and credit that violate the protocol.
 
-use stillhere::wire::{Counts, Frame};
 use stillhere::code::Code;
+use stillhere::wire::{Counts, Frame};
 use stillhere::{Cause, EndReason, Lane, PerLane, SessionOptions, SessionState};
 
 use super::assert_ends;

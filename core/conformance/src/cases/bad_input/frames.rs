@@ -5,8 +5,8 @@ use std::io::Write as _;
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use stillhere::wire::{Data, Frame};
 use stillhere::code::Code;
+use stillhere::wire::{Data, Frame};
 use stillhere::{EndReason, Lane, SessionOptions, SessionState};
 
 use super::assert_ends;

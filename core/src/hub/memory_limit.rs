@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::hub::HubInner;
+use crate::hub::inner::HubInner;
 use crate::session::Shared;
 use stillhere_proto::EndReason;
 
@@ -27,7 +27,7 @@ impl HubInner {
     /// The fair share is the limit divided by the number of sessions. While the sessions themselves
     /// hold more than the limit, at least one of them holds more than that. A session that does not
     /// is never ended for memory.
-    pub(crate) fn relieve_memory(&self) -> bool {
+    pub(super) fn enforce_memory_limit(&self) -> bool {
         if !self.memory.is_exceeded() {
             return true;
         }

@@ -14,7 +14,7 @@ use stillhere_proto::{Secret, SessionId};
 
 /// Live and recently ended sessions.
 #[derive(Default)]
-pub(super) struct Book {
+pub(super) struct Registry {
     pub(super) sessions: HashMap<SessionId, Arc<Shared>>,
     pub(super) unconnected: Unconnected,
     /// The peers for whom a session counts once a browser has asked for it.
@@ -32,7 +32,7 @@ pub(crate) enum Found {
     Ended(Box<EndedSession>),
 }
 
-impl Book {
+impl Registry {
     pub(super) fn find(&self, id: &SessionId) -> Option<Found> {
         let live = || self.sessions.get(id).cloned().map(Found::Live);
         let ended = || self.ended.get(id).or_else(|| self.never_connected.get(id));
@@ -129,22 +129,22 @@ mod tests {
     use crate::hub::Hub;
 
     #[tokio::test]
-    async fn pages_that_nobody_opens_do_not_push_out_why_other_sessions_ended() {
+    async fn pages_that_nobody_opens_do_not_evict_other_ended_sessions() {
         let hub = Hub::new();
         let session = hub.open(async |session| drop(session.ended().await));
         let shared = hub.inner.find(session.id()).expect("it lives");
-        let mut book = Book::default();
-        book.keep(shared.id, EndedSession::new(&shared, &EndReason::Finished), 20);
+        let mut registry = Registry::default();
+        registry.keep(shared.id, EndedSession::new(&shared, &EndReason::Finished), 20);
         for _ in 0..100 {
-            let nobodys = EndedSession::new(&shared, &EndReason::NeverConnected);
-            book.keep(SessionId::random(), nobodys, 20);
+            let unopened = EndedSession::new(&shared, &EndReason::NeverConnected);
+            registry.keep(SessionId::random(), nobodys, 20);
         }
-        assert!(matches!(book.find(&shared.id), Some(Found::Ended(_))));
-        assert!(book.never_connected.younger.len() + book.never_connected.older.len() <= 2);
+        assert!(matches!(registry.find(&shared.id), Some(Found::Ended(_))));
+        assert!(registry.never_connected.younger.len() + registry.never_connected.older.len() <= 2);
         for _ in 0..100 {
             let other = EndedSession::new(&shared, &EndReason::Finished);
-            book.keep(SessionId::random(), other, 20);
+            registry.keep(SessionId::random(), other, 20);
         }
-        assert!(book.find(&shared.id).is_none(), "it has been long enough");
+        assert!(registry.find(&shared.id).is_none(), "it has been long enough");
     }
 }

@@ -1,0 +1,91 @@
+//! Asks the cleanup policy about a session, and does what the policy says.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
+use crate::guard::guarded;
+use crate::hub::inner::HubInner;
+use crate::session::Shared;
+use stillhere_proto::SessionId;
+
+impl HubInner {
+    /// Ends the session if the policy says so and the session has not changed meanwhile. Otherwise
+    /// schedules the next check.
+    pub(super) fn check(&self, session: &Arc<Shared>, now: Instant) {
+        let policy = self.policy();
+        for _ in 0..ATTEMPTS {
+            let snapshot = self.tell(&*policy, session);
+            if snapshot.state == SessionState::Closed {
+                return;
+            }
+            self.count_evaluation();
+            let judged = guarded(&session.id, "the cleanup policy", || judge(&*policy, &snapshot, now));
+            match judged.unwrap_or(Verdict::Keep(now.checked_add(AFTER_A_PANIC))) {
+                Verdict::Keep(next) => {
+                    if let Some(next) = next {
+                        let next = if next > now { next } else { now + SOONEST };
+                        self.schedule.check_at(session, next);
+                    }
+                    return;
+                }
+                Verdict::End if session.abort_if_unchanged(snapshot.version, None) => return,
+                Verdict::End => {}
+            }
+        }
+        self.schedule.check_at(session, now + SOONEST);
+    }
+
+    /// Tells the policy the state of the session, and queues the sessions that the policy wants to
+    /// judge because of it.
+    pub(super) fn tell(&self, policy: &dyn CleanupPolicy, session: &Shared) -> SessionSnapshot {
+        let (snapshot, to_check) = observe(policy, session);
+        for id in to_check {
+            if let Some(session) = self.find(&id) {
+                self.schedule.check_soon(&session);
+            }
+        }
+        snapshot
+    }
+}
+
+/// Tells the policy the state of the session, and again if the state has changed meanwhile. So the
+/// last state that the policy is told is true, even if several threads tell it. Returns the sessions
+/// that the policy wants to judge because of it.
+pub(super) fn observe(policy: &dyn CleanupPolicy, session: &Shared) -> (SessionSnapshot, Vec<SessionId>) {
+    let mut to_check = Vec::new();
+    let mut snapshot = session.snapshot();
+    loop {
+        let more = guarded(&session.id, "the cleanup policy", || policy.observe(&snapshot));
+        to_check.extend(more.unwrap_or_default());
+        let newer = session.snapshot();
+        if newer.is_as(&snapshot) {
+            return (snapshot, to_check);
+        }
+        snapshot = newer;
+    }
+}
+
+/// What a policy decides.
+enum Verdict {
+    End,
+    /// Keep the session, and ask again at this time.
+    Keep(Option<Instant>),
+}
+
+fn judge(policy: &dyn CleanupPolicy, snapshot: &SessionSnapshot, now: Instant) -> Verdict {
+    if policy.should_cleanup(snapshot, now) {
+        Verdict::End
+    } else {
+        Verdict::Keep(policy.next_check(snapshot, now))
+    }
+}
+
+/// Delay before a policy that has panicked is asked again.
+const AFTER_A_PANIC: Duration = Duration::from_secs(1);
+
+/// The shortest delay before a policy is asked again about the same session.
+const SOONEST: Duration = Duration::from_millis(10);
+
+/// How often the policy is asked in a row about a session that keeps changing.
+const ATTEMPTS: usize = 3;
