@@ -18,6 +18,7 @@ mod fallback;
 mod gate;
 mod guard;
 mod hello;
+mod http;
 mod hub;
 mod kind;
 mod lock;

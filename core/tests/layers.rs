@@ -1,94 +1,40 @@
-//! The layers that ARCHITECTURE.md lists: each file imports only from the layers above it. The `crate::` paths are the
-//! dependency graph.
+//! Each file imports only from the layers above its own, which ARCHITECTURE.md lists. The `crate::`
+//! paths are the dependency graph; `cargo run -p stillhere --example imports` prints it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Returns the layers of a crate that ARCHITECTURE.md lists, from the first, which imports from no
-/// other, to the last. Files of one layer may import each other.
-fn layers(of: &str) -> Vec<Vec<String>> {
+#[path = "../examples/imports/graph.rs"]
+mod graph;
+
+use graph::{Graph, read_files};
+
+/// Values and decisions of the core, which need no runtime and no clock.
+const PURE: [&str; 3] = ["request", "cleanup", "gate"];
+
+/// Returns the layers of a package that ARCHITECTURE.md lists. The first imports from no other.
+fn layers(package: &str) -> Vec<Vec<String>> {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ARCHITECTURE.md");
     let document = fs::read_to_string(document).expect("the document is there");
     let (_, list) = document
-        .split_once(&format!("\n    {of}:\n"))
-        .expect("the document lists the crate's layers");
+        .split_once(&format!("\n    {package}:\n"))
+        .unwrap_or_else(|| panic!("ARCHITECTURE.md lists no layers of {package}"));
     let rows = list.lines().map_while(|line| line.strip_prefix("    "));
+    let mut layers: Vec<Vec<String>> = Vec::new();
+    let mut goes_on = false;
     // A row that is indented further continues a description.
-    rows.filter(|row| !row.starts_with([' ', '(']))
-        .map(|row| {
-            let names = row.split("  ").next().unwrap_or_default();
-            names
-                .split(", ")
-                .map(|name| name.trim_end_matches('/').to_owned())
-                .collect()
-        })
-        .collect()
-}
-
-/// Values and decisions of the core: without a runtime.
-const PURE: [&str; 3] = ["request", "cleanup", "gate"];
-
-struct Module {
-    name: String,
-    source: String,
-}
-
-/// The modules of this crate.
-fn modules() -> Vec<Module> {
-    modules_of("src")
-}
-
-/// All modules in a folder but the crate's root; a folder is one module.
-fn modules_of(folder: &str) -> Vec<Module> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let mut modules = Vec::new();
-    for entry in fs::read_dir(source).expect("the sources are here") {
-        let path = entry.expect("the sources are here").path();
-        let name = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .expect("names are UTF-8")
-            .to_owned();
-        if name != "lib" {
-            modules.push(Module {
-                name,
-                source: read(&path),
-            });
+    for row in rows.filter(|row| !row.starts_with([' ', '('])) {
+        let names = row.split("  ").next().unwrap_or_default();
+        let parts = names.split(',').map(|name| name.trim().trim_end_matches('/'));
+        let parts = parts.filter(|name| !name.is_empty()).map(str::to_owned);
+        match layers.last_mut().filter(|_| goes_on) {
+            Some(layer) => layer.extend(parts),
+            None => layers.push(parts.collect()),
         }
+        goes_on = names.ends_with(',');
     }
-    modules
-}
-
-/// What a file or a folder holds, without comments and tests.
-fn read(path: &Path) -> String {
-    if path.ends_with("tests") {
-        return String::new();
-    }
-    if path.is_dir() {
-        let entries = fs::read_dir(path).expect("the sources are here");
-        return entries
-            .map(|entry| read(&entry.expect("the sources are here").path()))
-            .collect();
-    }
-    let text = fs::read_to_string(path).expect("the sources are text");
-    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    code.lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .map(|line| format!("{line}\n"))
-        .collect()
-}
-
-/// The modules that `crate::` paths name.
-fn named(source: &str) -> BTreeSet<&str> {
-    let names = source.split("crate::").skip(1);
-    names
-        .map(|rest| {
-            rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                .next()
-                .unwrap_or_default()
-        })
-        .collect()
+    layers
 }
 
 fn layer(layers: &[Vec<String>], module: &str) -> usize {
@@ -99,47 +45,69 @@ fn layer(layers: &[Vec<String>], module: &str) -> usize {
 }
 
 #[test]
-fn every_module_names_only_modules_of_its_own_layer_and_above() {
-    let modules = modules();
-    assert!(modules.len() > 15, "the sources were not found");
-    check(&layers("stillhere"), &modules);
-    check(&layers("stillhere-proto"), &modules_of("proto/src"));
-}
-
-fn check(layers: &[Vec<String>], modules: &[Module]) {
-    for Module { name, source } in modules {
-        for other in named(source) {
-            assert!(
-                !other.is_empty(),
-                "{name}: import each module by a path of its own, not `crate::{{..}}`"
-            );
-            assert!(
-                layer(layers, other) <= layer(layers, name),
-                "{name} (layer {}) names {other} (layer {})",
-                layer(layers, name),
-                layer(layers, other)
-            );
+fn every_module_imports_only_from_the_layers_above_its_own() {
+    let crates = Graph::of_the_core();
+    assert_eq!(crates.len(), 3, "the sources were not found");
+    for graph in crates.iter().map(Graph::by_module) {
+        let layers = layers(&graph.package);
+        for (module, imported) in &graph.imports {
+            for other in imported {
+                let (own, others) = (layer(&layers, module), layer(&layers, other));
+                assert!(
+                    others < own,
+                    "{}: {module} (layer {own}) imports {other} (layer {others})",
+                    graph.package
+                );
+            }
         }
     }
 }
 
 #[test]
-fn every_layer_is_inhabited() {
-    let modules: Vec<Module> = modules().into_iter().chain(modules_of("proto/src")).collect();
-    for name in layers("stillhere").iter().chain(&layers("stillhere-proto")).flatten() {
-        assert!(
-            modules.iter().any(|module| module.name == *name),
-            "{name} is gone: take it off the list in ARCHITECTURE.md"
-        );
+fn the_layers_list_every_module_once_and_no_other() {
+    for graph in Graph::of_the_core().iter().map(Graph::by_module) {
+        let mut listed: Vec<_> = layers(&graph.package).into_iter().flatten().collect();
+        listed.sort();
+        let modules: Vec<_> = graph.imports.into_keys().collect();
+        assert_eq!(listed, modules, "{} in ARCHITECTURE.md, and its modules", graph.package);
     }
 }
 
 #[test]
+fn no_files_import_each_other_in_a_circle() {
+    for graph in Graph::of_the_core().iter().map(Graph::by_file) {
+        assert!(graph.levels().is_ok(), "{graph}");
+    }
+}
+
+#[test]
+fn a_circle_is_found_through_re_exports_and_lists() {
+    let files = [
+        (
+            "a",
+            "mod b;\nmod c;\n\npub(crate) use b::{Deep, Other};\n\nfn f() -> c::C {}\n",
+        ),
+        ("a/b", "use crate::d::{self, x::Y};\n"),
+        ("a/c", "use crate::a::f;\n"),
+        ("d", "use crate::e;\n"),
+        ("e", "use crate::a::{Deep, f};\n"),
+    ];
+    let files: BTreeMap<_, _> = files.map(|(name, code)| (name.to_owned(), code.to_owned())).into();
+    let graph = Graph::new("package", &files);
+    assert_eq!(graph.levels(), Err(vec!["a/b", "d", "e"]));
+    assert!(graph.to_string().contains("circle a/b -> d -> e ->"));
+    let imports: Vec<_> = graph.imports["e"].iter().collect();
+    assert_eq!(imports, ["a", "a/b"]);
+    assert_eq!(graph.imports["a"].iter().collect::<Vec<_>>(), ["a/c"]);
+}
+
+#[test]
 fn the_pure_layers_know_no_runtime_and_no_clock() {
-    let of_the_core = modules()
-        .into_iter()
-        .filter(|module| PURE.contains(&module.name.as_str()));
-    for Module { name, source } in of_the_core.chain(modules_of("proto/src")) {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_pure = |file: &str| PURE.contains(&file.split('/').next().unwrap_or_default());
+    let of_the_core = read_files(&core.join("src"));
+    let of_the_core = of_the_core.into_iter().filter(|(name, _)| is_pure(name));
+    for (name, code) in of_the_core.chain(read_files(&core.join("proto/src"))) {
         for word in [
             "tokio",
             "Instant::now",
@@ -148,18 +116,15 @@ fn the_pure_layers_know_no_runtime_and_no_clock() {
             "thread::",
             "spawn",
         ] {
-            assert!(!source.contains(word), "{name} names {word}");
+            assert!(!code.contains(word), "{name} names {word}");
         }
     }
 }
 
 #[test]
 fn nobody_below_the_connection_loop_runs_it() {
-    for Module { name, source } in modules() {
-        assert!(
-            ["connection_loop", "fallback", "upgrade"].contains(&name.as_str())
-                || !source.contains("run_connection_loop("),
-            "{name}"
-        );
+    for (name, code) in read_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let may_run = ["connection_loop", "fallback", "upgrade"].contains(&&*name);
+        assert!(may_run || !code.contains("run_connection_loop("), "{name}");
     }
 }

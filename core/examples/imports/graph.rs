@@ -52,12 +52,22 @@ impl Graph {
     }
 
     /// Returns the graph in which a folder with all its files is one module.
-    pub(crate) fn of_modules(&self) -> Self {
-        let module = |file: &String| file.split('/').next().unwrap_or_default().to_owned();
+    pub(crate) fn by_module(&self) -> Self {
+        self.merge(|file| file.split('/').next().unwrap_or_default())
+    }
+
+    /// Returns the graph in which each file is a module, except those of `session/`: they are all
+    /// parts of one type behind one lock.
+    pub(crate) fn by_file(&self) -> Self {
+        self.merge(|file| if file.starts_with("session/") { "session" } else { file })
+    }
+
+    fn merge(&self, module: impl Fn(&str) -> &str) -> Self {
         let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (file, imported) in &self.imports {
-            let known = imports.entry(module(file)).or_default();
-            known.extend(imported.iter().map(module).filter(|other| *other != module(file)));
+            let others = imported.iter().map(|other| module(other));
+            let known = imports.entry(module(file).to_owned()).or_default();
+            known.extend(others.filter(|other| *other != module(file)).map(str::to_owned));
         }
         Self {
             package: self.package.clone(),

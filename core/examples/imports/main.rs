@@ -8,7 +8,7 @@ use graph::Graph;
 fn main() {
     let by_file = std::env::args().any(|argument| argument == "files");
     for files in Graph::of_the_core() {
-        let graph = if by_file { files } else { files.of_modules() };
+        let graph = if by_file { files.by_file() } else { files.by_module() };
         println!("{graph}");
     }
 }

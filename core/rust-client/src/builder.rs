@@ -13,6 +13,7 @@ use crate::driver::Driver;
 use crate::endpoint::Endpoint;
 use crate::network::Network;
 use crate::page::{self, PageError};
+use crate::random::random;
 use crate::route::Route;
 use crate::shared::{Shared, now};
 use crate::ticket::{Ticket, TicketError};
@@ -42,6 +43,26 @@ pub enum ConnectError {
     /// There is no ticket, or one that gives no session.
     #[error(transparent)]
     Ticket(#[from] TicketError),
+}
+
+impl Client {
+    /// Connects to the session of the page at this URL: fetches the page, takes the ticket from its
+    /// attribute `data-stillhere`, and opens a connection. A URL that answers with the ticket as
+    /// JSON will do too, and so will the JSON itself if the session's URL in it is absolute.
+    ///
+    /// Returns as soon as there is a ticket. From then on the client connects, and reconnects, by
+    /// itself; [`Client::status`] tells how that goes.
+    ///
+    /// # Errors
+    /// [`ConnectError`], if there is no ticket.
+    pub async fn connect(source: &str) -> Result<Self, ConnectError> {
+        ClientBuilder::new().connect(source).await
+    }
+
+    /// Sets cookies, headers, the kind of connection and more before connecting.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::new()
+    }
 }
 
 impl ClientBuilder {
@@ -150,10 +171,4 @@ fn http_url(text: &str) -> Result<Url, ConnectError> {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     Ok(url)
-}
-
-pub(crate) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system has a source of randomness");
-    bytes
 }

@@ -10,7 +10,6 @@ use stillhere_proto::machine::{DocumentMachine, DocumentPhase, Received, SendRef
 use stillhere_proto::{Lane, Message};
 use tokio::sync::watch;
 
-use crate::builder::{ClientBuilder, ConnectError};
 use crate::shared::{Shared, State, now};
 use crate::status::Status;
 
@@ -37,24 +36,6 @@ pub struct SendError {
 }
 
 impl Client {
-    /// Connects to the session of the page at this URL: fetches the page, takes the ticket from its
-    /// attribute `data-stillhere`, and opens a connection. A URL that answers with the ticket as
-    /// JSON will do too, and so will the JSON itself if the session's URL in it is absolute.
-    ///
-    /// Returns as soon as there is a ticket. From then on the client connects, and reconnects, by
-    /// itself; [`Client::status`] tells how that goes.
-    ///
-    /// # Errors
-    /// [`ConnectError`], if there is no ticket.
-    pub async fn connect(source: &str) -> Result<Self, ConnectError> {
-        ClientBuilder::new().connect(source).await
-    }
-
-    /// Sets cookies, headers, the kind of connection and more before connecting.
-    pub fn builder() -> ClientBuilder {
-        ClientBuilder::new()
-    }
-
     pub(crate) fn new(shared: Arc<Shared>, inflated: u64) -> Self {
         Self { shared, inflated }
     }

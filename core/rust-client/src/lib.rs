@@ -9,6 +9,7 @@ mod fallback;
 mod network;
 mod page;
 mod posts;
+mod random;
 mod route;
 mod shared;
 mod status;

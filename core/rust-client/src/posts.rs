@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use stillhere_proto::wire::SUBPROTOCOL;
 
-use crate::builder::random;
 use crate::connection::ConnectionError;
 use crate::endpoint::{Body, Endpoint, Requests, status_error};
+use crate::random::random;
 
 pub(crate) struct Posts {
     endpoint: Endpoint,

@@ -9,8 +9,8 @@ mod down_stream;
 mod poll;
 mod post;
 
-use std::future::{Future, Ready};
-use std::sync::{Arc, Once};
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
@@ -19,13 +19,10 @@ use tokio::sync::mpsc;
 
 use crate::admission::{Accepted, Admitted};
 use crate::answer::{Answer, AnswerBody, Chunks};
-use crate::asks::Asks;
-use crate::client;
 use crate::connection_loop::run_connection_loop;
 use crate::exchange::Exchange;
 use crate::guard::guarded_principal;
 use crate::hub::{Found, Hub};
-use crate::origin::check_origin;
 use crate::request::SessionRequest;
 use stillhere_proto::Secret;
 use stillhere_proto::machine::Phase;
@@ -37,91 +34,33 @@ use connection::OverPosts;
 use down_stream::DownStream;
 use post::{Operation, Post};
 
+/// Answers a POST, if its peers have not too many under way.
+pub(crate) async fn answer_post<C, B, E>(
+    hub: &Hub,
+    request: &SessionRequest<'_>,
+    body: C,
+    principal: Option<impl Future<Output = Option<String>>>,
+) -> Answer
+where
+    C: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    let peers = hub.inner.peers(request, request.known_principal().flatten());
+    let Some(_place) = hub.inner.posts.take(&peers, |peer| hub.inner.share_of(peer).posts) else {
+        if let Some(count) = hub.inner.warnings.too_many_posts.count(crate::clock::now()) {
+            tracing::warn!(count, "POSTs refused: too many at a time from one address or user");
+        }
+        return too_many();
+    };
+    match tokio::time::timeout(BODY_DEADLINE, Body::read(&hub.inner, request, body)).await {
+        Ok(Ok(body)) => hub.answer_body(request, body, principal).await,
+        Ok(Err(refused)) => refused,
+        Err(_) => Answer::text(408, "the request did not arrive in time"),
+    }
+}
+
 impl Hub {
-    /// Answers a request under the mount that [asks](SessionRequest::asks) for no WebSocket, whatever its method: one of the client's files, or the
-    /// fallback's.
-    ///
-    /// `body` is the request's. At most 1 MiB of it is read, for at most 10 s. What is wrong with a request is told by the status (400, 404, 405,
-    /// 408, 410, 413, 426, 429); what is wrong with its session, and with who asks for it, by the `end` frame of an answer of status 200.
-    ///
-    /// The future of a polled answer waits for something to say, for as long as the request asks and at most 20 s. Drop it when the browser is gone:
-    /// that is the loss of its connection, as it is to drop an [`AnswerBody::Stream`].
-    pub async fn answer<C, B, E>(&self, method: &str, request: &SessionRequest<'_>, body: C) -> Answer
-    where
-        C: Stream<Item = Result<B, E>>,
-        B: Buf,
-    {
-        self.respond(method, request, body, None::<Ready<_>>).await
-    }
-
-    /// [`Hub::answer`] where the application finds out who makes the request, and that takes a while: `principal` is polled only if the request opens a
-    /// connection, and its answer stands for the hub's [`principal`](crate::HubBuilder::principal). `None` is nobody.
-    pub async fn answer_for<C, B, E>(
-        &self,
-        method: &str,
-        request: &SessionRequest<'_>,
-        body: C,
-        principal: impl Future<Output = Option<String>>,
-    ) -> Answer
-    where
-        C: Stream<Item = Result<B, E>>,
-        B: Buf,
-    {
-        self.respond(method, request, body, Some(principal)).await
-    }
-
-    async fn respond<C, B, E>(
-        &self,
-        method: &str,
-        request: &SessionRequest<'_>,
-        body: C,
-        principal: Option<impl Future<Output = Option<String>>>,
-    ) -> Answer
-    where
-        C: Stream<Item = Result<B, E>>,
-        B: Buf,
-    {
-        match request.asks(method) {
-            Asks::Answer => {}
-            Asks::Nothing => return Answer::not_found(),
-            Asks::WebSocket { .. } | Asks::ExtendedConnect => return cannot_upgrade(),
-        }
-        let mut answer = match method {
-            "POST" => self.take_post(request, body, principal).await,
-            "OPTIONS" => preflight(),
-            "GET" | "HEAD" => return client::answer(request),
-            _ => return not_allowed(),
-        };
-        answer.headers.extend(self.cross_origin(request));
-        answer
-    }
-
-    /// Answers one of those that a peer may have answered at a time.
-    async fn take_post<C, B, E>(
-        &self,
-        request: &SessionRequest<'_>,
-        body: C,
-        principal: Option<impl Future<Output = Option<String>>>,
-    ) -> Answer
-    where
-        C: Stream<Item = Result<B, E>>,
-        B: Buf,
-    {
-        let peers = self.inner.peers(request, request.known_principal().flatten());
-        let Some(_place) = self.inner.posts.take(&peers, |peer| self.inner.share_of(peer).posts) else {
-            if let Some(count) = self.inner.warnings.too_many_posts.count(crate::clock::now()) {
-                tracing::warn!(count, "POSTs refused: too many of one address or user");
-            }
-            return too_many();
-        };
-        match tokio::time::timeout(BODY_DEADLINE, Body::read(&self.inner, request, body)).await {
-            Ok(Ok(body)) => self.answer_post(request, body, principal).await,
-            Ok(Err(refused)) => refused,
-            Err(_) => Answer::text(408, "the request did not come in time"),
-        }
-    }
-
-    async fn answer_post(
+    async fn answer_body(
         &self,
         request: &SessionRequest<'_>,
         body: Body,
@@ -195,18 +134,6 @@ impl Hub {
         };
         of_packets(AnswerBody::Whole(said))
     }
-
-    /// What lets a page of an allowed origin read the answer.
-    fn cross_origin(&self, request: &SessionRequest<'_>) -> Vec<(&'static str, String)> {
-        let mut headers = vec![("vary", "origin".to_owned())];
-        let allowed = check_origin(request, &self.inner.config.origins).is_ok();
-        if let Some(origin) = request.header("origin").filter(|_| allowed) {
-            headers.push(("access-control-allow-origin", origin.to_owned()));
-            headers.push(("access-control-allow-credentials", "true".to_owned()));
-            headers.push(("access-control-expose-headers", "retry-after".to_owned()));
-        }
-        headers
-    }
 }
 
 /// An answer that carries packets.
@@ -257,34 +184,6 @@ fn discard(accepted: Accepted, secret: &[u8]) -> Answer {
         }
     });
     of_packets(AnswerBody::Whole(Bytes::new()))
-}
-
-fn preflight() -> Answer {
-    let headers = [
-        ("access-control-allow-methods", "POST"),
-        ("access-control-allow-headers", "content-type"),
-        ("access-control-max-age", "600"),
-    ];
-    Answer {
-        status: 204,
-        headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
-        body: AnswerBody::Whole(Bytes::new()),
-    }
-}
-
-/// A WebSocket's request that its adapter could not take for one. Said once: peers could repeat it at will.
-fn cannot_upgrade() -> Answer {
-    static SAID: Once = Once::new();
-    let text = "this connection cannot be upgraded to a WebSocket: a proxy speaks HTTP/1.0 to this server \
-        (nginx does without `proxy_http_version 1.1`), or a layer around the routes makes a request of its own";
-    SAID.call_once(|| tracing::warn!("{text}"));
-    Answer::text(426, text)
-}
-
-fn not_allowed() -> Answer {
-    let mut answer = Answer::text(405, "GET, or POST for the fallback");
-    answer.headers.push(("allow", "GET, HEAD, OPTIONS, POST".to_owned()));
-    answer
 }
 
 fn too_many() -> Answer {
