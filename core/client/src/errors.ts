@@ -28,3 +28,7 @@ export class Loss extends Violation {
     super(Code.Gap, 'what was sent has not come');
   }
 }
+
+export function unexpected(): never {
+  throw new Violation(Code.Malformed, 'unexpected frame');
+}

@@ -19,3 +19,4 @@ export declare class Violation extends Error {
 export declare class Loss extends Violation {
     constructor();
 }
+export declare function unexpected(): never;
