@@ -1,4 +1,4 @@
-//! What is answered to a request under the mount that is no WebSocket's.
+//! HTTP answers to requests under the mount that do not open a WebSocket.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,27 +8,29 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 
-/// An answer for the adapter to send.
+/// An HTTP response for the adapter to send.
 #[derive(Debug)]
 pub struct Answer {
-    /// The HTTP status.
+    /// The HTTP status code.
     pub status: u16,
-    /// The headers to send.
+    /// Names, in lower case, and values of the headers.
     pub headers: Vec<(&'static str, String)>,
-    /// What follows them.
+    /// The body; empty for answers such as 304.
     pub body: AnswerBody,
 }
 
-/// The body of an [`Answer`]. With the feature `upgrade` it is an `http_body::Body`, which frameworks on hyper take as it is.
+/// The body of an [`Answer`]. With the feature `upgrade` it implements `http_body::Body`, so that
+/// frameworks based on hyper can send it as it is.
 #[derive(Debug)]
 pub enum AnswerBody {
-    /// All of it.
+    /// The whole body.
     Whole(Bytes),
-    /// What comes as it comes: each chunk is to be sent at once. When the browser is gone, drop it.
+    /// A body that is produced over time. Send each chunk as soon as it is available. Drop the
+    /// stream when the browser has gone.
     Stream(Chunks),
 }
 
-/// Chunks of a body, until it ends.
+/// Stream of the chunks of a body. It never yields an error.
 pub struct Chunks(pub(crate) Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>);
 
 impl Stream for Chunks {
@@ -78,7 +80,10 @@ impl http_body::Body for AnswerBody {
 
 impl Answer {
     pub(crate) fn not_found() -> Self {
-        Self::text(404, "nothing here: a session is reached by a WebSocket or by POSTs")
+        Self::text(
+            404,
+            "not found: a session is reached over a WebSocket or by POST requests",
+        )
     }
 
     pub(crate) fn text(status: u16, text: impl Into<Bytes>) -> Self {

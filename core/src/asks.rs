@@ -1,4 +1,4 @@
-//! What a request under the mount asks for: one judgement for every framework.
+//! Decides what a request under the mount asks for, in the same way for every framework.
 
 use std::str::FromStr as _;
 
@@ -7,26 +7,28 @@ use crate::client;
 use crate::request::UpgradeRequest;
 use stillhere_proto::SessionId;
 
-/// What a request under the mount asks for; see [`UpgradeRequest::asks`].
+/// What a request under the mount asks for. Returned by [`UpgradeRequest::asks`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asks<'a> {
     /// A WebSocket over HTTP/1.1 (RFC 6455, section 4.2.1).
     WebSocket {
-        /// Its `Sec-WebSocket-Key`.
+        /// Value of the `Sec-WebSocket-Key` header.
         key: &'a str,
     },
-    /// A WebSocket over HTTP/2 (RFC 8441), where there is no key.
+    /// A WebSocket over HTTP/2 (RFC 8441), which has no key.
     ExtendedConnect,
-    /// Something that [`Hub::answer`](crate::Hub::answer) knows: one of the client's files, or an
-    /// address of the fallback, by whatever method.
+    /// A request that [`Hub::answer`](crate::Hub::answer) handles: one of the client's files, or an
+    /// address of the fallback, with any method.
     Answer,
-    /// Nothing that is here. [`Hub::answer`](crate::Hub::answer) says 404; a router may ask others first.
+    /// Nothing that the mount serves. [`Hub::answer`](crate::Hub::answer) answers it with 404; a
+    /// router may try its other routes first.
     Nothing,
 }
 
 impl<'a> UpgradeRequest<'a> {
-    /// Judges what the request asks for by this method. `Connection` and `Upgrade` headers count
-    /// only together with all that makes a WebSocket: proxies put them on every request.
+    /// Decides what a request with this method asks for. The headers `Connection` and `Upgrade`
+    /// count only if all other parts of a WebSocket handshake are there, because proxies add them
+    /// to every request.
     pub fn asks(&self, method: &str) -> Asks<'a> {
         let has_version = self.lists("sec-websocket-version", VERSION);
         match method {
@@ -35,7 +37,7 @@ impl<'a> UpgradeRequest<'a> {
                     return Asks::WebSocket { key };
                 }
             }
-            // A plain CONNECT has no path and comes to no route.
+            // A plain CONNECT has no path, so it reaches no route.
             "CONNECT" if has_version => return Asks::ExtendedConnect,
             _ => {}
         }
@@ -46,28 +48,29 @@ impl<'a> UpgradeRequest<'a> {
         }
     }
 
-    /// What is wrong with a GET that would be a WebSocket's (RFC 6455, section 4.2.2), and names
-    /// none of the client's files.
+    /// Returns the answer to a GET that is an incomplete WebSocket handshake (RFC 6455, section
+    /// 4.2.2) and names none of the client's files.
     pub(crate) fn handshake_error(&self) -> Option<Answer> {
         if !self.names_web_socket() {
             return None;
         }
         if self.lists("sec-websocket-version", VERSION) {
-            return Some(Answer::text(400, "a WebSocket request without a Sec-WebSocket-Key"));
+            return Some(Answer::text(400, "the WebSocket request has no Sec-WebSocket-Key"));
         }
-        let mut answer = Answer::text(426, "a WebSocket request of another version than 13");
+        let mut answer = Answer::text(426, "the WebSocket version is not 13");
         answer.headers.push(("upgrade", "websocket".to_owned()));
         answer.headers.push(("sec-websocket-version", VERSION.to_owned()));
         Some(answer)
     }
 
-    /// Whether its body is the fallback's, of any version.
+    /// Returns true if the body belongs to the fallback, in any version.
     fn is_fallback(&self) -> bool {
         let kind = self.header("content-type");
         kind.is_some_and(|kind| kind.starts_with("application/stillhere."))
     }
 
-    /// Whether its name is a session's, wherever that is, or a file's.
+    /// Returns true if the last part of the path is the id of a session, here or elsewhere, or the
+    /// name of a file.
     fn is_known(&self) -> bool {
         SessionId::from_str(self.name()).is_ok() || client::is_file(self.name())
     }
@@ -82,7 +85,7 @@ impl<'a> UpgradeRequest<'a> {
     }
 }
 
-/// Of the WebSocket protocol (RFC 6455, section 4.1).
+/// Version of the WebSocket protocol (RFC 6455, section 4.1).
 const VERSION: &str = "13";
 
 #[cfg(test)]

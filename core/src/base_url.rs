@@ -1,10 +1,11 @@
-//! Where browsers find the mount.
+//! The address at which browsers find the mount.
 
-/// The base of the mount's addresses, without the slash at its end.
+/// Returns the base of all addresses under the mount, without a trailing slash.
 ///
 /// # Panics
-/// If `url` is neither a path (`/app/stillhere`), nor relative to the page (`./stillhere`, `../stillhere`), nor on another
-/// origin (`https://live.example.com/stillhere`). A name may follow the base, so it has neither query nor fragment.
+/// Panics unless `url` is a path (`/app/stillhere`), relative to the page (`./stillhere`,
+/// `../stillhere`), or on another origin (`https://live.example.com/stillhere`). It must not have a
+/// query or a fragment, because names are appended to it.
 #[track_caller]
 pub(crate) fn base_url(url: &str) -> &str {
     let is_placed = url.is_empty()
@@ -14,8 +15,8 @@ pub(crate) fn base_url(url: &str) -> &str {
         || [".", ".."].contains(&url);
     assert!(
         is_placed && !url.contains(['?', '#']) && !url.contains(char::is_whitespace),
-        "browsers cannot find the mount at {url:?}: give a path (/app/stillhere), a place relative to the page \
-         (./stillhere, ../stillhere) or one on another origin (https://live.example.com/stillhere)"
+        "browsers cannot find the mount at {url:?}: give a path (/app/stillhere), an address relative to the \
+         page (./stillhere, ../stillhere) or an address on another origin (https://live.example.com/stillhere)"
     );
     url.trim_end_matches('/')
 }
@@ -48,12 +49,12 @@ mod tests {
     #[test]
     fn what_a_browser_would_take_for_something_else_is_refused_with_the_reason() {
         for url in [
-            // A name below the page's own path, not a host.
+            // A browser takes these for names relative to the page, not for hosts.
             "live.example.com/stillhere",
             "localhost:3000/stillhere",
             "stillhere",
             "...",
-            // No script is loaded from there.
+            // A browser cannot load a script from these.
             "wss://live.example.com/stillhere",
             "https:/live.example.com",
             "/stillhere?app=1",

@@ -1,4 +1,4 @@
-//! The browser client's files, as the adapters serve them.
+//! The files of the browser client, as the adapters serve them.
 
 use std::sync::LazyLock;
 
@@ -7,11 +7,12 @@ use bytes::Bytes;
 use crate::answer::{Answer, AnswerBody};
 use crate::request::UpgradeRequest;
 
-/// The `Cache-Control` of a page that carries a ticket: no cache may hand one user's session to another.
+/// Value of `Cache-Control` for a page that contains a ticket. It prevents a shared cache from
+/// giving one user's session to another user.
 pub const PAGE_CACHE_CONTROL: &str = "private, no-cache";
 
 struct File {
-    /// Name without its extension's dot, and the extension.
+    /// Extension of the file's name, without the dot.
     extension: &'static str,
     plain: &'static [u8],
     gzip: &'static [u8],
@@ -33,17 +34,20 @@ static FILES: LazyLock<[File; 2]> = LazyLock::new(|| {
     ]
 });
 
-/// The name of the classic script under the mount: it changes with its content and may be cached for ever.
+/// Returns the file name of the classic script under the mount. The name changes with the content,
+/// so the file may be cached forever.
 pub fn script_name() -> String {
     FILES[0].hashed_name()
 }
 
-/// The name of the ES module under the mount: it changes with its content and may be cached for ever.
+/// Returns the file name of the ES module under the mount. The name changes with the content, so
+/// the file may be cached forever.
 pub fn module_name() -> String {
     FILES[1].hashed_name()
 }
 
-/// The file that is asked for: `client.js` and `client.mjs` (to be revalidated), or the names with a hash (immutable).
+/// Returns the requested file. `client.js` and `client.mjs` must be revalidated; the names with a
+/// hash are immutable.
 pub fn answer(request: &UpgradeRequest<'_>) -> Answer {
     let known = request.header("if-none-match");
     file(request.name(), known, request.header("accept-encoding"))
@@ -51,7 +55,7 @@ pub fn answer(request: &UpgradeRequest<'_>) -> Answer {
         .unwrap_or_else(Answer::not_found)
 }
 
-/// Whether this is the name of one of the client's files.
+/// Returns true if this is the name of one of the client's files.
 pub(crate) fn is_file(name: &str) -> bool {
     FILES
         .iter()
@@ -74,7 +78,8 @@ fn file(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) 
         ("cache-control", caching.to_owned()),
         ("vary", "accept-encoding".to_owned()),
         ("x-content-type-options", "nosniff".to_owned()),
-        // To every page alike, and so to every cache: there is nothing in them that is not public, and no cookie matters.
+        // Every page and every cache may have the files: they are public and do not depend on
+        // cookies.
         ("access-control-allow-origin", "*".to_owned()),
         ("cross-origin-resource-policy", "cross-origin".to_owned()),
     ];
@@ -117,7 +122,7 @@ impl File {
     }
 }
 
-/// FNV-1a: names a build of our own files, guards nothing.
+/// Computes the FNV-1a hash. It distinguishes builds of our own files and has no security purpose.
 fn content_hash(bytes: &[u8]) -> String {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)

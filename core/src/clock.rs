@@ -1,8 +1,8 @@
-//! The time, which tests may pause.
+//! The current time, on a clock that tests can pause.
 
 use std::time::Instant;
 
-/// Now, on the clock that `tokio::time::pause` stops.
+/// Returns the current time, on the clock that `tokio::time::pause` stops.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

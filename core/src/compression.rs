@@ -1,11 +1,12 @@
-//! zlib (RFC 1950), and gzip for plain sessions, for whole messages. Deflate states are large (about 370 KiB), so there is one for each thread, not for each session.
+//! Compresses whole messages: zlib (RFC 1950), and gzip for plain sessions. A deflate state takes
+//! about 370 KiB, so there is one for each thread and not one for each session.
 
 use std::cell::RefCell;
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-/// A message that cannot be inflated.
+/// Why a message cannot be inflated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InflateError {
     #[error("the message inflates to more than its limit")]
@@ -20,7 +21,7 @@ thread_local! {
     static INFLATE: RefCell<Decompress> = RefCell::new(Decompress::new(true));
 }
 
-/// The deflated bytes, or `None` if that would not save anything.
+/// Deflates the payload. Returns `None` if that would not make it smaller.
 pub(crate) fn deflate(payload: &[u8]) -> Option<Bytes> {
     DEFLATE.with_borrow_mut(|state| {
         state.reset();
@@ -36,17 +37,18 @@ pub(crate) fn deflate(payload: &[u8]) -> Option<Bytes> {
     })
 }
 
-/// The zlib stream of a payload, whether or not it saves anything.
+/// Deflates the payload to a zlib stream, even if that is larger.
 pub(crate) fn deflate_zlib(payload: &[u8]) -> Bytes {
     DEFLATE.with_borrow_mut(|state| deflate_whole(state, payload))
 }
 
-/// The gzip member (RFC 1952) of a payload, whether or not it saves anything.
+/// Deflates the payload to a gzip member (RFC 1952), even if that is larger.
 pub(crate) fn deflate_gzip(payload: &[u8]) -> Bytes {
     GZIP.with_borrow_mut(|state| deflate_whole(state, payload))
 }
 
-/// The most bytes that so many deflate to, whether zlib or gzip: generous beside zlib's own `deflateBound`.
+/// Returns an upper bound for the deflated size of `size` bytes, for zlib and gzip. It is above the
+/// bound of zlib's own `deflateBound`.
 #[cfg(feature = "websocket")]
 pub(crate) fn most_deflated(size: u64) -> u64 {
     size + size / 16 + 64
@@ -65,7 +67,8 @@ fn deflate_whole(state: &mut Compress, payload: &[u8]) -> Bytes {
     }
 }
 
-/// The inflated bytes. Never holds more than `limit` and one byte, besides what it returns.
+/// Inflates a zlib stream. While it works it allocates at most `limit` plus one byte, in addition
+/// to the result.
 pub(crate) fn inflate(payload: &[u8], limit: u64) -> Result<Bytes, InflateError> {
     INFLATE.with_borrow_mut(|state| {
         state.reset(true);
@@ -73,9 +76,10 @@ pub(crate) fn inflate(payload: &[u8], limit: u64) -> Result<Bytes, InflateError>
     })
 }
 
-/// [`inflate`] for one gzip member (RFC 1952).
+/// Inflates a gzip member (RFC 1952), within the same limit as [`inflate`].
 pub(crate) fn inflate_gzip(payload: &[u8], limit: u64) -> Result<Bytes, InflateError> {
-    // A state that is reset reads zlib or nothing around the data; a new one is small, unlike those that deflate.
+    // After a reset a state reads only zlib or raw data, so this needs a new one. Unlike a deflate
+    // state it is small.
     inflate_whole(&mut Decompress::new_gzip(WINDOW_BITS), payload, limit)
 }
 
@@ -101,7 +105,7 @@ fn inflate_whole(state: &mut Decompress, payload: &[u8], limit: u64) -> Result<B
     }
 }
 
-/// The largest window, 32 KiB: what everybody deflates with may be inflated.
+/// The largest window, 32 KiB, so that data deflated with any window can be inflated.
 const WINDOW_BITS: u8 = 15;
 const CHUNK_MIN: usize = 1024;
 const CHUNK_MAX: usize = 1024 * 1024;

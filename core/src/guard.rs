@@ -1,4 +1,4 @@
-//! Calls into the application's code, which may panic.
+//! Calls the application's code, which may panic.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 
 use stillhere_proto::SessionId;
 
-/// Calls `call`; if it panics, that is reported and costs nobody else anything.
+/// Calls `call` on behalf of a session. If it panics, logs that `what` panicked and returns `None`.
 pub(crate) fn guarded<T>(session: &SessionId, what: &'static str, call: impl FnOnce() -> T) -> Option<T> {
     let result = catch_unwind(AssertUnwindSafe(call));
     if result.is_err() {
@@ -16,11 +16,12 @@ pub(crate) fn guarded<T>(session: &SessionId, what: &'static str, call: impl FnO
     result.ok()
 }
 
-/// For adapters: who makes a request, as the application finds out; nobody if it panics, which is reported.
+/// For adapters: awaits the application's function that determines the user who made a request. If
+/// the function panics, logs that and returns `None`.
 pub async fn guarded_principal(principal: impl Future<Output = Option<String>>) -> Option<String> {
     let found = AssertUnwindSafe(principal).catch_unwind().await;
     if found.is_err() {
-        tracing::error!("the function that tells the principal panicked");
+        tracing::error!("the function that determines the principal panicked");
     }
     found.ok().flatten()
 }

@@ -1,16 +1,16 @@
-//! What all sessions of a hub buffer together.
+//! Counts what all sessions of a hub buffer together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// The hub's count and its bound.
+/// Counts the bytes that all sessions buffer, and holds the limit.
 #[derive(Debug)]
 pub(crate) struct Memory {
     held: Arc<AtomicU64>,
     limit: u64,
-    /// Told when the bound is passed.
+    /// Notified when the count exceeds the limit.
     pressure: Arc<Notify>,
 }
 
@@ -35,20 +35,21 @@ impl Memory {
         Arc::clone(&self.held)
     }
 
-    /// Something was added. Tells the sweeper when that passed the bound; as long as it stays passed the sweeper looks by itself.
+    /// Handles growth from `before` to `after` bytes. Wakes the sweeper when the count passes the
+    /// limit. While the count stays above the limit, the sweeper checks it on its own.
     pub(crate) fn notice(&self, before: u64, after: u64) {
         if before <= self.limit && after > self.limit {
             self.pressure.notify_one();
         }
     }
 
-    /// Whether sessions have to go.
+    /// Returns true if sessions must end to free memory.
     pub(crate) fn is_exceeded(&self) -> bool {
         self.held() > self.limit
     }
 }
 
-/// One session's part of it; given back when dropped.
+/// The part of the count that belongs to one session. Dropping it subtracts the part.
 #[derive(Debug)]
 pub(crate) struct Account {
     memory: Arc<Memory>,

@@ -1,4 +1,4 @@
-//! What one session may differ in from its hub's defaults.
+//! Options of a single session.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,31 +7,43 @@ use std::time::Duration;
 use stillhere_proto::Limits;
 use stillhere_proto::machine::Timing;
 
-/// What one session may differ in from its hub's defaults.
+/// Options of a single session, which override its hub's defaults.
+///
+/// ```
+/// use stillhere::{Renewal, SessionOptions};
+///
+/// let mut options = SessionOptions::default();
+/// options.restore = Some("editor".to_owned());
+/// options.renewal = Renewal::Off;
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct SessionOptions {
-    /// Sizes. See [`Limits`] for the defaults.
+    /// Size limits; [`Limits`] lists the defaults.
     pub limits: Limits,
-    /// Waits. See [`Timing`] for the defaults.
+    /// Time limits; [`Timing`] lists the defaults.
     pub timing: Timing,
-    /// Keep the session over a reload of its page, under this label. `None` (the default): a reload gets a fresh session.
+    /// Keeps the session when its page is reloaded, under this label. Default `None`: a reload gets
+    /// a new session.
     pub restore: Option<String>,
     /// Where the page gets a new ticket if its own is not accepted. Default: from the page itself,
-    /// fetched again.
+    /// which is fetched again.
     pub renewal: Renewal,
-    /// Compress messages of at least this many bytes, if that makes them smaller, and accept
-    /// compressed messages. `None` (the default): neither. A session that receives a compressed
-    /// message then ends as [`EndReason::Malformed`](crate::EndReason::Malformed).
+    /// Compresses messages of at least this many bytes, if that makes them smaller, and accepts
+    /// compressed messages. Default `None`: neither. A session that receives a compressed message
+    /// then ends with [`EndReason::Malformed`](crate::EndReason::Malformed).
     pub compress_from: Option<usize>,
-    /// Whose session it is. Only connections of this user are let in, each time anew; see [`HubBuilder::principal`](crate::HubBuilder::principal).
-    /// `None` (the default): whoever has the ticket.
+    /// The user to whom the session belongs. Every connection must come from this user; see
+    /// [`HubBuilder::principal`](crate::HubBuilder::principal). Default `None`: anyone who has the
+    /// ticket may connect.
     pub principal: Option<Arc<str>>,
-    /// The address of the client that asked for the session's page, from
-    /// [`Hub::client_address`](crate::Hub::client_address). It limits how many sessions of one address wait for their first
-    /// browser; see [`Share`](crate::Share). `None` (the default): the session counts for no address.
+    /// Address of the client that requested the session's page, from
+    /// [`Hub::client_address`](crate::Hub::client_address). It limits how many sessions of one
+    /// address wait for their first browser; see [`Share`](crate::Share). Default `None`: the
+    /// session counts for no address.
     pub address: Option<IpAddr>,
-    /// For clients with a protocol of their own: see [`PlainOptions`]. `None` (the default): the session is for our client.
+    /// Makes the session plain, for clients with a protocol of their own; see [`PlainOptions`].
+    /// Default `None`: the session is for the stillhere client.
     pub plain: Option<PlainOptions>,
 }
 
@@ -42,23 +54,24 @@ pub struct SessionOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Renewal {
-    /// The page, fetched again. It must answer a `GET` with a new ticket, as a page handler does.
-    /// This does not work for a page that is the response to a form, nor under
+    /// From the page, which is fetched again. It must answer a `GET` with a new ticket, as a page
+    /// handler does. This does not work for a page that is the response to a form, nor under
     /// `require-trusted-types-for 'script'`, where a script may not read a page.
     #[default]
     Page,
-    /// An address that answers a `POST` with a ticket as JSON.
+    /// From this address, which answers a `POST` with a ticket as JSON.
     Address(String),
-    /// Nowhere: the page gets `refused` or `ended`, and has to show it.
+    /// Nowhere. The page is told `refused` or `ended` and must show it.
     Off,
 }
 
 impl Renewal {
-    /// The attribute of the client's element, without its quotes.
+    /// Returns the value of the attribute on the client's element, not yet quoted.
     pub(crate) fn attribute(&self) -> Option<&str> {
         match self {
             Self::Page => None,
-            // The same address, which means something else by itself.
+            // The attribute value `none` has another meaning, so this writes the same address
+            // differently.
             Self::Address(address) if address == "none" => Some("./none"),
             Self::Address(address) => Some(address),
             Self::Off => Some("none"),
@@ -66,43 +79,52 @@ impl Renewal {
     }
 }
 
-/// Makes a session *plain*: one WebSocket message is one application message, binary, nothing added. For clients with a protocol of their own,
-/// such as a robot, or a page that brings its own JavaScript.
+/// Makes a session *plain*: one binary WebSocket message is one application message, with nothing
+/// added. This is for clients with a protocol of their own, such as a robot, or a page that brings
+/// its own JavaScript.
 ///
-/// Such a client connects to [`SessionHandle::url`](crate::SessionHandle::url) without a subprotocol. **The session's id is all it needs: whoever
-/// knows the URL has the session.** Origin and, if the session has one, the principal are checked as always.
+/// A plain client connects to [`SessionHandle::url`](crate::SessionHandle::url) without a
+/// subprotocol. **It needs only the id of the session: anyone who knows the URL has access.** The
+/// Origin and, if the session has one, the principal are checked as always.
 ///
-/// - *What is kept*: messages sent while no client is connected wait in the outbox and are handed to the next client, in order, before anything newer.
-/// - *What is not*: nothing acknowledges messages, so what was on its way when a connection broke, in either direction, may be lost; nothing
-///   arrives twice. A message is taken for delivered once it has been given to the connection.
-/// - *Takeover*: the newest client has the session. The one before is closed with [`Code::Superseded`](crate::Code::Superseded) and must not come
-///   back by itself.
-/// - *Back-pressure* is the connection's own: while the application does not read, nothing is read from the client.
-/// - *Signs of life*: a client that has been quiet for a heartbeat is sent a WebSocket ping, which every WebSocket answers by itself; one that is
-///   quiet for two is given up with [`Code::Silent`](crate::Code::Silent). That a slow client takes what was sent counts as a sign.
-/// - *Refusals* cost the connection and not the session, which waits for the next client: [`Code::Malformed`](crate::Code::Malformed) for text (see
-///   [`PlainText`]) and for what cannot be inflated, [`Code::TooLarge`](crate::Code::TooLarge) for what is above a limit.
-/// - *Limits*: [`Limits::message`] is what a message may have on the wire and, without compression, altogether. With compression a message itself
-///   may have [`Limits::inflated`], in either direction.
-/// - [`SessionOptions::restore`] and [`SessionOptions::compress_from`] have no meaning here. Both lanes come out of the one connection; what the
-///   client sends comes on the interactive one.
+/// - *What is kept*: messages sent while no client is connected wait in the outbox. The next client
+///   gets them in order, before newer messages.
+/// - *What may be lost*: messages are not acknowledged, so those that are in transit in either
+///   direction when a connection breaks may be lost. No message arrives twice. A message counts as
+///   delivered once it has been handed to the connection.
+/// - *Takeover*: the newest client gets the session. The previous one is closed with
+///   [`Code::Superseded`](crate::Code::Superseded) and must not reconnect on its own.
+/// - *Back-pressure* is that of the connection: while the application does not read, the server
+///   does not read from the client.
+/// - *Keep-alive*: a client that is silent for one heartbeat is sent a WebSocket ping, which every
+///   WebSocket implementation answers. A client that is silent for two heartbeats is closed with
+///   [`Code::Silent`](crate::Code::Silent). A slow client that still reads what was sent is not
+///   silent.
+/// - *Violations* end the connection and not the session, which waits for the next client:
+///   [`Code::Malformed`](crate::Code::Malformed) for text (see [`PlainText`]) and for data that
+///   cannot be inflated, [`Code::TooLarge`](crate::Code::TooLarge) for a message above a limit.
+/// - *Limits*: [`Limits::message`] bounds a message on the wire, and without compression the
+///   message itself. With compression [`Limits::inflated`] bounds the message itself, in both
+///   directions.
+/// - [`SessionOptions::restore`] and [`SessionOptions::compress_from`] have no effect. Both lanes
+///   are sent on the one connection; messages from the client arrive on the interactive lane.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlainOptions {
-    /// What becomes of text messages. Default: refused.
+    /// How text messages are handled. Default: refused.
     pub text: PlainText,
-    /// Whether messages are compressed, each as a whole. Default: not.
+    /// How each message is compressed. Default: not at all.
     pub compression: PlainCompression,
 }
 
-/// What becomes of a plain client's text messages. What the session sends is always binary.
+/// How text messages from a plain client are handled. Messages from the session are always binary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PlainText {
-    /// The connection is closed with [`Code::Malformed`](crate::Code::Malformed).
+    /// Closes the connection with [`Code::Malformed`](crate::Code::Malformed).
     #[default]
     Refuse,
-    /// The application gets its bytes, which are UTF-8. They are never inflated.
+    /// Passes the bytes of the text, which are UTF-8, to the application. Text is never inflated.
     AsBytes,
 }
 
@@ -110,17 +132,17 @@ pub enum PlainText {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PlainCompression {
-    /// Not at all.
+    /// Not compressed.
     #[default]
     None,
-    /// As one zlib stream (RFC 1950).
+    /// One zlib stream (RFC 1950) for each message.
     Zlib,
-    /// As one gzip member (RFC 1952).
+    /// One gzip member (RFC 1952) for each message.
     Gzip,
 }
 
 impl SessionOptions {
-    /// The same options with what would lead to overflow or to a busy loop brought back to sense.
+    /// Returns the options, clamped to values that cause neither overflows nor busy loops.
     pub(crate) fn normalised(mut self) -> Self {
         self.limits = self.limits.normalised();
         let Timing {
@@ -142,8 +164,8 @@ impl SessionOptions {
         self
     }
 
-    /// The limits of the session's messages as they are between the session and its document: a plain session's are compressed, if at all, only
-    /// on their way to the client.
+    /// Returns the limits that apply between the session and its document. The messages of a plain
+    /// session are compressed only on the way to the client.
     pub(crate) fn session_limits(&self) -> Limits {
         let is_compressed = |plain: PlainOptions| plain.compression != PlainCompression::None;
         let message = if self.plain.is_some_and(is_compressed) {
@@ -155,7 +177,7 @@ impl SessionOptions {
     }
 }
 
-/// As good as for ever, and can be added to any time without overflow.
+/// One year: effectively unlimited, and safe to add to any time.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(1);

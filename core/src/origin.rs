@@ -1,15 +1,18 @@
-//! From which pages requests may come, and for which hosts.
+//! Checks from which pages requests may come, and for which hosts.
 
 use crate::request::UpgradeRequest;
 
-/// Same host, or one of those allowed. No Origin at all is no browser.
+/// Accepts a request from a page on the same host or on an allowed origin. Also accepts a request
+/// without an Origin header, which does not come from a browser.
 pub(crate) fn check_origin(request: &UpgradeRequest<'_>, allowed: &[String]) -> Result<(), String> {
     let mut origins = request.raw_headers("origin");
     let Some(origin) = origins.next() else {
         return Ok(());
     };
     let Some(origin) = std::str::from_utf8(origin).ok().filter(|_| origins.next().is_none()) else {
-        return Err("a request with several Origins, or with one that is no text: no browser sends that".to_owned());
+        return Err(
+            "the request has several Origin headers, or one that is not text; no browser sends that".to_owned(),
+        );
     };
     let origin = origin.to_ascii_lowercase();
     let host = request.host().unwrap_or_default().to_ascii_lowercase();
@@ -21,12 +24,14 @@ pub(crate) fn check_origin(request: &UpgradeRequest<'_>, allowed: &[String]) -> 
     }
     let (origin, host) = (shown(&origin), shown(&host));
     Err(format!(
-        "a page of {origin} may not connect to {host}: if a proxy changed the Host header let it keep it, else allow the origin on the hub"
+        "a page of {origin} may not connect to {host}: if a proxy changes the Host header, configure it to keep the header; \
+         otherwise allow the origin on the hub"
     ))
 }
 
-/// One of these hosts, whatever its port; any if there are none. Guards against DNS rebinding: a foreign page that has its own name
-/// resolve to this server is of the same host, but of a strange one.
+/// Accepts a request for one of these hosts, on any port, or for any host if the list is empty.
+/// This prevents DNS rebinding: a page whose own host name resolves to this server passes the
+/// same-host check, but its host is not in the list.
 pub(crate) fn check_host(request: &UpgradeRequest<'_>, allowed: &[String]) -> Result<(), String> {
     let host = request.host().unwrap_or_default().to_ascii_lowercase();
     let name = without_port(&host);
@@ -36,16 +41,17 @@ pub(crate) fn check_host(request: &UpgradeRequest<'_>, allowed: &[String]) -> Re
     }
     let host = shown(&host);
     Err(format!(
-        "this server does not go by the name of {host}: if it should, allow the host on the hub"
+        "{host} is not an allowed host of this server: if it should be, allow the host on the hub"
     ))
 }
 
-/// A host as [`check_host`] compares it.
+/// Returns a host in the form that [`check_host`] compares.
 pub(crate) fn host_name(host: &str) -> String {
     without_port(&host.to_ascii_lowercase()).to_owned()
 }
 
-/// What a peer sent, for a log or for a person: short, and in one line.
+/// Returns text from a peer in a form that is safe to log and show: escaped, short, and in one
+/// line.
 pub(crate) fn shown(text: &str) -> String {
     let mut characters = text.escape_debug();
     let mut shown: String = characters.by_ref().take(SHOWN).collect();
@@ -77,7 +83,7 @@ fn is_loopback(name: &str) -> bool {
             .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
-/// Stands for all names and addresses of loopback.
+/// Stands for all names and addresses of the loopback interface.
 const LOOPBACK: &str = "localhost";
 
 /// How many characters of a peer's text are shown.

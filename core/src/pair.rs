@@ -1,4 +1,4 @@
-//! A connection within the process.
+//! In-process connections.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,13 +9,15 @@ use tokio_util::sync::PollSender;
 
 use crate::connection::{ConnectionError, Packet};
 
-/// Two ends of a connection within the process: what one sends the other receives, at most `capacity` packets on their way each. For tests
-/// of your own, and to bridge to transports that are no `Stream + Sink`.
+/// Creates the two ends of an in-process connection. Each end receives what the other sends, with
+/// at most `capacity` packets in transit in each direction. Use it for tests, and to connect
+/// transports that are not `Stream + Sink`.
 ///
-/// Give one end to [`run_connection_loop`](crate::run_connection_loop). Dropping an end is the loss of the connection.
+/// Give one end to [`run_connection_loop`](crate::run_connection_loop). Dropping an end has the
+/// effect of losing the connection.
 ///
 /// # Panics
-/// If `capacity` is zero.
+/// Panics if `capacity` is zero.
 pub fn connection_pair(capacity: usize) -> (PairEnd, PairEnd) {
     let (left, from_left) = mpsc::channel(capacity);
     let (right, from_right) = mpsc::channel(capacity);
@@ -34,7 +36,8 @@ pub struct PairEnd {
 }
 
 impl PairEnd {
-    /// Another way to the other end, which takes errors too: what a transport says when it carries no more. `None` once this end is closed.
+    /// Returns a sender of packets to the other end. It also takes errors, to report that the
+    /// transport has failed. Returns `None` after this end is closed.
     pub fn sender(&self) -> Option<Sender<Result<Packet, ConnectionError>>> {
         self.sender.get_ref().cloned()
     }

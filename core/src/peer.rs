@@ -104,11 +104,11 @@ pub(crate) fn why_uncounted(request: &UpgradeRequest<'_>, trusted_hops: usize) -
     let is_forwarded = request.raw_headers("x-forwarded-for").next().is_some();
     match (request.peer(), trusted_hops) {
         (None, 0) => Some(
-            "the server does not tell addresses (on axum, serve `into_make_service_with_connect_info::<SocketAddr>()`)",
+            "the server does not provide client addresses (on axum, serve `into_make_service_with_connect_info::<SocketAddr>()`)",
         ),
-        (Some(_), 0) if is_forwarded => Some("requests come through a proxy, and HubBuilder::trusted_hops is 0"),
+        (Some(_), 0) if is_forwarded => Some("requests come through a proxy, but HubBuilder::trusted_hops is 0"),
         (_, 0) => None,
-        _ => Some("X-Forwarded-For names fewer addresses than HubBuilder::trusted_hops has proxies"),
+        _ => Some("X-Forwarded-For names fewer addresses than HubBuilder::trusted_hops"),
     }
 }
 
@@ -122,7 +122,8 @@ fn may_be_a_proxy(address: IpAddr) -> bool {
     }
 }
 
-/// What one client may have: an IPv4 address, also where a NAT64 writes it as an IPv6 address, or 64 bits of IPv6.
+/// Returns what counts as one client: an IPv4 address, also if a NAT64 writes it as an IPv6
+/// address, or the first 64 bits of an IPv6 address.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -207,7 +208,7 @@ mod tests {
         let of = |text| Peer::address(address(text), 0);
         assert_eq!(of("2001:db8:1:2::3"), of("2001:db8:1:2:ffff::"));
         assert_ne!(of("2001:db8:1:2::3"), of("2001:db8:1:3::3"));
-        // Behind a NAT64 each IPv4 client has an address of its own.
+        // Behind a NAT64 each IPv4 client has its own address.
         assert_eq!(of("64:ff9b::8.8.8.8"), of("8.8.8.8"));
         assert_ne!(of("64:ff9b::8.8.8.8"), of("64:ff9b::8.8.4.4"));
     }

@@ -1,4 +1,5 @@
-//! Keeps a hello's secret from the WebSocket layer, which logs every frame at the level of TRACE (feature `websocket`).
+//! Keeps the secret in a hello from the WebSocket layer, which logs every frame at the level TRACE
+//! (feature `websocket`).
 //!
 //! The bytes that hold the secret in a hello are removed from the first message before that layer
 //! reads it, and restored in the message that the layer returns. The mask of a frame hides nothing,
@@ -137,7 +138,7 @@ impl Redaction {
             if frame.is_data() {
                 if SECRET.contains(&self.position) {
                     self.held_back.push(*byte ^ mask);
-                    // Read as 0.
+                    // The layer reads 0 here.
                     *byte = mask;
                 }
                 self.position = self.position.saturating_add(1);

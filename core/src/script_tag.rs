@@ -1,17 +1,18 @@
-//! The elements by which a page gets the client and its ticket.
+//! The HTML elements that load the client and carry the ticket.
 
 use crate::options::Renewal;
 use crate::ticket::Ticket;
 
-/// The client's script element for a page that has no server behind it, such as a static export, and so no session: `src` is where the page finds
-/// the client. `stillhere.session` is there as on any page; it reports `refused` as `NoServer`.
+/// Returns the client's script element for a page without a server, such as a static export. `src`
+/// is the address from which the page loads the client. The page has `stillhere.session` as usual,
+/// which reports `refused` with `NoServer`.
 ///
 /// ```
 /// use stillhere::{AnswerBody, UpgradeRequest, client, static_script_tag};
 ///
 /// let tag = static_script_tag("assets/client.js");
 /// assert!(tag.starts_with(r#"<script src="assets/client.js" "#));
-/// // What to export as that file:
+/// // The content of the file to export:
 /// let answer = client::answer(&UpgradeRequest::new("client.js", []));
 /// assert!(matches!(answer.body, AnswerBody::Whole(script) if !script.is_empty()));
 /// ```
@@ -19,7 +20,7 @@ pub fn static_script_tag(src: &str) -> String {
     client_tag(src, "", &Renewal::Page, &Ticket::without_server())
 }
 
-/// The client's element with its ticket. `attributes` are HTML already.
+/// Returns the client's script element with its ticket. `attributes` must already be HTML.
 pub(crate) fn client_tag(src: &str, attributes: &str, renewal: &Renewal, ticket: &Ticket) -> String {
     let (src, ticket) = (escaped(src), escaped(&ticket.to_json()));
     let from = renewal.attribute().map_or_else(String::new, |from| {
@@ -28,12 +29,12 @@ pub(crate) fn client_tag(src: &str, attributes: &str, renewal: &Renewal, ticket:
     format!("<script src=\"{src}\"{attributes}{from} data-stillhere=\"{ticket}\"></script>")
 }
 
-/// An element for another script.
+/// Returns a script element for another script.
 pub(crate) fn plain_tag(src: &str, attributes: &str) -> String {
     format!("<script src=\"{}\"{attributes}></script>", escaped(src))
 }
 
-/// Text as a quoted HTML attribute takes it.
+/// Escapes text for a quoted HTML attribute.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
     for character in text.chars() {

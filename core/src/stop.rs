@@ -1,10 +1,10 @@
-//! What asks a program to stop.
+//! Signals that ask a program to stop.
 
-/// Waits for Ctrl-C or SIGTERM, by which service managers and containers stop a program: then is the time for
-/// [`Hub::shutdown`](crate::Hub::shutdown).
+/// Waits for Ctrl-C or SIGTERM, the signals by which people, service managers and containers stop a
+/// program. Call [`Hub::shutdown`](crate::Hub::shutdown) afterwards.
 ///
 /// # Panics
-/// If the signals cannot be listened to.
+/// Panics if the program cannot listen for the signals.
 #[cfg(unix)]
 pub async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
@@ -17,10 +17,10 @@ pub async fn stop_signal() {
     }
 }
 
-/// Waits for Ctrl-C: then is the time for [`Hub::shutdown`](crate::Hub::shutdown).
+/// Waits for Ctrl-C. Call [`Hub::shutdown`](crate::Hub::shutdown) afterwards.
 ///
 /// # Panics
-/// If it cannot be listened to.
+/// Panics if the program cannot listen for it.
 #[cfg(not(unix))]
 pub async fn stop_signal() {
     tokio::signal::ctrl_c().await.expect("Ctrl-C can be listened to");

@@ -1,4 +1,4 @@
-//! What a page needs to reach its session (PROTOCOL.md section 14).
+//! Tickets: what a page needs to reach its session (PROTOCOL.md, section 14).
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -7,13 +7,14 @@ use serde::Serialize;
 
 use stillhere_proto::Code;
 use stillhere_proto::Limits;
-use stillhere_proto::machine::millis;
-use stillhere_proto::wire::SUBPROTOCOL;
+use stillhere_proto::wire::{SUBPROTOCOL, millis};
 use stillhere_proto::{Secret, SessionId};
 
-/// A page's access to its session: the public id, the secret, the limits, the kind of connection. Serialize it as JSON for `connect(ticket)`.
+/// Access to a session, for its page: the public id, the secret, the limits and the kind of
+/// connection. Serialize it as JSON for `connect(ticket)`.
 ///
-/// It is as good as a password for that session. `Debug` and `Display` do not show the secret.
+/// A ticket is as powerful as a password for the session. `Debug` and `Display` do not show the
+/// secret.
 #[derive(Clone, Serialize)]
 pub struct Ticket {
     protocol: &'static str,
@@ -51,7 +52,8 @@ struct Refusal {
 }
 
 impl Ticket {
-    /// The ticket of a page that has no server behind it and no session; see [`static_script_tag`](crate::static_script_tag).
+    /// Creates the ticket of a page that has neither a server nor a session; see
+    /// [`static_script_tag`](crate::static_script_tag).
     pub fn without_server() -> Self {
         Self {
             protocol: SUBPROTOCOL,
@@ -59,7 +61,7 @@ impl Ticket {
         }
     }
 
-    /// For the session that is at `url`.
+    /// Creates the ticket of the session at `url`.
     pub(crate) fn access(
         url: String,
         id: &SessionId,
@@ -81,7 +83,7 @@ impl Ticket {
         }
     }
 
-    /// Tells the page to connect by the kind of this name.
+    /// Tells the page to use the kind of connection with this name.
     pub(crate) fn with_connection(mut self, name: Option<&str>) -> Self {
         if let Content::Access { connection, .. } = &mut self.content {
             *connection = name.map(str::to_owned);
@@ -101,13 +103,14 @@ impl Ticket {
         }
     }
 
-    /// The JSON that the client takes. It may stand in a script element: no character of it could end that, or a string in it.
+    /// Returns the JSON that the client reads. It is safe inside a script element: no character in
+    /// it can end the element, or a string in it.
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string(self).expect("a ticket is plain strings and numbers");
         let mut safe = String::with_capacity(json.len());
         for character in json.chars() {
             match character {
-                // Within strings only, where it may be written so.
+                // These occur only within strings, where JSON allows the escaped form.
                 '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
                     write!(safe, "\\u{:04x}", u32::from(character)).expect("a string takes all");
                 }

@@ -87,7 +87,7 @@ async fn crowding_is_warned_of_once_a_minute_with_how_often() {
 async fn where_no_address_is_counted_the_reason_is_told_once() {
     let forwarded = ("x-forwarded-for", &b"8.8.8.8"[..]);
     for (hops, peer, headers, reason) in [
-        (0, None, &[][..], "does not tell addresses"),
+        (0, None, &[][..], "does not provide client addresses"),
         (0, Some(Ipv4Addr::LOCALHOST), &[forwarded], "trusted_hops is 0"),
         (2, Some(Ipv4Addr::LOCALHOST), &[forwarded], "fewer addresses"),
         (1, Some(Ipv4Addr::LOCALHOST), &[forwarded], ""),

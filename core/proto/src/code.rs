@@ -1,66 +1,69 @@
-//! Why a connection or a session is over: close codes and end reasons (PROTOCOL.md section 11).
+//! Close codes and end reasons: why a connection or a session ended (PROTOCOL.md, section 11).
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Why a connection ended, as the peer reads it in an `end` frame and as the WebSocket close code.
+/// Why a connection ended. The peer reads the code in the `end` frame and as the WebSocket close
+/// code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 #[non_exhaustive]
 pub enum Code {
-    /// No such session here: never opened, or ended too long ago.
+    /// This server has no such session: it never existed, or it ended too long ago.
     Unknown = 4100,
-    /// The secret is not this session's.
+    /// The secret does not match the session.
     WrongSecret = 4101,
-    /// The session is over.
+    /// The session has ended.
     Ended = 4102,
-    /// Another document has taken the session over.
+    /// Another document has taken over the session.
     Superseded = 4103,
-    /// The session's document is alive elsewhere.
+    /// The document that carries the session is still alive on another connection.
     Duplicate = 4104,
-    /// A foreign Origin, or not this session's user.
+    /// The Origin or host is not allowed, or the session belongs to another user.
     Forbidden = 4105,
-    /// No protocol version in common.
+    /// The client and the server have no protocol version in common.
     Version = 4106,
-    /// A frame that the protocol calls so.
+    /// The peer sent a frame that the protocol calls malformed.
     Malformed = 4107,
-    /// Above a limit.
+    /// The peer exceeded a size limit.
     TooLarge = 4108,
-    /// Beyond the granted credit.
+    /// The peer sent more than its credit allows.
     Flood = 4109,
     /// The server is shutting down.
     Draining = 4200,
-    /// Too many sessions.
+    /// The server has reached its limit of sessions.
     Full = 4201,
-    /// Another newcomer is being decided, or too many connections wait for their hello.
+    /// Another document is already waiting to take over the session, or too many connections have
+    /// not sent their hello.
     Busy = 4202,
-    /// No hello or confirm in time.
+    /// The hello or the confirm did not arrive in time.
     HelloDeadline = 4300,
-    /// Two heartbeats without a sign of life.
+    /// The peer was silent for two heartbeats.
     Silent = 4301,
-    /// This document has a newer connection.
+    /// The same document has opened a newer connection.
     Replaced = 4302,
-    /// A sequence was skipped, or what came before a ping has not arrived.
+    /// A sequence number was skipped, or a frame sent before a ping did not arrive.
     Gap = 4303,
-    /// A hello older than one already accepted.
+    /// The hello is older than one that was already accepted.
     Stale = 4400,
 }
 
-/// What a client does about a close code; decided by its hundreds, so that it holds for unknown codes too.
+/// What a client does after a close code. The class depends only on the hundreds of the code, so it
+/// is defined for unknown codes too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Do not present this ticket again.
+    /// Never present this ticket again.
     Never,
-    /// Try again after the hint.
+    /// Try again after the time in the `end` frame.
     Later,
     /// Reconnect.
     Now,
-    /// Nothing, unless it was the current connection.
+    /// Do nothing, unless the connection was the current one.
     Ignore,
 }
 
 impl Class {
-    /// The class of a close code, known or not.
+    /// Returns the class of a close code, whether or not the code is known.
     pub const fn of(code: u64) -> Self {
         match code {
             4100..=4199 => Self::Never,
@@ -71,40 +74,40 @@ impl Class {
     }
 }
 
-/// Why a session ended. Every session ends exactly once, with one of these.
+/// Why a session ended. Every session ends exactly once, for one of these reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EndReason {
-    /// Its application function returned.
+    /// The application's function returned.
     Finished,
-    /// The application closed it, saying this.
+    /// The application closed the session and gave this text.
     Closed(Arc<str>),
-    /// The application ended it at once, saying this.
+    /// The application aborted the session and gave this text.
     Aborted(Arc<str>),
-    /// No browser came in time, or the page gave its ticket back.
+    /// No browser connected in time, or the page gave its ticket back.
     NeverConnected,
-    /// It was without a connection for too long, or a policy said so.
+    /// The session had no connection for too long, or a cleanup policy closed it.
     Expired,
-    /// Its connection was lost and its policy does not keep sessions.
+    /// The connection was lost, and the cleanup policy does not keep disconnected sessions.
     Disconnected,
-    /// The hub needed the memory.
+    /// The hub exceeded its memory limit.
     MemoryPressure,
     /// The server is shutting down.
     Draining,
-    /// Its application function panicked.
+    /// The application's function panicked.
     Panicked,
-    /// The peer broke the protocol.
+    /// The peer violated the protocol.
     Malformed,
-    /// The peer sent something above a limit.
+    /// The peer exceeded a size limit.
     TooLarge,
-    /// The peer sent beyond its credit.
+    /// The peer sent more than its credit allows.
     Flood,
-    /// There was no room for it when it was opened.
+    /// The hub had no room for the session when it was opened.
     Full,
 }
 
 impl EndReason {
-    /// The number on the wire, from 1.
+    /// Returns the reason's number on the wire, from 1.
     pub const fn number(&self) -> u64 {
         match self {
             Self::Finished => 1,
@@ -123,7 +126,7 @@ impl EndReason {
         }
     }
 
-    /// The close code of the connection that it happens on.
+    /// Returns the close code for the connection on which the session ends.
     pub const fn code(&self) -> Code {
         match self {
             Self::Draining => Code::Draining,
@@ -135,7 +138,8 @@ impl EndReason {
         }
     }
 
-    /// The close code of every connection that it does not happen on: those that come later, or wait for the session.
+    /// Returns the close code for every other connection: those that arrive later, and those that
+    /// are waiting for the session.
     pub const fn code_for_others(&self) -> Code {
         match self {
             Self::Draining => Code::Draining,
@@ -144,7 +148,8 @@ impl EndReason {
         }
     }
 
-    /// What the application said, if it is the one that ended the session.
+    /// Returns the text that the application gave when it closed or aborted the session; empty for
+    /// all other reasons.
     pub fn text(&self) -> &str {
         match self {
             Self::Closed(text) | Self::Aborted(text) => text,
@@ -156,21 +161,21 @@ impl EndReason {
 impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Finished => "its application function returned",
+            Self::Finished => "the application's function returned",
             Self::Closed(text) if text.is_empty() => "closed by the application",
             Self::Aborted(text) if text.is_empty() => "aborted by the application",
             Self::Closed(text) => return write!(f, "closed by the application: {text}"),
             Self::Aborted(text) => return write!(f, "aborted by the application: {text}"),
             Self::NeverConnected => "no browser connected in time",
-            Self::Expired => "without a connection for too long",
-            Self::Disconnected => "disconnected, and its policy keeps no disconnected sessions",
-            Self::MemoryPressure => "the server needed the memory",
+            Self::Expired => "no connection for too long",
+            Self::Disconnected => "disconnected, and the cleanup policy does not keep disconnected sessions",
+            Self::MemoryPressure => "the server ran out of memory for sessions",
             Self::Draining => "the server is shutting down",
-            Self::Panicked => "its application function panicked",
+            Self::Panicked => "the application's function panicked",
             Self::Malformed => "the peer broke the protocol",
-            Self::TooLarge => "the peer sent something above a limit",
-            Self::Flood => "the peer sent beyond its credit",
-            Self::Full => "there was no room for it",
+            Self::TooLarge => "the peer exceeded a size limit",
+            Self::Flood => "the peer sent more than its credit allows",
+            Self::Full => "the server had no room for the session",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The random numbers that name things: sessions, their secrets, documents.
+//! Random identifiers of sessions and documents, and the secrets of sessions.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,25 +6,33 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// The public name of a session: 16 random bytes, written as 22 characters of base64url.
+/// The public identifier of a session: 16 random bytes, written as 22 characters of base64url.
 ///
-/// It appears in URLs, logs and metrics. It gives no access: that takes the [`Secret`]. Only a plain session has no secret: whoever knows its id,
-/// has it.
+/// The id appears in URLs, logs and metrics. It grants no access on its own: that takes the
+/// [`Secret`]. A plain session is the exception: it has no secret, so anyone who knows its id has
+/// access.
+///
+/// ```
+/// use stillhere_proto::SessionId;
+///
+/// let id = SessionId::random();
+/// assert_eq!(id.to_string().parse(), Ok(id));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId([u8; 16]);
 
 impl SessionId {
-    /// The id with these bytes.
+    /// Creates the id from its 16 bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The 16 bytes.
+    /// Returns the 16 bytes.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
-    /// A new id, from the operating system's randomness.
+    /// Generates an id from the operating system's random source.
     pub fn random() -> Self {
         Self(random_bytes())
     }
@@ -42,7 +50,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// The text is not the 22 characters of a session id.
+/// The error for text that is not a session id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a session id: expected 22 characters of base64url")]
 pub struct ParseIdError;
@@ -59,29 +67,29 @@ impl FromStr for SessionId {
     }
 }
 
-/// What gives access to a session: 32 random bytes that travel only in a ticket and in a hello.
+/// The key to a session: 32 random bytes, which appear only in a ticket and in a hello.
 ///
-/// `Debug` does not show it and comparing takes the same time whatever differs.
+/// `Debug` does not show the bytes, and comparison takes constant time.
 #[derive(Clone)]
 pub struct Secret([u8; 32]);
 
 impl Secret {
-    /// The secret with these bytes.
+    /// Creates the secret from its 32 bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 bytes. Keep them out of URLs, logs and error messages.
+    /// Returns the 32 bytes. Keep them out of URLs, logs and error messages.
     pub const fn expose(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// A new secret, from the operating system's randomness.
+    /// Generates a secret from the operating system's random source.
     pub fn random() -> Self {
         Self(random_bytes())
     }
 
-    /// 43 characters of base64url, as a ticket carries them.
+    /// Returns the secret as 43 characters of base64url, the form used in tickets.
     pub fn encode(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
@@ -102,12 +110,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// One page load in one tab: 16 bytes that the client draws.
+/// Identifies one page load in one tab: 16 random bytes chosen by the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DocumentId(pub [u8; 16]);
 
+/// Returns `N` bytes from the operating system's random source.
+///
 /// # Panics
-/// Never in practice: only if the operating system has no source of randomness at all.
+/// Panics if the operating system has no random source, which does not happen in practice.
 fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system has a source of randomness");

@@ -1,27 +1,32 @@
-//! The sizes both sides agree on.
+//! Size limits that both sides of a session share.
 
 use serde::Serialize;
 
-/// Bytes that every data frame is charged beside its payload, so that empty messages are not free.
+/// Bytes charged for every data frame in addition to its payload, so that empty messages are not
+/// free.
 pub const FRAME_CHARGE: u64 = 64;
 
-/// What bounds one session. Fixed when the session is opened; the client learns them from the ticket and the welcome.
+/// Size limits of one session, in bytes. They are fixed when the session is opened; the client
+/// learns them from the ticket and the welcome.
 ///
-/// All sizes are bytes; windows and the outbox count *charge*: payload bytes plus [`FRAME_CHARGE`] for each frame.
+/// The windows and the outbox limit count *charge*: the bytes of the payload plus [`FRAME_CHARGE`]
+/// for each frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// The payload of every fragment that is not the last of its message. Default 64 KiB.
+    /// Payload of every fragment except the last of its message. Default 64 KiB.
     pub fragment: u64,
-    /// The most wire bytes (after compression) of a message, in either direction. Default 1 MiB.
+    /// Largest message on the wire, after compression, in either direction. Default 1 MiB.
     pub message: u64,
-    /// The most bytes a compressed message may inflate to. Default 8 MiB.
+    /// Largest size to which a compressed message may inflate. Default 8 MiB.
     pub inflated: u64,
-    /// Charge that may be on its way or unread on the interactive lane. Default 1 MiB.
+    /// Charge that may be in transit or unread on the interactive lane. Default 1 MiB.
     pub window: u64,
-    /// The same for the bulk lane, so also what a click may have to wait behind. Default 256 KiB: four full fragments.
+    /// Charge that may be in transit or unread on the bulk lane. An interactive message waits
+    /// behind at most this much. Default 256 KiB of payload: four full fragments.
     pub bulk_window: u64,
-    /// Charge that may wait unacknowledged in each lane of the outbox. Default 4 MiB. A single larger message is admitted into an empty lane.
+    /// Charge that may wait for acknowledgement in each lane of the outbox. Default 4 MiB. An empty
+    /// lane accepts one larger message.
     #[serde(skip)]
     pub outbox: u64,
 }
@@ -41,8 +46,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The same limits brought back to sense: windows that could not hold four full fragments, which the protocol needs, are raised, and what a
-    /// number on the wire could not hold is lowered to 1 TiB.
+    /// Returns the limits, clamped to valid values. The protocol needs windows of at least four
+    /// full fragments; no limit may exceed 1 TiB.
     pub fn normalised(mut self) -> Self {
         self.fragment = self.fragment.clamp(1, MOST / 1024);
         let least = 4 * (self.fragment + FRAME_CHARGE);
@@ -54,12 +59,12 @@ impl Limits {
         self
     }
 
-    /// What a message of `size` wire bytes costs in an outbox.
+    /// Returns the charge of a message of `size` bytes on the wire.
     pub fn charge(&self, size: usize) -> u64 {
         let size = size as u64;
         size + size.div_ceil(self.fragment).max(1) * FRAME_CHARGE
     }
 }
 
-/// No limit is above this, so that sums of charges stay far below 2^53.
+/// Largest value of any limit, so that sums of charges stay well below 2^53.
 const MOST: u64 = 1 << 40;

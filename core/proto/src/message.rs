@@ -1,4 +1,4 @@
-//! The application's unit: a message, and the lane it travels on.
+//! Messages of the application, and the lanes they travel on.
 
 use std::fmt;
 use std::ops::{Deref, Index, IndexMut};
@@ -7,12 +7,13 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-/// One of the two ordered streams of each direction.
+/// One of the two independently ordered streams in each direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// For what people wait for. Goes first.
+    /// For messages that people wait for. Sent first.
     Interactive,
-    /// For what is large: uploads, downloads. Never delays the interactive lane by more than its window.
+    /// For large transfers, such as uploads and downloads. Delays the interactive lane by at most
+    /// the window of the bulk lane.
     Bulk,
 }
 
@@ -21,22 +22,22 @@ impl Lane {
     pub const ALL: [Self; 2] = [Self::Interactive, Self::Bulk];
 }
 
-/// A value for each lane.
+/// A value for each lane. Indexed by [`Lane`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PerLane<T> {
-    /// The interactive lane's.
+    /// The value for the interactive lane.
     pub interactive: T,
-    /// The bulk lane's.
+    /// The value for the bulk lane.
     pub bulk: T,
 }
 
 impl<T> PerLane<T> {
-    /// One value for each lane.
+    /// Creates a pair from a value for each lane.
     pub const fn new(interactive: T, bulk: T) -> Self {
         Self { interactive, bulk }
     }
 
-    /// The value that `make` gives for each lane.
+    /// Calls `make` for each lane and collects the results.
     pub fn each(mut make: impl FnMut(Lane) -> T) -> Self {
         Self {
             interactive: make(Lane::Interactive),
@@ -65,9 +66,17 @@ impl<T> IndexMut<Lane> for PerLane<T> {
     }
 }
 
-/// A binary message. Cheap to clone: clones share their bytes.
+/// A binary message. Clones share the payload, so cloning is cheap.
 ///
-/// Anything that holds bytes turns into one: `Vec<u8>`, [`Bytes`], `String`, arrays, `&'static [u8]` and `&'static str`.
+/// `Vec<u8>`, [`Bytes`], `String`, arrays, `&'static [u8]` and `&'static str` convert into a
+/// message.
+///
+/// ```
+/// use stillhere_proto::Message;
+///
+/// let message = Message::from("hello");
+/// assert_eq!(&message[..], b"hello");
+/// ```
 #[derive(Clone)]
 pub struct Message {
     pub(crate) payload: Bytes,
@@ -77,7 +86,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// A message with these bytes.
+    /// Creates a message with this payload.
     pub fn new(payload: impl Into<Bytes>) -> Self {
         Self {
             payload: payload.into(),
@@ -87,23 +96,24 @@ impl Message {
         }
     }
 
-    /// The same message, as it came on `lane`.
+    /// Returns the message, marked as received on `lane`.
     #[must_use]
     pub fn on(self, lane: Lane) -> Self {
         Self { lane, ..self }
     }
 
-    /// The lane it came on.
+    /// Returns the lane on which the message was received.
     pub fn lane(&self) -> Lane {
         self.lane
     }
 
-    /// What it shares with the outboxes of other sessions, if it was made for many.
+    /// Returns what the message shares with the outboxes of other sessions, if it was created for
+    /// several sessions.
     pub fn shared_bytes(&self) -> Option<&SharedBytes> {
         self.shared.as_deref()
     }
 
-    /// The same message for many sessions, whose outboxes share `bytes`.
+    /// Returns the message for sending to several sessions, whose outboxes then share `bytes`.
     #[must_use]
     pub fn into_shared(self, bytes: Arc<SharedBytes>) -> Self {
         Self {
@@ -112,7 +122,7 @@ impl Message {
         }
     }
 
-    /// The same message, to be sent as these bytes, which are its own deflated.
+    /// Returns the message, to be sent as `deflated`, which is its payload as a zlib stream.
     #[must_use]
     pub fn into_deflated(self, deflated: Bytes) -> Self {
         Self {
@@ -122,7 +132,21 @@ impl Message {
         }
     }
 
-    /// The bytes, without copying.
+    /// Replaces the bytes of [`Message::into_deflated`] by what `inflate` makes of them. A message
+    /// that is not deflated stays as it is.
+    #[must_use]
+    pub fn into_inflated(self, inflate: impl FnOnce(&[u8]) -> Bytes) -> Self {
+        if !self.compressed {
+            return self;
+        }
+        Self {
+            payload: inflate(&self.payload),
+            compressed: false,
+            ..self
+        }
+    }
+
+    /// Returns the payload without copying it.
     pub fn into_bytes(self) -> Bytes {
         self.payload
     }
@@ -168,7 +192,8 @@ macro_rules! from_bytes {
 
 from_bytes!(Bytes, &'static [u8], &'static str, Box<[u8]>);
 
-/// What it was allocated for and does not use is given back: it would wait with the message.
+/// Shrinks the vector to its length, because spare capacity would stay allocated while the message
+/// waits.
 impl From<Vec<u8>> for Message {
     fn from(source: Vec<u8>) -> Self {
         Self::new(source.into_boxed_slice())
@@ -193,17 +218,19 @@ impl<const N: usize> From<&'static [u8; N]> for Message {
     }
 }
 
-/// What many outboxes share: counts a payload once, and compresses it once, for as long as any of them holds it.
+/// State that several outboxes share for one payload: it is counted once and compressed once while
+/// any outbox holds it.
 #[derive(Debug)]
 pub struct SharedBytes {
     held: Arc<AtomicU64>,
     size: u64,
-    /// The payload deflated, or that it is not worth it; filled when the first session asks.
+    /// The deflated payload, or `None` if compression saves too little. Set when the first session
+    /// asks for it.
     deflated: OnceLock<Option<Bytes>>,
 }
 
 impl SharedBytes {
-    /// Counts `size` in `held`, in bytes, until the last holder drops it.
+    /// Adds `size` bytes to `held`, and subtracts them when the last owner is dropped.
     pub fn new(held: Arc<AtomicU64>, size: u64) -> Arc<Self> {
         held.fetch_add(size, Ordering::Relaxed);
         Arc::new(Self {
@@ -213,7 +240,8 @@ impl SharedBytes {
         })
     }
 
-    /// The payload deflated, or `None` if that is not worth it: what `deflate` gave the first time.
+    /// Returns the deflated payload, or `None` if compression saves too little. Calls `deflate`
+    /// only the first time.
     pub fn deflated(&self, deflate: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
         let deflated = self.deflated.get_or_init(|| {
             let deflated = deflate();

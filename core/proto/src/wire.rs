@@ -1,58 +1,67 @@
-//! Frames: encoding and decoding (PROTOCOL.md sections 3 and 4).
+//! Encodes and decodes frames (PROTOCOL.md, sections 3 and 4).
+
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::code::{Code, EndReason};
 use crate::id::{DocumentId, Secret};
 use crate::limits::{FRAME_CHARGE, Limits};
 use crate::message::{Lane, PerLane};
 
-/// The WebSocket subprotocol of this version.
+/// The WebSocket subprotocol of this protocol version.
 pub const SUBPROTOCOL: &str = "stillhere.v1";
 
-/// One above the largest number on the wire: what a JavaScript number holds exactly.
+/// Numbers on the wire are below this limit, so that JavaScript represents them exactly.
 pub const NUMBER_LIMIT: u64 = 1 << 53;
 
-/// The most bytes a data frame adds to its payload: its type and its sequence.
+/// Converts a duration to milliseconds as the wire carries them, clamped below [`NUMBER_LIMIT`].
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).map_or(NUMBER_LIMIT - 1, |ms| ms.min(NUMBER_LIMIT - 1))
+}
+
+/// Most bytes that a data frame adds to its payload: one for the type and up to eight for the
+/// sequence.
 pub const DATA_HEADER_MAX: usize = 9;
 
 const END_TEXT_MAX: usize = 512;
 
-/// One unit of the wire.
+/// One protocol frame, which is one binary WebSocket message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// The client's first frame.
+    /// First frame from the client: presents the secret and asks for the session.
     Hello(Hello),
-    /// The newcomer accepts the offer.
+    /// The client's document accepts the offer and takes over the session.
     Confirm,
-    /// The page is going away.
+    /// The page is being closed or left.
     Leave,
-    /// The session is offered to a newcomer.
+    /// The server offers the session to a document that wants to take it over.
     Offer,
-    /// The connection carries the session from here on.
+    /// The server accepts the connection, which carries the session from now on.
     Welcome(Welcome),
-    /// The connection is over, and perhaps the session.
+    /// The server ends the connection, and possibly the session.
     End(End),
-    /// Counts and nothing else.
+    /// Reports the sender's counts and carries nothing else.
     Ack(Counts),
     /// Asks for a pong.
     Ping {
-        /// To be repeated in the pong.
+        /// Number that the pong repeats.
         nonce: u64,
-        /// The sender's counts.
+        /// What the sender of the ping has received and grants.
         counts: Counts,
     },
     /// Answers a ping.
     Pong {
-        /// The ping's.
+        /// The nonce of the ping.
         nonce: u64,
-        /// The sender's counts.
+        /// What the sender of the pong has received and grants.
         counts: Counts,
     },
-    /// A message or a fragment of one.
+    /// A small message, or one fragment of a message.
     Data(Data),
 }
 
-/// Who sends a frame.
+/// Which side sends a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
     /// The browser.
@@ -61,111 +70,146 @@ pub enum Sender {
     Server,
 }
 
-/// What its sender has received on each lane, and how much it grants.
+/// What a side has received on each lane, and how much it allows the peer to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// The highest sequence accepted.
+    /// Highest sequence number accepted so far; 0 before the first frame.
     pub received: PerLane<u64>,
-    /// Charge the peer may have sent since the incarnation began.
+    /// Total charge that the peer may send in this incarnation, counted from its beginning.
     pub credit: PerLane<u64>,
 }
 
-/// The client's first frame.
+/// The client's first frame on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// The session's.
+    /// The secret from the ticket.
     pub secret: Secret,
-    /// This page load.
+    /// The page load that asks for the session.
     pub document: DocumentId,
-    /// The one this document was welcomed with; 0 if it never was.
+    /// Incarnation in which the server last welcomed this document; 0 if it never did.
     pub incarnation: u64,
-    /// Greater than in every earlier hello of this document.
+    /// Number of this connection attempt. Each hello of a document has a higher number than the one
+    /// before.
     pub attempt: u64,
-    /// Read when the hello is written.
+    /// What the client has received and grants at the time it writes the hello.
     pub counts: Counts,
 }
 
-/// The server's acceptance.
+/// The server's acceptance of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Welcome {
-    /// Which document of the session this is, from 1.
+    /// Number of this document in the session, from 1.
     pub incarnation: u64,
-    /// Which connection of the session this is, from 1.
+    /// Number of this connection in the session, from 1.
     pub epoch: u64,
     /// What the server has received and grants.
     pub counts: Counts,
-    /// Milliseconds between heartbeats.
+    /// Heartbeat interval in milliseconds.
     pub heartbeat: u64,
-    /// Milliseconds the session is kept without a connection.
+    /// How long the session is kept without a connection, in milliseconds.
     pub keep: u64,
-    /// The session's limits (`outbox` is the server's own and not sent: it decodes as 0).
+    /// Limits of the session. `outbox` is not sent, because only the server uses it; it decodes as
+    /// 0.
     pub limits: Limits,
 }
 
-/// The last frame of a connection.
+/// The last frame on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
-    /// A close code.
+    /// The close code; see [`Code`].
     pub code: u64,
-    /// An end reason's number; 0 if only the connection is over.
+    /// Number of the [`EndReason`], or 0 if only the connection ends.
     pub reason: u64,
-    /// Milliseconds to wait before trying again.
+    /// How long the client should wait before it tries again, in milliseconds.
     pub retry_after: u64,
-    /// One line for a person. At most 512 bytes are sent.
+    /// One line of text for people. Only the first 512 bytes are sent.
     pub text: String,
+}
+
+impl End {
+    /// Tells that the session is over, to a connection that did not cause its end.
+    pub fn of(reason: &EndReason) -> Self {
+        let text = match reason {
+            EndReason::Closed(text) | EndReason::Aborted(text) => text.to_string(),
+            reason => reason.to_string(),
+        };
+        Self {
+            code: reason.code_for_others() as u64,
+            reason: reason.number(),
+            retry_after: 0,
+            text,
+        }
+    }
+
+    /// Tells that only the connection is over.
+    pub fn connection(code: Code, text: impl Into<String>) -> Self {
+        Self {
+            code: code as u64,
+            reason: 0,
+            retry_after: 0,
+            text: text.into(),
+        }
+    }
+
+    /// Sets how many milliseconds the peer should wait before it tries again.
+    #[must_use]
+    pub fn retry_after(self, retry_after: u64) -> Self {
+        Self { retry_after, ..self }
+    }
 }
 
 /// A small message, or one fragment of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Data {
-    /// The lane it is numbered in.
+    /// Lane on which the frame is numbered.
     pub lane: Lane,
-    /// From 1.
+    /// Number of the frame on its lane, from 1.
     pub sequence: u64,
     /// Whether more fragments of the same message follow.
     pub more: bool,
-    /// Whether the whole message is a zlib stream.
+    /// Whether the message, with all its fragments, is a zlib stream.
     pub compressed: bool,
-    /// The bytes.
+    /// The bytes of the message or fragment.
     pub payload: Bytes,
 }
 
 impl Data {
-    /// What the frame costs in windows and outboxes.
+    /// Returns the charge of the frame: what it counts for in windows and outboxes.
     pub fn charge(&self) -> u64 {
         charge(&self.payload)
     }
 }
 
-/// What a data frame with this payload costs in windows and outboxes.
+/// Returns the charge of a data frame with this payload: what it counts for in windows and
+/// outboxes.
 pub fn charge(payload: &Bytes) -> u64 {
     payload.len() as u64 + FRAME_CHARGE
 }
 
-/// A frame that cannot be read.
+/// Why a frame cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// No bytes at all.
-    #[error("an empty frame")]
+    /// The frame has no bytes.
+    #[error("the frame is empty")]
     Empty,
-    /// Not a frame type, or not one that this side may send.
+    /// The type is unknown, or this side may not send it.
     #[error("frame type {0:#04x} is unknown or not for this direction")]
     Type(u8),
-    /// The frame ends inside a field.
-    #[error("the frame ends inside a field")]
+    /// The frame ends within a field.
+    #[error("the frame ends within a field")]
     Truncated,
-    /// Bytes after the last field.
-    #[error("bytes after the last field")]
+    /// Bytes follow the last field.
+    #[error("bytes follow the last field")]
     Trailing,
-    /// A number of 2^53 or more, or not in its shortest encoding.
-    #[error("a number that is too large or not in its shortest encoding")]
+    /// A number is 2^53 or more, or is not encoded in its shortest form.
+    #[error("a number is too large or not in its shortest encoding")]
     Number,
-    /// A sequence or attempt of 0.
-    #[error("a sequence or attempt of 0")]
+    /// A sequence or an attempt is 0.
+    #[error("a sequence or an attempt is 0")]
     Zero,
-    /// The text of an end is too long or not UTF-8.
-    #[error("a text that is too long or not UTF-8")]
+    /// The text of an `end` frame is too long or is not UTF-8.
+    #[error("the text is too long or not UTF-8")]
     Text,
 }
 
@@ -188,7 +232,7 @@ const MORE: u8 = 2;
 const COMPRESSED: u8 = 4;
 
 impl Frame {
-    /// Appends the frame's bytes. Numbers must be below 2^53.
+    /// Appends the encoded frame to `out`. Numbers must be below 2^53.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Hello(hello) => encode_hello(hello, out),
@@ -204,17 +248,26 @@ impl Frame {
         }
     }
 
-    /// The frame's bytes in an allocation of their own.
+    /// Encodes the frame into a new allocation.
     pub fn to_bytes(&self) -> Bytes {
         let mut out = BytesMut::new();
         self.encode(&mut out);
         out.freeze()
     }
 
-    /// Reads a whole frame that `sender` sent. A data frame's payload is a slice of `bytes`, not a copy.
+    /// Decodes one whole frame from `sender`. The payload of a data frame is a slice of `bytes`,
+    /// not a copy.
+    ///
+    /// ```
+    /// use stillhere_proto::wire::{Frame, Sender};
+    ///
+    /// let bytes = Frame::Leave.to_bytes();
+    /// assert_eq!(Frame::decode(bytes, Sender::Client), Ok(Frame::Leave));
+    /// ```
     ///
     /// # Errors
-    /// [`DecodeError`] for everything that PROTOCOL.md calls malformed in a single frame.
+    /// Returns a [`DecodeError`] for everything that PROTOCOL.md calls malformed within a single
+    /// frame.
     pub fn decode(mut bytes: Bytes, sender: Sender) -> Result<Self, DecodeError> {
         if !bytes.has_remaining() {
             return Err(DecodeError::Empty);
@@ -404,7 +457,7 @@ fn encode_data(data: &Data, out: &mut BytesMut) {
     let bulk = if data.lane == Lane::Bulk { BULK } else { 0 };
     let more = if data.more { MORE } else { 0 };
     let compressed = if data.compressed { COMPRESSED } else { 0 };
-    // Exactly: one allocation, and none when it becomes `Bytes`.
+    // The exact size avoids a second allocation, and another when the buffer becomes `Bytes`.
     out.reserve(1 + number_len(data.sequence) + data.payload.len());
     out.put_u8(kind::DATA | bulk | more | compressed);
     put_number(data.sequence, out);

@@ -1,4 +1,5 @@
-//! The golden frames of `vectors/frames.json`: what each frame looks like on the wire, and what is refused.
+//! Tests the golden frames of `vectors/frames.json`: how each frame is encoded, and which bytes are
+//! refused.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -115,7 +116,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A frame as the vectors write it.
+/// Returns the fields of a frame in the form that the vectors use.
 fn fields(frame: &Frame) -> Value {
     match frame {
         Frame::Hello(Hello {

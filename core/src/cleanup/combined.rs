@@ -1,21 +1,22 @@
-//! Policies made of policies.
+//! Policies that combine two others.
 
 use std::time::{Duration, Instant};
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot};
 use stillhere_proto::SessionId;
 
-/// Two policies of which each may free a session: made by [`CleanupPolicy::or`].
+/// A policy that frees a session if either of two policies does. Created by [`CleanupPolicy::or`].
 ///
 /// | | |
 /// |---|---|
-/// | frees | what either frees |
+/// | frees a session | if either policy does |
 /// | allows a soft close | if both do |
-/// | is asked again | at the earlier of both times |
-/// | keeps | as long as the one that keeps shorter |
+/// | next check | at the earlier of both times |
+/// | keeps sessions | for the shorter of both times |
 ///
-/// Order and grouping change nothing: `a.or(b)` frees what `b.or(a)` frees, and `a.or(b).or(c)` what `a.or(b.or(c))` does. Together with
-/// [`And`] each distributes over the other.
+/// Order and grouping do not matter: `a.or(b)` frees the same sessions as `b.or(a)`, and
+/// `a.or(b).or(c)` the same as `a.or(b.or(c))`. `or` and [`and`](CleanupPolicy::and) distribute
+/// over each other.
 ///
 /// ```
 /// use stillhere::{CleanupPolicy, DefaultCleanupPolicy, MemoryBudget, PrincipalCap};
@@ -54,23 +55,25 @@ impl<A: CleanupPolicy, B: CleanupPolicy> CleanupPolicy for Or<A, B> {
     }
 }
 
-/// Two policies that must agree to free a session: made by [`CleanupPolicy::and`].
+/// A policy that frees a session only if both of two policies do. Created by
+/// [`CleanupPolicy::and`].
 ///
 /// | | |
 /// |---|---|
-/// | frees | what both free |
+/// | frees a session | if both policies do |
 /// | allows a soft close | if either does |
-/// | is asked again | when the one that still objects wants to be asked; if both object, at the later of their times |
-/// | keeps | as long as the one that keeps longer |
+/// | next check | at the time of the policy that still objects; if both object, at the later of their times |
+/// | keeps sessions | for the longer of both times |
 ///
-/// Order and grouping change nothing. A [`MemoryBudget`](crate::MemoryBudget) or a [`PrincipalCap`](crate::PrincipalCap) names one session at
-/// a time: as long as the other policy objects to that one, no other goes in its place.
+/// Order and grouping do not matter. A [`MemoryBudget`](crate::MemoryBudget) or a
+/// [`PrincipalCap`](crate::PrincipalCap) selects one session at a time. While the other policy
+/// objects to that session, no other session is freed in its place.
 ///
 /// ```
 /// use std::time::Duration;
 /// use stillhere::{CleanupPolicy, DefaultCleanupPolicy, MemoryBudget};
 ///
-/// // Beyond the budget the longest soft-closed go, but nobody before ten seconds have passed.
+/// // Over budget, the session that was soft-closed first ends, but none before ten seconds have passed.
 /// let grace = DefaultCleanupPolicy { soft_closed: Duration::from_secs(10), ..Default::default() };
 /// let policy = MemoryBudget::new(64 << 20).and(grace).or(DefaultCleanupPolicy::default());
 /// ```

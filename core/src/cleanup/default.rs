@@ -1,24 +1,28 @@
-//! Three waits: what a hub does that was told nothing else.
+//! The policy of a hub for which no other was set: three time limits.
 
 use std::time::{Duration, Instant};
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
 use stillhere_proto::machine::Cause;
 
-/// Three waits: for the first browser, for one that lost its connection, and for one whose page said that it goes away.
+/// Limits how long a session waits: for its first browser, for a browser that lost its connection,
+/// and for a page that was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultCleanupPolicy {
     /// How long a session waits for its first browser. Default 30 s.
     pub unconnected: Duration,
-    /// How long a soft-closed session waits for its browser to come back; zero closes it at once. Default 120 s.
+    /// How long a soft-closed session waits for its browser to reconnect. Zero closes it at once.
+    /// Default 120 s.
     pub soft_closed: Duration,
-    /// How long a session waits for a page that said that it goes away ([`Cause::Left`]): its tab was closed, reloaded or sent elsewhere. Default
-    /// 15 s, and never longer than `soft_closed`.
+    /// How long a session waits for a page that announced that it is going away ([`Cause::Left`]):
+    /// its tab was closed, reloaded or navigated elsewhere. Default 15 s, and never longer than
+    /// `soft_closed`.
     ///
-    /// A reload, and Back or Forward, bring the page back within it: 5 s to load, and the 10 s that a connection may take to be answered. A page
-    /// that comes later out of the back/forward cache is told `Ended` with the reason `Expired`, and a reload after that gets a new session.
-    /// Sessions whose closed tabs may be opened again later need longer. To act on a page that left at once, listen to
-    /// [`SessionHandle::events`](crate::SessionHandle::events):
+    /// A page returns within this time after a reload, or after Back and Forward: 5 s for loading,
+    /// and the 10 s within which a connection must be answered. A page that returns later from the
+    /// back/forward cache is told `Ended` with the reason `Expired`, and a reload after that gets a
+    /// new session. Allow more time if users should be able to reopen closed tabs. To react when a
+    /// page leaves, listen to [`SessionHandle::events`](crate::SessionHandle::events):
     ///
     /// ```
     /// # use stillhere::{Cause, Event, SessionHandle};
@@ -27,7 +31,7 @@ pub struct DefaultCleanupPolicy {
     /// while let Some(event) = events.next().await {
     ///     match event {
     ///         Event::SoftClosed(Cause::Left) => println!("the page was closed or reloaded"),
-    ///         Event::Resumed { .. } | Event::Restored { .. } => println!("and is back"),
+    ///         Event::Resumed { .. } | Event::Restored { .. } => println!("the page has returned"),
     ///         _ => {}
     ///     }
     /// }
@@ -76,7 +80,8 @@ impl CleanupPolicy for DefaultCleanupPolicy {
         self.deadline(session)
     }
 
-    /// What a page is told that is there: how long it has to come back from a lost connection. Before it leaves it cannot need the other wait.
+    /// Returns `soft_closed`, the time that a connected page has if it loses its connection. The
+    /// shorter time applies only to a page that has left.
     fn keep(&self, _session: &SessionSnapshot) -> Duration {
         self.soft_closed
     }

@@ -1,22 +1,26 @@
-//! What all soft-closed sessions together may hold.
+//! Limits how much memory all soft-closed sessions use together.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot};
+use crate::lock::Lock;
 use stillhere_proto::SessionId;
 
-/// A budget for soft-closed sessions: beyond it they end, the longest soft-closed first, as soon as they no longer fit.
+/// A budget for soft-closed sessions. As soon as they exceed it, the session that was soft-closed
+/// first ends, and then the next, until the rest fit.
 ///
-/// While it is soft-closed, a session counts with what it buffers ([`SessionSnapshot::buffered`]) and what the application declared
-/// ([`SessionHandle::set_weight`](crate::SessionHandle::set_weight)); otherwise it costs nothing. One that is larger than the whole budget
-/// cannot wait. The budget knows no time and frees nothing that fits: join it with a policy that does.
+/// A soft-closed session counts with the bytes that it buffers ([`SessionSnapshot::buffered`]) and
+/// those that the application declared
+/// ([`SessionHandle::set_weight`](crate::SessionHandle::set_weight)). A connected session does not
+/// count. A session that is larger than the whole budget ends as soon as it is soft-closed. The
+/// budget has no time limit and frees nothing that fits, so combine it with a policy that has one.
 ///
 /// ```
 /// use stillhere::{CleanupPolicy, DefaultCleanupPolicy, Hub, MemoryBudget, Session};
 ///
-/// /// Holds a picture for its page, and says how much that is.
+/// /// Holds a picture for its page, and declares the size of the picture.
 /// async fn editor(mut session: Session) {
 ///     let mut picture = vec![0; 4 << 20];
 ///     session.set_weight(picture.len() as u64);
@@ -28,7 +32,7 @@ use stillhere_proto::SessionId;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// // Two minutes for everybody, as long as those who wait are at most 1000 and hold at most 256 MiB.
+/// // Every session may wait for two minutes, while at most 1000 wait and use at most 256 MiB.
 /// let budget = MemoryBudget::new(256 << 20).max_sessions(1000);
 /// let hub = Hub::builder().cleanup_policy(budget.or(DefaultCleanupPolicy::default())).build();
 /// let session = hub.open(editor);
@@ -38,27 +42,28 @@ use stillhere_proto::SessionId;
 pub struct MemoryBudget {
     max_bytes: u64,
     max_sessions: usize,
-    book: Mutex<Book>,
+    book: Lock<Book>,
 }
 
 impl MemoryBudget {
-    /// All soft-closed sessions together may hold this many bytes; `u64::MAX` is no bound.
+    /// Creates a budget of `max_bytes` for all soft-closed sessions together. `u64::MAX` means no
+    /// limit.
     pub fn new(max_bytes: u64) -> Self {
         Self {
             max_bytes,
             max_sessions: usize::MAX,
-            book: Mutex::default(),
+            book: Lock::default(),
         }
     }
 
-    /// And there may be this many of them. Default: no bound.
+    /// Also limits how many sessions may be soft-closed. Default: no limit.
     #[must_use]
     pub fn max_sessions(mut self, count: usize) -> Self {
         self.max_sessions = count;
         self
     }
 
-    /// The one that has to go, if they do not fit.
+    /// Returns the session to end next, if the budget is exceeded.
     fn victim(&self, book: &Book) -> Option<SessionId> {
         let exceeded = book.held() > self.max_bytes || book.sizes.len() > self.max_sessions;
         let (_, id) = book.by_age.first().filter(|_| exceeded)?;
@@ -66,11 +71,11 @@ impl MemoryBudget {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 }
 
-/// The soft-closed sessions. Trees, because those give memory back.
+/// The soft-closed sessions. The collections are trees because trees free memory as they shrink.
 #[derive(Debug, Default)]
 struct Book {
     by_age: BTreeSet<(Instant, SessionId)>,
@@ -83,7 +88,7 @@ impl Book {
         u64::try_from(self.sum).unwrap_or(u64::MAX)
     }
 
-    /// Whether that is news.
+    /// Updates the session's entry. Returns true if the entry changed.
     fn note(&mut self, session: &SessionSnapshot) -> bool {
         let size = session.buffered.saturating_add(session.weight);
         let entry = session.state.is_soft_closed().then_some((session.since, size));
@@ -108,17 +113,17 @@ impl CleanupPolicy for MemoryBudget {
         session.state.is_soft_closed() && self.victim(&self.book()) == Some(session.id)
     }
 
-    /// Always: whoever has waited longest makes room.
+    /// Always allows it: if there is no room, the session that has waited longest ends.
     fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
         true
     }
 
-    /// Never: only a change can exceed it.
+    /// Never checks by time, because only a change can exceed the budget.
     fn next_check(&self, _session: &SessionSnapshot, _now: Instant) -> Option<Instant> {
         None
     }
 
-    /// Without a bound.
+    /// Sets no limit.
     fn keep(&self, _session: &SessionSnapshot) -> Duration {
         Duration::MAX
     }

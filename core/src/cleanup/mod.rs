@@ -1,4 +1,4 @@
-//! When a session without a connection is given up: the application's choice.
+//! Cleanup policies: they decide when a session without a connection ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,51 +20,64 @@ pub use while_authenticated::WhileAuthenticated;
 
 /// Decides which sessions are freed.
 ///
-/// The hub asks when something changed and at the times the policy names itself, never under a lock: a policy may call back into the hub.
-/// It is asked on the thread that changed something, so it must not take a lock that the application holds while it opens or closes sessions.
-/// A policy that panics costs that one check; it is reported and asked again a second later.
+/// The hub calls the policy when something has changed and at the times that the policy itself
+/// requests. It holds no lock during a call, so a policy may call the hub. The call runs on the
+/// thread that made the change, so a policy must not take a lock that the application holds while
+/// it opens or closes sessions. If a policy panics, the hub logs the panic, skips that check and
+/// calls the policy again a second later.
 ///
-/// Ready-made: [`DefaultCleanupPolicy`], [`MemoryBudget`], [`PrincipalCap`], [`WhileAuthenticated`], joined by [`CleanupPolicy::or`] and
-/// [`CleanupPolicy::and`]. By the resources that sessions use and by who uses them, in a few lines of one's own:
+/// The ready-made policies are [`DefaultCleanupPolicy`], [`MemoryBudget`], [`PrincipalCap`] and
+/// [`WhileAuthenticated`]. Combine them with [`CleanupPolicy::or`] and [`CleanupPolicy::and`]. A
+/// custom policy that looks at the resources of sessions and their users takes a few lines:
 ///
 /// ```
 #[doc = include_str!("../../examples/by_worth.rs")]
 /// ```
 pub trait CleanupPolicy: Send + Sync + 'static {
-    /// Whether the session is to be closed now. The decision holds only if nothing about the session has changed meanwhile.
+    /// Returns true if the session should be closed now. The hub closes it only if nothing about
+    /// the session has changed in the meantime.
     fn should_cleanup(&self, session: &SessionSnapshot, now: Instant) -> bool;
 
-    /// Whether a session that has lost its connection may wait for the browser to come back. Asked again whenever such a session changes.
+    /// Returns true if a session that has lost its connection may wait for its browser. Called
+    /// again whenever such a session changes.
     fn allow_soft_close(&self, session: &SessionSnapshot) -> bool;
 
-    /// When to ask again if nothing changes first; `None`: not before something changes. By default every second. A time that is over means soon:
-    /// after a change only this method is asked, for [`CleanupPolicy::should_cleanup`] to be asked at that time.
+    /// Returns when to call [`CleanupPolicy::should_cleanup`] if nothing changes before; `None`
+    /// means only after a change. The default is one second from now.
+    ///
+    /// After a change the hub calls only this method, and then `should_cleanup` at the returned
+    /// time. A time in the past means as soon as possible.
     fn next_check(&self, _session: &SessionSnapshot, now: Instant) -> Option<Instant> {
         Some(now + Duration::from_secs(1))
     }
 
-    /// How long a session is kept without a connection, as browsers are told: they retry at least that long. By default 120 s.
+    /// Returns how long a session is kept without a connection. Browsers are told this time and
+    /// retry for at least that long. Default 120 s.
     fn keep(&self, _session: &SessionSnapshot) -> Duration {
         DefaultCleanupPolicy::default().soft_closed
     }
 
-    /// For a policy that judges a session by the others: told how each session is when it has changed, when it is to be judged, and, as
-    /// [`SessionState::Closed`], when it is over. Answers with sessions to judge now because of what is new; where nothing is, with none, or
-    /// one that stays would be judged for ever. By default with none.
+    /// Tells a policy that compares sessions how a session is now. Called after a change, before a
+    /// check, and with [`SessionState::Closed`] after the session has ended. Returns the sessions
+    /// that should be judged now because of this change; by default none. If nothing is new, return
+    /// none: a session that stays would otherwise be judged forever.
     ///
-    /// Calls for one session may come twice and, from several threads, late, but the last one tells how it is. So a book that each call puts
-    /// right is right, and what is over has left it. Must not call back into the hub or change the session.
+    /// The hub may call this twice for one state, and from several threads out of order, but the
+    /// last call for a session reports its final state. A policy that replaces its record of the
+    /// session on every call, and removes it when the session is closed, therefore stays correct.
+    /// The method must neither call the hub nor change the session.
     fn observe(&self, _session: &SessionSnapshot) -> Vec<SessionId> {
         Vec::new()
     }
 
-    /// Whether a session that buffers more or less than before while it has no connection is to be judged at once, and not only when its
-    /// state or its weight changes. Always the same answer. By default not.
+    /// Returns true if a session without a connection must be judged whenever the size of its
+    /// buffers changes, and not only after a change of its state or weight. The answer must never
+    /// change. Default: false.
     fn weighs(&self) -> bool {
         false
     }
 
-    /// Frees what either policy frees; see [`Or`].
+    /// Combines two policies into one that frees what either frees; see [`Or`].
     fn or<P: CleanupPolicy>(self, other: P) -> Or<Self, P>
     where
         Self: Sized,
@@ -72,7 +85,7 @@ pub trait CleanupPolicy: Send + Sync + 'static {
         Or(self, other)
     }
 
-    /// Frees only what both policies free; see [`And`].
+    /// Combines two policies into one that frees only what both free; see [`And`].
     fn and<P: CleanupPolicy>(self, other: P) -> And<Self, P>
     where
         Self: Sized,
@@ -81,58 +94,60 @@ pub trait CleanupPolicy: Send + Sync + 'static {
     }
 }
 
-/// What a policy judges: a session as it was at one moment.
+/// The state of one session at one moment, for a policy to judge.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SessionSnapshot {
-    /// Which session.
+    /// Id of the session.
     pub id: SessionId,
-    /// Where it is in its life.
+    /// Stage of the session's life.
     pub state: SessionState,
-    /// Since when.
+    /// When the session entered `state`.
     pub since: Instant,
-    /// When it was opened.
+    /// When the session was opened.
     pub opened: Instant,
-    /// Why it has no connection, if it lost one.
+    /// Why the session has no connection, if it lost one.
     pub cause: Option<Cause>,
-    /// Bytes it buffers, both directions, frames charged at their payload plus 64.
+    /// Bytes buffered in both directions. Each frame counts for its payload plus 64 bytes.
     pub buffered: u64,
-    /// Bytes the application holds for it, as it declared with [`SessionHandle::set_weight`](crate::SessionHandle::set_weight). 0 before that.
+    /// Bytes that the application holds for the session, as declared with
+    /// [`SessionHandle::set_weight`](crate::SessionHandle::set_weight). Default 0.
     pub weight: u64,
-    /// How often a browser connected again.
+    /// How often a browser has reconnected.
     pub reconnects: u64,
-    /// Whose session it is, if it was opened for somebody.
+    /// The user for whom the session was opened, if any.
     pub principal: Option<Arc<str>>,
     pub(crate) version: u64,
 }
 
 impl SessionSnapshot {
-    /// Whether nothing that a policy is told has happened between this snapshot and `other` of the same session.
+    /// Returns true if nothing relevant to a policy happened between this snapshot and `other` of
+    /// the same session.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
         self.version == other.version && (self.buffered == other.buffered || !self.state.is_soft_closed())
     }
 }
 
-/// Where a session is in its life.
+/// Stage of a session's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SessionState {
-    /// Opened; no browser has come yet.
+    /// Open, and no browser has connected yet.
     Unconnected,
-    /// A connection carries it.
+    /// Open, with a connection.
     Open,
-    /// The connection is gone, the session waits.
+    /// Open, without a connection, and waiting for the browser to reconnect.
     SoftClosed,
-    /// Its last messages are on their way and a connection carries them.
+    /// Closing, with a connection on which the last messages are being delivered.
     Ending,
-    /// Its last messages wait for the browser to come back.
+    /// Closing, without a connection: the last messages wait for the browser to reconnect.
     EndingSoftClosed,
-    /// Over.
+    /// Closed.
     Closed,
 }
 
 impl SessionState {
-    /// Whether the session once had a connection and waits for it to come back.
+    /// Returns true if the session has lost its connection and waits for the browser to reconnect.
     pub const fn is_soft_closed(self) -> bool {
         matches!(self, Self::SoftClosed | Self::EndingSoftClosed)
     }

@@ -1,24 +1,28 @@
-//! How many sessions one user may have.
+//! Limits how many sessions one user may have.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
+use crate::lock::Lock;
 use stillhere_proto::SessionId;
 
-/// At most so many sessions of one principal: beyond that they end, the longest soft-closed first.
+/// A limit on the sessions of each principal. Above it, the session that was soft-closed first
+/// ends, and then the next, until the limit is met.
 ///
-/// It counts those that a browser has come to and that are not ending: open and soft-closed ones. One that waits for its first browser
-/// counts from when that comes, so that a reload does not end what it is about to replace. Open ones are never ended, however many there are,
-/// unless [`PrincipalCap::close_open_ones`] says so. Sessions of nobody are not counted. The cap knows no time: join it with a policy that does.
+/// Sessions count once a browser has connected and until they start to close. A session that waits
+/// for its first browser does not count yet, so a reload does not end the session that it is about
+/// to replace. Sessions with a connection never end, whatever their number, unless
+/// [`PrincipalCap::close_open_ones`] is set. Sessions without a principal do not count. The limit
+/// has no time limit, so combine it with a policy that has one.
 ///
 /// ```
 /// use stillhere::{CleanupPolicy, DefaultCleanupPolicy, Hub, PrincipalCap};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// // Five pages for everybody; a sixth closes the one that was opened first.
+/// // Each user may have five pages; a sixth closes the one that was opened first.
 /// let cap = PrincipalCap::new(5).close_open_ones();
 /// let hub = Hub::builder().cleanup_policy(cap.or(DefaultCleanupPolicy::default())).build();
 /// # }
@@ -27,27 +31,28 @@ use stillhere_proto::SessionId;
 pub struct PrincipalCap {
     max_sessions: usize,
     closes_open_ones: bool,
-    book: Mutex<Book>,
+    book: Lock<Book>,
 }
 
 impl PrincipalCap {
-    /// Each principal may have this many sessions.
+    /// Creates a limit of `max_sessions` for each principal.
     pub fn new(max_sessions: usize) -> Self {
         Self {
             max_sessions,
             closes_open_ones: false,
-            book: Mutex::default(),
+            book: Lock::default(),
         }
     }
 
-    /// If no soft-closed one is left, open ones end too, those that were opened first before the others. Default: never.
+    /// Also ends sessions with a connection once no soft-closed session is left, those that were
+    /// opened first before the others. Default: off.
     #[must_use]
     pub fn close_open_ones(mut self) -> Self {
         self.closes_open_ones = true;
         self
     }
 
-    /// The one of this principal's sessions that has to go, if they are too many.
+    /// Returns the session of this principal to end next, if there are too many.
     fn victim(&self, book: &Book, principal: &str) -> Option<SessionId> {
         let theirs = book.principals.get(principal)?;
         let first = theirs.first().filter(|_| theirs.len() > self.max_sessions)?;
@@ -55,18 +60,20 @@ impl PrincipalCap {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 }
 
-/// The sessions that count, by principal and in the order in which they have to go. Trees, because those give memory back.
+/// The sessions that count, by principal and in the order in which they end. The collections are
+/// trees because trees free memory as they shrink.
 #[derive(Debug, Default)]
 struct Book {
     principals: BTreeMap<Arc<str>, BTreeSet<Place>>,
     places: BTreeMap<SessionId, Place>,
 }
 
-/// Ordered: soft-closed before open, then by age.
+/// Rank of a session. Soft-closed sessions come before those with a connection, and older ones
+/// before newer ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     is_open: bool,
@@ -77,7 +84,8 @@ struct Place {
 impl Place {
     fn of(session: &SessionSnapshot) -> Option<Self> {
         let (is_open, since) = match session.state {
-            // Not since its last connection: who reconnects often would stay.
+            // Not the time of the last connection, or a browser that reconnects often would keep
+            // its session.
             SessionState::Open => (true, session.opened),
             SessionState::SoftClosed => (false, session.since),
             _ => return None,
@@ -88,7 +96,7 @@ impl Place {
 }
 
 impl Book {
-    /// Whether that is news.
+    /// Updates the session's entry. Returns true if the entry changed.
     fn note(&mut self, session: &SessionSnapshot, principal: &Arc<str>) -> bool {
         let place = Place::of(session);
         let before = match place {
@@ -118,17 +126,17 @@ impl CleanupPolicy for PrincipalCap {
         Place::of(session).is_some() && self.victim(&self.book(), principal) == Some(session.id)
     }
 
-    /// Always: whoever has waited longest makes room.
+    /// Always allows it: if there is no room, the session that has waited longest ends.
     fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
         true
     }
 
-    /// Never: only a change can exceed it.
+    /// Never checks by time, because only a change can exceed the limit.
     fn next_check(&self, _session: &SessionSnapshot, _now: Instant) -> Option<Instant> {
         None
     }
 
-    /// Without a bound.
+    /// Sets no limit.
     fn keep(&self, _session: &SessionSnapshot) -> Duration {
         Duration::MAX
     }

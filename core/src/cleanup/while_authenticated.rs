@@ -1,16 +1,19 @@
-//! Sessions of users stay as long as these are logged in.
+//! Ends the sessions of users who have logged out.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot};
 
-/// Keeps the sessions of principals that are authenticated, and closes those of all others, also open ones.
+/// Keeps the sessions of authenticated principals, and closes those of all others even while they
+/// are connected.
 ///
-/// Asked about each session of a principal at its changes and, when nothing changes, at the given interval: one that is no longer
-/// authenticated has lost its sessions an interval later. To log somebody out at once, close what
-/// [`Hub::sessions_of`](crate::Hub::sessions_of) tells. A session whose principal is not authenticated when its connection is lost ends there
-/// and then. Sessions of nobody are none of its business, and it frees no session of an authenticated one: join it with a policy that does.
+/// The policy checks each session of a principal after every change, and at the given interval if
+/// nothing changes. So the sessions of a user who logs out end within one interval. To end them at
+/// once, close the sessions that [`Hub::sessions_of`](crate::Hub::sessions_of) returns. A session
+/// whose principal is no longer authenticated when its connection is lost ends immediately. The
+/// policy ignores sessions without a principal and never frees a session of an authenticated one,
+/// so combine it with a policy that does.
 ///
 /// ```
 /// use std::collections::HashSet;
@@ -34,10 +37,11 @@ pub struct WhileAuthenticated {
 }
 
 impl WhileAuthenticated {
-    /// Asks `is_authenticated` about each session's principal at this interval; below 10 ms it counts as 10 ms.
+    /// Creates a policy that calls `is_authenticated` for each session's principal at this
+    /// interval, which is at least 10 ms.
     ///
-    /// `is_authenticated` must not block, and must not take a lock that the application holds while it opens or closes sessions. Where it
-    /// panics the session stays, until it answers.
+    /// `is_authenticated` must not block, and must not take a lock that the application holds while
+    /// it opens or closes sessions. If it panics, the session stays until a later call returns.
     pub fn new(interval: Duration, is_authenticated: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         Self {
             interval,
@@ -55,18 +59,18 @@ impl CleanupPolicy for WhileAuthenticated {
         !self.may_stay(session)
     }
 
-    /// While its principal is authenticated.
+    /// Allows it while the principal is authenticated.
     fn allow_soft_close(&self, session: &SessionSnapshot) -> bool {
         self.may_stay(session)
     }
 
-    /// An interval from now, for sessions of a principal.
+    /// Returns one interval from now for sessions of a principal.
     fn next_check(&self, session: &SessionSnapshot, now: Instant) -> Option<Instant> {
         session.principal.as_ref()?;
         now.checked_add(self.interval)
     }
 
-    /// Without a bound.
+    /// Sets no limit.
     fn keep(&self, _session: &SessionSnapshot) -> Duration {
         Duration::MAX
     }

@@ -1,4 +1,4 @@
-//! What was received and not yet taken by the application: one lane.
+//! Messages of one lane that were received and that the application has not yet taken.
 
 use std::collections::VecDeque;
 
@@ -8,27 +8,27 @@ use crate::limits::Limits;
 use crate::machine::Violation;
 use crate::wire::Data;
 
-/// The incoming half of a lane. It belongs to the session and the document, not to a connection.
+/// The receiving half of a lane. It belongs to the session and the document, not to a connection.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     window: u64,
     received: u64,
-    /// Charge of all accepted frames of this incarnation.
+    /// Charge of all frames accepted in this incarnation.
     charged: u64,
-    /// Charge of what is here and not given back as credit.
+    /// Charge of what is stored and whose credit has not been returned.
     held: u64,
-    /// Charge of all that is here, given back or not.
+    /// Charge of all that is stored, whether or not its credit has been returned.
     stored: u64,
     partial: Option<Box<Partial>>,
     complete: VecDeque<Complete>,
-    /// Messages taken and not released: they wait like those in `complete`.
+    /// Messages that were taken and not released. They count like those in `complete`.
     in_hand: usize,
-    /// The highest credit so far; it never falls.
+    /// Highest credit so far; it never decreases.
     credit: u64,
     takes_compressed: bool,
 }
 
-/// Fragments of a message whose last has not come, in one piece.
+/// Fragments of a message whose last fragment has not arrived, joined in one buffer.
 #[derive(Debug, Default)]
 struct Partial {
     bytes: Vec<u8>,
@@ -44,29 +44,29 @@ struct Complete {
     stored: u64,
 }
 
-/// A whole message, still as it came.
+/// A whole message as it was received: not yet inflated.
 #[derive(Debug)]
 pub struct Received {
     payload: Bytes,
-    /// Whether it must be inflated.
+    /// Whether the message must be inflated.
     pub compressed: bool,
-    /// Which document it came from.
+    /// Incarnation of the document that sent the message.
     pub incarnation: u64,
 }
 
 impl Received {
-    /// Its wire bytes, in an allocation of just their size.
+    /// Returns the bytes as received, in an allocation of exactly their size.
     pub fn into_bytes(self) -> Bytes {
         self.payload
     }
 }
 
-/// What became of a data frame.
+/// Outcome of [`Inbox::accept`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accepted {
-    /// Taken in; `complete` if it ended a message.
+    /// The frame is new; `complete` is true if it completed a message.
     New { complete: bool },
-    /// Had been received before.
+    /// The frame had been received before.
     Duplicate,
 }
 
@@ -86,7 +86,7 @@ impl Inbox {
         }
     }
 
-    /// Takes a data frame in. `told` is the credit the peer has been told.
+    /// Accepts a data frame. `told` is the credit that the peer has been told.
     pub(crate) fn accept(
         &mut self,
         data: Data,
@@ -154,14 +154,15 @@ impl Inbox {
         Ok(())
     }
 
-    /// The next whole message; its credit comes back now.
+    /// Takes the next whole message and returns its credit at once.
     pub(crate) fn take(&mut self) -> Option<Received> {
         let (message, held) = self.take_holding()?;
         self.release(held);
         Some(message)
     }
 
-    /// The next whole message and the charge to give to [`Inbox::release`] when it has been dealt with.
+    /// Takes the next whole message without returning its credit. Also returns the charge to pass
+    /// to [`Inbox::release`] after the message has been processed.
     pub(crate) fn take_holding(&mut self) -> Option<(Received, u64)> {
         let Complete { message, held, stored } = self.complete.pop_front()?;
         self.stored -= stored;
@@ -172,7 +173,7 @@ impl Inbox {
         Some((message, held))
     }
 
-    /// Gives credit back. The fragments of an incomplete message follow once no whole message waits.
+    /// Returns credit. The credit for an incomplete message follows once no whole message waits.
     pub(crate) fn release(&mut self, held: u64) {
         self.held -= held;
         self.in_hand -= 1;
@@ -192,12 +193,13 @@ impl Inbox {
         self.credit = self.credit.max((self.window + self.charged).saturating_sub(self.held));
     }
 
-    /// The incarnation of the next whole message, if one waits.
+    /// Returns the incarnation of the next whole message, if there is one.
     pub(crate) fn next_incarnation(&self) -> Option<u64> {
         self.complete.front().map(|complete| complete.message.incarnation)
     }
 
-    /// Another document: counts start anew, the half message goes, whole ones stay and weigh on the first credit.
+    /// Starts a new document: resets the counts, drops the incomplete message, and keeps whole
+    /// messages, which reduce the first credit.
     pub(crate) fn restart(&mut self) {
         let dropped = self.partial.take().map_or_else(Partial::default, |partial| *partial);
         let held = self.held - dropped.held;
@@ -210,7 +212,7 @@ impl Inbox {
         };
     }
 
-    /// Drops everything that waits: the session is over and nobody will read it.
+    /// Drops all messages, because the session has ended and nobody will read them.
     pub(crate) fn clear(&mut self) {
         self.complete = VecDeque::new();
         self.partial = None;
@@ -218,7 +220,7 @@ impl Inbox {
         self.stored = 0;
     }
 
-    /// Gives back the room it does not use.
+    /// Releases unused memory.
     pub(crate) fn rest(&mut self) {
         self.complete.shrink_to_fit();
     }
@@ -243,12 +245,13 @@ impl Inbox {
         !self.complete.is_empty()
     }
 
-    /// Charge of all whole and half messages that wait.
+    /// Returns the charge of all messages that wait, including the incomplete one.
     pub(crate) fn buffered(&self) -> u64 {
         self.stored
     }
 
-    /// Bytes that are allocated for more messages than wait, or for more of the half one than has come.
+    /// Returns the bytes of allocated memory that hold nothing: slots for more messages, and room
+    /// in the buffer of the incomplete message.
     pub(crate) fn spare(&self) -> u64 {
         let slots = self
             .complete
@@ -274,8 +277,9 @@ impl Partial {
         self.compressed = compressed;
     }
 
-    /// The whole message. Always a copy of what came: a payload is a slice of a block of the transport's, which may be many times as large, and
-    /// which it would keep for as long as the message waits.
+    /// Returns the whole message, always as a copy. A payload is a slice of a block that the
+    /// transport read into; keeping the slice would keep the block, which may be many times as
+    /// large, until the message is taken.
     fn finish(mut self, last: &[u8]) -> Bytes {
         if self.bytes.is_empty() {
             return Bytes::copy_from_slice(last);
@@ -285,8 +289,8 @@ impl Partial {
     }
 }
 
-/// Slots an empty inbox keeps, so that an idle session is small.
+/// Slots that an empty inbox keeps. Small, so that an idle session is small.
 const IDLE_CAPACITY: usize = 32;
 
-/// The room for messages shrinks once at most one slot in so many is in use.
+/// The queue shrinks when at most 1/4 of its slots are in use.
 const SPARSE: usize = 4;

@@ -1,4 +1,4 @@
-//! Both lanes of both directions: what the server's and the browser's half have in common.
+//! Both lanes in both directions: the part that the server's and the browser's half have in common.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,11 @@ use crate::machine::outbox::Outbox;
 use crate::message::{Lane, Message, PerLane};
 use crate::wire::{Counts, Data, Frame};
 
-/// What may wait unreported before an acknowledgement is written by itself.
+/// How long received data may stay unreported before an acknowledgement is written on its own.
 pub(crate) const ACK_DELAY: Duration = Duration::from_millis(200);
 
-/// Interactive charge after which one bulk frame goes first, so that neither lane starves.
+/// Charge of interactive data after which one bulk frame is sent first, so that neither lane
+/// starves.
 const INTERACTIVE_RUN: u64 = 64 * 1024;
 
 #[derive(Debug)]
@@ -21,13 +22,14 @@ pub(crate) struct Lanes {
     incarnation: u64,
     outboxes: PerLane<Outbox>,
     inboxes: PerLane<Inbox>,
-    /// The counts the peer was last told.
+    /// The counts that the peer was last told.
     told: Counts,
-    /// Charge accepted when the peer was last told.
+    /// Charge that had been accepted when the peer was last told.
     told_charged: PerLane<u64>,
     unreported_since: Option<Instant>,
     ack_due: bool,
-    /// Whether data was written since the last pause, so that an acknowledgement can ride along.
+    /// Whether data was written since the last pause, so that an acknowledgement can be sent with
+    /// it.
     wrote_data: bool,
     interactive_run: u64,
 }
@@ -56,7 +58,8 @@ impl Lanes {
         lanes
     }
 
-    /// Begins an incarnation: everything on its way is dropped, whole messages received stay.
+    /// Starts an incarnation: drops everything in transit and keeps the whole messages that were
+    /// received.
     pub(crate) fn restart(&mut self, incarnation: u64) {
         self.incarnation = incarnation;
         self.outboxes = PerLane::default();
@@ -68,7 +71,7 @@ impl Lanes {
         self.reported();
     }
 
-    /// Begins the first incarnation, keeping what was queued for it.
+    /// Starts the first incarnation, and keeps the messages that were queued for it.
     pub(crate) fn begin(&mut self, incarnation: u64) {
         self.incarnation = incarnation;
     }
@@ -77,7 +80,7 @@ impl Lanes {
         &self.limits
     }
 
-    /// Nothing may happen for long: what is not used is given back.
+    /// Releases unused memory, because the session may be idle for long.
     pub(crate) fn rest(&mut self) {
         for lane in Lane::ALL {
             self.outboxes[lane].rest();
@@ -85,7 +88,7 @@ impl Lanes {
         }
     }
 
-    /// A new connection carries on.
+    /// Prepares for a new connection of the same incarnation.
     pub(crate) fn rewind(&mut self) {
         for lane in Lane::ALL {
             self.outboxes[lane].rewind();
@@ -101,7 +104,7 @@ impl Lanes {
         }
     }
 
-    /// The counts, as being told to the peer now.
+    /// Returns the counts and records that the peer has been told.
     pub(crate) fn report(&mut self) -> Counts {
         self.told = self.counts();
         self.told_charged = PerLane::each(|lane| self.inboxes[lane].charged());
@@ -114,7 +117,7 @@ impl Lanes {
         self.ack_due = false;
     }
 
-    /// The peer's counts.
+    /// Processes the peer's counts.
     pub(crate) fn handle_counts(&mut self, counts: &Counts) -> Result<(), Violation> {
         for lane in Lane::ALL {
             self.outboxes[lane].check(counts.received[lane], counts.credit[lane])?;
@@ -145,7 +148,7 @@ impl Lanes {
         self.ack_due |= accepted.max(credited) >= inbox.window() / 4;
     }
 
-    /// The next data frame to transmit: interactive first, but bulk is not starved.
+    /// Returns the next data frame to transmit: interactive data first, without starving bulk data.
     pub(crate) fn poll_data(&mut self, bulk_allowed: bool) -> Option<Data> {
         let bulk_ready = bulk_allowed && self.outboxes.bulk.is_ready();
         let bulk_first = bulk_ready && self.interactive_run >= INTERACTIVE_RUN;
@@ -166,24 +169,26 @@ impl Lanes {
         Some(data)
     }
 
-    /// An acknowledgement that must not wait for data.
+    /// Returns an acknowledgement that must not wait for data.
     pub(crate) fn poll_due_ack(&mut self, now: Instant) -> Option<Frame> {
         self.handle_timeout(now);
         self.ack_due.then(|| Frame::Ack(self.report()))
     }
 
-    /// An acknowledgement that rides along with the data just written. Called when there is no more data.
+    /// Returns an acknowledgement to send with the data just written. Call this when there is no
+    /// more data.
     pub(crate) fn poll_riding_ack(&mut self) -> Option<Frame> {
         let wrote_data = std::mem::take(&mut self.wrote_data);
         (wrote_data && self.unreported_since.is_some()).then(|| Frame::Ack(self.report()))
     }
 
-    /// Counts that the peer has not been told, if there are any.
+    /// Returns the counts that the peer has not been told, if there are any.
     pub(crate) fn poll_last_ack(&mut self) -> Option<Frame> {
         (self.counts() != self.told).then(|| Frame::Ack(self.report()))
     }
 
-    /// When an acknowledgement becomes due by time alone. One that is due already waits for the transport, not for time.
+    /// Returns when an acknowledgement becomes due by time alone. If it is already due, it waits
+    /// for the transport and not for time.
     pub(crate) fn ack_timeout(&self) -> Option<Instant> {
         self.unreported_since
             .filter(|_| !self.ack_due)
@@ -221,7 +226,7 @@ impl Lanes {
         self.note_unreported(lane, now);
     }
 
-    /// The incarnation of the next whole message of a lane.
+    /// Returns the incarnation of the next whole message on a lane.
     pub(crate) fn next_incarnation(&self, lane: Lane) -> Option<u64> {
         self.inboxes[lane].next_incarnation()
     }
@@ -234,22 +239,23 @@ impl Lanes {
         Lane::ALL.iter().all(|lane| self.outboxes[*lane].is_empty())
     }
 
-    /// The last sequences that the peer has received.
+    /// Returns the last sequences that the peer has received.
     pub(crate) fn acknowledged(&self) -> PerLane<u64> {
         PerLane::each(|lane| self.outboxes[lane].acknowledged())
     }
 
-    /// The last sequences written on the current connection, or acknowledged before.
+    /// Returns the last sequences that were written on the current connection or acknowledged
+    /// before.
     pub(crate) fn written(&self) -> PerLane<u64> {
         PerLane::each(|lane| self.outboxes[lane].written())
     }
 
-    /// Whether something written on the current connection waits for its acknowledgement.
+    /// Returns true if data written on the current connection waits for acknowledgement.
     pub(crate) fn has_outstanding(&self) -> bool {
         self.acknowledged() != self.written()
     }
 
-    /// Whether something waits for credit, or for its turn.
+    /// Returns true if data waits for credit or for its turn.
     pub(crate) fn has_unsent(&self) -> bool {
         Lane::ALL.iter().any(|lane| self.outboxes[*lane].has_unsent())
     }
@@ -266,24 +272,25 @@ impl Lanes {
         self.inboxes[lane].buffered()
     }
 
-    /// Charge buffered in both directions that belongs to this session alone, and spare room.
+    /// Returns the charge buffered in both directions that belongs to this session alone, plus its
+    /// unused memory.
     pub(crate) fn owned(&self) -> u64 {
         let of_lane = |lane: &Lane| self.outboxes[*lane].owned() + self.inboxes[*lane].buffered();
         Lane::ALL.iter().map(of_lane).sum::<u64>() + self.spare()
     }
 
-    /// Bytes that are allocated in both directions and hold nothing at present.
+    /// Returns the bytes of memory allocated in both directions that hold nothing at present.
     pub(crate) fn spare(&self) -> u64 {
         let of_lane = |lane: &Lane| self.outboxes[*lane].spare() + self.inboxes[*lane].spare();
         Lane::ALL.iter().map(of_lane).sum()
     }
 
-    /// Lets the outgoing side go: the session is over.
+    /// Drops all outgoing messages, because the session has ended.
     pub(crate) fn clear_outgoing(&mut self) {
         self.outboxes = PerLane::default();
     }
 
-    /// Lets the incoming side go: nobody will read it.
+    /// Drops all incoming messages, because nobody will read them.
     pub(crate) fn clear_incoming(&mut self) {
         for lane in Lane::ALL {
             self.inboxes[lane].clear();

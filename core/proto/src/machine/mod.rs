@@ -1,14 +1,17 @@
-//! The protocol as pure state machines: no IO, no clock, no tasks.
+//! The protocol as pure state machines, without IO, clocks or tasks.
 //!
-//! [`SessionMachine`] is the server's half, [`DocumentMachine`] the browser's (the TypeScript client has its twin).
-//! Both are driven alike:
+//! [`SessionMachine`] is the server's half and [`DocumentMachine`] the browser's, which has a twin
+//! in the TypeScript client. Both are driven in the same way:
 //!
-//! - `handle_*` takes in what happened, with the time as an argument. Times must not run backwards.
-//! - `poll_transmit` gives the next frame to write on a connection, until it gives none. Data stays in the outbox until the peer
-//!   has acknowledged it, so a dead connection loses nothing and a slow one needs no second queue.
-//! - `poll_event` gives what the application may want to know, `poll_timeout` when to call `handle_timeout` if nothing happens first.
+//! - `handle_*` takes an input, with the time as an argument. Time must not run backwards.
+//! - `poll_transmit` returns the next frame to write on a connection, or `None`. Data stays in the
+//!   outbox until the peer acknowledges it, so a lost connection loses no data and a slow one needs
+//!   no second queue.
+//! - `poll_event` returns what the application may want to know. `poll_timeout` returns when to
+//!   call `handle_timeout` if no other input arrives first.
 //!
-//! Most applications never touch this module: `stillhere::Session` and the adapters are built on it.
+//! Most applications never use this module directly: `stillhere::Session` and the adapters are
+//! built on it.
 
 mod document;
 mod inbox;
@@ -24,31 +27,31 @@ pub use document::{Action, DocumentEvent, DocumentMachine, DocumentOptions, Docu
 pub use inbox::Received;
 pub use plain::PlainDocument;
 pub use session::{Cause, ConnectionKey, Event, Phase, SessionMachine, Timing};
-pub use session::{end_of_session, millis};
 
 use crate::code::{Code, EndReason};
 use crate::wire::DecodeError;
 
-/// How a peer broke the protocol.
+/// How a peer violated the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Violation {
-    /// Bytes that are no frame, or a frame that may not come here.
+    /// The bytes are not a frame, or the frame is not allowed at this point.
     Malformed,
-    /// A compressed message where none is taken.
+    /// The message is compressed, but the session does not accept compression.
     Compressed,
-    /// A message above the session's limit.
+    /// The message exceeds a limit of the session.
     TooLarge,
-    /// More than the credit that was granted.
+    /// The peer sent more than its credit allows.
     Flood,
-    /// A sequence was skipped: ends the connection, not the session.
+    /// A sequence number was skipped. This ends the connection, not the session.
     Gap,
-    /// What was written before a ping has not come when its pong is written: as a gap.
+    /// A frame that was written before a ping had not arrived when the peer answered the ping.
+    /// Handled like [`Violation::Gap`].
     Loss,
 }
 
 impl Violation {
-    /// The code of the close that answers it.
+    /// Returns the close code that answers the violation.
     pub const fn code(self) -> Code {
         match self {
             Self::Malformed | Self::Compressed => Code::Malformed,
@@ -58,7 +61,7 @@ impl Violation {
         }
     }
 
-    /// Why a session ends by it.
+    /// Returns the reason for which the violation ends the session.
     pub const fn reason(self) -> EndReason {
         match self {
             Self::Malformed | Self::Compressed | Self::Gap | Self::Loss => EndReason::Malformed,
@@ -67,11 +70,11 @@ impl Violation {
         }
     }
 
-    /// What the peer is told, if that is more than the reason.
+    /// Returns the text for the peer, if the reason alone does not explain enough.
     pub const fn text(self) -> Option<&'static str> {
         match self {
             Self::Compressed => {
-                Some("a compressed message: this session takes none, for its application has not chosen compression")
+                Some("the message is compressed, but the application has not enabled compression for this session")
             }
             Self::Malformed | Self::TooLarge | Self::Flood | Self::Gap | Self::Loss => None,
         }
@@ -84,5 +87,5 @@ impl From<DecodeError> for Violation {
     }
 }
 
-/// Connections in a row that may end by a gap without progress.
+/// How many connections in a row may end with a gap without any progress in between.
 const GAPS_IN_A_ROW: u8 = 3;

@@ -1,4 +1,4 @@
-//! What was sent and is not yet acknowledged: one lane.
+//! Messages of one lane that were sent and are not yet acknowledged.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,26 +9,28 @@ use crate::machine::Violation;
 use crate::message::{Lane, Message, SharedBytes};
 use crate::wire::{Data, charge};
 
-/// The outgoing half of a lane. Frames leave it when they are acknowledged, not when they are transmitted.
+/// The sending half of a lane. Frames leave it when they are acknowledged, not when they are
+/// transmitted.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Unacknowledged frames, oldest first. The first has sequence `acknowledged + 1`.
+    /// Unacknowledged frames, oldest first. The first has the sequence `acknowledged + 1`.
     frames: VecDeque<Queued>,
     acknowledged: u64,
-    /// How many of `frames` were transmitted on the current connection.
+    /// How many of `frames` have been transmitted on the current connection.
     sent: usize,
-    /// The highest sequence transmitted in this incarnation, over all its connections.
+    /// Highest sequence transmitted in this incarnation, on any connection.
     transmitted: u64,
     acknowledged_charge: u64,
     /// Charge of everything up to the last frame transmitted on the current connection.
     sent_charge: u64,
-    /// What the peer has granted.
+    /// Credit that the peer has granted.
     credit: u64,
     /// Charge of `frames`.
     buffered: u64,
     /// The part of `buffered` whose bytes no other outbox shares.
     owned: u64,
-    /// Bytes of the first message that are acknowledged and still here: its fragments are slices of one allocation.
+    /// Bytes of the first message that are acknowledged but still allocated, because its fragments
+    /// are slices of one allocation.
     lingering: u64,
 }
 
@@ -41,14 +43,15 @@ struct Queued {
 }
 
 impl Outbox {
-    /// Whether a message of `size` bytes may enter: it fits `limit` or the lane is empty.
+    /// Returns true if a message of `size` bytes may be queued: it fits within `limit`, or the lane
+    /// is empty.
     pub(crate) fn admits(&self, size: usize, fragment: u64, limit: u64) -> bool {
         let frames = (size as u64).div_ceil(fragment).max(1);
         let charge = size as u64 + frames * crate::limits::FRAME_CHARGE;
         self.frames.is_empty() || self.buffered + charge <= limit
     }
 
-    /// Queues a message, fixing its fragment boundaries for good.
+    /// Queues a message and fixes the boundaries of its fragments.
     pub(crate) fn push(&mut self, message: Message, fragment: u64) {
         let mut rest = message.payload;
         loop {
@@ -71,7 +74,7 @@ impl Outbox {
         }
     }
 
-    /// The next frame that may be transmitted, marked as transmitted.
+    /// Returns the next frame that may be transmitted, and marks it as transmitted.
     pub(crate) fn poll_frame(&mut self, lane: Lane) -> Option<Data> {
         let queued = self.frames.get(self.sent)?;
         let sent_charge = self.sent_charge + charge(&queued.payload);
@@ -91,29 +94,30 @@ impl Outbox {
         })
     }
 
-    /// Whether [`Outbox::poll_frame`] would give a frame.
+    /// Returns true if [`Outbox::poll_frame`] would return a frame.
     pub(crate) fn is_ready(&self) -> bool {
         self.frames
             .get(self.sent)
             .is_some_and(|next| self.sent_charge + charge(&next.payload) <= self.credit)
     }
 
-    /// The last sequence that the peer has received.
+    /// Returns the last sequence that the peer has received.
     pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
 
-    /// The last sequence transmitted on the current connection, or acknowledged before.
+    /// Returns the last sequence that was transmitted on the current connection or acknowledged
+    /// before.
     pub(crate) fn written(&self) -> u64 {
         self.acknowledged + self.sent as u64
     }
 
-    /// Whether a frame was not transmitted on the current connection.
+    /// Returns true if a frame has not been transmitted on the current connection.
     pub(crate) fn has_unsent(&self) -> bool {
         self.sent < self.frames.len()
     }
 
-    /// Checks the peer's counts without taking them in.
+    /// Checks the peer's counts without applying them.
     pub(crate) fn check(&self, received: u64, credit: u64) -> Result<(), Violation> {
         let known = self.acknowledged..=self.transmitted;
         if known.contains(&received) && credit >= self.credit {
@@ -123,7 +127,8 @@ impl Outbox {
         }
     }
 
-    /// Takes in the peer's counts, which [`Outbox::check`] has approved: what it received is let go.
+    /// Applies the peer's counts, which [`Outbox::check`] has approved, and drops the frames that
+    /// the peer has received.
     pub(crate) fn acknowledge(&mut self, received: u64, credit: u64) {
         self.credit = credit;
         while self.acknowledged < received {
@@ -150,28 +155,29 @@ impl Outbox {
         }
     }
 
-    /// A new connection: everything unacknowledged is to be transmitted again.
+    /// Prepares for a new connection, on which all unacknowledged frames are transmitted again.
     pub(crate) fn rewind(&mut self) {
         self.sent = 0;
         self.sent_charge = self.acknowledged_charge;
     }
 
-    /// Gives back the room it does not use.
+    /// Releases unused memory.
     pub(crate) fn rest(&mut self) {
         self.frames.shrink_to_fit();
     }
 
-    /// Charge that waits for acknowledgement.
+    /// Returns the charge of the frames that wait for acknowledgement.
     pub(crate) fn buffered(&self) -> u64 {
         self.buffered
     }
 
-    /// The part of [`Outbox::buffered`] that counts for this session alone.
+    /// Returns the part of [`Outbox::buffered`] that belongs to this session alone.
     pub(crate) fn owned(&self) -> u64 {
         self.owned
     }
 
-    /// Bytes that are allocated for more frames than wait, or that wait no more and are not free.
+    /// Returns the bytes of memory that are allocated for more frames than wait, or for
+    /// acknowledged fragments whose allocation is still in use.
     pub(crate) fn spare(&self) -> u64 {
         let slots = self.frames.capacity().saturating_sub(self.frames.len() + IDLE_CAPACITY);
         (slots * size_of::<Queued>()) as u64 + self.lingering
@@ -187,8 +193,8 @@ impl Outbox {
     }
 }
 
-/// Slots an empty outbox keeps, so that an idle session is small.
+/// Slots that an empty outbox keeps. Small, so that an idle session is small.
 const IDLE_CAPACITY: usize = 32;
 
-/// The room for frames shrinks once at most one slot in so many is in use.
+/// The queue shrinks when at most 1/4 of its slots are in use.
 const SPARSE: usize = 4;

@@ -1,7 +1,9 @@
-//! The browser's half of a plain session, which the server plays itself: the client at its other end knows nothing of frames.
+//! The browser's half of a plain session. The server runs it itself, because a plain client does
+//! not know the protocol's frames.
 //!
-//! Simpler than a [`DocumentMachine`](crate::machine::DocumentMachine): within one process nothing is lost but by the end of a connection, and
-//! it is the client that comes back, so there is nothing to suspect, to wait for or to try again.
+//! It is simpler than a [`DocumentMachine`](crate::machine::DocumentMachine). Within one process,
+//! frames are lost only when a connection ends, and the client is the one that reconnects. So there
+//! are no suspicions, back-offs or retries.
 
 use std::time::Instant;
 
@@ -15,24 +17,26 @@ use crate::machine::lanes::Lanes;
 use crate::message::{Lane, Message};
 use crate::wire::{Frame, Hello, Welcome};
 
-/// The one document of a plain session. It outlives its clients' connections, of which the last is the current one.
+/// The only document of a plain session. It outlives the connections of its clients; the newest
+/// connection is the current one.
 #[derive(Debug)]
 pub struct PlainDocument {
     secret: Secret,
     lanes: Lanes,
     incarnation: u64,
-    /// Numbers hellos and connections alike.
+    /// Number of the current connection, which is also the attempt in its hello.
     attempt: u64,
     is_welcomed: bool,
-    /// The session is over: what its clients say is for nobody.
+    /// Whether the session has ended, so that messages from its clients are dropped.
     is_over: bool,
-    /// What [`PlainDocument::recount`] last told.
+    /// The value that [`PlainDocument::recount`] reported last, in bytes.
     counted: u64,
     pong_due: Option<u64>,
 }
 
 impl PlainDocument {
-    /// The document of the session with this secret and these limits, before its first client.
+    /// Creates the document of the session with this secret and these limits, before its first
+    /// client.
     pub fn new(secret: Secret, limits: Limits) -> Self {
         Self {
             secret,
@@ -46,7 +50,8 @@ impl PlainDocument {
         }
     }
 
-    /// A client has come: its connection is the current one from now on, and this is what is to be said on it first.
+    /// Makes a new client's connection the current one. Returns the connection's number and the
+    /// first frame to send on it.
     pub fn connect(&mut self) -> (u64, Frame) {
         self.attempt += 1;
         self.is_welcomed = false;
@@ -60,12 +65,13 @@ impl PlainDocument {
         (self.attempt, Frame::Hello(hello))
     }
 
-    /// Whether no client has come since this one.
+    /// Returns true if no newer client has connected.
     pub fn is_current(&self, connection: u64) -> bool {
         self.attempt == connection
     }
 
-    /// What the session says; a whole message is for the client. Frames of an older connection are dropped.
+    /// Handles a frame from the session, and returns a whole message for the client, if the frame
+    /// completes one. Drops frames for an older connection.
     pub fn handle_frame(&mut self, connection: u64, frame: Frame, now: Instant) -> Result<Option<Received>, Violation> {
         if !self.is_current(connection) {
             return Ok(None);
@@ -95,32 +101,35 @@ impl PlainDocument {
         Ok(())
     }
 
-    /// What the client says. A client that has been displaced is not listened to.
+    /// Queues a message from the client. Ignores clients that have been superseded.
     pub fn send(&mut self, connection: u64, message: Bytes) {
         if self.is_current(connection) && !self.is_over {
             self.lanes.push(Lane::Interactive, Message::new(message));
         }
     }
 
-    /// The session is over.
+    /// Marks the session as ended.
     pub fn close(&mut self) {
         self.is_over = true;
         self.lanes.clear_outgoing();
     }
 
-    /// What it holds that the session has not taken: before and now, if that has changed by much, or to nothing.
+    /// Returns the previous and the present number of bytes that the session has not yet taken, if
+    /// the number changed by much or fell to 0.
     pub fn recount(&mut self) -> Option<(u64, u64)> {
         let size = self.lanes.owned();
         let is_news = size.abs_diff(self.counted) >= COUNTED_FROM || size == 0 && self.counted > 0;
         is_news.then(|| (std::mem::replace(&mut self.counted, size), size))
     }
 
-    /// Whether the session takes no more at present. Nothing should be read from the client meanwhile.
+    /// Returns true if the session accepts no more data at present. The caller should then read
+    /// nothing from the client.
     pub fn is_held_back(&self, connection: u64) -> bool {
         self.is_current(connection) && (!self.is_welcomed || self.lanes.has_unsent())
     }
 
-    /// The next frame for the session. What was received is acknowledged at once: it is not far.
+    /// Returns the next frame for the session. Received frames are acknowledged at once, because
+    /// the session is in the same process.
     pub fn poll_transmit(&mut self, connection: u64) -> Option<Frame> {
         if !self.is_current(connection) || !self.is_welcomed {
             return None;
@@ -134,10 +143,10 @@ impl PlainDocument {
     }
 }
 
-/// A change by less is not worth the session's lock.
+/// Smallest change, in bytes, that is worth locking the session for.
 const COUNTED_FROM: u64 = 8 * 1024;
 
-/// A plain session has no other.
+/// The id of the only document in a plain session.
 const THE_DOCUMENT: DocumentId = DocumentId([0; 16]);
 
 #[cfg(test)]

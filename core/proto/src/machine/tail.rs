@@ -1,4 +1,5 @@
-//! What was written last on a connection: should it be lost, no gap shows it, because nothing follows.
+//! Detects the loss of the last frames written on a connection. No gap reveals it, because nothing
+//! follows them.
 
 use std::time::{Duration, Instant};
 
@@ -6,22 +7,23 @@ use crate::machine::Violation;
 use crate::machine::lanes::Lanes;
 use crate::message::{Lane, PerLane};
 
-/// Finds out whether the peer lacks what was written last, by pings: it has taken in what came before one when it answers.
+/// Pings to learn whether the peer lacks the last frames: when it answers a ping, it has processed
+/// everything sent before that ping.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    /// The nonce of the oldest ping without an answer, and the last sequences written before it.
+    /// Nonce of the oldest unanswered ping, and the last sequences written before it.
     asked: Option<(u64, PerLane<u64>)>,
-    /// The nonce of the newest.
+    /// Nonce of the newest ping.
     newest: u64,
     acknowledged: PerLane<u64>,
-    /// When one of those last rose, or nothing was without acknowledgement, or a ping was written.
+    /// When an acknowledgement last arrived, everything was acknowledged, or a ping was written.
     progress: Instant,
-    /// Nothing has come since that ping.
+    /// Whether nothing has arrived since the newest ping.
     is_silent: bool,
 }
 
 impl Tail {
-    /// Of a connection on which nothing has been written.
+    /// Creates the state for a connection on which nothing has been written.
     pub(crate) fn new(lanes: &Lanes, now: Instant) -> Self {
         Self {
             asked: None,
@@ -32,16 +34,17 @@ impl Tail {
         }
     }
 
-    /// A ping is being written.
+    /// Records that a ping is being written.
     pub(crate) fn ask(&mut self, nonce: u64, lanes: &Lanes, now: Instant) {
-        // What answers a later ping answers this one too. One that moved on with each ping might never be answered.
+        // The answer to a later ping answers this one too. Moving on with each ping could mean that
+        // none is ever answered.
         self.asked.get_or_insert_with(|| (nonce, lanes.written()));
         self.newest = nonce;
         self.progress = now;
         self.is_silent = true;
     }
 
-    /// A frame has come, and its counts are taken in.
+    /// Records that a frame has arrived, after its counts were processed.
     pub(crate) fn handle_frame(&mut self, lanes: &Lanes, now: Instant) {
         self.is_silent = false;
         let acknowledged = lanes.acknowledged();
@@ -51,7 +54,7 @@ impl Tail {
         }
     }
 
-    /// A pong has come, and its counts are taken in.
+    /// Records that a pong has arrived, after its counts were processed.
     pub(crate) fn handle_pong(&mut self, nonce: u64, lanes: &Lanes) -> Result<(), Violation> {
         let newest = self.newest;
         let is_answered = |asked: &mut (u64, PerLane<u64>)| (asked.0..=newest).contains(&nonce);
@@ -65,7 +68,8 @@ impl Tail {
         Ok(())
     }
 
-    /// When to send a ping, if frames wait for their acknowledgement. Silence is another's concern.
+    /// Returns when to send a ping, if frames wait for acknowledgement. Silence is handled by the
+    /// heartbeat.
     pub(crate) fn deadline(&self, lanes: &Lanes, heartbeat: Duration) -> Option<Instant> {
         let waits = lanes.has_outstanding() && !self.is_silent;
         waits.then(|| self.progress + heartbeat)

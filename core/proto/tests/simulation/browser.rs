@@ -1,4 +1,4 @@
-//! The browser's half as the simulation drives it, whoever implements it.
+//! The browser's half of the protocol as the simulation drives it, in Rust or in TypeScript.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use stillhere_proto::{DocumentId, Secret};
 
 use crate::pipe::Time;
 
-/// What a page is opened with.
+/// What a page needs to connect to the session.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ticket {
     pub(crate) secret: [u8; 32],
@@ -22,7 +22,7 @@ pub(crate) struct Ticket {
     pub(crate) seed: u64,
 }
 
-/// A document's event, without what the twins may word differently.
+/// An event of a document, without details in which the two implementations may differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
     Welcomed {
@@ -43,7 +43,7 @@ pub(crate) enum Seen {
     Pong,
 }
 
-/// One document. Times are microseconds since the schedule began.
+/// One document. Times are microseconds since the start of the schedule.
 pub(crate) trait Browser {
     fn start(&mut self, now: Time);
     fn open(&mut self, connection: u64, now: Time);
@@ -54,22 +54,22 @@ pub(crate) trait Browser {
     fn hidden(&mut self, hidden: bool, now: Time);
     fn leave(&mut self, now: Time);
     fn send(&mut self, lane: Lane, payload: Bytes, now: Time) -> Result<(), SendRefused>;
-    /// Takes a message; with `hold` its credit comes back at the release.
+    /// Takes a message. With `hold`, its credit is returned only on release.
     fn take(&mut self, lane: Lane, hold: bool, now: Time) -> Option<Bytes>;
     fn release(&mut self, lane: Lane, now: Time);
-    /// At most `most` frames to write.
+    /// Returns at most `most` frames to write.
     fn transmit(&mut self, connection: u64, bulk_allowed: bool, most: usize, now: Time) -> Vec<Bytes>;
     fn poll_action(&mut self) -> Option<Action>;
     fn poll_event(&mut self) -> Option<Seen>;
     fn next_timeout(&self) -> Option<Time>;
     fn phase(&self) -> DocumentPhase;
-    /// Charge in a lane's outbox.
+    /// Returns the charge in a lane's outbox.
     fn outgoing(&self, lane: Lane) -> u64;
-    /// What waits in both lanes' inboxes.
+    /// Returns the charge that waits in the inboxes of both lanes.
     fn incoming(&self) -> u64;
 }
 
-/// The Rust twin.
+/// The implementation in Rust.
 #[derive(Debug)]
 pub(crate) struct RustBrowser {
     machine: DocumentMachine,

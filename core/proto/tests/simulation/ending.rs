@@ -1,4 +1,5 @@
-//! How a schedule ends: the last words arrive, everybody is told, and the accounts are closed.
+//! Ends a schedule and checks that the last messages arrive, that everybody is told, and that all
+//! counts agree.
 
 use stillhere_proto::EndReason;
 use stillhere_proto::Lane;
@@ -10,7 +11,8 @@ use crate::plan::{MS, SECOND};
 use crate::world::World;
 
 impl World<'_> {
-    /// Ends the session, if it has not ended, and checks what everybody is left with.
+    /// Ends the session, if it has not ended, and checks the final state of the session and its
+    /// pages.
     pub(crate) fn run_end(&mut self) {
         self.trace(|_| "==== end".to_owned());
         if self.is_session_over() {
@@ -28,7 +30,7 @@ impl World<'_> {
             let before = self.server.attached;
             while self.server.attached == before && self.step(self.now + SECOND) {}
         }
-        // Whoever ends on a connection that is dead already waits only for so long.
+        // On a connection that is already dead, an ending session waits only for a limited time.
         is_complete &= !matches!(cut, Cut::Before | Cut::After);
         let closes = self.random.percent(70);
         if closes {
@@ -57,7 +59,7 @@ impl World<'_> {
         self.check_accounts(closes && is_complete);
     }
 
-    /// The application writes once more on both sides. Whether all of it found room.
+    /// Lets the application send one more message on both sides. Returns true if both found room.
     fn say_last_words(&mut self) -> bool {
         let page = (0..self.pages.len()).find(|page| self.pages[*page].is_alive && !self.pages[*page].is_over());
         let page = page.expect("a settled session has a page");
@@ -172,11 +174,11 @@ impl World<'_> {
     }
 }
 
-/// When the last connection dies.
+/// When the last connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cut {
     Never,
-    /// Long before the end: the session is soft-closed when it ends.
+    /// Long before the end, so that the session is soft-closed when it ends.
     Long,
     Before,
     After,

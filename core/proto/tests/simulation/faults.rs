@@ -1,4 +1,4 @@
-//! What goes wrong while there is trouble.
+//! Injects faults during the first part of a schedule, and stops them in the second.
 
 use stillhere_proto::EndReason;
 use stillhere_proto::machine::{DocumentPhase, Phase};
@@ -9,7 +9,7 @@ use crate::plan::{FAULTS, Fault, MS, SECOND};
 use crate::world::World;
 
 impl World<'_> {
-    /// Things happen, and now and then something goes wrong.
+    /// Runs the first part of the schedule, in which faults are injected.
     pub(crate) fn run_trouble(&mut self) {
         let until = self.plan.trouble;
         let mut fault_at = self.random.upto(2 * self.plan.fault_every);
@@ -24,7 +24,7 @@ impl World<'_> {
         }
     }
 
-    /// A person whose pages are all gone or refused opens another, now and then.
+    /// Opens a new page from time to time if all pages are gone or refused.
     fn replace_pages(&mut self) {
         if self.random.percent(50) && !self.has_willing_page() && self.pages.len() < MOST_PAGES {
             self.open_page();
@@ -65,7 +65,7 @@ impl World<'_> {
         if self.active.is_empty() {
             return None;
         }
-        // The newest is usually the one that matters.
+        // The newest connection is usually the one that matters.
         let turn = if self.random.percent(70) {
             self.active.len() - 1
         } else {
@@ -100,7 +100,7 @@ impl World<'_> {
         }
     }
 
-    /// The page goes, with a word or without, and another takes its place.
+    /// Closes the page, with or without a `leave`, and opens another in its place.
     fn reload(&mut self) {
         let Some(page) = self.some_page() else { return };
         if self.random.percent(40) {
@@ -166,7 +166,7 @@ impl World<'_> {
         }
     }
 
-    /// The person goes elsewhere and may come back.
+    /// Moves the page into the back/forward cache, from which it may return.
     fn put_into_the_cache(&mut self) {
         let Some(page) = self.some_page() else { return };
         self.pages[page].browser.leave(self.now);
@@ -196,7 +196,8 @@ impl World<'_> {
         self.flush_server();
     }
 
-    /// Nothing goes wrong any more, and everybody reads: everything must arrive.
+    /// Runs the second part of the schedule, in which nothing goes wrong, everybody reads, and
+    /// everything must arrive.
     pub(crate) fn run_calm(&mut self) {
         self.trace(|_| "==== calm".to_owned());
         self.is_calm = true;
@@ -223,7 +224,8 @@ impl World<'_> {
                 CALM / SECOND
             );
             if self.is_ending() && !self.has_willing_page() {
-                // Nobody will come for the last messages: the cleanup policy ends it.
+                // No browser will come for the last messages, so the cleanup policy ends the
+                // session.
                 self.run_until(self.now + self.plan.keep);
                 began = self.now;
             } else if !self.is_session_over() && !self.has_willing_page() {
@@ -262,7 +264,8 @@ impl World<'_> {
         matches!(self.server.machine.phase(), Phase::Ending(_))
     }
 
-    /// One page has the session and nothing is on its way, or nobody has it any more.
+    /// Returns true if one page has the session and nothing is in transit, or if no page has the
+    /// session any more.
     fn is_settled(&self) -> bool {
         let mut living = self
             .pages

@@ -1,4 +1,4 @@
-//! What was sent and what must therefore arrive: the judge of the simulation.
+//! Records what was sent, and checks what arrives against the record.
 
 use bytes::Bytes;
 use stillhere_proto::{Lane, PerLane};
@@ -31,7 +31,7 @@ impl Sent {
 }
 
 impl Stream {
-    /// Notes a message about to be sent; [`Stream::take_back`] if it was refused.
+    /// Records a message that is about to be sent. Call [`Stream::take_back`] if it was refused.
     pub(crate) fn send(&mut self, size: usize, seed: u64) -> Bytes {
         let sent = Sent { size, seed };
         self.sent.push(sent);

@@ -1,34 +1,38 @@
 //! Random schedules without a network, in virtual time.
 //!
-//! A seed decides a schedule: one session, the pages that present it, connections as two byte pipes each, and what goes wrong with all of
-//! them ([`plan`], [`faults`]). While there is trouble [`world`] and [`ledger`] judge: nothing is lost, doubled, reordered or meant for
-//! another document, no buffer is above its bound, nobody believes in a silent connection for longer than the silence bound. Then the
-//! trouble stops and everything must arrive; then the session ends and the accounts must agree. `STILLHERE_SEED=n` shows one schedule.
+//! A seed determines a schedule: one session, the pages that connect to it, connections as two byte
+//! pipes each, and the faults that affect them ([`plan`], [`faults`]). While faults are injected,
+//! [`world`] and [`ledger`] check that no message is lost, duplicated, reordered or delivered to
+//! another document, that no buffer exceeds its limit, and that nobody relies on a silent
+//! connection for longer than the silence limit. Then the faults stop and everything must arrive.
+//! Finally the session ends and all counts must agree. `STILLHERE_SEED=n` shows one schedule.
 //!
-//! The simulation has teeth. How many of 2,000 seeds notice when one rule is broken in the Rust machines:
+//! The table shows how sensitive the simulation is: how many of 2,000 seeds fail when one rule is
+//! broken in the Rust machines.
 //!
 //! | broken rule | seeds |
 //! |---|---|
-//! | R3 the half message does not survive a resume | 500 |
-//! | R8 credit comes back twice / on receipt / of fragments only when taken | 76 / 438 / 1231 |
+//! | R3 the incomplete message does not survive a resume | 500 |
+//! | R8 credit is returned twice / on receipt / for fragments only when taken | 76 / 438 / 1231 |
 //! | R10 the outbox admits twice its limit | 1286 |
-//! | R19 no stale check | 102 |
+//! | R19 stale hellos are not detected | 102 |
 //! | R20 frames of older connections are read by the server / by the page | 213 / 163 |
-//! | R21 the page waits for ever for its welcome | 374 |
+//! | R21 the page waits forever for its welcome | 374 |
 //! | R24 the end of an older connection soft-closes its successor | 554 |
 //! | R26 an older incarnation is a newcomer | 337 |
 //! | R29 no probe / any frame answers it / newcomers keep a silent incumbent | 155 / 7 / 81 |
 //! | R30 a newcomer is welcomed without its confirm | 389 |
-//! | R31 a restore keeps the outbox / keeps the half message / drops whole messages | 803 / 328 / 146 |
+//! | R31 a restore keeps the outbox / keeps the incomplete message / drops whole messages | 803 / 328 / 146 |
 //! | R34 a close does not wait for acknowledgement | 222 |
 //! | R35 an ending session resumes nobody | 528 |
-//! | R36 no counts before the end | 393 |
-//! | R42 no silence on the server / no suspicion in the page | 872 / 304 |
+//! | R36 no counts are sent before the end | 393 |
+//! | R42 silence is not detected by the server / by the page | 872 / 304 |
 //! | nothing is sent again after a resume, by the server / by the page | 867 / 787 |
 //! | repeated frames are delivered | 440 |
-//! | the end is told twice | 73 |
+//! | the end is reported twice | 73 |
 //!
-//! What only a peer that breaks the rules can show (gap, flood, false acknowledgement) the machines' own tests show.
+//! Violations that only a misbehaving peer can cause (gap, flood, false acknowledgement) are
+//! covered by the machines' own tests.
 
 mod browser;
 mod ending;
@@ -84,13 +88,14 @@ fn simulate(seeds: Range<u64>) {
     });
 }
 
-/// The machine that ships in the browser: Rust against Rust does not show that the pair works.
+/// Runs the machine that ships in the browser. Rust against Rust does not show that this pair
+/// works.
 fn simulate_with_typescript(seeds: Range<u64>) {
     let pool = NodePool::new();
     run("typescript", seeds, &mut |ticket, _| pool.open(ticket));
 }
 
-/// Runs the schedules of many seeds, or the one in `STILLHERE_SEED`.
+/// Runs the schedules of these seeds, or only the one in `STILLHERE_SEED`.
 fn run(browser: &str, seeds: Range<u64>, open: OpenBrowser<'_>) {
     let replayed = std::env::var("STILLHERE_SEED")
         .ok()
@@ -115,7 +120,7 @@ fn run_schedule(seed: u64, is_traced: bool, open: OpenBrowser<'_>) -> Coverage {
     world.coverage
 }
 
-/// Says how to see a failure again.
+/// Prints how to reproduce a failure.
 struct Reproduce<'a> {
     browser: &'a str,
     seed: u64,

@@ -1,4 +1,4 @@
-//! A connection between a page and the server, with everything that can be wrong with it.
+//! A connection between a page and the server, with the faults that affect it.
 
 use crate::pipe::{Pipe, Time};
 use crate::plan::{MS, Plan, SECOND};
@@ -6,7 +6,7 @@ use crate::random::Random;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientEnd {
-    /// Opens at that time, or fails then.
+    /// Opens, or fails to open, at this time.
     Opening {
         at: Time,
         succeeds: bool,
@@ -19,9 +19,9 @@ pub(crate) enum ClientEnd {
 pub(crate) enum ServerEnd {
     /// Nothing has arrived yet.
     Unseen,
-    /// The session knows it.
+    /// The session knows the connection.
     Known,
-    /// It was told its end; what still arrives is read and dropped.
+    /// The connection was told that it ends. Whatever still arrives is read and dropped.
     Ending,
     Closed,
 }
@@ -29,23 +29,24 @@ pub(crate) enum ServerEnd {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) page: usize,
-    /// The page's number for it.
+    /// The page's number for the connection.
     pub(crate) number: u64,
     pub(crate) up: Pipe,
     pub(crate) down: Pipe,
     pub(crate) client: ClientEnd,
     pub(crate) server: ServerEnd,
-    /// When the page, and when the server, notices that it is gone.
+    /// When the page and the server notice that the connection is lost.
     pub(crate) client_loses_at: Option<Time>,
     pub(crate) server_loses_at: Option<Time>,
-    /// Cut when this many bytes were written up, or down.
+    /// Number of bytes up or down after which the connection is cut.
     pub(crate) fuse_up: u64,
     pub(crate) fuse_down: u64,
     has_late_hello: bool,
-    /// Whether frames reach the page after it has closed.
+    /// Whether frames reach the page after it has closed the connection.
     pub(crate) is_undead: bool,
     pub(crate) hello_by: Time,
-    /// The page wrote its hello; the server read it; the page read its welcome.
+    /// Whether the page has written its hello, the server has read it, and the page has read its
+    /// welcome.
     pub(crate) said_hello: bool,
     pub(crate) was_greeted: bool,
     pub(crate) greeted_at: Time,
@@ -53,7 +54,7 @@ pub(crate) struct Connection {
     pub(crate) client_heard: Time,
     pub(crate) server_heard: Time,
     is_cut: bool,
-    /// Something was wrong with it once.
+    /// Whether a fault ever affected the connection.
     is_bad: bool,
 }
 
@@ -62,7 +63,7 @@ impl Connection {
         let latency = random.upto(plan.latency);
         let per_byte = random.upto(plan.slowest);
         let succeeds = !random.percent(plan.dead_ends);
-        // What does not open says so, or nothing comes at all.
+        // A connection that does not open either reports that, or nothing happens at all.
         let at = if succeeds || random.percent(60) {
             now + 2 * latency + random.upto(50 * MS)
         } else {
@@ -102,7 +103,7 @@ impl Connection {
         connection
     }
 
-    /// The page has written its hello, which may take longer than the page has patience.
+    /// Delays the hello that the page has written, possibly for longer than the page waits.
     pub(crate) fn delay_hello(&mut self, now: Time, random: &mut Random) {
         if self.has_late_hello {
             self.is_bad = true;
@@ -111,7 +112,7 @@ impl Connection {
         }
     }
 
-    /// Nothing more will happen on it.
+    /// Returns true if nothing more will happen on the connection.
     pub(crate) fn is_over(&self) -> bool {
         self.client == ClientEnd::Closed
             && matches!(self.server, ServerEnd::Closed | ServerEnd::Unseen)
@@ -119,7 +120,7 @@ impl Connection {
             && self.down.is_empty()
     }
 
-    /// The connection dies at any byte of either direction; each side notices soon, late or never.
+    /// Cuts the connection at any byte in either direction. Each side notices soon, late or never.
     pub(crate) fn cut(&mut self, plan: &Plan, now: Time, random: &mut Random) {
         if std::mem::replace(&mut self.is_cut, true) {
             return;
@@ -129,7 +130,8 @@ impl Connection {
         let (late_up, late_down) = (late(random), late(random));
         self.up.cut(late_up, random);
         self.down.cut(late_down, random);
-        // The server notices after the last byte; a browser may also have closed by itself before that.
+        // The server notices after the last byte. A browser may also close the connection on its
+        // own before that.
         let notices = |at: Time, random: &mut Random| {
             let wait = if random.percent(70) { 50 * MS } else { 3 * SECOND };
             (!random.percent(plan.unnoticed)).then(|| at + random.upto(wait))
@@ -140,7 +142,7 @@ impl Connection {
         self.server_loses_at = self.server_loses_at.or(server);
     }
 
-    /// One direction, or both, pass nothing for a while.
+    /// Blocks one direction or both for a while.
     pub(crate) fn stall(&mut self, wait: Time, now: Time, random: &mut Random) {
         self.is_bad = true;
         let which = random.upto(2);
@@ -152,13 +154,13 @@ impl Connection {
         }
     }
 
-    /// Whether an answer surely comes within `wait`.
+    /// Returns true if an answer is certain to arrive within `wait`.
     pub(crate) fn answers_within(&self, wait: Time, now: Time) -> bool {
         const ROOM: u64 = 20_000;
         !self.is_bad && self.client == ClientEnd::Open && self.up.delay(ROOM, now) + self.down.delay(ROOM, now) < wait
     }
 
-    /// One direction, or both, swallow everything from now on; nobody notices.
+    /// Drops everything in one direction or both from now on. Neither side notices.
     pub(crate) fn blackhole(&mut self, random: &mut Random) {
         self.is_bad = true;
         let which = random.upto(2);

@@ -1,4 +1,5 @@
-//! The TypeScript twin, in a Node process of its own: `client/test/simulation_peer.ts`, which describes what goes over the pipes.
+//! The implementation in TypeScript, run in a Node process. `client/test/simulation_peer.ts`
+//! describes the format on the pipes.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,7 +16,7 @@ use stillhere_proto::machine::{Action, DocumentPhase, Outcome, SendRefused};
 use crate::browser::{Browser, Seen, Ticket};
 use crate::pipe::Time;
 
-/// Node processes that wait for another document to be.
+/// Node processes that are ready for another document.
 #[derive(Debug, Clone)]
 pub(crate) struct NodePool {
     script: PathBuf,
@@ -48,7 +49,7 @@ impl NodePool {
     }
 }
 
-/// Turns the client's sources into one file that Node runs.
+/// Bundles the client's sources into one file for Node.
 fn bundle() -> PathBuf {
     let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client");
     let esbuild = client.join("node_modules/.bin/esbuild");
@@ -58,7 +59,7 @@ fn bundle() -> PathBuf {
     );
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let script = folder.join("simulation_peer.mjs");
-    // Test processes run beside each other: each makes its own file and moves it into place.
+    // Test processes run in parallel, so each writes its own file and moves it into place.
     let own = folder.join(format!("simulation_peer.{}.mjs", std::process::id()));
     let status = Command::new(esbuild)
         .current_dir(&client)
@@ -114,7 +115,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // It may be gone already, and nobody needs its last words.
+        // The process may have exited already, and its output is no longer needed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -128,7 +129,7 @@ struct NodeBrowser {
     state: State,
 }
 
-/// What every answer ends with.
+/// The state at the end of every answer.
 #[derive(Debug, Clone, Copy)]
 struct State {
     timeout: f64,
@@ -150,7 +151,7 @@ impl Default for State {
     }
 }
 
-/// What only some requests give.
+/// The results that only some requests return.
 struct Given {
     frames: Vec<Bytes>,
     taken: Vec<Bytes>,
@@ -303,7 +304,7 @@ impl Browser for NodeBrowser {
             return None;
         }
         let at = (timeout * 1000.0).ceil() as Time;
-        // Rounding must not make it early.
+        // Rounding must not make the timeout earlier.
         Some(if (at as f64) / 1000.0 < timeout { at + 1 } else { at })
     }
 

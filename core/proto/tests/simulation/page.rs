@@ -8,7 +8,7 @@ use crate::browser::Browser;
 use crate::ledger::Stream;
 use crate::pipe::Time;
 
-/// A message that an application wants to send and that may have to wait for room.
+/// A message that an application wants to send, and that may have to wait for room.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     pub(crate) lane: Lane,
@@ -23,11 +23,11 @@ pub(crate) struct Application {
     pub(crate) write_at: Time,
     pub(crate) written: u64,
     pub(crate) wanted: Option<Wanted>,
-    /// There may be room when less than this is buffered.
+    /// There may be room once less than this is buffered.
     pub(crate) waits_below: u64,
 }
 
-/// What a page was told last.
+/// The last outcome that a page was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Refused {
@@ -45,7 +45,7 @@ pub(crate) struct Page {
     pub(crate) is_alive: bool,
     pub(crate) died_at: Time,
     pub(crate) frozen_until: Time,
-    /// In the back/forward cache until then.
+    /// Time until which the page is in the back/forward cache.
     pub(crate) shown_at: Option<Time>,
     pub(crate) is_hidden: bool,
     pub(crate) application: Application,
@@ -53,19 +53,19 @@ pub(crate) struct Page {
     pub(crate) connection: Option<usize>,
     pub(crate) last_welcomed: u64,
     pub(crate) incarnation: Option<usize>,
-    /// The server read a confirm from it.
+    /// Whether the server has read a confirm from this page.
     pub(crate) has_confirmed: bool,
-    /// The incarnation the server last welcomed it with.
+    /// Incarnation with which the server last welcomed this page.
     pub(crate) served: Option<u64>,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) sent: PerLane<Stream>,
-    /// The sequence of each message's last frame, as far as it was written.
+    /// Sequence of the last frame of each message that has been written completely.
     pub(crate) last_frames: PerLane<Vec<u64>>,
-    /// The last sequence the server told it to have received.
+    /// Last sequence that the server has acknowledged to this page.
     pub(crate) acknowledged: PerLane<u64>,
-    /// Something happened to it since its outputs were polled.
+    /// Whether something has happened since the document's outputs were polled.
     pub(crate) is_dirty: bool,
-    /// There may be a message that its application has not seen.
+    /// Whether there may be a message that the application has not seen.
     pub(crate) has_news: bool,
     pub(crate) timeouts_in_a_row: u32,
 }
@@ -111,7 +111,7 @@ impl Page {
         self.phase() == DocumentPhase::Over
     }
 
-    /// Messages of a lane that the server has said to have whole.
+    /// Returns how many messages of a lane the server has acknowledged completely.
     pub(crate) fn acknowledged_messages(&self, lane: Lane) -> usize {
         self.last_frames[lane].partition_point(|last| *last <= self.acknowledged[lane])
     }
@@ -120,7 +120,8 @@ impl Page {
         self.browser.incoming() > 0 || Lane::ALL.iter().any(|lane| self.release_at[*lane].is_some())
     }
 
-    /// Takes a message of each lane whose hand is free. The credit of what needs thought comes back later.
+    /// Takes one message from each lane whose application is not busy. If it takes time to process,
+    /// its credit is returned later.
     pub(crate) fn read(&mut self, think: impl Fn() -> Time, now: Time) -> Vec<(Lane, Bytes)> {
         let mut read = Vec::new();
         for lane in Lane::ALL {

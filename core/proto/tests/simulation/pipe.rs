@@ -1,4 +1,4 @@
-//! One direction of a connection: bytes on their way.
+//! One direction of a connection: the bytes in transit.
 
 use std::collections::VecDeque;
 
@@ -6,16 +6,16 @@ use bytes::Bytes;
 
 use crate::random::Random;
 
-/// Microseconds since the schedule began.
+/// Microseconds since the start of the schedule.
 pub(crate) type Time = u64;
 
-/// What a frame costs beside its bytes, as over WebSocket.
+/// Overhead of a frame in bytes, as over a WebSocket.
 const HEADER: u64 = 4;
 
 #[derive(Debug)]
 pub(crate) enum Item {
     Frame(Bytes),
-    /// The other side closed with this code.
+    /// The other side closed the connection with this code.
     Close(u64),
 }
 
@@ -31,10 +31,10 @@ struct InFlight {
 pub(crate) struct Pipe {
     items: VecDeque<InFlight>,
     latency: Time,
-    /// Microseconds a byte takes.
+    /// Microseconds for each byte.
     per_byte: u64,
     free_at: Time,
-    /// Nothing passes any more; what is written stays in the sender's buffer.
+    /// Whether the pipe is dead: what is written stays in the sender's buffer.
     dead: bool,
     stuck: u64,
     written: u64,
@@ -81,17 +81,17 @@ impl Pipe {
         });
     }
 
-    /// The longest that `bytes` may take from end to end if nothing goes wrong.
+    /// Returns the longest time that `bytes` may take from end to end if no fault occurs.
     pub(crate) fn delay(&self, bytes: u64, now: Time) -> Time {
         self.latency + (self.buffered(now) + bytes) * self.per_byte
     }
 
-    /// Bytes written so far, arrived or not.
+    /// Returns the number of bytes written so far, whether or not they have arrived.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Bytes that have not left the sender.
+    /// Returns the number of bytes that have not left the sender.
     pub(crate) fn buffered(&self, now: Time) -> u64 {
         self.stuck
             + self
@@ -107,12 +107,12 @@ impl Pipe {
         self.items.is_empty()
     }
 
-    /// When the next item arrives.
+    /// Returns when the next item arrives.
     pub(crate) fn arrival(&self) -> Option<Time> {
         self.items.front().map(|item| item.arrives)
     }
 
-    /// When the next bytes leave the sender, if anybody waits for that.
+    /// Returns when the next bytes leave the sender, if a writer waits for that.
     pub(crate) fn drain(&self, now: Time) -> Option<Time> {
         let mut departs = self.items.iter().map(|item| item.departs);
         if self.blocked {
@@ -131,7 +131,7 @@ impl Pipe {
         }
     }
 
-    /// Nothing moves for a while.
+    /// Blocks all bytes for a while.
     pub(crate) fn stall(&mut self, wait: Time, now: Time) {
         self.free_at = self.free_at.max(now) + wait;
         for item in &mut self.items {
@@ -142,7 +142,8 @@ impl Pipe {
         }
     }
 
-    /// Cut at any byte: frames that are not whole before it are lost, and whatever is written from now on.
+    /// Cuts the pipe at any byte. Frames that are not complete before that byte are lost, and so is
+    /// everything written later.
     pub(crate) fn cut(&mut self, late: Time, random: &mut Random) {
         if std::mem::replace(&mut self.dead, true) {
             return;

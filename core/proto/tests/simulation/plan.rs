@@ -1,4 +1,4 @@
-//! What a seed decides before its schedule begins.
+//! What a seed determines before its schedule starts.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::random::Random;
 pub(crate) const MS: Time = 1_000;
 pub(crate) const SECOND: Time = 1_000 * MS;
 
-/// What can go wrong.
+/// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     Cut,
@@ -49,41 +49,42 @@ pub(crate) const FAULTS: [Fault; 15] = [
     Fault::Abort,
 ];
 
-/// Everything scaled down, so that every bound is hit all the time.
+/// Parameters of a schedule, scaled down so that every limit is reached often.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) limits: Limits,
     pub(crate) timing: Timing,
     /// How long a session is kept without a connection.
     pub(crate) keep: Time,
-    /// How long things go wrong.
+    /// How long faults are injected.
     pub(crate) trouble: Time,
     pub(crate) fault_every: Time,
     pub(crate) weights: [u64; FAULTS.len()],
-    /// Percent of connections that are cut after some bytes.
+    /// Percentage of connections that are cut after some bytes.
     pub(crate) fuses: u64,
-    /// The most bytes such a connection carries.
+    /// Most bytes that such a connection carries.
     pub(crate) fuse: u64,
-    /// Percent of connections whose hello is late: the page has another connection by then.
+    /// Percentage of connections whose hello is so late that the page already has another
+    /// connection.
     pub(crate) late_hellos: u64,
-    /// Percent of data frames that arrive twice.
+    /// Percentage of data frames that arrive twice.
     pub(crate) repeats: u64,
-    /// Percent of connections that do not open.
+    /// Percentage of connections that do not open.
     pub(crate) dead_ends: u64,
-    /// Percent of cuts that one side never notices.
+    /// Percentage of cuts that one side never notices.
     pub(crate) unnoticed: u64,
     pub(crate) latency: Time,
     pub(crate) slowest: u64,
-    /// What the server's socket takes.
+    /// Capacity of the server's socket buffer in bytes.
     pub(crate) socket: u64,
-    /// Below what a browser hands over bulk frames.
+    /// A browser writes bulk frames only while it has buffered less than this.
     pub(crate) bulk_room: u64,
     pub(crate) write_every: Time,
-    /// The most messages each side writes while things go wrong.
+    /// Most messages that each side writes while faults are injected.
     pub(crate) messages: u64,
-    /// The longest an application thinks about a message.
+    /// Longest time an application takes to process a message.
     pub(crate) think: Time,
-    /// Percent of messages that are as large as some limit.
+    /// Percentage of messages whose size is close to some limit.
     pub(crate) large: u64,
 }
 
@@ -142,7 +143,7 @@ impl Plan {
         }
     }
 
-    /// A message size: nothing, a little, or just around what some rule looks at.
+    /// Returns a message size: zero, small, or close to a size at which some rule applies.
     pub(crate) fn size(&self, random: &mut Random) -> usize {
         let Limits {
             fragment,
@@ -161,12 +162,12 @@ impl Plan {
         size.min(message) as usize
     }
 
-    /// The most charge a lane's inbox may hold.
+    /// Returns the largest charge that a lane's inbox may hold.
     pub(crate) fn inbox_bound(&self, window: u64) -> u64 {
         window + self.charge(self.limits.message)
     }
 
-    /// The most charge a lane's outbox may hold.
+    /// Returns the largest charge that a lane's outbox may hold.
     pub(crate) fn outbox_bound(&self) -> u64 {
         self.limits.outbox.max(self.charge(self.limits.message))
     }

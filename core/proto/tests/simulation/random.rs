@@ -1,6 +1,6 @@
-//! Chance from a seed.
+//! Deterministic random numbers from a seed.
 
-/// SplitMix64: every seed is as good as any other.
+/// SplitMix64, which has no bad seeds.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 
@@ -16,7 +16,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 to `most`.
+    /// Returns a number from 0 to `most`, inclusive.
     pub(crate) fn upto(&mut self, most: u64) -> u64 {
         self.next() % (most + 1)
     }
@@ -33,7 +33,7 @@ impl Random {
         choices[self.upto(choices.len() as u64 - 1) as usize]
     }
 
-    /// An index, each as likely as its weight.
+    /// Returns an index, with a probability proportional to its weight.
     pub(crate) fn weighted(&mut self, weights: &[u64]) -> usize {
         let mut rest = self.upto(weights.iter().sum::<u64>().max(1) - 1);
         weights

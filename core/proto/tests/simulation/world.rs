@@ -1,4 +1,4 @@
-//! One schedule: a session, its pages, their connections, and the order in which things happen.
+//! One schedule: a session, its pages, their connections, and the order of events.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::pipe::{Item, Time};
 use crate::plan::{MS, Plan, SECOND};
 use crate::random::Random;
 
-/// How often things happened, over many schedules.
+/// Counts how often each kind of event happened, over many schedules.
 #[derive(Debug, Default)]
 pub(crate) struct Coverage {
     times: BTreeMap<&'static str, u64>,
@@ -41,7 +41,7 @@ impl Coverage {
         self.longest_calm = self.longest_calm.max(other.longest_calm);
     }
 
-    /// Schedules in which little happened would show little.
+    /// Checks that enough happened. Schedules in which little happens show little.
     pub(crate) fn check(&self) {
         for what in EXPECTED {
             let times = self.times.get(what).copied().unwrap_or(0);
@@ -50,7 +50,7 @@ impl Coverage {
     }
 }
 
-/// What must have happened in a few hundred schedules.
+/// Events that must occur in a few hundred schedules.
 const EXPECTED: [&str; 25] = [
     "a connection lost before its hello came",
     "a connection that does not open",
@@ -104,14 +104,14 @@ pub(crate) struct Server {
     pub(crate) paused_until: Time,
     pub(crate) opened: u32,
     pub(crate) ended: Option<EndReason>,
-    /// Those it ended with, or was ending with.
+    /// Reasons with which the session ended or was going to end.
     pub(crate) reasons: Vec<u64>,
-    /// By incarnation; 0 is nobody.
+    /// Messages sent, by incarnation; 0 stands for no document.
     pub(crate) sent: Vec<PerLane<Stream>>,
-    /// Which page each incarnation is, as far as pages know.
+    /// The page of each incarnation, as far as pages know.
     pub(crate) pages: Vec<Option<usize>>,
     pub(crate) attached: Option<usize>,
-    /// The connection it lost last.
+    /// The connection that the session lost last.
     lost: Option<usize>,
     last_taken: u64,
     epoch: u64,
@@ -176,12 +176,12 @@ impl<'a> World<'a> {
         self.base + Duration::from_micros(self.now)
     }
 
-    /// Lets everything happen up to `until`.
+    /// Runs all events up to `until`.
     pub(crate) fn run_until(&mut self, until: Time) {
         while self.step(until) {}
     }
 
-    /// Lets the next things happen, unless they are later than `until`.
+    /// Runs the next events, unless they are later than `until`.
     pub(crate) fn step(&mut self, until: Time) -> bool {
         let next = self.next_time().max(self.now);
         if next > until {
@@ -245,7 +245,7 @@ impl<'a> World<'a> {
         self.server.machine.poll_timeout().map(|at| self.micros(at))
     }
 
-    /// When the server loses a connection, or gives up waiting for its hello.
+    /// Returns when the server loses a connection or stops waiting for its hello.
     fn server_deadline(&self, connection: &Connection) -> Option<Time> {
         match (connection.server, connection.client) {
             (ServerEnd::Closed, _) | (ServerEnd::Unseen, ClientEnd::Opening { .. }) => None,
@@ -258,7 +258,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What a cleanup policy would decide.
+    /// Returns when a cleanup policy would end the session.
     fn cleanup_at(&self) -> Option<Time> {
         let machine = &self.server.machine;
         let waits = !machine.has_connection() && !matches!(machine.phase(), Phase::Closed(_) | Phase::Unconnected);
@@ -534,7 +534,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Whether there was room; otherwise the page will try again.
+    /// Sends a message from a page. Returns false if there was no room; the page will then try
+    /// again.
     pub(crate) fn page_sends(&mut self, index: usize, wanted: Wanted) -> bool {
         let Wanted { lane, size } = wanted;
         let seed = self.random.next();
@@ -643,7 +644,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Whether there was room; otherwise the server will try again.
+    /// Sends a message from the server. Returns false if there was no room; the server will then
+    /// try again.
     pub(crate) fn server_sends(&mut self, wanted: Wanted) -> bool {
         let Wanted { lane, size } = wanted;
         let seed = self.random.next();
@@ -847,7 +849,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What the server says it has received, it owes to its application.
+    /// Records what the server acknowledges, because it must deliver that to its application.
     fn note_received(&mut self, index: usize, frame: &Frame) {
         let counts = match frame {
             Frame::Welcome(welcome) => &welcome.counts,
@@ -864,7 +866,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A session loses its connection when that one is lost, not when an older one is.
+    /// Checks that a session loses its connection only when that connection is lost, and not when
+    /// an older one is.
     fn judge_loss(&self) {
         let (Some(attached), Some(lost)) = (self.server.attached, self.server.lost) else {
             return;
@@ -874,7 +877,7 @@ impl<'a> World<'a> {
         assert!(!is_older, "an older connection took #{attached} with it");
     }
 
-    /// A newcomer becomes the session's document when it has confirmed.
+    /// Checks that a newcomer becomes the session's document only after its confirm.
     fn judge_welcome(&mut self, index: usize, incarnation: u64) {
         let connection = &self.connections[index];
         let page = &mut self.pages[connection.page];
@@ -883,7 +886,7 @@ impl<'a> World<'a> {
         assert!(is_known || was_confirmed, "page {} was not asked", connection.page);
     }
 
-    /// A session is not offered while its page answers.
+    /// Checks that a session is not offered while its page answers.
     fn judge_offer(&self) {
         let (Some(attached), Some(probe)) = (self.server.attached, self.plan.probe()) else {
             return;
@@ -897,7 +900,7 @@ impl<'a> World<'a> {
         assert!(!answers, "page {} lives and its session was offered", connection.page);
     }
 
-    /// A page that is gone keeps nobody out.
+    /// Checks that a page that is gone does not keep another page out.
     fn judge_duplicate(&self, newcomer: usize) {
         let Some(attached) = self.server.attached else { return };
         let page = self.connections[attached].page;
@@ -1023,7 +1026,7 @@ impl<'a> World<'a> {
                     "page {index}'s {lane:?} outbox is too full"
                 );
             }
-            // The message in hand may still be counted.
+            // The message that is being processed may still be counted.
             let in_hand = 2 * self.plan.outbox_bound();
             if page.browser.incoming() > full {
                 self.coverage.note("a page's inbox was full");
@@ -1047,7 +1050,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// No page believes in a connection for longer than the silence bound.
+    /// Checks that no page relies on a silent connection for longer than the silence limit.
     fn judge_silence(&self, index: usize, page: &Page) {
         if page.phase() != DocumentPhase::Connected {
             return;
@@ -1076,7 +1079,7 @@ impl<'a> World<'a> {
         index
     }
 
-    /// What this page and the session still owe each other.
+    /// Returns how many messages this page and the session have not yet delivered to each other.
     pub(crate) fn missing(&self, page: usize) -> usize {
         let incarnation = self.pages[page].incarnation.unwrap_or(0);
         ledger::missing(&self.pages[page].sent) + ledger::missing(&self.server.sent[incarnation])
