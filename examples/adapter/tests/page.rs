@@ -1,4 +1,4 @@
-//! The page on adapters shows this one.
+//! Checks that the page on writing adapters shows this adapter as it is.
 
 #[test]
 fn the_page_shows_the_adapter_and_its_tests_as_they_are() {

@@ -1,4 +1,5 @@
-//! One nginx configuration: `drop-in/nginx.conf` is what each adapter's README shows, and carries sessions on each framework.
+//! Checks that `drop-in/nginx.conf` is the configuration in each adapter's README, and that it
+//! works on each framework.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use tokio::process::{Child, Command};
 
 const SHIPPED: &str = include_str!("../nginx.conf");
 
-/// The directives of a block, from the line that begins with `opening`, without what surrounds them.
+/// Returns the directives within a block that begins with `opening`.
 fn block(text: &str, opening: &str) -> Vec<String> {
     let from = text
         .lines()
@@ -23,7 +24,7 @@ fn block(text: &str, opening: &str) -> Vec<String> {
         .skip_while(|line| !line.starts_with(opening));
     let directives = from.map(|line| line.split('#').next().unwrap_or_default().trim_end());
     let mut lines: Vec<_> = directives.take_while(|line| *line != "}").map(str::to_owned).collect();
-    // The comments explain, and this one shows what a cut costs: nothing.
+    // Leaves out comments, and a directive that shows that cut connections lose nothing.
     lines.retain(|line| !line.is_empty() && !line.starts_with("proxy_read_timeout"));
     assert!(lines.len() > 2, "there is a block {opening:?}");
     lines
@@ -42,7 +43,7 @@ fn each_readme_shows_the_configuration_that_is_tested() {
     }
 }
 
-/// It is killed when this is dropped.
+/// A running nginx, which is killed when this is dropped.
 struct Nginx {
     address: SocketAddr,
     folder: PathBuf,
@@ -83,7 +84,8 @@ impl Drop for Nginx {
     }
 }
 
-/// As shipped, and as many have it who put `Connection: upgrade` on every request.
+/// Runs with the configuration as shipped, and with a common variant that adds `Connection:
+/// upgrade` to every request.
 async fn sessions_are_carried(program: &str) {
     let program = Program::start(program, &["--under", "/app"]).await;
     for connection in ["$connection_upgrade", "\"upgrade\""] {
