@@ -120,22 +120,23 @@ impl Hub {
             if let Some(count) = self.inner.warnings.foreign.count(crate::clock::now()) {
                 tracing::warn!(%text, count, "connections refused");
             }
-            return Err(refusal(Code::Forbidden, text));
+            return Err(End::connection(Code::Forbidden, text));
         }
         if protocol.is_some_and(|protocol| protocol != SUBPROTOCOL) {
-            return Err(refusal(
+            return Err(End::connection(
                 Code::Version,
                 format!("this server speaks {SUBPROTOCOL}: reload the page"),
             ));
         }
-        let id = SessionId::from_str(request.name()).map_err(|error| refusal(Code::Unknown, error.to_string()))?;
+        let id =
+            SessionId::from_str(request.name()).map_err(|error| End::connection(Code::Unknown, error.to_string()))?;
         let Some(session) = self.inner.look_up(&id) else {
             let text = "no such session here: it ended long ago, or the server has restarted";
-            return Err(refusal(Code::Unknown, text.to_owned()));
+            return Err(End::connection(Code::Unknown, text));
         };
         if session.is_plain() && protocol.is_some() {
             let text = "this is a plain session: connect without a subprotocol";
-            return Err(refusal(Code::Version, text.to_owned()));
+            return Err(End::connection(Code::Version, text));
         }
         self.check_principal(&id, &session, request)?;
         if let Found::Ended(ended) = &session
@@ -189,7 +190,7 @@ impl Hub {
             tracing::warn!(session = %id, count, "connections refused: not the user the session was opened for");
         }
         let text = "this session belongs to another user: log in as the one who opened the page, or reload it";
-        Err(refusal(Code::Forbidden, text.to_owned()))
+        Err(End::connection(Code::Forbidden, text))
     }
 }
 
@@ -198,19 +199,7 @@ fn busy(warning: &RateLimitedLog, text: &'static str) -> End {
     if let Some(count) = warning.count(crate::clock::now()) {
         tracing::warn!(count, "connections refused: {text}");
     }
-    End {
-        retry_after: 1000,
-        ..refusal(Code::Busy, text.to_owned())
-    }
-}
-
-pub(crate) fn refusal(code: Code, text: String) -> End {
-    End {
-        code: code as u64,
-        reason: 0,
-        retry_after: 0,
-        text,
-    }
+    End::connection(Code::Busy, text).retry_after(1000)
 }
 
 /// What even a connection without a session may send.

@@ -1,13 +1,14 @@
 //! What the HTTP requests of one connection share (the fallback).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 
+use crate::lock::Lock;
 use crate::session::Shared;
 
 /// Names a connection: 16 random bytes that the client draws for it and nobody else knows.
@@ -15,7 +16,7 @@ pub(crate) type Token = [u8; 16];
 
 /// The connections over HTTP that are open.
 #[derive(Debug, Default)]
-pub(crate) struct Exchanges(Mutex<HashMap<Token, Arc<Exchange>>>);
+pub(crate) struct Exchanges(Lock<HashMap<Token, Arc<Exchange>>>);
 
 /// What the requests of one connection share.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(crate) struct Exchange {
     /// Whose connection it is; `None` if that has ended, and it is only to be told so.
     pub(crate) session: Option<Arc<Shared>>,
     pub(crate) down: Arc<Down>,
-    up: Mutex<Up>,
+    up: Lock<Up>,
     /// For POSTs that are large: a client has one under way, and perhaps its repetition.
     pub(crate) large: Arc<Semaphore>,
 }
@@ -58,7 +59,7 @@ impl Exchanges {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Token, Arc<Exchange>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -67,7 +68,7 @@ impl Exchange {
         Self {
             session,
             down: Arc::default(),
-            up: Mutex::new(Up { taken: 0, bodies }),
+            up: Lock::new(Up { taken: 0, bodies }),
             large: Arc::new(Semaphore::new(2)),
         }
     }
@@ -99,7 +100,7 @@ impl Exchange {
     }
 
     fn lock_up(&self) -> MutexGuard<'_, Up> {
-        self.up.lock().unwrap_or_else(PoisonError::into_inner)
+        self.up.lock()
     }
 }
 
@@ -118,7 +119,7 @@ impl Drop for Registration {
 
 /// A pipe of packets, each behind its length, from the session's end to whichever answer is there to carry them.
 #[derive(Debug, Default)]
-pub(crate) struct Down(Mutex<State>);
+pub(crate) struct Down(Lock<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -226,7 +227,7 @@ impl Down {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,15 +1,16 @@
-//! What others send to a document whose restore function still runs: it goes after what that function sends.
+//! Holds back what other senders send to a document while its restore function runs.
 
 use stillhere_proto::Limits;
 use stillhere_proto::{Lane, Message, PerLane};
 
+/// Messages that are queued once the restore function has returned.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    /// Whose restore is waited for.
+    /// The document that is being restored.
     incarnation: u64,
     queued: Vec<(Lane, Message)>,
     charge: PerLane<u64>,
-    /// The part of the charge whose bytes belong to no other session.
+    /// The part of the charge whose bytes are not shared with other sessions.
     owned: u64,
 }
 
@@ -27,7 +28,8 @@ impl Gate {
         self.incarnation == incarnation
     }
 
-    /// As an outbox does: what fits the limit, or anything into an empty lane. `outgoing` waits in the lane's outbox already.
+    /// Returns whether there is room, by the rule of an outbox: the message fits the limit, or the
+    /// lane is empty. `outgoing` is the charge that the lane's outbox holds already.
     pub(crate) fn admits(&self, lane: Lane, size: usize, outgoing: u64, limits: &Limits) -> bool {
         let before = self.charge[lane] + outgoing;
         before == 0 || before + limits.charge(size) <= limits.outbox
@@ -42,14 +44,14 @@ impl Gate {
         self.queued.push((lane, message));
     }
 
-    /// Everything that waits, in order.
+    /// Takes all messages out, in order.
     pub(crate) fn take(&mut self) -> Vec<(Lane, Message)> {
         self.charge = PerLane::default();
         self.owned = 0;
         std::mem::take(&mut self.queued)
     }
 
-    /// How many messages wait.
+    /// Returns the number of messages held back.
     pub(crate) fn len(&self) -> usize {
         self.queued.len()
     }

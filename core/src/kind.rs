@@ -1,11 +1,6 @@
 //! Connections of other kinds: which one a page is told to make.
 
-use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
-
 use crate::base_url::base_url;
-use crate::guard::guarded;
-use crate::session::SessionHandle;
 
 /// How one page reaches its session: by which kind of connection, and where. What a kind's condition answers, see
 /// [`Hub::register_connection`](crate::Hub::register_connection).
@@ -13,7 +8,7 @@ use crate::session::SessionHandle;
 /// A kind of one's own has three parts:
 ///
 /// 1. In the page, a script of the application's that calls `stillhere.registerConnection(name, open)`. The client calls `open` whenever it wants a
-///    connection. [`ConnectionSetup::script`] puts the script into [`SessionHandle::script_tag`].
+///    connection. [`ConnectionSetup::script`] puts the script into [`SessionHandle::script_tag`](crate::SessionHandle::script_tag).
 /// 2. On the server, the condition under which pages use the kind: a function given to [`Hub::register_connection`](crate::Hub::register_connection).
 /// 3. Also on the server, where connections come in: a route or socket of the application's. It builds an
 ///    [`UpgradeRequest`](crate::UpgradeRequest) for the session's id, asks [`Hub::arrive`](crate::Hub::arrive), and gives the arrival, with any
@@ -129,7 +124,7 @@ impl ConnectionSetup {
     /// No connection: the page is rendered to be kept, as a static export is, and will have no server. Its ticket has no secret, and the client
     /// reports `refused` as `NoServer`.
     ///
-    /// The page's session is of no use then: [`abort`](SessionHandle::abort) it once the page is rendered, or it waits in vain until its cleanup
+    /// The page's session is of no use then: [`abort`](crate::SessionHandle::abort) it once the page is rendered, or it waits in vain until its cleanup
     /// policy frees it. Where none is opened in the first place, use [`static_script_tag`](crate::static_script_tag).
     pub fn none() -> Self {
         Self::of(Kind::None)
@@ -146,7 +141,7 @@ impl ConnectionSetup {
         Self { url, ..self }
     }
 
-    /// The URL of a script of the application's that calls `stillhere.registerConnection`. [`SessionHandle::script_tag`] has an element for it right
+    /// The URL of a script of the application's that calls `stillhere.registerConnection`. [`SessionHandle::script_tag`](crate::SessionHandle::script_tag) has an element for it right
     /// behind the client's; a page that does not use the tag loads it itself.
     pub fn script(self, src: &str) -> Self {
         let script = Some(src.to_owned());
@@ -173,40 +168,5 @@ impl ConnectionSetup {
             Kind::Named(name) => Some(name),
             Kind::None => Some("none"),
         }
-    }
-}
-
-type Condition = dyn Fn(&SessionHandle) -> Option<ConnectionSetup> + Send + Sync;
-
-/// The kinds that an application has registered.
-#[derive(Default)]
-pub(crate) struct Kinds {
-    /// From the first to the last. Shared, so that none is called under the lock.
-    conditions: RwLock<Arc<[Arc<Condition>]>>,
-}
-
-impl Kinds {
-    pub(crate) fn register(&self, condition: Arc<Condition>) {
-        let mut conditions = self.conditions.write().unwrap_or_else(PoisonError::into_inner);
-        *conditions = conditions.iter().cloned().chain([condition]).collect();
-    }
-
-    /// What the last that answers says.
-    pub(crate) fn setup(&self, session: &SessionHandle) -> ConnectionSetup {
-        let conditions = Arc::clone(&self.conditions.read().unwrap_or_else(PoisonError::into_inner));
-        let ask = |condition: &Arc<Condition>| {
-            guarded(session.id(), "a connection kind's condition", || condition(session)).flatten()
-        };
-        conditions
-            .iter()
-            .rev()
-            .find_map(ask)
-            .unwrap_or_else(ConnectionSetup::web_socket)
-    }
-}
-
-impl fmt::Debug for Kinds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kinds").finish_non_exhaustive()
     }
 }

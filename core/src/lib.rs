@@ -5,18 +5,22 @@ mod answer;
 mod arrival;
 mod asks;
 mod base_url;
+mod carrier;
 mod cleanup;
 pub mod client;
 mod clock;
 mod compression;
 mod connection;
+mod connection_loop;
 mod drain;
 mod exchange;
 mod fallback;
 mod gate;
 mod guard;
+mod hello;
 mod hub;
 mod kind;
+mod lock;
 mod memory;
 mod options;
 mod origin;
@@ -44,7 +48,8 @@ pub use cleanup::{
     And, CleanupPolicy, DefaultCleanupPolicy, MemoryBudget, Or, PrincipalCap, SessionSnapshot, SessionState,
     WhileAuthenticated,
 };
-pub use connection::{Connection, ConnectionError, Packet, run_connection_loop};
+pub use connection::{Connection, ConnectionError, Packet};
+pub use connection_loop::run_connection_loop;
 pub use drain::DrainReport;
 pub use guard::guarded_principal;
 pub use hub::{Hub, HubBuilder, Stats};

@@ -1,10 +1,11 @@
-//! Plain sessions: what carries a client with a protocol of its own, to which one WebSocket message is one application message.
+//! Plain sessions: clients with a protocol of their own, for which one WebSocket message is one
+//! message of the application.
 //!
-//! To the session such a client looks like any browser: the server itself plays its document ([`PlainDocument`]), and an [`Interpreter`] stands
-//! between the two.
+//! To its session such a client looks like a browser. The server itself plays the document
+//! ([`PlainDocument`]), and an [`Interpreter`] translates between the two.
 
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -12,19 +13,22 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::time::Sleep;
 
-use crate::arrival::{Admitted, refusal};
+use crate::arrival::Admitted;
+use crate::carrier::{ClosingFrames, carry};
 use crate::compression::{InflateError, deflate_gzip, deflate_zlib, inflate, inflate_gzip};
-use crate::connection::{ClosingFrames, Connection, ConnectionError, Packet, carry};
+use crate::connection::{Connection, ConnectionError, Packet};
+use crate::lock::Lock;
 use crate::options::{PlainCompression, PlainOptions, PlainText};
 use crate::session::Shared;
 use stillhere_proto::Code;
 use stillhere_proto::machine::PlainDocument;
-use stillhere_proto::wire::{Frame, Sender};
+use stillhere_proto::wire::{End, Frame, Sender};
 
-/// Carries a plain session over its client's connection. What is left to say, if the connection can still hear it.
+/// Carries a plain session over the connection of its client. Returns what to tell the client before
+/// the connection is closed, unless the client is gone.
 pub(crate) async fn carry_plain<C: Connection>(
     session: Arc<Shared>,
-    document: Arc<Mutex<PlainDocument>>,
+    document: Arc<Lock<PlainDocument>>,
     admitted: Admitted,
     client: Pin<&mut C>,
 ) -> Option<ClosingFrames> {
@@ -33,50 +37,51 @@ pub(crate) async fn carry_plain<C: Connection>(
     interpreter.closing_frames(closing_frames)
 }
 
-/// A client's connection, as its session sees it: frames on one side, the client's messages on the other.
+/// The connection of a client as its session sees it: the session reads and writes frames, the client
+/// messages.
 struct Interpreter<'a, C> {
     session: Arc<Shared>,
-    document: Arc<Mutex<PlainDocument>>,
-    /// The document's name for this connection.
+    document: Arc<Lock<PlainDocument>>,
+    /// The number by which the document knows this connection.
     connection: u64,
     hello: Option<Frame>,
     client: Pin<&'a mut C>,
-    /// The client takes nothing at present.
+    /// The client accepts nothing at present.
     blocked: bool,
-    /// A ping is on its way into the connection.
+    /// A ping has been written and not flushed yet.
     pinging: bool,
     rules: Rules,
     signs: Signs,
     sleep: Pin<Box<Sleep>>,
-    /// When `sleep` ends.
+    /// When `sleep` ends, if it is set.
     armed: Option<Instant>,
-    /// Of the last read: the session's frames may give the document something to say.
+    /// Wakes the reader: a frame of the session may cause the document to send one.
     waker: Option<Waker>,
-    /// The client broke the rules.
+    /// Why the connection ends, if the client broke the rules.
     refused: Option<Refused>,
 }
 
-/// What a client may send.
+/// What a client may send, and in which form.
 #[derive(Debug, Clone, Copy)]
 struct Rules {
     plain: PlainOptions,
-    /// Bytes on the wire.
+    /// Largest packet, in bytes as they arrive.
     packet: u64,
-    /// Bytes of a message.
+    /// Largest message, in bytes after inflation.
     message: u64,
 }
 
-/// Why a client is sent away.
+/// Why the connection of a client is ended: a close code and a text.
 #[derive(Debug, Clone, Copy)]
 struct Refused(Code, &'static str);
 
-/// The client's signs of life.
+/// Whether the client is alive.
 #[derive(Debug)]
 struct Signs {
     heartbeat: Duration,
-    /// The last.
+    /// When it was last heard.
     heard: Instant,
-    /// When one was asked for.
+    /// When a ping was sent that has not been answered.
     asked: Option<Instant>,
 }
 
@@ -90,7 +95,7 @@ impl Rules {
         }
     }
 
-    /// The message in a client's packet.
+    /// Returns the message in a binary packet of the client.
     fn unpack(&self, packet: Bytes) -> Result<Bytes, Refused> {
         if packet.len() as u64 > self.packet {
             return Err(TOO_LARGE);
@@ -106,7 +111,7 @@ impl Rules {
         })
     }
 
-    /// The message in a client's text packet.
+    /// Returns the message in a text packet of the client.
     fn unpack_text(&self, text: Bytes) -> Result<Bytes, Refused> {
         match self.plain.text {
             PlainText::Refuse => Err(Refused(Code::Malformed, "text where only binary messages are taken")),
@@ -115,7 +120,7 @@ impl Rules {
         }
     }
 
-    /// The packet for a message of the session.
+    /// Returns the payload of the packet for a message of the session.
     fn pack(&self, message: Bytes) -> Bytes {
         match self.plain.compression {
             PlainCompression::None => message,
@@ -131,20 +136,21 @@ impl Signs {
         self.asked = None;
     }
 
-    /// When to ask, or to give up.
+    /// When to send a ping or, after one, when to give up.
     fn deadline(&self) -> Instant {
         match self.asked {
             None => self.heard + self.heartbeat,
-            // Asked late, because nobody listened, or because the process was stopped: the answer gets its time all the same.
+            // The ping may be late, because the client was not read or the process was stopped. The
+            // answer gets its full time all the same.
             Some(asked) => (self.heard + 2 * self.heartbeat).max(asked + self.heartbeat),
         }
     }
 }
 
 impl<'a, C: Connection> Interpreter<'a, C> {
-    /// From here on this client is the session's newest.
-    fn new(session: Arc<Shared>, document: Arc<Mutex<PlainDocument>>, client: Pin<&'a mut C>) -> Self {
-        let (connection, hello) = lock(&document).connect();
+    /// Makes this client the newest of its session.
+    fn new(session: Arc<Shared>, document: Arc<Lock<PlainDocument>>, client: Pin<&'a mut C>) -> Self {
+        let (connection, hello) = document.lock().connect();
         Self {
             document,
             connection,
@@ -166,31 +172,32 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         }
     }
 
-    /// In the client's words: what its session says, unless there is more to say than the session knows.
+    /// Translates what the session tells the connection at its end. If the client broke the rules,
+    /// that is the reason instead.
     fn closing_frames(&self, said: Option<ClosingFrames>) -> Option<ClosingFrames> {
         if let Some(Refused(code, text)) = self.refused {
-            return Some(ClosingFrames::new(refusal(code, text.to_owned())));
+            return Some(ClosingFrames::new(End::connection(code, text)));
         }
         let mut closing_frames = said?;
         let displaced = [Code::Replaced as u64, Code::Stale as u64].contains(&closing_frames.end.code)
-            && !lock(&self.document).is_current(self.connection);
+            && !self.document.lock().is_current(self.connection);
         if displaced {
-            // To its document it is a newer connection; but who sits at the other end of that, nobody knows.
-            closing_frames.end = refusal(Code::Superseded, "another client has taken the session over".to_owned());
+            // The document has a newer connection, but that may be another client.
+            closing_frames.end = End::connection(Code::Superseded, "another client has taken the session over");
         }
         Some(closing_frames)
     }
 
-    /// What is to be said to the session.
+    /// Returns the next packet from the document to the session.
     fn poll_document(&mut self) -> Option<Packet> {
         let frame = self
             .hello
             .take()
-            .or_else(|| lock(&self.document).poll_transmit(self.connection));
+            .or_else(|| self.document.lock().poll_transmit(self.connection));
         frame.map(|frame| Packet::Binary(frame.to_bytes()))
     }
 
-    /// What the client's packet is to the session.
+    /// Translates a packet of the client. `None` ends the connection.
     fn interpret(&mut self, packet: Packet) -> Option<Packet> {
         self.signs.hear();
         let message = match packet {
@@ -201,7 +208,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         };
         match message {
             Ok(message) => {
-                lock(&self.document).send(self.connection, message);
+                self.document.lock().send(self.connection, message);
                 self.session.count_plain();
                 Some(self.poll_document().unwrap_or(Packet::Other))
             }
@@ -212,7 +219,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         }
     }
 
-    /// Waits for signs of life, and asks for them. Ready when there are none.
+    /// Sends a ping when the client has been quiet for a heartbeat. Ready when it does not answer.
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = crate::clock::now();
@@ -234,7 +241,8 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         }
     }
 
-    /// A client that takes nothing at present cannot be asked, and has its time to take something.
+    /// Sends a ping, unless the client accepts nothing at present. Accepting something again counts
+    /// as an answer too.
     fn ping(&mut self, context: &mut Context<'_>) {
         if let Poll::Ready(Ok(())) = self.poll_client_ready(context) {
             self.pinging = self.client.as_mut().start_send(Packet::Ping).is_ok();
@@ -242,7 +250,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
     }
 
     fn poll_pinging(&mut self, context: &mut Context<'_>) {
-        // Should it fail the connection will say so when it is read.
+        // A failure is reported when the connection is read.
         if self.pinging && self.client.as_mut().poll_flush(context).is_ready() {
             self.pinging = false;
         }
@@ -254,7 +262,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         ready
     }
 
-    /// A client that takes again what it did not take before is alive.
+    /// Notes that a client is alive if it accepts packets again.
     fn note_progress(&mut self, progress: &Poll<Result<(), ConnectionError>>) {
         if self.blocked && matches!(progress, Poll::Ready(Ok(()))) {
             self.signs.hear();
@@ -274,8 +282,8 @@ impl<C: Connection> Stream for Interpreter<'_, C> {
         if let Some(packet) = this.poll_document() {
             return Poll::Ready(Some(Ok(packet)));
         }
-        if lock(&this.document).is_held_back(this.connection) {
-            // Nobody listens, so nobody can be silent.
+        if this.document.lock().is_held_back(this.connection) {
+            // The client is not read at present, so it cannot be found silent.
             return Poll::Pending;
         }
         match this.client.as_mut().poll_next(context) {
@@ -304,9 +312,11 @@ impl<C: Connection> Sink<Packet> for Interpreter<'_, C> {
     fn start_send(mut self: Pin<&mut Self>, packet: Packet) -> Result<(), ConnectionError> {
         let Packet::Binary(bytes) = packet else { return Ok(()) };
         let this = &mut *self;
-        let heard = Frame::decode(bytes, Sender::Server)
-            .ok()
-            .map(|frame| lock(&this.document).handle_frame(this.connection, frame, crate::clock::now()));
+        let heard = Frame::decode(bytes, Sender::Server).ok().map(|frame| {
+            this.document
+                .lock()
+                .handle_frame(this.connection, frame, crate::clock::now())
+        });
         let Some(Ok(heard)) = heard else {
             return Err(ConnectionError::Failed("the session broke its own protocol".into()));
         };
@@ -332,10 +342,6 @@ impl<C: Connection> Sink<Packet> for Interpreter<'_, C> {
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         self.client.as_mut().poll_close(context)
     }
-}
-
-fn lock(document: &Mutex<PlainDocument>) -> MutexGuard<'_, PlainDocument> {
-    document.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const TOO_LARGE: Refused = Refused(Code::TooLarge, "a message above the limit");

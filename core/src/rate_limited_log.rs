@@ -1,11 +1,12 @@
 //! Limits log lines that peers can cause at any rate to one a minute.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::lock::Lock;
 
 /// Counts events for a log line that appears at most once a minute.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimitedLog(Mutex<State>);
+pub(crate) struct RateLimitedLog(Lock<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -17,7 +18,7 @@ impl RateLimitedLog {
     /// Counts one event. If a log line is due, returns the number of events since the last line,
     /// including this one.
     pub(crate) fn count(&self, now: Instant) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         state.events += 1;
         let is_due = state
             .last_line

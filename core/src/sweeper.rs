@@ -2,7 +2,7 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -11,14 +11,15 @@ use tokio::task::AbortHandle;
 use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
 use crate::guard::guarded;
 use crate::hub::{HubInner, KEPT_CAPACITY, SPARSE};
+use crate::lock::Lock;
 use crate::session::Shared;
 use stillhere_proto::SessionId;
 
 #[derive(Debug)]
 pub(crate) struct Sweeper {
-    due: Mutex<BinaryHeap<Reverse<Due>>>,
+    due: Lock<BinaryHeap<Reverse<Due>>>,
     /// Who is to be judged now, whatever was scheduled. Each at most once: `Inner::called_up`.
-    called_up: Mutex<VecDeque<SessionId>>,
+    called_up: Lock<VecDeque<SessionId>>,
     /// Told when something is due earlier than the sweeper sleeps, when memory is short, and when the hub is gone.
     woken: Arc<Notify>,
 }
@@ -41,8 +42,8 @@ enum Task {
 impl Sweeper {
     pub(crate) fn new() -> Self {
         Self {
-            due: Mutex::default(),
-            called_up: Mutex::default(),
+            due: Lock::default(),
+            called_up: Lock::default(),
             woken: Arc::default(),
         }
     }
@@ -198,11 +199,11 @@ impl Sweeper {
     }
 
     fn called_up(&self) -> MutexGuard<'_, VecDeque<SessionId>> {
-        self.called_up.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.called_up.lock()
     }
 
     fn heap(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Due>>> {
-        self.due.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.due.lock()
     }
 }
 

@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use stillhere_proto::Code;
 use stillhere_proto::Limits;
-use stillhere_proto::machine::millis;
-use stillhere_proto::wire::SUBPROTOCOL;
+use stillhere_proto::wire::{SUBPROTOCOL, millis};
 use stillhere_proto::{Secret, SessionId};
 
 /// Access to a session, for its page: the public id, the secret, the limits and the kind of

@@ -24,7 +24,7 @@ use crate::answer::{Answer, AnswerBody};
 use crate::arrival::Arrival;
 use crate::asks::Asks;
 use crate::client;
-use crate::connection::run_connection_loop;
+use crate::connection_loop::run_connection_loop;
 use crate::guard::guarded_principal;
 use crate::hub::Hub;
 use crate::request::UpgradeRequest;

@@ -128,7 +128,10 @@ async fn while_draining_nobody_new_comes_in_and_the_own_document_may_come_back()
     assert_eq!(session.state(), SessionState::Ending);
     assert_eq!(
         session.send("more").await,
-        Err(stillhere::SendError::Ended(EndReason::Draining))
+        Err(stillhere::SendError::Ended {
+            reason: EndReason::Draining,
+            message: "more".into()
+        })
     );
 
     let refused = hub.open(idle);

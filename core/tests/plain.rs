@@ -178,7 +178,7 @@ async fn the_queue_is_bounded_and_a_sender_waits_for_the_next_client() {
     drop(Client::connect(&hub, &session));
     settled().await;
     while session.try_send([7; 1000]).is_ok() {}
-    assert_eq!(session.try_send([7; 1000]), Err(TrySendError::Full));
+    assert_eq!(session.try_send([7; 1000]), Err(TrySendError::Full([7; 1000].into())));
     let queued = session.unacknowledged();
     let mut sending = Box::pin(session.send([8; 1000]));
     assert_waits(&mut sending).await;
@@ -340,7 +340,8 @@ async fn what_is_above_the_limit_costs_the_connection_only() {
         refused,
         Err(SendError::TooLarge {
             size: 2001,
-            limit: 2000
+            limit: 2000,
+            message: vec![7; 2001].into()
         })
     );
 }
@@ -404,7 +405,8 @@ async fn the_limits_of_a_compressed_session_are_those_of_the_wire_and_of_what_co
         refused,
         Err(SendError::TooLarge {
             size: 20_001,
-            limit: 20_000
+            limit: 20_000,
+            message: vec![7; 20_001].into()
         })
     );
     client.send(vec![7; 5001]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use stillhere::wire::{Data, Frame};
-use stillhere::{EndReason, Hub, Lane, SendError, Session, SessionHandle, SessionOptions, SessionState};
+use stillhere::{EndReason, Hub, Lane, Message, SendError, Session, SessionHandle, SessionOptions, SessionState};
 use tokio::sync::{Notify, mpsc};
 
 use support::browser::Browser;
@@ -134,6 +134,26 @@ async fn what_compresses_below_the_message_limit_can_be_sent_up_to_the_inflated_
         matches!(too_large, Err(SendError::TooLarge { limit: 100_000, .. })),
         "{too_large:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_not_queued_comes_back_as_it_was_given() {
+    let hub = Hub::builder().compress_from(1000).outbox_limit(1).build();
+    let session = hub.open(|session: Session| async move { drop(session) });
+    session.try_send("x").expect("the outbox is empty");
+    let mut waits = Vec::new();
+    for message in [Message::from([7; 5000]), hub.share([7; 5000])] {
+        let full = session.try_send(message.clone()).expect_err("there is no room");
+        assert_eq!(full.into_message(), message);
+        let mut waiting = Box::pin(session.send(message.clone()));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        waits.push((waiting, message));
+    }
+    session.abort("");
+    for (waiting, message) in waits {
+        let ended = waiting.await.expect_err("the session is over");
+        assert_eq!(ended.into_message(), message);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -375,7 +375,10 @@ async fn what_waits_for_a_restore_is_bounded_and_accounted_in_each_lane() {
     for count in 0..3 {
         session.try_send_bulk([count; 1000]).expect("there is room");
     }
-    assert_eq!(session.try_send_bulk([3; 1000]), Err(TrySendError::Full));
+    assert_eq!(
+        session.try_send_bulk([3; 1000]),
+        Err(TrySendError::Full([3; 1000].into()))
+    );
     session.try_send("the other lane").expect("has room of its own");
     assert_eq!(hub.stats().buffered, 3 * charge(1000) + charge(14));
     assert_eq!(session.snapshot().buffered, hub.stats().buffered);

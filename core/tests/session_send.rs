@@ -5,7 +5,9 @@ mod support;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use stillhere::{EndReason, Hub, Lane, Packet, SendError, Session, SessionHandle, SessionOptions, TrySendError};
+use stillhere::{
+    EndReason, Hub, Lane, Message, Packet, SendError, Session, SessionHandle, SessionOptions, TrySendError,
+};
 
 use support::browser::Browser;
 use support::wire::{RawDocument, Wire, charge};
@@ -28,7 +30,7 @@ fn fill(session: &SessionHandle, lane: Lane) -> usize {
     for count in 0.. {
         match send(lane) {
             Ok(()) => {}
-            Err(TrySendError::Full) => return count,
+            Err(TrySendError::Full(_)) => return count,
             Err(error) => panic!("{error}"),
         }
     }
@@ -130,10 +132,20 @@ async fn waiting_senders_fail_when_the_session_ends_or_is_closed() {
         };
         assert_eq!(
             soon("the send", waiting).await.expect("no panic"),
-            Err(SendError::Ended(reason.clone()))
+            Err(SendError::Ended {
+                reason: reason.clone(),
+                message: [8; 1000].into()
+            })
         );
-        assert_eq!(session.send("more").await, Err(SendError::Ended(reason.clone())));
-        assert_eq!(session.try_send("more"), Err(TrySendError::Ended(reason)));
+        let message = Message::from("more");
+        assert_eq!(
+            session.send("more").await,
+            Err(SendError::Ended {
+                reason: reason.clone(),
+                message: message.clone()
+            })
+        );
+        assert_eq!(session.try_send("more"), Err(TrySendError::Ended { reason, message }));
     }
 }
 
@@ -144,22 +156,27 @@ async fn try_send_never_waits_and_says_what_is_wrong() {
     let too_large = Err(TrySendError::TooLarge {
         size: 2001,
         limit: 2000,
+        message: vec![0; 2001].into(),
     });
     assert_eq!(session.try_send(vec![0; 2001]), too_large);
     assert_eq!(session.try_send([0; 1000]), Ok(()));
-    assert_eq!(session.try_send(""), Err(TrySendError::Full));
+    assert_eq!(session.try_send(""), Err(TrySendError::Full("".into())));
     assert_eq!(session.try_send(vec![0; 2001]), too_large, "however full it is");
     assert_eq!(
         session.send(vec![0; 2001]).now_or_never(),
         Some(Err(SendError::TooLarge {
             size: 2001,
-            limit: 2000
+            limit: 2000,
+            message: vec![0; 2001].into()
         }))
     );
     session.abort("");
     assert_eq!(
         session.try_send(""),
-        Err(TrySendError::Ended(EndReason::Aborted("".into())))
+        Err(TrySendError::Ended {
+            reason: EndReason::Aborted("".into()),
+            message: "".into()
+        })
     );
 }
 
@@ -186,7 +203,7 @@ async fn a_message_larger_than_the_outbox_is_admitted_into_an_empty_lane() {
     let session = hub.open(idle);
     let large: Vec<u8> = (0..1_000_000u32).map(|n| n as u8).collect();
     session.try_send(large.clone()).expect("the lane is empty");
-    assert_eq!(session.try_send("x"), Err(TrySendError::Full));
+    assert_eq!(session.try_send("x"), Err(TrySendError::Full("x".into())));
     let browser = Browser::connected(&hub, &session).await;
     assert_eq!(browser.next().await, large);
     soon("room", session.send("x")).await.expect("the session lives");
@@ -236,7 +253,7 @@ async fn the_two_lanes_have_outboxes_of_their_own() {
     let session = hub.open(idle);
     assert_eq!(fill(&session, Lane::Bulk), 5);
     assert_eq!(fill(&session, Lane::Interactive), 5);
-    assert_eq!(session.try_send_bulk(""), Err(TrySendError::Full));
+    assert_eq!(session.try_send_bulk(""), Err(TrySendError::Full("".into())));
     let mut document = RawDocument::new(&session);
     let (wire, _) = document.welcomed(&hub).await;
     data_frames(&wire, 10).await;
@@ -321,7 +338,7 @@ async fn a_slow_browser_delays_no_other_session() {
         let message = hub.share([&number.to_le_bytes()[..], &[0; 10_000]].concat());
         for session in [&slow, &quick] {
             match session.try_send(message.clone()) {
-                Ok(()) | Err(TrySendError::Full) => {}
+                Ok(()) | Err(TrySendError::Full(_)) => {}
                 Err(error) => panic!("{error}"),
             }
         }

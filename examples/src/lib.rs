@@ -37,6 +37,8 @@
 mod arguments;
 mod counts;
 mod demo;
+#[cfg(doctest)]
+mod guide;
 mod messages;
 mod page_session;
 mod ticket_sessions;

@@ -99,7 +99,7 @@ impl Room {
     fn broadcast(&self, message: &Message) {
         let members: Vec<_> = self.members().values().cloned().collect();
         for member in members {
-            if member.try_send(message.clone()) == Err(TrySendError::Full) {
+            if matches!(member.try_send(message.clone()), Err(TrySendError::Full(_))) {
                 member.abort("too slow for this broadcast: the outbox was full");
             }
         }

@@ -5,12 +5,14 @@ use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::bufread::{GzDecoder, GzEncoder, ZlibDecoder, ZlibEncoder};
 use stillhere::machine::Outcome;
 use stillhere::wire::{Data, End, Frame};
 use stillhere::{Code, EndReason, Lane};
+use stillhere_client::TicketError;
 use stillhere_conformance::browser::Browser;
 use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::http;
@@ -277,7 +279,10 @@ impl Demo {
 
     async fn has_no_room(&self) {
         let refused = Credentials::parse(&self.ticket("full").await).expect_err("there is no room");
-        assert_eq!((refused.code, refused.retry_after), (Code::Full as u64, 5_000));
+        let TicketError::Refused { code, retry_after, .. } = refused else {
+            panic!("{refused}")
+        };
+        assert_eq!((code, retry_after), (Code::Full as u64, Duration::from_secs(5)));
     }
 }
 

@@ -1,37 +1,32 @@
-//! A browser for tests: one document of a page, with its machine over a real WebSocket and in real time.
+//! A browser for tests: one document of a page, which is a [`Client`] whose connections the test can see and lose.
 
-use std::future::{Future, poll_fn};
-use std::io::Read as _;
+use std::future::{Future as _, poll_fn};
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::read::ZlibDecoder;
 use futures_util::task::AtomicWaker;
-use futures_util::{Sink as _, SinkExt as _, Stream as _, StreamExt as _};
-use stillhere::machine::{
-    Action, DocumentEvent, DocumentMachine, DocumentOptions, DocumentPhase, Outcome, Received, SendRefused,
-};
-use stillhere::{DocumentId, Lane, Limits, SessionHandle};
-use tokio::sync::watch;
+use http::header::{COOKIE, ORIGIN};
+use http::{HeaderMap, HeaderValue};
+use stillhere::machine::{DocumentEvent, DocumentPhase, Outcome, SendRefused};
+use stillhere::{Lane, Message, SessionHandle};
+use stillhere_client::{Client, Driver, Endpoint, SendError, Ticket, build};
 use tokio::task::JoinHandle;
-use tokio::time::Sleep;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{self};
 
-use crate::credentials::Credentials;
 use crate::patience::PATIENCE;
-use crate::socket::{Request, Socket};
+use crate::tap::{Entries, Log, Tap};
 
-/// One document. It connects, reconnects and acknowledges by itself, as its machine says; dropping it drops its connection without a word.
+/// One document. It connects, reconnects and acknowledges by itself. Dropping it cuts its connection.
 #[derive(Debug)]
 pub struct Browser {
     page: Page,
-    shared: Arc<Shared>,
+    client: Client,
+    log: Arc<Log>,
+    freezer: Arc<Freezer>,
     driver: JoinHandle<()>,
 }
 
@@ -63,6 +58,15 @@ pub struct Delivery {
     pub lane: Lane,
     /// Its bytes, inflated.
     pub payload: Bytes,
+}
+
+impl From<Message> for Delivery {
+    fn from(message: Message) -> Self {
+        Self {
+            lane: message.lane(),
+            payload: message.into_bytes(),
+        }
+    }
 }
 
 /// The session's end, as the page is told it.
@@ -113,48 +117,28 @@ impl Browser {
     }
 
     fn open(page: Page) -> Self {
-        let credentials = Credentials::parse(&page.ticket).expect("the hub has room");
-        let request = Request::new(page.address, credentials.path());
-        let request = Request {
-            origin: Some(page.origin.clone()),
-            cookie: page.cookie.clone(),
-            ..request
+        let ticket = Ticket::parse(&page.ticket).expect("the hub has room");
+        let url = format!("http://{}{}", page.address, ticket.path());
+        let mut headers = HeaderMap::new();
+        for (name, value) in [(ORIGIN, Some(&page.origin)), (COOKIE, page.cookie.as_ref())] {
+            if let Some(value) = value {
+                headers.insert(name, HeaderValue::from_str(value).expect("a header's value"));
+            }
+        }
+        let log = Arc::new(Log::default());
+        let tap = Tap {
+            endpoint: Endpoint::new(url.parse().expect("a URL"), headers, &ticket.limits),
+            log: Arc::clone(&log),
         };
-        let number = DOCUMENTS.fetch_add(1, Ordering::Relaxed);
-        let mut document = [0; 16];
-        document[..8].copy_from_slice(&number.to_le_bytes());
-        let options = DocumentOptions {
-            secret: credentials.secret,
-            document: DocumentId(document),
-            limits: credentials.limits,
-            seed: number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        };
-        let now = Instant::now();
-        let mut machine = DocumentMachine::new(options, now);
-        machine.start(now);
-        let state = State {
-            machine,
-            limits: credentials.limits,
-            events: Vec::new(),
-            seen: 0,
-            close_codes: Vec::new(),
-            frozen: false,
-            to_lose: false,
-        };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            driver: AtomicWaker::new(),
-            changed: watch::Sender::new(()),
-        });
-        let mut driver = Driver {
-            shared: Arc::clone(&shared),
-            request,
-            link: Link::Down,
-            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            armed: None,
-        };
-        let driver = tokio::spawn(async move { poll_fn(|context| driver.poll(context)).await });
-        Self { page, shared, driver }
+        let (client, driver) = build(&ticket, tap);
+        let freezer = Arc::new(Freezer::default());
+        Self {
+            page,
+            client,
+            log,
+            driver: tokio::spawn(Arc::clone(&freezer).run(driver)),
+            freezer,
+        }
     }
 
     /// Another document with the same ticket: a duplicated tab.
@@ -189,7 +173,8 @@ impl Browser {
     /// # Errors
     /// As [`Browser::send`].
     pub fn send_on(&self, lane: Lane, payload: impl Into<Bytes>) -> Result<(), SendRefused> {
-        self.shared.ask(|state| state.machine.send(lane, payload.into()))
+        let sent = self.client.try_send(lane, payload.into());
+        sent.map_err(|SendError { refused, .. }| refused)
     }
 
     /// Queues a message once there is room for it.
@@ -198,17 +183,18 @@ impl Browser {
     /// [`SendRefused`], but never that the outbox is full.
     pub async fn send_when_there_is_room(&self, lane: Lane, payload: impl Into<Bytes>) -> Result<(), SendRefused> {
         let payload = payload.into();
-        self.wait_until("room in the browser's outbox", |state| {
-            match state.machine.send(lane, payload.clone()) {
-                Err(SendRefused::OutboxFull) => None,
-                result => Some(result),
+        let sending = async {
+            match lane {
+                Lane::Interactive => self.client.send(payload).await,
+                Lane::Bulk => self.client.send_bulk(payload).await,
             }
-        })
-        .await
+        };
+        let sent = self.within("room in the browser's outbox", sending).await;
+        sent.map_err(|SendError { refused, .. }| refused)
     }
 
-    /// The next message, interactive ones first; its credit comes back at once. A page that does not call this is one whose handlers never
-    /// return.
+    /// Receives the next message, interactive ones first; its credit comes back at once. A page that does not call this is
+    /// one whose handlers never return.
     ///
     /// # Panics
     /// When the session is over and everything has been read, or nothing comes.
@@ -218,47 +204,39 @@ impl Browser {
 
     /// As [`Browser::recv`], or `None` once the session is over and everything has been read.
     pub async fn recv_or_end(&self) -> Option<Delivery> {
-        self.wait_until("a message for the browser", |state| match state.take() {
-            None if state.machine.phase() == DocumentPhase::Over => Some(None),
-            taken => taken.map(Some),
-        })
-        .await
+        let received = self.within("a message for the browser", self.client.recv()).await;
+        received.map(Delivery::from)
     }
 
-    /// The next message of this lane.
+    /// Receives the next message of this lane.
     ///
     /// # Panics
     /// As [`Browser::recv`].
     pub async fn recv_on(&self, lane: Lane) -> Bytes {
-        self.wait_until("a message for the browser", |state| state.take_from(lane))
-            .await
-            .payload
+        let received = self.wait_until("a message for the browser", |_| self.client.try_recv(lane));
+        received.await.into_bytes()
     }
 
-    /// The messages that are here already.
+    /// Takes the messages that are here already.
     pub fn received(&self) -> Vec<Delivery> {
-        self.shared.ask(|state| std::iter::from_fn(|| state.take()).collect())
+        let take = || Lane::ALL.into_iter().find_map(|lane| self.client.try_recv(lane));
+        std::iter::from_fn(take).map(Delivery::from).collect()
     }
 
     /// Waits until the server has acknowledged everything.
     pub async fn wait_until_acknowledged(&self) {
-        self.wait_until("everything sent is acknowledged", |state| {
-            Lane::ALL
-                .iter()
-                .all(|lane| state.machine.outgoing(*lane) == 0)
-                .then_some(())
-        })
-        .await;
+        self.within("everything sent is acknowledged", self.client.flush())
+            .await;
     }
 
     /// Charge that waits for acknowledgement.
     pub fn outgoing(&self, lane: Lane) -> u64 {
-        self.shared.ask(|state| state.machine.outgoing(lane))
+        self.client.with_machine(|machine| machine.outgoing(lane))
     }
 
     /// Everything that has happened so far.
     pub fn events(&self) -> Vec<DocumentEvent> {
-        self.shared.ask(|state| state.events.clone())
+        self.log.lock().events.clone()
     }
 
     /// The next outcome that no call has returned yet.
@@ -357,7 +335,7 @@ impl Browser {
     /// # Panics
     /// When no pong comes.
     pub async fn ping(&self) -> Duration {
-        let nonce = self.shared.ask(|state| state.machine.ping());
+        let nonce = self.client.with_machine(|machine| machine.ping());
         let is_answer = |event: &DocumentEvent| matches!(event, DocumentEvent::Pong { nonce: of, .. } if *of == nonce);
         let event = self.next_event("a pong", is_answer).await;
         let DocumentEvent::Pong { round_trip, .. } = event else {
@@ -369,36 +347,36 @@ impl Browser {
     /// The codes with which the server closed this document's WebSockets, in the order in which it did. 1006 for one that ended without a
     /// close.
     pub fn close_codes(&self) -> Vec<u64> {
-        self.shared.ask(|state| state.close_codes.clone())
+        self.log.lock().close_codes.clone()
     }
 
     /// Waits until so many of this document's WebSockets have ended: their codes.
     pub async fn wait_for_close_codes(&self, count: usize) -> Vec<u64> {
-        self.wait_until("a WebSocket's close", |state| {
-            (state.close_codes.len() >= count).then(|| state.close_codes.clone())
+        self.wait_until("a WebSocket's close", |log| {
+            (log.close_codes.len() >= count).then(|| log.close_codes.clone())
         })
         .await
     }
 
     /// The incarnation it was welcomed with; 0 if it never was.
     pub fn incarnation(&self) -> u64 {
-        self.shared.ask(|state| state.machine.incarnation())
+        self.client.with_machine(|machine| machine.incarnation())
     }
 
     /// Waits until the machine is in this phase.
     pub async fn wait_for_phase(&self, phase: DocumentPhase) {
-        self.wait_until(&format!("phase {phase:?}"), |state| {
-            (state.machine.phase() == phase).then_some(())
-        })
-        .await;
+        self.wait_until(&format!("phase {phase:?}"), |_| (self.phase() == phase).then_some(()))
+            .await;
     }
 
     /// The page goes away (`pagehide`). Returns when its connection is over, if it had one.
     pub async fn leave(&self) {
-        let (had_connection, ended) = self.shared.ask(|state| {
-            let had_connection = state.is_connected();
-            state.machine.handle_leave();
-            (had_connection, state.close_codes.len())
+        use DocumentPhase::{Connected, Connecting, Hello, Offered};
+        let ended = self.log.lock().close_codes.len();
+        let had_connection = self.client.with_machine(|machine| {
+            let phase = machine.phase();
+            machine.handle_leave();
+            matches!(phase, Connecting | Hello | Offered | Connected)
         });
         if had_connection {
             self.wait_for_close_codes(ended + 1).await;
@@ -407,28 +385,28 @@ impl Browser {
 
     /// The page comes back, into view or online.
     pub fn wake(&self) {
-        self.shared.ask(|state| state.machine.handle_wake(Instant::now()));
+        self.client.wake();
     }
 
     /// The network tells the browser that its connection is gone; the server is not told, and its end of it goes on as before.
     pub fn lose_connection(&self) {
-        self.shared.ask(|state| state.to_lose = true);
+        self.log.lose_connection();
     }
 
     /// The whole page stands still: it neither reads nor writes, and no time passes for it.
     pub fn freeze(&self) {
-        self.shared.ask(|state| state.frozen = true);
+        self.freezer.set(true);
     }
 
     /// Ends [`Browser::freeze`].
     pub fn thaw(&self) {
-        self.shared.ask(|state| state.frozen = false);
+        self.freezer.set(false);
     }
 
     async fn next_event(&self, what: &str, wanted: impl Fn(&DocumentEvent) -> bool) -> DocumentEvent {
-        self.wait_until(what, |state| {
-            while let Some(event) = state.events.get(state.seen) {
-                state.seen += 1;
+        self.wait_until(what, |log| {
+            while let Some(event) = log.events.get(log.seen) {
+                log.seen += 1;
                 if wanted(event) {
                     return Some(event.clone());
                 }
@@ -438,24 +416,29 @@ impl Browser {
         .await
     }
 
-    async fn wait_until<T>(&self, what: &str, mut condition: impl FnMut(&mut State) -> Option<T>) -> T {
-        let mut changes = self.shared.changed.subscribe();
+    fn phase(&self) -> DocumentPhase {
+        self.client.with_machine(|machine| machine.phase())
+    }
+
+    async fn wait_until<T>(&self, what: &str, mut condition: impl FnMut(&mut Entries) -> Option<T>) -> T {
         let waiting = async {
+            let mut logged = self.log.subscribe();
             loop {
-                changes.mark_unchanged();
-                if let Some(value) = condition(&mut self.shared.lock()) {
-                    self.shared.driver.wake();
-                    return value;
+                logged.mark_unchanged();
+                let happened = self.client.wait_until(|| condition(&mut self.log.lock()));
+                tokio::select! {
+                    value = happened => return value,
+                    _ = logged.changed() => {}
                 }
-                changes.changed().await.expect("the sender lives in self");
             }
         };
+        self.within(what, waiting).await
+    }
+
+    async fn within<T>(&self, what: &str, waiting: impl Future<Output = T>) -> T {
         match tokio::time::timeout(PATIENCE, waiting).await {
             Ok(value) => value,
-            Err(_) => panic!(
-                "the browser waited in vain for this: {what}; it is here: {:#?}",
-                self.shared.lock()
-            ),
+            Err(_) => panic!("the browser waited in vain for this: {what}; it is here: {self:#?}"),
         }
     }
 }
@@ -477,327 +460,28 @@ pub async fn assert_connects(address: SocketAddr, session: &SessionHandle) {
     assert_eq!(browser.recv().await.payload, "hello");
 }
 
-/// What the page and its driver share.
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    driver: AtomicWaker,
-    /// Told by the driver.
-    changed: watch::Sender<()>,
+/// Stops a driver and lets it go on.
+#[derive(Debug, Default)]
+struct Freezer {
+    is_frozen: AtomicBool,
+    waker: AtomicWaker,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Freezer {
+    fn set(&self, is_frozen: bool) {
+        self.is_frozen.store(is_frozen, Ordering::SeqCst);
+        self.waker.wake();
     }
 
-    /// Does something for the page, after which the driver looks again.
-    fn ask<T>(&self, request: impl FnOnce(&mut State) -> T) -> T {
-        let answer = request(&mut self.lock());
-        self.driver.wake();
-        answer
-    }
-}
-
-struct State {
-    machine: DocumentMachine,
-    limits: Limits,
-    events: Vec<DocumentEvent>,
-    /// How many of the events a call has returned or passed over.
-    seen: usize,
-    close_codes: Vec<u64>,
-    frozen: bool,
-    to_lose: bool,
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let lanes = |count: &dyn Fn(Lane) -> u64| Lane::ALL.map(count);
-        f.debug_struct("Browser")
-            .field("phase", &self.machine.phase())
-            .field("incarnation", &self.machine.incarnation())
-            .field("outgoing", &lanes(&|lane| self.machine.outgoing(lane)))
-            .field("incoming", &lanes(&|lane| self.machine.incoming(lane)))
-            .field("close_codes", &self.close_codes)
-            .field("frozen", &self.frozen)
-            .field("last_events", &&self.events[self.events.len().saturating_sub(10)..])
-            .finish()
-    }
-}
-
-impl State {
-    fn take(&mut self) -> Option<Delivery> {
-        Lane::ALL.into_iter().find_map(|lane| self.take_from(lane))
-    }
-
-    fn take_from(&mut self, lane: Lane) -> Option<Delivery> {
-        let received = self.machine.take(lane)?;
-        self.machine.release(lane, Instant::now());
-        Some(Delivery {
-            lane,
-            payload: self.inflate(received),
+    async fn run(self: Arc<Self>, driver: Driver) {
+        let mut driver = pin!(driver);
+        poll_fn(|context| {
+            self.waker.register(context.waker());
+            if self.is_frozen.load(Ordering::SeqCst) {
+                return Poll::Pending;
+            }
+            driver.as_mut().poll(context)
         })
-    }
-
-    fn inflate(&self, received: Received) -> Bytes {
-        let compressed = received.compressed;
-        let payload = received.into_bytes();
-        if !compressed {
-            return payload;
-        }
-        let mut inflated = Vec::new();
-        let limit = self.limits.inflated;
-        ZlibDecoder::new(&payload[..])
-            .take(limit + 1)
-            .read_to_end(&mut inflated)
-            .expect("the server sends whole streams");
-        assert!(
-            inflated.len() as u64 <= limit,
-            "the server sends nothing above the limit"
-        );
-        inflated.into()
-    }
-
-    fn is_connected(&self) -> bool {
-        use DocumentPhase::{Connected, Connecting, Hello, Offered};
-        matches!(self.machine.phase(), Connecting | Hello | Offered | Connected)
-    }
-
-    fn record_close(&mut self, code: u64) {
-        self.close_codes.push(code);
+        .await;
     }
 }
-
-/// Moves frames between the machine and its connections.
-struct Driver {
-    shared: Arc<Shared>,
-    request: Request,
-    link: Link,
-    sleep: Pin<Box<Sleep>>,
-    /// When `sleep` ends.
-    armed: Option<Instant>,
-}
-
-type Opening = Pin<Box<dyn Future<Output = Result<Socket, tungstenite::Error>> + Send>>;
-
-/// The connection of the newest attempt.
-enum Link {
-    Down,
-    Opening(u64, Opening),
-    Up {
-        attempt: u64,
-        socket: Box<Socket>,
-        unflushed: bool,
-    },
-}
-
-impl Driver {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.shared.driver.register(context.waker());
-        for _ in 0..TURNS {
-            if self.shared.lock().frozen {
-                return Poll::Pending;
-            }
-            let progress = [
-                self.act(),
-                self.poll_opening(context),
-                self.poll_read(context),
-                self.poll_timer(context),
-                self.poll_write(context),
-                self.publish(),
-            ];
-            if !progress.contains(&true) {
-                return Poll::Pending;
-            }
-            self.shared.changed.send_replace(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Does what the machine and the test ask of the transport.
-    fn act(&mut self) -> bool {
-        let (action, to_lose) = {
-            let mut state = self.shared.lock();
-            (state.machine.poll_action(), std::mem::take(&mut state.to_lose))
-        };
-        if to_lose {
-            self.lose();
-        }
-        match action {
-            Some(Action::Connect(attempt)) => {
-                let request = self.request.clone();
-                self.link = Link::Opening(attempt, Box::pin(async move { request.open().await }));
-            }
-            Some(Action::Close(attempt, code)) if self.link.attempt() == Some(attempt) => {
-                match std::mem::replace(&mut self.link, Link::Down) {
-                    Link::Up { socket, .. } => self.close(*socket, Some(code)),
-                    Link::Opening(..) => self.shared.lock().record_close(1006),
-                    Link::Down => {}
-                }
-            }
-            Some(Action::Close(..)) => {}
-            None => return to_lose,
-        }
-        true
-    }
-
-    fn lose(&mut self) {
-        let Some(attempt) = self.link.attempt() else { return };
-        if let Link::Up { socket, .. } = std::mem::replace(&mut self.link, Link::Down) {
-            self.close(*socket, None);
-        }
-        self.shared.lock().machine.handle_close(attempt, 1006, Instant::now());
-    }
-
-    /// Closes a connection that the machine has done with, if that is asked for, and reads it to its end.
-    fn close(&self, mut socket: Socket, code: Option<u64>) {
-        let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
-            if let Some(code) = code.and_then(|code| u16::try_from(code).ok()) {
-                let frame = CloseFrame {
-                    code: code.into(),
-                    reason: "".into(),
-                };
-                let closing = socket.send(tungstenite::Message::Close(Some(frame)));
-                let _ = tokio::time::timeout(CLOSE_DEADLINE, closing).await;
-            }
-            let mut ended = 1006;
-            while let Some(Ok(message)) = socket.next().await {
-                if let tungstenite::Message::Close(frame) = message {
-                    ended = close_code(frame);
-                }
-            }
-            shared.lock().record_close(ended);
-            shared.changed.send_replace(());
-        });
-    }
-
-    fn poll_opening(&mut self, context: &mut Context<'_>) -> bool {
-        let Link::Opening(attempt, opening) = &mut self.link else {
-            return false;
-        };
-        let attempt = *attempt;
-        let Poll::Ready(opened) = opening.as_mut().poll(context) else {
-            return false;
-        };
-        let mut state = self.shared.lock();
-        match opened {
-            Ok(socket) => {
-                self.link = Link::Up {
-                    attempt,
-                    socket: Box::new(socket),
-                    unflushed: false,
-                };
-                state.machine.handle_open(attempt, Instant::now());
-            }
-            Err(_) => {
-                self.link = Link::Down;
-                state.record_close(1006);
-                state.machine.handle_close(attempt, 1006, Instant::now());
-            }
-        }
-        true
-    }
-
-    fn poll_read(&mut self, context: &mut Context<'_>) -> bool {
-        let Link::Up { attempt, socket, .. } = &mut self.link else {
-            return false;
-        };
-        let attempt = *attempt;
-        let Poll::Ready(message) = Pin::new(socket).poll_next(context) else {
-            return false;
-        };
-        let mut state = self.shared.lock();
-        let now = Instant::now();
-        let code = match message {
-            Some(Ok(tungstenite::Message::Binary(bytes))) => {
-                state.machine.handle_frame(attempt, bytes, now);
-                return true;
-            }
-            Some(Ok(tungstenite::Message::Close(frame))) => close_code(frame),
-            Some(Ok(_)) => return true,
-            Some(Err(_)) | None => 1006,
-        };
-        state.record_close(code);
-        state.machine.handle_close(attempt, code, now);
-        drop(state);
-        if let Link::Up { mut socket, .. } = std::mem::replace(&mut self.link, Link::Down) {
-            // The answer to the server's close.
-            tokio::spawn(async move { tokio::time::timeout(CLOSE_DEADLINE, socket.close()).await });
-        }
-        true
-    }
-
-    fn poll_timer(&mut self, context: &mut Context<'_>) -> bool {
-        let deadline = self.shared.lock().machine.poll_timeout();
-        let Some(deadline) = deadline else { return false };
-        if self.armed != Some(deadline) {
-            self.armed = Some(deadline);
-            self.sleep.as_mut().reset(deadline.into());
-        }
-        if self.sleep.as_mut().poll(context).is_pending() {
-            return false;
-        }
-        self.armed = None;
-        self.shared.lock().machine.handle_timeout(Instant::now());
-        true
-    }
-
-    fn poll_write(&mut self, context: &mut Context<'_>) -> bool {
-        let mut progress = false;
-        let Link::Up {
-            attempt,
-            socket,
-            unflushed,
-        } = &mut self.link
-        else {
-            return false;
-        };
-        let mut socket = Pin::new(socket);
-        while socket.as_mut().poll_ready(context).is_ready() {
-            let frame = self.shared.lock().machine.poll_transmit(*attempt, true, Instant::now());
-            let Some(frame) = frame else { break };
-            // What is wrong with the connection, reading will tell.
-            let _ = socket
-                .as_mut()
-                .start_send(tungstenite::Message::Binary(frame.to_bytes()));
-            *unflushed = true;
-            progress = true;
-        }
-        if *unflushed && socket.as_mut().poll_flush(context).is_ready() {
-            *unflushed = false;
-        }
-        progress
-    }
-
-    fn publish(&self) -> bool {
-        let mut state = self.shared.lock();
-        let before = state.events.len();
-        while let Some(event) = state.machine.poll_event() {
-            state.events.push(event);
-        }
-        state.events.len() > before
-    }
-}
-
-impl Link {
-    fn attempt(&self) -> Option<u64> {
-        match self {
-            Self::Down => None,
-            Self::Opening(attempt, _) | Self::Up { attempt, .. } => Some(*attempt),
-        }
-    }
-}
-
-fn close_code(frame: Option<CloseFrame>) -> u64 {
-    frame.map_or(1005, |frame| u16::from(frame.code).into())
-}
-
-static DOCUMENTS: AtomicU64 = AtomicU64::new(1);
-
-/// How often the driver goes round before others on its thread get their turn.
-const TURNS: usize = 64;
-
-/// What a connection gets to take a last close.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(2);

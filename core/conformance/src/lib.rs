@@ -4,7 +4,6 @@ pub mod application;
 pub mod browser;
 pub mod carried;
 pub mod cases;
-pub mod credentials;
 pub mod fallback_bridge;
 pub mod fault_proxy;
 pub mod http;
@@ -24,7 +23,13 @@ pub mod server;
 pub mod shutdown;
 pub mod socket;
 mod suite;
+mod tap;
 
 #[doc(hidden)]
 pub use stillhere::Hub;
 pub use suite::run;
+
+/// What a page needs to reach its session.
+pub mod credentials {
+    pub use stillhere_client::Ticket as Credentials;
+}

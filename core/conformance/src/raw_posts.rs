@@ -1,17 +1,20 @@
 //! A connection of the fallback on which a case sends exactly what it wants, POST by POST
 //! (PROTOCOL.md, section 16).
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
 use stillhere::wire::{Frame, Sender};
+use tokio::net::TcpStream;
 
 use crate::credentials::Credentials;
-use crate::fallback_bridge::{connect, framed, next_packet};
 use crate::patience::within;
 
 /// One connection over POSTs, without a state machine. Each POST has a TCP connection of its own.
@@ -79,7 +82,7 @@ impl RawPosts {
                 .await?
                 .send_request(request)
                 .await
-                .map_err(std::io::Error::other)
+                .map_err(io::Error::other)
         };
         let answer = within("an answer to a POST", answer)
             .await
@@ -150,3 +153,34 @@ pub fn packed(frames: impl IntoIterator<Item = Frame>) -> Vec<u8> {
 
 /// Bytes before the packets in a POST that sends.
 pub const HEAD: usize = 25;
+
+/// A TCP connection to the server for requests.
+async fn connect(address: SocketAddr) -> io::Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (requests, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    // It ends when its sender and its answer are dropped.
+    tokio::spawn(connection);
+    Ok(requests)
+}
+
+fn framed(packet: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::new();
+    bytes.put_u32_le(u32::try_from(packet.len()).expect("within the limit"));
+    bytes.put_slice(packet);
+    bytes.freeze()
+}
+
+/// The next packet that is there in full; none is empty.
+fn next_packet(rest: &mut BytesMut) -> Option<Bytes> {
+    loop {
+        let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;
+        if rest.len() < 4 + length {
+            return None;
+        }
+        rest.advance(4);
+        if length > 0 {
+            return Some(rest.split_to(length).freeze());
+        }
+    }
+}

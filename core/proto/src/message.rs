@@ -132,6 +132,20 @@ impl Message {
         }
     }
 
+    /// Replaces the bytes of [`Message::into_deflated`] by what `inflate` makes of them. A message
+    /// that is not deflated stays as it is.
+    #[must_use]
+    pub fn into_inflated(self, inflate: impl FnOnce(&[u8]) -> Bytes) -> Self {
+        if !self.compressed {
+            return self;
+        }
+        Self {
+            payload: inflate(&self.payload),
+            compressed: false,
+            ..self
+        }
+    }
+
     /// Returns the payload without copying it.
     pub fn into_bytes(self) -> Bytes {
         self.payload

@@ -1,7 +1,10 @@
 //! Encodes and decodes frames (PROTOCOL.md, sections 3 and 4).
 
+use std::time::Duration;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::code::{Code, EndReason};
 use crate::id::{DocumentId, Secret};
 use crate::limits::{FRAME_CHARGE, Limits};
 use crate::message::{Lane, PerLane};
@@ -11,6 +14,11 @@ pub const SUBPROTOCOL: &str = "stillhere.v1";
 
 /// Numbers on the wire are below this limit, so that JavaScript represents them exactly.
 pub const NUMBER_LIMIT: u64 = 1 << 53;
+
+/// Converts a duration to milliseconds as the wire carries them, clamped below [`NUMBER_LIMIT`].
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).map_or(NUMBER_LIMIT - 1, |ms| ms.min(NUMBER_LIMIT - 1))
+}
 
 /// Most bytes that a data frame adds to its payload: one for the type and up to eight for the
 /// sequence.
@@ -108,14 +116,46 @@ pub struct Welcome {
 /// The last frame on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
-    /// The close code; see [`Code`](crate::Code).
+    /// The close code; see [`Code`].
     pub code: u64,
-    /// Number of the [`EndReason`](crate::EndReason), or 0 if only the connection ends.
+    /// Number of the [`EndReason`], or 0 if only the connection ends.
     pub reason: u64,
     /// How long the client should wait before it tries again, in milliseconds.
     pub retry_after: u64,
     /// One line of text for people. Only the first 512 bytes are sent.
     pub text: String,
+}
+
+impl End {
+    /// Tells that the session is over, to a connection that did not cause its end.
+    pub fn of(reason: &EndReason) -> Self {
+        let text = match reason {
+            EndReason::Closed(text) | EndReason::Aborted(text) => text.to_string(),
+            reason => reason.to_string(),
+        };
+        Self {
+            code: reason.code_for_others() as u64,
+            reason: reason.number(),
+            retry_after: 0,
+            text,
+        }
+    }
+
+    /// Tells that only the connection is over.
+    pub fn connection(code: Code, text: impl Into<String>) -> Self {
+        Self {
+            code: code as u64,
+            reason: 0,
+            retry_after: 0,
+            text: text.into(),
+        }
+    }
+
+    /// Sets how many milliseconds the peer should wait before it tries again.
+    #[must_use]
+    pub fn retry_after(self, retry_after: u64) -> Self {
+        Self { retry_after, ..self }
+    }
 }
 
 /// A small message, or one fragment of a message.

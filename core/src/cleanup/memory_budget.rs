@@ -1,10 +1,11 @@
 //! Limits how much memory all soft-closed sessions use together.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot};
+use crate::lock::Lock;
 use stillhere_proto::SessionId;
 
 /// A budget for soft-closed sessions. As soon as they exceed it, the session that was soft-closed
@@ -41,7 +42,7 @@ use stillhere_proto::SessionId;
 pub struct MemoryBudget {
     max_bytes: u64,
     max_sessions: usize,
-    book: Mutex<Book>,
+    book: Lock<Book>,
 }
 
 impl MemoryBudget {
@@ -51,7 +52,7 @@ impl MemoryBudget {
         Self {
             max_bytes,
             max_sessions: usize::MAX,
-            book: Mutex::default(),
+            book: Lock::default(),
         }
     }
 
@@ -70,7 +71,7 @@ impl MemoryBudget {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 }
 

@@ -1,10 +1,11 @@
 //! Limits how many sessions one user may have.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
+use crate::lock::Lock;
 use stillhere_proto::SessionId;
 
 /// A limit on the sessions of each principal. Above it, the session that was soft-closed first
@@ -30,7 +31,7 @@ use stillhere_proto::SessionId;
 pub struct PrincipalCap {
     max_sessions: usize,
     closes_open_ones: bool,
-    book: Mutex<Book>,
+    book: Lock<Book>,
 }
 
 impl PrincipalCap {
@@ -39,7 +40,7 @@ impl PrincipalCap {
         Self {
             max_sessions,
             closes_open_ones: false,
-            book: Mutex::default(),
+            book: Lock::default(),
         }
     }
 
@@ -59,7 +60,7 @@ impl PrincipalCap {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 }
 

@@ -18,10 +18,10 @@ use futures_util::Stream;
 use tokio::sync::mpsc;
 
 use crate::answer::{Answer, AnswerBody, Chunks};
-use crate::arrival::{Admitted, Arrival, refusal};
+use crate::arrival::{Admitted, Arrival};
 use crate::asks::Asks;
 use crate::client;
-use crate::connection::run_connection_loop;
+use crate::connection_loop::run_connection_loop;
 use crate::exchange::Exchange;
 use crate::guard::guarded_principal;
 use crate::hub::{Found, Hub};
@@ -245,7 +245,7 @@ fn discard(arrival: Arrival, secret: &[u8]) -> Answer {
         return Answer::text(400, "this is no POST of the stillhere client");
     };
     if !session.has_secret(&Secret::from_bytes(secret)) {
-        return of_end(refusal(Code::WrongSecret, "not this session's secret".to_owned()));
+        return of_end(End::connection(Code::WrongSecret, "not this session's secret"));
     }
     let session = match session {
         Found::Live(session) => session,

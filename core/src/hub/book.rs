@@ -1,11 +1,12 @@
 //! The live sessions, and what is kept of recently ended ones.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::hub::ended_session::EndedSession;
 use crate::hub::places::Place;
 use crate::hub::unconnected::Unconnected;
+use crate::lock::Lock;
 use crate::session::Shared;
 use stillhere_proto::EndReason;
 use stillhere_proto::machine::PlainDocument;
@@ -81,7 +82,7 @@ impl Found {
     }
 
     /// Returns a plain session, and the document that the server simulates for its client.
-    pub(crate) fn plain_document(&self) -> Option<(Arc<Shared>, Arc<Mutex<PlainDocument>>)> {
+    pub(crate) fn plain_document(&self) -> Option<(Arc<Shared>, Arc<Lock<PlainDocument>>)> {
         let Self::Live(session) = self else { return None };
         let document = session.plain.clone()?;
         Some((Arc::clone(session), document))

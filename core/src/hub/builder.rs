@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, Once, RwLock, Weak};
+use std::sync::{Arc, Once, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -12,10 +12,11 @@ use crate::base_url::base_url;
 use crate::cleanup::CleanupPolicy;
 use crate::hub::Hub;
 use crate::hub::inner::HubInner;
+use crate::hub::kinds::Kinds;
 use crate::hub::pending_hello::PendingHellos;
 use crate::hub::reach::Reach;
 use crate::hub::warnings::Warnings;
-use crate::kind::Kinds;
+use crate::lock::Lock;
 use crate::memory::Memory;
 use crate::options::{Renewal, SessionOptions};
 use crate::origin::host_name;
@@ -255,12 +256,12 @@ impl HubBuilder {
                 .unwrap_or_else(|| Arc::clone(&self.config.mount)),
             defaults: Arc::new(self.config.defaults.clone().normalised()),
             config: self.config,
-            policy: RwLock::new(self.policy),
+            policy: Lock::new(self.policy),
             runtime: runtime.clone(),
             on_end: self.on_end,
             principal: self.principal,
             kinds: Kinds::default(),
-            sessions: Mutex::default(),
+            sessions: Lock::default(),
             hellos: PendingHellos::default(),
             connections_of: Arc::default(),
             sessions_of: Arc::default(),

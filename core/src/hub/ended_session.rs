@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::session::{REFUSED_RETRY, Shared};
 use stillhere_proto::Secret;
-use stillhere_proto::machine::{end_of_session, millis};
-use stillhere_proto::wire::End;
+use stillhere_proto::wire::{End, millis};
 use stillhere_proto::{Class, EndReason};
 
 /// An ended session. A request for it must pass the same checks as for a live session before it
@@ -47,11 +46,11 @@ impl EndedSession {
 
     /// Returns what to tell a client that has passed the checks.
     pub(crate) fn end(&self) -> End {
-        let end = end_of_session(&self.reason, 0);
+        let end = End::of(&self.reason);
         let retry_after = match Class::of(end.code) {
             Class::Later => millis(REFUSED_RETRY),
             Class::Never | Class::Now | Class::Ignore => 0,
         };
-        End { retry_after, ..end }
+        end.retry_after(retry_after)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock, Weak};
+use std::sync::{Arc, MutexGuard, Once, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -16,11 +16,12 @@ use crate::guard::guarded;
 use crate::hub::book::{Book, Found};
 use crate::hub::builder::{Config, EndHook, PrincipalHook};
 use crate::hub::ended_session::EndedSession;
+use crate::hub::kinds::Kinds;
 use crate::hub::pending_hello::{PendingHello, PendingHellos};
 use crate::hub::places::Places;
 use crate::hub::reach::Reach;
 use crate::hub::warnings::Warnings;
-use crate::kind::Kinds;
+use crate::lock::Lock;
 use crate::memory::{Account, Memory};
 use crate::options::SessionOptions;
 use crate::peer::{Peer, Share, client_address, why_uncounted};
@@ -37,12 +38,12 @@ pub(crate) struct HubInner {
     /// `config.defaults` brought back to sense, shared by all sessions without options of their own.
     pub(super) defaults: Arc<SessionOptions>,
     pub(super) base: Arc<str>,
-    pub(super) policy: RwLock<Arc<dyn CleanupPolicy>>,
+    pub(super) policy: Lock<Arc<dyn CleanupPolicy>>,
     pub(super) runtime: Handle,
     pub(super) on_end: Option<EndHook>,
     pub(super) principal: Option<PrincipalHook>,
     pub(super) kinds: Kinds,
-    pub(super) sessions: Mutex<Book>,
+    pub(super) sessions: Lock<Book>,
     pub(super) hellos: PendingHellos,
     pub(crate) connections_of: Arc<Places>,
     pub(super) sessions_of: Arc<Places>,
@@ -85,7 +86,7 @@ impl HubInner {
                 {
                     tracing::warn!(count, "no room for more sessions");
                 }
-                session.update(|machine, now| machine.abort(reason, now));
+                session.abort(reason);
             }
         }
         SessionHandle::new(session)
@@ -190,7 +191,7 @@ impl HubInner {
     }
 
     pub(crate) fn policy(&self) -> Arc<dyn CleanupPolicy> {
-        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.policy.lock())
     }
 
     /// Tells the policy how the session is, and calls up those that the policy wants to judge for it.
@@ -225,7 +226,7 @@ impl HubInner {
     }
 
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.lock()
     }
 
     pub(crate) fn find(&self, id: &SessionId) -> Option<Arc<Shared>> {
@@ -296,16 +297,7 @@ impl Drop for HubInner {
             if self.find(&session.id).is_some()
                 && let Some(reason) = session.end_reason()
             {
-                self.session_ended(
-                    &session,
-                    Teardown {
-                        reason,
-                        never_started: None,
-                        task: None,
-                        on_restore: None,
-                    },
-                    crate::clock::now(),
-                );
+                self.session_ended(&session, Teardown::of(reason), crate::clock::now());
             }
         }
         let tasks = self.sweeper.close();

@@ -5,6 +5,7 @@ mod builder;
 mod ended_session;
 mod host;
 mod inner;
+mod kinds;
 mod pending_hello;
 mod places;
 mod reach;
@@ -15,8 +16,8 @@ mod warnings;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use crate::cleanup::{CleanupPolicy, DefaultCleanupPolicy};
 use crate::kind::ConnectionSetup;
@@ -198,10 +199,7 @@ impl Hub {
         for session in &known {
             observe(&*policy, session);
         }
-        let replaced = std::mem::replace(
-            &mut *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner),
-            policy,
-        );
+        let replaced = std::mem::replace(&mut *self.inner.policy.lock(), policy);
         // Not under the lock: dropping it may run code of the application's.
         drop(replaced);
         // Those that ended meanwhile, which only its predecessor was told.

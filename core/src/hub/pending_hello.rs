@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::hub::places::{Place, Places};
 use crate::peer::Peer;
 use stillhere_proto::Code;
-use stillhere_proto::wire::End;
+use stillhere_proto::wire::{End, millis};
 
 /// The places for connections that wait for their hello.
 #[derive(Debug, Default)]
@@ -62,12 +62,8 @@ impl PendingHello {
             return pending().await;
         }
         let spread = self.drained.borrow().unwrap_or_default();
-        End {
-            code: Code::Draining as u64,
-            reason: 0,
-            retry_after: stillhere_proto::machine::millis(RETRY_FIRST + spread * place / SPREAD as u32),
-            text: "the server is shutting down".to_owned(),
-        }
+        let retry_after = RETRY_FIRST + spread * place / SPREAD as u32;
+        End::connection(Code::Draining, "the server is shutting down").retry_after(millis(retry_after))
     }
 }
 

@@ -1,13 +1,14 @@
 //! Counts how much each peer holds of a limited resource.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
+use crate::lock::Lock;
 use crate::peer::Peer;
 
 /// Counts what peers hold.
 #[derive(Debug, Default)]
-pub(crate) struct Places(Mutex<HashMap<Peer, usize>>);
+pub(crate) struct Places(Lock<HashMap<Peer, usize>>);
 
 /// One place that these peers hold, released on drop.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Places {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Peer, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

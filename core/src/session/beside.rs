@@ -1,10 +1,11 @@
-//! What is held for a session and is not in its machine: counted with what it buffers.
+//! The sizes of a session beyond its machine: bytes held elsewhere, and the weight that the
+//! application declares.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use crate::session::shared::Shared;
+use crate::session::shared::{Shared, Touched};
 
-/// Bytes held for a session outside its machine; given back when dropped.
+/// Counts bytes that are held for a session outside its machine. Dropping it sets the count to 0.
 #[derive(Debug)]
 pub(crate) struct Beside {
     session: Arc<Shared>,
@@ -29,26 +30,31 @@ impl Drop for Beside {
 }
 
 impl Shared {
-    fn change_beside(&self, before: u64, after: u64) {
-        let mut inner = self.lock();
-        inner.beside = inner.beside + after - before;
-        inner.settle_account();
+    pub(crate) fn set_weight(self: &Arc<Self>, bytes: u64) {
+        self.touch(|inner| {
+            if inner.weight == bytes {
+                return ((), Touched::Nothing);
+            }
+            inner.weight = bytes;
+            inner.weighings += 1;
+            ((), Touched::Weight)
+        });
     }
 
-    /// Counts what the document of a plain session has taken from its client and the session has not.
-    pub(crate) fn count_plain(&self) {
+    /// Counts the messages of a plain client that its document holds for the session.
+    pub(crate) fn count_plain(self: &Arc<Self>) {
         self.recount_plain(false);
     }
 
-    /// The session is over and takes no more of it.
-    pub(crate) fn let_plain_go(&self) {
+    /// Closes the document of a plain session, which takes no more messages from now on.
+    pub(super) fn close_plain_document(self: &Arc<Self>) {
         self.recount_plain(true);
     }
 
-    fn recount_plain(&self, is_over: bool) {
+    fn recount_plain(self: &Arc<Self>, is_over: bool) {
         let Some(document) = &self.plain else { return };
         let changed = {
-            let mut document = document.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut document = document.lock();
             if is_over {
                 document.close();
             }
@@ -57,5 +63,12 @@ impl Shared {
         if let Some((before, after)) = changed {
             self.change_beside(before, after);
         }
+    }
+
+    fn change_beside(self: &Arc<Self>, before: u64, after: u64) {
+        self.touch(|inner| {
+            inner.beside = inner.beside + after - before;
+            ((), Touched::Beside)
+        });
     }
 }

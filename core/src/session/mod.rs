@@ -1,11 +1,15 @@
 //! The application's side of a session: [`Session`] reads, [`SessionHandle`] sends, observes and closes from anywhere.
 
 mod beside;
+mod host;
+mod lifecycle;
+mod link;
 mod receive;
 mod restore;
 mod send;
 mod shared;
 mod state;
+mod tag;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -19,16 +23,17 @@ use tokio::sync::broadcast;
 use crate::cleanup::{SessionSnapshot, SessionState};
 use crate::compression::InflateError;
 use crate::ticket::Ticket;
-use stillhere_proto::EndReason;
-use stillhere_proto::SessionId;
 use stillhere_proto::machine::{Event, SessionMachine};
-use stillhere_proto::{Lane, Message};
+use stillhere_proto::{EndReason, Lane, Message, SessionId};
 
 pub(crate) use beside::Beside;
+pub(crate) use host::{Host, Resized};
+pub(crate) use link::Transmit;
 pub use restore::Restoring;
 pub use send::{SendError, TrySendError};
-pub(crate) use shared::{Application, Host, REFUSED_RETRY, Resized, Shared, Transmit};
-pub(crate) use state::Teardown;
+pub(crate) use shared::Shared;
+pub(crate) use state::{Application, Teardown};
+pub(crate) use tag::REFUSED_RETRY;
 
 use receive::Taken;
 use restore::RestoreFunction;
@@ -226,14 +231,12 @@ impl SessionHandle {
     /// One without a connection waits for its browser as long as its policy lets it, unless the browser has everything already. To end it at
     /// once, see [`SessionHandle::abort`].
     pub fn close(&self, text: &str) {
-        let reason = EndReason::Closed(text.into());
-        self.shared.change(None, |inner, now| inner.close(reason, now));
+        self.shared.close(EndReason::Closed(text.into()));
     }
 
     /// Ends the session at once, whatever is on its way. The browser is told `text`.
     pub fn abort(&self, text: &str) {
-        let reason = EndReason::Aborted(text.into());
-        self.shared.update(|machine, now| machine.abort(reason, now));
+        self.shared.abort(EndReason::Aborted(text.into()));
     }
 
     /// Ends the session as a server that shuts down does: once everything is delivered, with a hint when to try again.
@@ -296,7 +299,7 @@ impl SessionHandle {
     /// The address of the session's WebSocket: `/stillhere/<id>`, or absolute if the hub's [`public_url`](crate::HubBuilder::public_url) is. The
     /// ticket has the same, unless a kind of connection has [a URL of its own](crate::ConnectionSetup::url). All that a client of a plain session needs; it holds no secret otherwise.
     pub fn url(&self) -> String {
-        format!("{}/{}", self.shared.base, self.shared.id)
+        self.shared.url(&self.shared.base)
     }
 
     /// What the page needs to connect. Of no use to the clients of a plain session, which have [`SessionHandle::url`].

@@ -1,54 +1,29 @@
-//! Taking what was received, in order with the news of other documents.
+//! Reading received messages, in order with the news of other documents.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::compression::{InflateError, inflate};
-use crate::session::shared::{Resized, Shared};
+use crate::session::shared::{Shared, Touched};
+use crate::session::state::Inner;
 use stillhere_proto::machine::Received;
 use stillhere_proto::{Lane, Message};
 
 pub(crate) enum Taken {
     Message(Lane, Received),
-    /// What follows comes from this incarnation.
+    /// The messages that follow come from this incarnation.
     Restored(u64),
 }
 
 impl Shared {
-    /// The next message; before it, if `known` is given, the news that a later document has taken the session over.
-    pub(crate) fn poll_take(&self, known: Option<u64>, context: &mut Context<'_>) -> Poll<Option<Taken>> {
+    /// Takes the next message. If `known` is given, a document with a higher incarnation is reported
+    /// before its first message.
+    pub(crate) fn poll_take(self: &Arc<Self>, known: Option<u64>, context: &mut Context<'_>) -> Poll<Option<Taken>> {
         self.reader.register(context.waker());
-        let mut inner = self.lock();
-        let next = inner.machine.next_incarnation();
-        let current = inner.machine.incarnation();
-        if inner.gate.is_some() && next.is_none_or(|next| next == current) {
-            return Poll::Pending;
-        }
-        let next_or_current = next.unwrap_or(current);
-        if known.is_some_and(|known| known < next_or_current) {
-            return Poll::Ready(Some(Taken::Restored(next_or_current)));
-        }
-        let before = (inner.machine.is_ack_due(), inner.machine.poll_timeout());
-        let Some((lane, received)) = inner.machine.take(crate::clock::now()) else {
-            return if inner.is_over() {
-                Poll::Ready(None)
-            } else {
-                Poll::Pending
-            };
-        };
-        inner.settle_account();
-        // Credit has come back: the connection must hear of it if that is to be reported, now or soon.
-        let has_credit = (inner.machine.is_ack_due(), inner.machine.poll_timeout()) != before;
-        let connections = has_credit.then(|| inner.wakers(None));
-        let is_soft_closed = inner.is_soft_closed();
-        drop(inner);
-        connections.into_iter().flatten().for_each(|waker| waker.wake());
-        if is_soft_closed {
-            self.tell_resized(Resized::Buffer);
-        }
-        Poll::Ready(Some(Taken::Message(lane, received)))
+        self.touch(|inner| inner.poll_take(known))
     }
 
+    /// Returns the message as the application gets it: inflated.
     pub(crate) fn unpack(&self, (lane, received): (Lane, Received)) -> Result<Message, InflateError> {
         let compressed = received.compressed;
         let payload = received.into_bytes();
@@ -60,9 +35,39 @@ impl Shared {
         Ok(Message::new(payload).on(lane))
     }
 
+    /// Called when the application has dropped its [`Session`](crate::Session).
     pub(crate) fn reader_is_gone(self: &Arc<Self>) {
-        self.change(None, |inner, _| inner.reader_is_gone = true);
-        // It belongs to a task that may be over, whose memory it would keep.
+        self.change(|inner, _| inner.reader_is_gone = true);
+        // The waker may belong to a finished task, whose memory it would keep.
         drop(self.reader.take());
+    }
+}
+
+impl Inner {
+    fn poll_take(&mut self, known: Option<u64>) -> (Poll<Option<Taken>>, Touched) {
+        let next = self.machine.next_incarnation();
+        let current = self.machine.incarnation();
+        if self.gate.is_some() && next.is_none_or(|next| next == current) {
+            return (Poll::Pending, Touched::Nothing);
+        }
+        let next_or_current = next.unwrap_or(current);
+        if known.is_some_and(|known| known < next_or_current) {
+            return (Poll::Ready(Some(Taken::Restored(next_or_current))), Touched::Nothing);
+        }
+        let before = (self.machine.is_ack_due(), self.machine.poll_timeout());
+        let Some((lane, received)) = self.machine.take(crate::clock::now()) else {
+            let poll = if self.is_over() {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            };
+            return (poll, Touched::Nothing);
+        };
+        // The peer may have new credit. The connection has to know if that should be reported.
+        let credit = (self.machine.is_ack_due(), self.machine.poll_timeout()) != before;
+        (
+            Poll::Ready(Some(Taken::Message(lane, received))),
+            Touched::Inbox { credit },
+        )
     }
 }

@@ -1,4 +1,4 @@
-//! Another document takes the session over: the application's restore function goes first.
+//! Restoring a session's state in a new document: the application's restore function sends first.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -9,11 +9,13 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use crate::session::SessionHandle;
+use crate::session::host::Host;
 use crate::session::send::{SendError, Via};
-use crate::session::shared::{Host, Shared};
+use crate::session::shared::{Shared, Touched};
+use crate::session::state::Effect;
 use stillhere_proto::{Lane, Message};
 
-/// Sends to a document that has just taken the session over, before everybody else.
+/// Sends to a document that has just taken the session over, ahead of all other senders.
 #[derive(Debug)]
 pub struct Restoring {
     handle: SessionHandle,
@@ -21,10 +23,10 @@ pub struct Restoring {
 }
 
 impl Restoring {
-    /// As [`SessionHandle::send`], ahead of what others send.
+    /// Sends as [`SessionHandle::send`] does, ahead of all other senders.
     ///
     /// # Errors
-    /// As [`SessionHandle::send`].
+    /// Those of [`SessionHandle::send`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.handle
             .shared
@@ -32,10 +34,10 @@ impl Restoring {
             .await
     }
 
-    /// As [`SessionHandle::send_bulk`], ahead of what others send.
+    /// Sends as [`SessionHandle::send_bulk`] does, ahead of all other senders.
     ///
     /// # Errors
-    /// As [`SessionHandle::send`].
+    /// Those of [`SessionHandle::send`].
     pub async fn send_bulk(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.handle
             .shared
@@ -47,27 +49,31 @@ impl Restoring {
 pub(crate) type RestoreFunction = Arc<dyn Fn(Restoring) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl Shared {
-    /// Takes the application's restore function, whose newest known document is `known`. If another one has come already, it is restored now.
+    /// Sets the application's restore function. The application knows the documents up to
+    /// incarnation `known`; if a later one has connected already, it is restored now.
     pub(crate) fn set_on_restore(self: &Arc<Self>, restore: RestoreFunction, known: u64) {
-        let mut inner = self.lock();
-        let current = inner.machine.incarnation();
-        let is_missed = inner.on_restore.is_none() && current > known && !inner.is_ending_or_over();
-        let replaced = if inner.is_over() {
-            Some(restore)
-        } else {
-            inner.on_restore.replace(restore)
-        };
-        let effect = is_missed.then(|| inner.begin_restore(current)).flatten();
-        drop(inner);
-        // Not under the lock: what it captured may run code of its own.
+        let (replaced, missed) = self.touch(|inner| {
+            let current = inner.machine.incarnation();
+            let is_missed = inner.on_restore.is_none() && current > known && !inner.is_ending_or_over();
+            let replaced = if inner.is_over() {
+                Some(restore)
+            } else {
+                inner.on_restore.replace(restore)
+            };
+            let missed = is_missed.then(|| inner.begin_restore(current)).flatten();
+            ((replaced, missed), Touched::Nothing)
+        });
+        // Not under the lock: what it captured may run code of the application when dropped.
         drop(replaced);
-        if let Some(host) = self.host.upgrade() {
-            self.apply(effect, &*host, crate::clock::now());
+        if let Some(Effect::Restore(restore, incarnation)) = missed
+            && let Some(host) = self.host.upgrade()
+        {
+            self.restore(&*host, restore, incarnation);
         }
     }
 
-    /// Runs the application's restore function, then lets the others' messages follow.
-    pub(crate) fn restore(self: &Arc<Self>, host: &dyn Host, restore: RestoreFunction, incarnation: u64) {
+    /// Runs the application's restore function, then opens the gate for other senders.
+    pub(super) fn restore(self: &Arc<Self>, host: &dyn Host, restore: RestoreFunction, incarnation: u64) {
         let opener = GateOpener {
             shared: Arc::clone(self),
             incarnation,
@@ -91,7 +97,7 @@ impl Shared {
         });
     }
 
-    /// The restore function for this document has nothing left to do.
+    /// Waits until the restore function for this document is no longer needed.
     async fn gate_is_gone(&self, incarnation: u64) {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -104,18 +110,17 @@ impl Shared {
     }
 
     fn open_gate(self: &Arc<Self>, incarnation: u64) {
-        self.change(None, |inner, _| {
+        self.touch(|inner| {
             if inner.gate.as_ref().is_some_and(|gate| gate.is_for(incarnation)) {
                 inner.empty_gate();
                 inner.gate = None;
             }
+            ((), Touched::Gate)
         });
-        self.reader.wake();
-        self.changed.notify_waiters();
     }
 }
 
-/// Opens the gate when the restore function has returned, panicked or was dropped.
+/// Opens the gate when dropped: when the restore function has returned, panicked or been dropped.
 struct GateOpener {
     shared: Arc<Shared>,
     incarnation: u64,

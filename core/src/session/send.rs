@@ -1,61 +1,123 @@
-//! Queueing a message: what the application gets for it, who goes first, and how long it waits.
+//! Queueing a message: the errors, who goes first, and waiting for room.
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::compression::deflate;
-use crate::session::shared::{Resized, Shared};
-use stillhere_proto::EndReason;
+use crate::compression::{deflate, inflate};
+use crate::session::shared::{Shared, Touched};
+use crate::session::state::Inner;
 use stillhere_proto::machine::Phase;
-use stillhere_proto::{Lane, Message};
+use stillhere_proto::{EndReason, Lane, Limits, Message};
 
-/// A message was not accepted.
+/// Why a message was not queued. Contains the message.
+///
+/// ```
+/// # use stillhere::{Hub, SendError, Session};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let session = Hub::new().open(|_: Session| async {});
+/// session.abort("no longer needed");
+/// let error = session.send("the result").await.expect_err("the session has ended");
+/// assert!(matches!(error, SendError::Ended { .. }));
+/// // Keep it for the user's next session.
+/// let result = error.into_message();
+/// assert_eq!(&result[..], b"the result");
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The session is over, or ending.
-    #[error("the session is over: {0}")]
-    Ended(EndReason),
-    /// The message is above the session's limit and can never be sent. Sizes are wire bytes.
+    /// The session has ended or is closing.
+    #[error("the session is over: {reason}")]
+    Ended {
+        /// Why the session has ended or closes.
+        reason: EndReason,
+        /// The message that was not queued.
+        message: Message,
+    },
+    /// The message is above the session's limit and can never be sent.
     #[error("a message of {size} bytes is above this session's limit of {limit}")]
     TooLarge {
-        /// The message's.
+        /// Size of the message in bytes, after compression.
         size: u64,
-        /// The session's.
+        /// Largest size in bytes that the session accepts.
         limit: u64,
+        /// The message that was not queued.
+        message: Message,
     },
 }
 
-/// A message was not accepted without waiting.
+/// Why a message was not queued without waiting. Contains the message.
+///
+/// ```
+/// # use stillhere::{Hub, Session, TrySendError};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+/// # let _guard = runtime.enter();
+/// # let session = Hub::new().open(|_: Session| async {});
+/// let mut backlog = Vec::new();
+/// for _ in 0..100 {
+///     match session.try_send([0; 60_000]) {
+///         Ok(()) => {}
+///         Err(TrySendError::Full(message)) => backlog.push(message),
+///         Err(error) => panic!("{error}"),
+///     }
+/// }
+/// assert!(!backlog.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrySendError {
-    /// The lane's outbox is full: the browser is slow or away. `send` would wait.
+    /// The lane's outbox is full, because the browser is slow or away. `send` would wait.
     #[error("the session's outbox is full")]
-    Full,
-    /// The session is over, or ending.
-    #[error("the session is over: {0}")]
-    Ended(EndReason),
-    /// The message is above the session's limit and can never be sent. Sizes are wire bytes.
+    Full(Message),
+    /// The session has ended or is closing.
+    #[error("the session is over: {reason}")]
+    Ended {
+        /// Why the session has ended or closes.
+        reason: EndReason,
+        /// The message that was not queued.
+        message: Message,
+    },
+    /// The message is above the session's limit and can never be sent.
     #[error("a message of {size} bytes is above this session's limit of {limit}")]
     TooLarge {
-        /// The message's.
+        /// Size of the message in bytes, after compression.
         size: u64,
-        /// The session's.
+        /// Largest size in bytes that the session accepts.
         limit: u64,
+        /// The message that was not queued.
+        message: Message,
     },
+}
+
+impl SendError {
+    /// Returns the message, as it was given to `send`.
+    pub fn into_message(self) -> Message {
+        let (Self::Ended { message, .. } | Self::TooLarge { message, .. }) = self;
+        message
+    }
+}
+
+impl TrySendError {
+    /// Returns the message, as it was given to `try_send`.
+    pub fn into_message(self) -> Message {
+        let (Self::Full(message) | Self::Ended { message, .. } | Self::TooLarge { message, .. }) = self;
+        message
+    }
 }
 
 impl From<SendError> for TrySendError {
     fn from(error: SendError) -> Self {
         match error {
-            SendError::Ended(reason) => Self::Ended(reason),
-            SendError::TooLarge { size, limit } => Self::TooLarge { size, limit },
+            SendError::Ended { reason, message } => Self::Ended { reason, message },
+            SendError::TooLarge { size, limit, message } => Self::TooLarge { size, limit, message },
         }
     }
 }
 
+/// Who sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Via {
     Handle,
@@ -64,8 +126,13 @@ pub(crate) enum Via {
 }
 
 impl Shared {
-    /// Not an `async fn`, which would keep its arguments twice, in the memory of every function that sends.
-    pub(crate) fn send(&self, lane: Lane, message: Message, via: Via) -> impl Future<Output = Result<(), SendError>> {
+    /// Not an `async fn`: that would store its arguments twice, in every function that sends.
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        lane: Lane,
+        message: Message,
+        via: Via,
+    ) -> impl Future<Output = Result<(), SendError>> {
         let mut message = Some(message);
         async move {
             message = message.take().map(|message| self.pack(message)).transpose()?;
@@ -84,16 +151,16 @@ impl Shared {
         }
     }
 
-    pub(crate) fn try_send(&self, lane: Lane, message: Message, via: Via) -> Result<(), TrySendError> {
+    pub(crate) fn try_send(self: &Arc<Self>, lane: Lane, message: Message, via: Via) -> Result<(), TrySendError> {
         let mut message = Some(self.pack(message)?);
         if self.push(lane, &mut message, via)? {
-            Ok(())
-        } else {
-            Err(TrySendError::Full)
+            return Ok(());
         }
+        let message = message.expect("a message that is not queued is still here");
+        Err(TrySendError::Full(self.unpacked(message)))
     }
 
-    /// Compresses what is worth it and refuses what could never be sent.
+    /// Compresses the message if that pays off, and refuses what could never be sent.
     fn pack(&self, mut message: Message) -> Result<Message, SendError> {
         let threshold = self.options.compress_from.unwrap_or(usize::MAX);
         if message.len() >= threshold && message.len() as u64 <= self.options.limits.inflated {
@@ -107,53 +174,69 @@ impl Shared {
         }
         let (size, limit) = (message.len() as u64, self.options.session_limits().message);
         if size > limit {
-            Err(SendError::TooLarge { size, limit })
+            let message = self.unpacked(message);
+            Err(SendError::TooLarge { size, limit, message })
         } else {
             Ok(message)
         }
     }
 
-    /// Takes the message out of `message` and queues it, if there is room.
-    fn push(&self, lane: Lane, message: &mut Option<Message>, via: Via) -> Result<bool, SendError> {
-        let limits = &self.options.limits;
-        let mut guard = self.lock();
-        let inner = &mut *guard;
-        if let Phase::Ending(reason) | Phase::Closed(reason) = inner.machine.phase() {
-            return Err(SendError::Ended(reason.clone()));
+    /// Undoes [`Shared::pack`]. Inflating on an error costs less than keeping the original of every
+    /// message that waits for room.
+    fn unpacked(&self, message: Message) -> Message {
+        message.into_inflated(|deflated| {
+            inflate(deflated, self.options.limits.inflated).expect("what was deflated here can be inflated")
+        })
+    }
+
+    /// Queues the message if there is room, and returns whether it did. Takes it out of `message`
+    /// unless there is no room.
+    fn push(self: &Arc<Self>, lane: Lane, message: &mut Option<Message>, via: Via) -> Result<bool, SendError> {
+        let pushed = self.touch(|inner| match inner.push(lane, message, via, &self.options.limits) {
+            Ok(true) => (Ok(true), Touched::Outbox),
+            pushed => (pushed, Touched::Nothing),
+        });
+        pushed.map_err(|reason| {
+            let message = message.take().expect("a message that is not queued is still here");
+            let message = self.unpacked(message);
+            SendError::Ended { reason, message }
+        })
+    }
+}
+
+impl Inner {
+    fn push(
+        &mut self,
+        lane: Lane,
+        message: &mut Option<Message>,
+        via: Via,
+        limits: &Limits,
+    ) -> Result<bool, EndReason> {
+        if let Phase::Ending(reason) | Phase::Closed(reason) = self.machine.phase() {
+            return Err(reason.clone());
         }
-        if matches!(via, Via::Restore(incarnation) if incarnation != inner.machine.incarnation()) {
-            // That document is gone, and with it all that was on its way there.
+        if matches!(via, Via::Restore(incarnation) if incarnation != self.machine.incarnation()) {
+            // The document is gone, and everything that was sent to it is dropped.
             *message = None;
             return Ok(true);
         }
-        let Some(size) = message.as_ref().map(|message| message.len()) else {
-            return Ok(true);
-        };
-        let gate = inner.gate.as_mut().filter(|_| via == Via::Handle);
-        let admitted = match &gate {
-            Some(gate) => gate.admits(lane, size, inner.machine.outgoing(lane), limits),
-            None => inner.machine.admits(lane, size),
-        };
-        let Some(message) = message.take_if(|_| admitted) else {
+        let gate = self.gate.as_mut().filter(|_| via == Via::Handle);
+        let admitted = message.take_if(|message| match &gate {
+            Some(gate) => gate.admits(lane, message.len(), self.machine.outgoing(lane), limits),
+            None => self.machine.admits(lane, message.len()),
+        });
+        let Some(message) = admitted else {
             return Ok(false);
         };
         match gate {
             Some(gate) => gate.push(lane, message, limits),
-            None => inner.machine.send(lane, message),
-        }
-        inner.settle_account();
-        let connections = inner.wakers(None);
-        let is_soft_closed = inner.is_soft_closed();
-        drop(guard);
-        connections.for_each(|waker| waker.wake());
-        if is_soft_closed {
-            self.tell_resized(Resized::Buffer);
+            None => self.machine.send(lane, message),
         }
         Ok(true)
     }
 }
 
-/// Counts a sender that waits.
+/// Counts a sender that waits for room.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

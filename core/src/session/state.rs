@@ -1,5 +1,7 @@
-//! What a session's lock guards.
+//! The state of a session that its lock guards.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,51 +12,52 @@ use tokio::task::AbortHandle;
 use crate::cleanup::SessionState;
 use crate::gate::Gate;
 use crate::memory::Account;
+use crate::session::Session;
 use crate::session::restore::RestoreFunction;
-use crate::session::shared::Application;
-use stillhere_proto::EndReason;
-use stillhere_proto::Lane;
 use stillhere_proto::machine::{ConnectionKey, Event, Phase, SessionMachine};
+use stillhere_proto::{EndReason, Lane};
+
+pub(crate) type Application = Box<dyn FnOnce(Session) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 pub(crate) struct Inner {
     pub(crate) machine: SessionMachine,
-    /// The machine's version when the hub was last told.
-    pub(crate) version: u64,
+    /// The machine's version when the hub was last notified.
+    version: u64,
     pub(crate) function: Function,
-    /// Nobody will read what is received.
+    /// The application has dropped its `Session`: received messages are never read.
     pub(crate) reader_is_gone: bool,
     pub(crate) connections: Vec<(ConnectionKey, Arc<AtomicWaker>)>,
     pub(crate) next_connection: u64,
     pub(crate) events: Option<broadcast::Sender<Event>>,
     pub(crate) on_restore: Option<RestoreFunction>,
-    /// There while a restore function runs.
+    /// Present while a restore function runs.
     pub(crate) gate: Option<Box<Gate>>,
-    /// Messages that were still behind the gate at the end.
-    pub(crate) undelivered: usize,
-    pub(crate) account: Account,
+    /// Number of messages that were still behind the gate when the session ended.
+    undelivered: usize,
+    account: Account,
     /// Bytes held for this session outside its machine: see [`Beside`](crate::session::Beside).
     pub(crate) beside: u64,
-    /// As the application declared it.
+    /// Weight in bytes, as the application declared it.
     pub(crate) weight: u64,
-    /// How often that has changed.
+    /// How often the weight has changed.
     pub(crate) weighings: u64,
-    /// When the sweeper looks at this session next.
+    /// When the sweeper judges this session next.
     pub(crate) scheduled: Option<Instant>,
-    /// The sweeper looks at it soon.
+    /// The sweeper has been asked to judge this session soon.
     pub(crate) called_up: bool,
 }
 
 /// The application function of a session.
 pub(crate) enum Function {
-    /// Waits for the first browser.
+    /// Not started: no browser has connected yet.
     Unstarted(Application),
-    /// Is about to be spawned.
+    /// About to be spawned.
     Starting,
     Running(AbortHandle),
     Returned,
 }
 
-/// What a change of a machine leads to outside the lock.
+/// A consequence of a change that is carried out without the lock.
 pub(crate) enum Effect {
     Start(Application),
     Restore(RestoreFunction, u64),
@@ -62,17 +65,51 @@ pub(crate) enum Effect {
     Ended(Teardown),
 }
 
-/// What the hub needs to know of a session that has ended.
+/// What is left of a session that has ended. The hub reports the reason and drops the rest.
 pub(crate) struct Teardown {
     pub(crate) reason: EndReason,
-    /// Its function, if no browser ever came: to be dropped, and not under the lock.
+    /// The function, if it never started. Dropping it may run code of the application, so it must
+    /// not be dropped under the lock.
     pub(crate) never_started: Option<Application>,
     pub(crate) task: Option<AbortHandle>,
     pub(crate) on_restore: Option<RestoreFunction>,
 }
 
+impl Teardown {
+    /// For a session whose function and task are gone already.
+    pub(crate) fn of(reason: EndReason) -> Self {
+        Self {
+            reason,
+            never_started: None,
+            task: None,
+            on_restore: None,
+        }
+    }
+}
+
 impl Inner {
-    /// Grows with everything that a policy's decision may rest on, but not with what is buffered.
+    pub(crate) fn new(machine: SessionMachine, application: Application, account: Account) -> Self {
+        Self {
+            version: machine.version(),
+            machine,
+            function: Function::Unstarted(application),
+            reader_is_gone: false,
+            connections: Vec::new(),
+            next_connection: 0,
+            events: None,
+            on_restore: None,
+            gate: None,
+            undelivered: 0,
+            account,
+            beside: 0,
+            weight: 0,
+            weighings: 0,
+            scheduled: None,
+            called_up: false,
+        }
+    }
+
+    /// Increases with every change on which a policy's decision may rest, except those of buffers.
     pub(crate) fn version(&self) -> u64 {
         self.machine.version() + self.weighings
     }
@@ -89,9 +126,29 @@ impl Inner {
         matches!(self.machine.phase(), Phase::Ending(_) | Phase::Closed(_))
     }
 
-    pub(crate) fn effect_of(&mut self, event: &Event) -> Option<Effect> {
+    /// Brings the rest of the state in line with the machine. Returns what follows outside the lock.
+    pub(crate) fn settle(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        while let Some(event) = self.machine.poll_event() {
+            effects.extend(self.effect_of(&event));
+            self.publish(event);
+        }
+        if self.machine.version() != self.version {
+            self.version = self.machine.version();
+            if !self.is_over() {
+                effects.push(Effect::Changed);
+            }
+        }
+        if self.reader_is_gone && self.is_ending_or_over() {
+            self.machine.discard_received();
+        }
+        self.account.set(self.owned());
+        effects
+    }
+
+    fn effect_of(&mut self, event: &Event) -> Option<Effect> {
         match event {
-            // One that was closed before its browser came has no more use for its function.
+            // A session that was closed before its browser connected does not need its function.
             Event::Opened if matches!(self.machine.phase(), Phase::Open) => {
                 match std::mem::replace(&mut self.function, Function::Starting) {
                     Function::Unstarted(application) => Some(Effect::Start(application)),
@@ -104,14 +161,15 @@ impl Inner {
         }
     }
 
-    /// From here to the return of the restore function nothing else is sent to this document, and nothing of it is read.
+    /// Closes the gate: until the restore function returns, nothing else is sent to this document
+    /// and nothing from it is read.
     pub(crate) fn begin_restore(&mut self, incarnation: u64) -> Option<Effect> {
         let restore = self.on_restore.clone()?;
         self.gate = Some(Box::new(Gate::new(incarnation)));
         Some(Effect::Restore(restore, incarnation))
     }
 
-    pub(crate) fn teardown(&mut self, reason: EndReason) -> Teardown {
+    fn teardown(&mut self, reason: EndReason) -> Teardown {
         self.undelivered = self.gate.take().map_or(0, |gate| gate.len());
         let (never_started, task) = match std::mem::replace(&mut self.function, Function::Returned) {
             Function::Unstarted(application) => (Some(application), None),
@@ -123,18 +181,18 @@ impl Inner {
         };
         self.reader_is_gone |= never_started.is_some();
         Teardown {
-            reason,
             never_started,
             task,
             on_restore: self.on_restore.take(),
+            ..Teardown::of(reason)
         }
     }
 
-    /// Under the lock, so that the events keep their order.
-    pub(crate) fn publish(&mut self, event: Event) {
+    /// Runs under the lock, so that subscribers get the events in order.
+    fn publish(&mut self, event: Event) {
         let is_last = matches!(event, Event::Ended(_));
         if let Some(events) = &self.events {
-            // Nobody listening any more is no error.
+            // Sending fails if all subscribers are gone, which is no error.
             let _ = events.send(event);
         }
         if is_last {
@@ -147,7 +205,8 @@ impl Inner {
         self.machine.close(reason, now);
     }
 
-    /// Lets what waits behind the gate follow. Where nothing more can be sent it would otherwise be lost.
+    /// Queues the messages that wait behind the gate. They would be lost where the session is about
+    /// to close, because nothing can be queued afterwards.
     pub(crate) fn empty_gate(&mut self) {
         if self.is_ending_or_over() {
             return;
@@ -163,7 +222,7 @@ impl Inner {
         self.machine.unacknowledged() + queued
     }
 
-    /// Everything that is held in either direction.
+    /// Bytes held in both directions.
     pub(crate) fn buffered(&self) -> u64 {
         let machine = &self.machine;
         let lanes: u64 = Lane::ALL
@@ -173,22 +232,20 @@ impl Inner {
         lanes + machine.spare() + self.beside() + self.gate.as_ref().map_or(0, |gate| gate.charge())
     }
 
-    /// Tells the hub what this session holds now.
-    pub(crate) fn settle_account(&mut self) {
-        self.account.set(self.owned());
-    }
-
-    /// The part of [`Inner::buffered`] that no other session shares: what its end would free.
+    /// The part of [`Inner::buffered`] that the end of this session would free: what it does not
+    /// share with others.
     pub(crate) fn owned(&self) -> u64 {
         self.machine.owned() + self.beside() + self.gate.as_ref().map_or(0, |gate| gate.owned())
     }
 
-    /// Once the session is over who holds it is told to let go, which must not cost other sessions their place meanwhile.
+    /// 0 once the session is over: the holders are told to let go, and until they have, other
+    /// sessions should not lack the room.
     fn beside(&self) -> u64 {
         if self.is_over() { 0 } else { self.beside }
     }
 
-    /// The connections' wakers, to be woken without the lock. Hardly ever more than one.
+    /// Returns the wakers of all connections but one, to be woken without the lock. Allocates only
+    /// for a second one, which is rare.
     pub(crate) fn wakers(&self, except: Option<ConnectionKey>) -> impl Iterator<Item = Arc<AtomicWaker>> + use<> {
         let mut wakers = self
             .connections

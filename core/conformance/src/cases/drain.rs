@@ -7,6 +7,7 @@ use futures_util::stream;
 use stillhere::machine::Outcome;
 use stillhere::wire::Frame;
 use stillhere::{Code, EndReason, Lane, SessionState};
+use stillhere_client::TicketError;
 
 use crate::application::{echo, never_reads};
 use crate::browser::Browser;
@@ -148,8 +149,11 @@ pub async fn a_draining_server_takes_no_new_sessions(server: &Server) {
     server.hub.shutdown(Duration::from_secs(1)).await;
     let refused = server.hub.open(echo);
     let refusal = Credentials::parse(&refused.ticket_json()).expect_err("the hub drains");
-    assert_eq!(refusal.code, Code::Draining as u64);
-    assert!(refusal.retry_after > 0);
+    let TicketError::Refused { code, retry_after, .. } = refusal else {
+        panic!("{refusal}")
+    };
+    assert_eq!(code, Code::Draining as u64);
+    assert!(retry_after > Duration::ZERO);
     let late = Browser::connect(server.address, &ticket);
     let end = late.session_end().await;
     assert_eq!(

@@ -14,7 +14,6 @@ use stillhere::{
 
 use crate::application::{echo, never_reads};
 use crate::browser::Browser;
-use crate::credentials::Credentials;
 use crate::patience::within;
 use crate::raw_connection::{RawConnection, fragment, whole};
 use crate::server::{Server, credentials, end_of, wait_for_event, wait_for_state};
@@ -47,7 +46,10 @@ pub async fn the_last_messages_arrive_before_the_end(server: &Server) {
     assert_eq!(browser.send("too late"), Err(SendRefused::SessionOver));
     assert_eq!(
         session.send("too late").await,
-        Err(SendError::Ended(EndReason::Finished))
+        Err(SendError::Ended {
+            reason: EndReason::Finished,
+            message: "too late".into()
+        })
     );
 }
 
@@ -220,10 +222,8 @@ pub async fn an_ended_session_asks_as_much_as_a_live_one(server: &Server) {
             RawConnection::open(&hers.clone().offering_nothing()).await.err(),
             Some(400)
         );
-        let wrong = Credentials {
-            secret: Secret::from_bytes([7; 32]),
-            ..right.clone()
-        };
+        let mut wrong = right.clone();
+        wrong.secret = Secret::from_bytes([7; 32]);
         let mut raw = RawConnection::open(&hers).await.expect("it is upgraded");
         raw.say_hello(&wrong, 1, 0, 1).await;
         assert_refused(&mut raw, Code::WrongSecret).await;

@@ -46,6 +46,7 @@ pub async fn sizes_around_every_boundary_arrive(server: &Server) {
     let too_large = SendError::TooLarge {
         size: limit as u64 + 1,
         limit: limit as u64,
+        message: vec![0; limit + 1].into(),
     };
     assert_eq!(session.send(vec![0; limit + 1]).await, Err(too_large.clone()));
     assert_eq!(session.send_bulk(vec![0; limit + 1]).await, Err(too_large));
@@ -143,8 +144,8 @@ pub async fn a_browser_that_never_reads_costs_only_its_session(server: &Server) 
     loop {
         match session.try_send(numbered(sent, 10_000)) {
             Ok(()) => sent += 1,
-            Err(TrySendError::Full) if sent == in_window + limits.outbox / charge => break,
-            Err(TrySendError::Full) => {
+            Err(TrySendError::Full(_)) if sent == in_window + limits.outbox / charge => break,
+            Err(TrySendError::Full(_)) => {
                 browser.ping().await;
             }
             Err(other) => panic!("not full but {other}"),
@@ -235,7 +236,7 @@ pub async fn a_broadcast_is_not_delayed_by_a_stuck_subscriber(server: &Server) {
                     assert_eq!(*accepted, round, "once it is full it stays full");
                     *accepted += 1;
                 }
-                Err(error) => assert_eq!(error, TrySendError::Full),
+                Err(error) => assert_eq!(error, TrySendError::Full(message.clone())),
             }
         }
         for (session, _) in &healthy {

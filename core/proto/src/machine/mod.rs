@@ -27,7 +27,6 @@ pub use document::{Action, DocumentEvent, DocumentMachine, DocumentOptions, Docu
 pub use inbox::Received;
 pub use plain::PlainDocument;
 pub use session::{Cause, ConnectionKey, Event, Phase, SessionMachine, Timing};
-pub use session::{end_of_session, millis};
 
 use crate::code::{Code, EndReason};
 use crate::wire::DecodeError;

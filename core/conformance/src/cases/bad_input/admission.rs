@@ -6,6 +6,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use stillhere::machine::Outcome;
 use stillhere::wire::Frame;
 use stillhere::{Code, EndReason, Hub, Lane, Secret, SessionState};
+use stillhere_client::TicketError;
 
 use crate::application::echo;
 use crate::browser::Browser;
@@ -45,10 +46,8 @@ pub async fn a_wrong_secret_is_refused(server: &Server) {
     let mut almost = *right.secret.expose();
     almost[31] ^= 1;
     for secret in [[0; 32], almost] {
-        let wrong = Credentials {
-            secret: Secret::from_bytes(secret),
-            ..right.clone()
-        };
+        let mut wrong = right.clone();
+        wrong.secret = Secret::from_bytes(secret);
         for document in [1, 2] {
             let mut raw = server.raw(&wrong).await;
             raw.say_hello(&wrong, document, 0, 9).await;
@@ -245,8 +244,11 @@ pub async fn a_session_beyond_the_limit_gets_a_ticket_that_says_so(server: &Serv
     let refused = server.hub.open(echo);
     assert_eq!(end_of(&refused).await, EndReason::Full);
     let refusal = Credentials::parse(&refused.ticket_json()).expect_err("the hub is full");
-    assert_eq!(refusal.code, Code::Full as u64);
-    assert!(refusal.retry_after > 0);
+    let TicketError::Refused { code, retry_after, .. } = refusal else {
+        panic!("{refusal}")
+    };
+    assert_eq!(code, Code::Full as u64);
+    assert!(retry_after > Duration::ZERO);
     last.abort("makes room");
     Credentials::parse(&server.hub.open(echo).ticket_json()).expect("there is room again");
     neighbour.assert_untouched().await;

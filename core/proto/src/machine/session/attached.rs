@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use crate::code::Code;
+use crate::machine::inbox::Accepted;
 use crate::machine::lanes::Lanes;
-use crate::machine::session::{Cause, ConnectionKey, SessionMachine, Timing, millis};
+use crate::machine::session::{Cause, ConnectionKey, Event, Phase, SessionMachine, Timing};
 use crate::machine::tail::Tail;
-use crate::wire::{Frame, Welcome};
+use crate::machine::{GAPS_IN_A_ROW, Violation};
+use crate::wire::{Counts, Data, Frame, Welcome, millis};
 
 /// The connection that carries the session.
 #[derive(Debug)]
@@ -40,6 +42,99 @@ impl Ping {
 }
 
 impl SessionMachine {
+    /// Drops the connection and keeps the session.
+    pub fn soft_close(&mut self, now: Instant) {
+        if let Some(attached) = &self.attached {
+            let key = attached.key;
+            self.detach(Cause::Asked, now);
+            self.refuse(key, Code::Replaced, "the server asks for a new connection");
+        }
+    }
+
+    pub(super) fn handle_current(&mut self, frame: Frame, now: Instant) -> Result<(), Violation> {
+        let attached = self.attached.as_mut().expect("the current connection is attached");
+        attached.heard = now;
+        if let Ping::Outstanding { .. } = attached.ping {
+            attached.ping = Ping::None;
+        }
+        match frame {
+            Frame::Data(data) => self.handle_data(data, now)?,
+            Frame::Ack(counts) => self.handle_counts(&counts, now)?,
+            Frame::Ping { nonce, counts } => {
+                attached.pong_due = Some(nonce);
+                self.handle_counts(&counts, now)?;
+            }
+            Frame::Pong { nonce, counts } => {
+                self.handle_counts(&counts, now)?;
+                self.handle_pong(nonce)?;
+            }
+            Frame::Leave => self.detach(Cause::Left, now),
+            Frame::Hello(_) | Frame::Confirm | Frame::Offer | Frame::Welcome(_) | Frame::End(_) => {
+                return Err(Violation::Malformed);
+            }
+        }
+        if let Some(attached) = &mut self.attached {
+            attached.tail.handle_frame(&self.lanes, now);
+        }
+        Ok(())
+    }
+
+    fn handle_pong(&mut self, nonce: u64) -> Result<(), Violation> {
+        self.settle_probe(nonce);
+        self.attached
+            .as_mut()
+            .map_or(Ok(()), |attached| attached.tail.handle_pong(nonce, &self.lanes))
+    }
+
+    fn handle_counts(&mut self, counts: &Counts, now: Instant) -> Result<(), Violation> {
+        self.lanes.handle_counts(counts)?;
+        self.close_if_delivered(now);
+        Ok(())
+    }
+
+    fn handle_data(&mut self, data: Data, now: Instant) -> Result<(), Violation> {
+        match self.lanes.handle_data(data, now)? {
+            Accepted::New { .. } => self.gaps = 0,
+            Accepted::Duplicate => self.duplicates += 1,
+        }
+        Ok(())
+    }
+
+    /// From the hello that is accepted on, all that comes is judged alike: whether the welcome is written by then is a matter of chance.
+    pub(super) fn handle_violation(&mut self, key: ConnectionKey, violation: Violation, now: Instant) {
+        if !self.is_attached(key) {
+            if self.newcomer.take_if(|newcomer| newcomer.key == key).is_some() {
+                self.refuse(key, violation.code(), "");
+            }
+            return;
+        }
+        self.gaps += u8::from(violation == Violation::Gap);
+        let text = match violation {
+            Violation::Gap if self.gaps < GAPS_IN_A_ROW => "a sequence was skipped",
+            Violation::Loss => "what was sent before a ping has not come",
+            _ => return self.enter_closed_with(violation.text(), violation.reason(), now),
+        };
+        self.detach(Cause::Gap, now);
+        self.refuse(key, Code::Gap, text);
+    }
+
+    pub(super) fn detach(&mut self, cause: Cause, now: Instant) {
+        self.attached = None;
+        self.cause = Some(cause);
+        self.lanes.rest();
+        if self.phase == Phase::Open {
+            self.enter(Phase::SoftClosed(cause), now);
+            self.events.push_back(Event::SoftClosed(cause));
+        } else {
+            self.changed(now);
+        }
+        if let Some(newcomer) = &mut self.newcomer {
+            newcomer.probe = None;
+            newcomer.offer_unless_probing(now);
+        }
+        self.welcome_if_confirmed(now);
+    }
+
     pub(super) fn check_heartbeat(&mut self, now: Instant) {
         let Some(attached) = &mut self.attached else { return };
         if attached.heartbeat_deadline(&self.timing, &self.lanes) > now {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::code::{Code, EndReason};
 use crate::machine::Violation;
 use crate::machine::session::attached::Ping;
-use crate::machine::session::{ConnectionKey, Document, Event, SessionMachine, Timing, end_of_session};
+use crate::machine::session::{ConnectionKey, Document, Event, SessionMachine, Timing};
 use crate::wire::{Counts, Hello};
 
 /// A document that wants the session of another.
@@ -159,7 +159,7 @@ impl SessionMachine {
 
     pub(super) fn dismiss_newcomer(&mut self, reason: &EndReason) {
         if let Some(newcomer) = self.newcomer.take() {
-            self.depart(newcomer.key, false, end_of_session(reason, self.ending.retry_after));
+            self.depart(newcomer.key, false, self.end_of(reason));
         }
     }
 }

@@ -1,0 +1,159 @@
+//! What a client is set to before it connects.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use stillhere_proto::DocumentId;
+use stillhere_proto::machine::{DocumentMachine, DocumentOptions};
+use url::Url;
+
+use crate::client::Client;
+use crate::connection::Connector;
+use crate::driver::Driver;
+use crate::endpoint::Endpoint;
+use crate::network::Network;
+use crate::page::{self, PageError};
+use crate::route::Route;
+use crate::shared::{Shared, now};
+use crate::ticket::{Ticket, TicketError};
+
+/// Sets what a client sends along, and how it connects.
+#[derive(Debug, Clone, Default)]
+pub struct ClientBuilder {
+    headers: HeaderMap,
+    route: Route,
+    outbox: Option<u64>,
+    page: Option<Url>,
+}
+
+/// A client has nothing to connect with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address is not a URL of HTTP.
+    #[error("{0:?} is not a URL of http or https")]
+    Url(String),
+    /// The session's URL in the ticket is relative, and it is not known to what.
+    #[error("the ticket's URL is relative: name its page with ClientBuilder::page")]
+    RelativeUrl,
+    /// The page could not be fetched.
+    #[error("cannot fetch the page: {0}")]
+    Page(#[from] PageError),
+    /// There is no ticket, or one that gives no session.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
+}
+
+impl ClientBuilder {
+    /// A client that sends no headers of its own and finds its own way to the server.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sends a header, such as `cookie`, with every request to the page's server. A ticket that
+    /// leads to another host or port than its page does not take the headers there.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+
+    /// Chooses the kind of connection. By default the client finds out what gets through.
+    #[must_use]
+    pub fn route(self, route: Route) -> Self {
+        Self { route, ..self }
+    }
+
+    /// Limits what may wait in each lane until the server has it: bytes, and 64 for each message or
+    /// fragment. Default 4 MiB.
+    #[must_use]
+    pub fn outbox(self, bytes: u64) -> Self {
+        Self {
+            outbox: Some(bytes),
+            ..self
+        }
+    }
+
+    /// Names the page that a ticket is from, so that a relative URL in it can be resolved.
+    ///
+    /// # Errors
+    /// [`ConnectError::Url`], if this is not a URL of HTTP.
+    pub fn page(self, url: &str) -> Result<Self, ConnectError> {
+        let page = Some(http_url(url)?);
+        Ok(Self { page, ..self })
+    }
+
+    /// Connects as [`Client::connect`] does.
+    ///
+    /// # Errors
+    /// [`ConnectError`], if there is no ticket.
+    pub async fn connect(self, source: &str) -> Result<Client, ConnectError> {
+        if source.trim_start().starts_with('{') {
+            return self.connect_with(Ticket::parse(source)?);
+        }
+        let url = http_url(source)?;
+        let page = page::fetch(&url, &self.headers).await?;
+        let ticket = Ticket::find_in(&page)?;
+        let page = Some(url);
+        Self { page, ..self }.connect_with(ticket)
+    }
+
+    /// Connects to the session of this ticket. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ConnectError`], if the ticket's URL is not one.
+    pub fn connect_with(self, mut ticket: Ticket) -> Result<Client, ConnectError> {
+        let url = match &self.page {
+            Some(page) => page.join(&ticket.url),
+            None => Url::parse(&ticket.url),
+        };
+        let url = url.map_err(|error| match error {
+            url::ParseError::RelativeUrlWithoutBase => ConnectError::RelativeUrl,
+            _ => ConnectError::Url(ticket.url.clone()),
+        })?;
+        let url = http_url(url.as_str())?;
+        let is_foreign = self.page.as_ref().is_some_and(|page| page.origin() != url.origin());
+        let headers = if is_foreign { HeaderMap::new() } else { self.headers };
+        ticket.limits.outbox = self.outbox.unwrap_or(ticket.limits.outbox);
+        let endpoint = Endpoint::new(url, headers, &ticket.limits);
+        let (client, driver) = build(&ticket, Network::new(endpoint, self.route));
+        tokio::spawn(driver);
+        Ok(client)
+    }
+}
+
+/// Makes a client for a ticket whose connections come from `connector`, and the driver that has to
+/// be polled for anything to happen, usually as a task of its own.
+pub fn build(ticket: &Ticket, connector: impl Connector + 'static) -> (Client, Driver) {
+    let options = DocumentOptions {
+        secret: ticket.secret.clone(),
+        document: DocumentId(random()),
+        limits: ticket.limits,
+        seed: u64::from_le_bytes(random()),
+    };
+    let mut machine = DocumentMachine::new(options, now());
+    machine.start(now());
+    let shared = Arc::new(Shared::new(machine));
+    let driver = Driver::new(Arc::clone(&shared), Box::new(connector));
+    (Client::new(shared, ticket.limits.inflated), driver)
+}
+
+/// Parses a URL of HTTP or of WebSockets as one of HTTP, without a user and a password.
+fn http_url(text: &str) -> Result<Url, ConnectError> {
+    let http = match text.strip_prefix("ws") {
+        Some(rest) => format!("http{rest}"),
+        None => text.to_owned(),
+    };
+    let url = Url::parse(&http).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let mut url = url.ok_or_else(|| ConnectError::Url(text.to_owned()))?;
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Ok(url)
+}
+
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system has a source of randomness");
+    bytes
+}

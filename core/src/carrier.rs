@@ -1,0 +1,223 @@
+//! Carries one connection: its hello, then frames between it and the session's machine.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+use tokio::time::Sleep;
+
+use crate::arrival::Admitted;
+use crate::connection::{Connection, ConnectionError, Packet};
+use crate::hello::await_hello;
+use crate::session::{Shared, Transmit};
+use stillhere_proto::machine::{ConnectionKey, SessionMachine};
+use stillhere_proto::wire::{End, Frame, Hello};
+
+/// Carries a session over a connection from the hello on. Returns what to tell the peer before the
+/// connection is closed, unless the peer is gone.
+pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<ClosingFrames> {
+    let Admitted {
+        session,
+        pending,
+        deadline,
+        place: _place,
+    } = admitted;
+    // Boxed, because it ends soon and an open connection should not reserve room for it.
+    let mut carrier = match Box::pin(await_hello(session, pending, deadline, connection.as_mut())).await {
+        Ok((hello, session)) => Carrier::attach(session, &hello, connection),
+        Err(end) => return end.map(ClosingFrames::new),
+    };
+    poll_fn(|context| carrier.poll(context)).await
+}
+
+/// The last frames of a connection that no longer has a part in its session.
+pub(crate) struct ClosingFrames {
+    pub(crate) ack: Option<Frame>,
+    pub(crate) end: End,
+}
+
+impl ClosingFrames {
+    pub(crate) fn new(end: End) -> Self {
+        Self { ack: None, end }
+    }
+}
+
+/// Registers a connection with its session until it is dropped.
+struct Attachment {
+    session: Arc<Shared>,
+    key: ConnectionKey,
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.session.unregister(self.key);
+    }
+}
+
+/// Moves frames between a session's machine and a connection. It never stops reading: back-pressure
+/// is the protocol's credit.
+struct Carrier<'a, C> {
+    attachment: Attachment,
+    waker: Arc<AtomicWaker>,
+    connection: Pin<&'a mut C>,
+    sleep: Pin<Box<Sleep>>,
+    /// When `sleep` ends, if it is set.
+    armed: Option<Instant>,
+    flushing: bool,
+    reading: bool,
+}
+
+impl<'a, C: Connection> Carrier<'a, C> {
+    fn attach(session: Arc<Shared>, hello: &Hello, connection: Pin<&'a mut C>) -> Self {
+        let keep = session.keep();
+        let waker = Arc::new(AtomicWaker::new());
+        let attachment = Attachment {
+            key: session.register(Arc::clone(&waker)),
+            session,
+        };
+        attachment
+            .session
+            .update(|machine, now| machine.handle_hello(attachment.key, hello, keep, now));
+        Self {
+            attachment,
+            waker,
+            connection,
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+            flushing: false,
+            reading: true,
+        }
+    }
+
+    /// Ready when the connection no longer has a part in the session, with what to tell the peer.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
+        self.waker.register(context.waker());
+        if self.poll_read(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        self.poll_timer(context);
+        self.poll_write(context)
+    }
+
+    /// Hands what has arrived to the machine. Ready when the connection is gone.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let key = self.attachment.key;
+        for _ in 0..READS_IN_A_ROW {
+            if !self.reading {
+                return Poll::Pending;
+            }
+            match ready!(self.connection.as_mut().poll_next(context)) {
+                Some(Ok(Packet::Binary(bytes))) => self.update(|machine, now| machine.handle_frame(key, bytes, now)),
+                Some(Ok(Packet::Text(_))) => self.update(|machine, now| machine.handle_unreadable(key, false, now)),
+                Some(Ok(Packet::Ping | Packet::Other)) => {}
+                Some(Err(ConnectionError::TooLarge)) => {
+                    self.reading = false;
+                    self.update(|machine, now| machine.handle_unreadable(key, true, now));
+                }
+                Some(Err(ConnectionError::Silent)) => {
+                    self.reading = false;
+                    self.update(|machine, now| machine.handle_silent(key, now));
+                }
+                Some(Err(error)) => {
+                    self.report(&error);
+                    return Poll::Ready(());
+                }
+                Some(Ok(Packet::Close(_))) | None => return Poll::Ready(()),
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn update(&self, change: impl FnOnce(&mut SessionMachine, Instant)) {
+        self.attachment.session.update_from(self.attachment.key, change);
+    }
+
+    /// Logs a failure. The session only learns that the connection is lost.
+    fn report(&self, error: &ConnectionError) {
+        tracing::debug!(session = %self.attachment.session.id, %error, "a connection is lost");
+    }
+
+    fn poll_timer(&mut self, context: &mut Context<'_>) {
+        if self.armed.is_some() && self.sleep.as_mut().poll(context).is_ready() {
+            self.armed = None;
+            self.update(SessionMachine::handle_timeout);
+        }
+    }
+
+    /// Writes all frames that are due and flushes once. Ready when the connection no longer has a
+    /// part in the session.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
+        let now = crate::clock::now();
+        loop {
+            match self.connection.as_mut().poll_ready(context) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.report(&error);
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => return self.poll_blocked(now, context),
+            }
+            match self.attachment.session.poll_transmit(self.attachment.key, now) {
+                Transmit::Frame(Frame::End(end)) => return Poll::Ready(Some(ClosingFrames::new(end))),
+                Transmit::Frame(frame) => {
+                    if let Err(error) = self.connection.as_mut().start_send(Packet::Binary(frame.to_bytes())) {
+                        self.report(&error);
+                        return Poll::Ready(None);
+                    }
+                    self.flushing = true;
+                }
+                Transmit::Nothing { until } => {
+                    self.arm(until, context);
+                    break;
+                }
+                Transmit::Over => return Poll::Ready(None),
+            }
+        }
+        if self.flushing {
+            if let Err(error) = ready!(self.connection.as_mut().poll_flush(context)) {
+                self.report(&error);
+                return Poll::Ready(None);
+            }
+            self.flushing = false;
+        }
+        Poll::Pending
+    }
+
+    /// Handles a connection that accepts nothing at present. The machine's deadlines still apply. A
+    /// connection that only has to be told its end does not wait here, because its closing frames
+    /// have a deadline of their own.
+    fn poll_blocked(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
+        let Attachment { session, key } = &self.attachment;
+        let mut ack = None;
+        while session.lock().machine.is_departing(*key) {
+            match session.poll_transmit(*key, now) {
+                Transmit::Frame(Frame::End(end)) => return Poll::Ready(Some(ClosingFrames { ack, end })),
+                Transmit::Frame(frame) => ack = Some(frame),
+                Transmit::Nothing { .. } | Transmit::Over => return Poll::Ready(None),
+            }
+        }
+        let until = session.lock().machine.poll_timeout();
+        self.arm(until, context);
+        Poll::Pending
+    }
+
+    /// Makes sure that the loop runs again at this time. The timer is reset only for an earlier time:
+    /// most deadlines move further away, and then resetting it would be wasted.
+    fn arm(&mut self, until: Option<Instant>, context: &mut Context<'_>) {
+        let Some(until) = until else { return };
+        if self.armed.is_none_or(|armed| until < armed) {
+            self.armed = Some(until);
+            self.sleep.as_mut().reset(until.into());
+            if self.sleep.as_mut().poll(context).is_ready() {
+                context.waker().wake_by_ref();
+            }
+        }
+    }
+}
+
+/// How many packets to read before writing.
+const READS_IN_A_ROW: usize = 64;

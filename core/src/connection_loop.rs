@@ -1,0 +1,85 @@
+//! The loop that an adapter runs for each connection.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::task::coop::cooperative;
+
+use crate::arrival::Arrival;
+use crate::carrier::{ClosingFrames, carry};
+use crate::connection::{Connection, Packet};
+use crate::plain::carry_plain;
+use stillhere_proto::Code;
+use stillhere_proto::wire::Frame;
+
+/// Carries a session over `connection` until the connection is over. An adapter runs nothing else.
+///
+/// The connection of a plain session carries the messages of its client instead of frames. To a
+/// transport there is no other difference. If the future is dropped, the connection is lost and the
+/// session waits for another one. The future is `Send` if the connection is.
+pub fn run_connection_loop(arrival: Arrival, connection: impl Connection) -> impl Future<Output = ()> {
+    // Boxed outside the future, which would otherwise reserve room for it twice.
+    let mut connection = Box::pin(connection);
+    let Arrival {
+        protocol,
+        admitted,
+        hub,
+    } = arrival;
+    // A peer that has not offered our protocol does not understand frames, only close codes.
+    let speaks_frames = protocol.is_some();
+    // The future takes only the token: a connection must not keep the hub alive.
+    let tracked = hub.connections.token();
+    async move {
+        let _tracked = tracked;
+        let closing_frames = match admitted {
+            Err(end) => Some(ClosingFrames::new(end)),
+            Ok(admitted) => match admitted.session.plain_document() {
+                None => carry(admitted, connection.as_mut()).await,
+                // Boxed, so that its state does not enlarge the other connections.
+                Some((session, document)) => {
+                    let interpreted = carry_plain(session, document, admitted, connection.as_mut());
+                    Box::pin(interpreted).await
+                }
+            },
+        };
+        match closing_frames {
+            // Boxed, because it needs a kilobyte that an open connection should not reserve.
+            Some(closing_frames) => {
+                Box::pin(send_closing_frames(connection.as_mut(), closing_frames, speaks_frames)).await
+            }
+            // Answers the close of a peer that is still there.
+            None => drop(Box::pin(tokio::time::timeout(CLOSING_WAIT, connection.close())).await),
+        }
+    }
+}
+
+/// Sends the reason, closes, and reads a little longer. If input were left unread, the operating
+/// system would reset the connection, and the peer would lose the close.
+async fn send_closing_frames<C: Connection>(
+    mut connection: Pin<&mut C>,
+    closing_frames: ClosingFrames,
+    speaks_frames: bool,
+) {
+    let ClosingFrames { ack, end } = closing_frames;
+    let code = u16::try_from(end.code).unwrap_or(Code::Malformed as u16);
+    let saying = async {
+        let frames = ack.into_iter().chain([Frame::End(end)]);
+        for frame in frames.filter(|_| speaks_frames) {
+            connection.feed(Packet::Binary(frame.to_bytes())).await?;
+        }
+        connection.send(Packet::Close(code)).await
+    };
+    // The connection is over even if the peer could not be told.
+    let Ok(Ok(())) = tokio::time::timeout(CLOSING_WAIT, saying).await else {
+        return;
+    };
+    let listening = async { while let Some(Ok(_)) = cooperative(connection.next()).await {} };
+    let _ = tokio::time::timeout(LINGER, listening).await;
+}
+
+/// How long writing the closing frames may take.
+const CLOSING_WAIT: Duration = Duration::from_secs(5);
+
+/// How long to read after the close.
+const LINGER: Duration = Duration::from_secs(1);

@@ -1,0 +1,70 @@
+//! The first frame of a connection, which proves its right to a session.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tokio::task::coop::cooperative;
+
+use crate::connection::{Connection, ConnectionError, Packet};
+use crate::hub::{Found, PendingHello};
+use crate::session::Shared;
+use stillhere_proto::Code;
+use stillhere_proto::wire::{End, Frame, Hello, Sender};
+
+/// Waits for the hello and returns it with its session. The error is what to tell the peer, unless
+/// it is gone.
+pub(crate) async fn await_hello<C: Connection>(
+    session: Found,
+    pending: PendingHello,
+    deadline: Duration,
+    connection: Pin<&mut C>,
+) -> Result<(Hello, Arc<Shared>), Option<End>> {
+    let hello = first_hello(&session, pending, deadline, connection).await?;
+    match session {
+        Found::Live(session) => Ok((hello, session)),
+        Found::Ended(session) => Err(Some(session.end())),
+    }
+}
+
+/// Returns the first frame if it is a hello with the right secret and arrives in time.
+async fn first_hello<C: Connection>(
+    session: &Found,
+    mut pending: PendingHello,
+    deadline: Duration,
+    mut connection: Pin<&mut C>,
+) -> Result<Hello, Option<End>> {
+    let late = || Err(Some(End::connection(Code::HelloDeadline, "no hello in time")));
+    let mut deadline = pin!(tokio::time::sleep(deadline));
+    loop {
+        let packet = tokio::select! {
+            biased;
+            // Not every connection yields to the runtime by itself.
+            packet = cooperative(connection.next()) => packet,
+            end = pending.drained() => return Err(Some(end)),
+            () = &mut deadline => return late(),
+        };
+        let bytes = match packet {
+            Some(Ok(Packet::Binary(bytes))) => bytes,
+            // A stream of such packets must not keep the deadline from being checked.
+            Some(Ok(Packet::Ping | Packet::Other)) if crate::clock::now() >= deadline.deadline().into_std() => {
+                return late();
+            }
+            Some(Ok(Packet::Ping | Packet::Other)) => continue,
+            Some(Ok(Packet::Text(_))) => {
+                return Err(Some(End::connection(Code::Malformed, "text instead of a hello")));
+            }
+            Some(Err(ConnectionError::TooLarge)) => {
+                return Err(Some(End::connection(Code::TooLarge, "the hello is above the limit")));
+            }
+            Some(Ok(Packet::Close(_)) | Err(_)) | None => return Err(None),
+        };
+        return match Frame::decode(bytes, Sender::Client) {
+            Ok(Frame::Hello(hello)) if session.has_secret(&hello.secret) => Ok(hello),
+            Ok(Frame::Hello(_)) => Err(Some(End::connection(Code::WrongSecret, "not this session's secret"))),
+            Ok(_) => Err(Some(End::connection(Code::Malformed, "the first frame is no hello"))),
+            Err(error) => Err(Some(End::connection(Code::Malformed, error.to_string()))),
+        };
+    }
+}

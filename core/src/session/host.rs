@@ -1,0 +1,50 @@
+//! The services that a session needs from its hub, as a trait: this layer does not name the hub.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::cleanup::SessionSnapshot;
+use crate::kind::ConnectionSetup;
+use crate::session::SessionHandle;
+use crate::session::shared::Shared;
+use crate::session::state::Teardown;
+
+/// The hub, as its sessions see it. No method may be called while a lock is held.
+pub(crate) trait Host: Send + Sync {
+    /// Returns the runtime on which application functions are spawned.
+    fn runtime(&self) -> &Handle;
+
+    /// Returns how long to keep the session without a connection.
+    fn keep(&self, session: &SessionSnapshot) -> Duration;
+
+    /// Returns how the session's page should connect. Calls the application.
+    fn connection_setup(&self, session: &SessionHandle) -> ConnectionSetup;
+
+    /// Called when a browser connects for the first time, before the application function starts.
+    fn session_started(&self, session: &Shared);
+
+    /// Called when the session's phase, connection or document has changed.
+    fn session_changed(&self, session: &Arc<Shared>, now: Instant);
+
+    /// Called when the declared weight of the session has changed, or the size of its buffers while
+    /// it has no connection.
+    fn session_resized(&self, session: &Shared, by: Resized);
+
+    /// Called once for each session, after it has ended.
+    fn session_ended(&self, session: &Shared, teardown: Teardown, now: Instant);
+
+    /// Lets the function of an ended session run on for the hub's grace period, then aborts it.
+    fn give_grace(&self, task: AbortHandle, now: Instant);
+}
+
+/// Which size of a session has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resized {
+    /// The weight that the application declares.
+    Weight,
+    /// The number of buffered bytes.
+    Buffer,
+}

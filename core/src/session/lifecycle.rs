@@ -1,0 +1,117 @@
+//! How a session starts and ends.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use crate::session::host::Host;
+use crate::session::shared::{Shared, Touched};
+use crate::session::state::{Application, Function};
+use crate::session::{Session, SessionHandle};
+use stillhere_proto::EndReason;
+use stillhere_proto::machine::Phase;
+
+impl Shared {
+    /// Spawns the application function. Called when the first browser connects.
+    pub(super) fn start(self: &Arc<Self>, host: &dyn Host, application: Application) {
+        host.session_started(self);
+        let session = Session {
+            handle: SessionHandle::new(Arc::clone(self)),
+            incarnation: 1,
+        };
+        let shared = Arc::clone(self);
+        let task = host.runtime().spawn(async move {
+            let result = AssertUnwindSafe(async move { application(session).await })
+                .catch_unwind()
+                .await;
+            if result.is_err() {
+                tracing::error!(session = %shared.id, "the application function panicked");
+            }
+            shared.change(|inner, now| {
+                inner.function = Function::Returned;
+                match result {
+                    Ok(()) => inner.close(EndReason::Finished, now),
+                    Err(_) => inner.machine.abort(EndReason::Panicked, now),
+                }
+            });
+        });
+        let task = task.abort_handle();
+        let mut inner = self.lock();
+        match inner.function {
+            Function::Starting if inner.is_over() => {
+                drop(inner);
+                host.give_grace(task, crate::clock::now());
+            }
+            Function::Starting => inner.function = Function::Running(task),
+            Function::Unstarted(_) | Function::Running(_) | Function::Returned => {}
+        }
+    }
+
+    /// Ends the session once everything sent has been delivered.
+    pub(crate) fn close(self: &Arc<Self>, reason: EndReason) {
+        self.change(|inner, now| inner.close(reason, now));
+    }
+
+    /// Closes the session as [`EndReason::Draining`]. Browsers are told to come back after
+    /// `retry_after`; the last messages get `wait` to be delivered.
+    pub(crate) fn drain(self: &Arc<Self>, retry_after: Duration, wait: Duration) {
+        self.change(|inner, now| {
+            inner.empty_gate();
+            inner.machine.close_with(EndReason::Draining, retry_after, wait, now);
+        });
+    }
+
+    /// Ends the session at once.
+    pub(crate) fn abort(self: &Arc<Self>, reason: EndReason) {
+        self.update(|machine, now| machine.abort(reason, now));
+    }
+
+    /// Ends the session at once. If it is closing already, it keeps the reason it closes with.
+    pub(crate) fn abort_now(self: &Arc<Self>, reason: EndReason) {
+        self.update(|machine, now| {
+            let reason = match machine.phase() {
+                Phase::Ending(reason) => reason.clone(),
+                Phase::Unconnected | Phase::Open | Phase::SoftClosed(_) | Phase::Closed(_) => reason,
+            };
+            machine.abort(reason, now);
+        });
+    }
+
+    /// Ends the session at once if nothing has changed since `version`, and returns whether it did.
+    /// Without a `reason` it ends as [`EndReason::NeverConnected`] or [`EndReason::Expired`].
+    pub(crate) fn abort_if_unchanged(self: &Arc<Self>, version: u64, reason: Option<EndReason>) -> bool {
+        self.change(|inner, now| {
+            if inner.version() != version {
+                return false;
+            }
+            let machine = &mut inner.machine;
+            let reason = match (machine.phase(), reason) {
+                (Phase::Ending(reason), _) => reason.clone(),
+                (_, Some(reason)) => reason,
+                (Phase::Unconnected, None) => EndReason::NeverConnected,
+                (_, None) => EndReason::Expired,
+            };
+            machine.abort(reason, now);
+            true
+        })
+    }
+
+    /// Ends the session at once while its hub is being dropped and can no longer be upgraded to.
+    pub(crate) fn abort_on(self: &Arc<Self>, host: &dyn Host, reason: EndReason) {
+        let ((), follow_up) = self.settle(|inner| {
+            inner.machine.abort(reason, crate::clock::now());
+            ((), Touched::Machine { awake: None })
+        });
+        self.follow_up(follow_up, host);
+    }
+
+    /// Returns why the session has ended, or `None` while it has not.
+    pub(crate) fn end_reason(&self) -> Option<EndReason> {
+        match self.lock().machine.phase() {
+            Phase::Closed(reason) => Some(reason.clone()),
+            Phase::Unconnected | Phase::Open | Phase::SoftClosed(_) | Phase::Ending(_) => None,
+        }
+    }
+}

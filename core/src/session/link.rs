@@ -1,0 +1,78 @@
+//! The connections of a session: each registers, exchanges frames with the machine, and leaves.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+
+use crate::session::shared::{Shared, Touched};
+use stillhere_proto::machine::{ConnectionKey, SessionMachine};
+use stillhere_proto::wire::{Frame, millis};
+
+/// What a connection should write next.
+pub(crate) enum Transmit {
+    Frame(Frame),
+    /// Nothing, until something changes or this time comes.
+    Nothing {
+        until: Option<Instant>,
+    },
+    /// The connection no longer has a part in the session.
+    Over,
+}
+
+impl Shared {
+    /// Adds a connection. `waker` is woken when it may have something to write.
+    pub(crate) fn register(&self, waker: Arc<AtomicWaker>) -> ConnectionKey {
+        let mut inner = self.lock();
+        let key = ConnectionKey(inner.next_connection);
+        inner.next_connection += 1;
+        // A session rarely has two connections at once, so the vector gets no spare capacity.
+        inner.connections.reserve_exact(1);
+        inner.connections.push((key, waker));
+        key
+    }
+
+    /// Removes a connection and tells the machine that it is gone.
+    pub(crate) fn unregister(self: &Arc<Self>, key: ConnectionKey) {
+        self.change(|inner, now| {
+            inner.connections.retain(|(known, _)| *known != key);
+            if inner.connections.is_empty() {
+                inner.connections = Vec::new();
+            }
+            inner.machine.handle_closed(key, now);
+        });
+    }
+
+    /// As [`Shared::update`], called by the connection `key`, which polls the machine afterwards and
+    /// so is not woken.
+    pub(crate) fn update_from(self: &Arc<Self>, key: ConnectionKey, change: impl FnOnce(&mut SessionMachine, Instant)) {
+        self.touch(|inner| {
+            change(&mut inner.machine, crate::clock::now());
+            ((), Touched::Machine { awake: Some(key) })
+        });
+    }
+
+    /// Returns what the connection should write next. Takes a frame out of the machine, which
+    /// affects nobody but this connection.
+    pub(crate) fn poll_transmit(&self, key: ConnectionKey, now: Instant) -> Transmit {
+        let machine = &mut self.lock().machine;
+        match machine.poll_transmit(key, now) {
+            Some(frame) => Transmit::Frame(frame),
+            None if machine.is_known(key) => Transmit::Nothing {
+                until: machine.poll_timeout(),
+            },
+            None => Transmit::Over,
+        }
+    }
+
+    /// How long browsers are told that the session is kept without a connection, in milliseconds.
+    pub(crate) fn keep(&self) -> u64 {
+        let host = self.host.upgrade();
+        host.map_or(0, |host| millis(host.keep(&self.snapshot())))
+    }
+
+    /// How long a connection may take to say hello.
+    pub(crate) fn hello_deadline(&self) -> Duration {
+        self.options.timing.hello
+    }
+}

@@ -1,0 +1,7 @@
+//! The guide in `docs/`, whose code is compiled as doc tests.
+
+#[doc = include_str!("../../docs/ending.md")]
+#[doc = include_str!("../../docs/first-session.md")]
+#[doc = include_str!("../../docs/logins.md")]
+#[doc = include_str!("../../docs/reload.md")]
+struct Guide;
