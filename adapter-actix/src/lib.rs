@@ -129,7 +129,7 @@ async fn respond(
     payload: web::Payload,
     principal: Option<impl Future<Output = Option<String>>>,
 ) -> HttpResponse {
-    let asked = UpgradeRequest::new(name, pairs(request.headers()))
+    let asked = SessionRequest::new(name, pairs(request.headers()))
         .authority(authority(&request))
         .peer_address(peer(&request));
     let asks_for_web_socket = matches!(asked.asks(request.method().as_str()), Asks::WebSocket { .. });
@@ -156,7 +156,7 @@ async fn respond(
 
 /// Returns one of the client's files, for applications that define the route themselves.
 pub fn serve_file(name: &str, headers: &HeaderMap) -> HttpResponse {
-    response(client::answer(&UpgradeRequest::new(name, pairs(headers))))
+    response(client::answer(&SessionRequest::new(name, pairs(headers))))
 }
 
 fn response(answer: Answer) -> HttpResponse {
@@ -240,7 +240,7 @@ impl Upgrade {
             payload,
             principal,
         } = self;
-        let mut asked = UpgradeRequest::new(id, pairs(request.headers()))
+        let mut asked = SessionRequest::new(id, pairs(request.headers()))
             .authority(authority(&request))
             .peer_address(peer(&request));
         if let Some(principal) = &principal {
@@ -249,28 +249,27 @@ impl Upgrade {
         let Asks::WebSocket { key } = asked.asks(request.method().as_str()) else {
             return HttpResponse::UpgradeRequired().body("the request does not ask for a WebSocket");
         };
-        let arrival = match hub.arrive(&asked) {
-            Ok(arrival) => arrival,
+        let accepted = match hub.accept(&asked) {
+            Ok(accepted) => accepted,
             Err(error) => return HttpResponse::BadRequest().body(error.to_string()),
         };
         let mut response = HttpResponse::SwitchingProtocols();
         response.upgrade("websocket");
         response.insert_header((SEC_WEBSOCKET_ACCEPT, websocket::accept_key(key)));
-        if let Some(protocol) = arrival.protocol() {
+        if let Some(protocol) = accepted.protocol() {
             response.insert_header((SEC_WEBSOCKET_PROTOCOL, protocol));
         }
         let (body, writer) = tokio::io::duplex(WRITE_BUFFER);
         let reader = StreamReader::new(payload.map_err(io::Error::other));
-        // The task runs on this worker, because actix's streams cannot leave their thread. The
-        // session itself runs on the hub's runtime.
-        actix_web::rt::spawn(carry(arrival, tokio::io::join(reader, writer)));
+        // On this worker: actix's streams may not leave their thread. The session itself lives on the hub's runtime.
+        actix_web::rt::spawn(carry(accepted, tokio::io::join(reader, writer)));
         response.streaming(ReaderStream::new(body))
     }
 }
 
-async fn carry(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin) {
-    let connection = websocket::connection(io, Vec::new(), websocket::config(&arrival)).await;
-    run_connection_loop(arrival, connection).await;
+async fn carry(accepted: Accepted, io: impl AsyncRead + AsyncWrite + Unpin) {
+    let connection = websocket::connection(io, Vec::new(), websocket::config(&accepted)).await;
+    run_connection_loop(accepted, connection).await;
 }
 
 /// Returns true if actix-web hands over the bytes that follow the request. It does not over HTTP/2,

@@ -155,14 +155,14 @@ pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
 /// }
 /// ```
 #[derive(Debug)]
-pub struct Upgrade(upgrade::Upgrade);
+pub struct Upgrade(upgrade::PendingUpgrade);
 
 impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     type Rejection = (StatusCode, &'static str);
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         tell_peer(&mut parts.extensions);
-        let upgrade = upgrade::Upgrade::take(parts);
+        let upgrade = upgrade::PendingUpgrade::take(parts);
         upgrade
             .map(Self)
             .ok_or((StatusCode::UPGRADE_REQUIRED, "not a WebSocket request"))

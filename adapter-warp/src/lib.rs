@@ -162,22 +162,22 @@ pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
 /// # let user = warp::any().map(|| "ada".to_owned());
 /// let socket = warp::path!("live" / String)
 ///     .and(user)
-///     .and(stillhere_warp::upgrade())
+///     .and(stillhere_warp::ws())
 ///     .map(move |id: String, user: String, upgrade: Upgrade| upgrade.principal(&user).serve(&hub, &id));
 /// # warp::serve(socket);
 /// # }
 /// ```
-pub fn upgrade() -> impl Filter<Extract = (Upgrade,), Error = Rejection> + Clone + Send + Sync {
+pub fn ws() -> impl Filter<Extract = (Upgrade,), Error = Rejection> + Clone + Send + Sync {
     parts().and_then(|request: Request<()>| {
         let (mut parts, ()) = request.into_parts();
-        let upgrade = upgrade::Upgrade::take(&mut parts).map(Upgrade);
+        let upgrade = upgrade::PendingUpgrade::take(&mut parts).map(Upgrade);
         ready(upgrade.ok_or_else(warp::reject::not_found))
     })
 }
 
-/// A WebSocket request for a session; see [`upgrade()`].
+/// A WebSocket request for a session; see [`ws`].
 #[derive(Debug)]
-pub struct Upgrade(upgrade::Upgrade);
+pub struct Upgrade(upgrade::PendingUpgrade);
 
 impl Upgrade {
     /// Sets the user who makes the request, as your filters determined it. The hub's own

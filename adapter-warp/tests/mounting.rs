@@ -9,7 +9,7 @@ use stillhere_conformance::http::{self, script_of};
 use stillhere_conformance::logins::assert_only_ada_is_let_in;
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
-use stillhere_warp::{Hub, Page, Upgrade, answer, filter, request, routes, routes_for, serve_file, upgrade};
+use stillhere_warp::{Hub, Page, Upgrade, answer, filter, request, routes, routes_for, serve_file, ws};
 use tokio::net::TcpListener;
 use warp::{Filter, Reply};
 
@@ -64,7 +64,7 @@ async fn a_route_of_ones_own_puts_its_filters_first() {
     let user = warp::query::raw();
     let socket = warp::path!("mine" / String)
         .and(user)
-        .and(upgrade())
+        .and(ws())
         .map(move |id: String, user: String, upgrade: Upgrade| upgrade.principal(&user).serve(&shared, &id));
     let file = warp::path!("mine" / String)
         .and(warp::header::headers_cloned())

@@ -20,7 +20,7 @@ use tokio::time::{Instant, advance};
 use support::browser::Browser;
 use support::pipe::pipe;
 use support::wire::{RawDocument, Wire};
-use support::{arrive, milliseconds, seconds, settled, soon};
+use support::{accept, milliseconds, seconds, settled, soon};
 
 async fn idle(session: Session) {
     session.ended().await;
@@ -229,7 +229,7 @@ async fn a_hello_between_the_decision_and_the_deed_resumes() {
     let (session, mut document) = soft_closed(&hub).await;
     let (server, browser) = pipe();
     browser.send(Packet::Binary(Frame::Hello(document.hello()).to_bytes()));
-    let carrier = run_connection_loop(arrive(&hub, &document.access.id), server);
+    let carrier = run_connection_loop(accept(&hub, &document.access.id), server);
     let asked = Arc::new(AtomicUsize::new(0));
     let policy = SlowJudge {
         meanwhile: Mutex::new(Some(Box::pin(carrier))),

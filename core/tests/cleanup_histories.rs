@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use stillhere::wire::{Counts, Frame};
 use stillhere::{
     Cause, DefaultCleanupPolicy, EndReason, FRAME_CHARGE, Hub, Lane, MemoryBudget, PerLane, PrincipalCap, Session,
-    SessionHandle, SessionId, SessionState, UpgradeRequest, WhileAuthenticated, run_connection_loop,
+    SessionHandle, SessionId, SessionRequest, SessionState, WhileAuthenticated, run_connection_loop,
 };
 
 use random::Random;
@@ -274,10 +274,10 @@ impl World {
         };
         let page = self.pages.get_mut(&id).expect("it was picked");
         let headers = [("sec-websocket-protocol", &b"stillhere.v1"[..])];
-        let request = UpgradeRequest::new(&page.document.access.id, headers).principal(page.principal);
+        let request = SessionRequest::new(&page.document.access.id, headers).principal(page.principal);
         let (server, end) = pipe();
-        let arrival = self.hub.arrive(&request).expect("our protocol was offered");
-        let carrier = tokio::spawn(run_connection_loop(arrival, server));
+        let accepted = self.hub.accept(&request).expect("our protocol was offered");
+        let carrier = tokio::spawn(run_connection_loop(accepted, server));
         let wire = Wire { end, carrier };
         wire.send(Frame::Hello(page.document.hello()));
         page.document.incarnation = wire.welcome().await.incarnation;

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use support::pipe::pipe;
 use support::wire::{RawDocument, Wire};
-use support::{arrive, milliseconds, seconds, settled, soon};
+use support::{accept, milliseconds, seconds, settled, soon};
 
 async fn idle(session: Session) {
     session.ended().await;
@@ -61,16 +61,16 @@ impl Page {
     }
 
     async fn connect(&mut self, hub: &Hub) {
-        let request = stillhere::UpgradeRequest::new(
+        let request = stillhere::SessionRequest::new(
             &self.document.access.id,
             [("sec-websocket-protocol", &b"stillhere.v1"[..])],
         )
         .principal(self.session.principal());
         let (server, end) = pipe();
-        let arrival = hub.arrive(&request).expect("our protocol was offered");
+        let accepted = hub.accept(&request).expect("our protocol was offered");
         let wire = Wire {
             end,
-            carrier: tokio::spawn(run_connection_loop(arrival, server)),
+            carrier: tokio::spawn(run_connection_loop(accepted, server)),
         };
         wire.send(Frame::Hello(self.document.hello()));
         self.document.incarnation = wire.welcome().await.incarnation;
@@ -630,7 +630,7 @@ async fn a_policy_that_was_told_late_is_told_again() {
     let mut page = Page::open(&hub).await;
     let (server, browser) = pipe();
     browser.send(Packet::Binary(Frame::Hello(page.document.hello()).to_bytes()));
-    let carrier = run_connection_loop(arrive(&hub, &page.document.access.id), server);
+    let carrier = run_connection_loop(accept(&hub, &page.document.access.id), server);
     *meanwhile.lock().expect("unpoisoned") = Some(Box::pin(carrier));
     page.lose().await;
     assert_eq!(

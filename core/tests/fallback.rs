@@ -12,8 +12,8 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
 use stillhere::wire::{End, Frame, Sender};
 use stillhere::{
-    Answer, AnswerBody, Cause, Code, EndReason, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionState,
-    UpgradeRequest,
+    Answer, AnswerBody, Cause, Code, EndReason, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionRequest,
+    SessionState,
 };
 use tokio::time::Instant;
 
@@ -204,7 +204,7 @@ async fn ask<E>(
     let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
     soon(
         "an answer",
-        hub.answer(method, &UpgradeRequest::new(name, headers), body),
+        hub.answer(method, &SessionRequest::new(name, headers), body),
     )
     .await
 }

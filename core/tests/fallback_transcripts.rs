@@ -10,7 +10,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 use stillhere::wire::{Frame, Sender};
-use stillhere::{Answer, AnswerBody, Hub, Session, SessionHandle, UpgradeRequest};
+use stillhere::{Answer, AnswerBody, Hub, Session, SessionHandle, SessionRequest};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinHandle;
 
@@ -129,7 +129,7 @@ impl Server {
         let asking = async move {
             let headers = [("content-type", &b"application/stillhere.v1"[..])];
             let body = stream::iter([Ok::<_, Infallible>(Bytes::from(body))]);
-            hub.answer("POST", &UpgradeRequest::new(&access.id, headers), body)
+            hub.answer("POST", &SessionRequest::new(&access.id, headers), body)
                 .await
         };
         self.posts

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use support::browser::Browser;
 use support::pipe::{BrowserEnd, ServerEnd, pipe};
 use support::wire::{RawDocument, Wire};
-use support::{access, arrive, seconds, settled, soon};
+use support::{accept, access, seconds, settled, soon};
 
 /// Where a connection fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +153,7 @@ impl Scene {
         let (fault, repeats) = (Arc::default(), Arc::default());
         let (faulty, end) = faulty(&fault, &repeats);
         let id = session.id().to_string();
-        let carrier = tokio::spawn(run_connection_loop(arrive(&hub, &id), faulty));
+        let carrier = tokio::spawn(run_connection_loop(accept(&hub, &id), faulty));
         let mut first = Some(end);
         let page = Browser::load_over(access(&session), {
             let hub = hub.clone();
@@ -351,7 +351,7 @@ async fn a_connection_over_which_no_hello_comes_is_given_up_after_ten_seconds() 
     let session = open(&hub, &Got::default());
     let fault = Arc::new(OnceLock::from(Fault::Hangs(Place::Next)));
     let (faulty, end) = faulty(&fault, &Arc::default());
-    let carrier = tokio::spawn(run_connection_loop(arrive(&hub, &session.id().to_string()), faulty));
+    let carrier = tokio::spawn(run_connection_loop(accept(&hub, &session.id().to_string()), faulty));
     let dead = Wire { end, carrier };
     dead.send(Frame::Hello(RawDocument::new(&session).hello()));
     settled().await;
@@ -421,7 +421,7 @@ async fn a_connection_that_gives_packets_without_end_leaves_the_others_their_tur
         hello,
     ] {
         let flood = Flood { packet, reads: 0 };
-        let carrier = tokio::spawn(run_connection_loop(arrive(&hub, &session.id().to_string()), flood));
+        let carrier = tokio::spawn(run_connection_loop(accept(&hub, &session.id().to_string()), flood));
         for _ in 0..30 {
             neighbour.send("still here?");
             assert_eq!(neighbour.text().await, "still here?");

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use stillhere::wire::Frame;
 use stillhere::{
     ConnectionError, EndReason, Hub, Lane, NotOurProtocol, Packet, Renewal, Session, SessionHandle, SessionOptions,
-    SessionState, UpgradeRequest, run_connection_loop,
+    SessionRequest, SessionState, run_connection_loop,
 };
 use tokio::time::Instant;
 
@@ -143,8 +143,8 @@ async fn too_many_connections_without_a_hello_are_told_to_come_back_later() {
     silent.pop();
     settled().await;
     let (_wire, _) = document.welcomed(&hub).await;
-    // A connection that has said hello does not count, nor one that was accepted and then dropped.
-    drop(support::arrive(&hub, &document.access.id));
+    // One that has said hello does not count, nor one that was only accepted and then dropped.
+    drop(support::accept(&hub, &document.access.id));
     let (_wire, _) = document.welcomed(&hub).await;
     drop(silent);
 }
@@ -224,11 +224,11 @@ async fn the_request_is_judged_before_the_hello() {
             ("sec-websocket-protocol", protocols),
         ];
         let headers = headers.into_iter().filter(|(_, value)| !value.is_empty());
-        UpgradeRequest::new(name, headers.map(|(name, value)| (name, value.as_bytes())))
+        SessionRequest::new(name, headers.map(|(name, value)| (name, value.as_bytes())))
     };
     let same = "https://example.com";
-    assert_eq!(hub.arrive(&ask(&id, same, "")).err(), Some(NotOurProtocol));
-    assert_eq!(hub.arrive(&ask(&id, same, "chat, x")).err(), Some(NotOurProtocol));
+    assert_eq!(hub.accept(&ask(&id, same, "")).err(), Some(NotOurProtocol));
+    assert_eq!(hub.accept(&ask(&id, same, "chat, x")).err(), Some(NotOurProtocol));
     let cases = [
         (ask(&id, same, "stillhere.v1"), "stillhere.v1", None),
         (ask(&id, same, "x, stillhere.v2 , stillhere.v1"), "stillhere.v1", None),
@@ -249,12 +249,12 @@ async fn the_request_is_judged_before_the_hello() {
         (ask("x", "null", "stillhere.v1"), "stillhere.v1", Some(4105)),
     ];
     for (request, protocol, refused) in cases {
-        let arrival = hub.arrive(&request).expect("our protocol was offered");
-        assert_eq!(arrival.protocol(), Some(protocol));
+        let accepted = hub.accept(&request).expect("our protocol was offered");
+        assert_eq!(accepted.protocol(), Some(protocol));
         let (server, end) = pipe();
         let wire = Wire {
             end,
-            carrier: tokio::spawn(run_connection_loop(arrival, server)),
+            carrier: tokio::spawn(run_connection_loop(accepted, server)),
         };
         match refused {
             Some(code) => assert_eq!(wire.end().await.code, code, "{request:?}"),
@@ -274,12 +274,12 @@ async fn packet_limits_leave_room_for_a_hello_and_for_a_fragment() {
     let tiny = hub.open_with(options, idle);
     let usual = hub.open(idle);
     assert_eq!(
-        support::arrive(&hub, &usual.id().to_string()).packet_limit(),
+        support::accept(&hub, &usual.id().to_string()).packet_limit(),
         64 * 1024 + 9
     );
-    let limit = support::arrive(&hub, &tiny.id().to_string()).packet_limit();
+    let limit = support::accept(&hub, &tiny.id().to_string()).packet_limit();
     assert!((200..2000).contains(&limit), "{limit}");
-    assert!(support::arrive(&hub, "unknown").packet_limit() >= 200);
+    assert!(support::accept(&hub, "unknown").packet_limit() >= 200);
 }
 
 #[tokio::test(start_paused = true)]
@@ -477,7 +477,7 @@ async fn the_secret_is_in_the_ticket_and_nowhere_else() {
     let mut shown = vec![
         format!("{session:?} {hub:?} {:?} {:?}", session.snapshot(), session.events()),
         format!("{:?} {} {:#?}", session.ticket(), session.ticket(), session.ticket()),
-        format!("{access:?} {:?}", support::arrive(&hub, &access.id)),
+        format!("{access:?} {:?}", support::accept(&hub, &access.id)),
     ];
     let browser = Browser::connected(&hub, &session).await;
     browser.send("hello");

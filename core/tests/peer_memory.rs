@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use stillhere::wire::{Data, Frame, Sender};
-use stillhere::{Arrival, Hub, Lane, PlainOptions, Session, UpgradeRequest, run_connection_loop, websocket};
+use stillhere::{Accepted, Hub, Lane, PlainOptions, Session, SessionRequest, run_connection_loop, websocket};
 use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use support::wire::{RawDocument, Wire, data, fresh_counts};
-use support::{arrive, seconds, settled, soon};
+use support::{accept, seconds, settled, soon};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -45,12 +45,12 @@ async fn never_reads(session: Session) {
     session.ended().await;
 }
 
-/// A WebSocket of this arrival, the task that carries it, and what its peer writes to.
-async fn web_socket(arrival: Arrival) -> (DuplexStream, JoinHandle<()>) {
+/// The WebSocket of an accepted connection, the task that carries it, and what its peer writes to.
+async fn web_socket(accepted: Accepted) -> (DuplexStream, JoinHandle<()>) {
     let (ours, peer) = duplex(4096);
-    let config = websocket::config(&arrival);
+    let config = websocket::config(&accepted);
     let connection = websocket::connection(ours, Vec::new(), config).await;
-    let carrier = tokio::spawn(run_connection_loop(arrival, connection));
+    let carrier = tokio::spawn(run_connection_loop(accepted, connection));
     (peer, carrier)
 }
 
@@ -100,12 +100,12 @@ fn pongs_for_a_peer_that_never_reads_are_bounded() {
         let session = hub.open(never_reads);
         let id = session.id().to_string();
 
-        let (mut peer, _carrier) = web_socket(arrive(&hub, &id)).await;
+        let (mut peer, _carrier) = web_socket(accept(&hub, &id)).await;
         let grown = flood_with_pings(&mut peer, &[]).await;
         assert!(grown < BOUND, "{grown} bytes before the hello");
         drop(peer);
 
-        let (mut peer, _carrier) = web_socket(arrive(&hub, &id)).await;
+        let (mut peer, _carrier) = web_socket(accept(&hub, &id)).await;
         let hello = binary(&Frame::Hello(RawDocument::new(&session).hello()));
         peer.write_all(&hello).await.expect("the server reads");
         let grown = flood_with_pings(&mut peer, &binary(&Frame::Ack(fresh_counts()))).await;
@@ -114,8 +114,8 @@ fn pongs_for_a_peer_that_never_reads_are_bounded() {
 
         let plain = hub.open_plain(PlainOptions::default(), never_reads);
         let id = plain.id().to_string();
-        let arrival = hub.arrive(&UpgradeRequest::new(&id, [])).expect("a plain session");
-        let (mut peer, _carrier) = web_socket(arrival).await;
+        let accepted = hub.accept(&SessionRequest::new(&id, [])).expect("a plain session");
+        let (mut peer, _carrier) = web_socket(accepted).await;
         let grown = flood_with_pings(&mut peer, &[]).await;
         let message = hub.session_options().limits.message as usize;
         assert!(grown < 2 * message + BOUND, "{grown} bytes in a plain session");
@@ -153,7 +153,7 @@ fn nothing_is_lost_to_pongs_that_fill_the_buffer() {
     alone(async {
         let hub = Hub::new();
         let session = hub.open(never_reads);
-        let (mut peer, _carrier) = web_socket(arrive(&hub, &session.id().to_string())).await;
+        let (mut peer, _carrier) = web_socket(accept(&hub, &session.id().to_string())).await;
         let hello = binary(&Frame::Hello(RawDocument::new(&session).hello()));
         peer.write_all(&hello).await.expect("the server reads");
         flood_with_pings(&mut peer, &[]).await;
@@ -305,9 +305,9 @@ fn what_a_plain_client_sends_and_nobody_reads_holds_what_is_counted() {
         for size in [1, 100, 1025, 20_000, 700_000] {
             let hub = Hub::new();
             let session = hub.open_plain(PlainOptions::default(), never_reads);
-            let arrival = hub.arrive(&UpgradeRequest::new(&session.id().to_string(), []));
+            let accepted = hub.accept(&SessionRequest::new(&session.id().to_string(), []));
             let (server, client) = support::pipe::pipe();
-            let carrier = tokio::spawn(run_connection_loop(arrival.expect("a plain session"), server));
+            let carrier = tokio::spawn(run_connection_loop(accepted.expect("a plain session"), server));
             settled().await;
             let before = live_bytes();
             // What the server does not read stays with the client: the last messages, and only one
@@ -349,7 +349,7 @@ fn half_sent_posts_of_nobody_hold_little() {
                 .map(|chunk| Ok::<_, std::convert::Infallible>(Bytes::from(chunk)))
                 .chain(stream::pending());
             posts.push(tokio::spawn(async move {
-                let request = UpgradeRequest::new(&id, [("content-type", &b"application/stillhere.v1"[..])]);
+                let request = SessionRequest::new(&id, [("content-type", &b"application/stillhere.v1"[..])]);
                 hub.answer("POST", &request, body).await.status
             }));
             settle_now_and_then(number.into()).await;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use futures_util::stream;
-use stillhere::{Arrival, EndReason, Hub, HubBuilder, Session, SessionHandle, SessionState, Share, UpgradeRequest};
+use stillhere::{Accepted, EndReason, Hub, HubBuilder, Session, SessionHandle, SessionRequest, SessionState, Share};
 
 use support::settled;
 use support::wire::{RawDocument, Wire};
@@ -31,20 +31,20 @@ fn open(hub: &Hub, from: &str, principal: Option<&str>) -> SessionHandle {
     hub.open_with(options, idle)
 }
 
-/// Makes a request for the session from this peer, with this `X-Forwarded-For`.
-fn ask(hub: &Hub, session: &SessionHandle, peer: Option<&str>, forwarded: &str, principal: Option<&str>) -> Arrival {
+/// A request for the session from this peer, which says to have forwarded it for another.
+fn ask(hub: &Hub, session: &SessionHandle, peer: Option<&str>, forwarded: &str, principal: Option<&str>) -> Accepted {
     let id = session.id().to_string();
     let headers = [
         ("sec-websocket-protocol", "stillhere.v1"),
         ("x-forwarded-for", forwarded),
     ];
-    let request = UpgradeRequest::new(&id, headers.map(|(name, value)| (name, value.as_bytes())));
+    let request = SessionRequest::new(&id, headers.map(|(name, value)| (name, value.as_bytes())));
     let request = request.peer_address(peer.map(address)).principal(principal);
-    hub.arrive(&request).expect("our protocol was offered")
+    hub.accept(&request).expect("our protocol was offered")
 }
 
-fn is_refused(arrival: &Arrival) -> bool {
-    let shown = format!("{arrival:?}");
+fn is_refused(accepted: &Accepted) -> bool {
+    let shown = format!("{accepted:?}");
     assert_eq!(shown.contains("4202"), shown.contains("too many"), "{shown}");
     shown.contains("4202")
 }
@@ -235,7 +235,7 @@ async fn one_address_has_its_share_of_posts_and_is_told_when_to_come_again() {
     let session = hub.open(idle);
     let id = session.id().to_string();
     let headers = [("content-type", &b"application/stillhere.v1"[..])];
-    let request = |peer| UpgradeRequest::new(&id, headers).peer_address(Some(address(peer)));
+    let request = |peer| SessionRequest::new(&id, headers).peer_address(Some(address(peer)));
     let ours = request("6.6.6.6");
     let half = stream::pending::<Result<Bytes, Infallible>>();
     let mut waiting = Box::pin(hub.answer("POST", &ours, half));

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stillhere::{Hub, Session, UpgradeRequest};
+use stillhere::{Hub, Session, SessionRequest};
 use tracing::subscriber::DefaultGuard;
 
 #[derive(Clone, Default)]
@@ -49,9 +49,9 @@ async fn idle(session: Session) {
 
 fn ask(hub: &Hub, name: &str, headers: &[(&str, &[u8])]) {
     let protocol = ("sec-websocket-protocol", &b"stillhere.v1"[..]);
-    let request = UpgradeRequest::new(name, headers.iter().copied().chain([protocol]));
+    let request = SessionRequest::new(name, headers.iter().copied().chain([protocol]));
     let request = request.peer_address(Some(Ipv4Addr::LOCALHOST.into()));
-    drop(hub.arrive(&request).expect("our protocol was offered"));
+    drop(hub.accept(&request).expect("our protocol was offered"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,9 +99,9 @@ async fn where_no_address_is_counted_the_reason_is_told_once() {
         let id = hub.open(idle).id().to_string();
         for _ in 0..3 {
             let protocol = ("sec-websocket-protocol", &b"stillhere.v1"[..]);
-            let request = UpgradeRequest::new(&id, headers.iter().copied().chain([protocol]));
+            let request = SessionRequest::new(&id, headers.iter().copied().chain([protocol]));
             let request = request.peer_address(peer.map(Into::into));
-            drop(hub.arrive(&request).expect("our protocol was offered"));
+            drop(hub.accept(&request).expect("our protocol was offered"));
         }
         let lines = log.lines();
         let expected = usize::from(!reason.is_empty());

@@ -21,7 +21,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use stillhere::wire::SUBPROTOCOL;
-use stillhere::{ConnectionSetup, UpgradeRequest, connection_pair, run_connection_loop};
+use stillhere::{ConnectionSetup, SessionRequest, connection_pair, run_connection_loop};
 use stillhere_axum::Page;
 use stillhere_examples::Demo;
 use str0m::change::{SdpAnswer, SdpOffer};
@@ -93,14 +93,14 @@ async fn negotiate(
 ) -> Result<Json<SdpAnswer>, (StatusCode, String)> {
     // For the hub this is like a WebSocket request, from the Origin to the cookie of the login.
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let request = UpgradeRequest::new(&id, headers.chain([("sec-websocket-protocol", SUBPROTOCOL.as_bytes())]));
-    let arrival = server.demo.hub().arrive(&request).map_err(refused)?;
+    let request = SessionRequest::new(&id, headers.chain([("sec-websocket-protocol", SUBPROTOCOL.as_bytes())]));
+    let accepted = server.demo.hub().accept(&request).map_err(refused)?;
     let (ours, theirs) = connection_pair(BETWEEN);
-    let (peer, answer) = Peer::answer(ADDRESS, offer, ours, arrival.packet_limit())
+    let (peer, answer) = Peer::answer(ADDRESS, offer, ours, accepted.packet_limit())
         .await
         .map_err(refused)?;
     tokio::spawn(peer.run(server.peers.register(id)));
-    tokio::spawn(run_connection_loop(arrival, theirs));
+    tokio::spawn(run_connection_loop(accepted, theirs));
     Ok(Json(answer))
 }
 

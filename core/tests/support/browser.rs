@@ -292,7 +292,7 @@ impl State {
         match packet {
             Some(Packet::Binary(bytes)) => self.machine.handle_frame(attempt, bytes, now()),
             Some(Packet::Close(code)) => self.lose(attempt, code.into()),
-            Some(Packet::Text(_) | Packet::Ping | Packet::Other) => {}
+            Some(_) => {}
             None => self.lose(attempt, 1006),
         }
     }

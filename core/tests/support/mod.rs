@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use stillhere::{Arrival, DocumentId, Hub, Limits, Secret, SessionHandle, UpgradeRequest, run_connection_loop};
+use stillhere::{Accepted, DocumentId, Hub, Limits, Secret, SessionHandle, SessionRequest, run_connection_loop};
 use tokio::task::JoinHandle;
 
 use self::pipe::{BrowserEnd, pipe};
@@ -59,15 +59,15 @@ pub(crate) fn access(session: &SessionHandle) -> Access {
     }
 }
 
-pub(crate) fn arrive(hub: &Hub, id: &str) -> Arrival {
-    let request = UpgradeRequest::new(id, [("sec-websocket-protocol", &b"stillhere.v1"[..])]);
-    hub.arrive(&request).expect("our protocol was offered")
+pub(crate) fn accept(hub: &Hub, id: &str) -> Accepted {
+    let request = SessionRequest::new(id, [("sec-websocket-protocol", &b"stillhere.v1"[..])]);
+    hub.accept(&request).expect("our protocol was offered")
 }
 
 /// Opens a connection to `hub`. Returns the browser's end and the task that carries the connection.
 pub(crate) fn connect(hub: &Hub, id: &str) -> (BrowserEnd, JoinHandle<()>) {
     let (server, browser) = pipe();
-    (browser, tokio::spawn(run_connection_loop(arrive(hub, id), server)))
+    (browser, tokio::spawn(run_connection_loop(accept(hub, id), server)))
 }
 
 /// Returns the id of a new page load.

@@ -32,8 +32,8 @@ use hyper_util::rt::TokioIo;
 use stillhere::client::{self, PAGE_CACHE_CONTROL};
 use stillhere::websocket::{accept_key, config, connection};
 use stillhere::{
-    Answer, AnswerBody, Arrival, Asks, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
-    UpgradeRequest, run_connection_loop, stop_signal,
+    Accepted, Answer, AnswerBody, Asks, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
+    SessionRequest, run_connection_loop, stop_signal,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
@@ -173,7 +173,7 @@ impl Server {
             .headers()
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let asked = UpgradeRequest::new(&name, headers);
+        let asked = SessionRequest::new(&name, headers);
         match asked.asks(request.method().as_str()) {
             Asks::WebSocket { key } => self.web_socket(&asked, &accept_key(key), on_upgrade),
             _ if route.is_some() => text(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket"),
@@ -193,9 +193,9 @@ impl Server {
 
     /// Upgrades the request even if the hub refuses it, because a browser reads the reason only
     /// over the WebSocket.
-    fn web_socket(&self, asked: &UpgradeRequest<'_>, accept: &str, on_upgrade: OnUpgrade) -> Response<Full<Bytes>> {
-        let arrival = match self.hub.arrive(asked) {
-            Ok(arrival) => arrival,
+    fn web_socket(&self, asked: &SessionRequest<'_>, accept: &str, on_upgrade: OnUpgrade) -> Response<Full<Bytes>> {
+        let accepted = match self.hub.accept(asked) {
+            Ok(accepted) => accepted,
             Err(error) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
         };
         let mut response = Response::builder()
@@ -203,10 +203,10 @@ impl Server {
             .header(header::CONNECTION, "upgrade")
             .header(header::UPGRADE, "websocket")
             .header(header::SEC_WEBSOCKET_ACCEPT, accept);
-        if let Some(protocol) = arrival.protocol() {
+        if let Some(protocol) = accepted.protocol() {
             response = response.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
         }
-        tokio::spawn(carry(on_upgrade, arrival));
+        tokio::spawn(carry(on_upgrade, accepted));
         response
             .body(Full::default())
             .expect("a subprotocol was a header's value before")
@@ -214,11 +214,11 @@ impl Server {
 }
 
 /// Carries the session until the connection ends. The session and its policy handle the loss.
-async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
+async fn carry(on_upgrade: OnUpgrade, accepted: Accepted) {
     // The browser may have disconnected before the answer was sent.
     let Ok(upgraded) = on_upgrade.await else { return };
-    let connection = connection(TokioIo::new(upgraded), Vec::new(), config(&arrival)).await;
-    run_connection_loop(arrival, connection).await;
+    let connection = connection(TokioIo::new(upgraded), Vec::new(), config(&accepted)).await;
+    run_connection_loop(accepted, connection).await;
 }
 
 /// Returns one of the client's files, or a 404.

@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use stillhere::websocket::{accept_key, config, connection};
 use stillhere::{
-    AnswerBody, Arrival, Asks, Connection, ConnectionError, Hub, PairEnd, UpgradeRequest, connection_pair, name_of,
+    Accepted, AnswerBody, Asks, Connection, ConnectionError, Hub, PairEnd, SessionRequest, connection_pair, name_of,
     run_connection_loop, upgrade,
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -80,7 +80,7 @@ async fn answer(hub: &Hub, mut request: Request<Incoming>, peer: IpAddr, fault: 
     }
     let name = name_of(&path);
     let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let asked = UpgradeRequest::new(name, pairs).peer_address(Some(peer));
+    let asked = SessionRequest::new(name, pairs).peer_address(Some(peer));
     let Asks::WebSocket { key } = asked.asks(request.method().as_str()) else {
         let method = request.method().clone();
         let answer = hub
@@ -91,7 +91,7 @@ async fn answer(hub: &Hub, mut request: Request<Incoming>, peer: IpAddr, fault: 
             AnswerBody::Stream(chunks) => StreamBody::new(chunks.map_ok(Frame::data)).boxed_unsync(),
         });
     };
-    let Ok(arrival) = hub.arrive(&asked) else {
+    let Ok(accepted) = hub.accept(&asked) else {
         return status(StatusCode::BAD_REQUEST);
     };
     let mut response = Response::builder()
@@ -99,10 +99,10 @@ async fn answer(hub: &Hub, mut request: Request<Incoming>, peer: IpAddr, fault: 
         .header(header::CONNECTION, "upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_ACCEPT, accept_key(key));
-    if let Some(protocol) = arrival.protocol() {
+    if let Some(protocol) = accepted.protocol() {
         response = response.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    tokio::spawn(carry(hyper::upgrade::on(&mut request), arrival, fault));
+    tokio::spawn(carry(hyper::upgrade::on(&mut request), accepted, fault));
     response
         .body(Empty::new().boxed_unsync())
         .expect("the headers are valid")
@@ -114,16 +114,16 @@ fn status(status: StatusCode) -> Response<Body> {
     response
 }
 
-async fn carry(upgraded: hyper::upgrade::OnUpgrade, arrival: Arrival, fault: Option<Fault>) {
+async fn carry(upgraded: hyper::upgrade::OnUpgrade, accepted: Accepted, fault: Option<Fault>) {
     let Ok(upgraded) = upgraded.await else { return };
-    let mut config = config(&arrival);
+    let mut config = config(&accepted);
     if fault == Some(Fault::DefaultFrameLimit) {
         config = config.max_frame_size(Some(64 * 1024));
     }
     let io = Faulty::new(TokioIo::new(upgraded), fault);
     let connection = connection(io, Vec::new(), config).await;
     let (ours, theirs) = connection_pair(4);
-    let carrying = pin!(run_connection_loop(arrival, ours));
+    let carrying = pin!(run_connection_loop(accepted, ours));
     let bridging = pin!(bridge(connection, theirs, liars(fault)));
     match select(carrying, bridging).await {
         // The last messages are still in transit.
