@@ -137,7 +137,7 @@ mod tests {
         registry.keep(shared.id, EndedSession::new(&shared, &EndReason::Finished), 20);
         for _ in 0..100 {
             let unopened = EndedSession::new(&shared, &EndReason::NeverConnected);
-            registry.keep(SessionId::random(), nobodys, 20);
+            registry.keep(SessionId::random(), unopened, 20);
         }
         assert!(matches!(registry.find(&shared.id), Some(Found::Ended(_))));
         assert!(registry.never_connected.younger.len() + registry.never_connected.older.len() <= 2);
