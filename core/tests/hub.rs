@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use stillhere::connection::Packet;
 use stillhere::wire::Frame;
 use stillhere::{
-    ConnectionError, EndReason, Hub, Lane, NotOurProtocol, Renewal, Session, SessionHandle, SessionOptions,
+    ConnectionError, EndReason, Hub, HubBuilder, Lane, NotOurProtocol, Renewal, Session, SessionHandle, SessionOptions,
     SessionRequest, SessionState, run_connection_loop,
 };
 use tokio::time::Instant;
@@ -430,7 +430,36 @@ async fn the_mount_and_the_public_url_are_where_browsers_go() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "a place relative to the page")]
+async fn the_setters_of_a_hub_may_come_in_any_order() {
+    let session_options = || {
+        let mut options = SessionOptions::default();
+        options.timing.heartbeat = seconds(40);
+        options.limits.outbox = 1 << 16;
+        options.renewal = Renewal::Off;
+        options
+    };
+    let single = |builder: HubBuilder| {
+        let builder = builder.heartbeat(seconds(5)).message_limit(2000).compress_from(500);
+        builder.restore_on_reload("editor")
+    };
+    for hub in [
+        single(Hub::builder()).session_options(session_options()).build(),
+        single(Hub::builder().session_options(session_options())).build(),
+    ] {
+        let options = hub.session_options();
+        assert_eq!((options.timing.heartbeat, options.limits.message), (seconds(5), 2000));
+        assert_eq!(
+            (options.compress_from, options.restore.as_deref()),
+            (Some(500), Some("editor"))
+        );
+        assert_eq!((options.limits.outbox, options.renewal), (1 << 16, Renewal::Off));
+    }
+    let last = Hub::builder().heartbeat(seconds(5)).heartbeat(seconds(7)).build();
+    assert_eq!(last.session_options().timing.heartbeat, seconds(7));
+}
+
+#[tokio::test]
+#[should_panic(expected = "an address relative to the page")]
 async fn a_public_url_that_a_browser_would_take_for_another_place_is_refused_when_the_hub_is_built() {
     let _ = Hub::builder().public_url("live.example.com/stillhere").build();
 }
