@@ -14,7 +14,7 @@ use http::header::{COOKIE, ORIGIN};
 use http::{HeaderMap, HeaderValue};
 use stillhere::machine::{DocumentEvent, DocumentPhase, Outcome, SendRefused};
 use stillhere::{Lane, Message, SessionHandle};
-use stillhere_client::{Client, Driver, Endpoint, SendError, Ticket, build};
+use stillhere_client::{Client, Driver, Endpoint, SendError, Ticket};
 use tokio::task::JoinHandle;
 
 use crate::patience::PATIENCE;
@@ -130,7 +130,7 @@ impl Browser {
             endpoint: Endpoint::new(url.parse().expect("a URL"), headers, &ticket.limits),
             log: Arc::clone(&log),
         };
-        let (client, driver) = build(&ticket, tap);
+        let (client, driver) = Client::builder().build(&ticket, tap);
         let freezer = Arc::new(Freezer::default());
         Self {
             page,
