@@ -17,10 +17,11 @@ pub use stillhere::*;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::{ReaderStream, StreamReader};
 
-/// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. For
-/// [`App::configure`](actix_web::App::configure).
+/// Returns the routes of `hub` under its mount, for [`App::configure`](actix_web::App::configure):
+/// the client's files, the sessions' WebSockets, and the POSTs of the fallback.
 ///
-/// Build the hub outside the closure that makes the `App`: every worker calls that, and all of them share one hub.
+/// Create the hub outside the closure that builds the `App`. Every worker calls the closure, and
+/// all workers share one hub.
 pub fn routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let of_routes = hub.clone();
     let handler = async |hub: web::Data<Hub>, request: HttpRequest, payload: web::Payload| {
@@ -84,7 +85,7 @@ fn resource(hub: &Hub) -> Resource {
     web::resource([format!("{path}/"), path]).app_data(web::Data::new(hub.clone()))
 }
 
-/// Returns nobody: the visitor is not logged in, or middleware is missing.
+/// Returns `None`: the visitor is not logged in, or middleware is missing.
 fn failed(error: &actix_web::Error) -> Option<String> {
     if error.as_response_error().status_code().is_server_error() {
         tracing::error!(%error, "the principal's extractor failed: does its middleware wrap the routes?");
@@ -147,13 +148,13 @@ async fn respond(
     };
     let mut response = response(answer);
     if request.head().upgrade() {
-        // Not `Connection: upgrade`, as actix-web would repeat it.
+        // Not `Connection: upgrade`, because actix-web would repeat the header.
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
     response
 }
 
-/// One of the client's files, for people who own the route.
+/// Returns one of the client's files, for applications that define the route themselves.
 pub fn serve_file(name: &str, headers: &HeaderMap) -> HttpResponse {
     response(client::answer(&SessionRequest::new(name, pairs(headers))))
 }
@@ -170,7 +171,8 @@ fn response(answer: Answer) -> HttpResponse {
     }
 }
 
-/// Extracts a WebSocket request for a session, for people who own the route: put your own extractors beside it, then [`Upgrade::serve`].
+/// Extracts a WebSocket request for a session, for applications that define the route themselves.
+/// Put your own extractors beside it, then call [`Upgrade::serve`].
 ///
 /// ```
 /// # use actix_web::{HttpResponse, web};
@@ -189,7 +191,7 @@ fn response(answer: Answer) -> HttpResponse {
 pub struct Upgrade {
     request: HttpRequest,
     payload: web::Payload,
-    /// `None`: nobody has said yet.
+    /// `None` until the application has called [`Upgrade::principal`].
     principal: Option<Option<String>>,
 }
 
@@ -220,7 +222,8 @@ impl Upgrade {
         }
     }
 
-    /// Who makes the request, as your extractors found: the hub's [`principal`](HubBuilder::principal) is then not asked.
+    /// Sets the user who makes the request, as your extractors determined it. The hub's own
+    /// [`principal`](HubBuilder::principal) is then not called.
     #[must_use]
     pub fn principal(self, principal: &str) -> Self {
         Self {
@@ -229,7 +232,8 @@ impl Upgrade {
         }
     }
 
-    /// Carries the session with this id over the WebSocket, or tells the browser why not. The answer to the request.
+    /// Returns the response to the request. Then carries the session with this id over the
+    /// WebSocket, or tells the browser over it why the session is refused.
     pub fn serve(self, hub: &Hub, id: &str) -> HttpResponse {
         let Self {
             request,
@@ -243,7 +247,7 @@ impl Upgrade {
             asked = asked.principal(principal.as_deref());
         }
         let Asks::WebSocket { key } = asked.asks(request.method().as_str()) else {
-            return HttpResponse::UpgradeRequired().body("not a WebSocket request");
+            return HttpResponse::UpgradeRequired().body("the request does not ask for a WebSocket");
         };
         let accepted = match hub.accept(&asked) {
             Ok(accepted) => accepted,
@@ -289,7 +293,8 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
-/// An HTML page that carries a ticket: `Cache-Control: private, no-cache`, so that no cache hands one user's session to another.
+/// An HTML page that contains a ticket. It is sent with `Cache-Control: private, no-cache`, so that
+/// no shared cache gives one user's session to another.
 #[derive(Debug, Clone)]
 pub struct Page<T>(pub T);
 
@@ -304,5 +309,5 @@ impl<T: MessageBody + 'static> Responder for Page<T> {
     }
 }
 
-/// How much may wait for the browser's socket to take it.
+/// Bytes that may wait for the browser's socket.
 const WRITE_BUFFER: usize = 16 * 1024;

@@ -1,4 +1,4 @@
-//! Runs the conformance suite over the fallback, streamed and polled, on actix-web, streamed and polled.
+//! Runs the conformance suite over the fallback, streamed and polled, on actix-web.
 
 use std::net::{SocketAddr, TcpListener};
 

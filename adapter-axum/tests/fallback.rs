@@ -1,4 +1,4 @@
-//! Runs the conformance suite over the fallback, streamed and polled, on axum, streamed and polled.
+//! Runs the conformance suite over the fallback, streamed and polled, on axum.
 
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Runs the conformance suite over the fallback, streamed and polled, on warp, streamed and polled.
+//! Runs the conformance suite over the fallback, streamed and polled, on warp.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! The hub: who gets in, what the page is told, what is told to nobody.
+//! The hub: which connections it accepts, what a page is told, and what nobody is told.
 
 mod support;
 
@@ -24,7 +24,7 @@ fn json(session: &SessionHandle) -> serde_json::Value {
     serde_json::from_str(&session.ticket_json()).expect("a ticket is JSON")
 }
 
-/// The ticket as a browser reads it from the script element.
+/// Returns the ticket as a browser reads it from the script element.
 fn ticket_of(script: &str) -> serde_json::Value {
     let (_, rest) = script.split_once("data-stillhere=\"").expect("the attribute is there");
     let (attribute, _) = rest.split_once('"').expect("the attribute ends");
@@ -169,7 +169,8 @@ async fn a_hello_that_does_not_come_in_time_costs_the_connection_whatever_else_a
             "{:?}",
             start.elapsed()
         );
-        // Ready input goes before an expired deadline: the process may have been stopped for long.
+        // Available input is handled before an expired deadline, because the process may have been
+        // stopped for long.
         let wire = Wire::connect(&hub, &document.access.id);
         settled().await;
         wire.send(Frame::Hello(document.hello()));
@@ -244,7 +245,7 @@ async fn the_request_is_judged_before_the_hello() {
         ),
         (ask(&id, "", "stillhere.v1"), "stillhere.v1", None),
         (ask("x", same, "stillhere.v1"), "stillhere.v1", Some(4100)),
-        // The Origin comes first: a foreign page learns nothing.
+        // The Origin is checked first, so a foreign page learns nothing.
         (ask("x", "null", "stillhere.v1"), "stillhere.v1", Some(4105)),
     ];
     for (request, protocol, refused) in cases {
@@ -433,7 +434,7 @@ async fn a_public_url_that_a_browser_would_take_for_another_place_is_refused_whe
     let _ = Hub::builder().public_url("live.example.com/stillhere").build();
 }
 
-/// Everything that anybody logs.
+/// Everything that is logged.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -557,7 +558,7 @@ fn sessions_live_on_the_hubs_runtime_whatever_thread_opens_and_carries_them() {
         .expect("no panic")
     };
     for round in 0..3u8 {
-        // Another runtime for each connection, gone before the next.
+        // Each connection runs on its own runtime, which is dropped before the next one.
         let carrier = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -1,4 +1,5 @@
-//! What peers can make the server hold: live bytes, not what is counted.
+//! How much memory peers can make the server hold, in live bytes rather than in what the hub
+//! counts.
 
 mod support;
 
@@ -28,7 +29,7 @@ fn live_bytes() -> usize {
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// One test at a time, because all of them count the process's memory.
+/// Runs one test at a time, because all of them measure the memory of the process.
 fn alone(test: impl Future<Output = ()>) {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -53,7 +54,7 @@ async fn web_socket(accepted: Accepted) -> (DuplexStream, JoinHandle<()>) {
     (peer, carrier)
 }
 
-/// A WebSocket frame from a client, its mask being 0.
+/// Returns a WebSocket frame from a client, with a mask of 0.
 fn octets(code: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | code];
     match payload.len() {
@@ -79,7 +80,8 @@ fn binary(frame: &Frame) -> Vec<u8> {
     octets(BINARY, &frame.to_bytes())
 }
 
-/// 4 MiB of pings, with a sign of life every 50 KiB, to a server whose answers are not read. How much the memory grew.
+/// Sends 4 MiB of pings, with a sign of life every 50 KiB, to a server whose answers nobody reads.
+/// Returns by how much the memory grew.
 async fn flood_with_pings(peer: &mut DuplexStream, sign_of_life: &[u8]) -> usize {
     let mut flood = octets(PING, &[b'x'; 125]).repeat(400);
     flood.extend(sign_of_life);
@@ -120,7 +122,7 @@ fn pongs_for_a_peer_that_never_reads_are_bounded() {
     });
 }
 
-/// Twice 16 KiB and one data frame of 64 KiB, in a vector that doubles.
+/// Twice 16 KiB, and one data frame of 64 KiB in a vector that grows by doubling.
 const BOUND: usize = 256 * 1024;
 
 #[test]
@@ -187,7 +189,8 @@ fn nothing_is_lost_to_pongs_that_fill_the_buffer() {
     });
 }
 
-/// Sends messages of these sizes, in turn and before each a frame that is dropped, until the window is full.
+/// Sends messages of these sizes in turn, each after a frame that is dropped, until the window is
+/// full.
 async fn fill(wire: &Wire, lane: Lane, first: u64, window: u64, sizes: &[usize]) {
     let mut charged = 0;
     for (sequence, size) in (first..).zip(sizes.iter().cycle()) {
@@ -200,14 +203,14 @@ async fn fill(wire: &Wire, lane: Lane, first: u64, window: u64, sizes: &[usize])
     }
 }
 
-/// What the server has not read yet is to be little: it is the test's memory.
+/// Limits what the server has not read yet, because it counts as the memory of the test.
 async fn settle_now_and_then(sequence: u64) {
     if sequence.is_multiple_of(32) {
         settled().await;
     }
 }
 
-/// As a transport does that reads many frames into one block: the frame is a slice of 128 KiB.
+/// Sends the frame as a slice of 128 KiB, like a transport that reads many frames into one block.
 fn send_sliced(wire: &Wire, frame: &Data) {
     let mut block = vec![0; 128 * 1024];
     let frame = Frame::Data(frame.clone()).to_bytes();
@@ -245,7 +248,7 @@ fn unread_messages_hold_what_is_counted_whatever_their_sizes() {
     });
 }
 
-/// At most a quarter more than is counted, and 16 KiB.
+/// Asserts that the memory exceeds what is counted by at most a quarter plus 16 KiB.
 fn assert_accounted(hub: &Hub, before: usize, what: impl std::fmt::Debug) {
     let (held, counted) = (live_bytes().saturating_sub(before), hub.stats().buffered as usize);
     assert!(
@@ -307,7 +310,8 @@ fn what_a_plain_client_sends_and_nobody_reads_holds_what_is_counted() {
             let carrier = tokio::spawn(run_connection_loop(accepted.expect("a plain session"), server));
             settled().await;
             let before = live_bytes();
-            // What the server does not read stays with the client: the last of these, and of them only one.
+            // What the server does not read stays with the client: the last messages, and only one
+            // of them.
             while client.unread() == 0 {
                 for _ in 0..if size > 1000 { 1 } else { 32 } {
                     let block = Bytes::from(vec![7; 8 * 1024 + size]);

@@ -1,4 +1,4 @@
-//! Plain sessions: one packet is one message, and whoever comes last has the session.
+//! Plain sessions: one packet is one message, and the newest client has the session.
 
 mod support;
 
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use support::pipe::{BrowserEnd, pipe};
 use support::{assert_waits, seconds, settled, soon};
 
-/// One connection of a client that knows nothing of ours.
+/// One connection of a client that does not know our protocol.
 struct Client {
     end: BrowserEnd,
     carrier: JoinHandle<()>,
@@ -41,7 +41,7 @@ impl Client {
         soon("a packet for the client", self.end.receive()).await
     }
 
-    /// The next message; pings are answered on the way.
+    /// Returns the next message, and answers pings.
     async fn message(&self) -> Bytes {
         loop {
             match self.packet().await {
@@ -52,7 +52,7 @@ impl Client {
         }
     }
 
-    /// The close and nothing but pings before it.
+    /// Returns the code of the close, before which only pings may arrive.
     async fn close_code(&self) -> u16 {
         loop {
             match self.packet().await {
@@ -78,7 +78,7 @@ async fn echo(mut session: Session) {
 
 type Read = Arc<Mutex<Vec<Bytes>>>;
 
-/// An application that keeps what it reads.
+/// Returns an application that keeps what it reads.
 fn keeping() -> (
     impl FnOnce(Session) -> futures_util::future::BoxFuture<'static, ()> + Send + 'static,
     Read,
@@ -525,13 +525,13 @@ async fn an_application_that_does_not_read_holds_its_client_back() {
         client.send(vec![number; 100_000]);
     }
     settled().await;
-    // The window; the message that exceeds it; and the one that was read and not passed on.
+    // The window, the message that exceeds it, and the message that was read but not passed on.
     let most = (1 << 20) + 2 * (support::wire::charge(100_000) + 64);
     let buffered = hub.stats().buffered;
     let unacknowledged = 1 << 18;
     assert!(buffered <= most + unacknowledged, "{buffered}");
 
-    // Nothing is read from it, so it cannot be silent.
+    // Nothing is read from the client, so it cannot be silent.
     tokio::time::sleep(seconds(1000)).await;
     let buffered = hub.stats().buffered;
     assert!(buffered <= most, "{buffered}");
@@ -540,7 +540,7 @@ async fn an_application_that_does_not_read_holds_its_client_back() {
         sender.send(()).expect("the application waits");
         assert_eq!(client.message().await, vec![number; 100_000]);
     }
-    // From now on it can.
+    // From now on it can be silent.
     let mut events = session.events();
     assert_eq!(
         soon("an event", events.next()).await,

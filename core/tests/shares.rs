@@ -1,4 +1,4 @@
-//! What one address, or one user, may hold of what all share; and what an outsider is told beyond it.
+//! Limits on what one address or one user may hold, and what a client above them is told.
 
 mod support;
 
@@ -49,7 +49,7 @@ fn is_refused(accepted: &Accepted) -> bool {
     shown.contains("4202")
 }
 
-/// A hello's bytes in the POST that opens a connection.
+/// Returns the POST that opens a connection with a hello.
 fn opening(token: u8, session: &SessionHandle) -> Bytes {
     let hello = stillhere::wire::Frame::Hello(RawDocument::new(session).hello()).to_bytes();
     let length = u32::try_from(hello.len()).expect("it is small").to_le_bytes();

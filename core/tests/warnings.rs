@@ -1,4 +1,4 @@
-//! What peers can cause at any rate is logged seldom, shortly and in one line.
+//! What peers can cause at any rate is logged at most once a minute, in one short line.
 
 mod support;
 
@@ -35,7 +35,7 @@ impl Log {
         (log, logging)
     }
 
-    /// The lines since it was last asked.
+    /// Returns the lines since the last call.
     fn lines(&self) -> Vec<String> {
         let bytes = std::mem::take(&mut *self.0.lock().expect("unpoisoned"));
         let text = String::from_utf8(bytes).expect("logs are text");
@@ -62,7 +62,7 @@ async fn crowding_is_warned_of_once_a_minute_with_how_often() {
         .max_sessions(12)
         .max_pending_hellos(0)
         .build();
-    // Without any page there would be another warning.
+    // Without any request there would be another warning.
     ask(&hub, "nothing", &[]);
     for minute in 0..2 {
         let opened: Vec<_> = (0..1_010).map(|_| hub.open(idle)).collect();
@@ -159,7 +159,7 @@ async fn that_no_page_ever_comes_is_told_once() {
     }
     let hub = Hub::new();
     miss(&hub).await;
-    // Whatever becomes of it, a request came.
+    // A request arrived, whatever the result.
     ask(&hub, "nothing", &[]);
     for _ in 0..5 {
         assert!(miss(&hub).await.is_empty());

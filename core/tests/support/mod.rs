@@ -1,5 +1,5 @@
-//! What the tests of the hub share: an in-memory connection and the two kinds of browser that sit at its other end. No sockets; the clock is
-//! tokio's and is meant to be paused.
+//! Support for tests of the hub: an in-memory connection and two kinds of browser at its other end.
+//! There are no sockets, and tests should pause tokio's clock.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -64,13 +64,13 @@ pub(crate) fn accept(hub: &Hub, id: &str) -> Accepted {
     hub.accept(&request).expect("our protocol was offered")
 }
 
-/// A connection of `hub`, and the task that carries it.
+/// Opens a connection to `hub`. Returns the browser's end and the task that carries the connection.
 pub(crate) fn connect(hub: &Hub, id: &str) -> (BrowserEnd, JoinHandle<()>) {
     let (server, browser) = pipe();
     (browser, tokio::spawn(run_connection_loop(accept(hub, id), server)))
 }
 
-/// A page load nobody else is.
+/// Returns the id of a new page load.
 pub(crate) fn new_document() -> DocumentId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut id = [0; 16];
@@ -78,20 +78,20 @@ pub(crate) fn new_document() -> DocumentId {
     DocumentId(id)
 }
 
-/// Lets everything that can happen now happen, without the clock moving.
+/// Lets everything happen that can happen now, without moving the clock.
 pub(crate) async fn settled() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Fails instead of waiting for ever: an hour of the paused clock.
+/// Fails instead of waiting forever: after an hour on the paused clock.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let waiting = tokio::time::timeout(Duration::from_secs(3600), future).await;
     waiting.unwrap_or_else(|_| panic!("never happened: {what}"))
 }
 
-/// Fails if `future` is ready now, or becomes so without time passing.
+/// Fails if `future` is ready now, or becomes ready without time passing.
 pub(crate) async fn assert_waits<T>(future: impl Future<Output = T>) {
     let mut future = std::pin::pin!(future);
     for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! What every adapter must do, over this one.
+//! Runs the conformance suite on this adapter.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -22,7 +22,7 @@ async fn start(hub: Hub) -> SocketAddr {
     address
 }
 
-/// Serves the routes until the hub has been drained, and then gives the requests under way 5 s.
+/// Serves the routes until the hub has been drained, and then gives pending requests 5 s.
 async fn serve(hub: Hub, mut drain: Drain) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
@@ -35,7 +35,7 @@ async fn serve(hub: Hub, mut drain: Drain) -> (SocketAddr, JoinHandle<()>) {
                 accepted = listener.accept() => accepted.expect("the listener listens"),
                 () = &mut drain => break,
             };
-            // The kernel holds small answers back for about 40 ms otherwise.
+            // The kernel would otherwise delay small answers by about 40 ms.
             stream.set_nodelay(true).expect("the connection is new");
             let hub = hub.clone();
             let answering = service_fn(move |request| respond(hub.clone(), peer, request));
