@@ -335,7 +335,7 @@ impl Browser {
     /// # Panics
     /// When no pong comes.
     pub async fn ping(&self) -> Duration {
-        let nonce = self.client.with_machine(|machine| machine.ping());
+        let nonce = self.client.with_machine(stillhere::machine::DocumentMachine::ping);
         let is_answer = |event: &DocumentEvent| matches!(event, DocumentEvent::Pong { nonce: of, .. } if *of == nonce);
         let event = self.next_event("a pong", is_answer).await;
         let DocumentEvent::Pong { round_trip, .. } = event else {

@@ -22,8 +22,8 @@ use stillhere_axum::routes;
 use stillhere_client::{Client, Lane, Limits, Message, Route, Status, Ticket};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::handshake::server::{Request as Handshake, Response as Accepted};
-use tokio_tungstenite::tungstenite::{self, protocol};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -99,13 +99,12 @@ async fn welcomed(route: Route) -> (Client, WebSocketStream<TcpStream>) {
         .expect("loopback has a free port");
     let client = client(listener.local_addr().expect("it is bound"), route).await;
     let (stream, _) = soon(listener.accept()).await.expect("it listens");
-    let config = protocol::WebSocketConfig::default();
+    #[expect(clippy::result_large_err, reason = "tungstenite chose the error")]
     let select = |_: &Handshake, mut accepted: Accepted| {
         let protocol = "stillhere.v1".parse().expect("a header");
         accepted.headers_mut().insert("sec-websocket-protocol", protocol);
         Ok(accepted)
     };
-    let _ = config;
     let mut socket = accept_hdr_async(stream, select).await.expect("a WebSocket");
     let hello = soon(socket.next()).await.expect("a hello").expect("it is read");
     assert!(matches!(
