@@ -17,10 +17,11 @@ pub use stillhere::*;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::{ReaderStream, StreamReader};
 
-/// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. For
-/// [`App::configure`](actix_web::App::configure).
+/// Returns the routes of `hub` under its mount, for [`App::configure`](actix_web::App::configure):
+/// the client's files, the sessions' WebSockets, and the POSTs of the fallback.
 ///
-/// Build the hub outside the closure that makes the `App`: every worker calls that, and all of them share one hub.
+/// Create the hub outside the closure that builds the `App`. Every worker calls the closure, and
+/// all workers share one hub.
 pub fn routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let of_routes = hub.clone();
     let handler = async |hub: web::Data<Hub>, request: HttpRequest, payload: web::Payload| {
@@ -84,7 +85,7 @@ fn resource(hub: &Hub) -> Resource {
     web::resource([format!("{path}/"), path]).app_data(web::Data::new(hub.clone()))
 }
 
-/// Returns nobody: the visitor is not logged in, or middleware is missing.
+/// Returns `None`: the visitor is not logged in, or middleware is missing.
 fn failed(error: &actix_web::Error) -> Option<String> {
     if error.as_response_error().status_code().is_server_error() {
         tracing::error!(%error, "the principal's extractor failed: does its middleware wrap the routes?");
@@ -128,7 +129,7 @@ async fn respond(
     payload: web::Payload,
     principal: Option<impl Future<Output = Option<String>>>,
 ) -> HttpResponse {
-    let asked = UpgradeRequest::new(name, pairs(request.headers()))
+    let asked = SessionRequest::new(name, pairs(request.headers()))
         .authority(authority(&request))
         .peer_address(peer(&request));
     let asks_for_web_socket = matches!(asked.asks(request.method().as_str()), Asks::WebSocket { .. });
@@ -147,15 +148,15 @@ async fn respond(
     };
     let mut response = response(answer);
     if request.head().upgrade() {
-        // Not `Connection: upgrade`, as actix-web would repeat it.
+        // Not `Connection: upgrade`, because actix-web would repeat the header.
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
     response
 }
 
-/// One of the client's files, for people who own the route.
+/// Returns one of the client's files, for applications that define the route themselves.
 pub fn serve_file(name: &str, headers: &HeaderMap) -> HttpResponse {
-    response(client::answer(&UpgradeRequest::new(name, pairs(headers))))
+    response(client::answer(&SessionRequest::new(name, pairs(headers))))
 }
 
 fn response(answer: Answer) -> HttpResponse {
@@ -170,7 +171,8 @@ fn response(answer: Answer) -> HttpResponse {
     }
 }
 
-/// Extracts a WebSocket request for a session, for people who own the route: put your own extractors beside it, then [`Upgrade::serve`].
+/// Extracts a WebSocket request for a session, for applications that define the route themselves.
+/// Put your own extractors beside it, then call [`Upgrade::serve`].
 ///
 /// ```
 /// # use actix_web::{HttpResponse, web};
@@ -189,7 +191,7 @@ fn response(answer: Answer) -> HttpResponse {
 pub struct Upgrade {
     request: HttpRequest,
     payload: web::Payload,
-    /// `None`: nobody has said yet.
+    /// `None` until the application has called [`Upgrade::principal`].
     principal: Option<Option<String>>,
 }
 
@@ -220,7 +222,8 @@ impl Upgrade {
         }
     }
 
-    /// Who makes the request, as your extractors found: the hub's [`principal`](HubBuilder::principal) is then not asked.
+    /// Sets the user who makes the request, as your extractors determined it. The hub's own
+    /// [`principal`](HubBuilder::principal) is then not called.
     #[must_use]
     pub fn principal(self, principal: &str) -> Self {
         Self {
@@ -229,43 +232,45 @@ impl Upgrade {
         }
     }
 
-    /// Carries the session with this id over the WebSocket, or tells the browser why not. The answer to the request.
+    /// Returns the response to the request. Then carries the session with this id over the
+    /// WebSocket, or tells the browser over it why the session is refused.
     pub fn serve(self, hub: &Hub, id: &str) -> HttpResponse {
         let Self {
             request,
             payload,
             principal,
         } = self;
-        let mut asked = UpgradeRequest::new(id, pairs(request.headers()))
+        let mut asked = SessionRequest::new(id, pairs(request.headers()))
             .authority(authority(&request))
             .peer_address(peer(&request));
         if let Some(principal) = &principal {
             asked = asked.principal(principal.as_deref());
         }
         let Asks::WebSocket { key } = asked.asks(request.method().as_str()) else {
-            return HttpResponse::UpgradeRequired().body("not a WebSocket request");
+            return HttpResponse::UpgradeRequired().body("the request does not ask for a WebSocket");
         };
-        let arrival = match hub.arrive(&asked) {
-            Ok(arrival) => arrival,
+        let accepted = match hub.accept(&asked) {
+            Ok(accepted) => accepted,
             Err(error) => return HttpResponse::BadRequest().body(error.to_string()),
         };
         let mut response = HttpResponse::SwitchingProtocols();
         response.upgrade("websocket");
         response.insert_header((SEC_WEBSOCKET_ACCEPT, websocket::accept_key(key)));
-        if let Some(protocol) = arrival.protocol() {
+        if let Some(protocol) = accepted.protocol() {
             response.insert_header((SEC_WEBSOCKET_PROTOCOL, protocol));
         }
         let (body, writer) = tokio::io::duplex(WRITE_BUFFER);
         let reader = StreamReader::new(payload.map_err(io::Error::other));
-        // On this worker: actix's streams may not leave their thread. The session itself lives on the hub's runtime.
-        actix_web::rt::spawn(carry(arrival, tokio::io::join(reader, writer)));
+        // The task runs on this worker, because actix's streams cannot leave their thread. The
+        // session itself runs on the hub's runtime.
+        actix_web::rt::spawn(carry(accepted, tokio::io::join(reader, writer)));
         response.streaming(ReaderStream::new(body))
     }
 }
 
-async fn carry(arrival: Arrival, io: impl AsyncRead + AsyncWrite + Unpin) {
-    let connection = websocket::connection(io, Vec::new(), websocket::config(&arrival)).await;
-    run_connection_loop(arrival, connection).await;
+async fn carry(accepted: Accepted, io: impl AsyncRead + AsyncWrite + Unpin) {
+    let connection = websocket::connection(io, Vec::new(), websocket::config(&accepted)).await;
+    run_connection_loop(accepted, connection).await;
 }
 
 /// Returns true if actix-web hands over the bytes that follow the request. It does not over HTTP/2,
@@ -289,7 +294,8 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
-/// An HTML page that carries a ticket: `Cache-Control: private, no-cache`, so that no cache hands one user's session to another.
+/// An HTML page that contains a ticket. It is sent with `Cache-Control: private, no-cache`, so that
+/// no shared cache gives one user's session to another.
 #[derive(Debug, Clone)]
 pub struct Page<T>(pub T);
 
@@ -304,5 +310,5 @@ impl<T: MessageBody + 'static> Responder for Page<T> {
     }
 }
 
-/// How much may wait for the browser's socket to take it.
+/// Bytes that may wait for the browser's socket.
 const WRITE_BUFFER: usize = 16 * 1024;

@@ -1,4 +1,4 @@
-//! Everything an adapter must do, over actix-web.
+//! Runs the conformance suite on actix-web.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;

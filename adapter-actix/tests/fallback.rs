@@ -1,11 +1,9 @@
-//! Everything an adapter must do, over the fallback on actix-web, streamed and polled.
+//! Runs the conformance suite over the fallback, streamed and polled, on actix-web.
 
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
 
 use actix_web::{App, HttpServer};
 use stillhere_actix::{Hub, routes};
-use stillhere_conformance::fallback_bridge::start as start_bridge;
 
 async fn serve(hub: Hub) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
@@ -21,24 +19,4 @@ async fn serve(hub: Hub) -> SocketAddr {
     address
 }
 
-mod streamed {
-    use super::*;
-
-    async fn start(hub: Hub) -> SocketAddr {
-        start_bridge(serve(hub).await, None).await
-    }
-
-    stillhere_conformance::connection_suite!(start);
-}
-
-mod polled {
-    use super::*;
-
-    async fn start(hub: Hub) -> SocketAddr {
-        start_bridge(serve(hub).await, Some(WAIT)).await
-    }
-
-    const WAIT: Duration = Duration::from_millis(100);
-
-    stillhere_conformance::polled_sample!(start);
-}
+stillhere_conformance::fallback_suite!(serve, polled_sample);

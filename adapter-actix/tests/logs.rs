@@ -1,4 +1,4 @@
-//! What actix-web and all beneath it log.
+//! Checks what actix-web and the crates beneath it log.
 
 use std::net::{SocketAddr, TcpListener};
 

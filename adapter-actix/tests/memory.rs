@@ -1,4 +1,4 @@
-//! What peers make actix-web and all beneath it hold.
+//! Checks how much memory peers make actix-web and the crates beneath it hold.
 
 use std::net::{SocketAddr, TcpListener};
 

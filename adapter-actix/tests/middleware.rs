@@ -1,4 +1,5 @@
-//! What applications have around their routes: it lets sessions through, or is told.
+//! Middleware that applications put around their routes either lets sessions through, or its effect
+//! is reported.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use stillhere_conformance::carried::{
 use stillhere_conformance::http;
 use stillhere_conformance::rate::{self, Rate};
 
-/// Serves what `$around` makes of an `App`, with the routes of `$hub` in it.
+/// Serves the result of applying `$around` to an `App` with the routes of `$hub`.
 macro_rules! serve {
     ($hub:expr, $around:expr) => {{
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
@@ -67,7 +68,8 @@ async fn a_permissive_cors_lets_pages_of_the_same_origin_through() {
     page.wait_for_outcome(Outcome::Opened).await;
 }
 
-/// It takes a page of the same origin for a foreign one, whatever is behind it: the routes stand outside.
+/// This middleware treats a page of the same origin as a foreign one, so the routes must be outside
+/// it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cors_that_blocks_must_not_stand_around_the_routes() {
     fn strict() -> Cors {
@@ -87,7 +89,8 @@ async fn a_cors_that_blocks_must_not_stand_around_the_routes() {
     page.wait_for_outcome(Outcome::Opened).await;
 }
 
-/// Cookies are sent along, so the preflight has to allow credentials. Nothing of it reaches the routes: the middleware answers it.
+/// The client sends cookies, so the answer to the preflight must allow credentials. The middleware
+/// answers it without the routes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cors_must_allow_credentials_to_other_origins() {
     const OTHER: &str = "https://app.example";
@@ -109,7 +112,8 @@ async fn cors_must_allow_credentials_to_other_origins() {
     assert_open_to(OTHER, &hub, outside).await;
 }
 
-/// A time-out of requests is none of the answer's body: a streamed one goes on, and so does a WebSocket.
+/// A request timeout does not apply to the body of the answer, so a streamed answer continues, and
+/// so does a WebSocket.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_time_out_cuts_only_polls_that_wait_for_longer() {
     async fn within(
@@ -136,7 +140,7 @@ async fn a_time_out_cuts_only_polls_that_wait_for_longer() {
     assert_resumed(&hub, short, Some(Duration::from_secs(5))).await;
 }
 
-/// A request too many costs the connection, not the session.
+/// A request above the limit ends the connection, not the session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rate_limit_costs_connections_over_posts() {
     async fn limit(

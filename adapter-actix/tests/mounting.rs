@@ -1,4 +1,4 @@
-//! Where the routes may stand in an application, and what else the adapter gives its pages.
+//! Where an application can mount the routes, and what else the adapter offers to pages.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,7 +32,7 @@ fn serve(configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static) -
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_routes_stand_beside_others_and_pages_are_not_cached() {
     async fn page(hub: web::Data<Hub>) -> Page<String> {
-        // Opened on a worker, it lives on the hub's runtime.
+        // Although a worker opens the session, it runs on the hub's runtime.
         Page(hub.open(echo).script_tag())
     }
     let hub = Hub::new();
@@ -67,7 +67,7 @@ async fn under_a_scope_browsers_find_the_routes_by_the_public_url() {
     assert_connects(address, &session).await;
 }
 
-/// A cookie, in real life.
+/// Stands for a cookie.
 struct User(String);
 
 impl FromRequest for User {
@@ -119,7 +119,7 @@ async fn a_route_of_ones_own_puts_its_extractors_first() {
     assert_eq!(http::get(address, "/mine/client.js?ada", &[]).await.status, 200);
 }
 
-/// What the middleware of a session library leaves for extractors.
+/// What the middleware of a session library provides for extractors.
 #[derive(Clone)]
 struct Login(String);
 
@@ -137,7 +137,7 @@ async fn read_login(
     next.call(request).await
 }
 
-/// As a database says it, later.
+/// Stands for a database, which answers later.
 async fn user_of(login: web::ReqData<Login>, asked: web::Data<AtomicUsize>) -> Option<String> {
     tokio::task::yield_now().await;
     asked.fetch_add(1, Ordering::Relaxed);
@@ -148,7 +148,7 @@ async fn user_of(login: web::ReqData<Login>, asked: web::Data<AtomicUsize>) -> O
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_application_tells_the_principal_after_its_middleware_has_run() {
-    // Not asked, or everybody would be Ada.
+    // This hook is not called; otherwise everybody would be Ada.
     let hub = Hub::builder().principal(|_| Some("ada".to_owned())).build();
     let asked = web::Data::new(AtomicUsize::new(0));
     let (shared, counted) = (hub.clone(), asked.clone());

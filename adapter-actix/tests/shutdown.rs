@@ -1,4 +1,5 @@
-//! actix-web's graceful shutdown and the hub's, composed as in the crate's documentation.
+//! Combines the graceful shutdown of actix-web with that of the hub, as in the crate's
+//! documentation.
 
 use std::net::{SocketAddr, TcpListener};
 

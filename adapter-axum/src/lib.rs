@@ -12,15 +12,16 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
 pub use stillhere::*;
 
-/// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. Merge them into
-/// a router of any state.
+/// Returns the routes of `hub` under its mount: the client's files, the sessions' WebSockets, and
+/// the POSTs of the fallback. Merge them into a router with any state.
 ///
-/// What one address may hold is limited ([`Share`]) if axum reports addresses. For that, serve
+/// The limits for one address ([`Share`]) apply only if axum reports addresses. For that, serve
 /// [`into_make_service_with_connect_info::<SocketAddr>()`](Router::into_make_service_with_connect_info).
 pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
     let of_routes = hub.clone();
     let handler = async move |request: Request| {
-        // As it was sent: `Path` would answer what cannot be decoded with a status that a browser's WebSocket cannot read.
+        // The raw path. `Path` would answer a path that it cannot decode with a status that a
+        // browser's WebSocket cannot read.
         let uri = request.uri().clone();
         let mut request = request.map(Body::into_data_stream);
         tell_peer(request.extensions_mut());
@@ -90,7 +91,7 @@ fn mounted<S: Clone + Send + Sync + 'static>(hub: &Hub, method_router: MethodRou
         .route(&path, method_router)
 }
 
-/// Returns nobody: the visitor is not logged in, or a layer is missing.
+/// Returns `None`: the visitor is not logged in, or a layer is missing.
 fn rejected(rejection: impl IntoResponse) -> Option<String> {
     let status = rejection.into_response().status();
     if status.is_server_error() {
@@ -132,12 +133,13 @@ fn tell_peer(extensions: &mut Extensions) {
     }
 }
 
-/// One of the client's files, for people who own the route.
+/// Returns one of the client's files, for applications that define the route themselves.
 pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
     upgrade::file(name, headers).map(Body::new)
 }
 
-/// Extracts a WebSocket request for a session, for people who own the route: put your own extractors before it, then [`Upgrade::serve`].
+/// Extracts a WebSocket request for a session, for applications that define the route themselves.
+/// Put your own extractors before it, then call [`Upgrade::serve`].
 ///
 /// ```
 /// # use axum::extract::{Path, State};
@@ -153,14 +155,14 @@ pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
 /// }
 /// ```
 #[derive(Debug)]
-pub struct Upgrade(upgrade::Upgrade);
+pub struct Upgrade(upgrade::PendingUpgrade);
 
 impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     type Rejection = (StatusCode, &'static str);
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         tell_peer(&mut parts.extensions);
-        let upgrade = upgrade::Upgrade::take(parts);
+        let upgrade = upgrade::PendingUpgrade::take(parts);
         upgrade
             .map(Self)
             .ok_or((StatusCode::UPGRADE_REQUIRED, "not a WebSocket request"))
@@ -168,19 +170,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
 }
 
 impl Upgrade {
-    /// Who makes the request, as your extractors found: the hub's [`principal`](HubBuilder::principal) is then not asked.
+    /// Sets the user who makes the request, as your extractors determined it. The hub's own
+    /// [`principal`](HubBuilder::principal) is then not called.
     #[must_use]
     pub fn principal(self, principal: &str) -> Self {
         Self(self.0.principal(principal))
     }
 
-    /// Carries the session with this id over the WebSocket, or tells the browser why not. The answer to the request.
+    /// Returns the response to the request. Then carries the session with this id over the
+    /// WebSocket, or tells the browser over it why the session is refused.
     pub fn serve(self, hub: &Hub, id: &str) -> Response {
         self.0.serve(hub, id).map(Body::from)
     }
 }
 
-/// An HTML page that carries a ticket: `Cache-Control: private, no-cache`, so that no cache hands one user's session to another.
+/// An HTML page that contains a ticket. It is sent with `Cache-Control: private, no-cache`, so that
+/// no shared cache gives one user's session to another.
 #[derive(Debug, Clone)]
 pub struct Page<T>(pub T);
 

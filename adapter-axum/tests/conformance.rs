@@ -1,4 +1,4 @@
-//! Everything an adapter must do, over axum.
+//! Runs the conformance suite on axum.
 
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;

@@ -1,11 +1,9 @@
-//! Everything an adapter must do, over the fallback on axum, streamed and polled.
+//! Runs the conformance suite over the fallback, streamed and polled, on axum.
 
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use stillhere_axum::{Hub, routes};
-use stillhere_conformance::fallback_bridge::start as start_bridge;
 use tokio::net::TcpListener;
 
 async fn serve(hub: Hub) -> SocketAddr {
@@ -17,24 +15,4 @@ async fn serve(hub: Hub) -> SocketAddr {
     address
 }
 
-mod streamed {
-    use super::*;
-
-    async fn start(hub: Hub) -> SocketAddr {
-        start_bridge(serve(hub).await, None).await
-    }
-
-    stillhere_conformance::connection_suite!(start);
-}
-
-mod polled {
-    use super::*;
-
-    async fn start(hub: Hub) -> SocketAddr {
-        start_bridge(serve(hub).await, Some(WAIT)).await
-    }
-
-    const WAIT: Duration = Duration::from_millis(100);
-
-    stillhere_conformance::polled_suite!(start);
-}
+stillhere_conformance::fallback_suite!(serve, polled_suite);

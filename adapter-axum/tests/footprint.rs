@@ -1,4 +1,4 @@
-//! What an idle connection keeps in memory.
+//! Measures the memory of an idle connection.
 
 use std::alloc::System;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ fn live_bytes() -> usize {
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// A socket whose upgrade was answered, and which has not said hello.
+/// Returns a socket that was upgraded and has not said hello.
 async fn upgraded(address: SocketAddr, id: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("the server listens");
     let request = format!(
@@ -34,7 +34,7 @@ async fn upgraded(address: SocketAddr, id: &str) -> TcpStream {
 #[tokio::test]
 async fn an_upgraded_connection_keeps_no_buffer_of_the_request_it_came_with() {
     const CONNECTIONS: usize = 50;
-    // Each counts for an address, which costs as well.
+    // With a trusted proxy each connection counts for an address, which costs memory too.
     let hub = Hub::builder().trusted_hops(1).build();
     let session = hub.open(async |session| drop(session.ended().await));
     let id = session.id().to_string();

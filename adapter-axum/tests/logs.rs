@@ -1,4 +1,4 @@
-//! What axum and all beneath it log.
+//! Checks what axum and the crates beneath it log.
 
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What peers make axum and all beneath it hold.
+//! Checks how much memory peers make axum and the crates beneath it hold.
 
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! What applications have around their routes: it lets sessions through, or is told.
+//! Middleware that applications put around their routes either lets sessions through, or its effect
+//! is reported.
 
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
@@ -41,7 +42,7 @@ async fn serve(app: Router) -> SocketAddr {
     address
 }
 
-/// Every kind that lets sessions through, one around the other.
+/// All layers that let sessions through, one around the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn common_layers_let_sessions_through() {
     let hub = Hub::new();
@@ -59,7 +60,8 @@ async fn common_layers_let_sessions_through() {
     assert_carried(&hub, serve(app).await).await;
 }
 
-/// A page of the same origin sends its `Origin` too, and a CORS layer must not take that for a foreign one.
+/// A page of the same origin sends its `Origin` too, and a CORS layer must not treat it as a
+/// foreign page.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cors_layers_let_pages_of_the_same_origin_through() {
     for cors in [CorsLayer::new(), CorsLayer::permissive(), CorsLayer::very_permissive()] {
@@ -71,7 +73,8 @@ async fn cors_layers_let_pages_of_the_same_origin_through() {
     }
 }
 
-/// Cookies are sent along, and then a browser takes no `*` for an answer. Nothing of it reaches the routes: the layer answers the preflight.
+/// The client sends cookies, and a browser then does not accept `*`. The layer answers the
+/// preflight without the routes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cors_layers_must_allow_credentials_to_other_origins() {
     const OTHER: &str = "https://app.example";
@@ -94,7 +97,8 @@ async fn cors_layers_must_allow_credentials_to_other_origins() {
     }
 }
 
-/// A time-out of requests is none of the answer's body: a streamed one goes on, and a WebSocket is no request any more.
+/// A request timeout does not apply to the body of the answer, so a streamed answer continues. A
+/// WebSocket is no longer a request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_time_out_cuts_only_polls_that_wait_for_longer() {
     let hub = Hub::new();
@@ -116,7 +120,7 @@ async fn a_time_out_of_bodies_cuts_streams_that_are_quiet_for_longer() {
     assert_resumed(&hub, address, None).await;
 }
 
-/// A request too many costs the connection, not the session.
+/// A request above the limit ends the connection, not the session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rate_limit_costs_connections_over_posts() {
     let hub = Hub::new();
@@ -155,7 +159,8 @@ async fn normalisers_of_paths_let_sessions_through() {
     }
 }
 
-/// What gathers whole answers, as for an ETag or a log, has nothing to gather of a WebSocket, and gets every poll whole.
+/// A layer that buffers whole answers, for an ETag or a log, has nothing to buffer of a WebSocket,
+/// and buffers each poll.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_layer_that_gathers_answers_lets_web_sockets_and_polls_through() {
     async fn gather(request: Request, next: Next) -> Response {
@@ -169,7 +174,8 @@ async fn a_layer_that_gathers_answers_lets_web_sockets_and_polls_through() {
     assert_polled(&hub, address).await;
 }
 
-/// What makes a request of its own loses the connection it came on: that is told, and HTTP requests carry the session.
+/// A layer that builds a new request loses the upgrade of the connection. That is reported, and
+/// HTTP requests carry the session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_layer_that_makes_a_request_of_its_own_is_told() {
     async fn remake(request: Request, next: Next) -> Response {

@@ -1,4 +1,4 @@
-//! Where the routes may stand in an application, and what else the adapter gives its pages.
+//! Where an application can mount the routes, and what else the adapter offers to pages.
 
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
@@ -82,7 +82,7 @@ async fn a_public_url_may_name_another_host() {
     assert_connects(address, &session).await;
 }
 
-/// A cookie, in real life.
+/// Stands for a cookie.
 struct LoggedIn;
 
 impl<S: Sync> FromRequestParts<S> for LoggedIn {
@@ -124,7 +124,7 @@ async fn a_route_of_ones_own_puts_its_extractors_first() {
     assert_eq!(http::get(address, "/mine/client.js?ada", &[]).await.status, 200);
 }
 
-/// As a TLS acceptor's stream is: nothing that the adapter knows.
+/// A listener whose stream the adapter does not know, like that of a TLS acceptor.
 struct Wrapping(TcpListener);
 
 impl axum::serve::Listener for Wrapping {
@@ -152,7 +152,7 @@ async fn a_connection_that_is_not_plain_tcp_is_carried_too() {
     assert_connects(address, &hub.open(echo)).await;
 }
 
-/// What the layer of a session library leaves for extractors.
+/// What the layer of a session library provides for extractors.
 #[derive(Clone)]
 struct Login(String);
 
@@ -165,7 +165,7 @@ async fn read_login(mut request: axum::extract::Request, next: Next) -> Response
     next.run(request).await
 }
 
-/// As a database says it, later.
+/// Stands for a database, which answers later.
 async fn user_of(Login(user): Login, asked: &AtomicUsize) -> Option<String> {
     tokio::task::yield_now().await;
     asked.fetch_add(1, Ordering::Relaxed);
@@ -175,7 +175,7 @@ async fn user_of(Login(user): Login, asked: &AtomicUsize) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_application_tells_the_principal_after_its_layers_have_run() {
-    // Not asked, or everybody would be Ada.
+    // This hook is not called; otherwise everybody would be Ada.
     let hub = Hub::builder().principal(|_| Some("ada".to_owned())).build();
     let asked = Arc::new(AtomicUsize::new(0));
     let user = async |(State(asked), Extension(login)): (State<Arc<AtomicUsize>>, Extension<Login>)| {

@@ -1,4 +1,4 @@
-//! axum's graceful shutdown and the hub's, composed as in the crate's documentation.
+//! Combines the graceful shutdown of axum with that of the hub, as in the crate's documentation.
 
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;

@@ -16,8 +16,9 @@ use warp::path::FullPath;
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
-/// The routes of `hub` under its mount: the client's files, and the sessions' WebSockets with the POSTs that stand in for them. Combine them
-/// with your own by `or`: what is not theirs is rejected as not found, and the next filter goes on.
+/// Returns the routes of `hub` under its mount: the client's files, the sessions' WebSockets, and
+/// the POSTs of the fallback. Combine them with your own with `or`: other requests are rejected as
+/// not found, so the next filter handles them.
 pub fn routes(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
     mount(hub).and(filter(hub))
 }
@@ -55,8 +56,8 @@ fn mount(hub: &Hub) -> BoxedFilter<()> {
     })
 }
 
-/// [`routes`] without the mount, for people who choose the path: `warp::path("live").and(filter(&hub))`.
-/// Tell browsers of it by [`HubBuilder::public_url`].
+/// Returns [`routes`] without the mount, for applications that choose the path:
+/// `warp::path("live").and(filter(&hub))`. Tell browsers the path with [`HubBuilder::public_url`].
 pub fn filter(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
     let hub = hub.clone();
     ours().then(move |name: String, request: Request<Body>| {
@@ -65,7 +66,7 @@ pub fn filter(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection
     })
 }
 
-/// [`routes_for`] without the mount, just as [`filter`] is [`routes`] without the mount.
+/// Returns [`routes_for`] without the mount, as [`filter`] returns [`routes`] without the mount.
 pub fn filter_for<P>(
     hub: &Hub,
     principal: P,
@@ -143,12 +144,13 @@ fn response(answer: warp::http::Response<AnswerBody>) -> Response {
     Response::from_parts(parts, body.into_body())
 }
 
-/// One of the client's files, for people who own the route.
+/// Returns one of the client's files, for applications that define the route themselves.
 pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
     response(upgrade::file(name, headers))
 }
 
-/// Extracts a WebSocket request for a session, for people who own the route: put your own filters before it, then [`Upgrade::serve`].
+/// Extracts a WebSocket request for a session, for applications that define the route themselves.
+/// Put your own filters before it, then call [`Upgrade::serve`].
 /// Any other request is rejected as not found.
 ///
 /// ```
@@ -160,37 +162,39 @@ pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
 /// # let user = warp::any().map(|| "ada".to_owned());
 /// let socket = warp::path!("live" / String)
 ///     .and(user)
-///     .and(stillhere_warp::upgrade())
+///     .and(stillhere_warp::ws())
 ///     .map(move |id: String, user: String, upgrade: Upgrade| upgrade.principal(&user).serve(&hub, &id));
 /// # warp::serve(socket);
 /// # }
 /// ```
-pub fn upgrade() -> impl Filter<Extract = (Upgrade,), Error = Rejection> + Clone + Send + Sync {
+pub fn ws() -> impl Filter<Extract = (Upgrade,), Error = Rejection> + Clone + Send + Sync {
     parts().and_then(|request: Request<()>| {
         let (mut parts, ()) = request.into_parts();
-        let upgrade = upgrade::Upgrade::take(&mut parts).map(Upgrade);
+        let upgrade = upgrade::PendingUpgrade::take(&mut parts).map(Upgrade);
         ready(upgrade.ok_or_else(warp::reject::not_found))
     })
 }
 
-/// A WebSocket request for a session; see [`upgrade()`].
+/// A WebSocket request for a session; see [`ws`].
 #[derive(Debug)]
-pub struct Upgrade(upgrade::Upgrade);
+pub struct Upgrade(upgrade::PendingUpgrade);
 
 impl Upgrade {
-    /// Who makes the request, as your filters found: the hub's [`principal`](HubBuilder::principal) is then not asked.
+    /// Sets the user who makes the request, as your filters determined it. The hub's own
+    /// [`principal`](HubBuilder::principal) is then not called.
     #[must_use]
     pub fn principal(self, principal: &str) -> Self {
         Self(self.0.principal(principal))
     }
 
-    /// Carries the session with this id over the WebSocket, or tells the browser why not. The answer to the request.
+    /// Returns the response to the request. Then carries the session with this id over the
+    /// WebSocket, or tells the browser over it why the session is refused.
     pub fn serve(self, hub: &Hub, id: &str) -> Response {
         self.0.serve(hub, id).into_response()
     }
 }
 
-/// The request without its body.
+/// Extracts the request without its body.
 fn parts() -> impl Filter<Extract = (Request<()>,), Error = Infallible> + Clone + Send + Sync {
     let parts = warp::method()
         .and(uri())
@@ -227,9 +231,9 @@ fn boxed<B: Buf>(chunks: impl Stream<Item = Result<B, warp::Error>> + Send + 'st
     Box::pin(chunks.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining())))
 }
 
-/// The path, and the authority, which over HTTP/2 is nowhere else.
+/// Extracts the path and the authority, which over HTTP/2 appears only here.
 fn uri() -> impl Filter<Extract = (Uri,), Error = Infallible> + Clone + Send + Sync {
-    // A Host header that is none, or another, is for the core to judge.
+    // The core judges a Host header that is missing, invalid or different.
     let authority = warp::host::optional().or_else(async |_| Ok::<(Option<Authority>,), Infallible>((None,)));
     warp::path::full()
         .and(authority)
@@ -243,7 +247,8 @@ fn uri() -> impl Filter<Extract = (Uri,), Error = Infallible> + Clone + Send + S
         })
 }
 
-/// An HTML page that carries a ticket: `Cache-Control: private, no-cache`, so that no cache hands one user's session to another.
+/// An HTML page that contains a ticket. It is sent with `Cache-Control: private, no-cache`, so that
+/// no shared cache gives one user's session to another.
 #[derive(Debug, Clone)]
 pub struct Page<T>(pub T);
 

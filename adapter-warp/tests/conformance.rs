@@ -1,4 +1,4 @@
-//! Everything an adapter must do, over warp.
+//! Runs the conformance suite on warp.
 
 use std::net::SocketAddr;
 

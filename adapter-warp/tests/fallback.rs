@@ -1,9 +1,7 @@
-//! Everything an adapter must do, over the fallback on warp, streamed and polled.
+//! Runs the conformance suite over the fallback, streamed and polled, on warp.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use stillhere_conformance::fallback_bridge::start as start_bridge;
 use stillhere_warp::{Hub, routes};
 use tokio::net::TcpListener;
 
@@ -16,24 +14,4 @@ async fn serve(hub: Hub) -> SocketAddr {
     address
 }
 
-mod streamed {
-    use super::*;
-
-    async fn start(hub: Hub) -> SocketAddr {
-        start_bridge(serve(hub).await, None).await
-    }
-
-    stillhere_conformance::connection_suite!(start);
-}
-
-mod polled {
-    use super::*;
-
-    async fn start(hub: Hub) -> SocketAddr {
-        start_bridge(serve(hub).await, Some(WAIT)).await
-    }
-
-    const WAIT: Duration = Duration::from_millis(100);
-
-    stillhere_conformance::polled_sample!(start);
-}
+stillhere_conformance::fallback_suite!(serve, polled_sample);

@@ -1,4 +1,4 @@
-//! The fallback over HTTP/2 without TLS, where a request names its host in the URI alone.
+//! The fallback over HTTP/2 without TLS, where only the URI names the host.
 
 use std::net::SocketAddr;
 
@@ -42,7 +42,8 @@ async fn serve(hub: &Hub) -> SocketAddr {
     address
 }
 
-/// Opens a polled connection of the fallback with a hello; gives the first frame of the answer.
+/// Opens a polled connection of the fallback with a hello, and returns the first frame of the
+/// answer.
 async fn open(address: SocketAddr, session: &SessionHandle, origin: &str) -> Frame {
     let stream = TcpStream::connect(address).await.expect("the server listens");
     let (mut requests, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
@@ -61,7 +62,7 @@ async fn open(address: SocketAddr, session: &SessionHandle, origin: &str) -> Fra
     Frame::decode(body.slice(4..4 + length as usize), Sender::Server).expect("it is a frame")
 }
 
-/// The body of the first POST (PROTOCOL.md section 16).
+/// Returns the body of the first POST (PROTOCOL.md, section 16).
 fn opening(session: &SessionHandle) -> Bytes {
     let credentials = Credentials::parse(&session.ticket_json()).expect("the hub has room");
     let mut packet = BytesMut::new();

@@ -1,4 +1,4 @@
-//! What warp and all beneath it log.
+//! Checks what warp and the crates beneath it log.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! What peers make warp and all beneath it hold.
+//! Checks how much memory peers make warp and the crates beneath it hold.
 
 use std::net::SocketAddr;
 

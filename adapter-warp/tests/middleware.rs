@@ -1,4 +1,5 @@
-//! What applications have around their routes: it lets sessions through, or the routes stand outside.
+//! Middleware that applications put around their routes either lets sessions through, or must not
+//! be around the routes.
 
 use std::future::ready;
 use std::net::SocketAddr;
@@ -34,7 +35,8 @@ async fn serve<R: Reply>(
     address
 }
 
-/// warp compresses whatever it wraps, whoever asks, and also what says that it must not be. Frames pass as they are said all the same.
+/// warp compresses everything that it wraps, even if the answer forbids it. Frames still arrive as
+/// soon as they are written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compression_lets_sessions_through() {
     let hub = Hub::new();
@@ -47,7 +49,7 @@ async fn compression_lets_sessions_through() {
     assert_polled(&hub, address).await;
 }
 
-/// warp's CORS takes a page of the same origin for a foreign one, whatever is behind it.
+/// warp's CORS treats a page of the same origin as a foreign one, so the routes must be outside it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_routes_stand_outside_cors() {
     let hub = Hub::new();
@@ -73,7 +75,8 @@ async fn logs_and_recovery_let_sessions_through() {
     assert_carried(&hub, serve(app).await).await;
 }
 
-/// Cookies are sent along, so the preflight has to allow credentials. Nothing of it reaches the routes: the filter answers it.
+/// The client sends cookies, so the answer to the preflight must allow credentials. The filter
+/// answers it without the routes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cors_must_allow_credentials_to_other_origins() {
     const OTHER: &str = "https://app.example";
@@ -86,13 +89,13 @@ async fn cors_must_allow_credentials_to_other_origins() {
         let without = serve(routes(&hub).with(cors.clone())).await;
         assert!(check_cross_origin(OTHER, &hub, without).await.is_err());
         let api = warp::path!("api").map(|| "api");
-        // It answers the preflight of any path: the routes stand before it.
+        // The filter answers the preflight of any path, so the routes must come before it.
         let outside = serve(routes(&hub).or(api.with(cors))).await;
         assert_open_to(OTHER, &hub, outside).await;
     }
 }
 
-/// Serves what tower's layers, of which there are more than filters, make of the routes.
+/// Serves the routes within layers of tower, which offers more layers than warp has filters.
 macro_rules! serve_service {
     ($service:expr) => {{
         let listener = TcpListener::bind("127.0.0.1:0")
@@ -122,7 +125,8 @@ async fn towers_compression_lets_sessions_through() {
     assert_carried(&hub, address).await;
 }
 
-/// A time-out of requests is none of the answer's body: a streamed one goes on, and a WebSocket is no request any more.
+/// A request timeout does not apply to the body of the answer, so a streamed answer continues. A
+/// WebSocket is no longer a request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_time_out_cuts_only_polls_that_wait_for_longer() {
     let hub = Hub::new();
@@ -143,7 +147,7 @@ struct TooMany;
 
 impl warp::reject::Reject for TooMany {}
 
-/// A request too many costs the connection, not the session.
+/// A request above the limit ends the connection, not the session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rate_limit_costs_connections_over_posts() {
     async fn refuse(rejection: Rejection) -> Result<impl Reply, Rejection> {

@@ -1,4 +1,4 @@
-//! Where the routes may stand in an application, and what else the adapter gives its pages.
+//! Where an application can mount the routes, and what else the adapter offers to pages.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use stillhere_conformance::http::{self, script_of};
 use stillhere_conformance::logins::assert_only_ada_is_let_in;
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
-use stillhere_warp::{Hub, Page, Upgrade, answer, filter, request, routes, routes_for, serve_file, upgrade};
+use stillhere_warp::{Hub, Page, Upgrade, answer, filter, request, routes, routes_for, serve_file, ws};
 use tokio::net::TcpListener;
 use warp::{Filter, Reply};
 
@@ -26,7 +26,7 @@ async fn serve<R: Reply>(
 
 #[tokio::test]
 async fn the_routes_let_others_go_on_and_pages_are_not_cached() {
-    // At the root, where everything could be theirs.
+    // At the root, every path could belong to the routes.
     let hub = Hub::builder().mount("/").build();
     let shared = hub.clone();
     let index = warp::path::end().map(move || Page(shared.open(echo).script_tag()));
@@ -60,11 +60,11 @@ async fn under_a_path_of_the_users_browsers_find_them_by_the_public_url() {
 async fn a_route_of_ones_own_puts_its_filters_first() {
     let hub = Hub::builder().public_url("/mine").build();
     let shared = hub.clone();
-    // A cookie, in real life.
+    // Stands for a cookie.
     let user = warp::query::raw();
     let socket = warp::path!("mine" / String)
         .and(user)
-        .and(upgrade())
+        .and(ws())
         .map(move |id: String, user: String, upgrade: Upgrade| upgrade.principal(&user).serve(&shared, &id));
     let file = warp::path!("mine" / String)
         .and(warp::header::headers_cloned())
@@ -87,18 +87,18 @@ async fn a_route_of_ones_own_puts_its_filters_first() {
     assert_eq!(http::get(address, "/mine/client.js", &[]).await.status, 200);
 }
 
-/// As a database says it, later.
+/// Stands for a database, which answers later.
 async fn user_of(user: Option<String>) -> Option<String> {
     tokio::task::yield_now().await;
-    // A filter that panics ends the request before it is the adapter's.
+    // A filter that panics ends the request before the adapter handles it.
     user.filter(|user| user != "panics")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_application_tells_the_principal_by_a_filter() {
-    // Not asked, or everybody would be Ada.
+    // This hook is not called; otherwise everybody would be Ada.
     let hub = Hub::builder().principal(|_| Some("ada".to_owned())).build();
-    // A rejection is nobody.
+    // A rejection means that nobody is logged in.
     let user = warp::cookie::cookie("user").then(|user: String| user_of(Some(user)));
     let address = serve(routes_for(&hub, user)).await;
     assert_only_ada_is_let_in(&hub, address).await;

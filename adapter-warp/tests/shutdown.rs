@@ -1,4 +1,4 @@
-//! warp's graceful shutdown and the hub's, composed as in the crate's documentation.
+//! Combines the graceful shutdown of warp with that of the hub, as in the crate's documentation.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -15,8 +15,19 @@ import { minify } from 'terser';
 const root = import.meta.dirname;
 const dist = join(root, 'dist');
 
-/** Members of the client's own objects: no page and no browser has to do with names that begin so. */
-const INTERNAL = /^(handle|poll|meet)[A-Z]/;
+/**
+ * Members of the client's own objects, whose names are shortened. Neither a page, a browser, a ticket, the storage nor another copy of the
+ * client on the page may know them by name.
+ */
+const NAMES =
+  'ackAt acknowledge acknowledged admit backoffCap bufferedCharge charge choose compressed credit ' +
+  'deadline deliver direct fail failInflate fallBack free giveUp handler heardAt held hindrance ' +
+  'hold holdPosts inboxCharge inboxes incarnation isAnswered isDue isFailing isLast isLater ' +
+  'isPossible isProven isThere keep lastBytes lastLife leave lose lostAt machine messageLimit ' +
+  'nextTrial obtain outboxes patience payload peek phase presented probe probedUntil received ' +
+  'recut restAt rewind roundTrip sequence settle shortLives standBy succeed tail takeTrial ' +
+  'takeWait tell tolerance tryAt unacknowledgedMessages waits written';
+const INTERNAL = new RegExp(`^(?:(?:handle|poll|meet)[A-Z]|(?:${NAMES.replaceAll(' ', '|')})$)`);
 
 const bundles = [
   { entry: 'src/index.ts', file: 'stillhere.mjs', format: 'esm' },

@@ -4,10 +4,10 @@ use std::str::FromStr as _;
 
 use crate::answer::Answer;
 use crate::client;
-use crate::request::UpgradeRequest;
+use crate::request::SessionRequest;
 use stillhere_proto::SessionId;
 
-/// What a request under the mount asks for. Returned by [`UpgradeRequest::asks`].
+/// What a request under the mount asks for. Returned by [`SessionRequest::asks`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asks<'a> {
     /// A WebSocket over HTTP/1.1 (RFC 6455, section 4.2.1).
@@ -25,7 +25,7 @@ pub enum Asks<'a> {
     Nothing,
 }
 
-impl<'a> UpgradeRequest<'a> {
+impl<'a> SessionRequest<'a> {
     /// Decides what a request with this method asks for. The headers `Connection` and `Upgrade`
     /// count only if all other parts of a WebSocket handshake are there, because proxies add them
     /// to every request.
@@ -97,7 +97,7 @@ mod tests {
 
     fn asks<'a>(method: &str, name: &'a str, headers: &[(&'a str, &'a str)]) -> Asks<'a> {
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
-        UpgradeRequest::new(name, headers).asks(method)
+        SessionRequest::new(name, headers).asks(method)
     }
 
     #[test]

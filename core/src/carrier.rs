@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use tokio::time::Sleep;
 
-use crate::arrival::Admitted;
+use crate::admission::Admitted;
 use crate::connection::{Connection, ConnectionError, Packet};
 use crate::hello::await_hello;
 use crate::session::{Shared, Transmit};
@@ -205,8 +205,8 @@ impl<'a, C: Connection> Carrier<'a, C> {
         Poll::Pending
     }
 
-    /// Makes sure that the loop runs again at this time. The timer is reset only for an earlier time:
-    /// most deadlines move further away, and then resetting it would be wasted.
+    /// Makes sure that the loop runs again at this time. The timer is reset only for an earlier
+    /// time: most deadlines move further away, and then resetting it would be wasted.
     fn arm(&mut self, until: Option<Instant>, context: &mut Context<'_>) {
         let Some(until) = until else { return };
         if self.armed.is_none_or(|armed| until < armed) {

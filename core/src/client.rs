@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 
 use crate::answer::{Answer, AnswerBody};
-use crate::request::UpgradeRequest;
+use crate::request::SessionRequest;
 
 /// Value of `Cache-Control` for a page that contains a ticket. It prevents a shared cache from
 /// giving one user's session to another user.
@@ -48,7 +48,7 @@ pub fn module_name() -> String {
 
 /// Returns the requested file. `client.js` and `client.mjs` must be revalidated; the names with a
 /// hash are immutable.
-pub fn answer(request: &UpgradeRequest<'_>) -> Answer {
+pub fn answer(request: &SessionRequest<'_>) -> Answer {
     let known = request.header("if-none-match");
     file(request.name(), known, request.header("accept-encoding"))
         .or_else(|| request.handshake_error())

@@ -7,6 +7,7 @@ use futures_util::{Sink, Stream};
 
 /// A unit that a connection carries.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Packet {
     /// One frame of the protocol, or one message of a plain session.
     Binary(Bytes),

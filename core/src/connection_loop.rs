@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::task::coop::cooperative;
 
-use crate::arrival::Arrival;
+use crate::admission::Accepted;
 use crate::carrier::{ClosingFrames, carry};
 use crate::connection::{Connection, Packet};
 use crate::plain::carry_plain;
@@ -18,14 +18,14 @@ use stillhere_proto::wire::Frame;
 /// The connection of a plain session carries the messages of its client instead of frames. To a
 /// transport there is no other difference. If the future is dropped, the connection is lost and the
 /// session waits for another one. The future is `Send` if the connection is.
-pub fn run_connection_loop(arrival: Arrival, connection: impl Connection) -> impl Future<Output = ()> {
+pub fn run_connection_loop(accepted: Accepted, connection: impl Connection) -> impl Future<Output = ()> {
     // Boxed outside the future, which would otherwise reserve room for it twice.
     let mut connection = Box::pin(connection);
-    let Arrival {
+    let Accepted {
         protocol,
         admitted,
         hub,
-    } = arrival;
+    } = accepted;
     // A peer that has not offered our protocol does not understand frames, only close codes.
     let speaks_frames = protocol.is_some();
     // The future takes only the token: a connection must not keep the hub alive.

@@ -1,30 +1,35 @@
-//! Connections of other kinds: which one a page is told to make.
+//! The kind of connection that a page is told to make.
 
 use crate::base_url::base_url;
 
-/// How one page reaches its session: by which kind of connection, and where. What a kind's condition answers, see
-/// [`Hub::register_connection`](crate::Hub::register_connection).
+/// How a page reaches its session: the kind of connection and the address. The functions given to
+/// [`Hub::register_connection`](crate::Hub::register_connection) return it.
 ///
-/// A kind of one's own has three parts:
+/// A kind of your own has three parts:
 ///
-/// 1. In the page, a script of the application's that calls `stillhere.registerConnection(name, open)`. The client calls `open` whenever it wants a
-///    connection. [`ConnectionSetup::script`] puts the script into [`SessionHandle::script_tag`](crate::SessionHandle::script_tag).
-/// 2. On the server, the condition under which pages use the kind: a function given to [`Hub::register_connection`](crate::Hub::register_connection).
-/// 3. Also on the server, where connections come in: a route or socket of the application's. It builds an
-///    [`UpgradeRequest`](crate::UpgradeRequest) for the session's id, asks [`Hub::arrive`](crate::Hub::arrive), and gives the arrival, with any
-///    `Stream + Sink` of [`Packet`](crate::Packet)s, to [`run_connection_loop`](crate::run_connection_loop). The connection must be ordered and
-///    reliable while it lives. A transport that is no `Stream + Sink` is bridged by a [`connection_pair`](crate::connection_pair).
+/// 1. In the page, a script of yours that calls `stillhere.registerConnection(name, open)`. The client
+///    calls `open` whenever it needs a connection. [`ConnectionSetup::script`] adds the script to
+///    [`SessionHandle::script_tag`](crate::SessionHandle::script_tag).
+/// 2. On the server, a function that decides which pages use the kind, given to
+///    [`Hub::register_connection`](crate::Hub::register_connection).
+/// 3. Also on the server, a route or socket of yours on which the connections arrive. It builds an
+///    [`SessionRequest`](crate::SessionRequest) for the session's id, asks [`Hub::accept`](crate::Hub::accept), and gives what it returns, with any
+///    `Stream + Sink` of [`Packet`](crate::Packet)s, to [`run_connection_loop`](crate::run_connection_loop). The connection must be
+///    ordered and reliable until it fails. For a transport that is no `Stream + Sink`, use a
+///    [`connection_pair`](crate::connection_pair) as a bridge.
 ///
-/// Here the pages of users talk over WebRTC, all others over WebSockets. To the server a data channel is two queues of byte strings:
+/// In this example the pages of users who are logged in use WebRTC and all others WebSockets. To
+/// the server, a data channel is two queues of byte strings:
 ///
 /// ```
 /// use futures_util::{SinkExt as _, StreamExt as _};
 /// use stillhere::wire::SUBPROTOCOL;
-/// use stillhere::{ConnectionSetup, Hub, NotOurProtocol, Packet, UpgradeRequest, connection_pair, run_connection_loop};
+/// use stillhere::{ConnectionSetup, Hub, NotOurProtocol, Packet, SessionRequest, connection_pair, run_connection_loop};
 /// use tokio::sync::mpsc::{Receiver, Sender};
 ///
 /// struct DataChannel {
-///     /// Of the request that negotiated it, so that the page's origin is checked, and its user by their cookie, as for a WebSocket.
+///     /// Headers of the request that negotiated the channel: the hub checks the origin and the
+///     /// user by them, as for a WebSocket.
 ///     headers: Vec<(&'static str, Vec<u8>)>,
 ///     from_page: Receiver<Vec<u8>>,
 ///     to_page: Sender<Vec<u8>>,
@@ -34,26 +39,26 @@ use crate::base_url::base_url;
 /// async fn carry(hub: &Hub, id: &str, mut channel: DataChannel) -> Result<(), NotOurProtocol> {
 ///     let headers = channel.headers.iter().map(|(name, value)| (*name, &value[..]));
 ///     let protocol = ("sec-websocket-protocol", SUBPROTOCOL.as_bytes());
-///     let arrival = hub.arrive(&UpgradeRequest::new(id, headers.chain([protocol])))?;
+///     let accepted = hub.accept(&SessionRequest::new(id, headers.chain([protocol])))?;
 ///     let (ours, mut theirs) = connection_pair(16);
 ///     let bridge = async move {
 ///         loop {
 ///             tokio::select! {
 ///                 bytes = channel.from_page.recv() => {
-///                     // To drop `theirs` is to lose the connection.
+///                     // Returning drops `theirs`, so the connection is lost.
 ///                     let Some(bytes) = bytes else { return };
-///                     // A session that takes no more may still have something to say.
+///                     // If the session accepts no more, it may still send its last frames.
 ///                     let _ = theirs.send(Packet::Binary(bytes.into())).await;
 ///                 }
 ///                 packet = theirs.next() => match packet {
 ///                     Some(Ok(Packet::Binary(bytes))) => drop(channel.to_page.send(bytes.into()).await),
-///                     Some(Ok(_)) => {} // a close code, which the last frame tells too
+///                     Some(Ok(_)) => {} // a close code, which the last frame contains too
 ///                     Some(Err(_)) | None => return,
 ///                 },
 ///             }
 ///         }
 ///     };
-///     tokio::join!(run_connection_loop(arrival, ours), bridge);
+///     tokio::join!(run_connection_loop(accepted, ours), bridge);
 ///     Ok(())
 /// }
 ///
@@ -99,20 +104,21 @@ pub struct ConnectionSetup {
 pub(crate) enum Kind {
     WebSocket,
     Named(String),
-    /// A page without a server behind it.
+    /// No connection: the page has no server.
     None,
 }
 
 impl ConnectionSetup {
-    /// A WebSocket: what a page gets if nothing else is registered. For another address, see [`ConnectionSetup::url`].
+    /// Uses a WebSocket, the default. For another address, see [`ConnectionSetup::url`].
     pub fn web_socket() -> Self {
         Self::of(Kind::WebSocket)
     }
 
-    /// The kind that the page's scripts registered under this name with `stillhere.registerConnection`.
+    /// Uses the kind that a script of the page registers under this name with
+    /// `stillhere.registerConnection`.
     ///
     /// # Panics
-    /// If the name is empty, `none` or `websocket`: those are taken.
+    /// If the name is empty, `none` or `websocket`, which are reserved.
     pub fn named(name: &str) -> Self {
         assert!(
             !["", "none", "websocket"].contains(&name),
@@ -121,28 +127,31 @@ impl ConnectionSetup {
         Self::of(Kind::Named(name.to_owned()))
     }
 
-    /// No connection: the page is rendered to be kept, as a static export is, and will have no server. Its ticket has no secret, and the client
-    /// reports `refused` as `NoServer`.
+    /// Uses no connection: the page has no server, as in a static export. Its ticket has no secret,
+    /// and the client reports `refused` as `NoServer`.
     ///
-    /// The page's session is of no use then: [`abort`](crate::SessionHandle::abort) it once the page is rendered, or it waits in vain until its cleanup
-    /// policy frees it. Where none is opened in the first place, use [`static_script_tag`](crate::static_script_tag).
+    /// The page does not use its session: [`abort`](crate::SessionHandle::abort) it once the page
+    /// is rendered, or it stays until its cleanup policy ends it. For a page without a session, use
+    /// [`static_script_tag`](crate::static_script_tag).
     pub fn none() -> Self {
         Self::of(Kind::None)
     }
 
-    /// Where this page finds the mount, instead of the hub's [`public_url`](crate::HubBuilder::public_url), which says what may
-    /// stand here. The session is at `<url>/<session id>`; the client's file is loaded from there too.
+    /// Sets where this page finds the mount, instead of the hub's
+    /// [`public_url`](crate::HubBuilder::public_url), whose rules apply. The session is at
+    /// `<url>/<session id>`, and the client's file is loaded from there too.
     ///
     /// # Panics
-    /// As [`public_url`](crate::HubBuilder::public_url) does.
+    /// If [`public_url`](crate::HubBuilder::public_url) would.
     #[track_caller]
     pub fn url(self, base: &str) -> Self {
         let url = Some(base_url(base).to_owned());
         Self { url, ..self }
     }
 
-    /// The URL of a script of the application's that calls `stillhere.registerConnection`. [`SessionHandle::script_tag`](crate::SessionHandle::script_tag) has an element for it right
-    /// behind the client's; a page that does not use the tag loads it itself.
+    /// Sets the URL of a script that calls `stillhere.registerConnection`.
+    /// [`SessionHandle::script_tag`](crate::SessionHandle::script_tag) contains an element for it
+    /// after the client's. A page that does not use the tag loads the script itself.
     pub fn script(self, src: &str) -> Self {
         let script = Some(src.to_owned());
         Self { script, ..self }
@@ -156,12 +165,12 @@ impl ConnectionSetup {
         }
     }
 
-    /// Where the page finds the mount, which the hub says is at `base`.
+    /// Returns where the page finds the mount. The hub's is at `base`.
     pub(crate) fn base<'a>(&'a self, base: &'a str) -> &'a str {
         self.url.as_deref().unwrap_or(base)
     }
 
-    /// The name as the ticket has it: that of WebSockets is left out.
+    /// Returns the name for the ticket, which has none for WebSockets.
     pub(crate) fn name(&self) -> Option<&str> {
         match &self.kind {
             Kind::WebSocket => None,

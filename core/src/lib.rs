@@ -1,8 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod admission;
 mod answer;
-mod arrival;
 mod asks;
 mod base_url;
 mod carrier;
@@ -41,8 +41,8 @@ pub mod upgrade;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
+pub use admission::{Accepted, NotOurProtocol};
 pub use answer::{Answer, AnswerBody, Chunks};
-pub use arrival::{Arrival, NotOurProtocol};
 pub use asks::Asks;
 pub use cleanup::{
     And, CleanupPolicy, DefaultCleanupPolicy, MemoryBudget, Or, PrincipalCap, SessionSnapshot, SessionState,
@@ -57,7 +57,7 @@ pub use kind::ConnectionSetup;
 pub use options::{PlainCompression, PlainOptions, PlainText, Renewal, SessionOptions};
 pub use pair::{PairEnd, connection_pair};
 pub use peer::Share;
-pub use request::{UpgradeRequest, name_of};
+pub use request::{SessionRequest, name_of};
 pub use script_tag::static_script_tag;
 pub use session::{Events, Incoming, Restoring, SendError, Session, SessionHandle, TrySendError};
 pub use stillhere_proto::machine::{Cause, Event, Timing};

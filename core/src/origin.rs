@@ -1,10 +1,10 @@
 //! Checks from which pages requests may come, and for which hosts.
 
-use crate::request::UpgradeRequest;
+use crate::request::SessionRequest;
 
 /// Accepts a request from a page on the same host or on an allowed origin. Also accepts a request
 /// without an Origin header, which does not come from a browser.
-pub(crate) fn check_origin(request: &UpgradeRequest<'_>, allowed: &[String]) -> Result<(), String> {
+pub(crate) fn check_origin(request: &SessionRequest<'_>, allowed: &[String]) -> Result<(), String> {
     let mut origins = request.raw_headers("origin");
     let Some(origin) = origins.next() else {
         return Ok(());
@@ -32,7 +32,7 @@ pub(crate) fn check_origin(request: &UpgradeRequest<'_>, allowed: &[String]) -> 
 /// Accepts a request for one of these hosts, on any port, or for any host if the list is empty.
 /// This prevents DNS rebinding: a page whose own host name resolves to this server passes the
 /// same-host check, but its host is not in the list.
-pub(crate) fn check_host(request: &UpgradeRequest<'_>, allowed: &[String]) -> Result<(), String> {
+pub(crate) fn check_host(request: &SessionRequest<'_>, allowed: &[String]) -> Result<(), String> {
     let host = request.host().unwrap_or_default().to_ascii_lowercase();
     let name = without_port(&host);
     let is_allowed = |allowed: &String| allowed == name || (allowed == LOOPBACK && is_loopback(name));
@@ -93,17 +93,17 @@ const SHOWN: usize = 100;
 mod tests {
     use super::*;
 
-    fn request<'a>(origin: Option<&'a str>, host: &'a str) -> UpgradeRequest<'a> {
+    fn request<'a>(origin: Option<&'a str>, host: &'a str) -> SessionRequest<'a> {
         let headers = [("Origin", origin), ("Host", Some(host))];
         let headers = headers
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?.as_bytes())));
-        UpgradeRequest::new("", headers)
+        SessionRequest::new("", headers)
     }
 
     #[test]
     fn the_authority_stands_for_a_missing_host() {
-        let without = UpgradeRequest::new("", [("origin", &b"https://example.com"[..])]);
+        let without = SessionRequest::new("", [("origin", &b"https://example.com"[..])]);
         assert!(check_origin(&without, &[]).is_err());
         assert_eq!(check_origin(&without.authority(Some("example.com")), &[]), Ok(()));
     }
@@ -160,7 +160,7 @@ mod tests {
                 .map(|origin| ("origin", *origin))
                 .chain([("host", &b"example.com"[..])]);
             assert!(
-                check_origin(&UpgradeRequest::new("", headers), &[]).is_err(),
+                check_origin(&SessionRequest::new("", headers), &[]).is_err(),
                 "{origins:?}"
             );
         }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::request::UpgradeRequest;
+use crate::request::SessionRequest;
 
 /// An address or a user whose part of the shared limits is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -82,7 +82,7 @@ impl Peer {
 
 /// Returns the address of the client that made the request: the address that the outermost trusted
 /// proxy saw, or the other end of the connection if no proxy is trusted.
-pub(crate) fn client_address(request: &UpgradeRequest<'_>, trusted_hops: usize) -> Option<IpAddr> {
+pub(crate) fn client_address(request: &SessionRequest<'_>, trusted_hops: usize) -> Option<IpAddr> {
     let Some(before) = trusted_hops.checked_sub(1) else {
         return request.peer();
     };
@@ -100,7 +100,7 @@ pub(crate) fn client_address(request: &UpgradeRequest<'_>, trusted_hops: usize) 
 
 /// Returns what may be set up wrongly if a request counts for no address, or `None` if nothing
 /// seems to be.
-pub(crate) fn why_uncounted(request: &UpgradeRequest<'_>, trusted_hops: usize) -> Option<&'static str> {
+pub(crate) fn why_uncounted(request: &SessionRequest<'_>, trusted_hops: usize) -> Option<&'static str> {
     let is_forwarded = request.raw_headers("x-forwarded-for").next().is_some();
     match (request.peer(), trusted_hops) {
         (None, 0) => Some(
@@ -148,7 +148,7 @@ mod tests {
             ("x-forwarded-for", &b"6.6.6.6, 1.1.1.1:80"[..]),
             ("X-Forwarded-For", b"[2001:db8::1]:443, [2001:db8::2], 3.3.3.3"),
         ];
-        let request = UpgradeRequest::new("", headers).peer_address(Some(address("10.0.0.1")));
+        let request = SessionRequest::new("", headers).peer_address(Some(address("10.0.0.1")));
         let seen = [0, 1, 2, 3, 4, 5, 6].map(|hops| client_address(&request, hops).map(|address| address.to_string()));
         let expected = [
             Some("10.0.0.1"),
@@ -161,7 +161,7 @@ mod tests {
         ];
         assert_eq!(seen.each_ref().map(|seen| seen.as_deref()), expected);
         let odd =
-            UpgradeRequest::new("", [("x-forwarded-for", &b"unknown"[..])]).peer_address(Some(address("9.9.9.9")));
+            SessionRequest::new("", [("x-forwarded-for", &b"unknown"[..])]).peer_address(Some(address("9.9.9.9")));
         assert_eq!(client_address(&odd, 1), None);
     }
 
@@ -169,8 +169,8 @@ mod tests {
     fn what_a_client_writes_before_its_address_hides_nothing() {
         for forged in [&b"\xff"[..], b"\xff\xfe, 6.6.6.6", b",,", b"unknown"] {
             let line = [forged, b", 1.1.1.1"].concat();
-            let one_line = UpgradeRequest::new("", [("x-forwarded-for", &line[..])]);
-            let two_lines = UpgradeRequest::new(
+            let one_line = SessionRequest::new("", [("x-forwarded-for", &line[..])]);
+            let two_lines = SessionRequest::new(
                 "",
                 [("x-forwarded-for", &b"9.9.9.9"[..]), ("x-forwarded-for", &line[..])],
             );

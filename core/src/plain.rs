@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::time::Sleep;
 
-use crate::arrival::Admitted;
+use crate::admission::Admitted;
 use crate::carrier::{ClosingFrames, carry};
 use crate::compression::{InflateError, deflate_gzip, deflate_zlib, inflate, inflate_gzip};
 use crate::connection::{Connection, ConnectionError, Packet};
@@ -24,8 +24,8 @@ use stillhere_proto::Code;
 use stillhere_proto::machine::PlainDocument;
 use stillhere_proto::wire::{End, Frame, Sender};
 
-/// Carries a plain session over the connection of its client. Returns what to tell the client before
-/// the connection is closed, unless the client is gone.
+/// Carries a plain session over the connection of its client. Returns what to tell the client
+/// before the connection is closed, unless the client is gone.
 pub(crate) async fn carry_plain<C: Connection>(
     session: Arc<Shared>,
     document: Arc<Lock<PlainDocument>>,
@@ -37,8 +37,8 @@ pub(crate) async fn carry_plain<C: Connection>(
     interpreter.closing_frames(closing_frames)
 }
 
-/// The connection of a client as its session sees it: the session reads and writes frames, the client
-/// messages.
+/// The connection of a client as its session sees it: the session reads and writes frames, the
+/// client messages.
 struct Interpreter<'a, C> {
     session: Arc<Shared>,
     document: Arc<Lock<PlainDocument>>,

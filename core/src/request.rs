@@ -3,9 +3,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// A request under the hub's mount, as its adapter read it: its headers and the last segment of its path. [`Hub::arrive`](crate::Hub::arrive) judges it.
+/// A request under the hub's mount, as its adapter read it: its headers and the last segment of its path. [`Hub::accept`](crate::Hub::accept) judges it.
 #[derive(Clone)]
-pub struct UpgradeRequest<'a> {
+pub struct SessionRequest<'a> {
     name: &'a str,
     authority: Option<&'a str>,
     /// `None`: nobody has said yet.
@@ -14,7 +14,7 @@ pub struct UpgradeRequest<'a> {
     headers: Vec<(&'a str, &'a [u8])>,
 }
 
-impl<'a> UpgradeRequest<'a> {
+impl<'a> SessionRequest<'a> {
     /// A request whose path ends in `name`, with these headers.
     pub fn new(name: &'a str, headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl<'a> UpgradeRequest<'a> {
         self.name
     }
 
-    /// The address that [`UpgradeRequest::peer_address`] set.
+    /// The address that [`SessionRequest::peer_address`] set.
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
     }
@@ -111,10 +111,10 @@ impl<'a> UpgradeRequest<'a> {
 }
 
 /// Omits the values of headers, because cookies are secrets.
-impl fmt::Debug for UpgradeRequest<'_> {
+impl fmt::Debug for SessionRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
-        f.debug_struct("UpgradeRequest")
+        f.debug_struct("SessionRequest")
             .field("name", &self.name)
             .field("authority", &self.authority)
             .field("headers", &headers)
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_cookie_is_found_among_others() {
         let headers = [("cookie", "a=1; login=ada=x"), ("Cookie", "b=2")];
-        let request = UpgradeRequest::new("", headers.map(|(name, value)| (name, value.as_bytes())));
+        let request = SessionRequest::new("", headers.map(|(name, value)| (name, value.as_bytes())));
         assert_eq!(request.cookie("login"), Some("ada=x"));
         assert_eq!(request.cookie("b"), Some("2"));
         assert_eq!(request.cookie("ogin"), None);
@@ -162,14 +162,14 @@ mod tests {
             ("cookie", &b"a=1; \xff=\xfe; login=ada; b=\xff"[..]),
             ("cookie", b"\xff; c=3"),
         ];
-        let request = UpgradeRequest::new("", headers);
+        let request = SessionRequest::new("", headers);
         let cookies = ["a", "login", "c", "b"].map(|name| request.cookie(name));
         assert_eq!(cookies, [Some("1"), Some("ada"), Some("3"), None]);
     }
 
     #[test]
     fn its_debug_text_shows_no_cookies() {
-        let request = UpgradeRequest::new("id", [("cookie", &b"login=ada"[..]), ("authorization", b"Bearer ada")])
+        let request = SessionRequest::new("id", [("cookie", &b"login=ada"[..]), ("authorization", b"Bearer ada")])
             .principal(Some("ada"));
         let shown = format!("{request:?} {request:#?}");
         assert!(

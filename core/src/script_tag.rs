@@ -8,12 +8,12 @@ use crate::ticket::Ticket;
 /// which reports `refused` with `NoServer`.
 ///
 /// ```
-/// use stillhere::{AnswerBody, UpgradeRequest, client, static_script_tag};
+/// use stillhere::{AnswerBody, SessionRequest, client, static_script_tag};
 ///
 /// let tag = static_script_tag("assets/client.js");
 /// assert!(tag.starts_with(r#"<script src="assets/client.js" "#));
 /// // The content of the file to export:
-/// let answer = client::answer(&UpgradeRequest::new("client.js", []));
+/// let answer = client::answer(&SessionRequest::new("client.js", []));
 /// assert!(matches!(answer.body, AnswerBody::Whole(script) if !script.is_empty()));
 /// ```
 pub fn static_script_tag(src: &str) -> String {

@@ -20,14 +20,14 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 
+use crate::admission::Accepted;
 use crate::answer::{Answer, AnswerBody};
-use crate::arrival::Arrival;
 use crate::asks::Asks;
 use crate::client;
 use crate::connection_loop::run_connection_loop;
 use crate::guard::guarded_principal;
 use crate::hub::Hub;
-use crate::request::UpgradeRequest;
+use crate::request::SessionRequest;
 use crate::websocket::{self, connection};
 
 /// Answers a request under the mount whose path ends in `name`: a session's WebSocket, its fallback, or one of the client's files.
@@ -39,7 +39,7 @@ where
     B: Buf,
 {
     let (mut parts, body) = request.into_parts();
-    if let Some(upgrade) = Upgrade::take(&mut parts) {
+    if let Some(upgrade) = PendingUpgrade::take(&mut parts) {
         return upgrade.serve(hub, name).map(AnswerBody::Whole);
     }
     response(hub.answer(parts.method.as_str(), &of_parts(name, &parts), body).await)
@@ -57,23 +57,25 @@ where
     B: Buf,
 {
     let (mut parts, body) = request.into_parts();
-    if let Some(upgrade) = Upgrade::take(&mut parts) {
+    if let Some(upgrade) = PendingUpgrade::take(&mut parts) {
         let principal = Some(guarded_principal(principal).await);
-        return Upgrade { principal, ..upgrade }.serve(hub, name).map(AnswerBody::Whole);
+        return PendingUpgrade { principal, ..upgrade }
+            .serve(hub, name)
+            .map(AnswerBody::Whole);
     }
     let asked = of_parts(name, &parts);
     response(hub.answer_for(parts.method.as_str(), &asked, body, principal).await)
 }
 
-fn of_parts<'a>(name: &'a str, parts: &'a Parts) -> UpgradeRequest<'a> {
-    UpgradeRequest::new(name, pairs(&parts.headers))
+fn of_parts<'a>(name: &'a str, parts: &'a Parts) -> SessionRequest<'a> {
+    SessionRequest::new(name, pairs(&parts.headers))
         .authority(parts.uri.authority().map(Authority::as_str))
         .peer_address(peer(&parts.extensions))
 }
 
 /// What a request whose path ends in `name` asks for.
 pub fn asks<'a, B>(name: &'a str, request: &'a Request<B>) -> Asks<'a> {
-    UpgradeRequest::new(name, pairs(request.headers())).asks(request.method().as_str())
+    SessionRequest::new(name, pairs(request.headers())).asks(request.method().as_str())
 }
 
 /// An answer of [`Hub::answer`] as a response.
@@ -87,11 +89,11 @@ pub fn response(answer: Answer) -> Response<AnswerBody> {
 
 /// One of the client's files.
 pub fn file(name: &str, headers: &HeaderMap) -> Response<AnswerBody> {
-    response(client::answer(&UpgradeRequest::new(name, pairs(headers))))
+    response(client::answer(&SessionRequest::new(name, pairs(headers))))
 }
 
 /// A request for a WebSocket that has not been answered yet.
-pub struct Upgrade {
+pub struct PendingUpgrade {
     on_upgrade: OnUpgrade,
     /// `None` over HTTP/2, where there is no such key (RFC 8441).
     accept: Option<String>,
@@ -111,11 +113,11 @@ fn peer(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<Peer>().map(|peer| peer.0.ip())
 }
 
-impl Upgrade {
+impl PendingUpgrade {
     /// Takes the upgrade out of a request, if the request is for one and the connection can be upgraded: hyper has left an
     /// [`OnUpgrade`] among the extensions.
     pub fn take(request: &mut Parts) -> Option<Self> {
-        let asked = UpgradeRequest::new("", pairs(&request.headers));
+        let asked = SessionRequest::new("", pairs(&request.headers));
         let accept = match asked.asks(request.method.as_str()) {
             Asks::WebSocket { key } => Some(websocket::accept_key(key)),
             Asks::ExtendedConnect => None,
@@ -142,14 +144,14 @@ impl Upgrade {
 
     /// Carries the session with this id over the WebSocket, or tells the browser why not. The answer to the request.
     pub fn serve(self, hub: &Hub, id: &str) -> Response<Bytes> {
-        let mut request = UpgradeRequest::new(id, pairs(&self.headers))
+        let mut request = SessionRequest::new(id, pairs(&self.headers))
             .authority(self.uri.authority().map(Authority::as_str))
             .peer_address(self.peer);
         if let Some(principal) = &self.principal {
             request = request.principal(principal.as_deref());
         }
-        let arrival = match hub.arrive(&request) {
-            Ok(arrival) => arrival,
+        let accepted = match hub.accept(&request) {
+            Ok(accepted) => accepted,
             Err(error) => {
                 let mut response = Response::new(Bytes::from(error.to_string()));
                 *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -157,7 +159,7 @@ impl Upgrade {
             }
         };
         let mut response = Response::builder();
-        if let Some(protocol) = arrival.protocol() {
+        if let Some(protocol) = accepted.protocol() {
             response = response.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
         }
         if let Some(accept) = self.accept {
@@ -167,16 +169,16 @@ impl Upgrade {
                 .header(header::UPGRADE, "websocket")
                 .header(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
-        tokio::spawn(carry(self.on_upgrade, arrival));
+        tokio::spawn(carry(self.on_upgrade, accepted));
         response
             .body(Bytes::new())
             .expect("a subprotocol was a header's value before")
     }
 }
 
-impl fmt::Debug for Upgrade {
+impl fmt::Debug for PendingUpgrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upgrade")
+        f.debug_struct("PendingUpgrade")
             .field("uri", &self.uri)
             .finish_non_exhaustive()
     }
@@ -186,25 +188,25 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
-async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
+async fn carry(on_upgrade: OnUpgrade, accepted: Accepted) {
     let upgraded = match on_upgrade.await {
         Ok(upgraded) => upgraded,
         // The browser went away before its answer was out.
         Err(error) => return tracing::debug!(%error, "a request was not upgraded"),
     };
-    let config = websocket::config(&arrival);
+    let config = websocket::config(&accepted);
     match plain_tcp(upgraded) {
         Ok((stream, read_buf)) => {
             // A connection that is gone already will say so when it is used.
             let _ = stream.set_nodelay(true);
             let connection = connection(stream, only_unread(read_buf), config).await;
-            run_connection_loop(arrival, connection).await;
+            run_connection_loop(accepted, connection).await;
         }
         Err(upgraded) => {
             say_who_sets_nodelay();
             let io: TokioIo<Upgraded> = TokioIo::new(upgraded);
             let connection = connection(io, Vec::new(), config).await;
-            run_connection_loop(arrival, connection).await;
+            run_connection_loop(accepted, connection).await;
         }
     }
 }
@@ -269,7 +271,7 @@ mod tests {
         let (sender, mut taken) = mpsc::unbounded_channel();
         let service = service_fn(move |request: Request<Incoming>| {
             let (mut parts, _) = request.into_parts();
-            let upgrade = Upgrade::take(&mut parts).expect("a WebSocket is asked for");
+            let upgrade = PendingUpgrade::take(&mut parts).expect("a WebSocket is asked for");
             sender.send(upgrade.on_upgrade).expect("the test waits");
             let response = Response::builder()
                 .status(101)

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::arrival::Arrival;
+use crate::admission::Accepted;
 use crate::connection::{Connection, ConnectionError, Packet};
 use crate::redact::Redacted;
 
@@ -20,15 +20,15 @@ pub fn accept_key(key: &str) -> String {
     derive_accept_key(key.as_bytes())
 }
 
-/// How a WebSocket for this arrival should be set up: its limits, and small buffers.
+/// How a WebSocket for this connection should be set up: its limits, and small buffers.
 ///
 /// What waits for the peer to read it is at most two buffers of 16 KiB and one packet, whatever the peer sends meanwhile.
-pub fn config(arrival: &Arrival) -> WebSocketConfig {
-    let limit = arrival.packet_limit();
+pub fn config(accepted: &Accepted) -> WebSocketConfig {
+    let limit = accepted.packet_limit();
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
-        .max_write_buffer_size(arrival.largest_sent().saturating_add(2 * WRITE_BUFFER))
+        .max_write_buffer_size(accepted.largest_sent().saturating_add(2 * WRITE_BUFFER))
         .max_frame_size(Some(limit))
         .max_message_size(Some(limit))
 }

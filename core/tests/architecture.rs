@@ -102,3 +102,16 @@ fn every_link_of_every_document_leads_somewhere_and_the_tests_it_names_exist() {
         assert!(named > 10, "{document} names {named} tests");
     }
 }
+
+#[test]
+fn the_guide_lists_every_page_of_its_folder() {
+    let folder = root().join("docs");
+    let guide = fs::read_to_string(folder.join("README.md")).expect("there is a guide");
+    let mut pages = Vec::new();
+    find_documents(&folder, &mut pages);
+    for page in pages {
+        let name = page.file_name().expect("a page has a name").to_string_lossy();
+        let is_listed = name == "README.md" || guide.contains(&format!("]({name})"));
+        assert!(is_listed, "docs/README.md does not list {name}");
+    }
+}

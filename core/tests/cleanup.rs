@@ -1,4 +1,4 @@
-//! When sessions without a connection are given up.
+//! When sessions without a connection end.
 
 mod support;
 
@@ -20,13 +20,13 @@ use tokio::time::{Instant, advance};
 use support::browser::Browser;
 use support::pipe::pipe;
 use support::wire::{RawDocument, Wire};
-use support::{arrive, milliseconds, seconds, settled, soon};
+use support::{accept, milliseconds, seconds, settled, soon};
 
 async fn idle(session: Session) {
     session.ended().await;
 }
 
-/// Without a heartbeat that would come between the test and its deadlines.
+/// Returns options without a heartbeat that could interfere with the deadlines of a test.
 fn quiet() -> SessionOptions {
     let mut options = SessionOptions::default();
     options.timing.heartbeat = Duration::MAX;
@@ -62,7 +62,7 @@ async fn a_session_no_browser_comes_to_ends_after_thirty_seconds_and_not_a_milli
 #[tokio::test(start_paused = true)]
 async fn a_session_whose_page_left_ends_after_fifteen_seconds_and_tells_at_once_that_it_left() {
     let hub = Hub::new();
-    // One whose function goes on, and one that has last messages to give.
+    // One session whose function is running, and one that still has messages to deliver.
     for ends in [false, true] {
         let session = hub.open(idle);
         let mut document = RawDocument::new(&session);
@@ -149,7 +149,7 @@ async fn a_soft_closed_session_ends_after_two_minutes_and_not_a_millisecond_earl
     tokio::time::sleep(milliseconds(23)).await;
     let (session, mut document) = soft_closed(&hub).await;
     for _ in 0..4 {
-        // The sweeper looks at it in between, at the deadline it had while it waited.
+        // The sweeper checks the session in between, at the deadline that it had while unconnected.
         advance(milliseconds(29_999)).await;
         settled().await;
     }
@@ -202,7 +202,7 @@ async fn a_hello_that_comes_after_the_deadline_is_refused_even_if_its_connection
     assert_eq!((end.code, end.reason), (4102, EndReason::Expired.number()));
 }
 
-/// Cleans up what is soft-closed; but while it thinks, the browser comes back.
+/// Frees soft-closed sessions, but while it decides, the browser reconnects.
 struct SlowJudge {
     meanwhile: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
     asked: Arc<AtomicUsize>,
@@ -229,7 +229,7 @@ async fn a_hello_between_the_decision_and_the_deed_resumes() {
     let (session, mut document) = soft_closed(&hub).await;
     let (server, browser) = pipe();
     browser.send(Packet::Binary(Frame::Hello(document.hello()).to_bytes()));
-    let carrier = run_connection_loop(arrive(&hub, &document.access.id), server);
+    let carrier = run_connection_loop(accept(&hub, &document.access.id), server);
     let asked = Arc::new(AtomicUsize::new(0));
     let policy = SlowJudge {
         meanwhile: Mutex::new(Some(Box::pin(carrier))),
@@ -295,7 +295,8 @@ fn a_reconnect_that_races_with_the_deadline_resumes_or_is_refused_and_never_half
             }
             Frame::End(end) => {
                 refused += 1;
-                // Not kept at all, or kept and then over its time: the policy changes at any moment.
+                // The session is not kept, or its time is over: the policy may change at any
+                // moment.
                 let reasons = [EndReason::Disconnected.number(), EndReason::Expired.number()];
                 assert!(end.code == 4102 && reasons.contains(&end.reason), "{end:?}");
                 assert_eq!(session.state(), SessionState::Closed);
@@ -320,7 +321,7 @@ fn spin(times: u64) {
     }
 }
 
-/// Keeps no session that lost its connection.
+/// Keeps no session that has lost its connection.
 struct NoSoftClose;
 
 impl CleanupPolicy for NoSoftClose {
@@ -419,7 +420,7 @@ async fn waits_may_be_endless() {
     wire.end().await;
 }
 
-/// Panics where it is told to.
+/// Panics in the method with this name.
 struct Panics(&'static str);
 
 impl Panics {
@@ -484,7 +485,8 @@ async fn a_policy_swapped_at_run_time_judges_at_once_in_both_directions() {
     tokio::time::sleep(seconds(100)).await;
     let (recent, _) = soft_closed(&hub).await;
     let waiting = hub.open(idle);
-    // Stricter: one is over its time already, the others have a nearer deadline.
+    // A stricter policy: one session has exceeded its time already, and the others get an earlier
+    // deadline.
     let strict = DefaultCleanupPolicy {
         unconnected: seconds(10),
         soft_closed: seconds(50),
@@ -495,7 +497,7 @@ async fn a_policy_swapped_at_run_time_judges_at_once_in_both_directions() {
     assert_eq!(patient.ended().now_or_never(), Some(EndReason::Expired));
     assert_eq!(soon("the end", waiting.ended()).await, EndReason::NeverConnected);
     assert_eq!(start.elapsed().as_secs(), 10);
-    // More patient: the old deadline passes and nothing happens.
+    // A more patient policy: nothing happens at the old deadline.
     hub.set_cleanup_policy(DefaultCleanupPolicy {
         soft_closed: seconds(200),
         ..strict
@@ -506,12 +508,12 @@ async fn a_policy_swapped_at_run_time_judges_at_once_in_both_directions() {
     assert_eq!(start.elapsed().as_secs(), 200);
 }
 
-/// Swaps the policy again while it is dropped, as careless code may.
+/// Replaces the policy again when it is dropped, as careless code may.
 struct SwapsWhenDropped(Hub);
 
 impl CleanupPolicy for SwapsWhenDropped {
     fn should_cleanup(&self, _session: &SessionSnapshot, _now: std::time::Instant) -> bool {
-        // Calls back into the hub, which is allowed.
+        // Calls the hub, which is allowed.
         self.0.sessions().len() > 1000
     }
 
@@ -582,7 +584,8 @@ async fn connected_sessions_are_not_evaluated_at_all_and_flapping_ones_once_a_de
     );
 }
 
-/// Wants to be asked sooner when a browser is there: the worst for a queue of deadlines.
+/// Asks for an earlier check while a browser is connected, which is the worst case for a queue of
+/// deadlines.
 struct Fickle;
 
 impl CleanupPolicy for Fickle {
@@ -625,7 +628,7 @@ async fn earlier_deadlines_replace_later_ones_and_do_not_add_up() {
     );
 }
 
-/// Always wants to be asked at once.
+/// Always asks to be called at once.
 struct Impatient(AtomicBool);
 
 impl CleanupPolicy for Impatient {

@@ -1,4 +1,5 @@
-//! Random histories under a paused clock: a plain model, which looks at all sessions after everything that happens, says who may end and who must.
+//! Random histories under a paused clock. A simple model, which examines all sessions after every
+//! event, determines which sessions may end and which must.
 //!
 //! `STILLHERE_SEED=n` shows one history.
 
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use stillhere::wire::{Counts, Frame};
 use stillhere::{
     Cause, DefaultCleanupPolicy, EndReason, FRAME_CHARGE, Hub, Lane, MemoryBudget, PerLane, PrincipalCap, Session,
-    SessionHandle, SessionId, SessionState, UpgradeRequest, WhileAuthenticated, run_connection_loop,
+    SessionHandle, SessionId, SessionRequest, SessionState, WhileAuthenticated, run_connection_loop,
 };
 
 use random::Random;
@@ -22,7 +23,7 @@ use support::pipe::pipe;
 use support::wire::{RawDocument, Wire};
 use support::{milliseconds, seconds};
 
-/// What a policy is, said once more: the conditions of which any frees a session.
+/// A second description of a policy: the conditions under which a session is freed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rules {
     unconnected: u64,
@@ -30,7 +31,7 @@ struct Rules {
     left: u64,
     budget: Option<Budget>,
     cap: Option<(usize, bool)>,
-    /// Seconds between two questions.
+    /// Seconds between two checks of the login.
     logins: Option<u64>,
 }
 
@@ -38,7 +39,7 @@ struct Rules {
 struct Budget {
     bytes: u64,
     sessions: usize,
-    /// Seconds that everybody gets.
+    /// Seconds for which every session is kept.
     grace: Option<u64>,
 }
 
@@ -121,9 +122,9 @@ impl Rules {
     }
 }
 
-/// A session as the model knows it.
+/// A session as the model sees it.
 struct Page {
-    /// Histories must not depend on ids, which are random.
+    /// Histories use this number because ids are random.
     number: u64,
     session: SessionHandle,
     document: RawDocument,
@@ -134,7 +135,7 @@ struct Page {
     opened: Instant,
     weight: u64,
     buffered: u64,
-    /// Since when its principal has been logged out.
+    /// When the session's principal logged out.
     logged_out: Option<Instant>,
     had_gap: bool,
     has_left: bool,
@@ -150,7 +151,7 @@ struct World {
     rules: Rules,
     rules_since: Instant,
     pages: BTreeMap<SessionId, Page>,
-    /// Most evaluations that there may have been.
+    /// Upper bound for the number of evaluations.
     due: f64,
     counts: BTreeMap<&'static str, u64>,
 }
@@ -159,7 +160,8 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Enough turns for a lost connection to be noticed, for what follows, and for the sweeper.
+/// Yields often enough for a lost connection to be noticed, for its consequences, and for the
+/// sweeper.
 async fn turns() {
     for _ in 0..12 {
         tokio::task::yield_now().await;
@@ -216,7 +218,8 @@ impl World {
         self.judge_the_living();
     }
 
-    /// What happens makes one session due now, perhaps the one that has to go for it, and perhaps one at its deadlines: two waits, a grace.
+    /// Each event makes one session due, possibly the one that must end for it, and possibly one at
+    /// its deadlines: two waits and a grace period.
     fn budget_evaluations(&mut self, pause: u64) {
         self.due += 1.0;
         if let Some(interval) = self.rules.logins {
@@ -271,10 +274,10 @@ impl World {
         };
         let page = self.pages.get_mut(&id).expect("it was picked");
         let headers = [("sec-websocket-protocol", &b"stillhere.v1"[..])];
-        let request = UpgradeRequest::new(&page.document.access.id, headers).principal(page.principal);
+        let request = SessionRequest::new(&page.document.access.id, headers).principal(page.principal);
         let (server, end) = pipe();
-        let arrival = self.hub.arrive(&request).expect("our protocol was offered");
-        let carrier = tokio::spawn(run_connection_loop(arrival, server));
+        let accepted = self.hub.accept(&request).expect("our protocol was offered");
+        let carrier = tokio::spawn(run_connection_loop(accepted, server));
         let wire = Wire { end, carrier };
         wire.send(Frame::Hello(page.document.hello()));
         page.document.incarnation = wire.welcome().await.incarnation;
@@ -309,7 +312,7 @@ impl World {
                 Cause::Left
             }
             2 if !page.had_gap => {
-                // Several in a row would end the session.
+                // Several gaps in a row would end the session.
                 page.had_gap = true;
                 wire.send_data(Lane::Interactive, 7, "x");
                 Cause::Gap
@@ -340,7 +343,7 @@ impl World {
         self.count("weighed");
     }
 
-    /// To a session that waits for its browser: nobody acknowledges it.
+    /// Sends to a session that waits for its browser, so nobody acknowledges the message.
     fn send(&mut self) {
         let Some(id) = self.pick(|page| page.state == SessionState::SoftClosed) else {
             return;
@@ -351,7 +354,8 @@ impl World {
         self.count("sent");
     }
 
-    /// What an open session buffers costs nothing before it is soft-closed, and is acknowledged then.
+    /// Sends to an open session. What it buffers does not count before the session is soft-closed,
+    /// and is then acknowledged.
     fn send_to_open(&mut self) {
         let Some(id) = self.pick(|page| page.state == SessionState::Open) else {
             return;
@@ -396,7 +400,7 @@ impl World {
         self.count("policies");
     }
 
-    /// Everybody who has ended was allowed to at that time, one after another.
+    /// Checks, one after another, that each session that ended was allowed to end at that time.
     fn judge_ends(&mut self) {
         let ends = std::mem::take(&mut *self.ends.lock().expect("unpoisoned"));
         for (id, reason, at) in ends {
@@ -414,7 +418,7 @@ impl World {
         }
     }
 
-    /// Nobody is left who must have ended.
+    /// Checks that no session is left that must have ended.
     fn judge_the_living(&self) {
         let at = now() - GRANULARITY;
         let victims = self.victims(at);
@@ -433,7 +437,7 @@ impl World {
         )
     }
 
-    /// Why the session may end at this time.
+    /// Returns why the session may end at this time.
     fn why(&self, id: &SessionId, page: &Page, victims: &Victims, at: Instant) -> Option<&'static str> {
         let age = at - page.since;
         let is_logged_out = self.rules.logins.is_some() && page.logged_out.is_some_and(|since| since <= at);
@@ -447,7 +451,8 @@ impl World {
         }
     }
 
-    /// At once if the policy had reason to ask after the logout, otherwise an interval later.
+    /// Ends at once if the policy had a reason to check after the logout, and one interval later
+    /// otherwise.
     fn must_be_logged_out(&self, page: &Page) -> Option<&'static str> {
         let (interval, since) = (self.rules.logins?, page.logged_out?);
         let is_known = page.state == SessionState::SoftClosed && since < page.since || since < self.rules_since;
@@ -496,7 +501,7 @@ impl World {
     }
 }
 
-/// Who has to go for the others.
+/// The sessions that must end to make room for others.
 struct Victims {
     of_budget: Option<SessionId>,
     of_cap: Vec<SessionId>,
@@ -505,7 +510,7 @@ struct Victims {
 /// Timers fire at whole milliseconds.
 const GRANULARITY: Duration = Duration::from_millis(2);
 
-/// A history, long enough for so many sessions. What happened how often.
+/// Runs a history with this many sessions. Returns how often each kind of event happened.
 async fn history(seed: u64, sessions: u64) -> BTreeMap<&'static str, u64> {
     let mut world = World::new(seed);
     while world.counts.get("opened").is_none_or(|opened| *opened < sessions) {
@@ -524,7 +529,7 @@ async fn history(seed: u64, sessions: u64) -> BTreeMap<&'static str, u64> {
     world.counts
 }
 
-/// Runs a history for each seed, or the one in `STILLHERE_SEED`.
+/// Runs a history for each seed, or only for the one in `STILLHERE_SEED`.
 async fn histories(seeds: std::ops::Range<u64>, sessions: u64) {
     let replayed = std::env::var("STILLHERE_SEED").ok();
     let replayed = replayed.map(|seed| seed.parse::<u64>().expect("a seed is a number"));

@@ -1,4 +1,4 @@
-//! What is left of sessions that are over: nothing but how they ended.
+//! Nothing is left of ended sessions except how they ended.
 
 mod support;
 
@@ -15,7 +15,7 @@ use support::{seconds, settled};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// One test at a time: the allocator counts for all.
+/// Runs one test at a time, because the allocator counts for all of them.
 async fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::const_new(());
     ALONE.lock().await
@@ -109,7 +109,7 @@ async fn two_thousand_connected_and_expired_sessions_leave_nothing_but_how_they_
         tokio::time::sleep(seconds(121)).await;
         settled().await;
         assert_eq!((hub.stats().sessions, hub.stats().buffered), (0, 0));
-        // What the sweeper keeps for ten seconds more: the functions' grace.
+        // The sweeper keeps sessions for ten more seconds, the grace period of their functions.
         tokio::time::sleep(seconds(11)).await;
         assert_eq!(alive_tasks(), tasks);
         let left = growth(bytes);
@@ -117,7 +117,7 @@ async fn two_thousand_connected_and_expired_sessions_leave_nothing_but_how_they_
         if round == 1 {
             after_first = left;
         } else {
-            // How they ended, in tables that double.
+            // The records of how they ended are in tables that grow by doubling.
             let most = 200 * (round - 1) * SESSIONS as isize + 20_000;
             assert!(left - after_first < most, "{after_first} bytes grew to {left}");
         }
@@ -150,7 +150,7 @@ async fn a_connection_that_never_says_hello_leaves_nothing() {
     }
 }
 
-/// What the budget of 1 KB for a session without a connection is spent on.
+/// Checks the budget of 1 KB for a session without a connection.
 #[tokio::test(start_paused = true)]
 async fn a_waiting_and_a_soft_closed_session_are_small() {
     const SESSIONS: usize = 5000;

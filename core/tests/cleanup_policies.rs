@@ -1,4 +1,5 @@
-//! The ready-made cleanup policies, and what a hub does for policies that judge a session by its size and by the others.
+//! The ready-made cleanup policies, and how a hub supports policies that compare sessions or judge
+//! them by size.
 
 #[path = "../examples/by_worth.rs"]
 #[allow(dead_code, reason = "an example has a main function")]
@@ -21,18 +22,18 @@ use tokio::time::Instant;
 
 use support::pipe::pipe;
 use support::wire::{RawDocument, Wire};
-use support::{arrive, milliseconds, seconds, settled, soon};
+use support::{accept, milliseconds, seconds, settled, soon};
 
 async fn idle(session: Session) {
     session.ended().await;
 }
 
-/// A hub without a heartbeat that would come between a test and its deadlines.
+/// Returns a hub without a heartbeat that could interfere with the deadlines of a test.
 fn hub(policy: impl CleanupPolicy) -> Hub {
     Hub::builder().heartbeat(Duration::MAX).cleanup_policy(policy).build()
 }
 
-/// A page that a browser has come to.
+/// A page whose browser has connected.
 struct Page {
     session: SessionHandle,
     document: RawDocument,
@@ -60,23 +61,23 @@ impl Page {
     }
 
     async fn connect(&mut self, hub: &Hub) {
-        let request = stillhere::UpgradeRequest::new(
+        let request = stillhere::SessionRequest::new(
             &self.document.access.id,
             [("sec-websocket-protocol", &b"stillhere.v1"[..])],
         )
         .principal(self.session.principal());
         let (server, end) = pipe();
-        let arrival = hub.arrive(&request).expect("our protocol was offered");
+        let accepted = hub.accept(&request).expect("our protocol was offered");
         let wire = Wire {
             end,
-            carrier: tokio::spawn(run_connection_loop(arrival, server)),
+            carrier: tokio::spawn(run_connection_loop(accepted, server)),
         };
         wire.send(Frame::Hello(self.document.hello()));
         self.document.incarnation = wire.welcome().await.incarnation;
         self.wire = Some(wire);
     }
 
-    /// Loses the connection; a millisecond later than whatever was before.
+    /// Loses the connection, a millisecond after the previous event.
     async fn lose(&mut self) {
         tokio::time::sleep(milliseconds(1)).await;
         self.wire = None;
@@ -88,7 +89,7 @@ impl Page {
     }
 }
 
-/// Which of them are over, by number.
+/// Returns the numbers of the pages whose sessions have ended.
 fn over(pages: &[Page]) -> Vec<usize> {
     (0..pages.len()).filter(|number| pages[*number].is_over()).collect()
 }
@@ -420,7 +421,8 @@ async fn either_policy_ends_a_session_at_its_time_and_both_together_at_the_later
         let start = Instant::now();
         soon("the end", page.session.ended()).await;
         assert_eq!(start.elapsed().as_secs(), soft_closed);
-        // The first at its end, the second at the time it had while it waited and at its end.
+        // The first is judged at its end. The second is judged at the deadline that it had while
+        // unconnected, and at its end.
         assert!(
             hub.stats().policy_evaluations <= 3,
             "{}",
@@ -490,7 +492,7 @@ async fn a_session_that_grows_heavy_while_it_waits_by_worth_is_judged_anew() {
     assert!(page.is_over());
 }
 
-/// Frees what weighs too much. It is never asked but when something changes.
+/// Frees sessions above a weight. It asks for no checks by time.
 struct MaxWeight {
     bytes: u64,
     meanwhile: Mutex<Option<SessionHandle>>,
@@ -579,12 +581,13 @@ async fn a_soft_close_by_hand_ends_a_session_whose_policy_allows_none() {
     assert_eq!(page.session.ended().now_or_never(), Some(EndReason::Disconnected));
 }
 
-/// Notes what it was told last of each session; once, it is so slow that something happens meanwhile.
+/// Records the last state that it was told of each session. Once, it is so slow that something
+/// happens in the meantime.
 #[derive(Default)]
 struct Notes {
     last: Arc<Mutex<HashMap<SessionId, (SessionState, u64)>>>,
     meanwhile: Arc<Mutex<Option<Carrier>>>,
-    /// What happened meanwhile and goes on.
+    /// Connections that were opened in the meantime and remain open.
     carried: Mutex<Vec<Carrier>>,
 }
 
@@ -627,7 +630,7 @@ async fn a_policy_that_was_told_late_is_told_again() {
     let mut page = Page::open(&hub).await;
     let (server, browser) = pipe();
     browser.send(Packet::Binary(Frame::Hello(page.document.hello()).to_bytes()));
-    let carrier = run_connection_loop(arrive(&hub, &page.document.access.id), server);
+    let carrier = run_connection_loop(accept(&hub, &page.document.access.id), server);
     *meanwhile.lock().expect("unpoisoned") = Some(Box::pin(carrier));
     page.lose().await;
     assert_eq!(
@@ -696,7 +699,7 @@ fn whatever_threads_do_a_policy_ends_up_knowing_how_every_session_is() {
             sessions.iter().all(|session| match last.get(session.id()) {
                 Some((SessionState::Closed, _)) => session.state() == SessionState::Closed,
                 Some(noted) => *noted == (session.state(), session.snapshot().weight),
-                // Over before it was set.
+                // The session ended before this was set.
                 None => session.state() == SessionState::Closed,
             })
         };

@@ -1,4 +1,4 @@
-//! Shutting down.
+//! Shutdown of a hub.
 
 mod support;
 
@@ -23,7 +23,8 @@ async fn idle(session: Session) {
 #[tokio::test(start_paused = true)]
 async fn a_drain_delivers_what_can_be_delivered_and_reports_the_rest() {
     let hub = Hub::new();
-    // One that reads, one that never acknowledges, one that is away, one that nobody came to.
+    // A page that reads, one that never acknowledges, one that is away, and one that never
+    // connected.
     let reads = hub.open(idle);
     let reader = Browser::connected(&hub, &reads).await;
     let stuck = hub.open(idle);
@@ -163,7 +164,7 @@ async fn while_draining_nobody_new_comes_in_and_the_own_document_may_come_back()
         (1, 0, 0)
     );
 
-    // Later ones hear the same, and when to come back.
+    // Later connections are told the same, and when to reconnect.
     let end = document.connect(&hub).end().await;
     assert_eq!((end.code, end.reason), DRAINING);
     assert!(end.retry_after >= 1000, "{end:?}");
@@ -209,7 +210,7 @@ async fn connections_that_wait_are_told_that_the_server_shuts_down() {
     assert_eq!(report.connections_left, 0);
     assert_eq!(start.elapsed(), seconds(0));
 
-    // One that comes later proves its right as ever, and is told of its session.
+    // A later connection must prove its right as always, and is then told about its session.
     let end = late.connect(&hub).end().await;
     assert_eq!((end.code, end.reason), DRAINING);
     assert_eq!(start.elapsed(), seconds(0));

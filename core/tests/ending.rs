@@ -18,7 +18,8 @@ use support::{assert_waits, milliseconds, seconds, settled, soon};
 
 const FINISHED: u64 = 1;
 
-/// Says "one", waits to be told, says "last words" on both lanes and returns.
+/// Opens a session that sends "one", waits for a notification, sends "last words" on both lanes and
+/// returns.
 fn says_last_words(hub: &Hub) -> (stillhere::SessionHandle, Arc<Notify>) {
     let go = Arc::new(Notify::new());
     let told = Arc::clone(&go);
@@ -88,7 +89,7 @@ async fn an_ending_session_that_loses_its_connection_is_still_cleaned_up() {
     let mut document = RawDocument::new(&session);
     let (wire, _) = document.welcomed(&hub).await;
     wire.data().await;
-    // By now its never-connected deadline has passed, so nothing of the past looks at it.
+    // By now the deadline for its first browser has passed, so no earlier timer will check it.
     tokio::time::sleep(seconds(10)).await;
     wire.ack(1, 0);
     tokio::time::sleep(seconds(25)).await;
@@ -161,7 +162,7 @@ async fn close_and_abort_tell_the_browser_their_text() {
         };
         assert_eq!(browser.ended().await, (reason.number(), "logged out, ✓".to_owned()));
         assert_eq!(soon("the end", session.ended()).await, reason);
-        // The first end is the only one.
+        // Only the first end counts.
         session.close("again");
         session.abort("and again");
         assert_eq!(session.ended().await, reason);
@@ -226,7 +227,7 @@ async fn a_function_that_panics_before_it_is_a_future_ends_the_session_too() {
     assert_eq!(browser.ended().await.0, EndReason::Panicked.number());
 }
 
-/// Notes when it is dropped.
+/// Records when it is dropped.
 struct Guard(Arc<Mutex<Option<Instant>>>);
 
 impl Drop for Guard {
@@ -469,7 +470,7 @@ async fn an_ended_session_stays_answerable_and_an_unknown_one_is_unknown() {
     assert_eq!((end.code, end.reason), (4100, 0));
 }
 
-/// Calls back into its session and its hub when it is dropped, as captured values may.
+/// Calls its session and its hub when it is dropped, as captured values may.
 struct CallsBack {
     hub: Hub,
     session: Arc<Mutex<Option<stillhere::SessionHandle>>>,
@@ -538,7 +539,7 @@ async fn an_end_hook_that_panics_costs_nobody_else_anything() {
             panic!("a test's panic");
         })
         .build();
-    // By the sweeper, by a connection, by the application.
+    // The end comes from the sweeper, from a connection, and from the application.
     for _ in 0..3 {
         hub.open(echo);
     }

@@ -1,4 +1,5 @@
-//! The fallback over HTTP, request by request: what each is answered, and when (PROTOCOL.md, section 16).
+//! The fallback over HTTP, request by request: how each is answered, and when (PROTOCOL.md, section
+//! 16).
 
 mod support;
 
@@ -11,8 +12,8 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
 use stillhere::wire::{End, Frame, Sender};
 use stillhere::{
-    Answer, AnswerBody, Cause, Code, EndReason, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionState,
-    UpgradeRequest,
+    Answer, AnswerBody, Cause, Code, EndReason, Event, Hub, Lane, PlainOptions, Session, SessionHandle, SessionRequest,
+    SessionState,
 };
 use tokio::time::Instant;
 
@@ -34,9 +35,9 @@ struct Posts {
     hub: Hub,
     id: String,
     token: [u8; 16],
-    /// Milliseconds; 0 asks for a streamed connection.
+    /// Wait of a poll in milliseconds; 0 asks for a streamed connection.
     wait: u32,
-    /// Of the last POST that sent.
+    /// Number of the last POST.
     number: u32,
 }
 
@@ -54,7 +55,8 @@ impl Posts {
         }
     }
 
-    /// A page that is welcomed over a streamed connection: its requests, and what it reads.
+    /// Opens a streamed connection on which the page is welcomed. Returns the requests and the
+    /// stream that the page reads.
     async fn streamed(hub: &Hub, session: &SessionHandle) -> (Self, Down) {
         let posts = Self::new(hub, session, 0);
         let hello = Frame::Hello(RawDocument::new(session).hello());
@@ -63,7 +65,7 @@ impl Posts {
         (posts, down)
     }
 
-    /// A page that is welcomed by the answer to its first request.
+    /// Opens a polled connection on which the answer to the first request welcomes the page.
     async fn polled(hub: &Hub, session: &SessionHandle, wait: u32) -> Self {
         let posts = Self::new(hub, session, wait);
         let hello = Frame::Hello(RawDocument::new(session).hello());
@@ -76,7 +78,7 @@ impl Posts {
         self.post(self.opening(packets)).await
     }
 
-    /// The next POST.
+    /// Sends the next POST.
     async fn send(&mut self, packets: &[u8]) -> Answer {
         self.number += 1;
         self.post(self.sending(self.number, packets)).await
@@ -108,7 +110,7 @@ impl Posts {
     }
 }
 
-/// What is read of an answer.
+/// Reads an answer.
 struct Down {
     chunks: BoxStream<'static, Bytes>,
     rest: BytesMut,
@@ -125,14 +127,15 @@ impl Down {
         Self { chunks, rest }
     }
 
-    /// The next chunk; `None` at the answer's end.
+    /// Returns the next chunk, or `None` at the end of the answer.
     async fn chunk(&mut self) -> Option<Bytes> {
         let chunk = soon("a chunk of the answer", self.chunks.next()).await;
         assert!(chunk.is_some() || self.rest.is_empty(), "it ends within a packet");
         chunk
     }
 
-    /// The next frame; `None` at the answer's end. What keeps the answer alive is skipped.
+    /// Returns the next frame, or `None` at the end of the answer. Skips what only keeps the answer
+    /// alive.
     async fn frame(&mut self) -> Option<Frame> {
         soon("a frame, or the end of the answer", self.next_frame()).await
     }
@@ -154,7 +157,7 @@ impl Down {
         }
     }
 
-    /// All frames until the answer's end.
+    /// Returns all frames up to the end of the answer.
     async fn frames(mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.frame().await {
@@ -163,7 +166,7 @@ impl Down {
         frames
     }
 
-    /// At least so many bytes.
+    /// Reads at least this many bytes.
     async fn read(&mut self, bytes: usize) {
         let mut read = 0;
         while read < bytes {
@@ -171,7 +174,7 @@ impl Down {
         }
     }
 
-    /// The next message, which is a small one.
+    /// Returns the next message, which must be a small one.
     async fn text(&mut self) -> String {
         loop {
             match self.frame().await.expect("the answer goes on") {
@@ -182,7 +185,7 @@ impl Down {
         }
     }
 
-    /// The end that is the last frame of the answer.
+    /// Returns the `end`, which must be the last frame of the answer.
     async fn end(self) -> End {
         match self.frames().await.pop() {
             Some(Frame::End(end)) => end,
@@ -201,7 +204,7 @@ async fn ask<E>(
     let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
     soon(
         "an answer",
-        hub.answer(method, &UpgradeRequest::new(name, headers), body),
+        hub.answer(method, &SessionRequest::new(name, headers), body),
     )
     .await
 }
@@ -214,7 +217,7 @@ fn nothing() -> impl Stream<Item = Result<Bytes, Infallible>> {
     stream::empty()
 }
 
-/// Frames as a body carries them.
+/// Encodes frames as a body carries them.
 fn packed(frames: impl IntoIterator<Item = Frame>) -> Bytes {
     let mut packets = BytesMut::new();
     for frame in frames {
@@ -236,7 +239,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
     value
 }
 
-/// Whether an answer has no body.
+/// Returns true if the answer has no body.
 fn is_empty(answer: &Answer) -> bool {
     matches!(&answer.body, AnswerBody::Whole(bytes) if bytes.is_empty())
 }
@@ -438,7 +441,8 @@ async fn a_body_that_does_not_come_within_ten_seconds_is_given_up() {
     assert_eq!(ask(&hub, "POST", &posts.id, &[OURS], late).await.status, 200);
 }
 
-/// Pieces without end, after this one, and how many were read.
+/// Returns an endless body that starts with `first`, and counts in `read` how many pieces were
+/// read.
 fn endless(first: Bytes, read: &AtomicUsize) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let piece = Bytes::from_static(&[0; PIECE]);
     let pieces = stream::repeat_with(move || {
@@ -461,7 +465,7 @@ async fn no_more_than_a_mebibyte_is_read_of_a_post() {
     assert_eq!(answer.status, 413);
     assert_eq!(read.into_inner() * PIECE, 1024 * 1024);
 
-    // The same message over and over, until the body is full to the last byte.
+    // The same message repeated until the body is full to the last byte.
     let message = |size| packed([message(1, vec![b'x'; size])]);
     let mut packets = message(65_000).repeat(16);
     let rest = 1024 * 1024 - posts.sending(1, &packets).len();
@@ -497,7 +501,7 @@ async fn little_is_read_of_a_post_that_is_of_no_connection() {
     assert_eq!(posts.post(most).await.status, 200);
 }
 
-/// A POST of 500,000 bytes whose end does not come.
+/// Sends a POST of 500,000 bytes whose end never arrives.
 fn half_sent(posts: &Posts, number: u32) -> tokio::task::JoinHandle<u16> {
     let body = stream::iter([posts.sending(number, &[]), vec![0; 500_000].into()])
         .map(Ok::<_, Infallible>)
@@ -644,7 +648,7 @@ async fn a_post_that_comes_twice_is_taken_once() {
     let (posts, mut down) = Posts::streamed(&hub, &session).await;
     let first = posts.sending(1, &packed([message(1, "one")]));
     let second = posts.sending(2, &packed([message(2, "two")]));
-    // Packets that would be missed, or be too many, if the number did not decide.
+    // These packets would be missing, or too many, if the number did not decide.
     let false_first = posts.sending(1, b"cut");
     let false_second = posts.sending(2, b"cut");
     for body in [first.clone(), first, second, false_first, false_second] {
@@ -945,7 +949,7 @@ async fn more_than_an_answer_has_room_for_reaches_the_page_that_reads_without_de
     assert_eq!(start.elapsed(), seconds(0));
 }
 
-/// Messages that fill an answer's room many times, and not the window.
+/// These messages exceed the room of an answer many times, but not the window.
 const COUNT: usize = 15;
 const SIZE: usize = 60_000;
 
@@ -979,7 +983,7 @@ async fn what_was_lost_with_an_answer_comes_over_the_next_connection() {
     assert_eq!(end.code, Code::Replaced as u64);
 }
 
-/// What gives a session back.
+/// Returns a body that gives a session back.
 fn discarding(secret: &[u8]) -> Vec<u8> {
     let mut body = vec![3];
     body.extend([0; 20]);

@@ -1,4 +1,5 @@
-//! The conversations of the fallback in `vectors/transcripts.json`, replayed against the server: what it answers each POST, and when.
+//! Replays the conversations over the fallback in `vectors/transcripts.json` against the server,
+//! and checks how it answers each POST, and when.
 
 mod support;
 
@@ -9,7 +10,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 use stillhere::wire::{Frame, Sender};
-use stillhere::{Answer, AnswerBody, Hub, Session, SessionHandle, UpgradeRequest};
+use stillhere::{Answer, AnswerBody, Hub, Session, SessionHandle, SessionRequest};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinHandle;
 
@@ -29,21 +30,21 @@ async fn the_server_answers_as_the_transcripts_have() {
 struct Server {
     hub: Hub,
     handle: SessionHandle,
-    /// Comes when the first document is welcomed.
+    /// Receives the session when its first document is welcomed.
     sessions: UnboundedReceiver<Session>,
     session: Option<Session>,
-    /// The secret of the book.
+    /// The secret in the transcripts.
     secret: Bytes,
     posts: BTreeMap<u64, Post>,
 }
 
-/// A POST, until its answer is over.
+/// A POST, until its answer has ended.
 enum Post {
     Asked(JoinHandle<Answer>),
     Answered(Body),
 }
 
-/// The body of an answer, which is read as it comes.
+/// The body of an answer, which is read as it arrives.
 struct Body {
     chunks: UnboundedReceiver<Bytes>,
     reader: JoinHandle<()>,
@@ -59,7 +60,7 @@ impl Server {
         let (started, sessions) = mpsc::unbounded_channel();
         let handle = hub.open_with(options, async move |session: Session| {
             let ended = session.handle();
-            // It is gone if its transcript is.
+            // The receiver is gone if its transcript has ended.
             let _ = started.send(session);
             ended.ended().await;
         });
@@ -121,14 +122,14 @@ impl Server {
     fn post(&mut self, step: &Value) {
         let (hub, access) = (self.hub.clone(), access(&self.handle));
         let mut body = bytes(&step["hex"]).to_vec();
-        // The hub draws secrets itself.
+        // The hub generates its own secrets.
         if let Some(at) = body.windows(32).position(|place| place == &self.secret[..]) {
             body[at..at + 32].copy_from_slice(access.secret.expose());
         }
         let asking = async move {
             let headers = [("content-type", &b"application/stillhere.v1"[..])];
             let body = stream::iter([Ok::<_, Infallible>(Bytes::from(body))]);
-            hub.answer("POST", &UpgradeRequest::new(&access.id, headers), body)
+            hub.answer("POST", &SessionRequest::new(&access.id, headers), body)
                 .await
         };
         self.posts
@@ -185,7 +186,7 @@ impl Body {
             }
             AnswerBody::Stream(mut stream) => tokio::spawn(async move {
                 while let Some(Ok(chunk)) = stream.next().await {
-                    // Nobody reads what is left when the transcript is over.
+                    // Nobody reads the rest after the transcript has ended.
                     let _ = read.send(chunk);
                 }
             }),
@@ -197,7 +198,8 @@ impl Body {
         }
     }
 
-    /// The frames that have come since. What keeps the answer alive is skipped.
+    /// Returns the frames that have arrived since the last call. Skips what only keeps the answer
+    /// alive.
     fn frames(&mut self) -> Vec<Frame> {
         while let Ok(chunk) = self.chunks.try_recv() {
             self.rest.extend_from_slice(&chunk);
@@ -214,7 +216,7 @@ impl Body {
         frames
     }
 
-    /// Whether it has ended, with nothing that was not read.
+    /// Returns true if the answer has ended and everything was read.
     fn is_over(&mut self) -> bool {
         self.frames().is_empty() && self.chunks.is_closed()
     }

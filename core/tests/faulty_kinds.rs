@@ -1,4 +1,5 @@
-//! Connections of other kinds that go wrong: each costs its own session a connection, and nobody anything else.
+//! Connections of custom kinds that fail: each costs its own session a connection and affects no
+//! other session.
 
 mod support;
 
@@ -19,9 +20,9 @@ use tokio::time::Instant;
 use support::browser::Browser;
 use support::pipe::{BrowserEnd, ServerEnd, pipe};
 use support::wire::{RawDocument, Wire};
-use support::{access, arrive, seconds, settled, soon};
+use support::{accept, access, seconds, settled, soon};
 
-/// Where a connection goes wrong.
+/// Where a connection fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Next,
@@ -36,13 +37,13 @@ enum Fault {
     Hangs(Place),
     Fails(Place),
     Panics(Place),
-    /// Says that it has sent what it drops.
+    /// Drops packets but reports that they were sent.
     Swallows,
-    /// Gives the first packet that the page sends so many times more, whenever it is asked.
+    /// Returns the first packet from the page this many more times, one for each read.
     Repeats(usize),
 }
 
-/// A connection that carries packets until it is told to go wrong.
+/// A connection that carries packets until it is told to fail.
 struct Faulty {
     end: ServerEnd,
     fault: Arc<OnceLock<Fault>>,
@@ -51,7 +52,7 @@ struct Faulty {
 }
 
 impl Faulty {
-    /// What is answered here, if this is where it goes wrong.
+    /// Returns the result of the failure, if this is where the connection fails.
     fn go_wrong(&self, place: Place) -> Option<Poll<Result<(), ConnectionError>>> {
         match self.fault.get()? {
             Fault::Hangs(here) if *here == place => Some(Poll::Pending),
@@ -61,7 +62,7 @@ impl Faulty {
         }
     }
 
-    /// Only what is over is closed.
+    /// Returns true after the connection has ended. Only then is it closed.
     fn is_over(&self) -> bool {
         matches!(
             self.fault.get(),
@@ -128,11 +129,12 @@ impl Sink<Packet> for Faulty {
     }
 }
 
-/// A page whose first connection is faulty and whose later ones are not, and another page of the same hub.
+/// A page whose first connection is faulty and whose later ones are not, and another page of the
+/// same hub.
 struct Scene {
     hub: Hub,
     session: SessionHandle,
-    /// What the application got from the page.
+    /// What the application received from the page.
     got: Got,
     page: Browser,
     neighbour: Browser,
@@ -151,7 +153,7 @@ impl Scene {
         let (fault, repeats) = (Arc::default(), Arc::default());
         let (faulty, end) = faulty(&fault, &repeats);
         let id = session.id().to_string();
-        let carrier = tokio::spawn(run_connection_loop(arrive(&hub, &id), faulty));
+        let carrier = tokio::spawn(run_connection_loop(accept(&hub, &id), faulty));
         let mut first = Some(end);
         let page = Browser::load_over(access(&session), {
             let hub = hub.clone();
@@ -170,7 +172,7 @@ impl Scene {
         }
     }
 
-    /// The connection goes wrong, while both sides have something to say.
+    /// Makes the connection fail while both sides have something to send.
     async fn go_wrong(&self, fault: Fault) {
         self.page.send("page 1");
         assert_eq!(self.page.text().await, "page 1");
@@ -182,7 +184,8 @@ impl Scene {
         self.assert_neighbour_lives().await;
     }
 
-    /// The page comes back, and everything has arrived once and in order, on both sides.
+    /// Waits until the page has reconnected, and checks that everything arrived once and in order
+    /// on both sides.
     async fn come_back(self) -> JoinHandle<()> {
         assert_eq!(self.page.outcome().await, Outcome::Resumed);
         self.assert_neighbour_lives().await;
@@ -192,7 +195,7 @@ impl Scene {
         while texts.len() < 4 {
             texts.push(self.page.text().await);
         }
-        // Long enough for whatever is left of the old connection.
+        // Long enough for what is left of the old connection.
         tokio::time::sleep(seconds(8)).await;
         assert!(self.page.inbox().is_empty());
         let (of_page, of_session): (Vec<_>, Vec<_>) = texts.into_iter().partition(|text| text.starts_with("page"));
@@ -247,7 +250,8 @@ async fn a_connection_that_hangs_is_found_silent_and_replaced_and_nothing_is_los
         let start = Instant::now();
         let mut events = scene.session.events();
         let event = soon("the soft close", events.next()).await;
-        // A page that is heard and hears nothing has its doubts after two heartbeats and five seconds, and asks.
+        // A page that can send but not receive becomes suspicious after two heartbeats and five
+        // seconds, and then pings.
         let (cause, within) = match place {
             Place::Next => (Cause::Silent, 29..=31),
             _ => (Cause::Lost, 39..=41),
@@ -256,7 +260,7 @@ async fn a_connection_that_hangs_is_found_silent_and_replaced_and_nothing_is_los
         let silence = start.elapsed().as_secs();
         assert!(within.contains(&silence), "{place:?}: {silence} s");
         let carrier = scene.come_back().await;
-        // Five for its last words, eight for what is left of it.
+        // Five seconds for the last messages, and eight for what is left of the connection.
         let back = start.elapsed().as_secs();
         assert!(back < within.end() + 5 + 8, "{place:?}: {back} s");
         soon("the loop's end", carrier).await.expect("it does not panic");
@@ -269,7 +273,8 @@ async fn a_connection_that_drops_what_it_says_it_has_sent_is_replaced_and_nothin
     scene.go_wrong(Fault::Swallows).await;
     let start = Instant::now();
     let carrier = scene.come_back().await;
-    // Two heartbeats, five seconds until the page asks, five until it gives up, and eight for what is left of it.
+    // Two heartbeats, five seconds until the page pings, five until it gives up, and eight for what
+    // is left of the connection.
     let back = start.elapsed();
     assert!(back < seconds(41 + 8), "{back:?}");
     soon("the loop's end", carrier).await.expect("it does not panic");
@@ -346,7 +351,7 @@ async fn a_connection_over_which_no_hello_comes_is_given_up_after_ten_seconds() 
     let session = open(&hub, &Got::default());
     let fault = Arc::new(OnceLock::from(Fault::Hangs(Place::Next)));
     let (faulty, end) = faulty(&fault, &Arc::default());
-    let carrier = tokio::spawn(run_connection_loop(arrive(&hub, &session.id().to_string()), faulty));
+    let carrier = tokio::spawn(run_connection_loop(accept(&hub, &session.id().to_string()), faulty));
     let dead = Wire { end, carrier };
     dead.send(Frame::Hello(RawDocument::new(&session).hello()));
     settled().await;
@@ -362,7 +367,7 @@ async fn a_connection_over_which_no_hello_comes_is_given_up_after_ten_seconds() 
     assert_eq!(welcome.incarnation, 1);
 }
 
-/// Gives the same packet whenever it is asked, and takes everything.
+/// Returns the same packet for every read, and accepts everything.
 struct Flood {
     packet: Packet,
     reads: usize,
@@ -408,15 +413,15 @@ async fn a_connection_that_gives_packets_without_end_leaves_the_others_their_tur
     let neighbour = Browser::connected(&hub, &open(&hub, &Got::default())).await;
     let hello = Packet::Binary(Frame::Hello(RawDocument::new(&session).hello()).to_bytes());
     for packet in [
-        // Not a hello: refused, and then listened to until it closes.
+        // Not a hello: refused, and then read until the peer closes.
         Packet::Binary(vec![0x03].into()),
-        // Nothing to do with us, so the hello is still waited for.
+        // Not part of the protocol, so the loop still waits for the hello.
         Packet::Other,
-        // Welcomed, and the second one is malformed.
+        // The first is welcomed, and the second is malformed.
         hello,
     ] {
         let flood = Flood { packet, reads: 0 };
-        let carrier = tokio::spawn(run_connection_loop(arrive(&hub, &session.id().to_string()), flood));
+        let carrier = tokio::spawn(run_connection_loop(accept(&hub, &session.id().to_string()), flood));
         for _ in 0..30 {
             neighbour.send("still here?");
             assert_eq!(neighbour.text().await, "still here?");

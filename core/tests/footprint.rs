@@ -1,4 +1,4 @@
-//! What a session that waits for its browser keeps in memory.
+//! Measures the memory of a session that waits for its browser.
 
 mod support;
 
@@ -26,7 +26,8 @@ fn live_bytes() -> usize {
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// A session whose page said something, got its answer without acknowledging it, and is gone.
+/// Opens a session whose page sent a message, got its answer without acknowledging it, and
+/// disconnected.
 async fn soft_closed(hub: &Hub) {
     let session = hub.open(echo);
     let (wire, _) = RawDocument::new(&session).welcomed(hub).await;

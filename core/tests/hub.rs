@@ -1,4 +1,4 @@
-//! The hub: who gets in, what the page is told, what is told to nobody.
+//! The hub: which connections it accepts, what a page is told, and what nobody is told.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use stillhere::wire::Frame;
 use stillhere::{
     ConnectionError, EndReason, Hub, Lane, NotOurProtocol, Packet, Renewal, Session, SessionHandle, SessionOptions,
-    SessionState, UpgradeRequest, run_connection_loop,
+    SessionRequest, SessionState, run_connection_loop,
 };
 use tokio::time::Instant;
 
@@ -24,7 +24,7 @@ fn json(session: &SessionHandle) -> serde_json::Value {
     serde_json::from_str(&session.ticket_json()).expect("a ticket is JSON")
 }
 
-/// The ticket as a browser reads it from the script element.
+/// Returns the ticket as a browser reads it from the script element.
 fn ticket_of(script: &str) -> serde_json::Value {
     let (_, rest) = script.split_once("data-stillhere=\"").expect("the attribute is there");
     let (attribute, _) = rest.split_once('"').expect("the attribute ends");
@@ -143,8 +143,8 @@ async fn too_many_connections_without_a_hello_are_told_to_come_back_later() {
     silent.pop();
     settled().await;
     let (_wire, _) = document.welcomed(&hub).await;
-    // One that has said hello does not count, nor one that was only accepted and then dropped.
-    drop(support::arrive(&hub, &document.access.id));
+    // A connection that has said hello does not count, nor one that was accepted and then dropped.
+    drop(support::accept(&hub, &document.access.id));
     let (_wire, _) = document.welcomed(&hub).await;
     drop(silent);
 }
@@ -169,7 +169,8 @@ async fn a_hello_that_does_not_come_in_time_costs_the_connection_whatever_else_a
             "{:?}",
             start.elapsed()
         );
-        // Ready input goes before an expired deadline: the process may have been stopped for long.
+        // Available input is handled before an expired deadline, because the process may have been
+        // stopped for long.
         let wire = Wire::connect(&hub, &document.access.id);
         settled().await;
         wire.send(Frame::Hello(document.hello()));
@@ -223,11 +224,11 @@ async fn the_request_is_judged_before_the_hello() {
             ("sec-websocket-protocol", protocols),
         ];
         let headers = headers.into_iter().filter(|(_, value)| !value.is_empty());
-        UpgradeRequest::new(name, headers.map(|(name, value)| (name, value.as_bytes())))
+        SessionRequest::new(name, headers.map(|(name, value)| (name, value.as_bytes())))
     };
     let same = "https://example.com";
-    assert_eq!(hub.arrive(&ask(&id, same, "")).err(), Some(NotOurProtocol));
-    assert_eq!(hub.arrive(&ask(&id, same, "chat, x")).err(), Some(NotOurProtocol));
+    assert_eq!(hub.accept(&ask(&id, same, "")).err(), Some(NotOurProtocol));
+    assert_eq!(hub.accept(&ask(&id, same, "chat, x")).err(), Some(NotOurProtocol));
     let cases = [
         (ask(&id, same, "stillhere.v1"), "stillhere.v1", None),
         (ask(&id, same, "x, stillhere.v2 , stillhere.v1"), "stillhere.v1", None),
@@ -244,16 +245,16 @@ async fn the_request_is_judged_before_the_hello() {
         ),
         (ask(&id, "", "stillhere.v1"), "stillhere.v1", None),
         (ask("x", same, "stillhere.v1"), "stillhere.v1", Some(4100)),
-        // The Origin comes first: a foreign page learns nothing.
+        // The Origin is checked first, so a foreign page learns nothing.
         (ask("x", "null", "stillhere.v1"), "stillhere.v1", Some(4105)),
     ];
     for (request, protocol, refused) in cases {
-        let arrival = hub.arrive(&request).expect("our protocol was offered");
-        assert_eq!(arrival.protocol(), Some(protocol));
+        let accepted = hub.accept(&request).expect("our protocol was offered");
+        assert_eq!(accepted.protocol(), Some(protocol));
         let (server, end) = pipe();
         let wire = Wire {
             end,
-            carrier: tokio::spawn(run_connection_loop(arrival, server)),
+            carrier: tokio::spawn(run_connection_loop(accepted, server)),
         };
         match refused {
             Some(code) => assert_eq!(wire.end().await.code, code, "{request:?}"),
@@ -273,12 +274,12 @@ async fn packet_limits_leave_room_for_a_hello_and_for_a_fragment() {
     let tiny = hub.open_with(options, idle);
     let usual = hub.open(idle);
     assert_eq!(
-        support::arrive(&hub, &usual.id().to_string()).packet_limit(),
+        support::accept(&hub, &usual.id().to_string()).packet_limit(),
         64 * 1024 + 9
     );
-    let limit = support::arrive(&hub, &tiny.id().to_string()).packet_limit();
+    let limit = support::accept(&hub, &tiny.id().to_string()).packet_limit();
     assert!((200..2000).contains(&limit), "{limit}");
-    assert!(support::arrive(&hub, "unknown").packet_limit() >= 200);
+    assert!(support::accept(&hub, "unknown").packet_limit() >= 200);
 }
 
 #[tokio::test(start_paused = true)]
@@ -433,7 +434,7 @@ async fn a_public_url_that_a_browser_would_take_for_another_place_is_refused_whe
     let _ = Hub::builder().public_url("live.example.com/stillhere").build();
 }
 
-/// Everything that anybody logs.
+/// Everything that is logged.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -476,7 +477,7 @@ async fn the_secret_is_in_the_ticket_and_nowhere_else() {
     let mut shown = vec![
         format!("{session:?} {hub:?} {:?} {:?}", session.snapshot(), session.events()),
         format!("{:?} {} {:#?}", session.ticket(), session.ticket(), session.ticket()),
-        format!("{access:?} {:?}", support::arrive(&hub, &access.id)),
+        format!("{access:?} {:?}", support::accept(&hub, &access.id)),
     ];
     let browser = Browser::connected(&hub, &session).await;
     browser.send("hello");
@@ -557,7 +558,7 @@ fn sessions_live_on_the_hubs_runtime_whatever_thread_opens_and_carries_them() {
         .expect("no panic")
     };
     for round in 0..3u8 {
-        // Another runtime for each connection, gone before the next.
+        // Each connection runs on its own runtime, which is dropped before the next one.
         let carrier = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -1,4 +1,5 @@
-//! Many threads at once: every end is reported once, no count is lost. Real threads; nothing here waits for time to pass.
+//! Many threads at once: every end is reported once, and no count is lost. The threads are real,
+//! and nothing waits for time to pass.
 
 mod support;
 
@@ -47,7 +48,7 @@ async fn echo(mut session: Session) {
     }
 }
 
-/// Closes everything.
+/// Frees every session.
 struct CloseAll;
 
 impl CleanupPolicy for CloseAll {
@@ -70,7 +71,8 @@ fn each_end_is_reported_exactly_once_under_racing_close_abort_sweep_drain_and_mi
         let mut listeners: Vec<_> = sessions.iter().map(stillhere::SessionHandle::events).collect();
         let wires: Vec<_> = runtime.block_on(async {
             let mut wires = Vec::new();
-            // Some wait, some are connected, some are soft-closed, some have something on its way.
+            // Some sessions are unconnected, some connected, some soft-closed, and some have
+            // messages in transit.
             for (number, session) in sessions.iter().enumerate().filter(|(number, _)| number % 4 != 0) {
                 let mut document = RawDocument::new(session);
                 let (wire, _) = document.welcomed(&hub).await;
@@ -161,7 +163,7 @@ fn every_end_is_reported_once_when_the_hub_goes_while_sessions_end() {
         start.wait();
         drop(hub);
         aborter.join().expect("no panic");
-        // The sweeper may be the last to hold the hub, for a moment.
+        // The sweeper may be the last owner of the hub for a moment.
         while ends.lock().expect("unpoisoned").len() < sessions.len() {
             std::thread::yield_now();
         }

@@ -1,4 +1,4 @@
-//! Connections of other kinds: which one a page is told to make, and that it carries a session.
+//! Custom kinds of connection: which one a page is told to use, and that it carries a session.
 
 mod support;
 
@@ -22,7 +22,7 @@ fn ticket(session: &SessionHandle) -> serde_json::Value {
     json(&session.ticket_json())
 }
 
-/// The kind that the session's page is told to use.
+/// Returns the kind that the session's page is told to use.
 fn kind(session: &SessionHandle) -> String {
     ticket(session)
         .get("connection")
@@ -31,7 +31,7 @@ fn kind(session: &SessionHandle) -> String {
         })
 }
 
-/// The attributes of each element, as they are written.
+/// Returns the attributes of each element as they are written.
 fn elements(tag: &str) -> Vec<&str> {
     let parts = tag
         .strip_prefix("<script ")

@@ -1,4 +1,4 @@
-//! The hub's bound on what all sessions buffer together.
+//! The hub's limit on what all sessions buffer together.
 
 mod support;
 
@@ -48,7 +48,7 @@ fn ended(ends: &Ends) -> Vec<SessionId> {
     ends.into_iter().map(|(id, _)| id).collect()
 }
 
-/// `count` connected sessions that buffer one message each.
+/// Opens `count` connected sessions that buffer one message each.
 async fn holders(hub: &Hub, count: usize) -> Vec<(SessionHandle, RawDocument, Wire)> {
     let mut pages = Vec::new();
     for _ in 0..count {
@@ -107,7 +107,7 @@ async fn who_holds_less_than_a_fair_share_is_never_ended() {
         session.send("1").await.expect("there is room");
         honest.push(session);
     }
-    // A page that is there and of which more waits, if not much.
+    // A connected page for which more data waits, though not much.
     let (reading, _document, _wire) = attached(&hub).await;
     reading.send([7; 3000]).await.expect("there is room");
     let mut greedy = Vec::new();
@@ -169,7 +169,7 @@ async fn what_browsers_send_and_nobody_reads_counts_too() {
     settled().await;
     assert_eq!(hub.stats().buffered, 5 * charge(1000));
     assert!(ended(&ends).is_empty());
-    // Half a message counts as well.
+    // An incomplete message counts as well.
     large_wire.send(stillhere::wire::Frame::Data(stillhere::wire::Data {
         more: true,
         ..support::wire::data(Lane::Bulk, 5, vec![1; 65_536])
@@ -229,7 +229,7 @@ async fn sessions_that_hold_nothing_but_shared_payloads_can_be_ended_too() {
     }
     assert!(ended(&ends).is_empty());
     let last = soft_closed(&hub).await;
-    // Sharing alone passes the bound: nothing else grows.
+    // Sharing the message exceeds the limit on its own; nothing else grows.
     let message = hub.share(vec![7; 150_000]);
     settled().await;
     assert_eq!(ended(&ends), [*sessions[0].id()]);
@@ -297,7 +297,7 @@ async fn the_count_returns_to_nothing_whatever_happened() {
         soon("the end", session.ended()).await;
         settled().await;
         assert_eq!(hub.stats().buffered, 0, "round {round}");
-        // Its handle is kept: that holds no memory of the messages.
+        // The handle is kept, which keeps none of the messages.
         handles.push(session);
     }
     assert_eq!(handles.len(), 60);

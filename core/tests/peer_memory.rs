@@ -1,4 +1,5 @@
-//! What peers can make the server hold: live bytes, not what is counted.
+//! How much memory peers can make the server hold, in live bytes rather than in what the hub
+//! counts.
 
 mod support;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _, stream};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use stillhere::wire::{Data, Frame, Sender};
-use stillhere::{Arrival, Hub, Lane, PlainOptions, Session, UpgradeRequest, run_connection_loop, websocket};
+use stillhere::{Accepted, Hub, Lane, PlainOptions, Session, SessionRequest, run_connection_loop, websocket};
 use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
@@ -18,7 +19,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use support::wire::{RawDocument, Wire, data, fresh_counts};
-use support::{arrive, seconds, settled, soon};
+use support::{accept, seconds, settled, soon};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -28,7 +29,7 @@ fn live_bytes() -> usize {
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// One test at a time, because all of them count the process's memory.
+/// Runs one test at a time, because all of them measure the memory of the process.
 fn alone(test: impl Future<Output = ()>) {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -44,16 +45,16 @@ async fn never_reads(session: Session) {
     session.ended().await;
 }
 
-/// A WebSocket of this arrival, the task that carries it, and what its peer writes to.
-async fn web_socket(arrival: Arrival) -> (DuplexStream, JoinHandle<()>) {
+/// The WebSocket of an accepted connection, the task that carries it, and what its peer writes to.
+async fn web_socket(accepted: Accepted) -> (DuplexStream, JoinHandle<()>) {
     let (ours, peer) = duplex(4096);
-    let config = websocket::config(&arrival);
+    let config = websocket::config(&accepted);
     let connection = websocket::connection(ours, Vec::new(), config).await;
-    let carrier = tokio::spawn(run_connection_loop(arrival, connection));
+    let carrier = tokio::spawn(run_connection_loop(accepted, connection));
     (peer, carrier)
 }
 
-/// A WebSocket frame from a client, its mask being 0.
+/// Returns a WebSocket frame from a client, with a mask of 0.
 fn octets(code: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | code];
     match payload.len() {
@@ -79,7 +80,8 @@ fn binary(frame: &Frame) -> Vec<u8> {
     octets(BINARY, &frame.to_bytes())
 }
 
-/// 4 MiB of pings, with a sign of life every 50 KiB, to a server whose answers are not read. How much the memory grew.
+/// Sends 4 MiB of pings, with a sign of life every 50 KiB, to a server whose answers nobody reads.
+/// Returns by how much the memory grew.
 async fn flood_with_pings(peer: &mut DuplexStream, sign_of_life: &[u8]) -> usize {
     let mut flood = octets(PING, &[b'x'; 125]).repeat(400);
     flood.extend(sign_of_life);
@@ -98,12 +100,12 @@ fn pongs_for_a_peer_that_never_reads_are_bounded() {
         let session = hub.open(never_reads);
         let id = session.id().to_string();
 
-        let (mut peer, _carrier) = web_socket(arrive(&hub, &id)).await;
+        let (mut peer, _carrier) = web_socket(accept(&hub, &id)).await;
         let grown = flood_with_pings(&mut peer, &[]).await;
         assert!(grown < BOUND, "{grown} bytes before the hello");
         drop(peer);
 
-        let (mut peer, _carrier) = web_socket(arrive(&hub, &id)).await;
+        let (mut peer, _carrier) = web_socket(accept(&hub, &id)).await;
         let hello = binary(&Frame::Hello(RawDocument::new(&session).hello()));
         peer.write_all(&hello).await.expect("the server reads");
         let grown = flood_with_pings(&mut peer, &binary(&Frame::Ack(fresh_counts()))).await;
@@ -112,15 +114,15 @@ fn pongs_for_a_peer_that_never_reads_are_bounded() {
 
         let plain = hub.open_plain(PlainOptions::default(), never_reads);
         let id = plain.id().to_string();
-        let arrival = hub.arrive(&UpgradeRequest::new(&id, [])).expect("a plain session");
-        let (mut peer, _carrier) = web_socket(arrival).await;
+        let accepted = hub.accept(&SessionRequest::new(&id, [])).expect("a plain session");
+        let (mut peer, _carrier) = web_socket(accepted).await;
         let grown = flood_with_pings(&mut peer, &[]).await;
         let message = hub.session_options().limits.message as usize;
         assert!(grown < 2 * message + BOUND, "{grown} bytes in a plain session");
     });
 }
 
-/// Twice 16 KiB and one data frame of 64 KiB, in a vector that doubles.
+/// Twice 16 KiB, and one data frame of 64 KiB in a vector that grows by doubling.
 const BOUND: usize = 256 * 1024;
 
 #[test]
@@ -151,7 +153,7 @@ fn nothing_is_lost_to_pongs_that_fill_the_buffer() {
     alone(async {
         let hub = Hub::new();
         let session = hub.open(never_reads);
-        let (mut peer, _carrier) = web_socket(arrive(&hub, &session.id().to_string())).await;
+        let (mut peer, _carrier) = web_socket(accept(&hub, &session.id().to_string())).await;
         let hello = binary(&Frame::Hello(RawDocument::new(&session).hello()));
         peer.write_all(&hello).await.expect("the server reads");
         flood_with_pings(&mut peer, &[]).await;
@@ -187,7 +189,8 @@ fn nothing_is_lost_to_pongs_that_fill_the_buffer() {
     });
 }
 
-/// Sends messages of these sizes, in turn and before each a frame that is dropped, until the window is full.
+/// Sends messages of these sizes in turn, each after a frame that is dropped, until the window is
+/// full.
 async fn fill(wire: &Wire, lane: Lane, first: u64, window: u64, sizes: &[usize]) {
     let mut charged = 0;
     for (sequence, size) in (first..).zip(sizes.iter().cycle()) {
@@ -200,14 +203,14 @@ async fn fill(wire: &Wire, lane: Lane, first: u64, window: u64, sizes: &[usize])
     }
 }
 
-/// What the server has not read yet is to be little: it is the test's memory.
+/// Limits what the server has not read yet, because it counts as the memory of the test.
 async fn settle_now_and_then(sequence: u64) {
     if sequence.is_multiple_of(32) {
         settled().await;
     }
 }
 
-/// As a transport does that reads many frames into one block: the frame is a slice of 128 KiB.
+/// Sends the frame as a slice of 128 KiB, like a transport that reads many frames into one block.
 fn send_sliced(wire: &Wire, frame: &Data) {
     let mut block = vec![0; 128 * 1024];
     let frame = Frame::Data(frame.clone()).to_bytes();
@@ -245,7 +248,7 @@ fn unread_messages_hold_what_is_counted_whatever_their_sizes() {
     });
 }
 
-/// At most a quarter more than is counted, and 16 KiB.
+/// Asserts that the memory exceeds what is counted by at most a quarter plus 16 KiB.
 fn assert_accounted(hub: &Hub, before: usize, what: impl std::fmt::Debug) {
     let (held, counted) = (live_bytes().saturating_sub(before), hub.stats().buffered as usize);
     assert!(
@@ -302,12 +305,13 @@ fn what_a_plain_client_sends_and_nobody_reads_holds_what_is_counted() {
         for size in [1, 100, 1025, 20_000, 700_000] {
             let hub = Hub::new();
             let session = hub.open_plain(PlainOptions::default(), never_reads);
-            let arrival = hub.arrive(&UpgradeRequest::new(&session.id().to_string(), []));
+            let accepted = hub.accept(&SessionRequest::new(&session.id().to_string(), []));
             let (server, client) = support::pipe::pipe();
-            let carrier = tokio::spawn(run_connection_loop(arrival.expect("a plain session"), server));
+            let carrier = tokio::spawn(run_connection_loop(accepted.expect("a plain session"), server));
             settled().await;
             let before = live_bytes();
-            // What the server does not read stays with the client: the last of these, and of them only one.
+            // What the server does not read stays with the client: the last messages, and only one
+            // of them.
             while client.unread() == 0 {
                 for _ in 0..if size > 1000 { 1 } else { 32 } {
                     let block = Bytes::from(vec![7; 8 * 1024 + size]);
@@ -345,7 +349,7 @@ fn half_sent_posts_of_nobody_hold_little() {
                 .map(|chunk| Ok::<_, std::convert::Infallible>(Bytes::from(chunk)))
                 .chain(stream::pending());
             posts.push(tokio::spawn(async move {
-                let request = UpgradeRequest::new(&id, [("content-type", &b"application/stillhere.v1"[..])]);
+                let request = SessionRequest::new(&id, [("content-type", &b"application/stillhere.v1"[..])]);
                 hub.answer("POST", &request, body).await.status
             }));
             settle_now_and_then(number.into()).await;

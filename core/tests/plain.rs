@@ -1,4 +1,4 @@
-//! Plain sessions: one packet is one message, and whoever comes last has the session.
+//! Plain sessions: one packet is one message, and the newest client has the session.
 
 mod support;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use stillhere::{
     Cause, Code, ConnectionError, EndReason, Event, Hub, NotOurProtocol, Packet, PlainCompression, PlainOptions,
-    PlainText, SendError, Session, SessionHandle, SessionOptions, SessionState, TrySendError, UpgradeRequest,
+    PlainText, SendError, Session, SessionHandle, SessionOptions, SessionRequest, SessionState, TrySendError,
     connection_pair, run_connection_loop,
 };
 use tokio::task::JoinHandle;
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use support::pipe::{BrowserEnd, pipe};
 use support::{assert_waits, seconds, settled, soon};
 
-/// One connection of a client that knows nothing of ours.
+/// One connection of a client that does not know our protocol.
 struct Client {
     end: BrowserEnd,
     carrier: JoinHandle<()>,
@@ -24,12 +24,12 @@ struct Client {
 
 impl Client {
     fn connect(hub: &Hub, session: &SessionHandle) -> Self {
-        let arrival = hub
-            .arrive(&UpgradeRequest::new(&session.id().to_string(), []))
+        let accepted = hub
+            .accept(&SessionRequest::new(&session.id().to_string(), []))
             .expect("a plain session needs no subprotocol");
-        assert_eq!(arrival.protocol(), None);
+        assert_eq!(accepted.protocol(), None);
         let (server, end) = pipe();
-        let carrier = tokio::spawn(run_connection_loop(arrival, server));
+        let carrier = tokio::spawn(run_connection_loop(accepted, server));
         Self { end, carrier }
     }
 
@@ -41,7 +41,7 @@ impl Client {
         soon("a packet for the client", self.end.receive()).await
     }
 
-    /// The next message; pings are answered on the way.
+    /// Returns the next message, and answers pings.
     async fn message(&self) -> Bytes {
         loop {
             match self.packet().await {
@@ -52,7 +52,7 @@ impl Client {
         }
     }
 
-    /// The close and nothing but pings before it.
+    /// Returns the code of the close, before which only pings may arrive.
     async fn close_code(&self) -> u16 {
         loop {
             match self.packet().await {
@@ -78,7 +78,7 @@ async fn echo(mut session: Session) {
 
 type Read = Arc<Mutex<Vec<Bytes>>>;
 
-/// An application that keeps what it reads.
+/// Returns an application that keeps what it reads.
 fn keeping() -> (
     impl FnOnce(Session) -> futures_util::future::BoxFuture<'static, ()> + Send + 'static,
     Read,
@@ -525,13 +525,13 @@ async fn an_application_that_does_not_read_holds_its_client_back() {
         client.send(vec![number; 100_000]);
     }
     settled().await;
-    // The window; the message that exceeds it; and the one that was read and not passed on.
+    // The window, the message that exceeds it, and the message that was read but not passed on.
     let most = (1 << 20) + 2 * (support::wire::charge(100_000) + 64);
     let buffered = hub.stats().buffered;
     let unacknowledged = 1 << 18;
     assert!(buffered <= most + unacknowledged, "{buffered}");
 
-    // Nothing is read from it, so it cannot be silent.
+    // Nothing is read from the client, so it cannot be silent.
     tokio::time::sleep(seconds(1000)).await;
     let buffered = hub.stats().buffered;
     assert!(buffered <= most, "{buffered}");
@@ -540,7 +540,7 @@ async fn an_application_that_does_not_read_holds_its_client_back() {
         sender.send(()).expect("the application waits");
         assert_eq!(client.message().await, vec![number; 100_000]);
     }
-    // From now on it can.
+    // From now on it can be silent.
     let mut events = session.events();
     assert_eq!(
         soon("an event", events.next()).await,
@@ -635,14 +635,14 @@ async fn a_session_without_a_client_is_cleaned_up_and_a_late_client_told() {
 async fn a_session_that_ends_while_its_client_is_let_in_tells_it() {
     let hub = Hub::new();
     let session = plain(&hub);
-    let arrival = hub
-        .arrive(&UpgradeRequest::new(&session.id().to_string(), []))
+    let accepted = hub
+        .accept(&SessionRequest::new(&session.id().to_string(), []))
         .expect("it is plain");
     session.abort("too late");
     let (server, end) = pipe();
     let client = Client {
         end,
-        carrier: tokio::spawn(run_connection_loop(arrival, server)),
+        carrier: tokio::spawn(run_connection_loop(accepted, server)),
     };
     assert_eq!(client.close_code().await, code(Code::Ended));
 }
@@ -660,8 +660,8 @@ async fn who_is_let_in_is_judged_by_protocol_origin_and_user() {
     let ask = |name: &str, headers: &[(&'static str, &'static str)]| {
         let host = [("host", "example.com")];
         let headers = headers.iter().copied().chain(host);
-        let request = UpgradeRequest::new(name, headers.map(|(name, value)| (name, value.as_bytes())));
-        hub.arrive(&request)
+        let request = SessionRequest::new(name, headers.map(|(name, value)| (name, value.as_bytes())));
+        hub.accept(&request)
     };
     let ours = ("sec-websocket-protocol", "stillhere.v1");
     let theirs = ("sec-websocket-protocol", "robot.v7, chat");
@@ -681,12 +681,12 @@ async fn who_is_let_in_is_judged_by_protocol_origin_and_user() {
         ("nonsense", vec![], Some(Code::Unknown)),
         ("nonsense", vec![foreign], Some(Code::Forbidden)),
     ] {
-        let arrival = ask(name, &headers).expect("it is upgraded, if only to be told why not");
-        assert_eq!(arrival.protocol(), None);
+        let accepted = ask(name, &headers).expect("it is upgraded, if only to be told why not");
+        assert_eq!(accepted.protocol(), None);
         let (server, end) = pipe();
         let client = Client {
             end,
-            carrier: tokio::spawn(run_connection_loop(arrival, server)),
+            carrier: tokio::spawn(run_connection_loop(accepted, server)),
         };
         settled().await;
         match refused {
@@ -695,13 +695,13 @@ async fn who_is_let_in_is_judged_by_protocol_origin_and_user() {
         }
     }
 
-    // Our own client is told in its own words.
-    let arrival = ask(&plain, &[ours]).expect("our protocol is always upgraded");
-    assert_eq!(arrival.protocol(), Some("stillhere.v1"));
+    // Our own client is told by an `end` frame.
+    let accepted = ask(&plain, &[ours]).expect("our protocol is always upgraded");
+    assert_eq!(accepted.protocol(), Some("stillhere.v1"));
     let (server, end) = pipe();
     let wire = support::wire::Wire {
         end,
-        carrier: tokio::spawn(run_connection_loop(arrival, server)),
+        carrier: tokio::spawn(run_connection_loop(accepted, server)),
     };
     assert_eq!(wire.end().await.code, Code::Version as u64);
 }
@@ -711,8 +711,8 @@ async fn the_packet_limit_is_the_message_limit() {
     let hub = Hub::new();
     let limit = |message| {
         let session = hub.open_with(limited(|options| options.limits.message = message), idle);
-        let arrival = hub.arrive(&UpgradeRequest::new(&session.id().to_string(), []));
-        arrival.expect("it is plain").packet_limit()
+        let accepted = hub.accept(&SessionRequest::new(&session.id().to_string(), []));
+        accepted.expect("it is plain").packet_limit()
     };
     assert_eq!(limit(1 << 20), 1 << 20);
     assert_eq!(limit(5_000_000), 5_000_000);
@@ -733,9 +733,9 @@ async fn what_has_no_meaning_for_a_plain_session_does_nothing() {
 async fn a_plain_session_is_carried_over_a_connection_within_the_process() {
     let hub = Hub::new();
     let session = hub.open_plain(PlainOptions::default(), echo);
-    let arrival = hub.arrive(&UpgradeRequest::new(&session.id().to_string(), []));
+    let accepted = hub.accept(&SessionRequest::new(&session.id().to_string(), []));
     let (ours, mut client) = connection_pair(1);
-    tokio::spawn(run_connection_loop(arrival.expect("it is plain"), ours));
+    tokio::spawn(run_connection_loop(accepted.expect("it is plain"), ours));
     for size in [0, 1, 200_000] {
         let message = Packet::Binary(vec![5; size].into());
         client.send(message.clone()).await.expect("the connection takes it");

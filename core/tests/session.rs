@@ -354,7 +354,8 @@ async fn silence_soft_closes_after_two_heartbeats_even_when_writes_find_no_room(
         let (wire, _) = document.welcomed(&hub).await;
         let start = tokio::time::Instant::now();
         wire.end.block(blocked);
-        // Received and not yet acknowledged: an acknowledgement is due and cannot be written.
+        // A message that was received but not acknowledged: an acknowledgement is due and cannot be
+        // written.
         wire.send_data(Lane::Interactive, 1, "one");
         let mut events = session.events();
         let event = soon("the soft close", events.next()).await;

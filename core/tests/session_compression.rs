@@ -1,4 +1,4 @@
-//! zlib, both ways.
+//! Compression with zlib in both directions.
 
 mod support;
 
@@ -18,12 +18,12 @@ async fn idle(session: Session) {
     session.ended().await;
 }
 
-/// A hub whose application has chosen compression, for messages of a size that it never sends.
+/// Returns a hub whose application accepts compression but compresses nothing itself.
 fn taking_compressed() -> Hub {
     Hub::builder().compress_from(usize::MAX).build()
 }
 
-/// A session whose messages come out of the returned channel.
+/// Opens a session whose messages are sent to the returned channel.
 fn reported(hub: &Hub) -> (SessionHandle, mpsc::UnboundedReceiver<Bytes>) {
     let (report, reported) = mpsc::unbounded_channel();
     let session = hub.open(move |mut session| async move {
@@ -275,7 +275,7 @@ async fn a_gigabyte_of_inflated_messages_waits_as_one_window() {
     });
     let mut document = RawDocument::new(&session);
     let (wire, _) = document.welcomed(&hub).await;
-    // Just below 8 MiB, so that 128 of them fit the window.
+    // Just below 8 MiB, so that 128 of them fit into the window.
     let size = 8_300_000;
     let mut sent = 0;
     for number in 0..128u8 {

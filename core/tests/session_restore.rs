@@ -1,4 +1,4 @@
-//! Another document takes the session over: the restore function goes first.
+//! Another document takes over the session, and the restore function runs first.
 
 mod support;
 
@@ -15,7 +15,8 @@ use support::browser::Browser;
 use support::wire::{RawDocument, charge};
 use support::{milliseconds, seconds, settled, soon};
 
-/// Sends back what it reads, and "restored 1", "restored 2", ... first to each new document, when `go` says so.
+/// Opens an echo session that first sends "restored 1", "restored 2" and so on to each new
+/// document, when `go` is notified.
 fn echo_with_restore(hub: &Hub, go: &Arc<Notify>) -> SessionHandle {
     let go = Arc::clone(go);
     hub.open(move |mut session| async move {
@@ -233,7 +234,7 @@ async fn of_two_restores_in_a_row_only_the_second_reaches_its_document() {
     let third = Browser::connected(&hub, &session).await;
     settled().await;
     session.send("for the third page").await.expect("there is room");
-    // Both would go on now, if the first had not been given up.
+    // Both would continue now if the first had not been dropped.
     go.notify_waiters();
     for expected in ["restored 2 begins", "restored 2", "for the third page"] {
         assert_eq!(third.text().await, expected);
@@ -447,7 +448,8 @@ async fn a_restore_while_the_application_never_reads_grants_nothing_and_loses_no
     assert!(matches!(wire.frame().await, Frame::Ack(counts) if counts.credit.interactive >= 1 << 20));
 }
 
-/// Registers its restore function when `go` says so and says "ready" afterwards, then sends back what it reads.
+/// Opens an echo session that registers its restore function when `go` is notified, and then sends
+/// "ready".
 fn echo_with_late_restore(hub: &Hub, go: &Arc<Notify>) -> SessionHandle {
     let go = Arc::clone(go);
     hub.open(move |mut session| async move {
@@ -531,7 +533,7 @@ async fn a_document_that_was_restored_or_met_is_not_restored_by_another_function
     }
 }
 
-/// How a function has to do with a document before it registers its restore function.
+/// How a function meets a document before it registers its restore function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meets {
     Restoring,
@@ -574,7 +576,7 @@ async fn a_restore_function_may_hold_the_session_it_belongs_to() {
             std::future::ready(())
         });
         session.ended().await;
-        // Registered too late: it is let go at once.
+        // Registered too late, so it is dropped at once.
         let late = (session.handle(), Leaves(Arc::new(AtomicUsize::new(1))));
         session.on_restore(move |_| {
             assert!(!late.0.ticket_json().is_empty());

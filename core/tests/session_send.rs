@@ -1,4 +1,4 @@
-//! Sending: room, waiting, refusing.
+//! Sending: with room, without room, and refused.
 
 mod support;
 
@@ -21,7 +21,7 @@ fn hub_with_outbox(bytes: u64) -> Hub {
     Hub::builder().outbox_limit(bytes).build()
 }
 
-/// Fills the lane with messages of 1,000 bytes. How many there were room for.
+/// Fills the lane with messages of 1,000 bytes, and returns how many there was room for.
 fn fill(session: &SessionHandle, lane: Lane) -> usize {
     let send = |lane| match lane {
         Lane::Interactive => session.try_send([7; 1000]),
@@ -373,7 +373,7 @@ async fn bulk_and_interactive_share_the_connection_and_a_click_overtakes() {
 
 #[tokio::test(start_paused = true)]
 async fn senders_on_many_threads_wake_a_connection_that_sleeps() {
-    // Real threads, so a clock of its own: what is tested is that no wake-up is lost.
+    // Real threads with a clock of their own, because the test checks that no wake-up is lost.
     let runtime = std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(4)

@@ -1,4 +1,4 @@
-//! What one address, or one user, may hold of what all share; and what an outsider is told beyond it.
+//! Limits on what one address or one user may hold, and what a client above them is told.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use futures_util::stream;
-use stillhere::{Arrival, EndReason, Hub, HubBuilder, Session, SessionHandle, SessionState, Share, UpgradeRequest};
+use stillhere::{Accepted, EndReason, Hub, HubBuilder, Session, SessionHandle, SessionRequest, SessionState, Share};
 
 use support::settled;
 use support::wire::{RawDocument, Wire};
@@ -31,25 +31,25 @@ fn open(hub: &Hub, from: &str, principal: Option<&str>) -> SessionHandle {
     hub.open_with(options, idle)
 }
 
-/// A request for the session from this peer, which says to have forwarded it for another.
-fn ask(hub: &Hub, session: &SessionHandle, peer: Option<&str>, forwarded: &str, principal: Option<&str>) -> Arrival {
+/// Makes a request for the session from this peer, with this `X-Forwarded-For`.
+fn ask(hub: &Hub, session: &SessionHandle, peer: Option<&str>, forwarded: &str, principal: Option<&str>) -> Accepted {
     let id = session.id().to_string();
     let headers = [
         ("sec-websocket-protocol", "stillhere.v1"),
         ("x-forwarded-for", forwarded),
     ];
-    let request = UpgradeRequest::new(&id, headers.map(|(name, value)| (name, value.as_bytes())));
+    let request = SessionRequest::new(&id, headers.map(|(name, value)| (name, value.as_bytes())));
     let request = request.peer_address(peer.map(address)).principal(principal);
-    hub.arrive(&request).expect("our protocol was offered")
+    hub.accept(&request).expect("our protocol was offered")
 }
 
-fn is_refused(arrival: &Arrival) -> bool {
-    let shown = format!("{arrival:?}");
+fn is_refused(accepted: &Accepted) -> bool {
+    let shown = format!("{accepted:?}");
     assert_eq!(shown.contains("4202"), shown.contains("too many"), "{shown}");
     shown.contains("4202")
 }
 
-/// A hello's bytes in the POST that opens a connection.
+/// Returns the POST that opens a connection with a hello.
 fn opening(token: u8, session: &SessionHandle) -> Bytes {
     let hello = stillhere::wire::Frame::Hello(RawDocument::new(session).hello()).to_bytes();
     let length = u32::try_from(hello.len()).expect("it is small").to_le_bytes();
@@ -235,7 +235,7 @@ async fn one_address_has_its_share_of_posts_and_is_told_when_to_come_again() {
     let session = hub.open(idle);
     let id = session.id().to_string();
     let headers = [("content-type", &b"application/stillhere.v1"[..])];
-    let request = |peer| UpgradeRequest::new(&id, headers).peer_address(Some(address(peer)));
+    let request = |peer| SessionRequest::new(&id, headers).peer_address(Some(address(peer)));
     let ours = request("6.6.6.6");
     let half = stream::pending::<Result<Bytes, Infallible>>();
     let mut waiting = Box::pin(hub.answer("POST", &ours, half));

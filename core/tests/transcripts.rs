@@ -1,5 +1,6 @@
-//! The conversations of `vectors/transcripts.json`, replayed against each half of the protocol: given what the other side says, and the same time
-//! and acts of the application, it says exactly what the transcript has.
+//! Replays the conversations of `vectors/transcripts.json` against each half of the protocol. Given
+//! the frames of the other side, and the same time and actions of the application, each half must
+//! send exactly what the transcript contains.
 
 mod support;
 
@@ -32,10 +33,10 @@ trait Half {
     const SIDE: &str;
     const SENDER: Sender;
 
-    /// Does what a step tells this half, and is given what the other half says.
+    /// Performs the step's action for this half, or passes it what the other half sends.
     fn act(&mut self, step: &Value);
 
-    /// What it has said since, by connection.
+    /// Returns what it has sent since the last call, by connection.
     fn said(&mut self) -> &mut BTreeMap<u64, VecDeque<Frame>>;
 
     fn wait(&mut self, duration: Duration);
@@ -65,7 +66,7 @@ trait Half {
 struct Server {
     machine: SessionMachine,
     now: Instant,
-    /// Of connections, whether they have said hello.
+    /// Whether each connection has said hello.
     connections: BTreeMap<u64, bool>,
     said: BTreeMap<u64, VecDeque<Frame>>,
     keep: u64,
@@ -147,7 +148,7 @@ impl Half for Server {
 struct Documents {
     documents: BTreeMap<String, Document>,
     now: Instant,
-    /// Whose a connection is.
+    /// The document of each connection.
     connections: BTreeMap<u64, String>,
     said: BTreeMap<u64, VecDeque<Frame>>,
 }
@@ -155,7 +156,7 @@ struct Documents {
 struct Document {
     machine: DocumentMachine,
     actions: VecDeque<Action>,
-    /// Its newest connection, in its own numbers and in the transcript's.
+    /// The newest connection, in the document's own numbers and in the transcript's.
     connection: (u64, u64),
 }
 
@@ -185,7 +186,7 @@ impl Documents {
         }
     }
 
-    /// The document of a step, by its name or by its connection.
+    /// Returns the document of a step, by its name or by its connection.
     fn document(&mut self, step: &Value) -> &mut Document {
         let of_connection = || self.connections.get(&step["connection"].as_u64()?).cloned();
         let name = step["document"].as_str().map(str::to_owned).or_else(of_connection);
@@ -232,7 +233,7 @@ impl Half for Documents {
 
     fn act(&mut self, step: &Value) {
         let (now, is_mine) = (self.now, step["by"] == Self::SIDE);
-        // What is due is written before anything else happens.
+        // What is due must be written before anything else happens.
         self.said();
         match text(&step["act"]) {
             "connect" => self.connect(step),

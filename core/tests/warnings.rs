@@ -1,4 +1,4 @@
-//! What peers can cause at any rate is logged seldom, shortly and in one line.
+//! What peers can cause at any rate is logged at most once a minute, in one short line.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stillhere::{Hub, Session, UpgradeRequest};
+use stillhere::{Hub, Session, SessionRequest};
 use tracing::subscriber::DefaultGuard;
 
 #[derive(Clone, Default)]
@@ -35,7 +35,7 @@ impl Log {
         (log, logging)
     }
 
-    /// The lines since it was last asked.
+    /// Returns the lines since the last call.
     fn lines(&self) -> Vec<String> {
         let bytes = std::mem::take(&mut *self.0.lock().expect("unpoisoned"));
         let text = String::from_utf8(bytes).expect("logs are text");
@@ -49,9 +49,9 @@ async fn idle(session: Session) {
 
 fn ask(hub: &Hub, name: &str, headers: &[(&str, &[u8])]) {
     let protocol = ("sec-websocket-protocol", &b"stillhere.v1"[..]);
-    let request = UpgradeRequest::new(name, headers.iter().copied().chain([protocol]));
+    let request = SessionRequest::new(name, headers.iter().copied().chain([protocol]));
     let request = request.peer_address(Some(Ipv4Addr::LOCALHOST.into()));
-    drop(hub.arrive(&request).expect("our protocol was offered"));
+    drop(hub.accept(&request).expect("our protocol was offered"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,7 +62,7 @@ async fn crowding_is_warned_of_once_a_minute_with_how_often() {
         .max_sessions(12)
         .max_pending_hellos(0)
         .build();
-    // Without any page there would be another warning.
+    // Without any request there would be another warning.
     ask(&hub, "nothing", &[]);
     for minute in 0..2 {
         let opened: Vec<_> = (0..1_010).map(|_| hub.open(idle)).collect();
@@ -99,9 +99,9 @@ async fn where_no_address_is_counted_the_reason_is_told_once() {
         let id = hub.open(idle).id().to_string();
         for _ in 0..3 {
             let protocol = ("sec-websocket-protocol", &b"stillhere.v1"[..]);
-            let request = UpgradeRequest::new(&id, headers.iter().copied().chain([protocol]));
+            let request = SessionRequest::new(&id, headers.iter().copied().chain([protocol]));
             let request = request.peer_address(peer.map(Into::into));
-            drop(hub.arrive(&request).expect("our protocol was offered"));
+            drop(hub.accept(&request).expect("our protocol was offered"));
         }
         let lines = log.lines();
         let expected = usize::from(!reason.is_empty());
@@ -159,7 +159,7 @@ async fn that_no_page_ever_comes_is_told_once() {
     }
     let hub = Hub::new();
     miss(&hub).await;
-    // Whatever becomes of it, a request came.
+    // A request arrived, whatever the result.
     ask(&hub, "nothing", &[]);
     for _ in 0..5 {
         assert!(miss(&hub).await.is_empty());

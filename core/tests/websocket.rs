@@ -1,4 +1,4 @@
-//! What a WebSocket as a connection does when its peer misbehaves or is gone.
+//! A WebSocket as a connection, when its peer misbehaves or disappears.
 
 use std::time::Duration;
 

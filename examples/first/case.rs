@@ -1,4 +1,4 @@
-//! The test of each program of the READMEs.
+//! The test of each program in the READMEs.
 
 use stillhere::Code;
 use stillhere::machine::Outcome;
@@ -6,8 +6,8 @@ use stillhere_conformance::browser::Browser;
 use stillhere_conformance::http;
 use stillhere_conformance::program::Program;
 
-/// Starts the program, clicks twice, and stops it. The program listens on the port that the READMEs
-/// print, so only one of these tests runs at a time: see `.config/nextest.toml`.
+/// Starts the program, clicks twice, and stops it. The program listens on the port in the READMEs,
+/// so only one of these tests runs at a time; see `.config/nextest.toml`.
 pub(crate) async fn counts_and_tells_its_pages_when_it_stops(path: &str) {
     let address = "127.0.0.1:3000".parse().expect("it is an address");
     let mut program = Program::start_silently(path, address).await;

@@ -1,4 +1,4 @@
-//! The recipes of README.md beside this file, each on a path of its own, on axum.
+//! The recipes of the README beside this file, each on a path of its own, on axum.
 
 mod broadcast;
 mod json;
@@ -13,7 +13,8 @@ use axum::routing::{get, post};
 use stillhere_axum::{Hub, routes};
 use tokio::net::TcpListener;
 
-/// Run as `recipes [ADDRESS [PROCESS]]`: the number of a process gives its hub a mount of its own.
+/// Run as `recipes [ADDRESS [PROCESS]]`. The number of the process gives its hub a mount of its
+/// own.
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let mut arguments = env::args().skip(1);

@@ -1,8 +1,9 @@
-//! A program's arguments.
+//! Reads the program's arguments.
 
 use std::{env, process};
 
-/// The values of these options, each `None` if it is not there. Ends the program where there is anything else.
+/// Returns the values of these options, each `None` if it is missing. Ends the program if there are
+/// other arguments.
 pub(crate) fn read<const N: usize>(names: [&str; N]) -> [Option<String>; N] {
     parse(names, env::args().skip(1)).unwrap_or_else(|| {
         eprintln!("usage: {}", names.map(|name| format!("[{name} VALUE]")).join(" "));

@@ -1,8 +1,9 @@
-//! What became of a stream of consecutive numbers. The page counts in the same way: see page/counts.js.
+//! Counts what became of a stream of consecutive numbers. The page counts in the same way: see
+//! page/counts.js.
 
 use std::collections::BTreeSet;
 
-/// So many skipped numbers are remembered, to tell one that comes late from one that comes twice.
+/// How many skipped numbers are remembered, to distinguish late numbers from duplicates.
 const REMEMBERED: usize = 10_000;
 
 #[derive(Debug, Default)]
@@ -16,7 +17,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// The number that should come next. The first is 1.
+    /// Returns the number that should come next. The first is 1.
     pub(crate) fn next(&self) -> u64 {
         self.newest.saturating_add(1)
     }

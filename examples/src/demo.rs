@@ -1,4 +1,4 @@
-//! The demo's requests, and its life from the first argument to the drain.
+//! Handles the demo's requests, and runs the demo from its arguments to the drain.
 
 use std::{borrow::Cow, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,15 +13,16 @@ use crate::{
 };
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:3000";
-/// Short, so that a person sees silence noticed.
+/// Short, so that people can see how silence is detected.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Room for a 20 MB upload in one message.
+/// Room for an upload of 20 MB in one message.
 const PAGE_MESSAGE_LIMIT: u64 = 32 << 20;
-/// What the server gets after the drain for the requests it has begun to answer.
+/// Time that the server has after the drain for pending requests.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 const STALL: Duration = Duration::from_secs(10);
 
-/// The running demo; a clone is a handle to the same one. The proxy stops with the last.
+/// The running demo. Clones are handles to the same demo; the proxy stops when the last one is
+/// dropped.
 #[derive(Clone, Debug)]
 pub struct Demo {
     hub: Hub,
@@ -31,13 +32,14 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// How long browsers have at the end to take their last messages.
+    /// How long browsers have at the end to receive their last messages.
     pub const DRAIN: Duration = Duration::from_secs(5);
 
-    /// Reads the program's arguments, puts the fault proxy in front of the server at `upstream`, and says where it is.
+    /// Reads the program's arguments, starts the fault proxy in front of the server at `upstream`,
+    /// and prints its address.
     ///
     /// # Errors
-    /// Those of finding and binding the address.
+    /// Returns an error if the address cannot be resolved or bound.
     pub async fn start(upstream: SocketAddr) -> io::Result<Self> {
         tracing_subscriber::fmt()
             .with_max_level(tracing::Level::WARN)
@@ -55,7 +57,8 @@ impl Demo {
         if let Some(origin) = origin {
             hub = hub.allow_origin(&origin);
         }
-        // On this machine alone it goes by the names of loopback, and by the one given; behind a proxy of unknown name, by any.
+        // A demo on the loopback interface allows the names of loopback and the given name. Behind
+        // a proxy with an unknown name it allows all names.
         if proxy.address().ip().is_loopback() && (public_url.is_none() || host.is_some()) {
             hub = hub.allow_host("localhost");
         }
@@ -74,12 +77,12 @@ impl Demo {
         })
     }
 
-    /// What the adapter's routes serve.
+    /// Returns the hub, for the adapter's routes.
     pub fn hub(&self) -> &Hub {
         &self.hub
     }
 
-    /// The page, with a session of its own that a reload keeps.
+    /// Returns the page, with a session of its own that survives a reload.
     pub fn page(&self) -> String {
         let mut options = self.hub.session_options();
         options.timing.heartbeat = HEARTBEAT;
@@ -91,13 +94,13 @@ impl Demo {
         include_str!("page/index.html").replace("{{session}}", &session.script_tag())
     }
 
-    /// Another page of the application, with another session.
+    /// Returns another page of the application, with another session.
     pub fn other_page(&self) -> String {
         let session = self.hub.open(|session| until_over(run_other_session(session)));
         include_str!("page/other.html").replace("{{session}}", &session.script_tag())
     }
 
-    /// Answers everything that is neither a page nor the adapter's.
+    /// Answers every request that is neither for a page nor for the adapter.
     pub fn answer(&self, method: &str, path: &str) -> Answer {
         let segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
         match (method, segments.as_slice()) {
@@ -117,7 +120,7 @@ impl Demo {
         })
     }
 
-    /// Does it to the newest connection of this session.
+    /// Applies the fault to the newest connection of this session.
     fn fault(&self, id: &str, kind: &str) -> Answer {
         if kind == "drain" {
             let Some(session) = id.parse().ok().and_then(|id| self.hub.session(&id)) else {
@@ -138,10 +141,11 @@ impl Demo {
         Answer::done()
     }
 
-    /// Waits for Ctrl-C or SIGTERM and drains the hub: every page is told. Then the server may stop.
+    /// Waits for Ctrl-C or SIGTERM and drains the hub, which tells every page. Afterwards the
+    /// server may stop.
     ///
     /// # Panics
-    /// If the signals cannot be listened to.
+    /// Panics if the program cannot listen for the signals.
     pub async fn drained(self) {
         stop_signal().await;
         let report = self.hub.shutdown(Self::DRAIN).await;
@@ -149,8 +153,9 @@ impl Demo {
         self.drained.notify_one();
     }
 
-    /// Runs a server whose graceful shutdown begins when the hub is [drained](Self::drained): what it gives, or `None` if it does not end soon
-    /// after. A client that has sent half a request would keep axum's and warp's for ever.
+    /// Runs a server whose graceful shutdown starts when the hub is [drained](Self::drained).
+    /// Returns its output, or `None` if it does not end soon afterwards: a client that sends only
+    /// half a request would keep axum and warp running forever.
     pub async fn run<S: IntoFuture>(&self, server: S) -> Option<S::Output> {
         let late = async {
             self.drained.notified().await;
@@ -163,16 +168,16 @@ impl Demo {
     }
 }
 
-/// What a framework is to answer.
+/// A response for a framework to send.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// HTTP's.
+    /// HTTP status code.
     pub status: u16,
-    /// Of the body.
+    /// Media type of the body.
     pub content_type: &'static str,
-    /// The header of that name.
+    /// Value of the `Cache-Control` header.
     pub cache_control: &'static str,
-    /// All of it.
+    /// The whole body.
     pub body: Cow<'static, str>,
 }
 

@@ -1,4 +1,5 @@
-//! The messages between the page and its session; the crate's documentation has their formats.
+//! The messages between the page and its session. The documentation of the crate describes their
+//! formats.
 
 use stillhere::Message;
 
@@ -18,7 +19,7 @@ const KEPT: u8 = 7;
 pub(crate) const WORDS_AT: usize = 8;
 const LONGEST_NOTE: usize = 4096;
 
-/// What the page may say.
+/// A message from the page.
 #[derive(Debug)]
 pub(crate) enum FromPage {
     Number(u64),
@@ -30,7 +31,7 @@ pub(crate) enum FromPage {
 }
 
 impl FromPage {
-    /// `None` if it is nothing that the page may say.
+    /// Parses a message. Returns `None` if it is invalid.
     pub(crate) fn parse(message: &[u8]) -> Option<Self> {
         let (&kind, rest) = message.split_first()?;
         Some(match kind {
@@ -92,7 +93,8 @@ pub(crate) fn uploaded(bytes: u32, checksum: Checksum) -> Message {
     join(UPLOAD, &[&bytes.to_le_bytes(), &checksum.0.to_le_bytes()])
 }
 
-/// `chunk` begins with [`WORDS_AT`] bytes of any content, which become the header.
+/// Creates a chunk message. `chunk` starts with [`WORDS_AT`] bytes of any content, which become the
+/// header.
 pub(crate) fn chunk(mut chunk: Vec<u8>, checksum: Checksum) -> Message {
     chunk[..4].copy_from_slice(&[DOWNLOAD, 0, 0, 0]);
     chunk[4..WORDS_AT].copy_from_slice(&checksum.0.to_le_bytes());

@@ -1,4 +1,4 @@
-//! What the server does for one page: its local variables are what a reload keeps.
+//! The session of one page. A reload keeps its local variables.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use crate::{
     transfer::{Checksum, Noise},
 };
 
-/// 250 numbers a second; those that could not be sent in time follow at once.
+/// 250 numbers a second. Numbers that could not be sent in time follow at once.
 const NUMBER_EVERY: Duration = Duration::from_millis(4);
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 const LARGEST_DOWNLOAD: u32 = 32_000_000;
 const CHUNK: u32 = 1_000_000;
-/// Each holds a chunk or an upload that no limit of the session counts.
+/// Each transfer holds a chunk or an upload, which no limit of the session counts.
 const MOST_TRANSFERS: usize = 4;
 
-/// Runs until the session is over. Nothing here knows whether the page is connected: while it is not, what is sent waits
-/// in the outbox, and when that is full, so does the stream.
+/// Runs until the session ends. Nothing here depends on whether the page is connected: while it is
+/// not, messages wait in the outbox, and when that is full, the stream waits too.
 pub(crate) async fn run_page_session(mut session: Session) -> Result<(), SendError> {
     let opened = Instant::now();
     let mut value = 0i32;
@@ -95,7 +95,8 @@ pub(crate) async fn run_page_session(mut session: Session) -> Result<(), SendErr
     }
 }
 
-/// The page has an upload and a download at a time; a client that wants more waits with everything it says.
+/// Waits for room. The page has one upload and one download at a time; a client that starts more
+/// must wait with all its messages.
 async fn wait_for_room(transfers: &mut JoinSet<Result<(), SendError>>) {
     while transfers.len() >= MOST_TRANSFERS {
         transfers.join_next().await;
@@ -137,7 +138,7 @@ async fn send_download(handle: SessionHandle, bytes: u32) -> Result<(), SendErro
     Ok(())
 }
 
-/// The other page has a counter and nothing else.
+/// Runs the session of the other page, which has only a counter.
 pub(crate) async fn run_other_session(mut session: Session) -> Result<(), SendError> {
     let mut value = 0u64;
     session.send(value.to_le_bytes()).await?;

@@ -1,4 +1,4 @@
-//! Sessions for clients of any make, to use and to load.
+//! Sessions for clients of any kind, for trying out and for load tests.
 
 use std::{
     collections::HashMap,
@@ -8,10 +8,10 @@ use std::{
 
 use stillhere::{Hub, Lane, Message, SendError, Session, SessionHandle, SessionId, TrySendError};
 
-/// The most bytes that one flood request is answered with.
+/// Most bytes that one flood request may ask for.
 const LARGEST_FLOOD: u64 = 1 << 30;
 
-/// When a drained client is to come back.
+/// When a drained client should reconnect.
 const DRAIN_RETRY: Duration = Duration::from_secs(1);
 
 /// Answers each message with itself, on its lane.
@@ -58,7 +58,7 @@ pub(crate) async fn run_unread(session: Session) {
     session.ended().await;
 }
 
-/// Ends as it is told to, in each way that a session may.
+/// Ends as requested, in each way in which a session may end.
 pub(crate) async fn run_ending(mut session: Session) -> Result<(), SendError> {
     while let Some(message) = session.recv().await {
         match &message[..] {
@@ -81,7 +81,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Hands each of the session's messages to everybody, the session included.
+    /// Forwards each of the session's messages to all sessions, including itself.
     pub(crate) async fn run_broadcast(self, mut session: Session, hub: Hub) {
         let _membership = self.join(session.handle());
         while let Some(message) = session.recv().await {
@@ -95,7 +95,7 @@ impl Room {
         Membership { room: self.clone(), id }
     }
 
-    /// Nobody waits for anybody: who cannot take the message is ended.
+    /// Nobody waits for anybody: a session that has no room for the message is aborted.
     fn broadcast(&self, message: &Message) {
         let members: Vec<_> = self.members().values().cloned().collect();
         for member in members {
@@ -110,7 +110,7 @@ impl Room {
     }
 }
 
-/// Leaves the room when dropped.
+/// Leaves the room when it is dropped.
 #[derive(Debug)]
 struct Membership {
     room: Room,

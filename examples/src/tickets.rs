@@ -1,4 +1,5 @@
-//! The tickets for clients of any make: one for each thing that a session may do. `README.md` tells what to try with each.
+//! Tickets for clients of any kind: one for each feature of a session. The README describes what to
+//! try with each.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,17 +8,17 @@ use stillhere::{Hub, HubBuilder, Limits, PlainCompression, PlainOptions, SendErr
 
 use crate::ticket_sessions::{Room, run_echo, run_ending, run_flood, run_unread};
 
-/// Opens the session that a ticket is for.
+/// Opens the sessions of the tickets.
 #[derive(Clone, Debug)]
 pub(crate) struct Tickets {
     hub: Hub,
-    /// Has no room.
+    /// A hub without room for sessions.
     full: Hub,
     room: Room,
 }
 
 impl Tickets {
-    /// Tickets for sessions of this hub, which is built with [`with_users`].
+    /// Creates tickets for sessions of this hub, which must be built with [`with_users`].
     pub(crate) fn new(hub: &Hub) -> Self {
         Self {
             hub: hub.clone(),
@@ -26,7 +27,7 @@ impl Tickets {
         }
     }
 
-    /// A new session of this kind; `None` if there is no such kind.
+    /// Opens a session of this kind. Returns `None` if the kind does not exist.
     pub(crate) fn open(&self, name: &str) -> Option<SessionHandle> {
         let hub = self.hub.clone();
         let mut options = hub.session_options();
@@ -76,7 +77,7 @@ impl Tickets {
     }
 }
 
-/// Lets a hub know its users as simply as can be: whoever says so, in the cookie `demo-user`.
+/// Lets a hub determine its users in the simplest way: by the cookie `demo-user`, without a check.
 pub(crate) fn with_users(hub: HubBuilder) -> HubBuilder {
     hub.principal(|request| request.cookie("demo-user").map(str::to_owned))
 }
@@ -85,19 +86,19 @@ async fn echo(session: Session) {
     until_over(run_echo(session)).await;
 }
 
-/// A session whose end is noticed while sending ends as well as any.
+/// Runs an application until its session ends. Noticing the end while sending is not an error.
 pub(crate) async fn until_over(application: impl Future<Output = Result<(), SendError>>) {
     let _ = application.await;
 }
 
-/// Whose session `user` is.
+/// The user of the sessions in the `user` ticket.
 const USER: &str = "ada";
 
 const COMPRESS_FROM: usize = 64;
 
 const SHORT_HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// Those of the transcripts in `core/vectors`.
+/// The limits of the transcripts in `core/vectors`.
 const SMALL: Limits = Limits {
     fragment: 100,
     message: 1_000,

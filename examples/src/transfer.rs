@@ -1,6 +1,6 @@
 //! The words of an upload or download, and their checksum.
 
-/// A checksum that can be continued: FNV-1a (32 bits) over words instead of bytes.
+/// An incremental checksum: FNV-1a (32 bits) over words instead of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Checksum(pub(crate) u32);
 
@@ -11,7 +11,7 @@ impl Default for Checksum {
 }
 
 impl Checksum {
-    /// Continues over these little-endian words. Bytes that fill no word do not count.
+    /// Adds these little-endian words. Trailing bytes that do not fill a word are ignored.
     pub(crate) fn update(&mut self, words: &[u8]) {
         for word in words.chunks_exact(4) {
             let word = u32::from_le_bytes(word.try_into().expect("chunks of 4"));
@@ -20,7 +20,7 @@ impl Checksum {
     }
 }
 
-/// Words without a pattern (Marsaglia's xorshift32), so that one that is lost or moved changes the checksum.
+/// Pseudo-random words (Marsaglia's xorshift32), so that a lost or moved word changes the checksum.
 #[derive(Clone, Debug)]
 pub(crate) struct Noise(u32);
 

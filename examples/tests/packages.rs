@@ -24,7 +24,7 @@ fn manifest(package: &str) -> String {
     fs::read_to_string(path).expect("the example is a package")
 }
 
-/// The name and the version of each dependency in a manifest.
+/// Returns the name and the version of each dependency in a manifest.
 fn versions(manifest: &str) -> Vec<(&str, &str)> {
     let versions = manifest.lines().filter_map(|line| {
         let (name, value) = line.split_once(" = ")?;
@@ -54,8 +54,8 @@ fn the_versions_in_each_manifest_are_those_of_the_workspace() {
     }
 }
 
-/// Follows the comment in the manifest, except that the paths stay, because the crates are not
-/// published: they become absolute.
+/// Applies the instructions in the manifest's comment. The paths stay, because the crates are not
+/// published, but become absolute.
 fn copied_out(manifest: &str, from: &Path) -> String {
     let manifest = manifest.split("[dev-dependencies]").next().unwrap_or_default();
     let lines = manifest.lines().map(|line| match line.split_once("path = \"..") {

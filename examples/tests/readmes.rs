@@ -1,4 +1,5 @@
-//! The READMEs show each program as it is. `first/` has the programs, and tests that run them.
+//! Checks that the READMEs show each program as it is. `first/` has the programs and the tests that
+//! run them.
 
 use std::fs;
 use std::path::Path;

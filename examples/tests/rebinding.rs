@@ -1,4 +1,5 @@
-//! A demo on loopback serves no session to a page that calls it by another name (DNS rebinding).
+//! A demo on the loopback interface refuses a page that reaches it under another host name (DNS
+//! rebinding).
 
 use stillhere::Code;
 use stillhere::machine::Outcome;

@@ -1,4 +1,5 @@
-//! SIGTERM: every browser is told and when to come back, and the demo ends within its deadline, on each framework.
+//! After SIGTERM, the demo tells every browser when to reconnect and ends within its deadline, on
+//! each framework.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -17,7 +18,8 @@ use tokio::net::TcpStream;
 
 const CLIENTS: usize = 500;
 
-/// What connections get beyond the deadline, by the hub to say why they end and by actix because it looks once a second.
+/// Time that connections get after the deadline: for the hub to send the reason, and for actix,
+/// which checks once a second.
 const LAST_WORDS: Duration = Duration::from_millis(1_500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,7 +61,7 @@ async fn drain(path: &str) {
     assert_spread(&hints);
 }
 
-/// A client that has been answered.
+/// Opens a client and waits until it has been answered.
 async fn connect(address: SocketAddr) -> Browser {
     let ticket = http::get(address, "/ticket/echo", &[]).await.body;
     let ticket = String::from_utf8(ticket).expect("a ticket is text");
@@ -70,7 +72,7 @@ async fn connect(address: SocketAddr) -> Browser {
     client
 }
 
-/// A connection that is kept alive after a request and must not keep the demo alive.
+/// Opens a connection that stays open after a request, which must not keep the demo running.
 async fn kept_alive(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("the demo listens");
     let request = b"GET /nothing HTTP/1.1\r\nhost: here\r\n\r\n";
@@ -81,14 +83,14 @@ async fn kept_alive(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// A request that never comes in full: axum and warp by themselves wait for the rest of it for ever.
+/// Sends a request that is never completed. axum and warp would wait for the rest forever.
 async fn half_a_request(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("the demo listens");
     stream.write_all(b"GET /").await.expect("the connection holds");
     stream
 }
 
-/// Not all clients come back at once.
+/// Asserts that clients do not all reconnect at the same time.
 fn assert_spread(hints: &BTreeSet<Duration>) {
     assert_eq!(hints.len(), CLIENTS, "each is told a time of its own: {hints:?}");
     let (first, last) = (hints.first().expect("not empty"), hints.last().expect("not empty"));

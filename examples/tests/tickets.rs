@@ -1,4 +1,4 @@
-//! The demo's tickets: each does what `README.md` says, on each framework.
+//! Tests that each of the demo's tickets does what the README says, on each framework.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -84,7 +84,7 @@ fn the_readme_has_these_tickets_and_no_others() {
     assert_eq!(names.collect::<BTreeSet<_>>(), BTreeSet::from(TRIED));
 }
 
-/// Where it listens.
+/// A running demo, by its address.
 struct Demo(SocketAddr);
 
 impl Demo {
@@ -105,7 +105,7 @@ impl Demo {
         browser
     }
 
-    /// A client that says exactly what it wants, and has been welcomed.
+    /// Opens a client that controls each frame, and waits for the welcome.
     async fn open_raw(&self, name: &str) -> (RawConnection, Credentials) {
         let credentials = Credentials::parse(&self.ticket(name).await).expect("there is room");
         let mut raw = self.connect_raw(&credentials, 1).await;
@@ -140,7 +140,8 @@ impl Demo {
 
     async fn broadcasts(&self) {
         let browsers = [self.open("broadcast").await, self.open("broadcast").await];
-        // A session joins when its function starts: its own message comes back once it has.
+        // A session joins when its function starts, so its own message comes back after it has
+        // joined.
         for browser in &browsers {
             browser.send("here").expect("the session is open");
             assert_eq!(browser.recv().await.payload, "here");

@@ -1,9 +1,12 @@
-//! The demo over a WebRTC data channel: a connection that knows nothing of WebSockets, and of which the core knows nothing.
+//! The demo over a WebRTC data channel: a kind of connection that neither uses WebSockets nor is
+//! known to the core.
 //!
-//! [`rtc`] is the server's half, `webrtc.js` the browser's. They agree by one POST, and the application is the demo's, unchanged.
-//! `cargo run -p stillhere-example-webrtc` starts it.
+//! [`rtc`] is the server's half, and `webrtc.js` the browser's. They negotiate with one POST, and
+//! the application is that of the demo, unchanged. `cargo run -p stillhere-example-webrtc` starts
+//! it.
 //!
-//! The page's buttons break the data channel instead of a TCP connection. A browser that cannot have one goes on over a WebSocket.
+//! The page's buttons break the data channel instead of a TCP connection. A browser that cannot
+//! open one falls back to a WebSocket.
 
 mod rtc;
 
@@ -18,7 +21,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use stillhere::wire::SUBPROTOCOL;
-use stillhere::{ConnectionSetup, UpgradeRequest, connection_pair, run_connection_loop};
+use stillhere::{ConnectionSetup, SessionRequest, connection_pair, run_connection_loop};
 use stillhere_axum::Page;
 use stillhere_examples::Demo;
 use str0m::change::{SdpAnswer, SdpOffer};
@@ -27,9 +30,9 @@ use tokio::sync::mpsc;
 
 use crate::rtc::{Fault, Peer};
 
-/// Where browsers reach the peers. A server for others than oneself has its public address here.
+/// Address at which browsers reach the peers. A public server uses its public address here.
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-/// How many packets may be on their way between a channel and its session, each way.
+/// Most packets in transit between a channel and its session, in each direction.
 const BETWEEN: usize = 16;
 const STALL: Duration = Duration::from_secs(10);
 
@@ -39,7 +42,7 @@ struct Server {
     peers: Peers,
 }
 
-/// How to break the newest data channel of each session.
+/// Breaks the newest data channel of each session.
 #[derive(Clone, Default)]
 struct Peers(Arc<Mutex<HashMap<String, mpsc::Sender<Fault>>>>);
 
@@ -81,23 +84,23 @@ async fn script() -> impl IntoResponse {
     (headers, include_str!("webrtc.js"))
 }
 
-/// Answers a browser's offer, and carries the session over what comes of it.
+/// Answers a browser's offer, and carries the session over the resulting channel.
 async fn negotiate(
     State(server): State<Server>,
     Path(id): Path<String>,
     headers: HeaderMap,
     Json(offer): Json<SdpOffer>,
 ) -> Result<Json<SdpAnswer>, (StatusCode, String)> {
-    // To the hub it is what a WebSocket's request would be, from the Origin to the login's cookie.
+    // For the hub this is like a WebSocket request, from the Origin to the cookie of the login.
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let request = UpgradeRequest::new(&id, headers.chain([("sec-websocket-protocol", SUBPROTOCOL.as_bytes())]));
-    let arrival = server.demo.hub().arrive(&request).map_err(refused)?;
+    let request = SessionRequest::new(&id, headers.chain([("sec-websocket-protocol", SUBPROTOCOL.as_bytes())]));
+    let accepted = server.demo.hub().accept(&request).map_err(refused)?;
     let (ours, theirs) = connection_pair(BETWEEN);
-    let (peer, answer) = Peer::answer(ADDRESS, offer, ours, arrival.packet_limit())
+    let (peer, answer) = Peer::answer(ADDRESS, offer, ours, accepted.packet_limit())
         .await
         .map_err(refused)?;
     tokio::spawn(peer.run(server.peers.register(id)));
-    tokio::spawn(run_connection_loop(arrival, theirs));
+    tokio::spawn(run_connection_loop(accepted, theirs));
     Ok(Json(answer))
 }
 
@@ -105,7 +108,8 @@ fn refused(error: impl ToString) -> (StatusCode, String) {
     (StatusCode::BAD_REQUEST, error.to_string())
 }
 
-/// Does it to the session's data channel; to its WebSocket, if it has fallen back to one.
+/// Applies the fault to the session's data channel, or to its WebSocket if it has fallen back to
+/// one.
 async fn fault(State(server): State<Server>, Path((id, kind)): Path<(String, String)>, uri: Uri) -> impl IntoResponse {
     let fault = match kind.as_str() {
         "reset" => Some(Fault::Reset),
@@ -130,7 +134,7 @@ async fn answer(State(server): State<Server>, method: Method, uri: Uri) -> impl 
 }
 
 impl Peers {
-    /// What a new peer of this session is to suffer.
+    /// Registers a new peer of this session. Returns the faults that it should apply.
     fn register(&self, id: String) -> mpsc::Receiver<Fault> {
         let (sender, receiver) = mpsc::channel(1);
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -139,7 +143,7 @@ impl Peers {
         receiver
     }
 
-    /// Whether there was a data channel to do it to.
+    /// Returns true if there was a data channel for the fault.
     fn inject(&self, id: &str, fault: Fault) -> bool {
         let peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         peers.get(id).is_some_and(|peer| peer.try_send(fault).is_ok())

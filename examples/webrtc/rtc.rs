@@ -1,6 +1,7 @@
 //! The server's end of one data channel to one browser.
 //!
-//! Binary messages are the session's frames. A text message is the last: the code with which its sender closes, in decimal.
+//! Binary messages are the session's frames. A text message is the last one: the close code of its
+//! sender, in decimal.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,58 +20,61 @@ use tokio::time::{sleep, sleep_until};
 
 /// How long a channel may take to open.
 const OPENING: Duration = Duration::from_secs(10);
-/// How long the browser may take to hear the last packets, and to close.
+/// How long the browser may take to receive the last packets and to close.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// What a channel takes before the browser has acknowledged it: several of the largest frames, where str0m's default has room for one.
+/// Bytes that a channel accepts before the browser acknowledges them: several of the largest
+/// frames, where the default of str0m has room for one.
 const BUFFER: usize = 256 * 1024;
-/// The most bytes of a message that a browser's channel carries.
+/// Largest message that a browser's channel carries.
 const LARGEST: usize = 256 * 1024;
-/// WebRTC's datagrams fit into Ethernet's 1500 bytes.
+/// The datagrams of WebRTC fit into the 1500 bytes of Ethernet.
 const DATAGRAM: usize = 2048;
 
-/// What is done to a channel on purpose.
+/// A fault that is applied to a channel on purpose.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
-    /// It closes without a word.
+    /// Closes without a close code.
     Reset,
-    /// Nothing passes any more, and nothing closes.
+    /// Passes nothing any more, and does not close.
     Silence,
-    /// Nothing passes for this long.
+    /// Passes nothing for this long.
     Stall(Duration),
 }
 
-/// str0m and what it asks of the outside: datagrams and the time.
+/// str0m with what it needs from outside: datagrams and the time.
 pub(crate) struct Peer {
     rtc: Rtc,
     socket: UdpSocket,
     address: SocketAddr,
-    /// Once it is open.
+    /// The channel, once it is open.
     channel: Option<ChannelId>,
     bridge: Bridge,
 }
 
-/// The way to the connection loop.
+/// The link to the connection loop.
 struct Bridge {
     end: PairEnd,
     to_session: Sender<Result<Packet, ConnectionError>>,
-    /// The most bytes a frame may have.
+    /// Largest frame in bytes.
     limit: usize,
-    /// What the channel has had no room for yet.
+    /// A packet for which the channel has had no room yet.
     unwritten: Option<Packet>,
-    /// The loop has nothing more to say.
+    /// Whether the loop has nothing more to send.
     is_over: bool,
-    /// When to give up: while the channel opens, and once the loop is over.
+    /// When to give up, while the channel opens and after the loop has ended.
     deadline: Option<Instant>,
 }
 
 impl Peer {
-    /// Answers a browser's offer. The peer listens on a port of its own at `ip`, which the browser must be able to reach.
+    /// Answers a browser's offer. The peer listens on a port of its own at `ip`, which the browser
+    /// must be able to reach.
     ///
     /// # Errors
-    /// There is no such port, the offer is none, or the session's frames are too large for a channel.
+    /// Returns an error if there is no free port, if the offer is invalid, or if the session's
+    /// frames are too large for a channel.
     ///
     /// # Panics
-    /// If the other end of `end` is closed already.
+    /// Panics if the other end of `end` is already closed.
     pub(crate) async fn answer(
         ip: IpAddr,
         offer: SdpOffer,
@@ -109,12 +113,12 @@ impl Peer {
         Ok((peer, answer))
     }
 
-    /// Carries packets both ways until the channel or the connection loop is over.
+    /// Carries packets in both directions until the channel or the connection loop ends.
     pub(crate) async fn run(mut self, mut faults: Receiver<Fault>) {
         if let Err(error) = self.drive(&mut faults).await {
             tracing::debug!(%error, "a data channel failed");
         }
-        // A browser that is not told takes five seconds to find out.
+        // A browser that is not told needs five seconds to notice.
         if self.rtc.close().is_ok() {
             let _ = self.drain().await;
         }
@@ -123,14 +127,14 @@ impl Peer {
     async fn drive(&mut self, faults: &mut Receiver<Fault>) -> Result<(), RtcError> {
         let mut datagram = vec![0; DATAGRAM];
         while let Some(due) = self.drain().await? {
-            // Each change to str0m is followed by taking out what it led to.
+            // After each change to str0m its output must be taken.
             if self.write()? {
                 continue;
             }
             let bridge = &mut self.bridge;
             tokio::select! {
                 received = self.socket.recv_from(&mut datagram) => {
-                    // The errors are those of single datagrams.
+                    // The errors concern single datagrams.
                     if let Ok((length, source)) = received {
                         self.receive(source, &datagram[..length])?;
                     }
@@ -154,7 +158,8 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends and hands over all that is ready. When str0m wants to know the time again; `None` if it is at its end.
+    /// Sends and forwards everything that is ready. Returns when str0m wants to be called again, or
+    /// `None` if it has ended.
     async fn drain(&mut self) -> Result<Option<Instant>, RtcError> {
         loop {
             match self.rtc.poll_output()? {
@@ -181,7 +186,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Whether the channel has taken a packet.
+    /// Returns true if the channel has accepted a packet.
     fn write(&mut self) -> Result<bool, RtcError> {
         let Some(mut channel) = self.channel.and_then(|channel| self.rtc.channel(channel)) else {
             return Ok(false);
@@ -189,7 +194,7 @@ impl Peer {
         let is_written = match &self.bridge.unwritten {
             Some(Packet::Binary(frame)) => channel.write(true, frame)?,
             Some(Packet::Close(code)) => channel.write(false, code.to_string().as_bytes())?,
-            // What is no part of the protocol is never sent.
+            // Packets that are not part of the protocol are never sent.
             Some(_) => true,
             None => false,
         };
@@ -199,7 +204,7 @@ impl Peer {
         Ok(is_written)
     }
 
-    /// Takes in a datagram, if it is one for this peer.
+    /// Handles a datagram, if it is for this peer.
     fn receive(&mut self, source: SocketAddr, datagram: &[u8]) -> Result<(), RtcError> {
         let Ok(received) = Receive::new(Protocol::Udp, source, self.address, datagram) else {
             return Ok(());
@@ -211,7 +216,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Neither hears nor says anything, for this long or until the connection loop is over.
+    /// Neither receives nor sends anything for this long, or until the connection loop ends.
     async fn ignore_all(&self, duration: Duration) {
         tokio::select! {
             () = sleep(duration) => {}
@@ -221,19 +226,19 @@ impl Peer {
 }
 
 impl Bridge {
-    /// The loop always reads, so this waits for no browser.
+    /// The loop always reads, so this does not wait for a browser.
     async fn hand_over(&self, message: ChannelData) {
         let packet = match message.binary {
             true if message.data.len() > self.limit => Err(ConnectionError::TooLarge),
             true => Ok(Packet::Binary(Bytes::from(message.data))),
             false => Ok(Packet::Close(close_code(&message.data))),
         };
-        // A loop that is over needs to hear nothing.
+        // A loop that has ended needs no more input.
         let _ = self.to_session.send(packet).await;
     }
 }
 
-/// 1005 is how WebSockets call a close without a code.
+/// WebSockets use 1005 for a close without a code.
 fn close_code(text: &[u8]) -> u16 {
     let code = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
     code.unwrap_or(1005)

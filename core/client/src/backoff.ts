@@ -1,11 +1,11 @@
 const BASE = 500;
 const GROWTH = 1.2;
-/** For a page that is seen. */
+/** For a page that is visible. */
 const CAP = 3000;
 
 /** Exponential back-off with full jitter, in milliseconds. */
 export class Backoff {
-  /** Waits since the last success; at 0 the next attempt is at once. */
+  /** Number of waits since the last success. At 0 the next attempt is made at once. */
   waits = 0;
   readonly #growth: number;
 

@@ -1,6 +1,6 @@
 import type { Bytes } from './wire';
 
-/** All of these bytes in a buffer of their own. */
+/** Returns all parts in one new buffer. */
 export function join(parts: readonly Uint8Array[]): Bytes {
   const whole = new Uint8Array(parts.reduce((size, { length }) => size + length, 0));
   let at = 0;

@@ -1,6 +1,6 @@
 import type { Environment } from './environment';
 
-/** A jump of the wall clock over the steady one, in milliseconds, that counts as sleep. */
+/** Milliseconds that the wall clock must gain on the steady clock to count as sleep. */
 const SLEEP = 1000;
 
 /**

@@ -20,7 +20,7 @@ export enum Code {
   Stale = 4400,
 }
 
-/** Why a session is over; 0 says that it is not (PROTOCOL.md, section 11). */
+/** Why a session is over; 0 if it is not (PROTOCOL.md, section 11). */
 export enum Reason {
   None,
   Finished,
@@ -38,10 +38,10 @@ export enum Reason {
   Full,
 }
 
-/** What a code asks of the client: never present this ticket again, later, reconnect now, or nothing (`ignore`). */
+/** What a code tells the client to do: never present this ticket again, try later, reconnect now, or nothing (`ignore`). */
 export type CodeClass = 'never' | 'later' | 'now' | 'ignore';
 
-/** The class of any code, known or not; what is not ours (a lost connection, 1006, for one) is `now`. */
+/** Returns the class of any code, known or not. A code that is not the protocol's, such as 1006, is `now`. */
 export function classOf(code: number): CodeClass {
   return (['never', 'later', 'now', 'ignore'] as const)[Math.floor(code / 100) - 41] ?? 'now';
 }

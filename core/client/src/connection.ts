@@ -10,28 +10,28 @@ import { soon } from './soon';
 import { isHeardOver } from './trial';
 import { type Bytes, Type } from './wire';
 
-/** Bulk frames are handed to the connection while it holds fewer bytes than this: what a click may have to wait for. */
+/** Bulk frames go to the connection while it buffers fewer bytes than this, which bounds how long interactive messages wait behind them. */
 const BUFFER = 65_536;
-/** Milliseconds until the next look at one that held more. */
+/** Milliseconds until the buffer is checked again. */
 const BUFFER_POLL = 20;
-/** A browser takes a longer delay for none. */
+/** Longest delay in milliseconds that a browser's timer accepts. */
 const LONGEST_TIMER = 2 ** 31 - 1;
-/** Milliseconds that a kind of connection may take which is tried beside another. */
+/** Milliseconds that a trial of another kind of connection may take. */
 const TRIAL = 10_000;
-/** How a browser calls a connection lost without a close. */
+/** Close code that a browser reports for a connection that was lost. */
 const LOST = 1006;
 const LEFT = 1000;
-/** What only a server says that has understood the hello. */
+/** Frames that only a server that has understood the hello sends. */
 const ANSWERS: readonly (number | undefined)[] = [Type.Offer, Type.Welcome, Type.End];
 
-/** Does what a machine asks of the outside: opens and closes connections, sends, and wakes it in time. */
+/** Drives a machine: opens and closes connections, sends its frames, and calls it when its time has come. */
 export class ConnectionLoop {
-  /** Where the next connection goes, `http:` or `https:`. */
+  /** Address of the next connection, with the scheme `http:` or `https:`. */
   url = '';
   readonly #machine: DocumentMachine;
   readonly #now: () => number;
   readonly #environment: Environment;
-  /** Called when the machine has taken something in. */
+  /** Called after the machine has handled an input. */
   readonly #handled: () => void;
   readonly #obstacles: Obstacles;
   readonly #posts: Posts;
@@ -39,17 +39,17 @@ export class ConnectionLoop {
   #preferred: string | undefined;
   #connection = 0;
   #carrier: Connection | undefined;
-  /** Of the carrier. */
+  /** Kind of the carrier. */
   #kind = '';
-  /** When an attempt is over that is not answered by then. */
+  /** When an attempt without an answer is given up. */
   #giveUpAt = Infinity;
   /** When the server was first heard over this connection. */
   #heardAt: number | undefined;
-  /** Received over this connection. */
+  /** Number of bytes received over this connection. */
   #bytes = 0;
-  /** The route knows how this connection went. */
+  /** True once the route knows how this connection went. */
   #isJudged = true;
-  /** Of the kind that is tried beside the one in use. */
+  /** Cancels the trial of a kind beside the one in use. */
   #trial: AbortController | undefined;
   #timer: unknown;
   #timerAt = Infinity;
@@ -64,17 +64,17 @@ export class ConnectionLoop {
     this.#posts = new Posts(environment, this.#obstacles);
   }
 
-  /** The kind of the connection in use: `websocket`, `streamed`, `polled` or one that was registered. */
+  /** Kind of the connection in use: `websocket`, `streamed`, `polled` or a registered one. */
   get kind(): string {
     return this.#carrier instanceof Fallback ? this.#carrier.kind : this.#kind;
   }
 
-  /** What the last attempts met. */
+  /** Obstacle that the last attempts met. */
   get obstacle(): Obstacle | null {
     return this.#obstacles.current;
   }
 
-  /** Where to connect, and by which kind first. */
+  /** Sets the address and the kind to try first. */
   direct(url: string, preferred: string | undefined): void {
     this.url = url;
     if (!this.#route || preferred !== this.#preferred) this.#route = new Route(preferred, this.#environment);
@@ -82,12 +82,12 @@ export class ConnectionLoop {
     this.#isJudged = true;
   }
 
-  /** The network has changed, or somebody says so (`isAsked`): what did not get through may do so now. */
+  /** Forgets failures because the network has changed, or because the application asks to retry (`isAsked`). */
   wake(isAsked = false): void {
     this.#route?.reset(this.#now(), isAsked);
   }
 
-  /** Sends what is ready, then does what is asked: in this order a `leave` goes out before its close. */
+  /** Sends what is ready, then carries out the actions. In this order a `leave` goes out before its close. */
   flush(): void {
     const isBulkHeld = this.#transmit();
     for (let action; (action = this.#machine.pollAction()); ) {
@@ -97,7 +97,7 @@ export class ConnectionLoop {
     this.#arm(isBulkHeld);
   }
 
-  /** Tells whether bulk waits for the connection. */
+  /** Sends what is ready; returns true if bulk waits for the connection's buffer. */
   #transmit(): boolean {
     const carrier = this.#carrier;
     if (!carrier) return false;
@@ -115,7 +115,7 @@ export class ConnectionLoop {
 
   #open(connection: number): void {
     this.#judge();
-    // A browser opens one WebSocket to a host after the other.
+    // A browser opens WebSockets to one host one after the other.
     this.#trial?.abort();
     const route = this.#route!;
     const kind = (this.#kind = route.kind);
@@ -137,7 +137,7 @@ export class ConnectionLoop {
     else if (isPosted(kind)) this.#carry(connection, () => new Fallback(kind, this.#environment, handlers, this.#posts));
     else {
       const isKnown = whenRegistered(kind, (open) => connection === this.#connection && this.#carry(connection, () => open(handlers)));
-      // The script may come after the first attempt has begun; by the second it had ten seconds.
+      // The script that registers the kind may load after the first attempt has begun. By the second it had ten seconds.
       if (!isKnown && connection > 1) this.#complain(`no script of the page has registered a connection named "${kind}"`);
     }
   }
@@ -146,7 +146,7 @@ export class ConnectionLoop {
     try {
       const carrier = open() as Connection | undefined;
       if (!carrier) throw new TypeError('nothing was returned');
-      // It may be lost already, and have a successor.
+      // This connection may already be lost and replaced.
       if (connection === this.#connection) this.#carrier = carrier;
     } catch (error) {
       this.#complain(
@@ -158,7 +158,7 @@ export class ConnectionLoop {
   }
 
   #close(code: number): void {
-    // A page that goes away by itself says nothing about its connection.
+    // A page that leaves by itself proves nothing about its connection.
     if (this.#machine.phase === 'left') this.#isJudged = true;
     this.#judge();
     try {
@@ -171,7 +171,7 @@ export class ConnectionLoop {
   #receive(connection: number, data: ArrayBuffer | Bytes): void {
     const isBytes = data?.byteLength !== undefined;
     if (!isBytes) this.#complain('a connection gave what is no bytes: a socket needs binaryType "arraybuffer"', data);
-    // What is no bytes is not converted, for a number would be a length: it is malformed, as an empty frame is.
+    // Anything but bytes becomes an empty frame, which is malformed. Converting it would turn a number into a length.
     const frame = isBytes ? new Uint8Array(data) : new Uint8Array();
     if (connection === this.#connection && this.#heardAt === undefined && ANSWERS.includes(frame[0])) {
       this.#heardAt = this.#now();
@@ -208,7 +208,7 @@ export class ConnectionLoop {
     route.fail(isSilent, now);
   }
 
-  /** A better kind than the one in use may be heard over by now: then it takes its place. */
+  /** Tries a better kind than the one in use, and switches to it if the server answers. */
   async #tryBetter(): Promise<void> {
     const route = this.#route!;
     const kind = route.takeTrial(this.#now());
@@ -237,7 +237,7 @@ export class ConnectionLoop {
     this.#hasComplained = true;
   }
 
-  /** One timer. One that comes too early looks and is set again, which is cheaper than to move it with every frame. */
+  /** Sets the one timer. A timer that fires too early is set again, which costs less than moving it with every frame. */
   #arm(isBulkHeld: boolean): void {
     let at = this.#machine.pollTimeout() ?? Infinity;
     if (isBulkHeld) at = Math.min(at, this.#now() + BUFFER_POLL);
@@ -245,7 +245,7 @@ export class ConnectionLoop {
     if (at >= this.#timerAt) return;
     this.#environment.clearTimeout(this.#timer);
     this.#timerAt = at;
-    // Frames that came before the deadline, perhaps during sleep, are handled before it is judged.
+    // Frames that arrived before the deadline, perhaps during sleep, are handled first.
     const run = (): void => soon(this.#environment, () => this.#handleTimeout());
     this.#timer = this.#environment.setTimeout(run, Math.min(Math.ceil(at - this.#now()), LONGEST_TIMER));
   }

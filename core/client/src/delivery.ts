@@ -8,22 +8,21 @@ import type { Bytes, Lane } from './wire';
 export type LaneName = 'interactive' | 'bulk';
 
 /**
- * Takes a message, which is alone in its buffer: `data.buffer` holds nothing else. While a promise that it returned is pending, the next message
- * of the lane waits.
+ * Handles a message. `data.buffer` holds nothing else. While a promise that the handler returned is pending, the next message of the lane waits.
  */
 export type MessageHandler = (data: Bytes, lane: LaneName) => unknown;
 
-/** Milliseconds of handing over before the page gets a turn: half of a frame at 60 Hz. */
+/** Milliseconds of delivery before the page gets a turn: half a frame at 60 Hz. */
 const SLICE = 8;
 
-/** Hands the messages that a machine has received to the application. */
+/** Delivers received messages to the application. */
 export class Delivery {
-  /** The most bytes that a compressed message may inflate to. */
+  /** Highest size in bytes of an inflated message. */
   inflated: number;
   readonly #machine: DocumentMachine;
   readonly #now: () => number;
   readonly #environment: Environment;
-  /** Called when delivery can go on, in a task of its own. */
+  /** Called in a task of its own when delivery can continue. */
   readonly #resume: () => void;
   #handler: MessageHandler | null = null;
   #isResuming = false;
@@ -46,7 +45,7 @@ export class Delivery {
     this.#resumeSoon();
   }
 
-  /** Hands over what waits, in this very task; messages wait for a handler. */
+  /** Delivers what waits, in the current task. Messages wait for a handler. */
   deliver(): void {
     const end = this.#now() + SLICE;
     while (this.#deliverNext()) {
@@ -56,7 +55,7 @@ export class Delivery {
     }
   }
 
-  /** Hands over nothing more, unless it is started again in the same task. */
+  /** Stops delivery, unless it is started again in the same task. */
   stop(): void {
     this.#isStopped = true;
   }
@@ -70,7 +69,7 @@ export class Delivery {
     return this.#deliverFrom(0) || this.#deliverFrom(1);
   }
 
-  /** Each lane has at most one message in hand: the machine gives no second. */
+  /** Delivers one message of a lane. The machine gives no second before the first is released. */
   #deliverFrom(lane: Lane): boolean {
     const handler = this.#handler;
     const message = handler && !this.#isStopped && this.#machine.take(lane);

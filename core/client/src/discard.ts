@@ -4,18 +4,18 @@ import { credentialsOf, isRefused, isStatic, type Ticket } from './ticket';
 
 const DISCARD = 3;
 
-/** Gives back a ticket that is not needed: the server ends its session at once if no page has connected to it. `url` as for `connect`. */
+/** Returns an unused ticket: the server ends its session at once if no page has connected to it. `url` is the same option as for `connect`. */
 export function discard(ticket: Ticket, { url }: { readonly url?: string } = {}): void {
   discardIn(window, ticket, url);
 }
 
-/** For `discard` and for tests. */
+/** Implements `discard`; tests pass their own environment. */
 export function discardIn(environment: Environment, ticket: Ticket, base = environment.location.href): void {
   if (isRefused(ticket) || isStatic(ticket)) return;
   const { url, secret } = credentialsOf(ticket, base);
   const body = new Uint8Array(53);
   body[0] = DISCARD;
   body.set(secret, 21);
-  // What does not arrive costs the server its wait for a page that never comes.
+  // If this does not arrive, the server ends the session after its wait for a first connection.
   post(environment, url, body, { keepalive: true }).catch(() => {});
 }

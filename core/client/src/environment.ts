@@ -1,10 +1,10 @@
-// What a session needs of its page. A browser's `window` is one as it stands; a test brings its own.
+// What a session needs from its page. A browser's `window` satisfies it; tests pass their own.
 
 import type { Bytes } from './wire';
 
 export interface Environment extends Listenable {
   readonly WebSocket: new (url: string, protocol: string) => Socket;
-  /** Without it there is no fallback. */
+  /** Without `fetch` there is no fallback. */
   fetch?(url: string, options: RequestInit): Promise<Response>;
   readonly MessageChannel: new () => { readonly port1: Port; readonly port2: Port };
   /** Absent outside of documents. */

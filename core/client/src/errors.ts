@@ -1,30 +1,34 @@
 import { Code } from './codes';
 
-/** `send`: the lane's outbox has no room for the message until more is acknowledged. */
+/** Thrown by `send` if the lane's outbox has no room until the server acknowledges more. */
 export class OutboxFull extends Error {
   override readonly name = 'OutboxFull';
 }
 
-/** `send`: the message is longer than the session's message limit. */
+/** Thrown by `send` if the message is longer than the session's limit. */
 export class TooLarge extends Error {
   override readonly name = 'TooLarge';
 }
 
-/** `send`: the session is over. */
+/** Thrown by `send` if the session is over. */
 export class SessionOver extends Error {
   override readonly name = 'SessionOver';
 }
 
-/** The peer broke the protocol; `code` is the one to close with. */
+/** The server broke the protocol; `code` is the close code. */
 export class Violation extends Error {
   constructor(readonly code: number, text: string) {
     super(text);
   }
 }
 
-/** What was written before a ping has not come when its pong is written: as a gap. */
+/** A pong shows that frames written before its ping were lost; handled like a gap. */
 export class Loss extends Violation {
   constructor() {
     super(Code.Gap, 'what was sent has not come');
   }
+}
+
+export function unexpected(): never {
+  throw new Violation(Code.Malformed, 'unexpected frame');
 }

@@ -15,7 +15,7 @@ interface Incoming {
 }
 
 export interface Message {
-  /** Alone in its buffer, unless it is compressed. */
+  /** Has a buffer of its own, unless it is compressed. */
   payload: Bytes;
   /** The payload is a zlib stream. */
   compressed: boolean;
@@ -23,20 +23,20 @@ export interface Message {
 
 const nothing = (): Incoming => ({ parts: [], size: 0, compressed: false, charge: 0, held: 0 });
 
-/** One lane's received messages: half assembled, waiting, and the one in the application's hands. */
+/** Received messages of one lane: half assembled, waiting, and the one that the application has taken. */
 export class InboxLane {
-  /** Highest sequence accepted; the peer may forget up to here. */
+  /** Highest accepted sequence. The peer may forget everything up to it. */
   received = 0;
   /** Charge of everything stored here. */
   charge = 0;
-  /** The charge that the peer is granted at the start. */
+  /** Charge that the peer is granted at the start. */
   window: number;
   readonly #waiting = new Queue<Incoming>();
   #partial = nothing();
   #inHand: Incoming | undefined;
   #accepted = 0;
   #held = 0;
-  /** Told to the peer last: the credit, and the accepted charge at that time. */
+  /** The credit that the peer was last told, and the accepted charge at that time. */
   #toldCredit = 0;
   #toldAccepted = 0;
 
@@ -44,23 +44,23 @@ export class InboxLane {
     this.window = window;
   }
 
-  /** What the peer may send, as a charge since the incarnation began. */
+  /** Charge that the peer may send since the incarnation began. */
   get credit(): number {
     return this.window + this.#accepted - this.#held;
   }
 
-  /** So much is untold that it must not wait. */
+  /** True if so much has changed that the peer must be told now. */
   get isDue(): boolean {
     return Math.max(this.#accepted - this.#toldAccepted, this.credit - this.#toldCredit) * 4 >= this.window;
   }
 
-  /** The counts are being written to the peer. */
+  /** Notes that the counts are being written to the peer. */
   tell(): void {
     this.#toldCredit = this.credit;
     this.#toldAccepted = this.#accepted;
   }
 
-  /** Takes a data frame in; false for a duplicate. Throws a `Violation`, with code Gap for a skipped sequence. */
+  /** Takes a data frame in; returns false for a duplicate. Throws a `Violation`, with code Gap for a skipped sequence. */
   accept(flags: number, sequence: number, payload: Bytes, limits: Limits): boolean {
     if (sequence <= this.received) return false;
     if (sequence > this.received + 1) throw new Violation(Code.Gap, 'gap');
@@ -95,20 +95,20 @@ export class InboxLane {
     return true;
   }
 
-  /** The next message, once the one before has been released. */
+  /** Returns the next message, once the previous one has been released. */
   take(): Message | undefined {
     const message = this.#inHand ? undefined : this.#waiting.shift();
     if (!message) return;
     this.#inHand = message;
     const { parts, compressed } = message;
-    // In its frame it starts at any place, and most typed arrays start at a multiple of their element's size only.
+    // Copied, because most typed arrays must start at a multiple of their element's size, and the frame's payload may not.
     const payload = compressed && !parts[1] ? parts[0]! : join(parts);
-    // The application's from here on.
+    // The application owns the payload now.
     message.parts = [];
     return { payload, compressed };
   }
 
-  /** The application is done with the message it took; false if it had none. */
+  /** Releases the message that the application took; returns false if it had none. */
   release(): boolean {
     const message = this.#inHand;
     if (!message) return false;

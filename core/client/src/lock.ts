@@ -1,9 +1,9 @@
 import type { Locks } from './environment';
 
-/** Lets go of what was taken. */
+/** Releases a lock. */
 export type Release = () => void;
 
-/** Takes the Web Lock of this name; undefined if somebody has it. */
+/** Takes the Web Lock of this name; undefined if another document has it. */
 export function lock(locks: Locks, name: string): Promise<Release | undefined> {
   return new Promise((resolve, reject) => {
     const hold = (granted: object | null): Promise<void> | undefined => (granted ? new Promise<void>(resolve) : void resolve(undefined));

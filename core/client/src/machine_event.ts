@@ -1,7 +1,5 @@
 import type { CodeClass } from './codes';
 
-export type Phase = 'idle' | 'connecting' | 'hello' | 'offered' | 'connected' | 'waiting' | 'resting' | 'left' | 'over';
-
 export type Outcome = 'opened' | 'resumed' | 'restored';
 
 export type Action =

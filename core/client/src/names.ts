@@ -8,12 +8,12 @@ const CODES = [
 ];
 const REASONS = ' Finished Closed Aborted NeverConnected Expired Disconnected MemoryPressure Draining Panicked Malformed TooLarge Flood Full';
 
-/** Empty for a code that is not ours. */
+/** Returns the name of a code; empty for a code that is not the protocol's. */
 export function nameOfCode(code: number): string {
   return wordOf(CODES[Math.floor(code / 100) - 41], code % 100);
 }
 
-/** Empty for a reason that is not ours, and for none. */
+/** Returns the name of a reason; empty for 0 and for a reason that is not the protocol's. */
 export function nameOfReason(reason: number): string {
   return wordOf(REASONS, reason);
 }

@@ -6,16 +6,16 @@ import { type Bytes, encode, Flag, FRAME_CHARGE, type Lane, Type } from './wire'
 
 interface Outgoing {
   bytes: Bytes;
-  /** No fragment of its message follows. */
+  /** True for the last fragment of a message. */
   last: boolean;
   charge: number;
-  /** The charge of all frames of the lane up to this one. */
+  /** Charge of all frames of the lane up to this one. */
   total: number;
 }
 
-/** One lane's data frames, encoded when their message is admitted and kept until they are acknowledged. */
+/** Data frames of one lane, encoded when their message is admitted and kept until they are acknowledged. */
 export class OutboxLane {
-  /** Messages not wholly acknowledged. */
+  /** Number of messages that are not wholly acknowledged. */
   messages = 0;
   readonly #lane: Lane;
   #frames = new Queue<Outgoing>();
@@ -47,7 +47,7 @@ export class OutboxLane {
     return this.#next - 1;
   }
 
-  /** Copies a message in, cut into its frames for good; throws when it does not fit, unless the lane is empty. */
+  /** Copies a message in and cuts it into frames. Throws `OutboxFull` if it does not fit, unless the lane is empty. */
   admit(payload: Uint8Array, fragment: number, limit: number): void {
     const { length } = payload;
     const frames = Math.ceil(length / fragment) || 1;
@@ -65,7 +65,7 @@ export class OutboxLane {
     this.messages++;
   }
 
-  /** Cuts everything anew, for a peer that has seen none of it. */
+  /** Cuts all messages anew, for a peer that has received none of them. */
   recut(fragment: number): void {
     const frames = this.#frames;
     this.#frames = new Queue();
@@ -80,18 +80,18 @@ export class OutboxLane {
     }
   }
 
-  /** The frame to send next, if the peer's credit allows it. */
+  /** Returns the frame to send next, if the peer's credit allows it. */
   peek(): Outgoing | undefined {
     const frame = this.#frames.at(this.#next - this.#acknowledged - 1);
     return frame && frame.total <= this.#credit ? frame : undefined;
   }
 
-  /** What `peek` gave has been handed to the transport. */
+  /** Notes that the frame from `peek` has been handed to the transport. */
   advance(): void {
     this.#sent = Math.max(this.#sent, this.#next++);
   }
 
-  /** Takes the peer's counts. */
+  /** Handles the peer's counts. */
   acknowledge(received: number, credit: number): void {
     if (received < this.#acknowledged || received > this.#sent) throw new Violation(Code.Malformed, 'false acknowledgement');
     if (credit < this.#credit) throw new Violation(Code.Malformed, 'falling credit');
@@ -105,7 +105,7 @@ export class OutboxLane {
     this.#next = Math.max(this.#next, received + 1);
   }
 
-  /** A new connection: what is not acknowledged is sent again. */
+  /** Begins a connection: what is not acknowledged is sent again. */
   rewind(): void {
     this.#next = this.#acknowledged + 1;
   }

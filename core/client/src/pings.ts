@@ -1,32 +1,32 @@
-/** Pings of the connection in use without an answer. */
+/** Pings of the current connection and their round trips. */
 export class Pings {
-  /** One is to be written, which stands for all that were asked for. */
+  /** A ping is to be written. One stands for all that were asked for. */
   isDue = false;
   #nonce = 0;
-  /** `at` is when one was written that stands for it. */
+  /** Pings without an answer; `at` is when the ping that stands for each was written. */
   #waiting: { readonly nonce: number; at?: number }[] = [];
 
-  /** Gives the nonce of the answer. */
+  /** Asks for a ping and returns the nonce of its answer. */
   ask(): number {
     this.#waiting.push({ nonce: ++this.#nonce });
     this.isDue = true;
     return this.#nonce;
   }
 
-  /** One is being written, with this nonce. */
+  /** Returns the nonce of the ping that is being written. */
   write(now: number): number {
     this.isDue = false;
     for (const ping of this.#waiting) ping.at ??= now;
     return this.#nonce;
   }
 
-  /** The server answers only the newest of several, so a pong settles all before it; gives them with their round trips. */
+  /** Removes the answered pings and returns them with their round trips. A pong settles all pings before it. */
   settle(nonce: number, now: number): { nonce: number; roundTrip: number }[] {
     const count = this.#waiting.findIndex((ping) => ping.nonce === nonce) + 1;
     return this.#waiting.splice(0, count).map(({ nonce, at = now }) => ({ nonce, roundTrip: now - at }));
   }
 
-  /** Another connection is in use. */
+  /** Forgets the pings of a connection that is no longer in use. */
   forget(): void {
     this.#waiting = [];
     this.isDue = false;

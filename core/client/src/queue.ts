@@ -1,4 +1,4 @@
-/** First in, first out, in constant time each (`Array.shift` moves all that follow). */
+/** A first-in, first-out queue with constant-time operations (`Array.shift` moves all that follow). */
 export class Queue<T extends object> {
   #items: (T | undefined)[] = [];
   #head = 0;
@@ -7,7 +7,7 @@ export class Queue<T extends object> {
     return this.#items.length - this.#head;
   }
 
-  /** The item that `index` others precede. */
+  /** Returns the item that `index` others precede. */
   at(index: number): T | undefined {
     return this.#items[this.#head + index];
   }
@@ -20,7 +20,7 @@ export class Queue<T extends object> {
     const item = this.at(0);
     if (item) {
       this.#items[this.#head++] = undefined;
-      // The part that moves is the shorter one.
+      // Moves the shorter part.
       if (this.#head * 2 > this.#items.length) {
         this.#items.splice(0, this.#head);
         this.#head = 0;

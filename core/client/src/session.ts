@@ -16,26 +16,26 @@ import { TicketSource } from './ticket_source';
 import type { Lane, Limits } from './wire';
 
 export interface Options {
-  /** How much may wait in each lane until the server has it: bytes, and 64 for each message or fragment. Default 4 MiB. */
+  /** Highest amount that may wait for acknowledgement in each lane: bytes, plus 64 for each message or fragment. Default 4 MiB. */
   outbox?: number;
-  /** What a relative url in the ticket is relative to; default the page, as for the `src` of a script. */
+  /** Base of a relative url in the ticket. Default: the page, as for the `src` of a script. */
   url?: string;
   /**
-   * Where this page gets another ticket if this one will not do: an address that answers a POST with one as JSON; null for nowhere. By default
-   * the page itself is fetched again, if the ticket stands in an attribute `data-stillhere` of it.
+   * Address that answers a POST with a new ticket as JSON, for when this ticket is no longer good; null forbids new tickets. By default the
+   * client fetches the page again, if the ticket is in one of its `data-stillhere` attributes.
    */
   from?: string | null;
   onmessage?: MessageHandler;
   onstatus?: (status: Status) => void;
 }
 
-/** Of what is sent before there is a ticket: the server's defaults. */
+/** Limits for messages that are sent before there is a ticket: the server's defaults. */
 const LIMITS: Limits = { fragment: 65_536, message: 2 ** 20, inflated: 2 ** 23, window: 2 ** 20, bulkWindow: 262_400 };
 
-/** Bytes to send; they are copied. */
+/** Bytes to send. The client copies them. */
 export type Data = ArrayBuffer | ArrayBufferView;
 
-/** What a session consists of while it can do anything. */
+/** The parts of a session that can still do something. */
 interface Parts {
   readonly machine: DocumentMachine;
   readonly presented: PresentedTicket;
@@ -43,43 +43,43 @@ interface Parts {
   readonly delivery: Delivery;
 }
 
-/** Connects this page with the session of its ticket; throws if it is no ticket. The same ticket gives the same session as long as that lives. */
+/** Connects this page to the session of its ticket. Throws if the ticket is invalid. The same ticket returns the same session while that lives. */
 export function connect(ticket: Ticket | From, options: Options = {}): Session {
   return connectIn(window, ticket, options);
 }
 
-/** For `connect` and for tests. */
+/** Implements `connect`; tests pass their own environment. */
 export function connectIn(environment: Environment, ticket: Ticket | From, options: Options = {}): Session {
   const living = sharedIn(environment).sessions.get((ticket as Partial<OpenTicket> | undefined)?.id ?? '');
   return living ? living(options) : new Session(ticket, options, environment);
 }
 
-/** The page's end of a session. It outlives its connections: what was sent arrives, once and in order. */
+/** The page's end of a session. It outlives its connections: messages arrive once and in order. */
 export class Session {
-  /** Called with every change of `status`. */
+  /** Called when `status` changes. */
   onstatus: ((status: Status) => void) | null;
-  /** Decides whether there is to be a new session in place of one that would be `refused` or `ended` with this status. */
+  /** Decides whether to replace a session that would be `refused` or `ended` with this status by a new one. */
   renew: (status: Status) => boolean = isRenewed;
   readonly #environment: Environment;
   readonly #options: Options;
   readonly #now: () => number;
-  /** Aborted when the page's life no longer matters. */
+  /** Removes the listeners for the page's events when aborted. */
   readonly #watching = new AbortController();
-  /** Watched while there is no connection. */
+  /** Watches for the user while there is no connection. */
   readonly #attention: Attention;
   readonly #pings = new Map<number, { resolve(roundTrip: number): void; reject(error: Error): void }>();
   readonly #renewal: Renewal;
-  /** Under which other callers of `connect` find this session. */
+  /** Key under which other callers of `connect` find this session. */
   readonly #key: string = '';
   #status = CONNECTING;
-  /** Messages that a session has not acknowledged in whose place this page is to get another. */
+  /** Number of unacknowledged messages of a session that is being replaced. */
   #lost: number | undefined;
-  /** Callers of `connect` that have not called `close`. */
+  /** Number of callers of `connect` that have not called `close`. */
   #holders = 1;
-  /** Absent when the server had no room for the session, and once the page has closed it. */
+  /** Absent if the server had no room for the session, and after the page has closed it. */
   #parts: Parts | undefined;
 
-  /** For `connectIn` and for tests. */
+  /** Use `connect`; only `connectIn` and tests call this. */
   constructor(ticket: Ticket | From, options: Options, environment: Environment) {
     this.onstatus = options.onstatus ?? null;
     this.#options = options;
@@ -92,7 +92,7 @@ export class Session {
     const because = statusWith(ticket, environment.Date.now());
     if (because && (isStatic(ticket) || !this.#renewal.isPossible)) {
       this.#status = because;
-      queueMicrotask(() => this.#tell()); // once the caller can have set it
+      queueMicrotask(() => this.#tell()); // after the caller could set `onstatus`
       return;
     }
     const own = because ? undefined : (ticket as OpenTicket);
@@ -103,12 +103,12 @@ export class Session {
     void this.#begin(this.#parts, because);
   }
 
-  /** The session in use: after a reload perhaps that of the page before. Empty if the server had no room, and once closed. */
+  /** Id of the session in use, which after a reload may be that of the previous page. Empty if the server had no room, and once closed. */
   get id(): string {
     return this.#parts?.presented.credentials?.ticket.id ?? '';
   }
 
-  /** The kind of the connection in use: `websocket`; `streamed` or `polled` where those do not get through; or one that was registered. */
+  /** Kind of the connection in use: `websocket`, `streamed` or `polled` where WebSockets are blocked, or a registered one. */
   get connection(): string {
     return this.#parts?.loop.kind ?? '';
   }
@@ -117,7 +117,7 @@ export class Session {
     return this.#status;
   }
 
-  /** Gets each message; those that arrive while there is none wait. Messages received before the end are still handed over after it. */
+  /** Receives each message. Messages wait while there is no handler. Those received before the end are delivered after it too. */
   get onmessage(): MessageHandler | null {
     return this.#parts?.delivery.handler ?? null;
   }
@@ -126,24 +126,24 @@ export class Session {
     if (this.#parts) this.#parts.delivery.handler = handler;
   }
 
-  /** Sends ahead of all bulk. Throws `OutboxFull`, `TooLarge` or `SessionOver`. */
+  /** Sends a message ahead of all bulk messages. Throws `OutboxFull`, `TooLarge` or `SessionOver`. */
   send(data: Data): void {
     this.#send(0, data);
   }
 
-  /** Sends in the lane for large transfers. Throws as `send` does. */
+  /** Sends a message in the lane for large transfers. Throws like `send`. */
   sendBulk(data: Data): void {
     this.#send(1, data);
   }
 
-  /** What the server has not acknowledged, in one lane or in both: bytes, and 64 for each message or fragment. */
+  /** Returns what the server has not acknowledged, in one lane or in both: bytes, plus 64 for each message or fragment. */
   bufferedAmount(lane?: LaneName): number {
     const machine = this.#parts?.machine;
     if (!machine) return 0;
     return (lane === 'bulk' ? 0 : machine.bufferedCharge(0)) + (lane === 'interactive' ? 0 : machine.bufferedCharge(1));
   }
 
-  /** Measures the round trip in milliseconds; rejects when there is no connection or it is lost before the answer. */
+  /** Measures the round trip in milliseconds. Rejects if there is no connection, or if it is lost before the answer. */
   ping(): Promise<number> {
     return new Promise((resolve, reject) => {
       const parts = this.#parts;
@@ -153,7 +153,7 @@ export class Session {
     });
   }
 
-  /** Tries to connect now, also where the server or a proxy asks the page to wait. A session that is over stays over. */
+  /** Tries to connect now, even if the server or a proxy asked the page to wait. A session that is over stays over. */
   retry(): void {
     const parts = this.#parts;
     if (!parts) return;
@@ -164,8 +164,8 @@ export class Session {
   }
 
   /**
-   * Leaves for good, once each caller of `connect` has closed the session and the task at hand is over, so that code that is run again keeps it.
-   * What the server has not acknowledged may be lost: wait until `bufferedAmount()` is 0 if it matters.
+   * Ends the session after the current task, once each caller of `connect` has closed it. Code that closes and connects again in one task keeps
+   * it. Unacknowledged messages may be lost: if they matter, wait until `bufferedAmount()` is 0.
    */
   close(): void {
     if (!this.#holders || --this.#holders) return;
@@ -173,7 +173,7 @@ export class Session {
     soon(this.#environment, () => this.#holders || this.#end());
   }
 
-  /** Another caller of `connect` shares the session. */
+  /** Shares the session with another caller of `connect`. */
   #join({ onmessage, onstatus }: Options): this {
     this.#holders += 1;
     const delivery = this.#parts?.delivery;
@@ -232,7 +232,7 @@ export class Session {
       document: environment.crypto.getRandomValues(new Uint8Array(16)),
       limits,
       random: environment.Math.random,
-      // Who has chosen that a session survives a reload takes over what another document had; else that document was a page's from a cache.
+      // A page with restore takes over what another document had. Without it, that document came from a cache.
       declines: () =>
         presented.credentials?.ticket.restore === undefined && this.#isRenewable({ ...this.#status, code: Code.Duplicate, reason: nameOfCode(Code.Duplicate) }),
     });
@@ -242,7 +242,7 @@ export class Session {
     return { machine, presented, loop, delivery };
   }
 
-  /** `because` of this there is no ticket yet. */
+  /** Starts the session. `because` says why there is no ticket yet. */
   async #begin(parts: Parts, because: Status | undefined): Promise<void> {
     const { machine, presented } = parts;
     const { document } = this.#environment;
@@ -302,7 +302,7 @@ export class Session {
     });
   }
 
-  /** The user is here and would see that nothing happens. */
+  /** Retries because the user is active. */
   #wake(): void {
     this.#renewal.wake();
     this.#parts?.machine.handleWake(this.#now());
@@ -325,9 +325,9 @@ export class Session {
     }
   }
 
-  /** Gets a ticket in place of one that will not do, or the first; without one the session is over `because` of this. */
+  /** Gets the first ticket or a replacement. If there is none, the session ends with the status `because`. */
   async #renew(because: Status): Promise<void> {
-    await undefined; // What it is over for is told first.
+    await undefined; // The page hears of the end first.
     const { presented } = this.#parts!;
     presented.discard();
     const { Date } = this.#environment;
@@ -354,7 +354,7 @@ export class Session {
     this.#report(this.#conclude(parts, status));
   }
 
-  /** What the page has before a session that takes the place of another. */
+  /** Assembles a session that replaces another. */
   #succeed({ presented, delivery }: Parts, limits: Limits): Parts {
     const parts = this.#assemble(presented, limits);
     delivery.stop();
@@ -362,7 +362,7 @@ export class Session {
     return parts;
   }
 
-  /** After every input: what the peer waits for goes first, then the page's handlers, then what they made. */
+  /** Runs after every input: sends what the server waits for, calls the page's handlers, then sends what they produced. */
   #pump(): void {
     const parts = this.#parts;
     if (!parts) return;
@@ -402,7 +402,7 @@ export class Session {
     return lost === undefined ? status : { ...status, outcome: 'renewed', unacknowledged: lost };
   }
 
-  /** The session is over for this page, and another is to take its place: what is sent before that is for the other only if there has been none. */
+  /** Ends a session that is to be replaced. Messages sent in the meantime go to the replacement only if the page had no session before. */
   #give({ machine }: Parts, status: Status): Status {
     if (machine.incarnation) this.#lost = status.unacknowledged;
     else machine.standBy();
@@ -416,7 +416,7 @@ export class Session {
     return { ...status, text: status.text || (isRenewed(status) ? 'reload the page for a new session' : '') };
   }
 
-  /** Nothing is to come of this session any more; what has been received is still handed over. */
+  /** Releases what the session holds. Messages that were received are still delivered. */
   #retire({ presented }: Parts): void {
     sharedIn(this.#environment).sessions.delete(this.#key);
     this.#watching.abort();

@@ -1,18 +1,18 @@
 import type { OpenConnection } from './kinds';
 import type { Options, Session } from './session';
 
-/** What one window's sessions share, whichever copy of this script they come from. */
+/** State that all sessions of a window share, whichever copy of this script created them. */
 interface Shared {
-  /** Lets another caller of `connect` have the living session of a ticket, by the ticket's id. */
+  /** Returns the living session of a ticket to another caller of `connect`, by the ticket's id. */
   readonly sessions: Map<string, (options: Options) => Session>;
-  /** Where sessions that are to survive a reload keep their tickets. */
+  /** Places where sessions that survive a reload keep their tickets. */
   readonly places: Set<string>;
-  /** Elements that hold a session, with the address of the page that brought them. */
+  /** Elements that hold a session, with the address of the page that they came with. */
   readonly scripts: Map<Element, string>;
-  /** Ids of the tickets whose elements have left. */
+  /** Ids of the tickets whose elements have left the document. */
   readonly spent: Set<string>;
   readonly kinds: Map<string, OpenConnection>;
-  /** Run when the kind of this name is registered. */
+  /** Callbacks to run when the kind of this name is registered. */
   readonly awaited: Map<string, (() => void)[]>;
 }
 
@@ -29,7 +29,7 @@ export function sharedIn(window: object): Shared {
   });
 }
 
-/** The first place that no other session with this label has; a reload finds it again, because its sessions come in the same order. */
+/** Takes the first place that no other session with this label has. A reload finds it again, because it creates its sessions in the same order. */
 export function takePlace(label: string, window: object): string {
   const { places } = sharedIn(window);
   let place = label;

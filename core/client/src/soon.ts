@@ -1,6 +1,6 @@
 import type { Environment } from './environment';
 
-/** Runs something in a task of its own, after the events that wait already. A message does not wait in hidden tabs as a timer does. */
+/** Runs a function in a task of its own, after the events that already wait. Browsers delay timers in hidden tabs, but not messages. */
 export function soon({ MessageChannel }: Pick<Environment, 'MessageChannel'>, run: () => void): void {
   const { port1, port2 } = new MessageChannel();
   port1.onmessage = () => {

@@ -1,25 +1,25 @@
 import { Loss } from './errors';
 import type { OutboxLane } from './outbox';
 
-/** Finds out whether the server lacks what was written last on a connection: no gap shows it, because nothing follows. */
+/** Detects the loss of what was written last on a connection. No gap shows it, because nothing follows. */
 export class Tail {
   readonly #lanes: readonly OutboxLane[];
-  /** The nonce of the oldest ping without an answer, and the last sequences written before it. */
+  /** Nonce of the oldest ping without an answer, and the last sequences written before it. */
   #asked: { readonly nonce: number; readonly written: readonly number[] } | undefined;
-  /** The nonce of the newest. */
+  /** Nonce of the newest ping. */
   #newest = 0;
-  /** Frames acknowledged on both lanes. */
+  /** Number of frames acknowledged on both lanes. */
   #acknowledged = 0;
-  /** When that last rose, or nothing was without acknowledgement, or a ping was written. */
+  /** When that number last rose, everything was acknowledged, or a ping was written. */
   #progressAt = 0;
-  /** Nothing has come since that ping. */
+  /** No frame has arrived since that ping. */
   #isSilent = false;
 
   constructor(lanes: readonly OutboxLane[]) {
     this.#lanes = lanes;
   }
 
-  /** A connection on which nothing has been written. */
+  /** Starts anew for a connection on which nothing has been written. */
   restart(now: number): void {
     this.#asked = undefined;
     this.#acknowledged = this.#sum;
@@ -27,16 +27,16 @@ export class Tail {
     this.#isSilent = false;
   }
 
-  /** A ping is being written. */
+  /** Notes that a ping is being written. */
   ask(nonce: number, now: number): void {
-    // What answers a later ping answers this one too. One that moved on with each ping might never be answered.
+    // A pong for a later ping answers this one too. If this moved on with each ping, it might never be answered.
     this.#asked ??= { nonce, written: this.#lanes.map((lane) => lane.written) };
     this.#newest = nonce;
     this.#progressAt = now;
     this.#isSilent = true;
   }
 
-  /** A frame has come, and its counts are taken in. */
+  /** Handles a frame whose counts have been handled. */
   handleFrame(now: number): void {
     this.#isSilent = false;
     const acknowledged = this.#sum;
@@ -45,7 +45,7 @@ export class Tail {
     this.#progressAt = now;
   }
 
-  /** A pong has come, and its counts are taken in. */
+  /** Handles a pong whose counts have been handled; throws a `Loss` if the server lacks what was written before its ping. */
   handlePong(nonce: number): void {
     const asked = this.#asked;
     if (!asked || nonce < asked.nonce || nonce > this.#newest) return;
@@ -53,7 +53,7 @@ export class Tail {
     if (this.#lanes.some((lane, index) => lane.acknowledged < asked.written[index]!)) throw new Loss();
   }
 
-  /** When to send a ping, if frames wait for their acknowledgement. Silence is another's concern. */
+  /** Returns when to send a ping, if frames wait for acknowledgement. `Connected` deals with silence. */
   deadline(heartbeat: number): number {
     return this.#hasOutstanding && !this.#isSilent ? this.#progressAt + heartbeat : Infinity;
   }

@@ -9,14 +9,14 @@ export type Ticket = OpenTicket | RefusedTicket | StaticTicket;
 export interface OpenTicket {
   readonly protocol: string;
   readonly url: string;
-  /** Public. */
+  /** Id of the session, which is not secret. */
   readonly id: string;
-  /** 32 bytes in base64url: whoever has it has the session. */
+  /** 32 bytes in base64url. Whoever has it can take the session over. */
   readonly secret: string;
   readonly limits: Limits;
-  /** The label under which this tab keeps the ticket for a reload. */
+  /** Label under which this tab keeps the ticket for a reload. */
   readonly restore?: string;
-  /** The kind of connection that the server chose; WebSocket without it. */
+  /** Kind of connection that the server chose. Default: WebSocket. */
   readonly connection?: string;
 }
 
@@ -31,7 +31,7 @@ export interface StaticTicket {
   readonly connection: 'none';
 }
 
-/** The server has no room. */
+/** The server has no room for another session. */
 export interface RefusedTicket {
   readonly protocol: string;
   readonly refused: { readonly code: number; /** Milliseconds. */ readonly retryAfter: number; readonly text: string };
@@ -80,10 +80,10 @@ export function credentialsOf(ticket: OpenTicket, base: string): Credentials {
 export class StoredTicket {
   readonly #environment: Environment;
   readonly #place: string | undefined;
-  /** Where it was saved last. */
+  /** Key of the last save. */
   #key: string | undefined;
 
-  /** Without a label nothing is ever stored. */
+  /** Without a label nothing is stored. */
   constructor(label: string | undefined, environment: Environment) {
     this.#environment = environment;
     this.#place = label === undefined ? label : takePlace(label, environment);
@@ -113,7 +113,7 @@ export class StoredTicket {
     if (this.#place !== undefined) sharedIn(this.#environment).places.delete(this.#place);
   }
 
-  /** Storage that is forbidden or full is none. */
+  /** Storage that is forbidden or full counts as absent. */
   #access<T>(use: (storage: Environment['sessionStorage'], key: string) => T): T | undefined {
     if (this.#place === undefined) return;
     try {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::patience::within;
 
-/// Sends every message back on the lane it came on.
+/// Sends every message back on the lane on which it arrived.
 pub async fn echo(mut session: Session) {
     while let Some(message) = session.recv().await {
         let sent = match message.lane() {
@@ -21,12 +21,13 @@ pub async fn echo(mut session: Session) {
     }
 }
 
-/// Reads nothing, and stays until the session is over.
+/// Reads nothing, and returns when the session ends.
 pub async fn never_reads(session: Session) {
     session.ended().await;
 }
 
-/// Hands on everything it gets, and stays until the session is over.
+/// Creates an application function that forwards everything it receives, and returns when the
+/// session ends.
 pub fn handing_on() -> (
     impl FnOnce(Session) -> Handing + Send + 'static,
     mpsc::UnboundedReceiver<Incoming>,
@@ -44,13 +45,13 @@ pub fn handing_on() -> (
     (application, receiver)
 }
 
-/// The future of [`handing_on`].
+/// The future of an application function from [`handing_on`].
 pub type Handing = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The next thing that [`handing_on`] handed on, which must be a message.
+/// Returns the next item that [`handing_on`] forwarded, which must be a message.
 ///
 /// # Panics
-/// When it is something else, or nothing comes.
+/// Panics if it is something else, or if nothing arrives.
 pub async fn next_message(incoming: &mut mpsc::UnboundedReceiver<Incoming>) -> Bytes {
     match within("a message for the application", incoming.recv()).await {
         Some(Incoming::Message(message)) => message.into_bytes(),

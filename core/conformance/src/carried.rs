@@ -1,4 +1,4 @@
-//! Whether sessions are carried through what an application has around its routes.
+//! Checks that sessions work through the middleware that an application puts around its routes.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,10 +12,11 @@ use crate::fallback_bridge;
 use crate::http::{self, Response};
 use crate::patience::within;
 
-/// The client's file is served, and sessions are carried over WebSockets, streamed and polled.
+/// Asserts that the client's file is served, and that sessions work over WebSockets, streamed and
+/// polled.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that does not hold.
 pub async fn assert_carried(hub: &Hub, address: SocketAddr) {
     let file = http::get(address, "/stillhere/client.js", &[("accept-encoding", "gzip")]).await;
     assert!(file.status == 200 && file.text().contains("stillhere.v1"));
@@ -24,29 +25,30 @@ pub async fn assert_carried(hub: &Hub, address: SocketAddr) {
     assert_polled(hub, address).await;
 }
 
-/// A session is carried over a streamed answer.
+/// Asserts that a session works over a streamed answer.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that does not hold.
 pub async fn assert_streamed(hub: &Hub, address: SocketAddr) {
     let streamed = fallback_bridge::start(address, None).await;
     assert_connects(streamed, &hub.open(echo)).await;
 }
 
-/// A session is carried by polling.
+/// Asserts that a session works by polling.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that does not hold.
 pub async fn assert_polled(hub: &Hub, address: SocketAddr) {
     let polled = fallback_bridge::start(address, Some(Duration::from_millis(100))).await;
     assert_connects(polled, &hub.open(echo)).await;
 }
 
-/// A session goes on over the fallback, streamed if `wait` is `None`, else polled, where connections are cut again and again: everything
-/// arrives once and in order.
+/// Asserts that a session continues over the fallback although connections are cut again and again,
+/// and that everything arrives once and in order. The fallback is streamed if `wait` is `None` and
+/// polled otherwise.
 ///
 /// # Panics
-/// When that is not so, or nothing is cut.
+/// Panics if that does not hold, or if no connection is cut.
 pub async fn assert_resumed(hub: &Hub, address: SocketAddr, wait: Option<Duration>) {
     let way = fallback_bridge::start(address, wait).await;
     let browser = Browser::connect(way, &hub.open(echo).ticket_json());
@@ -60,18 +62,18 @@ pub async fn assert_resumed(hub: &Hub, address: SocketAddr, wait: Option<Duratio
                 .send(number.to_le_bytes().to_vec())
                 .expect("the session is open");
             assert_eq!(browser.recv().await.payload, number.to_le_bytes().to_vec());
-            // Some cut what is quiet, others what is busy.
+            // Some middleware cuts idle connections, and some cuts busy ones.
             let _ = tokio::time::timeout(PAUSE, browser.wait_for_close_codes(lost + 1)).await;
         }
     };
     within("two lost connections", talking).await;
 }
 
-/// A page of another origin, which the hub allows, is carried; and what the server says allows a browser to send cookies along, and the
-/// page to read the answers.
+/// Asserts that a page from another origin, which the hub allows, can connect, and that the answers
+/// allow the browser to send cookies and the page to read the answers.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that does not hold.
 pub async fn assert_open_to(origin: &str, hub: &Hub, address: SocketAddr) {
     check_cross_origin(origin, hub, address)
         .await
@@ -82,10 +84,11 @@ pub async fn assert_open_to(origin: &str, hub: &Hub, address: SocketAddr) {
     }
 }
 
-/// What a browser asks of a server for a page of another origin that sends cookies along (the Fetch standard's CORS check).
+/// Applies the CORS check of the Fetch standard, as a browser does for a page from another origin
+/// that sends cookies.
 ///
 /// # Errors
-/// What it would tell in its console.
+/// Returns what a browser would write to its console.
 pub async fn check_cross_origin(origin: &str, hub: &Hub, address: SocketAddr) -> Result<(), String> {
     let path = format!("/stillhere/{}", hub.open(echo).id());
     let asked = [
@@ -95,7 +98,7 @@ pub async fn check_cross_origin(origin: &str, hub: &Hub, address: SocketAddr) ->
     ];
     let preflight = http::request(address, "OPTIONS", &path, &asked).await;
     check_origin(origin, &preflight)?;
-    // A `*` stands for itself where cookies are sent along.
+    // With credentials, `*` is not a wildcard.
     let mut allowed = preflight.header("access-control-allow-headers").split(',');
     if !allowed.any(|name| name.trim().eq_ignore_ascii_case("content-type")) {
         return Err(format!("content-type is not allowed: {preflight:?}"));
@@ -113,5 +116,5 @@ fn check_origin(origin: &str, response: &Response) -> Result<(), String> {
         .ok_or_else(|| format!("the origin is not allowed with credentials: {response:?}"))
 }
 
-/// Longer than the time-outs of the tests.
+/// Longer than the timeouts of the tests.
 const PAUSE: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! A plain HTTP request, byte by byte.
+//! A plain HTTP client that controls every byte.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -9,18 +9,18 @@ use tokio::net::TcpStream;
 
 use crate::patience::within;
 
-/// An answer.
+/// An HTTP response.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// 200 and the like.
+    /// Status code, such as 200.
     pub status: u16,
     headers: Vec<(String, String)>,
-    /// All of it.
+    /// The whole body.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The value of a header, `name` in lower case. Empty if there is none.
+    /// Returns the value of a header, or an empty string if there is none. `name` is in lower case.
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .iter()
@@ -28,16 +28,16 @@ impl Response {
             .map_or("", |(_, value)| value)
     }
 
-    /// All values of a header, `name` in lower case.
+    /// Returns all values of a header. `name` is in lower case.
     pub fn values(&self, name: &str) -> Vec<&str> {
         let named = self.headers.iter().filter(|(known, _)| known == name);
         named.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The body, decompressed if it came as gzip.
+    /// Returns the body as text, decompressed if it is gzip.
     ///
     /// # Panics
-    /// When it is no text, or was compressed more than once.
+    /// Panics if the body is not text, or was compressed more than once.
     pub fn text(&self) -> String {
         if self.header("content-encoding") != "gzip" {
             return String::from_utf8(self.body.clone()).expect("it is text");
@@ -49,26 +49,26 @@ impl Response {
     }
 }
 
-/// Asks for `path` with these headers beside `Host`.
+/// Sends a GET for `path` with these headers in addition to `Host`.
 ///
 /// # Panics
-/// When the answer is none of HTTP/1.1.
+/// Panics if the response is not HTTP/1.1.
 pub async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Response {
     request(address, "GET", path, headers).await
 }
 
-/// The same by another method, without a body.
+/// Sends a request with another method, without a body.
 ///
 /// # Panics
-/// As [`get`].
+/// Panics as [`get`] does.
 pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
     ask(address, &format!("{method} {path}"), headers, b"").await
 }
 
-/// Sends a form's fields, encoded already, as a browser does.
+/// Sends the fields of a form, already encoded, as a browser does.
 ///
 /// # Panics
-/// As [`get`].
+/// Panics as [`get`] does.
 pub async fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], fields: &str) -> Response {
     let length = fields.len().to_string();
     let of_form = [
@@ -84,10 +84,11 @@ pub async fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], fie
     .await
 }
 
-/// Sends a body of any kind. `Content-Length` may be among the headers, and may announce more than is sent.
+/// Sends a request with a body of any kind. The headers may contain `Content-Length`, which may
+/// announce more than is sent.
 ///
 /// # Panics
-/// As [`get`].
+/// Panics as [`get`] does.
 pub async fn send(address: SocketAddr, what: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
     let length = body.len().to_string();
     let announced = [("content-length", length.as_str())];
@@ -109,7 +110,7 @@ async fn ask(address: SocketAddr, what: &str, headers: &[(&str, &str)], body: &[
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(&request).await?;
         let mut answer = Vec::new();
-        // A connection that is not closed is read to the end of its answer.
+        // A connection that stays open is read only to the end of the response.
         while !is_whole(&answer, what.starts_with("HEAD ")) && stream.read_buf(&mut answer).await? > 0 {}
         std::io::Result::Ok(answer)
     };
@@ -129,7 +130,7 @@ async fn ask(address: SocketAddr, what: &str, headers: &[(&str, &str)], body: &[
     response
 }
 
-/// Whether the answer has come, as far as its head tells.
+/// Returns true if the response is complete, as far as its head tells.
 fn is_whole(answer: &[u8], is_head: bool) -> bool {
     let Some((response, body)) = parse_head(answer) else {
         return false;
@@ -143,7 +144,7 @@ fn is_whole(answer: &[u8], is_head: bool) -> bool {
     }
 }
 
-/// The head, once it is there, and what has come of the body.
+/// Returns the head, if it is complete, and the part of the body that has arrived.
 fn parse_head(answer: &[u8]) -> Option<(Response, &[u8])> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
     let (head, body) = (&answer[..end], &answer[end + 4..]);
@@ -183,10 +184,10 @@ fn join_chunks(mut chunked: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Where the first script of a page comes from.
+/// Returns the address of the first script of a page.
 ///
 /// # Panics
-/// When it has none.
+/// Panics if the page has no script.
 pub fn script_of(page: &str) -> &str {
     let (_, rest) = page.split_once("src=\"").expect("the page has a script");
     rest.split_once('"').expect("the source ends").0

@@ -25,6 +25,8 @@ pub mod socket;
 mod suite;
 mod tap;
 
+#[doc(hidden)]
+pub use stillhere::Hub;
 pub use suite::run;
 
 /// What a page needs to reach its session.

@@ -1,4 +1,4 @@
-//! Numbered messages, and the count of what is missing, doubled or out of order.
+//! Sends numbered messages, and counts which of them are missing, duplicated or out of order.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use crate::browser::Browser;
 use crate::patience::within;
 use crate::random::Random;
 
-/// The message with this number and of this size, at least 8 bytes.
+/// Returns the message with this number and size, which is at least 8 bytes.
 pub fn numbered(number: u64, size: usize) -> Bytes {
     let mut message = BytesMut::with_capacity(size);
     message.put_u64_le(number);
@@ -23,22 +23,22 @@ fn filler(number: u64) -> u8 {
     number.wrapping_mul(31) as u8
 }
 
-/// What came of numbered messages. All counts but `received` are 0 if the promise was kept.
+/// Counts of the numbered messages that arrived. All but `received` are 0 if the promise was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// Messages that came.
+    /// Messages that arrived.
     pub received: u64,
     /// Numbers that were skipped.
     pub missing: u64,
-    /// Numbers that had come or been skipped before.
+    /// Numbers that had already arrived or been skipped.
     pub doubled_or_reordered: u64,
-    /// Messages with other bytes than were sent.
+    /// Messages whose bytes differ from those sent.
     pub damaged: u64,
     next: u64,
 }
 
 impl Tally {
-    /// Counts a message in.
+    /// Counts a message.
     pub fn count(&mut self, message: &[u8]) {
         let Some((number, rest)) = message.split_first_chunk() else {
             self.damaged += 1;
@@ -55,8 +55,10 @@ impl Tally {
         }
     }
 
+    /// Asserts that exactly `sent` messages arrived, in order and undamaged.
+    ///
     /// # Panics
-    /// When anything is missing, doubled, out of order or damaged, or when not exactly `sent` messages came.
+    /// Panics if that does not hold.
     pub fn assert_exact(&self, sent: u64) {
         let expected = Self {
             received: sent,
@@ -67,7 +69,7 @@ impl Tally {
     }
 }
 
-/// What one side has received, on both lanes.
+/// What one side has received on both lanes.
 #[derive(Debug, Clone)]
 pub struct Tallies(Arc<watch::Sender<PerLane<Tally>>>);
 
@@ -78,30 +80,30 @@ impl Default for Tallies {
 }
 
 impl Tallies {
-    /// Counts a message in.
+    /// Counts a message.
     pub fn count(&self, lane: Lane, message: &[u8]) {
         self.0.send_modify(|tallies| tallies[lane].count(message));
     }
 
-    /// The counts now.
+    /// Returns the present counts.
     pub fn now(&self) -> PerLane<Tally> {
         *self.0.borrow()
     }
 
-    /// Messages received on both lanes together.
+    /// Returns the number of messages received on both lanes together.
     pub fn received(&self) -> u64 {
         let now = self.now();
         now.interactive.received + now.bulk.received
     }
 
-    /// Waits until so many messages have come on each lane.
+    /// Waits until this many messages have arrived on each lane.
     pub async fn wait_for(&self, what: &str, counts: PerLane<u64>) {
         let mut changes = self.0.subscribe();
         let reached = changes.wait_for(|now| Lane::ALL.iter().all(|lane| now[*lane].received >= counts[*lane]));
         within(what, reached).await.expect("the sender lives in self");
     }
 
-    /// Waits until so many messages have come on both lanes together.
+    /// Waits until this many messages have arrived on both lanes together.
     pub async fn wait_for_any(&self, what: &str, count: u64) {
         let mut changes = self.0.subscribe();
         let reached = changes.wait_for(|now| now.interactive.received + now.bulk.received >= count);
@@ -109,20 +111,21 @@ impl Tallies {
     }
 }
 
-/// Which sizes the messages of a lane have: from 8 bytes to these, spread so that all orders of magnitude occur.
+/// Largest message of each lane in bytes. Sizes range from 8 bytes to this, over all orders of
+/// magnitude.
 pub type Sizes = PerLane<u64>;
 
-/// Numbered streams in both directions and on both lanes, until they are told to stop.
+/// Numbered streams in both directions and on both lanes, which run until they are stopped.
 #[derive(Debug)]
 pub struct Load {
     sizes: Sizes,
     seed: u64,
     running: watch::Sender<bool>,
-    /// How many of the four senders have not stopped.
+    /// How many of the four senders are still running.
     sending: watch::Sender<usize>,
-    /// What the server received.
+    /// What the server has received.
     pub at_server: Tallies,
-    /// What the browser received.
+    /// What the browser has received.
     pub at_browser: Tallies,
     /// Messages sent by the server and by the browser.
     sent: [Sent; 2],
@@ -137,7 +140,7 @@ enum From {
 }
 
 impl Load {
-    /// Streams of messages up to these sizes.
+    /// Creates streams with messages up to these sizes.
     pub fn new(sizes: Sizes, seed: u64) -> Arc<Self> {
         Arc::new(Self {
             sizes,
@@ -150,7 +153,7 @@ impl Load {
         })
     }
 
-    /// The application function: counts what comes, and sends as long as the load runs.
+    /// Returns an application function that counts what it receives, and sends while the load runs.
     pub fn application(self: &Arc<Self>) -> impl FnOnce(Session) -> Handing + Send + 'static {
         let load = Arc::clone(self);
         move |mut session| {
@@ -171,7 +174,7 @@ impl Load {
         self.stopped(From::Server, lane, &messages);
     }
 
-    /// Counts what comes to the browser, and sends from it as long as the load runs.
+    /// Counts what the browser receives, and sends from it while the load runs.
     pub fn drive(self: &Arc<Self>, browser: &Arc<Browser>) {
         for lane in Lane::ALL {
             tokio::spawn(Arc::clone(self).send_from_browser(Arc::clone(browser), lane));
@@ -204,10 +207,11 @@ impl Load {
         }
     }
 
-    /// Stops both sides from sending more, waits until everything sent has come, and checks the counts.
+    /// Stops both sides from sending, waits until everything sent has arrived, and checks the
+    /// counts.
     ///
     /// # Panics
-    /// When something is missing, doubled, out of order or damaged.
+    /// Panics if a message is missing, duplicated, out of order or damaged.
     pub async fn finish(&self) {
         self.running.send_replace(false);
         let mut sending = self.sending.subscribe();

@@ -1,4 +1,5 @@
-//! Users whom the application tells, not the hub, over every route: for an adapter's `routes_for` and `answer`.
+//! Checks users that the application determines itself, without the hub, on every route: for an
+//! adapter's `routes_for` and `answer`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,11 +11,12 @@ use crate::application::echo;
 use crate::browser::Browser;
 use crate::fallback_bridge;
 
-/// Over a WebSocket, streamed and polled: a session of Ada's lets in who has the cookie `user=ada`, at a resume too, and nobody
-/// else. Whoever is `user=panics` makes the application panic.
+/// Asserts that a session of Ada accepts only clients with the cookie `user=ada`, over a WebSocket,
+/// streamed and polled, and also at a resume. A client with `user=panics` makes the application
+/// panic.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that does not hold.
 pub async fn assert_only_ada_is_let_in(hub: &Hub, address: SocketAddr) {
     let streamed = fallback_bridge::start(address, None).await;
     let polled = fallback_bridge::start(address, Some(Duration::from_millis(100))).await;

@@ -1,4 +1,5 @@
-//! What stands in the logs, at every level and of every crate: [`logs_suite!`](crate::logs_suite) for an adapter's tests.
+//! Checks the logs of all crates at all levels: [`logs_suite!`](crate::logs_suite) for an adapter's
+//! tests.
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -21,7 +22,8 @@ use crate::patience::within;
 use crate::raw_connection::hello;
 use crate::server::{Server, credentials, wait_for_state, wait_until_disconnected};
 
-/// A test that must be alone in its file, because it reads all that its process logs.
+/// Creates a test that must be alone in its file, because it reads everything that its process
+/// logs.
 #[macro_export]
 macro_rules! logs_suite {
     ($start:ident) => {
@@ -32,12 +34,14 @@ macro_rules! logs_suite {
     };
 }
 
-/// Promise 6: secrets never in logs. What every crate of the server logs is read, down to TRACE, also what comes by the `log` crate.
+/// Promise 6: no secret is logged. Reads what every crate of the server logs, down to the level
+/// TRACE and including the `log` crate.
 ///
-/// The client's side writes its bytes by itself, as a WebSocket client in this process would log what it sends.
+/// The client writes its bytes itself, because a WebSocket library in this process would log what
+/// it sends.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that does not hold.
 pub async fn no_log_shows_a_secret_a_token_or_a_cookie<F, R>(start: F)
 where
     F: Fn(Hub) -> R + Send + Sync + 'static,
@@ -84,7 +88,7 @@ where
     }
 }
 
-/// A browser, byte by byte.
+/// A browser that controls every byte.
 struct Client {
     address: SocketAddr,
     credentials: Credentials,
@@ -127,7 +131,8 @@ impl Client {
         wait_for_state(session, SessionState::Open).await;
     }
 
-    /// By the secret, by the page's origin, and because the session is none.
+    /// Makes requests that are refused: by the secret, by the page's origin, and because the
+    /// session does not exist.
     async fn is_refused(&self) {
         let right = web_socket_frame(0x82, &self.hello(1, 5));
         let wrong = web_socket_frame(0x82, &with_secret(self.hello(1, 6), WRONG));
@@ -147,7 +152,7 @@ impl Client {
         Frame::Hello(hello(&self.credentials, 1, incarnation, attempt)).to_bytes()
     }
 
-    /// A WebSocket on which these bytes were sent.
+    /// Opens a WebSocket and sends these bytes on it.
     async fn web_socket(&self, headers: &str, bytes: &[u8]) -> TcpStream {
         let (path, address) = (self.credentials.path(), self.address);
         let head = format!(
@@ -181,7 +186,7 @@ impl Client {
 
 async fn read_all(mut stream: TcpStream) {
     let mut answer = Vec::new();
-    // A server may reset a connection that it has done with.
+    // A server may reset a connection that it no longer needs.
     let _ = within("the answer's end", stream.read_to_end(&mut answer)).await;
     assert!(!answer.is_empty(), "the server answers");
 }
@@ -192,7 +197,7 @@ fn with_secret(hello: Bytes, secret: [u8; 32]) -> Bytes {
     hello.into()
 }
 
-/// A frame from a client, which masks it, with a payload below 126 bytes.
+/// Returns a frame from a client, which masks it, with a payload below 126 bytes.
 fn web_socket_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).expect("it is small");
     let mask = [0x12, 0x34, 0x56, 0x78];
@@ -200,18 +205,18 @@ fn web_socket_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [first, 0x80 | length].into_iter().chain(mask).chain(masked).collect()
 }
 
-/// A POST that opens a connection (PROTOCOL.md, section 16).
+/// Returns a POST that opens a connection (PROTOCOL.md, section 16).
 fn opening(token: [u8; 16], wait: u32, hello: &[u8]) -> Vec<u8> {
     let length = u32::try_from(hello.len()).expect("it is small").to_le_bytes();
     [&[1], &token[..], &wait.to_le_bytes(), &length, hello].concat()
 }
 
-/// A POST that says nothing on a connection.
+/// Returns a POST that sends nothing on a connection.
 fn sending(token: [u8; 16], wait: u32, number: u32) -> Vec<u8> {
     [&[2], &token[..], &wait.to_le_bytes(), &number.to_le_bytes()].concat()
 }
 
-/// How the beginning and the end of these bytes would look in a log.
+/// Returns how the beginning and the end of these bytes would appear in a log.
 fn shapes(bytes: &[u8]) -> Vec<String> {
     let encoded = URL_SAFE_NO_PAD.encode(bytes);
     let mut shapes = vec![encoded[..8].to_owned(), encoded[encoded.len() - 8..].to_owned()];
@@ -228,12 +233,12 @@ fn shapes(bytes: &[u8]) -> Vec<String> {
     shapes
 }
 
-/// All that this process logs.
+/// Everything that this process logs.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Begins with it, for good.
+    /// Starts to record, for the rest of the process.
     fn of_this_process() -> Self {
         let log = Self::default();
         let writer = log.clone();

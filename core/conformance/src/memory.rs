@@ -1,4 +1,5 @@
-//! What a peer makes a server hold, in live bytes of the process: [`memory_suite!`](crate::memory_suite) for an adapter's tests.
+//! Measures what a peer makes a server hold, in live bytes of the process:
+//! [`memory_suite!`](crate::memory_suite) for an adapter's tests.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,7 +16,7 @@ use crate::patience::within;
 use crate::raw_connection::{hello, received};
 use crate::server::{Server, credentials, wait_until_disconnected};
 
-/// A test that must be alone in its file, because it counts what its process allocates.
+/// Creates a test that must be alone in its file, because it counts what its process allocates.
 #[macro_export]
 macro_rules! memory_suite {
     ($start:ident) => {
@@ -29,11 +30,11 @@ macro_rules! memory_suite {
     };
 }
 
-/// Promise 6: nothing from a peer grows without a bound, such as the answers to a flood of pings that it does not read: before a hello, after
-/// the welcome, and in a plain session.
+/// Promise 6: a peer cannot make anything grow without bound, such as the answers to a flood of
+/// pings that it does not read: before a hello, after the welcome, and in a plain session.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that does not hold.
 pub async fn a_peer_that_never_reads_holds_little_whatever_it_sends<F, R>(start: F)
 where
     F: Fn(Hub) -> R + Send + Sync + 'static,
@@ -55,7 +56,7 @@ where
 
     let mut welcomed = Peer::connect(server.address, credentials.path(), Some(SUBPROTOCOL)).await;
     welcomed.write(&masked(BINARY, &hello.to_bytes())).await;
-    // With a sign of life now and then, so that it is not taken for dead.
+    // An occasional acknowledgement shows that the client is alive.
     let held = welcomed.flood(&masked(BINARY, &ack.to_bytes())).await;
     assert!(held < BOUND, "{held} bytes after the welcome");
     drop(welcomed);
@@ -72,7 +73,7 @@ struct Peer(TcpStream);
 impl Peer {
     async fn connect(address: SocketAddr, path: &str, protocol: Option<&str>) -> Self {
         let socket = TcpSocket::new_v4().expect("there are sockets");
-        // What the server cannot keep in the kernel it has to keep itself.
+        // A small buffer in the kernel, so that the server has to keep the rest itself.
         socket
             .set_recv_buffer_size(4096)
             .expect("a socket's buffer can be small");
@@ -97,7 +98,8 @@ impl Peer {
         written.expect("the server reads");
     }
 
-    /// Sends pings until the server takes no more, closes, or has taken many times what it may hold. By how much the process grew.
+    /// Sends pings until the server takes no more, closes, or has taken many times what it may
+    /// hold. Returns by how many bytes the process grew.
     async fn flood(&mut self, sign_of_life: &[u8]) -> usize {
         let mut pings = masked(PING, &[b'x'; 125]).repeat(400);
         pings.extend(sign_of_life);
@@ -113,7 +115,7 @@ impl Peer {
     }
 }
 
-/// A WebSocket frame of a client, whose mask is 0.
+/// Returns a WebSocket frame of a client, with a mask of 0.
 fn masked(code: u8, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).ok().filter(|length| *length < 126);
     let head = [0x80 | code, 0x80 | length.expect("the frame is short"), 0, 0, 0, 0];
@@ -126,14 +128,15 @@ fn live_bytes() -> usize {
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// Beside a plain session's messages: frameworks have buffers of their own (on actix up to 600 kB were seen). Without a
-/// bound it is over 2 MB, because the kernel takes the rest.
+/// Limit in addition to the messages of a plain session. Frameworks have buffers of their own (up
+/// to 600 kB were measured on actix). Without a bound the growth is above 2 MB, because the kernel
+/// takes the rest.
 const BOUND: usize = 1024 * 1024;
 
-/// Far more than the kernel's buffers take.
+/// Far more than the kernel buffers.
 const FLOOD: usize = 8 << 20;
 
-/// A server that takes nothing for so long has stopped reading.
+/// A server that takes nothing for this long has stopped reading.
 const STALLED: Duration = Duration::from_secs(1);
 
 const BINARY: u8 = 2;

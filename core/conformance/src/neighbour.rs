@@ -1,4 +1,4 @@
-//! A session beside the one of the case, which must not notice anything.
+//! A session beside the one of the case, which must not be affected.
 
 use stillhere::machine::{DocumentEvent, Outcome};
 use stillhere::{SessionHandle, SessionState};
@@ -15,7 +15,7 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// Opens it and connects its browser.
+    /// Opens the session and connects its browser.
     pub async fn move_in(server: &Server) -> Self {
         let session = server.hub.open(echo);
         let browser = server.browse(&session);
@@ -25,10 +25,11 @@ impl Neighbour {
         neighbour
     }
 
-    /// Its connection is the first it had, and carries messages both ways.
+    /// Asserts that the session still has its first connection, which carries messages in both
+    /// directions.
     ///
     /// # Panics
-    /// When that is not so.
+    /// Panics if that does not hold.
     pub async fn assert_untouched(&self) {
         self.talk().await;
         assert_eq!(self.session.state(), SessionState::Open);

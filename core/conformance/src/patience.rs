@@ -1,16 +1,16 @@
-//! How long a condition is waited for.
+//! How long tests wait for a condition.
 
 use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
-/// Far beyond what anything here takes, so that only what never comes runs into it.
+/// Far longer than anything here takes, so that only what never happens exceeds it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What `future` gives.
+/// Waits for `future` and returns its output.
 ///
 /// # Panics
-/// Saying that `what` did not happen, when it takes longer than [`PATIENCE`].
+/// Panics with a message that `what` did not happen, if it takes longer than [`PATIENCE`].
 pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,

@@ -1,22 +1,22 @@
-//! A limit of the rate of requests, as applications have one around their routes.
+//! A rate limit for requests, like those that applications put around their routes.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lets `BURST` requests through at once, and then one in each `PERIOD`. The others are to be answered with 429 and
-/// [`RETRY_AFTER`].
+/// Admits `BURST` requests at once, and then one in each `PERIOD`. Others should be answered with
+/// 429 and [`RETRY_AFTER`].
 #[derive(Debug, Default)]
 pub struct Rate(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// When the requests that were let through are paid for.
+    /// When the budget is full again.
     paid_at: Option<Instant>,
     refused: u32,
 }
 
 impl Rate {
-    /// Whether another request is let through.
+    /// Returns true if another request is admitted.
     pub fn admit(&self) -> bool {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -30,19 +30,19 @@ impl Rate {
         is_within
     }
 
-    /// How many were not.
+    /// Returns how many requests were refused.
     pub fn refused(&self) -> u32 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).refused
     }
 }
 
-/// The value of that header: seconds.
+/// Value of the `Retry-After` header, in seconds.
 pub const RETRY_AFTER: &str = "1";
 
-/// Longer than a page takes from POST to POST.
+/// Longer than the time between two POSTs of a page.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// Enough to connect and to say something.
+/// Enough to connect and to send something.
 const BURST: u32 = 5;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A WebSocket on which a case says exactly what it wants, right or wrong.
+//! A WebSocket on which a case sends exactly what it wants, valid or not.
 
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,12 @@ use crate::credentials::Credentials;
 use crate::patience::within;
 use crate::socket::{Request, Socket};
 
-/// One WebSocket, without any machine behind it. Dropping it closes the TCP connection without a word.
+/// One WebSocket, without a state machine. Dropping it closes the TCP connection without a close
+/// frame.
 #[derive(Debug)]
 pub struct RawConnection {
     socket: Socket,
-    /// The last sequences that came.
+    /// The last sequences received.
     received: PerLane<u64>,
 }
 
@@ -28,10 +29,10 @@ impl RawConnection {
     /// Opens a WebSocket.
     ///
     /// # Errors
-    /// The HTTP status of an answer that is no upgrade.
+    /// Returns the HTTP status of an answer that is not an upgrade.
     ///
     /// # Panics
-    /// When there is no HTTP answer, or the upgrade is not what was asked for.
+    /// Panics if there is no HTTP answer, or if the upgrade is not what was asked for.
     pub async fn open(request: &Request) -> Result<Self, u16> {
         match within("an answer to the upgrade request", request.open()).await {
             Ok(socket) => Ok(Self {
@@ -46,7 +47,7 @@ impl RawConnection {
     /// Writes a frame.
     ///
     /// # Panics
-    /// When the connection is gone.
+    /// Panics if the connection is gone.
     pub async fn send(&mut self, frame: Frame) {
         self.send_bytes(frame.to_bytes()).await;
     }
@@ -54,7 +55,7 @@ impl RawConnection {
     /// Writes a binary message.
     ///
     /// # Panics
-    /// When the connection is gone.
+    /// Panics if the connection is gone.
     pub async fn send_bytes(&mut self, bytes: impl Into<Bytes>) {
         self.write(Message::Binary(bytes.into()))
             .await
@@ -64,7 +65,7 @@ impl RawConnection {
     /// Writes a text message.
     ///
     /// # Panics
-    /// When the connection is gone.
+    /// Panics if the connection is gone.
     pub async fn send_text(&mut self, text: &'static str) {
         self.write(Message::text(text))
             .await
@@ -76,7 +77,7 @@ impl RawConnection {
         let _ = self.write(Message::Binary(frame.to_bytes())).await;
     }
 
-    /// Answers a ping, and so acknowledges all that has come. The connection may be gone.
+    /// Answers a ping, which acknowledges everything received so far. The connection may be gone.
     pub async fn pong(&mut self, nonce: u64) {
         let counts = Counts {
             received: self.received,
@@ -85,10 +86,10 @@ impl RawConnection {
         self.try_send(Frame::Pong { nonce, counts }).await;
     }
 
-    /// Writes bytes beneath the WebSocket, as they are.
+    /// Writes raw bytes below the WebSocket layer.
     ///
     /// # Panics
-    /// When the connection is gone.
+    /// Panics if the connection is gone.
     pub async fn send_octets(&mut self, octets: &[u8]) {
         self.socket
             .get_mut()
@@ -97,7 +98,8 @@ impl RawConnection {
             .expect("the connection takes what is sent");
     }
 
-    /// Writes a binary message in WebSocket frames of at most so many bytes, with a ping behind the first. A connection that is gone takes the rest.
+    /// Writes a binary message in WebSocket frames of at most `size` bytes, with a ping after the
+    /// first. If the connection is lost, drops the rest.
     pub async fn send_in_pieces(&mut self, bytes: &[u8], size: usize) {
         let last = bytes.len().div_ceil(size).saturating_sub(1);
         for (number, piece) in bytes.chunks(size).enumerate() {
@@ -116,10 +118,10 @@ impl RawConnection {
         }
     }
 
-    /// Sends a ping of the WebSocket's own and waits for its pong, of which this is the payload.
+    /// Sends a WebSocket ping, waits for the pong and returns its payload.
     ///
     /// # Panics
-    /// When the connection is gone first.
+    /// Panics if the connection ends first.
     pub async fn ping(&mut self, payload: &'static str) -> Bytes {
         self.write(Message::Ping(payload.into()))
             .await
@@ -136,7 +138,7 @@ impl RawConnection {
     /// Closes with this code, and waits for the answer.
     ///
     /// # Panics
-    /// When the connection is gone without one.
+    /// Panics if the connection ends without an answer.
     pub async fn close(mut self, code: u16) -> u64 {
         let frame = CloseFrame {
             code: code.into(),
@@ -148,11 +150,11 @@ impl RawConnection {
         self.close_code().await
     }
 
-    /// Closes, waits for the answer, and then for the server to end the TCP connection, which is its part (RFC 6455, section 7.1.1):
-    /// how long that takes.
+    /// Closes, waits for the answer, and then for the server to end the TCP connection, which is
+    /// the server's task (RFC 6455, section 7.1.1). Returns how long that takes.
     ///
     /// # Panics
-    /// When the connection is gone before, or is kept.
+    /// Panics if the connection ends earlier, or stays open.
     pub async fn outlives_close(mut self) -> Duration {
         self.write(Message::Close(None))
             .await
@@ -165,7 +167,8 @@ impl RawConnection {
         answered.elapsed()
     }
 
-    /// Says hello as this document, for the first time if `incarnation` is 0, having received nothing and granting what the ticket says.
+    /// Says hello as this document, for the first time if `incarnation` is 0. It has received
+    /// nothing and grants the windows of the ticket.
     pub async fn say_hello(&mut self, credentials: &Credentials, document: u8, incarnation: u64, attempt: u64) {
         self.send(Frame::Hello(hello(credentials, document, incarnation, attempt)))
             .await;
@@ -174,7 +177,7 @@ impl RawConnection {
     /// Reads a welcome.
     ///
     /// # Panics
-    /// When something else comes.
+    /// Panics if something else arrives.
     pub async fn welcome(&mut self) -> Welcome {
         match self.frame().await {
             Frame::Welcome(welcome) => welcome,
@@ -182,10 +185,10 @@ impl RawConnection {
         }
     }
 
-    /// Reads frames up to the next data frame, and answers pings on the way.
+    /// Reads frames up to the next data frame, and answers pings.
     ///
     /// # Panics
-    /// When an end comes first.
+    /// Panics if an end arrives first.
     pub async fn data(&mut self) -> Data {
         loop {
             match self.frame().await {
@@ -197,10 +200,10 @@ impl RawConnection {
         }
     }
 
-    /// Reads frames up to the next counts, wherever they ride.
+    /// Reads frames up to the next counts, in any kind of frame.
     ///
     /// # Panics
-    /// When an end comes first.
+    /// Panics if an end arrives first.
     pub async fn counts(&mut self) -> Counts {
         loop {
             match self.frame().await {
@@ -214,7 +217,7 @@ impl RawConnection {
     /// Reads the next frame.
     ///
     /// # Panics
-    /// When the connection ends instead.
+    /// Panics if the connection ends instead.
     pub async fn frame(&mut self) -> Frame {
         match self.read().await {
             Ok(frame) => frame,
@@ -225,7 +228,7 @@ impl RawConnection {
     /// Reads frames up to the end and the close, which must agree.
     ///
     /// # Panics
-    /// When there is no end, it is not the last frame, or the close has another code.
+    /// Panics if there is no end, if it is not the last frame, or if the close has another code.
     pub async fn end(&mut self) -> End {
         loop {
             if let Frame::End(end) = self.frame().await {
@@ -240,7 +243,8 @@ impl RawConnection {
         }
     }
 
-    /// Reads frames up to the close: its code, 1005 for none, 1006 for a connection that ends without a close.
+    /// Reads frames up to the close and returns its code: 1005 for a close without a code, and 1006
+    /// for a connection that ends without a close.
     pub async fn close_code(&mut self) -> u64 {
         loop {
             if let Err(code) = self.read().await {
@@ -253,7 +257,7 @@ impl RawConnection {
         within("the connection takes what is sent", self.socket.send(message)).await
     }
 
-    /// A frame, or the code of the close.
+    /// Returns the next frame, or the code of the close.
     async fn read(&mut self) -> Result<Frame, u64> {
         loop {
             return match within("the server says something", self.socket.next()).await {
@@ -273,7 +277,7 @@ impl RawConnection {
     }
 }
 
-/// A hello of a document that has received nothing.
+/// Returns the hello of a document that has received nothing.
 pub fn hello(credentials: &Credentials, document: u8, incarnation: u64, attempt: u64) -> Hello {
     Hello {
         secret: credentials.secret.clone(),
@@ -287,7 +291,7 @@ pub fn hello(credentials: &Credentials, document: u8, incarnation: u64, attempt:
     }
 }
 
-/// A data frame that is a whole message.
+/// Returns a data frame that is a whole message.
 pub fn whole(lane: Lane, sequence: u64, payload: impl Into<Bytes>) -> Frame {
     Frame::Data(Data {
         lane,
@@ -298,7 +302,7 @@ pub fn whole(lane: Lane, sequence: u64, payload: impl Into<Bytes>) -> Frame {
     })
 }
 
-/// A data frame that more of its message follows.
+/// Returns a data frame that is followed by more of its message.
 pub fn fragment(lane: Lane, sequence: u64, payload: impl Into<Bytes>) -> Frame {
     Frame::Data(Data {
         lane,
@@ -309,7 +313,7 @@ pub fn fragment(lane: Lane, sequence: u64, payload: impl Into<Bytes>) -> Frame {
     })
 }
 
-/// Counts with so much received on the interactive lane and credit without end.
+/// Returns counts with this much received on the interactive lane and unlimited credit.
 pub fn received(interactive: u64) -> Counts {
     Counts {
         received: PerLane::new(interactive, 0),

@@ -1,4 +1,5 @@
-//! A connection of the fallback on which a case says exactly what it wants, POST by POST (PROTOCOL.md, section 16).
+//! A connection of the fallback on which a case sends exactly what it wants, POST by POST
+//! (PROTOCOL.md, section 16).
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use tokio::net::TcpStream;
 use crate::credentials::Credentials;
 use crate::patience::within;
 
-/// One connection over POSTs, without any machine behind it. Each POST has a TCP connection of its own.
+/// One connection over POSTs, without a state machine. Each POST has a TCP connection of its own.
 #[derive(Debug)]
 pub struct RawPosts {
     address: SocketAddr,
@@ -25,17 +26,18 @@ pub struct RawPosts {
     wait: u32,
 }
 
-/// The answer to a POST. Dropping it closes its TCP connection without a word.
+/// The answer to a POST. Dropping it closes its TCP connection.
 #[derive(Debug)]
 pub struct PostAnswer {
-    /// 200 and the like.
+    /// Status code, such as 200.
     pub status: u16,
     body: Incoming,
     rest: BytesMut,
 }
 
 impl RawPosts {
-    /// A connection with a token of its own, whose answers wait for so many milliseconds; it is streamed if `wait` is 0.
+    /// Creates a connection with a token of its own. Its answers wait for `wait` milliseconds; with
+    /// 0 it is streamed.
     pub fn new(address: SocketAddr, credentials: &Credentials, wait: u32) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let mut token = [0; 16];
@@ -48,17 +50,17 @@ impl RawPosts {
         }
     }
 
-    /// The same connection, whose next answers wait for so long.
+    /// Returns the same connection, whose next answers wait for `wait` milliseconds.
     pub fn waiting(self, wait: u32) -> Self {
         Self { wait, ..self }
     }
 
-    /// The POST that opens, with these packets.
+    /// Sends the opening POST with these packets.
     pub async fn open(&self, packets: &[u8]) -> PostAnswer {
         self.post(1, &[], packets).await
     }
 
-    /// A POST that sends, with this number and these packets.
+    /// Sends a POST with this number and these packets.
     pub async fn send(&self, number: u32, packets: &[u8]) -> PostAnswer {
         self.post(2, &number.to_le_bytes(), packets).await
     }
@@ -94,20 +96,21 @@ impl RawPosts {
 }
 
 impl PostAnswer {
-    /// The next piece of the body; empty at its end.
+    /// Returns the next piece of the body, or an empty one at its end.
     ///
     /// # Panics
-    /// When it breaks off.
+    /// Panics if the body breaks off.
     pub async fn piece(&mut self) -> Bytes {
         let frame = within("the answer to go on", self.body.frame()).await;
         let piece = frame.map(|frame| frame.expect("the answer does not break off").into_data());
         piece.and_then(Result::ok).unwrap_or_default()
     }
 
-    /// The next frame; `None` at the answer's end. What keeps the answer alive is skipped.
+    /// Returns the next frame, or `None` at the end of the answer. Skips what only keeps the answer
+    /// alive.
     ///
     /// # Panics
-    /// When it breaks off, or ends within a packet.
+    /// Panics if the body breaks off, or ends within a packet.
     pub async fn frame(&mut self) -> Option<Frame> {
         loop {
             if let Some(packet) = next_packet(&mut self.rest) {
@@ -122,10 +125,10 @@ impl PostAnswer {
         }
     }
 
-    /// All frames up to the answer's end.
+    /// Returns all frames up to the end of the answer.
     ///
     /// # Panics
-    /// As [`PostAnswer::frame`].
+    /// Panics as [`PostAnswer::frame`] does.
     pub async fn frames(mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.frame().await {
@@ -134,21 +137,21 @@ impl PostAnswer {
         frames
     }
 
-    /// Whether it has status 200 and no packets.
+    /// Returns true if the answer has status 200 and no packets.
     ///
     /// # Panics
-    /// As [`PostAnswer::frame`].
+    /// Panics as [`PostAnswer::frame`] does.
     pub async fn is_empty(self) -> bool {
         self.status == 200 && self.frames().await.is_empty()
     }
 }
 
-/// Frames, each behind its length.
+/// Encodes frames, each preceded by its length.
 pub fn packed(frames: impl IntoIterator<Item = Frame>) -> Vec<u8> {
     frames.into_iter().flat_map(|frame| framed(&frame.to_bytes())).collect()
 }
 
-/// Bytes of a POST that sends before its packets.
+/// Bytes before the packets in a POST that sends.
 pub const HEAD: usize = 25;
 
 /// A TCP connection to the server for requests.

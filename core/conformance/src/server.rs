@@ -1,4 +1,4 @@
-//! The server under test, and the ways to it.
+//! The server under test, and the ways to reach it.
 
 use std::fmt;
 use std::future::Future;
@@ -17,14 +17,14 @@ use crate::patience::within;
 use crate::raw_connection::RawConnection;
 use crate::socket::Request;
 
-/// A server of the adapter under test, with a fault proxy before it.
+/// A server of the adapter under test, with a fault proxy in front of it.
 #[derive(Clone)]
 pub struct Server {
-    /// Its sessions.
+    /// The hub that holds its sessions.
     pub hub: Hub,
-    /// Where it listens.
+    /// Address on which the server listens.
     pub address: SocketAddr,
-    /// Another way to it, which can be broken.
+    /// Proxy to the server, whose connections can be broken.
     pub proxy: FaultProxy,
     start: Start,
 }
@@ -41,7 +41,7 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Starts a server for this hub by the adapter's `start`.
+    /// Starts a server for this hub with the adapter's `start`.
     pub async fn start<F, R>(hub: Hub, start: F) -> Self
     where
         F: Fn(Hub) -> R + Send + Sync + 'static,
@@ -60,18 +60,18 @@ impl Server {
         }
     }
 
-    /// Another server with a hub of other settings.
+    /// Starts another server, with a hub with other settings.
     pub async fn with_hub(&self, builder: HubBuilder) -> Self {
         self.another_for(builder.build()).await
     }
 
-    /// Another server with this hub.
+    /// Starts another server with this hub.
     pub async fn another_for(&self, hub: Hub) -> Self {
         Self::start_boxed(hub, Arc::clone(&self.start)).await
     }
 
-    /// Another server, on a runtime of its own; its hub's sessions live on this one. When the runtime is dropped, everything the server
-    /// runs is dropped.
+    /// Starts another server on a runtime of its own, while its hub's sessions live on this one.
+    /// Dropping the returned runtime drops everything that the server runs.
     pub async fn on_its_own_runtime(&self) -> (Self, ServerRuntime) {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -94,17 +94,17 @@ impl Server {
         (server, ServerRuntime(Some(runtime)))
     }
 
-    /// A page of this session, connected directly.
+    /// Opens a page of this session that connects directly.
     pub fn browse(&self, session: &SessionHandle) -> Browser {
         Browser::connect(self.address, &session.ticket_json())
     }
 
-    /// A page of this session, connected through the proxy.
+    /// Opens a page of this session that connects through the proxy.
     pub fn browse_through_proxy(&self, session: &SessionHandle) -> Browser {
         Browser::connect(self.proxy.address(), &session.ticket_json())
     }
 
-    /// The proxy's newest open connection of this session, once there is one.
+    /// Waits for an open connection of this session through the proxy, and returns the newest.
     pub async fn newest_connection(&self, session: &SessionHandle) -> ConnectionHandle {
         let id = session.id().to_string();
         let newest = |open: &[ConnectionHandle]| {
@@ -117,28 +117,28 @@ impl Server {
         newest(&within("a connection of the session through the proxy", waiting).await).expect("it was waited for")
     }
 
-    /// A WebSocket for this session that says nothing by itself.
+    /// Opens a WebSocket for this session that sends nothing on its own.
     ///
     /// # Panics
-    /// When it is not upgraded.
+    /// Panics if the request is not upgraded.
     pub async fn raw(&self, credentials: &Credentials) -> RawConnection {
         self.raw_to(credentials.path()).await
     }
 
-    /// A WebSocket at this path that says nothing by itself.
+    /// Opens a WebSocket at this path that sends nothing on its own.
     ///
     /// # Panics
-    /// When it is not upgraded.
+    /// Panics if the request is not upgraded.
     pub async fn raw_to(&self, path: &str) -> RawConnection {
         RawConnection::open(&Request::new(self.address, path))
             .await
             .expect("the request is upgraded")
     }
 
-    /// A WebSocket whose document has been welcomed as the session's first.
+    /// Opens a WebSocket whose document is welcomed as the session's first.
     ///
     /// # Panics
-    /// When it is not.
+    /// Panics if it is not welcomed.
     pub async fn raw_welcomed(&self, session: &SessionHandle) -> RawConnection {
         let credentials = credentials(session);
         let mut raw = self.raw(&credentials).await;
@@ -154,7 +154,7 @@ async fn proxy_to(address: SocketAddr) -> FaultProxy {
         .expect("loopback has a free port")
 }
 
-/// Runs a server; dropping it drops all that the server runs, at once.
+/// Runs a server. Dropping it drops everything that the server runs, at once.
 #[derive(Debug)]
 pub struct ServerRuntime(Option<Runtime>);
 
@@ -166,10 +166,10 @@ impl Drop for ServerRuntime {
     }
 }
 
-/// What a page of this session gets.
+/// Returns the ticket that a page of this session gets.
 ///
 /// # Panics
-/// When the hub had no room for the session.
+/// Panics if the hub had no room for the session.
 pub fn credentials(session: &SessionHandle) -> Credentials {
     Credentials::parse(&session.ticket_json()).expect("the hub has room")
 }
@@ -179,7 +179,7 @@ pub async fn wait_for_state(session: &SessionHandle, state: SessionState) {
     let mut events = session.events();
     let waiting = async {
         while session.state() != state {
-            // After the end there are no events, and the state will not change.
+            // After the end there are no more events, and the state no longer changes.
             events
                 .next()
                 .await
@@ -189,7 +189,7 @@ pub async fn wait_for_state(session: &SessionHandle, state: SessionState) {
     within(format!("the session is {state:?}"), waiting).await;
 }
 
-/// Waits for the next event of this kind.
+/// Waits for the next event that `wanted` accepts.
 pub async fn wait_for_event(events: &mut stillhere::Events, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
     let waiting = async {
         loop {
@@ -202,14 +202,14 @@ pub async fn wait_for_event(events: &mut stillhere::Events, what: &str, wanted: 
     within(what, waiting).await
 }
 
-/// Why the session ended, once it has.
+/// Waits until the session ends, and returns the reason.
 pub async fn end_of(session: &SessionHandle) -> EndReason {
     within("the session's end", session.ended()).await
 }
 
-/// Waits until nothing is connected to the hub.
+/// Waits until the hub has no connections.
 pub async fn wait_until_disconnected(hub: &Hub) {
-    // The hub tells nobody when a connection is gone.
+    // The hub sends no event when a connection ends.
     let mut looks = tokio::time::interval(Duration::from_millis(2));
     let gone = async {
         while hub.stats().connections > 0 {

@@ -1,4 +1,5 @@
-//! A framework's graceful shutdown and the hub's, composed: [`shutdown_suite!`](crate::shutdown_suite) for an adapter's tests.
+//! Combines the graceful shutdown of a framework with that of the hub:
+//! [`shutdown_suite!`](crate::shutdown_suite) for an adapter's tests.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,15 +21,17 @@ use crate::fallback_bridge;
 use crate::fault_proxy::FaultProxy;
 use crate::patience::within;
 
-/// Ends when the hub has been drained: the framework's signal for its own graceful shutdown.
+/// Completes when the hub has been drained. It is the framework's signal for its own graceful
+/// shutdown.
 pub type Drain = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
-/// What starts a server: where it listens, and the task that ends with it.
+/// Starts a server and returns its address and the task that ends with it.
 pub trait Serving: Future<Output = (SocketAddr, JoinHandle<()>)> {}
 
 impl<F: Future<Output = (SocketAddr, JoinHandle<()>)>> Serving for F {}
 
-/// One test for each case, with a server that `$serve` starts: an `async fn(Hub, Drain) -> (SocketAddr, JoinHandle<()>)` in scope.
+/// Creates one test for each case. `$serve` is an `async fn(Hub, Drain) -> (SocketAddr,
+/// JoinHandle<()>)` in scope that starts a server.
 #[macro_export]
 macro_rules! shutdown_suite {
     ($serve:ident) => {
@@ -74,18 +77,18 @@ async fn start<R: Serving>(hub: &Hub, deadline: Duration, serve: impl Fn(Hub, Dr
     }
 }
 
-/// How browsers come to the server.
+/// How browsers connect to the server.
 #[derive(Debug, Clone, Copy)]
 enum Way {
     WebSocket,
-    /// Polling if there is a wait.
+    /// Polls if there is a wait.
     Fallback {
         wait: Option<Duration>,
     },
 }
 
 impl Way {
-    /// Where browsers connect that are to come to this address.
+    /// Returns the address at which browsers reach this server.
     async fn to(self, address: SocketAddr) -> SocketAddr {
         match self {
             Self::WebSocket => address,
@@ -94,27 +97,27 @@ impl Way {
     }
 }
 
-/// After a signal the server tells every browser and returns at once, whatever else is connected to
+/// After a signal the server tells every browser and returns soon, whatever else is connected to
 /// it.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that does not hold.
 pub async fn every_browser_is_told_and_the_server_returns<R: Serving>(serve: impl Fn(Hub, Drain) -> R) {
     all_are_told(Way::WebSocket, 300, serve).await;
 }
 
-/// The same for browsers of the streamed fallback, whose answers are under way.
+/// The same for browsers of the streamed fallback, with answers in transit.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that does not hold.
 pub async fn every_browser_of_the_fallback_is_told_and_the_server_returns<R: Serving>(serve: impl Fn(Hub, Drain) -> R) {
     all_are_told(Way::Fallback { wait: None }, 50, serve).await;
 }
 
-/// The same for browsers that poll: they are told by the answer that is under way, or by the next.
+/// The same for browsers that poll. The pending answer tells them, or the next one.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that does not hold.
 pub async fn every_browser_that_polls_is_told_and_the_server_returns<R: Serving>(serve: impl Fn(Hub, Drain) -> R) {
     let wait = Some(Duration::from_millis(300));
     all_are_told(Way::Fallback { wait }, 50, serve).await;
@@ -154,7 +157,8 @@ async fn all_are_told<R: Serving>(way: Way, count: usize, serve: impl Fn(Hub, Dr
     );
 }
 
-/// Connections that must not keep the server: one that says nothing, one kept alive after a request, one that is half-open.
+/// Connections that must not delay the server: a silent one, one that is kept alive after a
+/// request, and a half-open one.
 struct Others {
     silent: TcpStream,
     kept_alive: TcpStream,
@@ -195,20 +199,20 @@ impl Others {
     }
 }
 
-/// Promise 4: a browser that takes nothing does not keep the server beyond the deadline.
+/// Promise 4: a browser that reads nothing does not delay the server beyond the deadline.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that does not hold.
 pub async fn a_browser_that_takes_nothing_delays_the_end_to_the_deadline_only<R: Serving>(
     serve: impl Fn(Hub, Drain) -> R,
 ) {
     one_takes_nothing(Way::WebSocket, serve).await;
 }
 
-/// The same for a browser of the fallback, whose streamed answer nobody reads any more.
+/// The same for a browser of the fallback whose streamed answer nobody reads.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that does not hold.
 pub async fn a_browser_of_the_fallback_that_takes_nothing_delays_the_end_to_the_deadline_only<R: Serving>(
     serve: impl Fn(Hub, Drain) -> R,
 ) {
@@ -238,10 +242,11 @@ async fn one_takes_nothing<R: Serving>(way: Way, serve: impl Fn(Hub, Drain) -> R
     assert_ends(running.serving).await;
 }
 
-/// Promise 6: whoever sends half a request and no more does not keep the server for longer than the requests under way are given.
+/// Promise 6: a client that sends an incomplete request does not delay the server for longer than
+/// pending requests may take.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that does not hold.
 pub async fn requests_that_are_sent_by_half_do_not_hold_the_end<R: Serving>(serve: impl Fn(Hub, Drain) -> R) {
     let hub = Hub::new();
     let running = start(&hub, Duration::from_secs(1), serve).await;
@@ -256,7 +261,7 @@ pub async fn requests_that_are_sent_by_half_do_not_hold_the_end<R: Serving>(serv
         stream.write_all(half.as_bytes()).await.expect("the connection holds");
         halves.push(stream);
     }
-    // What was sent before has been read when this is answered.
+    // Once this is answered, the server has read everything that was sent before.
     let browser = Browser::connect(running.address, &session.ticket_json());
     browser.wait_for_outcome(Outcome::Opened).await;
     drop(browser);
@@ -268,7 +273,8 @@ pub async fn requests_that_are_sent_by_half_do_not_hold_the_end<R: Serving>(serv
     assert_ends(running.serving).await;
 }
 
-/// The server's task ends soon after the drain, because what is left to end gracefully is bounded: service managers kill what takes longer.
+/// Asserts that the server's task ends soon after the drain. Service managers kill a process that
+/// takes longer.
 async fn assert_ends(serving: JoinHandle<()>) {
     let Ok(ended) = tokio::time::timeout(FOR_THE_REST, serving).await else {
         panic!(
@@ -279,7 +285,7 @@ async fn assert_ends(serving: JoinHandle<()>) {
     ended.expect("the server does not panic");
 }
 
-/// What servers give requests under way after the drain, 5 s, with room for a busy machine.
+/// Servers give pending requests 5 s after the drain; this adds a margin for a busy machine.
 const FOR_THE_REST: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A WebSocket, as a browser opens it.
+//! Opens a WebSocket as a browser does.
 
 use std::net::SocketAddr;
 
@@ -12,25 +12,25 @@ use tokio_tungstenite::tungstenite::{self};
 
 pub(crate) type Socket = WebSocketStream<TcpStream>;
 
-/// What a WebSocket request says.
+/// A WebSocket request.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Where to.
+    /// Address of the server.
     pub address: SocketAddr,
-    /// From the slash on.
+    /// Path, with its leading slash.
     pub path: String,
-    /// The subprotocols offered, separated by commas.
+    /// Subprotocols to offer, separated by commas.
     pub protocols: Option<String>,
-    /// The page's origin; `None` is no browser.
+    /// Origin of the page, or `None` for a client that is not a browser.
     pub origin: Option<String>,
-    /// The cookies, as in the header.
+    /// Value of the `Cookie` header.
     pub cookie: Option<String>,
-    /// The name of the server, if not its address.
+    /// Value of the `Host` header, if it is not the address.
     pub host: Option<String>,
 }
 
 impl Request {
-    /// Offers our subprotocol and comes from no page.
+    /// Creates a request that offers our subprotocol and has no origin.
     pub fn new(address: SocketAddr, path: &str) -> Self {
         Self {
             address,
@@ -42,7 +42,7 @@ impl Request {
         }
     }
 
-    /// The same with these cookies.
+    /// Returns the request with these cookies.
     pub fn with_cookie(self, cookie: &str) -> Self {
         Self {
             cookie: Some(cookie.to_owned()),
@@ -50,7 +50,7 @@ impl Request {
         }
     }
 
-    /// The same with these subprotocols.
+    /// Returns the request with these subprotocols.
     pub fn offering(self, protocols: &str) -> Self {
         Self {
             protocols: Some(protocols.to_owned()),
@@ -58,7 +58,7 @@ impl Request {
         }
     }
 
-    /// The same without a subprotocol.
+    /// Returns the request without a subprotocol.
     pub fn offering_nothing(self) -> Self {
         Self {
             protocols: None,
@@ -66,7 +66,7 @@ impl Request {
         }
     }
 
-    /// The same from a page of this origin.
+    /// Returns the request from a page of this origin.
     pub fn from_origin(self, origin: &str) -> Self {
         Self {
             origin: Some(origin.to_owned()),
@@ -74,7 +74,7 @@ impl Request {
         }
     }
 
-    /// The same to a server of this name.
+    /// Returns the request to this host.
     pub fn to_host(self, host: &str) -> Self {
         Self {
             host: Some(host.to_owned()),

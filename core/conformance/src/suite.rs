@@ -1,4 +1,4 @@
-//! One test for each case.
+//! Turns cases into tests.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -9,12 +9,13 @@ use tokio::runtime::Builder;
 
 use crate::server::Server;
 
-/// Runs a case against a server that `start` starts, with a hub of all defaults.
+/// Runs a case against a server that `start` starts, with a hub with default settings.
 ///
-/// Two threads, as a server has several: what must not be interleaved should get the chance to be.
+/// The runtime has two threads, as servers have several, so that steps which must not interleave
+/// have a chance to do so.
 ///
 /// # Panics
-/// When the case does.
+/// Panics if the case fails, or if a task of the server panics.
 pub fn run<F, R>(start: F, case: impl AsyncFnOnce(&Server))
 where
     F: Fn(Hub) -> R + Send + Sync + 'static,
@@ -30,12 +31,13 @@ where
         let server = Server::start(Hub::new(), start).await;
         case(&server).await;
     });
-    // What a case leaves behind must not keep the test.
+    // The tasks that a case leaves behind must not delay the test.
     runtime.shutdown_background();
     panics.assert_none_but_ours();
 }
 
-/// What panicked while a case ran, in tasks whose panics nobody sees. The cases' own applications may panic, for that is what some are about.
+/// Panics while a case runs, which includes those in tasks whose panics nobody observes. The cases'
+/// own applications may panic, because some cases are about that.
 struct Panics(&'static Mutex<Vec<String>>);
 
 impl Panics {
@@ -63,254 +65,116 @@ impl Panics {
     }
 }
 
-/// Whether this is a file of the cases and their applications: one of this crate, wherever its sources are.
+/// Returns true if this is a source file of the cases and their applications: a file of this crate.
 fn is_ours(file: &str) -> bool {
     let sources = file!().trim_end_matches("suite.rs");
     file.starts_with(sources)
 }
 
-/// One test for each case, against servers that `$start` starts: an `async fn(Hub) -> SocketAddr` in scope where this stands.
+/// Creates one test for each case, over WebSockets. `$start` is an `async fn(Hub) -> SocketAddr` in
+/// scope that starts a server of the adapter.
 #[macro_export]
 macro_rules! suite {
     ($start:ident) => {
-        $crate::connection_suite! { $start }
-        $crate::polled_suite! { @themes $start
-            plain {
-                one_web_socket_message_is_one_message,
-                what_waited_comes_first_and_in_order,
-                a_queue_larger_than_the_outbox_waits_for_its_client,
-                a_half_open_client_is_displaced_at_once,
-                of_two_tabs_the_newest_has_the_session,
-                text_is_refused_or_handed_over_as_chosen,
-                messages_are_compressed_where_that_was_chosen,
-                an_oversize_message_costs_the_connection_only,
-                who_is_refused_is_told_by_a_code,
-                a_silent_client_is_found_out_and_a_quiet_one_is_kept,
-                a_session_without_a_client_is_cleaned_up,
-                the_last_messages_come_before_the_end,
-                a_client_is_held_back_while_the_application_does_not_read,
-            }
-            requests {
-                files_are_served_beside_headers_of_an_upgrade,
-                posts_are_taken_beside_headers_of_an_upgrade,
-                a_request_that_is_nearly_a_web_socket_is_told_why_not,
-                a_web_socket_is_asked_for_in_any_case_and_in_lists,
-                the_table_of_statuses_holds,
-                a_post_to_a_session_that_is_not_here_is_told_so_with_status_200,
-                a_slash_at_the_end_changes_nothing,
-            }
-            posts {
-                the_hello_may_come_in_the_post_after_the_opening_one,
-                a_streamed_answer_begins_at_once_and_ends_soon_after_the_end,
-                a_polled_answer_waits_as_long_as_it_is_asked_to,
-                a_streamed_post_that_comes_twice_is_taken_once,
-                a_polled_post_that_comes_twice_ends_the_connection,
-                a_number_that_skips_one_ends_the_connection,
-                a_body_that_ends_within_a_packet_ends_the_connection_only,
-                a_packet_above_what_the_session_allows_is_too_large_by_its_length,
-                a_post_carries_a_mebibyte_and_no_more,
-            }
-            web_socket {
-                a_ping_is_answered,
-                a_close_is_answered_with_a_close,
-                a_closed_connection_is_let_go_at_once,
-                a_message_in_many_frames_arrives,
-                a_message_in_many_frames_above_the_limit_ends_the_session,
-                bytes_that_are_no_web_socket_cost_the_connection_only,
-                other_methods_are_not_upgraded,
-                a_fragment_above_the_frameworks_defaults_arrives,
-                the_address_of_the_client_is_known,
-            }
-        }
+        $crate::all_cases! { [$crate::tests] [any connection web_socket] $start }
     };
 }
 
-/// The cases of [`suite!`] that make sense over connections of any kind, not WebSockets only.
+/// Creates one test for each case that applies to all kinds of connection, and not only to
+/// WebSockets. `$start` is as for [`suite!`].
 #[macro_export]
 macro_rules! connection_suite {
     ($start:ident) => {
-        $crate::polled_suite! { $start }
-        $crate::polled_suite! { @themes $start
-            vanishing {
-                a_browser_that_vanishes_leaves_its_session_soft_closed,
-                a_dropped_handler_leaves_its_session_soft_closed,
-            }
-        }
+        $crate::all_cases! { [$crate::tests] [any connection] $start }
     };
 }
 
-/// The cases of [`connection_suite!`] without those in which the end of a connection is noticed at once: between two polls there is nothing whose end
-/// it is.
+/// Creates the tests of [`connection_suite!`] except those in which the server must notice the loss
+/// of a connection at once. Between two polls there is no connection that could be lost.
 #[macro_export]
 macro_rules! polled_suite {
     ($start:ident) => {
-        $crate::polled_suite! { @themes $start
-            order {
-                every_message_arrives_once_and_in_order,
-                a_hundred_thousand_empty_messages_arrive,
-                what_was_sent_before_the_browser_came_is_delivered_when_it_comes,
-                what_was_sent_while_disconnected_arrives_after_the_resume,
-                a_connection_lost_before_any_message_resumes,
-                a_blip_after_long_idling_resumes,
-                drops_during_the_replay_lose_nothing,
-                a_thousand_drops_in_a_row_lose_nothing,
-                a_request_outstanding_across_the_gap_is_answered_once,
-                a_large_transfer_goes_on_where_it_was_cut,
-                clicks_pass_a_transfer_of_100_mb,
-                clicks_pass_an_upload,
-                a_small_message_does_not_wait_for_the_one_before,
-                compressed_messages_arrive_as_they_were_sent,
-            }
-            faults {
-                nothing_is_lost_when_connections_are_cut,
-                nothing_is_lost_when_connections_are_reset,
-                nothing_is_lost_when_frames_are_truncated,
-                nothing_is_lost_when_half_open_connections_are_replaced,
-                nothing_is_lost_when_connections_stall,
-                nothing_is_lost_over_a_long_way,
-                a_woken_browser_finds_out_that_its_connection_is_half_open,
-                nothing_is_lost_while_the_server_cannot_be_reached,
-                nothing_is_lost_in_a_storm_of_all_faults,
-            }
-            takeover {
-                a_reconnect_takes_over_while_the_old_connection_looks_alive,
-                the_late_end_of_a_replaced_connection_changes_nothing,
-                a_late_hello_after_a_newer_welcome_is_stale,
-                frames_of_a_replaced_connection_are_dropped,
-                takeovers_of_half_open_connections_lose_nothing,
-                a_replaced_connection_that_takes_nothing_is_let_go,
-                a_soft_close_by_the_application_makes_the_browser_come_back,
-                attempts_may_skip_numbers,
-            }
-            documents {
-                a_page_is_opened_resumed_and_restored,
-                a_duplicate_of_a_living_page_is_told_so,
-                a_reload_while_the_old_page_is_half_open_is_restored_after_the_probe,
-                a_superseded_page_that_comes_back_is_told_so,
-                an_incarnation_of_the_future_is_superseded,
-                without_a_probe_a_living_page_is_superseded_at_once,
-                a_second_newcomer_is_told_that_the_session_is_busy,
-                a_newcomer_may_come_again,
-                an_offer_that_is_not_confirmed_is_withdrawn,
-                a_newcomer_that_breaks_the_protocol_costs_only_its_connection,
-                nothing_of_the_old_document_reaches_the_new_one,
-                messages_received_before_a_restore_are_read_before_it,
-                the_restore_function_speaks_first,
-                a_lost_welcome_of_a_restore_does_no_harm,
-                a_page_that_comes_back_from_the_cache_resumes,
-                many_reloads_in_a_row_are_restored,
-            }
-            ending {
-                the_last_messages_arrive_before_the_end,
-                the_last_messages_wait_for_a_browser_that_is_gone,
-                a_session_closed_before_its_browser_came_delivers_to_it,
-                a_reload_of_an_ending_session_is_told_its_reason,
-                the_end_tells_what_was_not_received,
-                an_abort_ends_at_once,
-                a_panic_ends_its_session_and_no_other,
-                an_ended_session_stays_answerable,
-                an_ended_session_asks_as_much_as_a_live_one,
-                a_session_ended_by_a_violation_is_over_like_any_other,
-                a_silent_browser_is_found_out,
-                a_quiet_browser_is_kept_and_a_half_open_one_is_not,
-                abandoned_sessions_end_with_their_reasons,
-                every_end_is_reported_exactly_once,
-                what_is_sent_after_the_end_does_not_reset_the_connection,
-            }
-            drain {
-                a_thousand_browsers_are_told_to_come_back_spread_over_time,
-                what_was_sent_is_delivered_before_the_drain_ends,
-                a_browser_that_takes_nothing_is_cut_off_at_the_deadline,
-                connections_that_wait_are_told_that_the_server_shuts_down,
-                a_draining_server_takes_no_new_sessions,
-                one_session_is_drained_alone,
-            }
-            limits {
-                sizes_around_every_boundary_arrive,
-                messages_larger_than_window_and_outbox_arrive,
-                an_application_that_never_reads_costs_only_its_window,
-                a_browser_that_never_reads_costs_only_its_session,
-                compressed_messages_wait_compressed,
-                a_broadcast_is_not_delayed_by_a_stuck_subscriber,
-                memory_pressure_ends_the_longest_gone_first,
-            }
-            bad_input {
-                an_unknown_id_is_refused,
-                a_wrong_secret_is_refused,
-                a_connection_without_a_hello_is_closed,
-                a_strange_host_is_refused,
-                a_foreign_origin_is_refused,
-                a_request_without_our_subprotocol_is_not_upgraded,
-                another_version_is_refused,
-                what_is_no_hello_is_refused,
-                a_text_message_ends_the_session,
-                a_malformed_frame_ends_the_session,
-                an_oversize_frame_ends_the_session,
-                a_huge_frame_is_refused_before_it_has_come,
-                a_message_above_the_limit_ends_the_session,
-                a_zlib_bomb_ends_the_session_in_bounded_memory,
-                a_broken_zlib_stream_ends_the_session,
-                a_gap_ends_the_connection_and_the_third_the_session,
-                a_repeated_frame_is_dropped,
-                false_counts_end_the_session,
-                false_counts_in_a_hello_cost_the_connection_only,
-                what_follows_a_hello_is_judged_alike_however_soon,
-                a_first_hello_has_received_nothing_and_may_grant_little,
-                a_flood_beyond_the_credit_ends_the_session,
-                a_flood_of_empty_messages_ends_the_session,
-                a_flood_of_pings_is_borne,
-                connections_without_a_hello_are_limited,
-                a_session_beyond_the_limit_gets_a_ticket_that_says_so,
-                the_ticket_keeps_its_secret_out_of_the_url,
-            }
-            files {
-                the_client_is_served_with_its_caching,
-                the_client_is_served_compressed_to_those_who_take_it,
-                the_client_may_be_loaded_by_pages_of_other_origins,
-                other_names_are_not_found,
-                the_script_tag_names_a_script_that_is_there,
-            }
-            principal {
-                another_user_is_refused_and_the_session_goes_on,
-                the_user_is_asked_for_at_every_resume,
-                logging_out_ends_the_users_sessions,
-                a_session_of_a_user_is_closed_to_all_if_users_cannot_be_told,
-            }
-        }
+        $crate::all_cases! { [$crate::tests] [any] $start }
     };
-    (@themes $start:ident $($theme:ident { $($case:ident,)* })*) => { $(
-        mod $theme { $(
-            #[test]
-            fn $case() {
-                $crate::run(super::$start, $crate::cases::$theme::$case);
-            }
-        )* }
-    )* };
 }
 
-/// A few cases over polling, for adapters beside the one that [`polled_suite!`] runs on: frameworks differ in how they drop a request.
+/// Creates the tests of a few cases over polling, for adapters other than the one on which
+/// [`polled_suite!`] runs. They cover what frameworks do differently: how they drop a request.
 #[macro_export]
 macro_rules! polled_sample {
     ($start:ident) => {
-        $crate::polled_suite! { @themes $start
-            order {
-                every_message_arrives_once_and_in_order,
-                what_was_sent_while_disconnected_arrives_after_the_resume,
+        $crate::all_cases! { [$crate::tests] [sample] $start }
+    };
+}
+
+/// Creates the modules `streamed` and `polled`, whose tests run over the fallback: all of
+/// [`connection_suite!`] over streamed answers, and `$polled`, which is `polled_suite` or
+/// `polled_sample`, by polling. `$serve` is as `$start` for [`suite!`].
+#[macro_export]
+macro_rules! fallback_suite {
+    ($serve:ident, $polled:ident) => {
+        mod streamed {
+            async fn start(hub: $crate::Hub) -> ::std::net::SocketAddr {
+                $crate::fallback_bridge::start(super::$serve(hub).await, None).await
             }
-            faults {
-                nothing_is_lost_when_connections_are_cut,
-                nothing_is_lost_when_connections_are_reset,
+
+            $crate::connection_suite! { start }
+        }
+
+        mod polled {
+            async fn start(hub: $crate::Hub) -> ::std::net::SocketAddr {
+                let wait = ::std::time::Duration::from_millis(100);
+                $crate::fallback_bridge::start(super::$serve(hub).await, Some(wait)).await
             }
-            vanishing {
-                a_browser_that_vanishes_leaves_its_session_soft_closed,
-            }
-            ending {
-                the_last_messages_arrive_before_the_end,
-            }
-            bad_input {
-                an_unknown_id_is_refused,
-                an_oversize_frame_ends_the_session,
-            }
+
+            $crate::$polled! { start }
+        }
+    };
+}
+
+/// Creates a module for each theme that has cases for one of the places in `$places`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! tests {
+    ($places:tt $start:ident $($place:ident $theme:ident $cases:tt)*) => { $(
+        $crate::theme! { $places $place $theme $start $cases }
+    )* };
+}
+
+/// Creates the module of one theme, if the suite with these places includes it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! theme {
+    ([sample] $place:ident $theme:ident $start:ident { $($case:ident $($sample:ident)?,)* }) => {
+        mod $theme { $( $(
+            $crate::case! { $sample $theme $case $start }
+        )? )* }
+    };
+    ([any $($more:ident)*] any $theme:ident $start:ident $cases:tt) => {
+        $crate::theme! { $theme $start $cases }
+    };
+    ([any connection $($more:ident)*] connection $theme:ident $start:ident $cases:tt) => {
+        $crate::theme! { $theme $start $cases }
+    };
+    ([any connection web_socket] web_socket $theme:ident $start:ident $cases:tt) => {
+        $crate::theme! { $theme $start $cases }
+    };
+    ([$($places:ident)*] $place:ident $theme:ident $start:ident $cases:tt) => {};
+    ($theme:ident $start:ident { $($case:ident $($sample:ident)?,)* }) => {
+        mod $theme { $(
+            $crate::case! { test $theme $case $start }
+        )* }
+    };
+}
+
+/// Creates the test of one case.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! case {
+    ($mark:ident $theme:ident $case:ident $start:ident) => {
+        #[test]
+        fn $case() {
+            $crate::run(super::$start, $crate::cases::$theme::$case);
         }
     };
 }

@@ -116,9 +116,9 @@ pub struct Welcome {
 /// The last frame on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
-    /// The close code; see [`Code`](crate::Code).
+    /// The close code; see [`Code`].
     pub code: u64,
-    /// Number of the [`EndReason`](crate::EndReason), or 0 if only the connection ends.
+    /// Number of the [`EndReason`], or 0 if only the connection ends.
     pub reason: u64,
     /// How long the client should wait before it tries again, in milliseconds.
     pub retry_after: u64,

@@ -13,7 +13,7 @@ use crate::fallback::gone;
 use crate::fallback::post::Post;
 use crate::hub::HubInner;
 use crate::memory::Account;
-use crate::request::UpgradeRequest;
+use crate::request::SessionRequest;
 use crate::session::Beside;
 
 /// A POST's body, and what it occupies until its packets are taken.
@@ -37,7 +37,7 @@ pub(super) enum Place {
 
 impl Body {
     /// All of a request's body, or the answer to one that may not be read.
-    pub(super) async fn read<C, B, E>(hub: &HubInner, request: &UpgradeRequest<'_>, body: C) -> Result<Self, Answer>
+    pub(super) async fn read<C, B, E>(hub: &HubInner, request: &SessionRequest<'_>, body: C) -> Result<Self, Answer>
     where
         C: Stream<Item = Result<B, E>>,
         B: Buf,

@@ -17,8 +17,8 @@ use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use futures_util::Stream;
 use tokio::sync::mpsc;
 
+use crate::admission::{Accepted, Admitted};
 use crate::answer::{Answer, AnswerBody, Chunks};
-use crate::arrival::{Admitted, Arrival};
 use crate::asks::Asks;
 use crate::client;
 use crate::connection_loop::run_connection_loop;
@@ -26,7 +26,7 @@ use crate::exchange::Exchange;
 use crate::guard::guarded_principal;
 use crate::hub::{Found, Hub};
 use crate::origin::check_origin;
-use crate::request::UpgradeRequest;
+use crate::request::SessionRequest;
 use stillhere_proto::Secret;
 use stillhere_proto::machine::Phase;
 use stillhere_proto::wire::{End, Frame};
@@ -38,7 +38,7 @@ use down_stream::DownStream;
 use post::{Operation, Post};
 
 impl Hub {
-    /// Answers a request under the mount that [asks](UpgradeRequest::asks) for no WebSocket, whatever its method: one of the client's files, or the
+    /// Answers a request under the mount that [asks](SessionRequest::asks) for no WebSocket, whatever its method: one of the client's files, or the
     /// fallback's.
     ///
     /// `body` is the request's. At most 1 MiB of it is read, for at most 10 s. What is wrong with a request is told by the status (400, 404, 405,
@@ -46,7 +46,7 @@ impl Hub {
     ///
     /// The future of a polled answer waits for something to say, for as long as the request asks and at most 20 s. Drop it when the browser is gone:
     /// that is the loss of its connection, as it is to drop an [`AnswerBody::Stream`].
-    pub async fn answer<C, B, E>(&self, method: &str, request: &UpgradeRequest<'_>, body: C) -> Answer
+    pub async fn answer<C, B, E>(&self, method: &str, request: &SessionRequest<'_>, body: C) -> Answer
     where
         C: Stream<Item = Result<B, E>>,
         B: Buf,
@@ -59,7 +59,7 @@ impl Hub {
     pub async fn answer_for<C, B, E>(
         &self,
         method: &str,
-        request: &UpgradeRequest<'_>,
+        request: &SessionRequest<'_>,
         body: C,
         principal: impl Future<Output = Option<String>>,
     ) -> Answer
@@ -73,7 +73,7 @@ impl Hub {
     async fn respond<C, B, E>(
         &self,
         method: &str,
-        request: &UpgradeRequest<'_>,
+        request: &SessionRequest<'_>,
         body: C,
         principal: Option<impl Future<Output = Option<String>>>,
     ) -> Answer
@@ -99,7 +99,7 @@ impl Hub {
     /// Answers one of those that a peer may have answered at a time.
     async fn take_post<C, B, E>(
         &self,
-        request: &UpgradeRequest<'_>,
+        request: &SessionRequest<'_>,
         body: C,
         principal: Option<impl Future<Output = Option<String>>>,
     ) -> Answer
@@ -123,7 +123,7 @@ impl Hub {
 
     async fn answer_post(
         &self,
-        request: &UpgradeRequest<'_>,
+        request: &SessionRequest<'_>,
         body: Body,
         principal: Option<impl Future<Output = Option<String>>>,
     ) -> Answer {
@@ -134,25 +134,25 @@ impl Hub {
         if let Operation::Send { number } = post.operation {
             return self.send(number, post, place).await;
         }
-        let arrival = match principal {
+        let accepted = match principal {
             Some(principal) => {
                 let principal = guarded_principal(principal).await;
-                self.arrive(&request.clone().principal(principal.as_deref()))
+                self.accept(&request.clone().principal(principal.as_deref()))
             }
-            None => self.arrive(request),
+            None => self.accept(request),
         };
-        match arrival {
-            Ok(arrival) if arrival.protocol().is_none() => {
+        match accepted {
+            Ok(accepted) if accepted.protocol().is_none() => {
                 Answer::text(400, "a plain session is reached by a WebSocket")
             }
-            Ok(arrival) if post.operation == Operation::Discard => discard(arrival, &post.packets),
-            Ok(arrival) => self.open_exchange(arrival, post).await,
+            Ok(accepted) if post.operation == Operation::Discard => discard(accepted, &post.packets),
+            Ok(accepted) => self.open_exchange(accepted, post).await,
             Err(error) => Answer::text(400, error.to_string()),
         }
     }
 
-    async fn open_exchange(&self, arrival: Arrival, post: Post) -> Answer {
-        let session = match &arrival.admitted {
+    async fn open_exchange(&self, accepted: Accepted, post: Post) -> Answer {
+        let session = match &accepted.admitted {
             Ok(Admitted {
                 session: Found::Live(session),
                 ..
@@ -168,10 +168,10 @@ impl Hub {
         let Some(registration) = self.inner.exchanges.insert(post.token, &exchange) else {
             return gone();
         };
-        let connection = OverPosts::new(incoming, Arc::clone(&down), arrival.packet_limit());
+        let connection = OverPosts::new(incoming, Arc::clone(&down), accepted.packet_limit());
         self.inner.spawn(async move {
             let _registration = registration;
-            run_connection_loop(arrival, connection).await;
+            run_connection_loop(accepted, connection).await;
         });
         match post.wait {
             None => of_packets(AnswerBody::Stream(Chunks(Box::pin(DownStream::new(down))))),
@@ -197,7 +197,7 @@ impl Hub {
     }
 
     /// What lets a page of an allowed origin read the answer.
-    fn cross_origin(&self, request: &UpgradeRequest<'_>) -> Vec<(&'static str, String)> {
+    fn cross_origin(&self, request: &SessionRequest<'_>) -> Vec<(&'static str, String)> {
         let mut headers = vec![("vary", "origin".to_owned())];
         let allowed = check_origin(request, &self.inner.config.origins).is_ok();
         if let Some(origin) = request.header("origin").filter(|_| allowed) {
@@ -236,8 +236,8 @@ fn of_end(end: End) -> Answer {
 }
 
 /// Ends the session if no page has connected to it; one that a page uses, or may come back to, is left alone.
-fn discard(arrival: Arrival, secret: &[u8]) -> Answer {
-    let session = match arrival.admitted {
+fn discard(accepted: Accepted, secret: &[u8]) -> Answer {
+    let session = match accepted.admitted {
         Ok(admitted) => admitted.session,
         Err(end) => return of_end(end),
     };

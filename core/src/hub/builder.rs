@@ -21,7 +21,7 @@ use crate::memory::Memory;
 use crate::options::{Renewal, SessionOptions};
 use crate::origin::host_name;
 use crate::peer::Share;
-use crate::request::UpgradeRequest;
+use crate::request::SessionRequest;
 use crate::sweeper::Sweeper;
 use stillhere_proto::EndReason;
 use stillhere_proto::SessionId;
@@ -227,7 +227,7 @@ impl HubBuilder {
     ///     .build();
     /// # }
     /// ```
-    pub fn principal(mut self, hook: impl Fn(&UpgradeRequest<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
+    pub fn principal(mut self, hook: impl Fn(&SessionRequest<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
         self.principal = Some(Box::new(hook));
         self
     }
@@ -284,7 +284,7 @@ impl HubBuilder {
 
 pub(super) type EndHook = Box<dyn Fn(&SessionId, &EndReason) + Send + Sync>;
 
-pub(super) type PrincipalHook = Box<dyn Fn(&UpgradeRequest<'_>) -> Option<String> + Send + Sync>;
+pub(super) type PrincipalHook = Box<dyn Fn(&SessionRequest<'_>) -> Option<String> + Send + Sync>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Config {

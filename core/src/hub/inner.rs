@@ -25,7 +25,7 @@ use crate::lock::Lock;
 use crate::memory::{Account, Memory};
 use crate::options::SessionOptions;
 use crate::peer::{Peer, Share, client_address, why_uncounted};
-use crate::request::UpgradeRequest;
+use crate::request::SessionRequest;
 use crate::session::{Application, Host, SessionHandle, Shared, Teardown};
 use crate::sweeper::{Sweeper, observe};
 use stillhere_proto::EndReason;
@@ -160,7 +160,7 @@ impl HubInner {
     }
 
     /// Returns the peers of a request to the session.
-    pub(crate) fn peers(&self, request: &UpgradeRequest<'_>, principal: Option<&str>) -> Vec<Peer> {
+    pub(crate) fn peers(&self, request: &SessionRequest<'_>, principal: Option<&str>) -> Vec<Peer> {
         let hops = self.config.trusted_hops;
         let address = client_address(request, hops).and_then(|address| Peer::address(address, hops));
         if let Some(reason) = address.is_none().then(|| why_uncounted(request, hops)).flatten() {
@@ -248,7 +248,7 @@ impl HubInner {
     }
 
     /// Whether `owner` makes this request.
-    pub(crate) fn is_principal(&self, session: &SessionId, owner: &str, request: &UpgradeRequest<'_>) -> bool {
+    pub(crate) fn is_principal(&self, session: &SessionId, owner: &str, request: &SessionRequest<'_>) -> bool {
         if let Some(known) = request.known_principal() {
             return known == Some(owner);
         }

@@ -24,8 +24,8 @@ impl Kinds {
         *conditions = conditions.iter().cloned().chain([condition]).collect();
     }
 
-    /// Asks the conditions from the last registered to the first, and returns the first setup. Pages
-    /// for which there is none use WebSockets.
+    /// Asks the conditions from the last registered to the first, and returns the first setup.
+    /// Pages for which there is none use WebSockets.
     pub(super) fn setup(&self, session: &SessionHandle) -> ConnectionSetup {
         let conditions = Arc::clone(&self.conditions.lock());
         let ask = |condition: &Arc<Condition>| {

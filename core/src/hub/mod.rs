@@ -23,7 +23,7 @@ use crate::cleanup::{CleanupPolicy, DefaultCleanupPolicy};
 use crate::kind::ConnectionSetup;
 use crate::options::{PlainOptions, SessionOptions};
 use crate::peer::client_address;
-use crate::request::UpgradeRequest;
+use crate::request::SessionRequest;
 use crate::session::{Application, Session, SessionHandle};
 use crate::sweeper::{check, observe};
 use stillhere_proto::SessionId;
@@ -137,17 +137,17 @@ impl Hub {
     ///
     /// ```
     /// # use std::net::SocketAddr;
-    /// # use stillhere::{Hub, Session, SessionHandle, UpgradeRequest};
+    /// # use stillhere::{Hub, Session, SessionHandle, SessionRequest};
     /// # async fn run(session: Session) { session.ended().await; }
     /// /// Opens a page's session, in the page's handler. `headers` are the request's.
     /// fn open<'a>(hub: &Hub, headers: impl Iterator<Item = (&'a str, &'a [u8])>, peer: SocketAddr) -> SessionHandle {
-    ///     let request = UpgradeRequest::new("", headers).peer_address(Some(peer.ip()));
+    ///     let request = SessionRequest::new("", headers).peer_address(Some(peer.ip()));
     ///     let mut options = hub.session_options();
     ///     options.address = hub.client_address(&request);
     ///     hub.open_with(options, run)
     /// }
     /// ```
-    pub fn client_address(&self, request: &UpgradeRequest<'_>) -> Option<IpAddr> {
+    pub fn client_address(&self, request: &SessionRequest<'_>) -> Option<IpAddr> {
         client_address(request, self.inner.config.trusted_hops)
     }
 

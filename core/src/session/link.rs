@@ -43,8 +43,8 @@ impl Shared {
         });
     }
 
-    /// As [`Shared::update`], called by the connection `key`, which polls the machine afterwards and
-    /// so is not woken.
+    /// As [`Shared::update`], called by the connection `key`, which polls the machine afterwards
+    /// and so is not woken.
     pub(crate) fn update_from(self: &Arc<Self>, key: ConnectionKey, change: impl FnOnce(&mut SessionMachine, Instant)) {
         self.touch(|inner| {
             change(&mut inner.machine, crate::clock::now());

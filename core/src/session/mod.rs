@@ -1,4 +1,5 @@
-//! The application's side of a session: [`Session`] reads, [`SessionHandle`] sends, observes and closes from anywhere.
+//! The application's side of a session: [`Session`] reads; [`SessionHandle`] sends, observes and
+//! closes from anywhere.
 
 mod beside;
 mod host;
@@ -40,31 +41,37 @@ use restore::RestoreFunction;
 use send::Via;
 use state::state_of;
 
-/// A page's session, as its application function holds it: the one reader. Sends like a [`SessionHandle`], which it derefs to.
+/// The session of a page, as its application function gets it. Only a `Session` can read. To send,
+/// it derefs to a [`SessionHandle`].
 ///
-/// When the function that was given to [`Hub::open`](crate::Hub::open) returns, the session ends once everything sent has been delivered.
+/// When the function given to [`Hub::open`](crate::Hub::open) returns, the session closes: it ends
+/// once everything that was sent has been delivered.
 #[derive(Debug)]
 pub struct Session {
     handle: SessionHandle,
-    /// The newest document that the application knows of: a message of it was read, or [`Session::next`] told of it.
+    /// The newest document that the application knows, by a message from it or by
+    /// [`Session::next`].
     incarnation: u64,
 }
 
-/// What a session's reader gets, in order.
+/// What [`Session::next`] returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Incoming {
     /// A message from the browser.
     Message(Message),
-    /// What follows comes from another document (a reload, a restored tab) that knows nothing yet: send it the state it needs.
+    /// Another document has taken the session over, by a reload or a restored tab. What follows
+    /// comes from it. It has no state yet: send it what it needs.
     Restored,
 }
 
 impl Session {
-    /// The next message. `None` once the session is over and everything received has been read.
+    /// Waits for the next message. Returns `None` once the session has ended and everything
+    /// received has been read.
     ///
-    /// Messages of one lane come in order. Cancel safe: a message is taken only when it is returned.
-    /// After a restore the first message of the new document waits until the function given to [`Session::on_restore`] has returned.
+    /// Messages of one lane arrive in order. Cancel safe: a cancelled call has taken no message.
+    /// After a restore, messages of the new document wait until the function given to
+    /// [`Session::on_restore`] has returned.
     pub async fn recv(&mut self) -> Option<Message> {
         loop {
             if let Incoming::Message(message) = self.read(None).await? {
@@ -73,9 +80,10 @@ impl Session {
         }
     }
 
-    /// The next message, or the news that another document follows. `None` once the session is over and everything has been read. Cancel safe.
+    /// Waits for the next message or the next document. Returns `None` once the session has ended
+    /// and everything received has been read. Cancel safe.
     ///
-    /// For functions whose state is in local variables:
+    /// Useful for functions that keep their state in local variables:
     ///
     /// ```
     /// # use stillhere::{Incoming, Session};
@@ -95,7 +103,8 @@ impl Session {
         self.read(Some(self.incarnation)).await
     }
 
-    /// The next message, or the news of a document beyond `known`, if that is asked for.
+    /// Reads the next message. If `known` is given, reports a document with a higher incarnation
+    /// first.
     async fn read(&mut self, known: Option<u64>) -> Option<Incoming> {
         loop {
             let shared = &self.handle.shared;
@@ -113,7 +122,8 @@ impl Session {
                     tracing::debug!(session = %shared.id, %error, "a message cannot be inflated: the session ends");
                     shared.update(|machine, now| {
                         machine.handle_bad_payload(error == InflateError::TooLarge, now);
-                        // What came after it would look as if it had never been there.
+                        // Otherwise the application would read on and not notice that one is
+                        // missing.
                         machine.discard_received();
                     });
                 }
@@ -121,20 +131,23 @@ impl Session {
         }
     }
 
-    /// A handle that can be cloned and used from anywhere.
+    /// Returns a handle to use from other tasks.
     pub fn handle(&self) -> SessionHandle {
         self.handle.clone()
     }
 
-    /// Runs `restore` whenever another document takes the session over (a reload, a restored tab), to send it the state it needs.
+    /// Sets the function that sends a new document its state. It runs whenever another document
+    /// takes the session over, by a reload or a restored tab.
     ///
-    /// What `restore` sends goes first: other sends queue behind it, and messages of the new document are not read before it has returned.
-    /// It gets 10 s; after that, or if it panics, the session goes on and the failure is logged. It is dropped when its document is gone
-    /// because yet another one has taken over, or because the session is over.
+    /// What `restore` sends goes first: other sends queue behind it, and messages of the new
+    /// document are not read before it has returned. If it panics, or takes longer than 10 s, the
+    /// failure is logged and the session continues. It is dropped when yet another document takes
+    /// over or the session ends.
     ///
-    /// Register it before anything is awaited. A document that was quicker than the session's first `on_restore` is made up for: `restore` runs for it
-    /// at once, ahead of what is sent from now on, unless it is the session's first, [`Session::next`] has told of it, or a message of it has been read.
-    /// A later `on_restore` replaces the function for the documents to come.
+    /// Call this before the function's first `.await`. If a second document has connected even
+    /// earlier, `restore` runs for it at once, ahead of later sends, unless [`Session::next`] has
+    /// reported that document or a message of it has been read. Calling this again replaces the
+    /// function for later documents.
     pub fn on_restore<F, R>(&self, restore: F)
     where
         F: Fn(Restoring) -> R + Send + Sync + 'static,
@@ -159,7 +172,8 @@ impl Deref for Session {
     }
 }
 
-/// Sends to, observes and closes a session from anywhere. Cheap to clone; holding one does not keep the session alive.
+/// Sends to, observes and closes a session from anywhere. It is cheap to clone and does not keep
+/// the session alive.
 #[derive(Clone)]
 pub struct SessionHandle {
     shared: Arc<Shared>,
@@ -179,25 +193,28 @@ impl SessionHandle {
         Self { shared }
     }
 
-    /// The session's public name.
+    /// Returns the public id of the session.
     pub fn id(&self) -> &SessionId {
         &self.shared.id
     }
 
-    /// Queues a message on the interactive lane. Waits while the outbox is full, also while no browser is connected.
+    /// Queues a message on the interactive lane. Waits while the outbox is full, even if no browser
+    /// is connected.
     ///
-    /// The message is kept until the browser has acknowledged it. Cancel safe: a cancelled send has queued nothing.
+    /// The message is kept until the browser has acknowledged it. Cancel safe: a cancelled send has
+    /// queued nothing.
     ///
     /// # Errors
-    /// [`SendError`]: the session is over, or the message is above its limit.
+    /// [`SendError`] if the session has ended or is closing, or if the message is above its limit.
+    /// The error contains the message.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.shared.send(Lane::Interactive, message.into(), Via::Handle).await
     }
 
-    /// Queues a message on the bulk lane, where large ones do not delay the interactive lane.
+    /// Queues a message on the bulk lane. Large messages there do not delay the interactive lane.
     ///
     /// # Errors
-    /// As [`SessionHandle::send`].
+    /// Those of [`SessionHandle::send`].
     pub async fn send_bulk(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.shared.send(Lane::Bulk, message.into(), Via::Handle).await
     }
@@ -205,7 +222,8 @@ impl SessionHandle {
     /// Queues a message on the interactive lane if there is room.
     ///
     /// # Errors
-    /// [`TrySendError`]: there is no room, the session is over, or the message is above its limit.
+    /// [`TrySendError`] if there is no room, if the session has ended or is closing, or if the
+    /// message is above its limit. The error contains the message.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         self.shared.try_send(Lane::Interactive, message.into(), Via::Handle)
     }
@@ -213,59 +231,65 @@ impl SessionHandle {
     /// Queues a message on the bulk lane if there is room.
     ///
     /// # Errors
-    /// As [`SessionHandle::try_send`].
+    /// Those of [`SessionHandle::try_send`].
     pub fn try_send_bulk(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         self.shared.try_send(Lane::Bulk, message.into(), Via::Handle)
     }
 
-    /// Declares how many bytes the application holds for this session, for its cleanup policy to judge by: see
-    /// [`SessionSnapshot::weight`]. The policy is asked soon after each change, on another thread. At first it is 0.
+    /// Declares how many bytes the application holds for this session; 0 by default.
     ///
-    /// It does not count against [`HubBuilder::memory_limit`](crate::HubBuilder::memory_limit), which bounds what sessions buffer.
+    /// Cleanup policies judge by it: see [`SessionSnapshot::weight`]. The policy is asked soon
+    /// after each change, on another thread. The weight does not count against
+    /// [`HubBuilder::memory_limit`](crate::HubBuilder::memory_limit), which bounds the buffers.
     pub fn set_weight(&self, bytes: u64) {
         self.shared.set_weight(bytes);
     }
 
-    /// Ends the session once the browser has everything that was sent. The browser is told `text`; nothing more can be sent.
+    /// Ends the session once the browser has acknowledged everything that was sent, and tells the
+    /// browser `text`. Nothing more can be sent.
     ///
-    /// One without a connection waits for its browser as long as its policy lets it, unless the browser has everything already. To end it at
-    /// once, see [`SessionHandle::abort`].
+    /// If messages are left and there is no connection, the session waits for its browser as long
+    /// as its policy allows. To end it at once, see [`SessionHandle::abort`].
     pub fn close(&self, text: &str) {
         self.shared.close(EndReason::Closed(text.into()));
     }
 
-    /// Ends the session at once, whatever is on its way. The browser is told `text`.
+    /// Ends the session at once and tells the browser `text`. Messages that are not delivered yet
+    /// are dropped.
     pub fn abort(&self, text: &str) {
         self.shared.abort(EndReason::Aborted(text.into()));
     }
 
-    /// Ends the session as a server that shuts down does: once everything is delivered, with a hint when to try again.
+    /// Closes the session as [`EndReason::Draining`] and tells the browser to try again after
+    /// `retry_after`, as [`Hub::shutdown`](crate::Hub::shutdown) does.
     pub fn drain(&self, retry_after: Duration) {
         self.shared.drain(retry_after, DRAIN_WAIT);
     }
 
-    /// Drops the connection and keeps the session; the browser comes back at once, if it can. A session without a connection stays as it is,
-    /// and one whose policy allows no soft close ends as [`EndReason::Disconnected`].
+    /// Ends the connection and keeps the session. The browser reconnects at once, if it can.
+    ///
+    /// A session without a connection stays as it is. If the policy allows no soft close, the
+    /// session ends as [`EndReason::Disconnected`].
     pub fn soft_close(&self) {
         self.shared.update(SessionMachine::soft_close);
     }
 
-    /// Where the session is in its life.
+    /// Returns the current state.
     pub fn state(&self) -> SessionState {
         state_of(&self.shared.lock().machine)
     }
 
-    /// The session as a cleanup policy sees it.
+    /// Returns the session as a cleanup policy sees it.
     pub fn snapshot(&self) -> SessionSnapshot {
         self.shared.snapshot()
     }
 
-    /// Whose session it is, if it was opened for somebody.
+    /// Returns the user whom the session was opened for, if any.
     pub fn principal(&self) -> Option<&str> {
         self.shared.principal()
     }
 
-    /// Waits for the session's end.
+    /// Waits until the session has ended, and returns why.
     pub async fn ended(&self) -> EndReason {
         loop {
             let mut changed = pin!(self.shared.changed.notified());
@@ -277,7 +301,7 @@ impl SessionHandle {
         }
     }
 
-    /// What happens to the session from now on. The last 16 events are kept for a slow reader.
+    /// Subscribes to the session's events from now on. A slow reader misses all but the last 16.
     pub fn events(&self) -> Events {
         let mut inner = self.shared.lock();
         if inner.is_over() {
@@ -291,38 +315,46 @@ impl SessionHandle {
         }
     }
 
-    /// Messages the browser has not acknowledged; after the end, those it never did.
+    /// Returns the number of messages that the browser has not acknowledged. After the end of the
+    /// session it no longer changes.
     pub fn unacknowledged(&self) -> usize {
         self.shared.lock().unacknowledged()
     }
 
-    /// The address of the session's WebSocket: `/stillhere/<id>`, or absolute if the hub's [`public_url`](crate::HubBuilder::public_url) is. The
-    /// ticket has the same, unless a kind of connection has [a URL of its own](crate::ConnectionSetup::url). All that a client of a plain session needs; it holds no secret otherwise.
+    /// Returns the address of the session's WebSocket: `/stillhere/<id>`, or an absolute URL if the
+    /// hub's [`public_url`](crate::HubBuilder::public_url) is one.
+    ///
+    /// The client of a plain session needs nothing else, so there the URL is a secret; otherwise it
+    /// is not. The ticket contains the same address, unless a kind of connection has [a URL of its
+    /// own](crate::ConnectionSetup::url).
     pub fn url(&self) -> String {
         self.shared.url(&self.shared.base)
     }
 
-    /// What the page needs to connect. Of no use to the clients of a plain session, which have [`SessionHandle::url`].
+    /// Returns what the page needs to connect. Clients of a plain session use
+    /// [`SessionHandle::url`] instead.
     pub fn ticket(&self) -> Ticket {
         self.shared.ticket()
     }
 
-    /// [`SessionHandle::ticket`] as JSON.
+    /// Returns [`SessionHandle::ticket`] as JSON.
     pub fn ticket_json(&self) -> String {
         self.ticket().to_json()
     }
 
-    /// A script element that connects the page: afterwards `stillhere.session` is the session.
+    /// Returns a script element that connects the page. In the page, `stillhere.session` is the
+    /// session.
     ///
-    /// A [kind of connection](crate::ConnectionSetup) may have a script of its own, for which a second element follows.
-    ///
-    /// It has no inline code, so a Content-Security-Policy of `script-src 'self'` and `connect-src 'self'` is enough.
-    /// A page that carries it must not be cached: the adapters' `Page` response sees to that.
+    /// If a [kind of connection](crate::ConnectionSetup) has a script of its own, a second element
+    /// follows. There is no inline code, so a Content-Security-Policy of `script-src 'self'` and
+    /// `connect-src 'self'` is enough. The page must not be cached; the `Page` response of the
+    /// adapters sets the headers for that.
     pub fn script_tag(&self) -> String {
         self.shared.script_tag("")
     }
 
-    /// [`SessionHandle::script_tag`] with a nonce for a Content-Security-Policy that asks for one.
+    /// Returns [`SessionHandle::script_tag`] with a nonce for the page's Content-Security-Policy. A
+    /// nonce with characters outside of base64 is left out.
     pub fn script_tag_with_nonce(&self, nonce: &str) -> String {
         let plain = nonce.chars().all(|c| c.is_ascii_alphanumeric() || "+/=-_".contains(c));
         self.shared.script_tag(&if plain {
@@ -333,14 +365,15 @@ impl SessionHandle {
     }
 }
 
-/// What happened to a session, in order.
+/// A subscription to the events of a session, in order.
 #[derive(Debug)]
 pub struct Events {
     receiver: broadcast::Receiver<Event>,
 }
 
 impl Events {
-    /// The next event; `None` after the session's end. Events that were missed are skipped. Cancel safe.
+    /// Waits for the next event. Returns `None` after the end of the session. Skips events that a
+    /// slow reader has missed. Cancel safe.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             match self.receiver.recv().await {

@@ -16,8 +16,8 @@ pub(crate) enum Taken {
 }
 
 impl Shared {
-    /// Takes the next message. If `known` is given, a document with a higher incarnation is reported
-    /// before its first message.
+    /// Takes the next message. If `known` is given, a document with a higher incarnation is
+    /// reported before its first message.
     pub(crate) fn poll_take(self: &Arc<Self>, known: Option<u64>, context: &mut Context<'_>) -> Poll<Option<Taken>> {
         self.reader.register(context.waker());
         self.touch(|inner| inner.poll_take(known))

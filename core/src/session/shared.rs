@@ -1,5 +1,5 @@
-//! The state that the hub, the connections, the function and the handles of a session share, and the
-//! one path by which all of them change it.
+//! The state that the hub, the connections, the function and the handles of a session share, and
+//! the one path by which all of them change it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -126,7 +126,8 @@ impl Inner {
         matches!(self.machine.phase(), Phase::Ending(_) | Phase::Closed(_))
     }
 
-    /// Brings the rest of the state in line with the machine. Returns what follows outside the lock.
+    /// Brings the rest of the state in line with the machine. Returns what follows outside the
+    /// lock.
     pub(crate) fn settle(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         while let Some(event) = self.machine.poll_event() {

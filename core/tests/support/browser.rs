@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::pipe::BrowserEnd;
 use super::{Access, access, connect, new_document, soon};
 
-/// A page that is open. Dropping it is a browser that vanishes.
+/// An open page. Dropping it simulates a browser that disappears.
 #[derive(Debug)]
 pub(crate) struct Browser {
     page: Arc<Page>,
@@ -25,9 +25,9 @@ pub(crate) struct Browser {
 #[derive(Debug)]
 struct Page {
     state: Mutex<State>,
-    /// Told when a test wants something of the driver.
+    /// Notified when a test wants something of the driver.
     asked: Notify,
-    /// Told when something has happened.
+    /// Notified when something has happened.
     happened: Notify,
 }
 
@@ -43,7 +43,7 @@ struct State {
     events: Vec<DocumentEvent>,
 }
 
-/// How it connects.
+/// How the page connects.
 struct Open(Box<dyn FnMut() -> BrowserEnd + Send>);
 
 impl fmt::Debug for Open {
@@ -53,18 +53,18 @@ impl fmt::Debug for Open {
 }
 
 impl Browser {
-    /// A page of `session`, which connects at once.
+    /// Opens a page of `session`, which connects at once.
     pub(crate) fn open(hub: &Hub, session: &SessionHandle) -> Self {
         Self::load(hub, access(session))
     }
 
-    /// A page with this ticket, which connects at once.
+    /// Opens a page with this ticket, which connects at once.
     pub(crate) fn load(hub: &Hub, access: Access) -> Self {
         let (hub, id) = (hub.clone(), access.id.clone());
         Self::load_over(access, move || connect(&hub, &id).0)
     }
 
-    /// A page with this ticket and a kind of connection of its own, which connects at once.
+    /// Opens a page with this ticket and its own kind of connection, which connects at once.
     pub(crate) fn load_over(access: Access, open: impl FnMut() -> BrowserEnd + Send + 'static) -> Self {
         let options = DocumentOptions {
             secret: access.secret,
@@ -93,7 +93,7 @@ impl Browser {
         Self { page, driver }
     }
 
-    /// [`Browser::open`], and welcomed.
+    /// Opens a page as [`Browser::open`] does, and waits until it is welcomed.
     pub(crate) async fn connected(hub: &Hub, session: &SessionHandle) -> Self {
         let browser = Self::open(hub, session);
         browser.outcome().await;
@@ -119,23 +119,23 @@ impl Browser {
         sent
     }
 
-    /// The next message.
+    /// Waits for the next message.
     pub(crate) async fn next(&self) -> Vec<u8> {
         self.when("a message", |state| state.inbox.pop_front().map(|(_, message)| message))
             .await
     }
 
-    /// The next message, as text.
+    /// Waits for the next message and returns it as text.
     pub(crate) async fn text(&self) -> String {
         String::from_utf8(self.next().await).expect("the message is text")
     }
 
-    /// Everything that has arrived and was not asked for yet.
+    /// Returns all messages that have arrived and were not yet returned.
     pub(crate) fn inbox(&self) -> Vec<(Lane, Vec<u8>)> {
         std::mem::take(&mut self.state().inbox).into()
     }
 
-    /// The next event that `pick` picks; others are dropped.
+    /// Waits for the next event that `pick` accepts, and drops the others.
     pub(crate) async fn event<T>(&self, what: &str, pick: impl Fn(&DocumentEvent) -> Option<T>) -> T {
         self.when(what, |state| {
             while !state.events.is_empty() {
@@ -149,7 +149,7 @@ impl Browser {
         .await
     }
 
-    /// The next welcome.
+    /// Waits for the next welcome.
     pub(crate) async fn outcome(&self) -> Outcome {
         self.event("a welcome", |event| match event {
             DocumentEvent::Welcomed { outcome, .. } => Some(*outcome),
@@ -158,7 +158,7 @@ impl Browser {
         .await
     }
 
-    /// The session's end: its reason's number and text.
+    /// Waits for the session's end. Returns the number and the text of its reason.
     pub(crate) async fn ended(&self) -> (u64, String) {
         self.event("the session's end", |event| match event {
             DocumentEvent::Ended { reason, text, .. } => Some((*reason, text.clone())),
@@ -167,7 +167,7 @@ impl Browser {
         .await
     }
 
-    /// The next refusal's code.
+    /// Waits for the next refusal and returns its code.
     pub(crate) async fn refused(&self) -> u64 {
         self.event("a refusal", |event| match event {
             DocumentEvent::Refused { code, .. } => Some(*code),
@@ -176,12 +176,12 @@ impl Browser {
         .await
     }
 
-    /// Events that were not asked for yet.
+    /// Returns the events that were not yet returned.
     pub(crate) fn events(&self) -> Vec<DocumentEvent> {
         std::mem::take(&mut self.state().events)
     }
 
-    /// The connection is gone; the page makes another at once if it is online.
+    /// Cuts the connection. The page reconnects at once if it is online.
     pub(crate) fn cut(&self) {
         let mut state = self.state();
         if let Some((attempt, _)) = state.connection.take() {
@@ -191,7 +191,8 @@ impl Browser {
         self.page.asked.notify_one();
     }
 
-    /// Whether connecting leads anywhere. Going offline cuts, coming back wakes the page.
+    /// Sets whether the page can connect. Going offline cuts the connection, and coming back wakes
+    /// the page.
     pub(crate) fn set_online(&self, online: bool) {
         self.state().online = online;
         if online {
@@ -202,25 +203,25 @@ impl Browser {
         }
     }
 
-    /// A frozen page neither reads nor answers, and its connection stays open.
+    /// Freezes the page: it neither reads nor answers, and its connection stays open.
     pub(crate) fn set_frozen(&self, frozen: bool) {
         self.state().frozen = frozen;
         self.page.asked.notify_one();
     }
 
-    /// A page that does not read takes messages in and does not handle them.
+    /// Sets whether the page handles the messages that it receives.
     pub(crate) fn set_reading(&self, reading: bool) {
         self.state().reading = reading;
         self.page.asked.notify_one();
     }
 
-    /// The page goes away (`pagehide`).
+    /// Simulates that the page goes away (`pagehide`).
     pub(crate) fn leave(&self) {
         self.state().machine.handle_leave();
         self.page.asked.notify_one();
     }
 
-    /// Bytes of the page's own messages that the server has not acknowledged.
+    /// Returns the charge of the page's messages that the server has not acknowledged.
     pub(crate) fn outgoing(&self, lane: Lane) -> u64 {
         self.state().machine.outgoing(lane)
     }
@@ -291,7 +292,7 @@ impl State {
         match packet {
             Some(Packet::Binary(bytes)) => self.machine.handle_frame(attempt, bytes, now()),
             Some(Packet::Close(code)) => self.lose(attempt, code.into()),
-            Some(Packet::Text(_) | Packet::Ping | Packet::Other) => {}
+            Some(_) => {}
             None => self.lose(attempt, 1006),
         }
     }
@@ -301,7 +302,7 @@ impl State {
         self.machine.handle_close(attempt, code, now());
     }
 
-    /// Everything that can be done now.
+    /// Does everything that can be done now.
     fn advance(&mut self) {
         let mut acted = true;
         while acted {

@@ -1,5 +1,5 @@
-//! What the tests of the hub share: an in-memory connection and the two kinds of browser that sit at its other end. No sockets; the clock is
-//! tokio's and is meant to be paused.
+//! Support for tests of the hub: an in-memory connection and two kinds of browser at its other end.
+//! There are no sockets, and tests should pause tokio's clock.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use stillhere::{Arrival, DocumentId, Hub, Limits, Secret, SessionHandle, UpgradeRequest, run_connection_loop};
+use stillhere::{Accepted, DocumentId, Hub, Limits, Secret, SessionHandle, SessionRequest, run_connection_loop};
 use tokio::task::JoinHandle;
 
 use self::pipe::{BrowserEnd, pipe};
@@ -59,18 +59,18 @@ pub(crate) fn access(session: &SessionHandle) -> Access {
     }
 }
 
-pub(crate) fn arrive(hub: &Hub, id: &str) -> Arrival {
-    let request = UpgradeRequest::new(id, [("sec-websocket-protocol", &b"stillhere.v1"[..])]);
-    hub.arrive(&request).expect("our protocol was offered")
+pub(crate) fn accept(hub: &Hub, id: &str) -> Accepted {
+    let request = SessionRequest::new(id, [("sec-websocket-protocol", &b"stillhere.v1"[..])]);
+    hub.accept(&request).expect("our protocol was offered")
 }
 
-/// A connection of `hub`, and the task that carries it.
+/// Opens a connection to `hub`. Returns the browser's end and the task that carries the connection.
 pub(crate) fn connect(hub: &Hub, id: &str) -> (BrowserEnd, JoinHandle<()>) {
     let (server, browser) = pipe();
-    (browser, tokio::spawn(run_connection_loop(arrive(hub, id), server)))
+    (browser, tokio::spawn(run_connection_loop(accept(hub, id), server)))
 }
 
-/// A page load nobody else is.
+/// Returns the id of a new page load.
 pub(crate) fn new_document() -> DocumentId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut id = [0; 16];
@@ -78,20 +78,20 @@ pub(crate) fn new_document() -> DocumentId {
     DocumentId(id)
 }
 
-/// Lets everything that can happen now happen, without the clock moving.
+/// Lets everything happen that can happen now, without moving the clock.
 pub(crate) async fn settled() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Fails instead of waiting for ever: an hour of the paused clock.
+/// Fails instead of waiting forever: after an hour on the paused clock.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let waiting = tokio::time::timeout(Duration::from_secs(3600), future).await;
     waiting.unwrap_or_else(|_| panic!("never happened: {what}"))
 }
 
-/// Fails if `future` is ready now, or becomes so without time passing.
+/// Fails if `future` is ready now, or becomes ready without time passing.
 pub(crate) async fn assert_waits<T>(future: impl Future<Output = T>) {
     let mut future = std::pin::pin!(future);
     for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! A pair of ends that carry packets, and can be stopped up.
+//! A pair of connected ends that carry packets, and that a test can block.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -22,21 +22,21 @@ pub(crate) fn pipe() -> (ServerEnd, BrowserEnd) {
 #[derive(Debug, Default)]
 struct State {
     to_server: VecDeque<Result<Packet, ConnectionError>>,
-    /// Written and not flushed: it reaches nobody yet.
+    /// Written but not flushed, so not yet delivered.
     written: VecDeque<Packet>,
     to_browser: VecDeque<Packet>,
     browser_gone: bool,
     server_gone: bool,
-    /// The server's writes find no room.
+    /// Whether the server's writes find no room.
     blocked: bool,
-    /// How often the server asked for input: a loop that spins asks very often.
+    /// How often the server asked for input. A loop that spins asks very often.
     polls: usize,
     server: Option<Waker>,
     writer: Option<Waker>,
     browser: Option<Waker>,
 }
 
-/// What `run_connection_loop` is given.
+/// The end for `run_connection_loop`.
 #[derive(Debug)]
 pub(crate) struct ServerEnd {
     state: Arc<Mutex<State>>,
@@ -128,7 +128,7 @@ impl BrowserEnd {
         self.give(Ok(packet));
     }
 
-    /// The server's next read gives this.
+    /// Makes the server's next read fail with this error.
     pub(crate) fn fail(&self, error: ConnectionError) {
         self.give(Err(error));
     }
@@ -139,7 +139,7 @@ impl BrowserEnd {
         wake(&mut state.server);
     }
 
-    /// The next packet; `None` when the server has let the connection go.
+    /// Waits for the next packet. Returns `None` after the server has dropped the connection.
     pub(crate) async fn receive(&self) -> Option<Packet> {
         poll_fn(|context| self.poll_receive(context)).await
     }
@@ -156,7 +156,7 @@ impl BrowserEnd {
         Poll::Pending
     }
 
-    /// From now on the server's writes find no room, or do again.
+    /// Sets whether the server's writes find no room from now on.
     pub(crate) fn block(&self, blocked: bool) {
         let mut state = self.state();
         state.blocked = blocked;
@@ -165,12 +165,12 @@ impl BrowserEnd {
         }
     }
 
-    /// How many packets the server has not read.
+    /// Returns how many packets the server has not read.
     pub(crate) fn unread(&self) -> usize {
         self.state().to_server.len()
     }
 
-    /// How often the server has asked for input.
+    /// Returns how often the server has asked for input.
     pub(crate) fn polls(&self) -> usize {
         self.state().polls
     }

@@ -1,11 +1,11 @@
-//! What the transcripts in `vectors/transcripts.json` are read with.
+//! Reads the transcripts in `vectors/transcripts.json`.
 
 use bytes::Bytes;
 use serde_json::Value;
 use stillhere::wire::{End, Frame, Sender};
 use stillhere::{Lane, Limits};
 
-/// All of the file.
+/// Returns the whole file.
 pub(crate) fn book() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/transcripts.json");
     let text = std::fs::read_to_string(path).expect("the transcripts are beside the crate");
@@ -16,7 +16,7 @@ pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().expect("a list")
 }
 
-/// A frame as its reader has it. The text of an end is for a person, and anybody's own.
+/// Returns the frame without the text of an end, which is for people and may differ.
 pub(crate) fn without_text(frame: Frame) -> Frame {
     match frame {
         Frame::End(end) => Frame::End(End {

@@ -1,4 +1,4 @@
-//! A browser that speaks raw frames, right or wrong.
+//! A browser that sends raw frames, valid or not.
 
 use bytes::Bytes;
 use stillhere::wire::{Counts, Data, End, Frame, Hello, Sender, Welcome};
@@ -25,7 +25,7 @@ pub(crate) struct RawDocument {
     pub(crate) counts: Counts,
 }
 
-/// What a document grants that has received nothing.
+/// Returns the counts of a document that has received nothing.
 pub(crate) fn fresh_counts() -> Counts {
     let limits = Limits::default();
     Counts {
@@ -45,7 +45,7 @@ impl RawDocument {
         }
     }
 
-    /// The next hello.
+    /// Returns the next hello.
     pub(crate) fn hello(&mut self) -> Hello {
         self.attempt += 1;
         Hello {
@@ -64,7 +64,7 @@ impl RawDocument {
         wire
     }
 
-    /// Connects and is welcomed, confirming an offer if there is one.
+    /// Connects and waits for the welcome, confirming an offer if there is one.
     pub(crate) async fn welcomed(&mut self, hub: &Hub) -> (Wire, Welcome) {
         let wire = self.connect(hub);
         let welcome = match wire.frame().await {
@@ -90,7 +90,7 @@ impl Wire {
         self.end.send(Packet::Binary(frame.to_bytes()));
     }
 
-    /// A whole small message.
+    /// Sends a whole small message.
     pub(crate) fn send_data(&self, lane: Lane, sequence: u64, payload: impl Into<Bytes>) {
         self.send(Frame::Data(data(lane, sequence, payload)));
     }
@@ -103,7 +103,7 @@ impl Wire {
         }));
     }
 
-    /// The next packet; `None` when the server has let go.
+    /// Waits for the next packet. Returns `None` after the server has dropped the connection.
     pub(crate) async fn packet(&self) -> Option<Packet> {
         soon("a packet from the server", self.end.receive()).await
     }
@@ -124,7 +124,7 @@ impl Wire {
         }
     }
 
-    /// The next data frame, skipping what is not data.
+    /// Waits for the next data frame and skips other frames.
     pub(crate) async fn data(&self) -> Data {
         loop {
             match self.frame().await {
@@ -135,7 +135,8 @@ impl Wire {
         }
     }
 
-    /// The end that is coming, after which there must be a close with the same code; whatever comes before is skipped.
+    /// Waits for the end, which must be followed by a close with the same code. Skips earlier
+    /// frames.
     pub(crate) async fn end(&self) -> End {
         loop {
             if let Frame::End(end) = self.frame().await {
@@ -160,7 +161,7 @@ pub(crate) fn data(lane: Lane, sequence: u64, payload: impl Into<Bytes>) -> Data
     }
 }
 
-/// What a whole small message of this size is charged.
+/// Returns the charge of a whole small message of this size.
 pub(crate) fn charge(size: usize) -> u64 {
     size as u64 + FRAME_CHARGE
 }

@@ -1,4 +1,4 @@
-//! What every adapter must do, over this one.
+//! Runs the conformance suite on this adapter.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -11,7 +11,6 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use stillhere_conformance::fallback_bridge::start as start_bridge;
 use stillhere_conformance::shutdown::Drain;
 use stillhere_hyper::{AnswerBody, Hub, answer, is_route};
 use tokio::net::TcpListener;
@@ -23,7 +22,7 @@ async fn start(hub: Hub) -> SocketAddr {
     address
 }
 
-/// Serves the routes until the hub has been drained, and then gives the requests under way 5 s.
+/// Serves the routes until the hub has been drained, and then gives pending requests 5 s.
 async fn serve(hub: Hub, mut drain: Drain) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
@@ -36,7 +35,7 @@ async fn serve(hub: Hub, mut drain: Drain) -> (SocketAddr, JoinHandle<()>) {
                 accepted = listener.accept() => accepted.expect("the listener listens"),
                 () = &mut drain => break,
             };
-            // The kernel holds small answers back for about 40 ms otherwise.
+            // The kernel would otherwise delay small answers by about 40 ms.
             stream.set_nodelay(true).expect("the connection is new");
             let hub = hub.clone();
             let answering = service_fn(move |request| respond(hub.clone(), peer, request));
@@ -65,27 +64,7 @@ mod web_socket {
     stillhere_conformance::suite!(start);
 }
 
-/// Over POSTs, with one answer that is streamed.
-mod streamed {
-    use super::*;
-
-    async fn start(hub: Hub) -> SocketAddr {
-        start_bridge(super::start(hub).await, None).await
-    }
-
-    stillhere_conformance::connection_suite!(start);
-}
-
-/// Over POSTs, with answers that end.
-mod polled {
-    use super::*;
-
-    async fn start(hub: Hub) -> SocketAddr {
-        start_bridge(super::start(hub).await, Some(Duration::from_millis(100))).await
-    }
-
-    stillhere_conformance::polled_suite!(start);
-}
+stillhere_conformance::fallback_suite!(start, polled_suite);
 
 mod shutdown {
     use super::serve;

@@ -1,4 +1,4 @@
-//! One page, or one plain WebSocket, that sends and awaits its echoes.
+//! A page, or a plain WebSocket, that sends messages and waits for their echoes.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::process::Server;
 
 pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
-    /// None for a bare server.
+    /// `None` for a server without sessions.
     document: Option<DocumentMachine>,
 }
 
@@ -63,7 +63,7 @@ impl Client {
         }
     }
 
-    /// Sends `count` messages, `in_flight` at a time, and awaits their echoes.
+    /// Sends `count` messages, `in_flight` at a time, and waits for their echoes.
     pub(crate) async fn echo(&mut self, in_flight: usize, count: usize) {
         let payload = Bytes::from_static(&[7; 64]);
         let (mut sent, mut echoed) = (0, 0);
@@ -86,7 +86,7 @@ impl Client {
         }
     }
 
-    /// Goes as a browser does.
+    /// Closes as a browser does.
     pub(crate) async fn close(mut self) {
         self.socket.close(None).await.expect("the server is there");
         while let Some(Ok(_)) = self.socket.next().await {}
@@ -104,7 +104,7 @@ impl Client {
         self.socket.flush().await.expect("the server reads");
     }
 
-    /// Reads what is there, waiting for the first. How many messages it had.
+    /// Waits for input and reads all of it. Returns the number of messages.
     async fn read(&mut self) -> usize {
         let mut messages = 0;
         let mut next = Some(self.socket.next().await);

@@ -21,7 +21,8 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 
-/// By framework, the one to compare to first. `4k` is axum with a read buffer of 4 KiB, a setting that warp and most applications do not have.
+/// By framework, the baseline first. `4k` is axum with a read buffer of 4 KiB, a setting that warp
+/// and most applications do not have.
 const SERVERS: [&str; 7] = [
     "axum bare",
     "axum bare-4k",
@@ -32,7 +33,7 @@ const SERVERS: [&str; 7] = [
     "warp stillhere",
 ];
 
-/// Connections, messages in flight on each, messages in all.
+/// Connections, messages in flight on each, and messages in total.
 const LOADS: [(usize, usize, usize); 3] = [(1, 1, 30_000), (100, 1, 400_000), (100, 16, 1_000_000)];
 
 fn main() {
@@ -116,7 +117,7 @@ async fn measure_memory(servers: &[&str], count: usize) {
     }
 }
 
-/// For each server the median of three, interleaved.
+/// Returns the median of three interleaved runs for each server.
 async fn echo_costs(servers: &[&str], connections: usize, in_flight: usize, messages: usize) -> Vec<f64> {
     let mut costs = vec![Vec::new(); servers.len()];
     for _ in 0..3 {
@@ -158,7 +159,8 @@ async fn idle_memory(kind: &str, count: usize) -> String {
     server.memory().await.since(&before, count)
 }
 
-/// Sessions whose connections came and went, a few at a time so that what connections need is reused.
+/// Measures sessions whose connections came and went, a few at a time, so that the memory of
+/// connections is reused.
 async fn soft_closed_memory(kind: &str, count: usize) -> String {
     let server = Server::start(kind);
     drop(Client::connect(&server).await);

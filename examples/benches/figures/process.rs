@@ -1,4 +1,4 @@
-//! A server in a process of its own, and what it uses.
+//! A server in a process of its own, and the resources that it uses.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ impl Server {
         }
     }
 
-    /// User and system time of all its threads, from the scheduler.
+    /// Returns the user and system time of all its threads, from the scheduler.
     pub(crate) fn cpu(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("the server runs");
         let nanoseconds = tasks.map(|task| {

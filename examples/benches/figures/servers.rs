@@ -1,4 +1,4 @@
-//! An echo on each framework, by its own WebSockets and by sessions.
+//! An echo on each framework, over its own WebSockets and over sessions.
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use axum::Router;
@@ -13,7 +13,7 @@ use warp::Filter as _;
 
 use crate::ALLOCATOR;
 
-/// Serves until the process is killed; says where first.
+/// Prints the address, and serves until the process is killed.
 pub(crate) async fn serve(kind: &str) {
     let hub = Hub::builder()
         .max_unconnected(1_000_000)
@@ -40,7 +40,7 @@ async fn echo(mut session: Session) {
     }
 }
 
-/// Bytes allocated and not freed.
+/// Returns the bytes that are allocated and not freed.
 fn live() -> String {
     let stats = ALLOCATOR.stats();
     (stats.bytes_allocated as i64 - stats.bytes_deallocated as i64).to_string()

@@ -1,6 +1,8 @@
-//! The application of `drop-in/`, apart from its framework: who is logged in, what all have noted, and the pages.
+//! The application of `drop-in/` without its framework: who is logged in, the shared notes, and the
+//! pages.
 //!
-//! All but [`Notes::run`] could have been there before: it is the function of the durable session that the notes' page has been given.
+//! All of it except [`Notes::run`] could have existed before. `run` is the function of the durable
+//! session that was added to the page with the notes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,31 +17,32 @@ use tokio::sync::watch;
 /// The folder of the application's static files.
 pub const STATIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/static");
 
-/// Under this name the framework's session, or a signed cookie, keeps the [login](Notes::log_in).
+/// Name under which the framework's session, or a signed cookie, keeps the [login](Notes::log_in).
 pub const LOGIN: &str = "login";
 
 const LONGEST_NAME: usize = 40;
 const LONGEST_NOTE: usize = 1_000;
 const MOST_NOTES: usize = 50;
 
-/// What the program was started with, with logging switched on.
+/// The program's settings, from its arguments.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where to listen: `--addr`, by default 127.0.0.1:3000.
+    /// Address to listen on: `--addr`, by default 127.0.0.1:3000.
     pub address: String,
-    /// The path under which a proxy shows the application: `--under`, by default none.
+    /// Path under which a proxy serves the application: `--under`, by default none.
     pub under: String,
-    /// How many proxies a request passes: one where `--under` is given.
+    /// How many proxies a request passes: one if `--under` is given, otherwise none.
     pub proxies: usize,
     /// `--heartbeat` in seconds, by default 15.
     pub heartbeat: Duration,
 }
 
 impl Settings {
-    /// Reads the program's arguments, and starts the log.
+    /// Reads the program's arguments and starts logging.
     ///
     /// # Panics
-    /// If an argument is not one of the options above, or the heartbeat is not a whole number.
+    /// Panics if an argument is not one of the options above, or if the heartbeat is not a whole
+    /// number.
     pub fn read() -> Self {
         tracing_subscriber::fmt().with_writer(io::stderr).init();
         let mut settings = Self {
@@ -64,10 +67,10 @@ impl Settings {
     }
 }
 
-/// The application's state; a clone is a handle to the same one.
+/// The application's state. Clones are handles to the same state.
 #[derive(Clone, Debug)]
 pub struct Notes {
-    /// Names by login. A database, in real life.
+    /// Names by login. A real application has a database.
     logins: Arc<Mutex<HashMap<String, String>>>,
     all: watch::Sender<Vec<Note>>,
 }
@@ -88,10 +91,11 @@ impl Default for Notes {
 }
 
 impl Notes {
-    /// Logs a user in: what the browser's session is to keep. `None` for a name that is none.
+    /// Logs a user in and returns the login, which the browser's session keeps. Returns `None` if
+    /// the name is invalid.
     ///
     /// # Panics
-    /// If the operating system has no randomness.
+    /// Panics if the operating system has no random source.
     pub fn log_in(&self, name: &str) -> Option<String> {
         let name = name.trim();
         if name.is_empty() || name.chars().count() > LONGEST_NAME {
@@ -104,7 +108,7 @@ impl Notes {
         Some(token)
     }
 
-    /// Who logged in so, unless they have logged out.
+    /// Returns the user with this login, unless the user has logged out.
     pub fn user(&self, login: &str) -> Option<String> {
         self.logins().get(login).cloned()
     }
@@ -118,16 +122,18 @@ impl Notes {
         self.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The page with the notes, for a user who is logged in. `script` connects it with its session.
+    /// Returns the page with the notes, for a user who is logged in. `script` connects the page
+    /// with its session.
     pub fn page(&self, user: &str, script: &str) -> String {
         include_str!("../pages/notes.html")
             .replace("{{script}}", script)
             .replace("{{user}}", &escape(user))
     }
 
-    /// The session of a notes' page: it shows everybody's notes as they come, and keeps the user's draft.
+    /// Runs the session of a page with notes. It shows all notes as they are added, and keeps the
+    /// user's draft.
     pub async fn run(self, user: String, mut session: Session) {
-        // Only while sending is the session's end an error; there is nothing to do about it.
+        // Sending fails only after the session has ended, and then there is nothing left to do.
         let _ = self.serve(&user, &mut session).await;
     }
 
@@ -178,17 +184,17 @@ pub const LOGIN_PAGE: &str = include_str!("../pages/login.html");
 /// A page without a session.
 pub const ABOUT_PAGE: &str = include_str!("../pages/about.html");
 
-/// What the notes' page says, in JSON.
+/// A message from the page with the notes, in JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum FromPage {
-    /// What stands in the field.
+    /// The present content of the input field.
     Draft(String),
-    /// The draft is a note now.
+    /// Turns the draft into a note.
     Add,
 }
 
-/// What it is told.
+/// A message to the page with the notes, in JSON.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 enum ToPage<'a> {
@@ -196,7 +202,8 @@ enum ToPage<'a> {
     Notes(&'a [Note]),
 }
 
-/// Tells a page that has just been loaded what the session keeps; the notes follow as if they had changed.
+/// Sends the state that the session keeps to a page that has just loaded. The notes follow as if
+/// they had changed.
 async fn greet(session: &Session, draft: &str, all: &mut watch::Receiver<Vec<Note>>) -> Result<(), SendError> {
     all.mark_changed();
     session.send(to_page(&ToPage::Draft(draft))).await

@@ -1,4 +1,5 @@
-//! The application of `drop-in/`: its session belongs to who is logged in, and what was there before goes on as before. On each framework.
+//! Tests the application of `drop-in/` on each framework: its session belongs to the logged-in
+//! user, and the other parts of the application work as before.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
 use stillhere_conformance::{fallback_bridge, http};
 
-/// Makes a test on each framework of each of these functions.
+/// Creates a test on each framework for each of these functions.
 macro_rules! on_each_framework {
     ($($case:ident)*) => {
         on_each_framework!(axum, env!("CARGO_BIN_EXE_drop-in-axum"); $($case)*);
@@ -58,7 +59,7 @@ impl Site {
         self.program.address
     }
 
-    /// The cookie of a fresh login.
+    /// Logs in and returns the cookie.
     async fn log_in(&self, name: &str) -> String {
         let answer = http::post(self.address(), "/login", &[], &format!("name={name}")).await;
         assert_eq!((answer.status, answer.header("location")), (303, "./"));
@@ -74,7 +75,7 @@ impl Site {
         assert_eq!((answer.status, answer.header("location")), (303, "login"));
     }
 
-    /// Opens the page with the notes: its session's ticket.
+    /// Opens the page with the notes and returns the ticket of its session.
     async fn open_page(&self, cookie: &str) -> String {
         let page = http::get(self.address(), "/", &[("cookie", cookie), ("accept-encoding", "gzip")]).await;
         assert_eq!((page.status, page.header("cache-control")), (200, "private, no-cache"));
@@ -84,7 +85,7 @@ impl Site {
         ticket.replace("&quot;", "\"").replace("&amp;", "&")
     }
 
-    /// Logs in and connects: the cookie, the ticket and the page.
+    /// Logs in and connects. Returns the cookie, the ticket and the page.
     async fn arrive(&self, name: &str) -> (String, String, Browser) {
         let cookie = self.log_in(name).await;
         let ticket = self.open_page(&cookie).await;
@@ -114,7 +115,7 @@ async fn a_user_logs_in_and_gets_a_page_with_a_session(site: Site) {
 
     let notes = r#"{"notes":[{"by":"ada","text":"hello"}]}"#;
     assert_eq!(ada.recv().await.payload, notes);
-    // Who came late or is slow gets the newest only.
+    // A page that is late or slow gets only the newest state.
     while bob.recv().await.payload != notes {}
 }
 
@@ -175,7 +176,7 @@ async fn a_login_that_is_over_does_not_resume_its_session(site: Site) {
     let ticket = site.open_page(&cookie).await;
     site.log_out(&cookie).await;
     let late = Browser::connect_with_cookie(&cookie, site.address(), &ticket);
-    // Nobody in particular asks now, who is not told how the user's session ended.
+    // This client is not logged in, so it is not told how the user's session ended.
     assert_eq!(late.refusal().await, Code::Forbidden as u64);
     let answer = http::get(site.address(), "/", &[("cookie", &cookie)]).await;
     assert_eq!(answer.status, 303);
@@ -256,7 +257,7 @@ async fn compression_leaves_the_clients_files_alone(site: Site) {
             (200, encoding),
             "{name}"
         );
-        // Twice compressed, it would not be text yet.
+        // If it were compressed twice, it would not be text yet.
         assert!(answer.text().contains("stillhere.v1"), "{name}");
         let etag = answer.header("etag");
         let again = [headers, &[("if-none-match", etag)]].concat();
@@ -277,7 +278,7 @@ fn note(page: &Browser, text: &str) {
     page.send(r#""add""#).expect("the session is open");
 }
 
-/// What the page notes comes back to it.
+/// Asserts that a note from the page comes back to it.
 async fn assert_alive(page: &Browser, text: &str) {
     note(page, text);
     let noted = format!(r#""text":"{text}"}}]}}"#);

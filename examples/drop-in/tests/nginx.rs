@@ -1,4 +1,5 @@
-//! The nginx configuration in `drop-in/nginx.conf` carries sessions on each framework, and the guide shows it.
+//! Checks that the configuration in `drop-in/nginx.conf` works on each framework, and that the guide
+//! shows it.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use tokio::process::{Child, Command};
 
 const SHIPPED: &str = include_str!("../nginx.conf");
 
-/// The directives of a block, from the line that begins with `opening`, without what surrounds them.
+/// Returns the directives within a block that begins with `opening`.
 fn block(text: &str, opening: &str) -> Vec<String> {
     let from = text
         .lines()
@@ -23,7 +24,7 @@ fn block(text: &str, opening: &str) -> Vec<String> {
         .skip_while(|line| !line.starts_with(opening));
     let directives = from.map(|line| line.split('#').next().unwrap_or_default().trim_end());
     let mut lines: Vec<_> = directives.take_while(|line| *line != "}").map(str::to_owned).collect();
-    // The comments explain, and this one shows what a cut costs: nothing.
+    // Leaves out comments, and a directive that shows that cut connections lose nothing.
     lines.retain(|line| !line.is_empty() && !line.starts_with("proxy_read_timeout"));
     assert!(lines.len() > 2, "there is a block {opening:?}");
     lines
@@ -37,7 +38,7 @@ fn the_guide_shows_the_configuration_that_is_tested() {
     }
 }
 
-/// It is killed when this is dropped.
+/// A running nginx, which is killed when this is dropped.
 struct Nginx {
     address: SocketAddr,
     folder: PathBuf,
@@ -78,7 +79,8 @@ impl Drop for Nginx {
     }
 }
 
-/// As shipped, and as many have it who put `Connection: upgrade` on every request.
+/// Runs with the configuration as shipped, and with a common variant that adds `Connection:
+/// upgrade` to every request.
 async fn sessions_are_carried(program: &str) {
     let program = Program::start(program, &["--under", "/app"]).await;
     for connection in ["$connection_upgrade", "\"upgrade\""] {

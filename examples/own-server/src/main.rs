@@ -1,17 +1,20 @@
-//! A server of one's own: a counter in the browser over hyper, without a framework and without an adapter. For whoever has
-//! a server already that stillhere has no adapter for. It shows the four things to do:
+//! A server of your own: a counter in the browser over hyper, without a framework and without an
+//! adapter, for servers that have no adapter. It shows four steps:
 //!
-//! 1. Save a route for each session whose page is rendered: [`Routes::save`], from the condition in [`hub`].
-//! 2. Answer the routes: [`Server::web_socket`]. Reading and writing is the core's, by [`run_connection_loop`].
+//! 1. Save a route for each session whose page is rendered: [`Routes::save`], called by the
+//!    condition in [`hub`].
+//! 2. Answer the routes: [`Server::web_socket`]. The core reads and writes, in
+//!    [`run_connection_loop`].
 //! 3. Decide what the end of a connection means: the cleanup policy in [`hub`].
-//! 4. Clean the routes up: a task for each session, in [`Routes::save`].
+//! 4. Remove the routes: a task for each session, in [`Routes::save`].
 //!
 //! ```sh
 //! cargo run -p stillhere-example-own-server -- [--addr HOST:PORT] [--close]
 //! ```
 //!
-//! With `--close` a session ends with its connection; without, it waits two minutes for its browser to come back. (On hyper all of point 2 is also
-//! in [`stillhere::upgrade`], on which the adapters stand.)
+//! With `--close` a session ends together with its connection. Without it, the session waits two
+//! minutes for its browser to reconnect. (On hyper, [`stillhere::upgrade`], which the adapters use,
+//! does all of step 2.)
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -29,13 +32,14 @@ use hyper_util::rt::TokioIo;
 use stillhere::client::{self, PAGE_CACHE_CONTROL};
 use stillhere::websocket::{accept_key, config, connection};
 use stillhere::{
-    Answer, AnswerBody, Arrival, Asks, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
-    UpgradeRequest, run_connection_loop, stop_signal,
+    Accepted, Answer, AnswerBody, Asks, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
+    SessionRequest, run_connection_loop, stop_signal,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-/// Where browsers find the sessions' routes, each at `/live/<session id>`. Behind a proxy or on another host: the external URL.
+/// Path at which browsers find the sessions' routes, each at `/live/<session id>`. Behind a proxy
+/// or on another host, use the external URL.
 const LIVE: &str = "/live";
 
 #[tokio::main]
@@ -63,8 +67,9 @@ async fn main() -> io::Result<()> {
 
 fn hub(routes: &Routes, closes: bool, is_local: bool) -> Hub {
     let kept = DefaultCleanupPolicy::default();
-    // What the end of a connection means is the policy's to say. A handler that closed the session when its connection is over would also end
-    // those that another connection has taken over meanwhile, as browsers are quicker than servers to see that one is lost.
+    // The policy decides what the end of a connection means. A handler that closed the session when
+    // its connection ends would also close sessions that a newer connection has taken over, because
+    // browsers often notice a lost connection before the server does.
     let ended = DefaultCleanupPolicy {
         soft_closed: Duration::ZERO,
         ..kept
@@ -82,7 +87,7 @@ fn hub(routes: &Routes, closes: bool, is_local: bool) -> Hub {
     hub
 }
 
-/// What a session does: it counts the clicks.
+/// The session's function: counts the clicks.
 async fn count(mut session: Session) {
     let mut clicks = 0u64;
     while session.recv().await.is_some() {
@@ -93,7 +98,7 @@ async fn count(mut session: Session) {
     }
 }
 
-/// The routing table: to which session a path leads.
+/// The routing table: the session for each path.
 #[derive(Clone, Default)]
 struct Routes(Arc<Mutex<HashMap<String, SessionId>>>);
 
@@ -131,7 +136,7 @@ impl Server {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(self.clone().serve(stream))),
-                // No more files may be open, most likely.
+                // Most likely too many files are open.
                 Err(error) => {
                     eprintln!("cannot accept: {error}");
                     sleep(Duration::from_secs(1)).await;
@@ -141,11 +146,12 @@ impl Server {
     }
 
     async fn serve(self, stream: TcpStream) {
-        // The kernel holds small packets back for about 40 ms otherwise. A connection that is gone already will say so when it is used.
+        // The kernel would otherwise delay small packets by about 40 ms. If the connection is
+        // already lost, that is reported when it is used.
         let _ = stream.set_nodelay(true);
         let answer = service_fn(async |request| Ok::<_, Infallible>(self.answer(request)));
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-        // What a client does to its connection is the client's affair.
+        // The server need not know what a client does to its connection.
         let _ = connection.with_upgrades().await;
     }
 
@@ -160,13 +166,14 @@ impl Server {
                 text(StatusCode::NOT_FOUND, "nothing here")
             };
         };
-        // Where a route is gone the hub is asked all the same: it tells the browser, which can read no HTTP status here, how the session ended.
+        // If the route is gone, the hub still answers. It tells the browser, which cannot read an
+        // HTTP status here, how the session ended.
         let name = route.map_or(name.to_owned(), |id| id.to_string());
         let headers = request
             .headers()
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let asked = UpgradeRequest::new(&name, headers);
+        let asked = SessionRequest::new(&name, headers);
         match asked.asks(request.method().as_str()) {
             Asks::WebSocket { key } => self.web_socket(&asked, &accept_key(key), on_upgrade),
             _ if route.is_some() => text(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket"),
@@ -174,7 +181,7 @@ impl Server {
         }
     }
 
-    /// The page, with a new session.
+    /// Returns the page with a new session.
     fn page(&self) -> Response<Full<Bytes>> {
         let session = self.hub.open(count);
         let page = include_str!("page.html").replace("{{session}}", &session.script_tag());
@@ -184,10 +191,11 @@ impl Server {
         response.body(page.into()).expect("the headers are valid")
     }
 
-    /// Upgrades the request, whatever the hub thinks of it: why a browser is refused it is told over the WebSocket.
-    fn web_socket(&self, asked: &UpgradeRequest<'_>, accept: &str, on_upgrade: OnUpgrade) -> Response<Full<Bytes>> {
-        let arrival = match self.hub.arrive(asked) {
-            Ok(arrival) => arrival,
+    /// Upgrades the request even if the hub refuses it, because a browser reads the reason only
+    /// over the WebSocket.
+    fn web_socket(&self, asked: &SessionRequest<'_>, accept: &str, on_upgrade: OnUpgrade) -> Response<Full<Bytes>> {
+        let accepted = match self.hub.accept(asked) {
+            Ok(accepted) => accepted,
             Err(error) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
         };
         let mut response = Response::builder()
@@ -195,25 +203,25 @@ impl Server {
             .header(header::CONNECTION, "upgrade")
             .header(header::UPGRADE, "websocket")
             .header(header::SEC_WEBSOCKET_ACCEPT, accept);
-        if let Some(protocol) = arrival.protocol() {
+        if let Some(protocol) = accepted.protocol() {
             response = response.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
         }
-        tokio::spawn(carry(on_upgrade, arrival));
+        tokio::spawn(carry(on_upgrade, accepted));
         response
             .body(Full::default())
             .expect("a subprotocol was a header's value before")
     }
 }
 
-/// Carries the session until the connection is over; its loss is the session's affair, and its policy's.
-async fn carry(on_upgrade: OnUpgrade, arrival: Arrival) {
-    // The browser may have gone away before the answer was out.
+/// Carries the session until the connection ends. The session and its policy handle the loss.
+async fn carry(on_upgrade: OnUpgrade, accepted: Accepted) {
+    // The browser may have disconnected before the answer was sent.
     let Ok(upgraded) = on_upgrade.await else { return };
-    let connection = connection(TokioIo::new(upgraded), Vec::new(), config(&arrival)).await;
-    run_connection_loop(arrival, connection).await;
+    let connection = connection(TokioIo::new(upgraded), Vec::new(), config(&accepted)).await;
+    run_connection_loop(accepted, connection).await;
 }
 
-/// One of the client's files, or that there is none of this name.
+/// Returns one of the client's files, or a 404.
 fn file(answer: Answer) -> Response<Full<Bytes>> {
     let AnswerBody::Whole(body) = answer.body else {
         unreachable!("files are whole")

@@ -1,4 +1,5 @@
-//! The server without a framework: its page, its routes, and what the end of a connection means to a session.
+//! Tests the server without a framework: its page, its routes, and the effect of a lost connection
+//! on a session.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -13,7 +14,7 @@ use stillhere_conformance::program::Program;
 use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
 
-/// The running server, and a proxy before it that cuts connections.
+/// The running server, and a proxy in front of it that cuts connections.
 struct Site {
     program: Program,
     proxy: FaultProxy,
@@ -30,7 +31,7 @@ impl Site {
         }
     }
 
-    /// What the page says at first: the URL of its script, and its ticket.
+    /// Loads the page. Returns the URL of its script, and its ticket.
     async fn page(&self) -> (String, String) {
         let page = http::get(self.program.address, "/", &[]).await;
         assert_eq!((page.status, page.header("cache-control")), (200, "private, no-cache"));
@@ -43,7 +44,7 @@ impl Site {
         (between("<script src=\""), between("data-stillhere=\""))
     }
 
-    /// A page that has connected, and its route.
+    /// Opens a page that connects. Returns it with its route.
     async fn open(&self) -> (Browser, String) {
         let (_, ticket) = self.page().await;
         let page = Browser::connect(self.proxy.address(), &ticket);
@@ -52,7 +53,7 @@ impl Site {
         (page, credentials.path().to_owned())
     }
 
-    /// What is answered to somebody who comes to this path without a WebSocket.
+    /// Returns the status of a request to this path that is not for a WebSocket.
     async fn status(&self, path: &str) -> u16 {
         http::get(self.program.address, path, &[]).await.status
     }
@@ -66,7 +67,7 @@ impl Site {
         .await;
     }
 
-    /// Cuts all connections, so that both sides see it.
+    /// Cuts all connections in such a way that both sides notice.
     fn cut(&self) {
         for connection in self.proxy.connections() {
             connection.cut();

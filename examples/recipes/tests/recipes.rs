@@ -1,4 +1,4 @@
-//! The recipes: each does what it says, and `recipes/README.md` shows each file as it is.
+//! Tests that each recipe does what it says, and that `recipes/README.md` shows each file as it is.
 
 use std::fs;
 use std::path::Path;
@@ -95,10 +95,11 @@ async fn a_ticket_is_given_to_a_post() {
     assert_eq!(text(&page).await, "hello");
 }
 
-/// The pages of two processes behind one nginx, as `processes.conf` has it, with the ports that were free.
+/// The pages of two processes behind one nginx with the configuration of `processes.conf`, but on
+/// free ports.
 #[tokio::test]
 async fn a_proxy_finds_the_process_of_each_session_by_its_path() {
-    // Two neighbouring ports whose last digit is the number of the process, as in the file.
+    // Two consecutive ports whose last digit is the number of the process, as in the file.
     let (first, second) = loop {
         let probe = recipes(&["1"]).await;
         let decade = probe.address.port() / 10 * 10;

@@ -23,7 +23,8 @@ async fn main() -> std::io::Result<()> {
         .tcp_nodelay(true)
         .h1_allow_half_closed(false)
         .listen(listener)?;
-    // For requests that are left once the hub is drained; by itself actix gives them 30 s.
+    // Time for requests that are pending after the hub has been drained. The default of actix is 30
+    // s.
     server.shutdown_signal(drained).shutdown_timeout(1).run().await
 }
 

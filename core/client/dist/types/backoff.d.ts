@@ -1,7 +1,7 @@
 /** Exponential back-off with full jitter, in milliseconds. */
 export declare class Backoff {
     #private;
-    /** Waits since the last success; at 0 the next attempt is at once. */
+    /** Number of waits since the last success. At 0 the next attempt is made at once. */
     waits: number;
     constructor(growth?: number);
     next(random: () => number, cap?: number): number;

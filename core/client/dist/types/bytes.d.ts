@@ -1,3 +1,3 @@
 import type { Bytes } from './wire';
-/** All of these bytes in a buffer of their own. */
+/** Returns all parts in one new buffer. */
 export declare function join(parts: readonly Uint8Array[]): Bytes;

@@ -19,7 +19,7 @@ export declare enum Code {
     Gap = 4303,
     Stale = 4400
 }
-/** Why a session is over; 0 says that it is not (PROTOCOL.md, section 11). */
+/** Why a session is over; 0 if it is not (PROTOCOL.md, section 11). */
 export declare enum Reason {
     None = 0,
     Finished = 1,
@@ -36,7 +36,7 @@ export declare enum Reason {
     Flood = 12,
     Full = 13
 }
-/** What a code asks of the client: never present this ticket again, later, reconnect now, or nothing (`ignore`). */
+/** What a code tells the client to do: never present this ticket again, try later, reconnect now, or nothing (`ignore`). */
 export type CodeClass = 'never' | 'later' | 'now' | 'ignore';
-/** The class of any code, known or not; what is not ours (a lost connection, 1006, for one) is `now`. */
+/** Returns the class of any code, known or not. A code that is not the protocol's, such as 1006, is `now`. */
 export declare function classOf(code: number): CodeClass;

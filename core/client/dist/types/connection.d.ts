@@ -1,20 +1,20 @@
 import type { Environment } from './environment';
 import type { DocumentMachine } from './machine';
 import { type Obstacle } from './obstacle';
-/** Does what a machine asks of the outside: opens and closes connections, sends, and wakes it in time. */
+/** Drives a machine: opens and closes connections, sends its frames, and calls it when its time has come. */
 export declare class ConnectionLoop {
     #private;
-    /** Where the next connection goes, `http:` or `https:`. */
+    /** Address of the next connection, with the scheme `http:` or `https:`. */
     url: string;
     constructor(machine: DocumentMachine, now: () => number, environment: Environment, handled: () => void);
-    /** The kind of the connection in use: `websocket`, `streamed`, `polled` or one that was registered. */
+    /** Kind of the connection in use: `websocket`, `streamed`, `polled` or a registered one. */
     get kind(): string;
-    /** What the last attempts met. */
+    /** Obstacle that the last attempts met. */
     get obstacle(): Obstacle | null;
-    /** Where to connect, and by which kind first. */
+    /** Sets the address and the kind to try first. */
     direct(url: string, preferred: string | undefined): void;
-    /** The network has changed, or somebody says so (`isAsked`): what did not get through may do so now. */
+    /** Forgets failures because the network has changed, or because the application asks to retry (`isAsked`). */
     wake(isAsked?: boolean): void;
-    /** Sends what is ready, then does what is asked: in this order a `leave` goes out before its close. */
+    /** Sends what is ready, then carries out the actions. In this order a `leave` goes out before its close. */
     flush(): void;
 }

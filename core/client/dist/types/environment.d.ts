@@ -1,7 +1,7 @@
 import type { Bytes } from './wire';
 export interface Environment extends Listenable {
     readonly WebSocket: new (url: string, protocol: string) => Socket;
-    /** Without it there is no fallback. */
+    /** Without `fetch` there is no fallback. */
     fetch?(url: string, options: RequestInit): Promise<Response>;
     readonly MessageChannel: new () => {
         readonly port1: Port;

@@ -1,21 +1,22 @@
-/** `send`: the lane's outbox has no room for the message until more is acknowledged. */
+/** Thrown by `send` if the lane's outbox has no room until the server acknowledges more. */
 export declare class OutboxFull extends Error {
     readonly name = "OutboxFull";
 }
-/** `send`: the message is longer than the session's message limit. */
+/** Thrown by `send` if the message is longer than the session's limit. */
 export declare class TooLarge extends Error {
     readonly name = "TooLarge";
 }
-/** `send`: the session is over. */
+/** Thrown by `send` if the session is over. */
 export declare class SessionOver extends Error {
     readonly name = "SessionOver";
 }
-/** The peer broke the protocol; `code` is the one to close with. */
+/** The server broke the protocol; `code` is the close code. */
 export declare class Violation extends Error {
     readonly code: number;
     constructor(code: number, text: string);
 }
-/** What was written before a ping has not come when its pong is written: as a gap. */
+/** A pong shows that frames written before its ping were lost; handled like a gap. */
 export declare class Loss extends Violation {
     constructor();
 }
+export declare function unexpected(): never;

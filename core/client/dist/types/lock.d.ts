@@ -1,5 +1,5 @@
 import type { Locks } from './environment';
-/** Lets go of what was taken. */
+/** Releases a lock. */
 export type Release = () => void;
-/** Takes the Web Lock of this name; undefined if somebody has it. */
+/** Takes the Web Lock of this name; undefined if another document has it. */
 export declare function lock(locks: Locks, name: string): Promise<Release | undefined>;

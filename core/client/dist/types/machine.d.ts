@@ -1,77 +1,85 @@
-import { type Message } from './inbox';
-import type { Action, MachineEvent, Phase } from './machine_event';
+import type { Message } from './inbox';
+import type { Action, MachineEvent } from './machine_event';
+import type { Phase } from './phase';
 import { type Bytes, type Lane, type Limits } from './wire';
 export { OutboxFull, SessionOver, TooLarge } from './errors';
 export type { CodeClass } from './codes';
-export type { Action, MachineEvent, Outcome, Phase } from './machine_event';
-export type { Bytes, Lane, Limits, Message };
+export type { Action, MachineEvent, Outcome } from './machine_event';
+export type { Bytes, Lane, Limits, Message, Phase };
 export interface MachineOptions {
     secret: Uint8Array;
     /** 16 random bytes, drawn once for the life of the page. */
     document: Uint8Array;
     limits: Limits;
-    /** Most charge of a lane's outbox. */
-    outbox?: number;
-    /** Evenly distributed in [0, 1). */
+    /** Highest charge of each lane's outbox. */
+    outbox?: number | undefined;
+    /** Returns numbers evenly distributed in [0, 1). */
     random: () => number;
-    /** Whether a session that another document had is none for this one. */
+    /** Returns true if this document does not take over a session that another document had. */
     declines?: () => boolean;
 }
 /**
- * One document's half of the protocol, without timers, sockets or chance of its own.
+ * One document's half of the protocol, without timers, sockets or randomness of its own.
  *
- * After every input, poll: frames for the connection in use, then actions and events, until there are none; a `leave` must be transmitted before
- * its close appears among the actions. Times are in milliseconds, never go back, and go on while the machine sleeps. Frames that have
- * arrived are to be handled before `handleTimeout`.
+ * After every input, poll frames for the connection in use, then actions and events, until there are none. Transmit a `leave` before you
+ * carry out the close among the actions. Times are in milliseconds, never go back, and continue while the computer sleeps. Handle frames
+ * that have arrived before `handleTimeout`.
  */
 export declare class DocumentMachine {
     #private;
     constructor({ secret, document, limits, outbox, random, declines }: MachineOptions);
     get phase(): Phase;
     get incarnation(): number;
-    /** The most bytes of a message. */
+    /** Highest size of a message in bytes. */
     get messageLimit(): number;
     start(now: number): void;
-    /** Waits as before the start: another ticket is to come, and what is sent is for its session. */
+    /** Waits for another ticket, as before the start; what is sent until then is for its session. */
     standBy(): void;
-    /** There is to be no other ticket. */
+    /** Ends the wait for another ticket: there will be none. */
     giveUp(): void;
-    /** Another ticket in place of the one so far, while no server has welcomed this document; what was sent stays in the outbox. */
+    /** Replaces the ticket of a document that no server has welcomed; what was sent stays in the outbox. */
     present(secret: Uint8Array, limits: Limits, now: number): void;
+    /** Handles a connection that has opened: hello becomes due. */
     handleOpen(connection: number, now: number): void;
+    /** Handles bytes that arrived. Those of an older connection are dropped. */
     handleFrame(connection: number, bytes: Bytes, now: number): void;
     /**
-     * `code` is the one the transport closed with, 1006 when nothing better is known. `wait`: what carries the connections wants to be left alone
-     * for so long, as if the server had said so with a code of class *later*.
+     * Handles a connection that is gone. `code` is its close code, or 1006 if it had none. A transport that wants to be left alone says for how
+     * long in `wait`, which counts like a wait that the server asked for.
      */
     handleClose(connection: number, code: number, now: number, wait?: number): void;
+    /** Does whatever is due by `pollTimeout`. */
     handleTimeout(now: number): void;
-    /** The page woke: `online`, visible or `pageshow`. */
+    /** Handles a page that came online, became visible, or was shown again. */
     handleWake(now: number): void;
-    /** Somebody wants a connection now, whatever was said about waiting. */
+    /** Connects now, even if the server asked for a wait. */
     handleRetry(now: number): void;
+    /** Handles a page that was hidden or shown. */
     handleHidden(hidden: boolean, now: number): void;
-    /** The page is going away; nothing more happens until `handleWake`. */
+    /** Handles a page that goes away; nothing more happens until `handleWake`. */
     handleLeave(_now: number): void;
     /** Copies the message into the lane's outbox, or throws `OutboxFull`, `TooLarge` or `SessionOver`. */
     send(lane: Lane, payload: Uint8Array, _now: number): void;
-    /** The lane's next message; one at a time is in hand, until `release`. */
+    /** Returns the lane's next message. Each lane gives one at a time: release it before you take the next. */
     take(lane: Lane): Message | undefined;
-    /** The handler of the message in hand has returned: its credit goes back. */
+    /** Releases the message that was taken, and with it the credit that it holds. */
     release(lane: Lane, now: number): void;
-    /** What was taken cannot be inflated: `code` is Malformed or TooLarge, and the session is over. */
+    /** Ends the session because a message that was taken cannot be inflated; `code` is Malformed or TooLarge. */
     failInflate(code: number, _now: number): void;
-    /** Pings on the connection in use, or in the making, and is forgotten with it; the `pong` event carries the nonce returned here. */
+    /** Asks for a ping on the connection in use; returns the nonce of the `pong` event. A lost connection drops its pings. */
     ping(_now: number): number;
-    /** The next frame for the connection; the credit of the counts in it is taken as told. */
+    /** Returns the next frame to write on a connection. Set `bulkAllowed` while the transport has little buffered. */
     pollTransmit(connection: number, bulkAllowed: boolean, now: number): Bytes | undefined;
+    /** Returns the next instruction to the transport. */
     pollAction(): Action | undefined;
+    /** Returns the next event. */
     pollEvent(): MachineEvent | undefined;
-    /** When `handleTimeout` is due, and then `pollTransmit`. */
+    /** Returns when to call `handleTimeout` and then `pollTransmit`. */
     pollTimeout(): number | undefined;
-    /** Charge of what the lane's outbox holds. */
+    /** Returns the charge of what the lane's outbox holds. */
     bufferedCharge(lane: Lane): number;
-    /** Charge of what the lane's inbox holds: half assembled, waiting and in hand. */
+    /** Returns the charge of what the lane's inbox holds: half assembled, waiting and taken. */
     inboxCharge(lane: Lane): number;
+    /** Returns the number of messages that the server has not acknowledged. */
     unacknowledgedMessages(): number;
 }

@@ -1,5 +1,4 @@
 import type { CodeClass } from './codes';
-export type Phase = 'idle' | 'connecting' | 'hello' | 'offered' | 'connected' | 'waiting' | 'resting' | 'left' | 'over';
 export type Outcome = 'opened' | 'resumed' | 'restored';
 export type Action = {
     type: 'connect';

@@ -1,4 +1,4 @@
-/** Empty for a code that is not ours. */
+/** Returns the name of a code; empty for a code that is not the protocol's. */
 export declare function nameOfCode(code: number): string;
-/** Empty for a reason that is not ours, and for none. */
+/** Returns the name of a reason; empty for 0 and for a reason that is not the protocol's. */
 export declare function nameOfReason(reason: number): string;

@@ -1,16 +1,16 @@
 import { type Bytes, type Lane } from './wire';
 interface Outgoing {
     bytes: Bytes;
-    /** No fragment of its message follows. */
+    /** True for the last fragment of a message. */
     last: boolean;
     charge: number;
-    /** The charge of all frames of the lane up to this one. */
+    /** Charge of all frames of the lane up to this one. */
     total: number;
 }
-/** One lane's data frames, encoded when their message is admitted and kept until they are acknowledged. */
+/** Data frames of one lane, encoded when their message is admitted and kept until they are acknowledged. */
 export declare class OutboxLane {
     #private;
-    /** Messages not wholly acknowledged. */
+    /** Number of messages that are not wholly acknowledged. */
     messages: number;
     constructor(lane: Lane);
     /** Charge of what is not acknowledged. */
@@ -19,17 +19,17 @@ export declare class OutboxLane {
     get acknowledged(): number;
     /** The last sequence sent on the current connection, or acknowledged before. */
     get written(): number;
-    /** Copies a message in, cut into its frames for good; throws when it does not fit, unless the lane is empty. */
+    /** Copies a message in and cuts it into frames. Throws `OutboxFull` if it does not fit, unless the lane is empty. */
     admit(payload: Uint8Array, fragment: number, limit: number): void;
-    /** Cuts everything anew, for a peer that has seen none of it. */
+    /** Cuts all messages anew, for a peer that has received none of them. */
     recut(fragment: number): void;
-    /** The frame to send next, if the peer's credit allows it. */
+    /** Returns the frame to send next, if the peer's credit allows it. */
     peek(): Outgoing | undefined;
-    /** What `peek` gave has been handed to the transport. */
+    /** Notes that the frame from `peek` has been handed to the transport. */
     advance(): void;
-    /** Takes the peer's counts. */
+    /** Handles the peer's counts. */
     acknowledge(received: number, credit: number): void;
-    /** A new connection: what is not acknowledged is sent again. */
+    /** Begins a connection: what is not acknowledged is sent again. */
     rewind(): void;
 }
 export {};

@@ -1,17 +1,17 @@
-/** Pings of the connection in use without an answer. */
+/** Pings of the current connection and their round trips. */
 export declare class Pings {
     #private;
-    /** One is to be written, which stands for all that were asked for. */
+    /** A ping is to be written. One stands for all that were asked for. */
     isDue: boolean;
-    /** Gives the nonce of the answer. */
+    /** Asks for a ping and returns the nonce of its answer. */
     ask(): number;
-    /** One is being written, with this nonce. */
+    /** Returns the nonce of the ping that is being written. */
     write(now: number): number;
-    /** The server answers only the newest of several, so a pong settles all before it; gives them with their round trips. */
+    /** Removes the answered pings and returns them with their round trips. A pong settles all pings before it. */
     settle(nonce: number, now: number): {
         nonce: number;
         roundTrip: number;
     }[];
-    /** Another connection is in use. */
+    /** Forgets the pings of a connection that is no longer in use. */
     forget(): void;
 }

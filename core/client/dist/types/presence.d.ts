@@ -1,14 +1,14 @@
-/** Whether the page is seen, and what follows where it is not and has no connection. */
+/** Whether the page is visible, and how patiently a hidden page reconnects. */
 export declare class Presence {
     #private;
-    /** How long the server keeps the session without a connection; unknown before the first welcome. */
+    /** How long the server keeps the session without a connection; undefined before the first welcome. */
     keep: number | undefined;
-    /** When the connection was lost. */
+    /** When the last welcomed connection was lost. */
     lostAt: number;
-    /** True if the page came back. */
+    /** Returns true if the page was hidden and is visible again. */
     handleHidden(hidden: boolean, now: number): boolean;
-    /** When a page stays hidden and without a connection too long to go on. */
+    /** When a page that stays hidden and unconnected stops trying. */
     get restAt(): number;
-    /** The longest wait of a page that is not seen. */
+    /** The longest wait between two attempts; undefined for the default. */
     get backoffCap(): number | undefined;
 }

@@ -3,54 +3,54 @@ import type { Environment } from './environment';
 import { type Status } from './status';
 import { type From, type Ticket } from './ticket';
 export interface Options {
-    /** How much may wait in each lane until the server has it: bytes, and 64 for each message or fragment. Default 4 MiB. */
+    /** Highest amount that may wait for acknowledgement in each lane: bytes, plus 64 for each message or fragment. Default 4 MiB. */
     outbox?: number;
-    /** What a relative url in the ticket is relative to; default the page, as for the `src` of a script. */
+    /** Base of a relative url in the ticket. Default: the page, as for the `src` of a script. */
     url?: string;
     /**
-     * Where this page gets another ticket if this one will not do: an address that answers a POST with one as JSON; null for nowhere. By default
-     * the page itself is fetched again, if the ticket stands in an attribute `data-stillhere` of it.
+     * Address that answers a POST with a new ticket as JSON, for when this ticket is no longer good; null forbids new tickets. By default the
+     * client fetches the page again, if the ticket is in one of its `data-stillhere` attributes.
      */
     from?: string | null;
     onmessage?: MessageHandler;
     onstatus?: (status: Status) => void;
 }
-/** Bytes to send; they are copied. */
+/** Bytes to send. The client copies them. */
 export type Data = ArrayBuffer | ArrayBufferView;
-/** Connects this page with the session of its ticket; throws if it is no ticket. The same ticket gives the same session as long as that lives. */
+/** Connects this page to the session of its ticket. Throws if the ticket is invalid. The same ticket returns the same session while that lives. */
 export declare function connect(ticket: Ticket | From, options?: Options): Session;
-/** For `connect` and for tests. */
+/** Implements `connect`; tests pass their own environment. */
 export declare function connectIn(environment: Environment, ticket: Ticket | From, options?: Options): Session;
-/** The page's end of a session. It outlives its connections: what was sent arrives, once and in order. */
+/** The page's end of a session. It outlives its connections: messages arrive once and in order. */
 export declare class Session {
     #private;
-    /** Called with every change of `status`. */
+    /** Called when `status` changes. */
     onstatus: ((status: Status) => void) | null;
-    /** Decides whether there is to be a new session in place of one that would be `refused` or `ended` with this status. */
+    /** Decides whether to replace a session that would be `refused` or `ended` with this status by a new one. */
     renew: (status: Status) => boolean;
-    /** For `connectIn` and for tests. */
+    /** Use `connect`; only `connectIn` and tests call this. */
     constructor(ticket: Ticket | From, options: Options, environment: Environment);
-    /** The session in use: after a reload perhaps that of the page before. Empty if the server had no room, and once closed. */
+    /** Id of the session in use, which after a reload may be that of the previous page. Empty if the server had no room, and once closed. */
     get id(): string;
-    /** The kind of the connection in use: `websocket`; `streamed` or `polled` where those do not get through; or one that was registered. */
+    /** Kind of the connection in use: `websocket`, `streamed` or `polled` where WebSockets are blocked, or a registered one. */
     get connection(): string;
     get status(): Status;
-    /** Gets each message; those that arrive while there is none wait. Messages received before the end are still handed over after it. */
+    /** Receives each message. Messages wait while there is no handler. Those received before the end are delivered after it too. */
     get onmessage(): MessageHandler | null;
     set onmessage(handler: MessageHandler | null);
-    /** Sends ahead of all bulk. Throws `OutboxFull`, `TooLarge` or `SessionOver`. */
+    /** Sends a message ahead of all bulk messages. Throws `OutboxFull`, `TooLarge` or `SessionOver`. */
     send(data: Data): void;
-    /** Sends in the lane for large transfers. Throws as `send` does. */
+    /** Sends a message in the lane for large transfers. Throws like `send`. */
     sendBulk(data: Data): void;
-    /** What the server has not acknowledged, in one lane or in both: bytes, and 64 for each message or fragment. */
+    /** Returns what the server has not acknowledged, in one lane or in both: bytes, plus 64 for each message or fragment. */
     bufferedAmount(lane?: LaneName): number;
-    /** Measures the round trip in milliseconds; rejects when there is no connection or it is lost before the answer. */
+    /** Measures the round trip in milliseconds. Rejects if there is no connection, or if it is lost before the answer. */
     ping(): Promise<number>;
-    /** Tries to connect now, also where the server or a proxy asks the page to wait. A session that is over stays over. */
+    /** Tries to connect now, even if the server or a proxy asked the page to wait. A session that is over stays over. */
     retry(): void;
     /**
-     * Leaves for good, once each caller of `connect` has closed the session and the task at hand is over, so that code that is run again keeps it.
-     * What the server has not acknowledged may be lost: wait until `bufferedAmount()` is 0 if it matters.
+     * Ends the session after the current task, once each caller of `connect` has closed it. Code that closes and connects again in one task keeps
+     * it. Unacknowledged messages may be lost: if they matter, wait until `bufferedAmount()` is 0.
      */
     close(): void;
 }

@@ -1,16 +1,16 @@
 import type { OutboxLane } from './outbox';
-/** Finds out whether the server lacks what was written last on a connection: no gap shows it, because nothing follows. */
+/** Detects the loss of what was written last on a connection. No gap shows it, because nothing follows. */
 export declare class Tail {
     #private;
     constructor(lanes: readonly OutboxLane[]);
-    /** A connection on which nothing has been written. */
+    /** Starts anew for a connection on which nothing has been written. */
     restart(now: number): void;
-    /** A ping is being written. */
+    /** Notes that a ping is being written. */
     ask(nonce: number, now: number): void;
-    /** A frame has come, and its counts are taken in. */
+    /** Handles a frame whose counts have been handled. */
     handleFrame(now: number): void;
-    /** A pong has come, and its counts are taken in. */
+    /** Handles a pong whose counts have been handled; throws a `Loss` if the server lacks what was written before its ping. */
     handlePong(nonce: number): void;
-    /** When to send a ping, if frames wait for their acknowledgement. Silence is another's concern. */
+    /** Returns when to send a ping, if frames wait for acknowledgement. `Connected` deals with silence. */
     deadline(heartbeat: number): number;
 }

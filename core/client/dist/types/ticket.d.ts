@@ -6,14 +6,14 @@ export type Ticket = OpenTicket | RefusedTicket | StaticTicket;
 export interface OpenTicket {
     readonly protocol: string;
     readonly url: string;
-    /** Public. */
+    /** Id of the session, which is not secret. */
     readonly id: string;
-    /** 32 bytes in base64url: whoever has it has the session. */
+    /** 32 bytes in base64url. Whoever has it can take the session over. */
     readonly secret: string;
     readonly limits: Limits;
-    /** The label under which this tab keeps the ticket for a reload. */
+    /** Label under which this tab keeps the ticket for a reload. */
     readonly restore?: string;
-    /** The kind of connection that the server chose; WebSocket without it. */
+    /** Kind of connection that the server chose. Default: WebSocket. */
     readonly connection?: string;
 }
 /** In place of a ticket: an address that answers a POST with one, as `Options.from`. */
@@ -25,7 +25,7 @@ export interface StaticTicket {
     readonly protocol: string;
     readonly connection: 'none';
 }
-/** The server has no room. */
+/** The server has no room for another session. */
 export interface RefusedTicket {
     readonly protocol: string;
     readonly refused: {
@@ -50,7 +50,7 @@ export declare function credentialsOf(ticket: OpenTicket, base: string): Credent
 /** The ticket a reload of this page may present: kept by the tab for this label, the session's number among those of the label, the address and the frame. */
 export declare class StoredTicket {
     #private;
-    /** Without a label nothing is ever stored. */
+    /** Without a label nothing is stored. */
     constructor(label: string | undefined, environment: Environment);
     /** What an earlier document of this page used, if this one is its reload or was reached through the history. */
     load(): OpenTicket | undefined;

@@ -1,4 +1,5 @@
-//! Never a dead page: promise 2. Which document has the session, and what another one is told.
+//! Promise 2: a page never becomes unresponsive. Which document has the session, and what other
+//! documents are told.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::patience::within;
 use crate::raw_connection::{fragment, hello, received, whole};
 use crate::server::{Server, credentials, wait_for_event, wait_for_state};
 
-/// Promise 2: the first document of a session is Opened, it comes back as Resumed, its reload is Restored.
+/// Promise 2: the first document of a session is Opened, its reconnect is Resumed, and its reload
+/// is Restored.
 pub async fn a_page_is_opened_resumed_and_restored(server: &Server) {
     let session = server.hub.open(echo);
     let mut events = session.events();
@@ -31,7 +33,8 @@ pub async fn a_page_is_opened_resumed_and_restored(server: &Server) {
     assert_eq!(restored, Event::Restored { incarnation: 2 });
 }
 
-/// R29: the page that has the session answers the probe, so a duplicated tab is told Duplicate and the page notices nothing.
+/// R29: the page that has the session answers the probe, so a duplicated tab is answered with
+/// Duplicate and the page is not affected.
 pub async fn a_duplicate_of_a_living_page_is_told_so(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
@@ -47,7 +50,8 @@ pub async fn a_duplicate_of_a_living_page_is_told_so(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// R29, R30, R26: a page whose old document is half-open is restored when the probe has run out; the old one comes back and is Superseded.
+/// R29, R30, R26: a page whose old document is half-open is Restored after the probe has timed out.
+/// When the old document returns, it is answered with Superseded.
 pub async fn a_reload_while_the_old_page_is_half_open_is_restored_after_the_probe(server: &Server) {
     let session = server.hub.open(echo);
     let old = server.browse_through_proxy(&session);
@@ -69,7 +73,7 @@ pub async fn a_reload_while_the_old_page_is_half_open_is_restored_after_the_prob
     assert_eq!(old.refusal().await, Code::Superseded as u64);
 }
 
-/// R26: the old page may also come back on a connection of its own, and is Superseded all the same.
+/// R26: an old page that returns on a new connection is answered with Superseded too.
 pub async fn a_superseded_page_that_comes_back_is_told_so(server: &Server) {
     let session = server.hub.open(echo);
     let old = server.browse_through_proxy(&session);
@@ -88,7 +92,8 @@ pub async fn a_superseded_page_that_comes_back_is_told_so(server: &Server) {
     assert_eq!(new.recv().await.payload, "mine");
 }
 
-/// PROTOCOL 6.2: an incarnation that the session has not reached is Superseded, too, whoever says so.
+/// PROTOCOL 6.2: an incarnation that the session has not reached is answered with Superseded,
+/// whichever document presents it.
 pub async fn an_incarnation_of_the_future_is_superseded(server: &Server) {
     let session = server.hub.open(never_reads);
     let credentials = credentials(&session);
@@ -102,7 +107,8 @@ pub async fn an_incarnation_of_the_future_is_superseded(server: &Server) {
     assert_eq!(session.state(), SessionState::Open);
 }
 
-/// PROTOCOL 6.6: without a probe, as an application may choose, the session is offered at once.
+/// PROTOCOL 6.6: without a probe, which is an option of the application, the session is offered at
+/// once.
 pub async fn without_a_probe_a_living_page_is_superseded_at_once(server: &Server) {
     let mut options = server.hub.session_options();
     options.timing.probe = None;
@@ -115,17 +121,18 @@ pub async fn without_a_probe_a_living_page_is_superseded_at_once(server: &Server
     assert_eq!(old.wait_for_close_codes(1).await, [Code::Superseded as u64]);
 }
 
-/// PROTOCOL 6.6: while one newcomer is being decided, another is told Busy, with a hint.
+/// PROTOCOL 6.6: while one newcomer waits for the session, another is answered with Busy and a time
+/// to retry.
 pub async fn a_second_newcomer_is_told_that_the_session_is_busy(server: &Server) {
     let session = server.hub.open(never_reads);
     let credentials = credentials(&session);
-    // Never answers the probe.
+    // This connection never answers the probe.
     let _silent = server.raw_welcomed(&session).await;
     let mut newcomers = [server.raw(&credentials).await, server.raw(&credentials).await];
     for (newcomer, document) in newcomers.iter_mut().zip([2, 3]) {
         newcomer.say_hello(&credentials, document, 0, 1).await;
     }
-    // Which of them comes first is for the network to say.
+    // The network decides which of them arrives first.
     let [one, other] = &mut newcomers;
     let frames = [one.frame().await, other.frame().await];
     let offered = frames
@@ -141,7 +148,8 @@ pub async fn a_second_newcomer_is_told_that_the_session_is_busy(server: &Server)
     assert_eq!(newcomers[offered].welcome().await.incarnation, 2);
 }
 
-/// PROTOCOL 6.6: a newcomer that says hello again is offered the session again on its newer connection; the older one is Replaced.
+/// PROTOCOL 6.6: a newcomer that says hello again is offered the session again on its newer
+/// connection. The older connection is closed with Replaced.
 pub async fn a_newcomer_may_come_again(server: &Server) {
     let session = server.hub.open(never_reads);
     let credentials = credentials(&session);
@@ -158,12 +166,13 @@ pub async fn a_newcomer_may_come_again(server: &Server) {
     assert_eq!(newer.welcome().await.incarnation, 2);
 }
 
-/// R21: a newcomer that does not confirm gets HelloDeadline, and the session stays with its document.
+/// R21: a newcomer that does not confirm is closed with HelloDeadline, and the session stays with
+/// its document.
 pub async fn an_offer_that_is_not_confirmed_is_withdrawn(server: &Server) {
     let mut options = server.hub.session_options();
-    // The hellos of this case have to come within it, too.
+    // The hellos of this case must arrive within this time too.
     options.timing.hello = Duration::from_secs(1);
-    // Of a page that polls and is gone between two polls, only its silence tells.
+    // If a page that polls disappears between two polls, only its silence reveals that.
     options.timing.heartbeat = Duration::from_millis(100);
     let session = server.hub.open_with(options, never_reads);
     let credentials = credentials(&session);
@@ -179,7 +188,8 @@ pub async fn an_offer_that_is_not_confirmed_is_withdrawn(server: &Server) {
     assert_eq!(own.welcome().await.incarnation, 1);
 }
 
-/// Before the welcome an error costs the connection only (R18): a newcomer that breaks the protocol leaves the session alone.
+/// R18: before the welcome, a violation ends only the connection. A newcomer that violates the
+/// protocol does not affect the session.
 pub async fn a_newcomer_that_breaks_the_protocol_costs_only_its_connection(server: &Server) {
     let session = server.hub.open(echo);
     let credentials = credentials(&session);
@@ -202,7 +212,8 @@ pub async fn a_newcomer_that_breaks_the_protocol_costs_only_its_connection(serve
     assert_eq!(session.state(), SessionState::Open);
 }
 
-/// R31: what the old document had not acknowledged, and what it had half sent, does not reach the new one or the application.
+/// R31: messages that the old document had not acknowledged, and the incomplete message that it had
+/// sent, reach neither the new document nor the application.
 pub async fn nothing_of_the_old_document_reaches_the_new_one(server: &Server) {
     let (application, mut incoming) = handing_on();
     let session = server.hub.open(application);
@@ -233,7 +244,8 @@ pub async fn nothing_of_the_old_document_reaches_the_new_one(server: &Server) {
     );
 }
 
-/// R23, R31: messages received before a restore stay readable, before the news of it, and weigh on the new document's first credit.
+/// R23, R31: messages received before a restore can still be read, before the restore is reported.
+/// They reduce the new document's first credit.
 pub async fn messages_received_before_a_restore_are_read_before_it(server: &Server) {
     let (read, to_read) = oneshot::channel();
     let (application, mut incoming) = handing_on();
@@ -271,7 +283,8 @@ pub async fn messages_received_before_a_restore_are_read_before_it(server: &Serv
     assert_eq!(next_message(&mut incoming).await, "three");
 }
 
-/// `on_restore` sends first. The new document's messages wait until it has returned.
+/// The function given to `on_restore` sends first. The new document's messages wait until it has
+/// returned.
 pub async fn the_restore_function_speaks_first(server: &Server) {
     let (returning, to_return) = oneshot::channel::<()>();
     let to_return = std::sync::Arc::new(tokio::sync::Mutex::new(Some(to_return)));
@@ -290,7 +303,7 @@ pub async fn the_restore_function_speaks_first(server: &Server) {
     });
     let old = server.browse(&session);
     old.wait_for_outcome(Outcome::Opened).await;
-    // A function that has read has also said what to do on a restore.
+    // Once the function has read a message, it has also set its restore function.
     old.send("first").expect("the session is open");
     assert_eq!(next_message(&mut incoming).await, "first");
     let new = old.reload().await;
@@ -312,7 +325,8 @@ pub async fn the_restore_function_speaks_first(server: &Server) {
     assert_eq!(next_message(&mut incoming).await, "from the new document");
 }
 
-/// R25: the welcome of a restore is lost. The document, which knows nothing of it, says hello again and is Restored.
+/// R25: if the welcome of a restore is lost, the document, which has not seen it, says hello again
+/// and is Restored.
 pub async fn a_lost_welcome_of_a_restore_does_no_harm(server: &Server) {
     let session = server.hub.open(never_reads);
     let credentials = credentials(&session);
@@ -340,7 +354,7 @@ pub async fn a_lost_welcome_of_a_restore_does_no_harm(server: &Server) {
 }
 
 async fn wait_until_all_is_acknowledged(session: &SessionHandle, raw: &mut crate::raw_connection::RawConnection) {
-    // The pong comes after the acknowledgement has been read.
+    // The pong is sent after the acknowledgement has been processed.
     raw.send(Frame::Ping {
         nonce: 1,
         counts: received(1),
@@ -350,7 +364,8 @@ async fn wait_until_all_is_acknowledged(session: &SessionHandle, raw: &mut crate
     assert_eq!(session.unacknowledged(), 0);
 }
 
-/// R32: a page that goes away says so, and the session waits from then on; when the page comes back from the cache it is Resumed.
+/// R32: a page that goes away says so, and its session waits. When the page returns from the
+/// back/forward cache it is Resumed.
 pub async fn a_page_that_comes_back_from_the_cache_resumes(server: &Server) {
     let session = server.hub.open(echo);
     let browser = server.browse(&session);
@@ -364,7 +379,8 @@ pub async fn a_page_that_comes_back_from_the_cache_resumes(server: &Server) {
     assert_eq!(browser.recv().await.payload, "while away");
 }
 
-/// Promise 1 and 2: fifty reloads in a row, each Restored, each with its own messages only.
+/// Promises 1 and 2: fifty reloads in a row are each Restored, and each document gets only its own
+/// messages.
 pub async fn many_reloads_in_a_row_are_restored(server: &Server) {
     let session = server.hub.open(echo);
     let mut browser = server.browse(&session);
@@ -377,6 +393,7 @@ pub async fn many_reloads_in_a_row_are_restored(server: &Server) {
     }
     wait_for_state(&session, SessionState::Open).await;
     browser.send("the last").expect("the session is open");
-    // Answers to what the one before had sent may come, because the application took it after the restore.
+    // Answers to messages of the previous document may arrive, because the application took those
+    // messages after the restore.
     while browser.recv().await.payload != "the last" {}
 }

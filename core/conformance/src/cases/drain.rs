@@ -1,4 +1,4 @@
-//! A server that shuts down tells every browser (PROTOCOL.md, 10.4).
+//! A server that shuts down tells every browser (PROTOCOL.md, section 10.4).
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::load::numbered;
 use crate::patience::within;
 use crate::server::{Server, credentials, end_of};
 
-/// R39: a thousand browsers are told that the server is shutting down, each with a hint of its own when to come back.
+/// R39: a thousand browsers are told that the server is shutting down, each with its own time to
+/// reconnect.
 pub async fn a_thousand_browsers_are_told_to_come_back_spread_over_time(server: &Server) {
     const COUNT: usize = 1000;
     let deadline = Duration::from_secs(20);
@@ -47,7 +48,7 @@ pub async fn a_thousand_browsers_are_told_to_come_back_spread_over_time(server: 
     }
     hints.sort();
     assert!(hints[0] >= Duration::from_secs(1) && hints[COUNT - 1] <= Duration::from_secs(1) + deadline);
-    // Evenly: nowhere a crowd, nowhere a hole.
+    // The times are evenly distributed, without crowds or gaps.
     for (tenth, hint) in (0u32..).zip(hints.iter().step_by(COUNT / 10)) {
         let even = Duration::from_secs(1) + deadline * tenth / 10;
         assert!(
@@ -58,7 +59,8 @@ pub async fn a_thousand_browsers_are_told_to_come_back_spread_over_time(server: 
     }
 }
 
-/// R39, R34: what was sent before the shutdown is delivered first, even to a browser that has to come back for it.
+/// R39, R34: messages sent before the shutdown are delivered first, even to a browser that has to
+/// reconnect for them.
 pub async fn what_was_sent_is_delivered_before_the_drain_ends(server: &Server) {
     let session = server.hub.open(never_reads);
     let browser = server.browse_through_proxy(&session);
@@ -93,7 +95,8 @@ pub async fn what_was_sent_is_delivered_before_the_drain_ends(server: &Server) {
     assert!(end.retry_after >= Duration::from_secs(1));
 }
 
-/// R39: a browser that does not take its last messages is cut off at the deadline, and the report says what it did not get.
+/// R39: a browser that does not read its last messages is disconnected at the deadline, and the
+/// report says how many it missed.
 pub async fn a_browser_that_takes_nothing_is_cut_off_at_the_deadline(server: &Server) {
     let session = server.hub.open(never_reads);
     let browser = server.browse_through_proxy(&session);
@@ -112,8 +115,8 @@ pub async fn a_browser_that_takes_nothing_is_cut_off_at_the_deadline(server: &Se
     assert_eq!(server.hub.stats().sessions, 0);
 }
 
-/// PROTOCOL 10.4: a connection that waits for its hello, and a page that waits for the session, are told that the server shuts down, and when to
-/// come back.
+/// PROTOCOL 10.4: a connection without a hello, and a page that waits for the session, are told
+/// that the server is shutting down and when to reconnect.
 pub async fn connections_that_wait_are_told_that_the_server_shuts_down(server: &Server) {
     let session = server.hub.open(never_reads);
     let credentials = credentials(&session);
@@ -138,7 +141,8 @@ pub async fn connections_that_wait_are_told_that_the_server_shuts_down(server: &
     assert_eq!((report.cut_off, report.connections_left), (0, 0));
 }
 
-/// R38, R39: while the server drains, new pages get a ticket that says so, and pages of sessions that have ended are told the same.
+/// R38, R39: while the server drains, new pages get a ticket that says so, and pages of ended
+/// sessions are told the same.
 pub async fn a_draining_server_takes_no_new_sessions(server: &Server) {
     let session = server.hub.open(echo);
     let ticket = session.ticket_json();
@@ -158,7 +162,7 @@ pub async fn a_draining_server_takes_no_new_sessions(server: &Server) {
     );
 }
 
-/// R39: a single session can be drained, as the demo does; the others go on.
+/// R39: a single session can be drained, as the demo does, while the others continue.
 pub async fn one_session_is_drained_alone(server: &Server) {
     let neighbour = crate::neighbour::Neighbour::move_in(server).await;
     let session = server.hub.open(echo);

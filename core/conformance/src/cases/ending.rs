@@ -1,4 +1,5 @@
-//! Every session ends exactly once, with a reason: promise 5. And how it waits when its browser is gone.
+//! Promise 5: every session ends exactly once, with a reason. Also how a session waits after its
+//! browser has gone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -25,7 +26,8 @@ async fn says_goodbye(session: Session) {
     session.send_bulk("and a long one").await.expect("the session is open");
 }
 
-/// R34: when the function returns, what it sent last arrives, then the end with its reason.
+/// R34: when the function returns, the last messages that it sent arrive, followed by the end with
+/// its reason.
 pub async fn the_last_messages_arrive_before_the_end(server: &Server) {
     let session = server.hub.open(says_goodbye);
     let browser = server.browse(&session);
@@ -51,7 +53,8 @@ pub async fn the_last_messages_arrive_before_the_end(server: &Server) {
     );
 }
 
-/// R34, R35: the same when nobody is connected at that moment; the browser comes back for it.
+/// R34, R35: the same if nobody is connected at that moment. The browser reconnects for the
+/// messages.
 pub async fn the_last_messages_wait_for_a_browser_that_is_gone(server: &Server) {
     let session = server.hub.open(never_reads);
     let browser = server.browse_through_proxy(&session);
@@ -73,7 +76,8 @@ pub async fn the_last_messages_wait_for_a_browser_that_is_gone(server: &Server) 
     assert_eq!(end_of(&session).await, EndReason::Closed("good night".into()));
 }
 
-/// R34: a session that is closed before its first browser delivers to the first that comes, and its function never runs.
+/// R34: a session that is closed before its first browser delivers its messages to the first
+/// browser that connects. Its function never runs.
 pub async fn a_session_closed_before_its_browser_came_delivers_to_it(server: &Server) {
     let session = server
         .hub
@@ -86,7 +90,8 @@ pub async fn a_session_closed_before_its_browser_came_delivers_to_it(server: &Se
     assert_eq!(browser.session_end().await.text, "no room in this lecture");
 }
 
-/// R35: while a session is ending, a reload is told that it has ended, and why; its own document still resumes.
+/// R35: while a session is closing, a reload is told that it has ended, and why. Its own document
+/// can still resume.
 pub async fn a_reload_of_an_ending_session_is_told_its_reason(server: &Server) {
     let session = server.hub.open(never_reads);
     let credentials = credentials(&session);
@@ -106,7 +111,8 @@ pub async fn a_reload_of_an_ending_session_is_told_its_reason(server: &Server) {
     assert_eq!(own.end().await.code, Code::Ended as u64);
 }
 
-/// R36: the end says how many of the browser's messages were not received; the others are acknowledged before it.
+/// R36: the end says how many of the browser's messages were not received. The others are
+/// acknowledged before it.
 pub async fn the_end_tells_what_was_not_received(server: &Server) {
     let mut options = server.hub.session_options();
     options.limits.fragment = 1024;
@@ -117,7 +123,7 @@ pub async fn the_end_tells_what_was_not_received(server: &Server) {
     for _ in 0..10 {
         browser.send(vec![7; 1024]).expect("an outbox has room");
     }
-    // The window takes four of them, and nobody reads.
+    // The window holds four messages, and nobody reads them.
     let buffered = 4 * (1024 + stillhere::FRAME_CHARGE);
     wait_until_buffered(&session, &browser, buffered).await;
     session.abort("enough");
@@ -128,13 +134,13 @@ pub async fn the_end_tells_what_was_not_received(server: &Server) {
 
 async fn wait_until_buffered(session: &SessionHandle, browser: &Browser, charge: u64) {
     while session.snapshot().buffered < charge {
-        // Answered after what was sent before it.
+        // The answer comes after everything sent before the ping.
         browser.ping().await;
     }
     assert_eq!(session.snapshot().buffered, charge);
 }
 
-/// R34: an abort drops what is on its way, and tells the browser at once.
+/// R34: an abort drops messages in transit and tells the browser at once.
 pub async fn an_abort_ends_at_once(server: &Server) {
     let session = server.hub.open(never_reads);
     let browser = server.browse_through_proxy(&session);
@@ -150,7 +156,7 @@ pub async fn an_abort_ends_at_once(server: &Server) {
     assert_eq!((end.reason, &end.text[..]), (3, "now"));
 }
 
-/// Promise 5: a function that panics ends its session with a reason, and no other.
+/// Promise 5: a function that panics ends its own session with a reason, and no other session.
 pub async fn a_panic_ends_its_session_and_no_other(server: &Server) {
     let neighbour = crate::neighbour::Neighbour::move_in(server).await;
     let session = server.hub.open(|mut session| async move {
@@ -168,7 +174,8 @@ pub async fn a_panic_ends_its_session_and_no_other(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// R37: an ended session answers with its reason for a while, even one that was aborted with nobody there.
+/// R37: an ended session answers with its reason for a while, even one that was aborted while
+/// nobody was connected.
 pub async fn an_ended_session_stays_answerable(server: &Server) {
     let session = server.hub.open(never_reads);
     let ticket = session.ticket_json();
@@ -185,10 +192,11 @@ pub async fn an_ended_session_stays_answerable(server: &Server) {
     assert_eq!(raw.end().await.reason, 3, "whichever document asks");
 }
 
-/// PROTOCOL 5, 10.4: who asks for an ended session proves as much as while it lived, before being told that it has ended, and why.
+/// PROTOCOL 5, 10.4: a client that asks for an ended session must prove as much as for a live one
+/// before it is told that the session has ended, and why.
 pub async fn an_ended_session_asks_as_much_as_a_live_one(server: &Server) {
     let mut options = server.hub.session_options();
-    // The hellos of this case have to come within it, too.
+    // The hellos of this case must arrive within this time too.
     options.timing.hello = Duration::from_secs(1);
     let by_cookie = Hub::builder().principal(|request| request.cookie("user").map(str::to_owned));
     let server = server.with_hub(by_cookie.session_options(options)).await;
@@ -243,7 +251,8 @@ async fn assert_refused(raw: &mut RawConnection, code: Code) {
     assert!(!end.text.contains("ada"), "{end:?}");
 }
 
-/// PROTOCOL 6.1, 10.4: a violation is told to the connection that it happens on. Those that come later are told that the session is over, and why.
+/// PROTOCOL 6.1, 10.4: the connection on which a violation happens is told about the violation.
+/// Later connections are told that the session has ended, and why.
 pub async fn a_session_ended_by_a_violation_is_over_like_any_other(server: &Server) {
     let too_large = vec![0; server.hub.session_options().limits.fragment as usize + 1];
     for (bad, reason) in [
@@ -265,7 +274,8 @@ pub async fn a_session_ended_by_a_violation_is_over_like_any_other(server: &Serv
     }
 }
 
-/// R42: a browser that falls silent is found out within two heartbeats, and told so if it can hear.
+/// R42: a browser that becomes silent is detected within two heartbeats, and told so if it can
+/// still read.
 pub async fn a_silent_browser_is_found_out(server: &Server) {
     let mut options = server.hub.session_options();
     options.timing.heartbeat = Duration::from_millis(100);
@@ -286,7 +296,8 @@ pub async fn a_silent_browser_is_found_out(server: &Server) {
     assert_eq!((end.code, end.reason), (Code::Silent as u64, 0));
 }
 
-/// R42: one that answers is kept, however long nothing else is said; and a half-open one is found out behind a proxy, too.
+/// R42: a browser that answers pings is kept, however long it sends nothing else. A half-open
+/// connection is detected behind a proxy too.
 pub async fn a_quiet_browser_is_kept_and_a_half_open_one_is_not(server: &Server) {
     let mut options = server.hub.session_options();
     options.timing.heartbeat = Duration::from_secs(1);
@@ -306,7 +317,7 @@ pub async fn a_quiet_browser_is_kept_and_a_half_open_one_is_not(server: &Server)
     assert_eq!(at_quiet.events().len(), 1);
 }
 
-/// Sessions without a browser end for their reasons: NeverConnected, Expired, Disconnected.
+/// Sessions without a browser end with the right reason: NeverConnected, Expired or Disconnected.
 pub async fn abandoned_sessions_end_with_their_reasons(server: &Server) {
     let short = Duration::from_millis(100);
     let policy = DefaultCleanupPolicy {
@@ -341,7 +352,7 @@ pub async fn abandoned_sessions_end_with_their_reasons(server: &Server) {
     }
 }
 
-/// Promise 5: whatever ends a session, its end is reported exactly once, with its reason.
+/// Promise 5: the end of a session is reported exactly once, with its reason, whatever ends it.
 pub async fn every_end_is_reported_exactly_once(server: &Server) {
     let reported: Arc<Mutex<Vec<(String, EndReason)>>> = Arc::default();
     let reports = Arc::clone(&reported);
@@ -357,7 +368,7 @@ pub async fn every_end_is_reported_exactly_once(server: &Server) {
         let session = server.hub.open(echo);
         let reason = match round % 6 {
             0 => {
-                // Nothing is on its way, so this is the end.
+                // Nothing is in transit, so the session ends at once.
                 session.close("closed");
                 session.abort("and aborted");
                 EndReason::Closed("closed".into())
@@ -389,7 +400,7 @@ pub async fn every_end_is_reported_exactly_once(server: &Server) {
             }
             _ => {
                 let mut raw = server.raw_welcomed(&session).await;
-                // Which of the two comes first is open; that there is only one end is not.
+                // Either of the two may come first, but there is only one end.
                 raw.send(fragment(Lane::Interactive, 2, "a gap")).await;
                 session.abort("meanwhile");
                 raw.send(Frame::Offer).await;
@@ -411,14 +422,15 @@ pub async fn every_end_is_reported_exactly_once(server: &Server) {
     }
 }
 
-/// PROTOCOL 10.5: after its close the server goes on reading for a while, so that what the browser still sends does not turn the close into a reset.
+/// PROTOCOL 10.5: after its close the server keeps reading for a while, so that data from the
+/// browser does not turn the close into a reset.
 pub async fn what_is_sent_after_the_end_does_not_reset_the_connection(server: &Server) {
     let session = server.hub.open(echo);
     let mut raw = server.raw_welcomed(&session).await;
     session.abort("enough");
     assert_eq!(raw.end().await.code, Code::Ended as u64);
     for _ in 0..100 {
-        // FIN and binary, masked with zeros, five bytes: a data frame that was on its way.
+        // FIN and binary, masked with zeros, five bytes: a data frame that was in transit.
         raw.send_octets(b"\x82\x85\x00\x00\x00\x00\x40\x01abc").await;
         tokio::task::yield_now().await;
     }

@@ -1,4 +1,4 @@
-//! Everything a network does, under load, through the fault proxy: promise 1 when it is hard to keep.
+//! Promise 1 under difficult conditions: all network faults, under load, through the fault proxy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::patience::within;
 use crate::random::Random;
 use crate::server::{Server, wait_for_state};
 
-/// A session under load in both directions and on both lanes, its browser behind the proxy.
+/// A session under load in both directions and on both lanes, with its browser behind the proxy.
 struct Setup {
     load: Arc<Load>,
     session: SessionHandle,
@@ -31,7 +31,7 @@ impl Setup {
         Self { load, session, browser }
     }
 
-    /// Waits until more messages have come on both sides.
+    /// Waits until this many more messages have arrived on both sides.
     async fn wait_for_progress(&self, messages: u64) {
         let (at_server, at_browser) = (self.load.at_server.received(), self.load.at_browser.received());
         self.load
@@ -44,7 +44,7 @@ impl Setup {
             .await;
     }
 
-    /// Whether the document was always the same.
+    /// Asserts that the document never changed.
     fn assert_resumed_only(&self) {
         for event in self.browser.events() {
             assert!(
@@ -61,7 +61,7 @@ impl Setup {
     }
 }
 
-/// Limits so small that every bound is hit all the time.
+/// Returns options with limits so small that every limit is reached often.
 fn small(server: &Server) -> SessionOptions {
     let mut options = server.hub.session_options();
     options.limits.fragment = 1024;
@@ -72,12 +72,12 @@ fn small(server: &Server) -> SessionOptions {
     options
 }
 
-/// Promise 1: connections that are closed in order, as an idle time-out of a proxy does.
+/// Promise 1: connections are closed in order, as by the idle timeout of a proxy.
 pub async fn nothing_is_lost_when_connections_are_cut(server: &Server) {
     under_load(server, small(server), 11, 30, async |_, connection, _| connection.cut()).await;
 }
 
-/// Promise 1: connections that are reset.
+/// Promise 1: connections are reset.
 pub async fn nothing_is_lost_when_connections_are_reset(server: &Server) {
     under_load(server, small(server), 12, 30, async |_, connection, _| {
         connection.reset();
@@ -85,7 +85,8 @@ pub async fn nothing_is_lost_when_connections_are_reset(server: &Server) {
     .await;
 }
 
-/// Promise 1: connections that break in the middle of a frame, in either direction, now and then before the welcome.
+/// Promise 1: connections break in the middle of a frame, in either direction, and sometimes before
+/// the welcome.
 pub async fn nothing_is_lost_when_frames_are_truncated(server: &Server) {
     under_load(server, small(server), 13, 40, async |_, connection, random| {
         let direction = if random.one_in(2) {
@@ -98,8 +99,8 @@ pub async fn nothing_is_lost_when_frames_are_truncated(server: &Server) {
     .await;
 }
 
-/// Promise 1 and 3: connections that fall silent, replaced by the browser while the server believes in them; what was on its way in them
-/// comes late.
+/// Promises 1 and 3: connections become silent, and the browser replaces them while the server
+/// still believes in them. What was in transit arrives late.
 pub async fn nothing_is_lost_when_half_open_connections_are_replaced(server: &Server) {
     under_load(server, small(server), 14, 30, async |setup, connection, random| {
         connection.silence();
@@ -117,7 +118,7 @@ pub async fn nothing_is_lost_when_half_open_connections_are_replaced(server: &Se
     .await;
 }
 
-/// Promise 1: connections that stand still for a moment and go on.
+/// Promise 1: connections stall for a moment and then continue.
 pub async fn nothing_is_lost_when_connections_stall(server: &Server) {
     let options = small(server);
     let seed = Random::announced(15).number();
@@ -134,7 +135,7 @@ pub async fn nothing_is_lost_when_connections_stall(server: &Server) {
     assert_eq!(setup.session.snapshot().reconnects, 0);
 }
 
-/// Promise 1: a long way to the server, with cuts.
+/// Promise 1: high latency, with cuts.
 pub async fn nothing_is_lost_over_a_long_way(server: &Server) {
     server.proxy.set_delay(Duration::from_millis(15));
     under_load(
@@ -153,7 +154,8 @@ pub async fn nothing_is_lost_over_a_long_way(server: &Server) {
     .await;
 }
 
-/// PROTOCOL 9.3: a browser whose connection is half-open finds out by itself when it is woken, and loses nothing.
+/// PROTOCOL 9.3: a browser with a half-open connection notices that when it is woken, and loses
+/// nothing.
 pub async fn a_woken_browser_finds_out_that_its_connection_is_half_open(server: &Server) {
     let seed = Random::announced(17).number();
     let mut options = server.hub.session_options();
@@ -161,7 +163,8 @@ pub async fn a_woken_browser_finds_out_that_its_connection_is_half_open(server: 
     let setup = Setup::start(server, options, seed).await;
     setup.wait_for_progress(10).await;
     server.newest_connection(&setup.session).await.silence();
-    // When the server has noticed, nothing is under way any more that would be a sign of life.
+    // Once the server has noticed the loss, nothing is in transit that the browser could take for a
+    // sign of life.
     wait_for_state(&setup.session, SessionState::SoftClosed).await;
     setup.browser.wake();
     setup.browser.wait_for_outcome(Outcome::Resumed).await;
@@ -169,7 +172,7 @@ pub async fn a_woken_browser_finds_out_that_its_connection_is_half_open(server: 
     setup.assert_resumed_only();
 }
 
-/// Promise 1: the server process is unreachable for a while; the browser keeps trying, and loses nothing.
+/// Promise 1: the server is unreachable for a while. The browser keeps trying and loses nothing.
 pub async fn nothing_is_lost_while_the_server_cannot_be_reached(server: &Server) {
     let seed = Random::announced(18).number();
     let setup = Setup::start(server, small(server), seed).await;
@@ -187,12 +190,12 @@ pub async fn nothing_is_lost_while_the_server_cannot_be_reached(server: &Server)
     setup.assert_resumed_only();
 }
 
-/// Promise 1, the same property as the simulation, over real sockets: four sessions, each of which loses 55 connections, by all faults
-/// mixed, often with a second one during the replay after the first.
+/// Promise 1, the same property as in the simulation, over real sockets: four sessions each lose 55
+/// connections to a mix of all faults, often with a second fault during the replay after the first.
 pub async fn nothing_is_lost_in_a_storm_of_all_faults(server: &Server) {
     let seed = Random::announced(19).number();
     let storms = (0..4).map(|number| {
-        // Two with limits that are hit all the time, two with the defaults.
+        // Two sessions have limits that are reached often, and two have the defaults.
         let options = if number % 2 == 0 {
             small(server)
         } else {
@@ -207,7 +210,8 @@ async fn storm(server: &Server, options: SessionOptions, seed: u64) {
     let mut random = Random::new(seed);
     let setup = Setup::start(server, options, seed).await;
     while setup.session.snapshot().reconnects < 55 {
-        // Without progress, the fault meets the replay of the one before, or even its hello.
+        // Without waiting for progress, the fault hits the replay of the previous one, or even its
+        // hello.
         if !random.one_in(3) {
             setup.wait_for_progress(random.within(1..20)).await;
         }

@@ -65,8 +65,8 @@ pub async fn the_client_is_served_compressed_to_those_who_take_it(server: &Serve
     assert_eq!(refused.header("content-encoding"), "");
 }
 
-/// `HubBuilder::public_url` may be on another origin: the files are for pages of any, whatever way the page loads them, and no cache has to tell
-/// origins apart.
+/// `HubBuilder::public_url` may be on another origin. Pages of all origins may load the files in
+/// any way, and caches need not distinguish origins.
 pub async fn the_client_may_be_loaded_by_pages_of_other_origins(server: &Server) {
     for name in [
         "client.js",

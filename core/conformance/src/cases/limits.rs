@@ -1,4 +1,5 @@
-//! Bounded memory by construction: promise 4. Sizes at their limits, and browsers and applications that do not read.
+//! Promise 4: memory is bounded by construction. Messages at the size limits, and browsers and
+//! applications that do not read.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -52,7 +53,7 @@ pub async fn sizes_around_every_boundary_arrive(server: &Server) {
     assert_eq!(session.state(), SessionState::Open);
 }
 
-/// R8, R10, PROTOCOL 8.3: messages larger than the window and larger than the outbox go through.
+/// R8, R10, PROTOCOL 8.3: messages larger than the window and larger than the outbox arrive.
 pub async fn messages_larger_than_window_and_outbox_arrive(server: &Server) {
     let session = server.hub.open_with(small(server), echo);
     let limits = small(server).limits;
@@ -73,7 +74,8 @@ pub async fn messages_larger_than_window_and_outbox_arrive(server: &Server) {
     }
 }
 
-/// Windows of four fragments of 1 KiB, an outbox of 16 KiB, messages up to 256 KiB.
+/// Returns options with windows of four fragments of 1 KiB, an outbox of 16 KiB and messages up to
+/// 256 KiB.
 fn small(server: &Server) -> SessionOptions {
     let mut options = server.hub.session_options();
     options.limits.fragment = 1024;
@@ -84,8 +86,8 @@ fn small(server: &Server) -> SessionOptions {
     options
 }
 
-/// R9, R11: an application that never reads fills its window and the browser's outbox, and no more; what it sends still goes out; when it
-/// reads, everything is there.
+/// R9, R11: an application that never reads fills its window and the browser's outbox, and no more.
+/// What it sends still arrives. When it reads, every message is there.
 pub async fn an_application_that_never_reads_costs_only_its_window(server: &Server) {
     let neighbour = crate::neighbour::Neighbour::move_in(server).await;
     let (read, to_read) = oneshot::channel();
@@ -102,7 +104,7 @@ pub async fn an_application_that_never_reads_costs_only_its_window(server: &Serv
         match browser.send(numbered(sent, 10_000)) {
             Ok(()) => sent += 1,
             Err(refused) => {
-                // What the window takes leaves the outbox once it is acknowledged.
+                // Messages that fit into the window leave the outbox once they are acknowledged.
                 let charge = 10_000 + stillhere::FRAME_CHARGE;
                 let in_window = limits.window / charge * charge;
                 if session.snapshot().buffered == in_window
@@ -128,8 +130,8 @@ pub async fn an_application_that_never_reads_costs_only_its_window(server: &Serv
     tally.assert_exact(sent);
 }
 
-/// Promise 4, R11: a browser whose handlers never return fills its window and the session's outbox, and no more; `try_send` says so,
-/// `send` waits.
+/// Promise 4, R11: a browser whose handlers never return fills its window and the session's outbox,
+/// and no more. `try_send` reports that, and `send` waits.
 pub async fn a_browser_that_never_reads_costs_only_its_session(server: &Server) {
     let neighbour = crate::neighbour::Neighbour::move_in(server).await;
     let session = server.hub.open(never_reads);
@@ -163,8 +165,8 @@ pub async fn a_browser_that_never_reads_costs_only_its_session(server: &Server) 
     sent.expect("there was room in the end");
 }
 
-/// R12: what waits unread is counted as it came, not inflated: 128 messages of 8 MiB wait within the window, and each is inflated when it
-/// is taken.
+/// R12: unread messages count with their compressed size. 128 messages of 8 MiB wait within the
+/// window, and each is inflated when it is taken.
 pub async fn compressed_messages_wait_compressed(server: &Server) {
     const SIZE: usize = 8 << 20;
     const COUNT: u64 = 128;
@@ -207,7 +209,8 @@ pub async fn compressed_messages_wait_compressed(server: &Server) {
     assert_eq!(raw.data().await.payload, "all read");
 }
 
-/// Promise 4: a broadcast reaches those who read, whatever those do who do not; these have in order what there was room for.
+/// Promise 4: a broadcast reaches subscribers that read, whatever the others do. The others get, in
+/// order, what there was room for.
 pub async fn a_broadcast_is_not_delayed_by_a_stuck_subscriber(server: &Server) {
     const ROUNDS: u64 = 200;
     const SIZE: usize = 100_000;
@@ -245,7 +248,7 @@ pub async fn a_broadcast_is_not_delayed_by_a_stuck_subscriber(server: &Server) {
     }
     let limits = server.hub.session_options().limits;
     let buffered = server.hub.stats().buffered;
-    // Those who read have acknowledged all but a part of a window.
+    // Subscribers that read have acknowledged all but part of a window.
     assert!(
         buffered <= limits.outbox + limits.window,
         "shared by all who hold it: {buffered} bytes"
@@ -262,7 +265,8 @@ pub async fn a_broadcast_is_not_delayed_by_a_stuck_subscriber(server: &Server) {
     }
 }
 
-/// R13: beyond the hub's memory limit the longest soft-closed session ends first, and those that read go on.
+/// R13: above the hub's memory limit, the session that was soft-closed first ends first. Sessions
+/// whose browsers read continue.
 pub async fn memory_pressure_ends_the_longest_gone_first(server: &Server) {
     const SIZE: usize = 1 << 20;
     let server = server.with_hub(Hub::builder().memory_limit(5 * SIZE as u64 / 2)).await;

@@ -1,4 +1,4 @@
-//! The cases. Each is an async function named by what it shows.
+//! The cases. Each is an async function whose name says what it shows.
 
 pub mod bad_input;
 pub mod documents;
@@ -7,6 +7,7 @@ pub mod ending;
 pub mod faults;
 pub mod files;
 pub mod limits;
+mod list;
 pub mod order;
 pub mod plain;
 pub mod posts;
@@ -18,38 +19,39 @@ pub mod web_socket;
 
 #[cfg(test)]
 mod tests {
-    /// A case that is not in the suite's list would never run, and nothing else would say so.
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    macro_rules! names {
+        ($($place:ident $theme:ident { $($case:ident $($sample:ident)?,)* })*) => {
+            [$((stringify!($theme), BTreeSet::from([$(stringify!($case).to_owned()),*]))),*]
+        };
+    }
+
+    /// A case that is missing from the list would never run, and nothing else would reveal that.
     #[test]
     fn every_case_is_in_the_suite() {
-        let suite = include_str!("../suite.rs");
-        for (theme, source) in [
-            ("order", include_str!("order.rs")),
-            ("faults", include_str!("faults.rs")),
-            ("takeover", include_str!("takeover.rs")),
-            ("documents", include_str!("documents.rs")),
-            ("ending", include_str!("ending.rs")),
-            ("vanishing", include_str!("vanishing.rs")),
-            ("requests", include_str!("requests.rs")),
-            ("drain", include_str!("drain.rs")),
-            ("limits", include_str!("limits.rs")),
-            ("bad_input", include_str!("bad_input.rs")),
-            ("files", include_str!("files.rs")),
-            ("principal", include_str!("principal.rs")),
-            ("plain", include_str!("plain.rs")),
-            ("posts", include_str!("posts.rs")),
-            ("web_socket", include_str!("web_socket.rs")),
-        ] {
-            let (_, list) = suite
-                .split_once(&format!("{theme} {{"))
-                .expect("the theme is in the suite");
-            let (list, _) = list.split_once('}').expect("the list ends");
-            let listed: Vec<_> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-            let cases: Vec<_> = source
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cases");
+        let themes = crate::all_cases! { [names] };
+        for (theme, listed) in &themes {
+            let files = match fs::read_dir(folder.join(theme)) {
+                Ok(files) => files.map(|file| file.expect("the folder is readable").path()).collect(),
+                Err(_) => vec![folder.join(format!("{theme}.rs"))],
+            };
+            let read = |file| fs::read_to_string(file).expect("the theme has its sources");
+            let source: String = files.into_iter().map(read).collect();
+            let cases: BTreeSet<_> = source
                 .lines()
                 .filter_map(|line| line.strip_prefix("pub async fn "))
-                .filter_map(|line| line.split('(').next())
+                .filter_map(|line| line.split('(').next().map(str::to_owned))
                 .collect();
-            assert_eq!(listed, cases, "the cases of {theme}");
+            assert_eq!(listed, &cases, "the cases of {theme}");
         }
+        let modules = include_str!("mod.rs")
+            .lines()
+            .filter(|line| line.starts_with("pub mod "))
+            .count();
+        assert_eq!(themes.len(), modules, "the themes");
     }
 }

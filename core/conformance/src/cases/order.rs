@@ -1,4 +1,4 @@
-//! Exactly once and in order, both ways: promise 1.
+//! Promise 1: messages arrive exactly once and in order, in both directions.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::random::Random;
 use crate::raw_connection::{received, whole};
 use crate::server::{Server, credentials, end_of, wait_for_state};
 
-/// Promise 1: both directions, both lanes, all sizes at once, nothing going wrong.
+/// Promise 1: both directions, both lanes and all sizes at once, without faults.
 pub async fn every_message_arrives_once_and_in_order(server: &Server) {
     let load = Load::new(PerLane::new(100_000, 400_000), Random::announced(1).number());
     let session = server.hub.open(load.application());
@@ -31,7 +31,8 @@ pub async fn every_message_arrives_once_and_in_order(server: &Server) {
     assert_eq!(session.snapshot().reconnects, 0);
 }
 
-/// Promise 1, PROTOCOL 7.2: an empty message is a message like any other, and a hundred thousand of them are bounded by their charge alone.
+/// Promise 1, PROTOCOL 7.2: an empty message is a message like any other. A hundred thousand of
+/// them are bounded only by their charge.
 pub async fn a_hundred_thousand_empty_messages_arrive(server: &Server) {
     const COUNT: usize = 100_000;
     let (application, mut incoming) = handing_on();
@@ -65,7 +66,7 @@ pub async fn a_hundred_thousand_empty_messages_arrive(server: &Server) {
     assert!(browser.received().is_empty(), "not one more");
 }
 
-/// Promise 1: what is sent before the first browser comes waits for it.
+/// Promise 1: messages sent before the first browser connects wait for it.
 pub async fn what_was_sent_before_the_browser_came_is_delivered_when_it_comes(server: &Server) {
     let session = server.hub.open(never_reads);
     session.send("early").await.expect("an outbox has room");
@@ -77,7 +78,8 @@ pub async fn what_was_sent_before_the_browser_came_is_delivered_when_it_comes(se
     assert_eq!(browser.recv_on(Lane::Bulk).await, "early and large");
 }
 
-/// Promise 1: what is sent while nobody is connected arrives after the resume, before anything newer.
+/// Promise 1: messages sent while nobody is connected arrive after the resume, before newer
+/// messages.
 pub async fn what_was_sent_while_disconnected_arrives_after_the_resume(server: &Server) {
     let session = server.hub.open(never_reads);
     let browser = server.browse_through_proxy(&session);
@@ -100,7 +102,8 @@ pub async fn what_was_sent_while_disconnected_arrives_after_the_resume(server: &
     tally.assert_exact(101);
 }
 
-/// Promise 1, a case that Socket.IO's recovery fails: a connection that is lost before any message was received resumes like any other.
+/// Promise 1, a case in which Socket.IO's recovery fails: a connection that is lost before any
+/// message was received resumes.
 pub async fn a_connection_lost_before_any_message_resumes(server: &Server) {
     let session = server.hub.open(echo);
     let browser = server.browse_through_proxy(&session);
@@ -112,9 +115,10 @@ pub async fn a_connection_lost_before_any_message_resumes(server: &Server) {
     assert_eq!(browser.recv().await.payload, "still here?");
 }
 
-/// Promise 1, a case that Socket.IO's recovery fails: idle for far longer than a session is kept without a connection, then a blip.
+/// Promise 1, a case in which Socket.IO's recovery fails: a short disconnection after an idle time
+/// much longer than a session is kept without a connection.
 pub async fn a_blip_after_long_idling_resumes(server: &Server) {
-    // A busy machine answers pings late: it has twice a heartbeat.
+    // A busy machine answers pings late; it has two heartbeats to do so.
     let kept = Duration::from_secs(3);
     let policy = stillhere::DefaultCleanupPolicy {
         soft_closed: kept,
@@ -128,7 +132,8 @@ pub async fn a_blip_after_long_idling_resumes(server: &Server) {
     let mut raw = server.raw_welcomed(&session).await;
     raw.send(whole(Lane::Interactive, 1, "one")).await;
     assert_eq!(raw.data().await.payload, "one");
-    // At least three quarters of a heartbeat lie between two pings, so these take longer than what is kept.
+    // At least three quarters of a heartbeat pass between two pings, so three of them take longer
+    // than `kept`.
     for _ in 0..3 {
         let nonce = loop {
             if let stillhere::wire::Frame::Ping { nonce, .. } = raw.frame().await {
@@ -153,7 +158,8 @@ pub async fn a_blip_after_long_idling_resumes(server: &Server) {
     assert_eq!((data.sequence, &data.payload[..]), (2, &b"two"[..]));
 }
 
-/// Promise 1, a case that Socket.IO's recovery fails: the connection is lost again and again while what was missed is being sent.
+/// Promise 1, a case in which Socket.IO's recovery fails: the connection is lost again and again
+/// during the replay.
 pub async fn drops_during_the_replay_lose_nothing(server: &Server) {
     const COUNT: u64 = 500;
     let mut random = Random::announced(2);
@@ -178,7 +184,8 @@ pub async fn drops_during_the_replay_lose_nothing(server: &Server) {
     let mut tally = Tally::default();
     for _ in 0..20 {
         let connection = server.newest_connection(&session).await;
-        // More than the answers to the upgrade and to the hello, so that the machine does not back off.
+        // This is more than the answers to the upgrade and to the hello, so that the machine does
+        // not back off.
         connection.cut_after(Direction::ToClient, random.within(2_000..60_000));
         loop {
             tokio::select! {
@@ -200,7 +207,8 @@ pub async fn drops_during_the_replay_lose_nothing(server: &Server) {
     assert!(browser.received().is_empty(), "not one more");
 }
 
-/// Promise 1, a case that Socket.IO's recovery fails: a thousand drops in a row, a message each way between any two.
+/// Promise 1, a case in which Socket.IO's recovery fails: a thousand disconnections in a row, with
+/// one message in each direction between them.
 pub async fn a_thousand_drops_in_a_row_lose_nothing(server: &Server) {
     let session = server.hub.open(echo);
     let browser = server.browse_through_proxy(&session);
@@ -216,7 +224,8 @@ pub async fn a_thousand_drops_in_a_row_lose_nothing(server: &Server) {
     assert!(session.snapshot().reconnects >= 1000);
 }
 
-/// Promise 1, a case that Socket.IO's recovery fails: the answer to a request is given while the connection is gone.
+/// Promise 1, a case in which Socket.IO's recovery fails: a request is answered while the
+/// connection is lost.
 pub async fn a_request_outstanding_across_the_gap_is_answered_once(server: &Server) {
     let (asked, mut question) = mpsc::unbounded_channel();
     let (answer, to_answer) = oneshot::channel();
@@ -252,7 +261,8 @@ pub async fn a_request_outstanding_across_the_gap_is_answered_once(server: &Serv
     );
 }
 
-/// R3, PROTOCOL 7.5: a transfer that is cut goes on at the fragment where it was, and does not begin anew.
+/// R3, PROTOCOL 7.5: a transfer that is interrupted continues at the fragment where it stopped, and
+/// does not start again.
 pub async fn a_large_transfer_goes_on_where_it_was_cut(server: &Server) {
     const SIZE: usize = 8 << 20;
     let server = server
@@ -261,7 +271,7 @@ pub async fn a_large_transfer_goes_on_where_it_was_cut(server: &Server) {
     let session = server.hub.open(never_reads);
     let browser = server.browse_through_proxy(&session);
     browser.wait_for_outcome(Outcome::Opened).await;
-    // A window each round trip: so the transfer takes its time, and is cut in its midst.
+    // Each round trip carries one window, so the transfer takes long enough to be interrupted.
     server.proxy.set_delay(Duration::from_millis(5));
     session
         .send_bulk(numbered(7, SIZE))
@@ -289,13 +299,14 @@ pub async fn a_large_transfer_goes_on_where_it_was_cut(server: &Server) {
         .iter()
         .map(|connection| connection.bytes_passed(Direction::ToClient))
         .sum();
-    // What each cut cost is at most what was on its way: the bulk window, and the fragment that was cut.
+    // Each cut costs at most what was in transit: the bulk window and the interrupted fragment.
     let limits = server.hub.session_options().limits;
     let most = SIZE as u64 + connections.len() as u64 * (limits.bulk_window + limits.fragment + 1024);
     assert!(passed <= most, "{passed} bytes for a transfer of {SIZE}");
 }
 
-/// R14, PROTOCOL 7.3: a click does not wait for a transfer of 100 MB that began before it; both are whole and in order.
+/// R14, PROTOCOL 7.3: clicks do not wait for a transfer of 100 MB that started before them. Both
+/// arrive whole and in order.
 pub async fn clicks_pass_a_transfer_of_100_mb(server: &Server) {
     const SIZE: usize = 100_000_000;
     const CLICKS: u64 = 20;
@@ -316,7 +327,7 @@ pub async fn clicks_pass_a_transfer_of_100_mb(server: &Server) {
     );
 }
 
-/// R14, PROTOCOL 8.4: the same the other way, from a browser that uploads.
+/// R14, PROTOCOL 8.4: the same in the other direction, while the browser uploads.
 pub async fn clicks_pass_an_upload(server: &Server) {
     const SIZE: usize = 20_000_000;
     let server = server
@@ -354,8 +365,8 @@ async fn assert_clicks_pass(browser: &Browser, clicks: u64, under_way: impl Fn()
     tally.assert_exact(clicks);
 }
 
-/// The server sets `TCP_NODELAY`: a small message does not wait until the browser's kernel has
-/// acknowledged the one before it, which takes 40 ms on a connection that carries both directions.
+/// The server sets `TCP_NODELAY`. A small message does not wait until the browser's kernel has
+/// acknowledged the previous one, which takes 40 ms on a connection that carries both directions.
 pub async fn a_small_message_does_not_wait_for_the_one_before(server: &Server) {
     let (application, mut incoming) = handing_on();
     let session = server.hub.open(application);
@@ -373,7 +384,8 @@ pub async fn a_small_message_does_not_wait_for_the_one_before(server: &Server) {
         waits.push(since.elapsed());
     }
     waits.sort();
-    // Not the median, because the machine may be busy: the kernel would hold back nearly all.
+    // Not the median, because the machine may be busy. Without `TCP_NODELAY` the kernel would delay
+    // nearly all messages.
     let quick = waits[waits.len() / 4];
     assert!(
         quick < Duration::from_millis(20),
@@ -381,7 +393,7 @@ pub async fn a_small_message_does_not_wait_for_the_one_before(server: &Server) {
     );
 }
 
-/// Promise 1, PROTOCOL 7.4: compressed and plain messages arrive as they were sent, in their order.
+/// Promise 1, PROTOCOL 7.4: compressed and uncompressed messages arrive unchanged and in order.
 pub async fn compressed_messages_arrive_as_they_were_sent(server: &Server) {
     let server = server.with_hub(stillhere::Hub::builder().compress_from(1000)).await;
     let session = server.hub.open(echo);

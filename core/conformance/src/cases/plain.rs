@@ -1,4 +1,5 @@
-//! Plain sessions: clients with a protocol of their own, who know nothing of ours (PROTOCOL.md section 17).
+//! Plain sessions: clients with a protocol of their own, which do not know ours (PROTOCOL.md,
+//! section 17).
 
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
@@ -30,7 +31,8 @@ fn plain_options(server: &Server) -> SessionOptions {
     options
 }
 
-/// PROTOCOL 17: one WebSocket message is one application message, whatever its size and its frames, and nothing is added.
+/// PROTOCOL 17: one WebSocket message is one application message, whatever its size and its frames,
+/// with nothing added.
 pub async fn one_web_socket_message_is_one_message(server: &Server) {
     let mut options = plain_options(server);
     options.limits.message = 3_000_000;
@@ -45,7 +47,8 @@ pub async fn one_web_socket_message_is_one_message(server: &Server) {
     assert_eq!(client.recv().await, "still here");
 }
 
-/// PROTOCOL 17: what was sent while nobody was there comes first and in order, before anything newer, and once.
+/// PROTOCOL 17: messages sent while no client was connected arrive once and in order, before newer
+/// messages.
 pub async fn what_waited_comes_first_and_in_order(server: &Server) {
     let session = server.hub.open_plain(PlainOptions::default(), never_reads);
     session.send([0]).await.expect("there is room");
@@ -54,7 +57,7 @@ pub async fn what_waited_comes_first_and_in_order(server: &Server) {
         let mut client = PlainClient::connect_through_proxy(server, &session).await;
         let connection = server.newest_connection(&session).await;
         session.send([number]).await.expect("there is room");
-        // All that was sent before is on its way to this client, and comes before.
+        // Everything sent before is in transit to this client and arrives first.
         for expected in number - 1..=number {
             assert_eq!(client.recv().await, [expected][..], "{end}");
         }
@@ -71,7 +74,7 @@ pub async fn what_waited_comes_first_and_in_order(server: &Server) {
     assert_eq!(last.recv().await, [number - 1][..]);
 }
 
-/// PROTOCOL 17: a queue of many megabytes is bounded, waits for its client, and arrives whole.
+/// PROTOCOL 17: a queue of many megabytes is bounded, waits for its client and arrives whole.
 pub async fn a_queue_larger_than_the_outbox_waits_for_its_client(server: &Server) {
     let session = open_echo(server);
     drop(PlainClient::connect(server, &session).await);
@@ -92,7 +95,8 @@ pub async fn a_queue_larger_than_the_outbox_waits_for_its_client(server: &Server
     assert!(server.hub.stats().buffered <= server.hub.session_options().limits.outbox);
 }
 
-/// Promise 3: a client that comes back while its old connection still looks alive has the session at once.
+/// Promise 3: a client that reconnects while its old connection still looks alive gets the session
+/// at once.
 pub async fn a_half_open_client_is_displaced_at_once(server: &Server) {
     let session = open_echo(server);
     let mut stale = PlainClient::connect_through_proxy(server, &session).await;
@@ -117,7 +121,8 @@ pub async fn a_half_open_client_is_displaced_at_once(server: &Server) {
     assert_eq!(new.recv().await, "three", "the stale connection's end changes nothing");
 }
 
-/// Promise 3: of two tabs the newest has the session; the other is told with a code that forbids to come back, and is heard no more.
+/// Promise 3: of two tabs the newest gets the session. The other is closed with a code that forbids
+/// reconnecting, and its messages are ignored.
 pub async fn of_two_tabs_the_newest_has_the_session(server: &Server) {
     let (application, mut incoming) = handing_on();
     let session = server.hub.open_plain(PlainOptions::default(), application);
@@ -137,7 +142,8 @@ pub async fn of_two_tabs_the_newest_has_the_session(server: &Server) {
     assert_eq!(session.snapshot().reconnects, 1);
 }
 
-/// PROTOCOL 17: text is refused, which costs the connection only, or handed over as bytes, as the application chose.
+/// PROTOCOL 17: text is refused, which ends only the connection, or passed on as bytes, as the
+/// application has chosen.
 pub async fn text_is_refused_or_handed_over_as_chosen(server: &Server) {
     let refuses = open_echo(server);
     let mut client = PlainClient::connect(server, &refuses).await;
@@ -156,7 +162,8 @@ pub async fn text_is_refused_or_handed_over_as_chosen(server: &Server) {
     assert_eq!(client.recv().await, "héllo");
 }
 
-/// PROTOCOL 17: where compression was chosen every message is compressed, both ways; what cannot be inflated costs the connection only.
+/// PROTOCOL 17: with compression every message is compressed, in both directions. Data that cannot
+/// be inflated ends only the connection.
 pub async fn messages_are_compressed_where_that_was_chosen(server: &Server) {
     let message: Vec<_> = (0..2_000_000u32).map(|at| (at / 1000) as u8).collect();
     for compression in [PlainCompression::Zlib, PlainCompression::Gzip] {
@@ -208,7 +215,8 @@ fn decompress(compression: PlainCompression, bytes: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Promise 6: a message above the limit is refused, with a code that arrives; the session waits for the next client.
+/// Promise 6: a message above the limit is refused, with a code that arrives. The session waits for
+/// the next client.
 pub async fn an_oversize_message_costs_the_connection_only(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = open_echo(server);
@@ -224,8 +232,9 @@ pub async fn an_oversize_message_costs_the_connection_only(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// R44, promise 6: whoever knows the id is let in, if Origin and user are right; our own subprotocol is not for plain sessions, nor is its absence
-/// for others. Who is refused can read why.
+/// R44, promise 6: anyone who knows the id is accepted if the Origin and the user are right. Our
+/// own subprotocol is not allowed for plain sessions, and is required for all others. A refused
+/// client can read the reason.
 pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
     let hub = Hub::builder().principal(|request| request.cookie("user").map(str::to_owned));
     let server = server.with_hub(hub).await;
@@ -287,14 +296,16 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
     assert_eq!(ours.end().await.code, Code::Version as u64, "as while it lived");
 }
 
-/// PROTOCOL 17: WebSocket pings find a dead client within two heartbeats, even while messages flow to it; one that only answers them is kept.
+/// PROTOCOL 17: WebSocket pings detect a dead client within two heartbeats, even while messages are
+/// sent to it. A client that only answers pings is kept.
 pub async fn a_silent_client_is_found_out_and_a_quiet_one_is_kept(server: &Server) {
     let mut options = plain_options(server);
     options.timing.heartbeat = Duration::from_secs(1);
     let session = server.hub.open_with(options, never_reads);
     let mut events = session.events();
     let mut client = PlainClient::connect_through_proxy(server, &session).await;
-    // At least three quarters of a heartbeat lie between two, so it would have been found out.
+    // At least three quarters of a heartbeat pass between two pings, so a dead client would have
+    // been detected.
     client.wait_for_pings(3).await;
     assert_eq!(session.state(), SessionState::Open);
 
@@ -316,7 +327,8 @@ pub async fn a_silent_client_is_found_out_and_a_quiet_one_is_kept(server: &Serve
     ticking.abort();
 }
 
-/// The policy ends a plain session that has no client, and a client that comes too late is told.
+/// The cleanup policy ends a plain session without a client, and a client that connects too late is
+/// told.
 pub async fn a_session_without_a_client_is_cleaned_up(server: &Server) {
     let policy = DefaultCleanupPolicy {
         unconnected: Duration::from_secs(60),
@@ -336,7 +348,7 @@ pub async fn a_session_without_a_client_is_cleaned_up(server: &Server) {
     assert_eq!(late.read().await, Err(Code::Ended as u16));
 }
 
-/// Promise 5: the last messages come before the end, of which the client is told by its code.
+/// Promise 5: the last messages arrive before the end, and the close code tells the client why.
 pub async fn the_last_messages_come_before_the_end(server: &Server) {
     let session = server.hub.open_plain(PlainOptions::default(), |session| async move {
         for number in 0..100u8 {
@@ -358,7 +370,8 @@ pub async fn the_last_messages_come_before_the_end(server: &Server) {
     assert_eq!(client.read().await, Err(Code::Draining as u16));
 }
 
-/// Promise 4: while the application does not read nothing is read from its client, which then waits as over TCP; nothing is lost.
+/// Promise 4: while the application does not read, the server does not read from its client, which
+/// then waits as over TCP. Nothing is lost.
 pub async fn a_client_is_held_back_while_the_application_does_not_read(server: &Server) {
     let (go, wait) = oneshot::channel::<()>();
     let (application, mut incoming) = handing_on();

@@ -1,4 +1,5 @@
-//! The fallback, POST by POST: what the core promises of them, over each framework's own HTTP (PROTOCOL.md, section 16).
+//! The fallback, POST by POST: the promises of the core over the HTTP implementation of each
+//! framework (PROTOCOL.md, section 16).
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,10 @@ use crate::raw_posts::{HEAD, PostAnswer, RawPosts, packed};
 use crate::server::{Server, credentials, end_of, wait_for_state};
 
 const STREAMED: u32 = 0;
-/// Milliseconds. Long, for what comes sooner.
+/// Milliseconds. Long compared to the answers that should arrive earlier.
 const POLLED: u32 = 20_000;
 
-/// The opening POST need not carry the hello.
+/// The hello may arrive in a POST after the opening one.
 pub async fn the_hello_may_come_in_the_post_after_the_opening_one(server: &Server) {
     let session = server.hub.open(echo);
     let streamed = RawPosts::new(server.address, &credentials(&session), STREAMED);
@@ -35,7 +36,8 @@ pub async fn the_hello_may_come_in_the_post_after_the_opening_one(server: &Serve
     assert!(matches!(said[..], [Frame::Welcome(_)]), "{said:?}");
 }
 
-/// A streamed answer begins at once, with nothing to say, and may stay open for a second at most after the `end`.
+/// A streamed answer starts at once, even without content, and stays open for at most a second
+/// after the `end`.
 pub async fn a_streamed_answer_begins_at_once_and_ends_soon_after_the_end(server: &Server) {
     let session = server.hub.open(echo);
     let posts = RawPosts::new(server.address, &credentials(&session), STREAMED);
@@ -51,7 +53,7 @@ pub async fn a_streamed_answer_begins_at_once_and_ends_soon_after_the_end(server
     assert!(said.elapsed() < LONGEST_LINGER, "{:?}", said.elapsed());
 }
 
-/// A polled answer that has nothing to say ends empty after its wait, and not before.
+/// A polled answer without content ends after the requested wait, and not earlier.
 pub async fn a_polled_answer_waits_as_long_as_it_is_asked_to(server: &Server) {
     let session = server.hub.open(echo);
     let posts = RawPosts::new(server.address, &credentials(&session), POLLED);
@@ -71,7 +73,8 @@ pub async fn a_polled_answer_waits_as_long_as_it_is_asked_to(server: &Server) {
     );
 }
 
-/// A browser may send a POST twice without asking: on a streamed connection it is taken once, and an opening opens nothing.
+/// A browser may send a POST twice on its own. On a streamed connection the second one has no
+/// effect, and a repeated opening POST opens nothing.
 pub async fn a_streamed_post_that_comes_twice_is_taken_once(server: &Server) {
     let (application, mut incoming) = handing_on();
     let session = server.hub.open(application);
@@ -94,7 +97,8 @@ pub async fn a_streamed_post_that_comes_twice_is_taken_once(server: &Server) {
     );
 }
 
-/// On a polled connection the first answer may be lost, so the connection is over, and the next resumes.
+/// On a polled connection the first answer may be lost, so the connection ends and the next one
+/// resumes.
 pub async fn a_polled_post_that_comes_twice_ends_the_connection(server: &Server) {
     let session = server.hub.open(echo);
     let credentials = credentials(&session);
@@ -108,7 +112,7 @@ pub async fn a_polled_post_that_comes_twice_ends_the_connection(server: &Server)
     resumed(server, &credentials, 0).await;
 }
 
-/// One POST is under way at a time, so a number that skips one shows a loss.
+/// Only one POST is in transit at a time, so a skipped number reveals a loss.
 pub async fn a_number_that_skips_one_ends_the_connection(server: &Server) {
     for wait in [STREAMED, POLLED] {
         let session = server.hub.open(echo);
@@ -124,7 +128,8 @@ pub async fn a_number_that_skips_one_ends_the_connection(server: &Server) {
     }
 }
 
-/// Its whole packets are taken, the POST is answered, and the next connection goes on behind them.
+/// The whole packets are processed and the POST is answered. The next connection continues after
+/// them.
 pub async fn a_body_that_ends_within_a_packet_ends_the_connection_only(server: &Server) {
     let cut_off = packed([whole(Lane::Interactive, 2, "cut off")]);
     for length in [1, 4, cut_off.len() - 1] {
@@ -142,7 +147,8 @@ pub async fn a_body_that_ends_within_a_packet_ends_the_connection_only(server: &
     }
 }
 
-/// A packet is judged by the length that announces it: before the hello it costs the connection, after it the session.
+/// A packet is judged by its announced length. Before the hello it ends the connection, and after
+/// it the session.
 pub async fn a_packet_above_what_the_session_allows_is_too_large_by_its_length(server: &Server) {
     let session = server.hub.open(echo);
     let credentials = credentials(&session);
@@ -166,7 +172,8 @@ pub async fn a_packet_above_what_the_session_allows_is_too_large_by_its_length(s
     assert_eq!(end_of(&session).await, reason);
 }
 
-/// No framework's own limit stands before ours: a POST carries a mebibyte. One with more is not taken, and may be made again with less.
+/// No limit of the framework is below ours: a POST carries a mebibyte. A larger one is refused, and
+/// may be sent again with less.
 pub async fn a_post_carries_a_mebibyte_and_no_more(server: &Server) {
     let (application, mut incoming) = handing_on();
     let mut options = server.hub.session_options();
@@ -190,7 +197,7 @@ pub async fn a_post_carries_a_mebibyte_and_no_more(server: &Server) {
     assert_eq!(next_message(&mut incoming).await.len(), rest);
 }
 
-/// Opens with a first hello and reads the welcome.
+/// Opens a connection with a first hello and reads the welcome.
 async fn welcomed(posts: &RawPosts, session: &SessionHandle) -> PostAnswer {
     let mut answer = posts.open(&first_hello(session)).await;
     let said = answer.frame().await;
@@ -198,7 +205,8 @@ async fn welcomed(posts: &RawPosts, session: &SessionHandle) -> PostAnswer {
     answer
 }
 
-/// The document comes back over another connection, and is told that so many of its messages have arrived.
+/// Asserts that the document resumes over another connection, and that this many of its messages
+/// have been received.
 async fn resumed(server: &Server, credentials: &Credentials, received: u64) {
     let posts = RawPosts::new(server.address, credentials, POLLED);
     let hello = Frame::Hello(hello(credentials, 1, 1, 2));
@@ -228,7 +236,7 @@ fn messages(frames: Vec<Frame>) -> Vec<String> {
     frames.into_iter().filter_map(payload).collect()
 }
 
-/// Code and reason of the end, which is the last frame.
+/// Returns the code and the reason of the `end`, which must be the last frame.
 fn end_code(frames: &[Frame]) -> (u64, u64) {
     match frames.last() {
         Some(Frame::End(end)) => (end.code, end.reason),
@@ -236,8 +244,8 @@ fn end_code(frames: &[Frame]) -> (u64, u64) {
     }
 }
 
-/// The second that is promised, on a slow machine.
+/// The promised second, with a margin for a slow machine.
 const LONGEST_LINGER: Duration = Duration::from_secs(5);
 
-/// Bytes of a packet's length.
+/// Bytes of the length before each packet.
 const LENGTH: usize = 4;

@@ -1,4 +1,4 @@
-//! Sessions that belong to a user: only this user's connections are let in, each time anew.
+//! Sessions that belong to a user: only connections of this user are accepted, and each is checked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use crate::raw_connection::{RawConnection, whole};
 use crate::server::{Server, credentials, end_of, wait_for_state};
 use crate::socket::Request;
 
-/// Opens a WebSocket for the session as somebody with this cookie.
+/// Opens a WebSocket for the session with this cookie.
 async fn raw_as(server: &Server, session: &SessionHandle, cookie: Option<&str>) -> RawConnection {
     let request = Request::new(server.address, credentials(session).path());
     let request = match cookie {
@@ -33,7 +33,8 @@ async fn by_cookie(server: &Server) -> Server {
     server.with_hub(hub).await
 }
 
-/// Promise 6: the right secret with another user's cookie, or none, is Forbidden. That refuses the connection and leaves the session alone.
+/// Promise 6: the right secret with another user's cookie, or without a cookie, is answered with
+/// Forbidden. That ends only the connection.
 pub async fn another_user_is_refused_and_the_session_goes_on(server: &Server) {
     let server = by_cookie(server).await;
     let session = server.hub.open_for("ada", echo);
@@ -55,12 +56,12 @@ pub async fn another_user_is_refused_and_the_session_goes_on(server: &Server) {
     ada.send(whole(Lane::Interactive, 1, "mine")).await;
     assert_eq!(ada.data().await.payload, "mine");
 
-    // A session of nobody in particular is open to whoever has its ticket.
+    // A session without a principal accepts anyone who has its ticket.
     let open_to_all = server.hub.open(echo);
     assert_eq!(server.raw_welcomed(&open_to_all).await.ping("x").await, "x");
 }
 
-/// Promise 6: who was let in once is asked for again when the connection comes back.
+/// Promise 6: a user who was accepted once is checked again at every reconnect.
 pub async fn the_user_is_asked_for_at_every_resume(server: &Server) {
     let logged_in = Arc::new(AtomicBool::new(true));
     let still = Arc::clone(&logged_in);
@@ -87,7 +88,8 @@ pub async fn the_user_is_asked_for_at_every_resume(server: &Server) {
     assert_eq!(again.welcome().await.incarnation, 1, "resumed");
 }
 
-/// Promise 5: logging a user out ends that user's sessions, of which the pages are told, and nobody else's.
+/// Promise 5: when a user logs out, the user's sessions end and their pages are told. Sessions of
+/// other users continue.
 pub async fn logging_out_ends_the_users_sessions(server: &Server) {
     let server = by_cookie(server).await;
     let open = server.hub.open_for("ada", echo);
@@ -115,7 +117,7 @@ pub async fn logging_out_ends_the_users_sessions(server: &Server) {
     assert_eq!(server.hub.sessions_of("ada").len(), 0);
 }
 
-/// Promise 6: where nothing tells users apart, a session of a user is closed to all rather than open to all.
+/// Promise 6: if the hub cannot determine users, a session of a user accepts nobody.
 pub async fn a_session_of_a_user_is_closed_to_all_if_users_cannot_be_told(server: &Server) {
     let session = server.hub.open_for("ada", echo);
     assert_forbidden(server, &session, Some("user=ada")).await;

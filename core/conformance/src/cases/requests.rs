@@ -1,4 +1,5 @@
-//! What a request under the mount is judged to be, and the status of each answer (PROTOCOL.md, sections 2 and 16).
+//! How requests under the mount are classified, and the status of each answer (PROTOCOL.md,
+//! sections 2 and 16).
 
 use stillhere::wire::{Frame, Sender};
 use stillhere::{Code, SessionState};
@@ -15,7 +16,7 @@ const KEY: (&str, &str) = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
 const VERSION: (&str, &str) = ("sec-websocket-version", "13");
 const UPGRADE: (&str, &str) = ("upgrade", "websocket");
 
-/// What proxies put on requests that are no WebSocket's, and what is missing or wrong in requests that nearly are.
+/// Headers that proxies add to ordinary requests, and incomplete or invalid WebSocket handshakes.
 const NO_WEB_SOCKETS: [Headers; 8] = [
     &[("connection", "upgrade")],
     &[
@@ -31,7 +32,7 @@ const NO_WEB_SOCKETS: [Headers; 8] = [
     &[("connection", "upgrade"), UPGRADE, ("sec-websocket-version", "8"), KEY],
 ];
 
-/// Section 2: the client's files are served whatever a proxy puts on the request.
+/// Section 2: the client's files are served whatever headers a proxy adds to the request.
 pub async fn files_are_served_beside_headers_of_an_upgrade(server: &Server) {
     let plain = get(server.address, "/stillhere/client.js", &[]).await;
     for headers in NO_WEB_SOCKETS {
@@ -48,7 +49,8 @@ pub async fn files_are_served_beside_headers_of_an_upgrade(server: &Server) {
     }
 }
 
-/// Section 16: and so are the fallback's POSTs taken, whose bodies end where they say.
+/// Section 16: the POSTs of the fallback are accepted with these headers too, and their bodies end
+/// where `Content-Length` says.
 pub async fn posts_are_taken_beside_headers_of_an_upgrade(server: &Server) {
     for (number, headers) in NO_WEB_SOCKETS.into_iter().enumerate() {
         let session = server.hub.open(echo);
@@ -66,7 +68,7 @@ pub async fn posts_are_taken_beside_headers_of_an_upgrade(server: &Server) {
     }
 }
 
-/// Section 2: a request for a WebSocket that is not one is told what is wrong with it, and opens nothing.
+/// Section 2: an incomplete WebSocket request is told what is wrong with it, and opens nothing.
 pub async fn a_request_that_is_nearly_a_web_socket_is_told_why_not(server: &Server) {
     let session = server.hub.open(echo);
     let path = credentials(&session).path().to_owned();
@@ -80,7 +82,8 @@ pub async fn a_request_that_is_nearly_a_web_socket_is_told_why_not(server: &Serv
     assert_eq!(server.hub.stats().connections, 0);
 }
 
-/// RFC 6455 section 4.2.1: names and values of the headers are compared without regard to case, and `Connection` may list more.
+/// RFC 6455, section 4.2.1: names and values of headers are compared case-insensitively, and
+/// `Connection` may list several values.
 pub async fn a_web_socket_is_asked_for_in_any_case_and_in_lists(server: &Server) {
     let session = server.hub.open(echo);
     let path = credentials(&session).path().to_owned();
@@ -93,13 +96,13 @@ pub async fn a_web_socket_is_asked_for_in_any_case_and_in_lists(server: &Server)
         let headers = [("connection", connection), ("Upgrade", upgrade), VERSION, KEY, protocol];
         let answer = get(server.address, &path, &headers).await;
         assert_eq!(answer.status, 101, "{connection} {upgrade}");
-        // RFC 6455, section 1.3.
+        // The example of RFC 6455, section 1.3.
         assert_eq!(answer.header("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(answer.header("sec-websocket-protocol"), "stillhere.v1");
     }
 }
 
-/// Section 16: the table of statuses, of a session that is here and of one that is not.
+/// Section 16: the table of statuses holds for a session that exists and for one that does not.
 pub async fn the_table_of_statuses_holds(server: &Server) {
     let here = credentials(&server.hub.open(echo)).path().to_owned();
     for path in [&here, "/stillhere/AAECAwQFBgcICQoLDA0ODw"] {
@@ -171,7 +174,8 @@ pub async fn the_table_of_statuses_holds(server: &Server) {
     }
 }
 
-/// Section 16: what is wrong with the session itself is told by the `end` frame of an answer that can be read.
+/// Section 16: a problem with the session itself is reported in the `end` frame of a readable
+/// answer.
 pub async fn a_post_to_a_session_that_is_not_here_is_told_so_with_status_200(server: &Server) {
     for path in ["/stillhere/AAECAwQFBgcICQoLDA0ODw", "/stillhere/no-id"] {
         let answer = post(server, path, &[], "application/stillhere.v1", &opening(1)).await;
@@ -184,7 +188,7 @@ pub async fn a_post_to_a_session_that_is_not_here_is_told_so_with_status_200(ser
     }
 }
 
-/// Normalisers of paths put a slash behind everything, or take it away.
+/// Some proxies normalise paths by appending or removing a slash.
 pub async fn a_slash_at_the_end_changes_nothing(server: &Server) {
     assert_eq!(get(server.address, "/stillhere/client.js/", &[]).await.status, 200);
     let session = server.hub.open(echo);
@@ -201,7 +205,7 @@ pub async fn a_slash_at_the_end_changes_nothing(server: &Server) {
     assert_eq!(raw.welcome().await.incarnation, 1);
 }
 
-/// The head of a POST that opens a polled connection with a token of its own.
+/// Returns the head of a POST that opens a polled connection with a token of its own.
 fn opening(token: usize) -> Vec<u8> {
     let token = u8::try_from(token).expect("few tokens");
     [&[1][..], &[token; 16], &10_000u32.to_le_bytes()].concat()

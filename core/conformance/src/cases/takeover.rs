@@ -1,4 +1,4 @@
-//! The newest connection wins at once: promise 3.
+//! Promise 3: the newest connection takes over at once.
 
 use stillhere::machine::Outcome;
 use stillhere::wire::Frame;
@@ -10,7 +10,8 @@ use crate::patience::within;
 use crate::raw_connection::{fragment, hello, whole};
 use crate::server::{Server, credentials, wait_for_event, wait_until_disconnected};
 
-/// Promise 3, PROTOCOL 6.3: a reconnect while the old connection looks alive resumes at once; the old one is closed with Replaced.
+/// Promise 3, PROTOCOL 6.3: a reconnect while the old connection looks alive resumes at once, and
+/// the old one is closed with Replaced.
 pub async fn a_reconnect_takes_over_while_the_old_connection_looks_alive(server: &Server) {
     let session = server.hub.open(echo);
     let browser = server.browse_through_proxy(&session);
@@ -28,7 +29,7 @@ pub async fn a_reconnect_takes_over_while_the_old_connection_looks_alive(server:
     assert_eq!(browser.recv().await.payload, "still here");
 }
 
-/// Promise 3: the end of a connection that has been replaced comes late and changes nothing.
+/// Promise 3: the late end of a replaced connection changes nothing.
 pub async fn the_late_end_of_a_replaced_connection_changes_nothing(server: &Server) {
     let session = server.hub.open(echo);
     let browser = server.browse_through_proxy(&session);
@@ -60,7 +61,8 @@ pub async fn the_late_end_of_a_replaced_connection_changes_nothing(server: &Serv
     }
 }
 
-/// R19, PROTOCOL 6.3: a hello that arrives after a newer one of the same document is Stale and changes nothing.
+/// R19, PROTOCOL 6.3: a hello that arrives after a newer one of the same document is answered with
+/// Stale and changes nothing.
 pub async fn a_late_hello_after_a_newer_welcome_is_stale(server: &Server) {
     let session = server.hub.open(echo);
     let credentials = credentials(&session);
@@ -78,7 +80,8 @@ pub async fn a_late_hello_after_a_newer_welcome_is_stale(server: &Server) {
     assert_eq!(session.snapshot().reconnects, 0);
 }
 
-/// R20: what an older connection still sends after its successor's welcome is dropped, and may even be nonsense.
+/// R20: what an older connection sends after its successor was welcomed is dropped, even if it is
+/// invalid.
 pub async fn frames_of_a_replaced_connection_are_dropped(server: &Server) {
     let session = server.hub.open(echo);
     let credentials = credentials(&session);
@@ -99,7 +102,7 @@ pub async fn frames_of_a_replaced_connection_are_dropped(server: &Server) {
         (2, 1, 1)
     );
 
-    // The old one has been told already, or is about to be.
+    // The old connection has been told already, or is about to be.
     old.try_send(whole(Lane::Interactive, 2, "late")).await;
     old.try_send(whole(Lane::Bulk, 9, "a gap")).await;
     old.try_send(Frame::Offer).await;
@@ -126,7 +129,8 @@ pub async fn frames_of_a_replaced_connection_are_dropped(server: &Server) {
     assert_eq!(session.state(), SessionState::Open);
 }
 
-/// Promise 3: fifty takeovers, each while the connection before it is half-open, with messages under way.
+/// Promise 3: fifty takeovers, each while the previous connection is half-open, with messages in
+/// transit.
 pub async fn takeovers_of_half_open_connections_lose_nothing(server: &Server) {
     let session = server.hub.open(echo);
     let browser = server.browse_through_proxy(&session);
@@ -151,7 +155,7 @@ pub async fn takeovers_of_half_open_connections_lose_nothing(server: &Server) {
     wait_until_disconnected(&server.hub).await;
 }
 
-/// Promise 4 and 6: a connection that takes no bytes any more is let go of a few seconds after it has been replaced.
+/// Promises 4 and 6: a replaced connection that takes no more bytes is dropped after a few seconds.
 pub async fn a_replaced_connection_that_takes_nothing_is_let_go(server: &Server) {
     let mut options = server.hub.session_options();
     options.limits.window = 64 << 20;
@@ -161,7 +165,7 @@ pub async fn a_replaced_connection_that_takes_nothing_is_let_go(server: &Server)
     browser.wait_for_outcome(Outcome::Opened).await;
     let old = server.newest_connection(&session).await;
     old.silence();
-    // More than the kernel takes for a peer that does not read.
+    // More than the kernel buffers for a peer that does not read.
     for number in 0..40u64 {
         session
             .send(numbered(number, 1 << 20))
@@ -180,7 +184,7 @@ pub async fn a_replaced_connection_that_takes_nothing_is_let_go(server: &Server)
     assert!(old.is_open(), "it is the server that let go");
 }
 
-/// Promise 3: an application that asks for a new connection gets one, and loses nothing.
+/// Promise 3: an application that asks for a new connection gets one and loses nothing.
 pub async fn a_soft_close_by_the_application_makes_the_browser_come_back(server: &Server) {
     let session = server.hub.open(echo);
     let browser = server.browse(&session);
@@ -194,7 +198,7 @@ pub async fn a_soft_close_by_the_application_makes_the_browser_come_back(server:
     assert!(matches!(event, Event::Resumed { .. }));
 }
 
-/// PROTOCOL 6.3 and 4: a document may say hello again with attempts that leave numbers out.
+/// PROTOCOL 6.3 and 4: the attempt numbers in a document's hellos may skip values.
 pub async fn attempts_may_skip_numbers(server: &Server) {
     let session = server.hub.open(never_reads);
     let credentials = credentials(&session);

@@ -1,4 +1,4 @@
-//! Connections whose end is noticed at once, because something is there all the time whose end it is.
+//! Lost connections that the server notices at once, because there is a connection at all times.
 
 use stillhere::machine::Outcome;
 use stillhere::{Cause, Event, SessionState};
@@ -7,7 +7,8 @@ use crate::application::echo;
 use crate::patience::within;
 use crate::server::{Server, wait_until_disconnected};
 
-/// Promise 3 and 5: a browser that vanishes by FIN or RST leaves its session soft-closed at once; one that leaves says so.
+/// Promises 3 and 5: a browser that disappears by FIN or RST leaves its session soft-closed at
+/// once. A browser that leaves says so.
 pub async fn a_browser_that_vanishes_leaves_its_session_soft_closed(server: &Server) {
     for vanish in ["cut", "reset", "leave", "drop"] {
         let session = server.hub.open(echo);
@@ -31,8 +32,8 @@ pub async fn a_browser_that_vanishes_leaves_its_session_soft_closed(server: &Ser
     }
 }
 
-/// Promise 3 and 5: the server's side of a connection is dropped (its task aborted, its worker or its runtime gone): a soft close, not a
-/// session lost.
+/// Promises 3 and 5: if the server's side of a connection is dropped (its task aborted, its worker
+/// or its runtime gone), the session is soft-closed and not lost.
 pub async fn a_dropped_handler_leaves_its_session_soft_closed(server: &Server) {
     let (first, runtime) = server.on_its_own_runtime().await;
     let session = first.hub.open(echo);
@@ -45,7 +46,7 @@ pub async fn a_dropped_handler_leaves_its_session_soft_closed(server: &Server) {
     assert_eq!(event, Some(Event::SoftClosed(Cause::Lost)));
     wait_until_disconnected(&first.hub).await;
 
-    // The hub is still there; another server of the same process may serve it.
+    // The hub still exists, and another server in the same process may serve it.
     let second = server.another_for(first.hub.clone()).await;
     first.proxy.set_upstream(second.address);
     first.proxy.refuse_new(false);

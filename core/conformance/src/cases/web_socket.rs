@@ -1,4 +1,5 @@
-//! What a browser may expect of any WebSocket (RFC 6455), and what it may not do to one.
+//! What a browser may expect of any WebSocket (RFC 6455), and how a server must handle invalid
+//! ones.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,8 @@ use crate::neighbour::Neighbour;
 use crate::raw_connection::whole;
 use crate::server::{Server, credentials, end_of, wait_for_state};
 
-/// RFC 6455 section 5.5.2: a ping, which proxies send too, is answered with its payload, before the hello and after.
+/// RFC 6455, section 5.5.2: a ping, which proxies send too, is answered with its payload, before
+/// and after the hello.
 pub async fn a_ping_is_answered(server: &Server) {
     let session = server.hub.open(echo);
     let mut silent = server.raw(&credentials(&session)).await;
@@ -27,7 +29,8 @@ pub async fn a_ping_is_answered(server: &Server) {
     assert_eq!(session.state(), SessionState::Open);
 }
 
-/// RFC 6455 section 5.5.1: a browser that closes gets its close answered, so that it need not wait for a time-out.
+/// RFC 6455, section 5.5.1: a close from the browser is answered, so that it need not wait for a
+/// timeout.
 pub async fn a_close_is_answered_with_a_close(server: &Server) {
     let session = server.hub.open(echo);
     let welcomed = server.raw_welcomed(&session).await;
@@ -39,11 +42,12 @@ pub async fn a_close_is_answered_with_a_close(server: &Server) {
     assert_eq!(session.state(), SessionState::SoftClosed);
 }
 
-/// RFC 6455 section 7.1.1: after the close handshake the server ends the TCP connection, for which browsers wait.
+/// RFC 6455, section 7.1.1: after the close handshake the server ends the TCP connection, for which
+/// browsers wait.
 pub async fn a_closed_connection_is_let_go_at_once(server: &Server) {
     let session = server.hub.open(echo);
     let mut quickest = Duration::MAX;
-    // The quickest of a few, because the machine may be busy.
+    // Takes the shortest of several times, because the machine may be busy.
     for _ in 0..5 {
         let silent = server.raw(&credentials(&session)).await;
         quickest = quickest.min(silent.outlives_close().await);
@@ -51,7 +55,8 @@ pub async fn a_closed_connection_is_let_go_at_once(server: &Server) {
     assert!(quickest < Duration::from_millis(250), "{quickest:?}");
 }
 
-/// RFC 6455 section 5.4: browsers send large messages in several frames, proxies may split any, and a ping may stand between them.
+/// RFC 6455, section 5.4: browsers send large messages in several frames, proxies may split any
+/// message, and a ping may arrive between frames.
 pub async fn a_message_in_many_frames_arrives(server: &Server) {
     let session = server.hub.open(echo);
     let mut raw = server.raw_welcomed(&session).await;
@@ -68,7 +73,7 @@ pub async fn a_message_in_many_frames_arrives(server: &Server) {
     }
 }
 
-/// Promise 6: the limit holds for a message in many frames, however small they are.
+/// Promise 6: the limit applies to a message in many frames, however small they are.
 pub async fn a_message_in_many_frames_above_the_limit_ends_the_session(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(never_reads);
@@ -84,13 +89,15 @@ pub async fn a_message_in_many_frames_above_the_limit_ends_the_session(server: &
     neighbour.assert_untouched().await;
 }
 
-/// Promise 6: what breaks the rules of WebSockets, before the hello or after, costs the connection; the session waits for the next one.
+/// Promise 6: a violation of the WebSocket protocol, before or after the hello, ends only the
+/// connection. The session waits for the next one.
 pub async fn bytes_that_are_no_web_socket_cost_the_connection_only(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let broken: [&[u8]; 5] = [
         // An unmasked binary frame.
         b"\x82\x01\x00",
-        // A reserved operation, a reserved bit, a ping in two frames, a continuation of nothing.
+        // A reserved opcode, a reserved bit, a ping in two frames, and a continuation without a
+        // first frame.
         b"\x83\x80\x00\x00\x00\x00",
         b"\xc2\x80\x00\x00\x00\x00",
         b"\x09\x80\x00\x00\x00\x00",
@@ -111,7 +118,8 @@ pub async fn bytes_that_are_no_web_socket_cost_the_connection_only(server: &Serv
     neighbour.assert_untouched().await;
 }
 
-/// RFC 6455 section 4.1: a WebSocket is asked for by GET. Anything else at a session's address is answered by HTTP, and opens nothing.
+/// RFC 6455, section 4.1: a WebSocket is opened by GET. Other methods at the address of a session
+/// are answered over HTTP and open nothing.
 pub async fn other_methods_are_not_upgraded(server: &Server) {
     let server = server.with_hub(Hub::builder().max_pending_hellos(1)).await;
     let session = server.hub.open(echo);
@@ -152,7 +160,8 @@ pub async fn a_fragment_above_the_frameworks_defaults_arrives(server: &Server) {
     );
 }
 
-/// Promise 6: what one address may hold is limited, so the server knows the other end of a connection, over a WebSocket and over the fallback.
+/// Promise 6: the server knows the address of each client, over a WebSocket and over the fallback,
+/// because the limits for one address depend on it.
 pub async fn the_address_of_the_client_is_known(server: &Server) {
     let peers = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&peers);

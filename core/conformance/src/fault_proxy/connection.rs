@@ -1,4 +1,4 @@
-//! A connection from its acceptance to its end.
+//! One connection through the proxy, from its acceptance to its end.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) async fn run_connection(registration: Registration, mut client: TcpSt
     let Some(mut upstream) = connect_upstream(&registration.shared).await else {
         return reset(client);
     };
-    // Fails only on a socket that is already dead, which the pumps will find.
+    // This fails only on a socket that is already dead, which the pumps will notice.
     let _ = client.set_nodelay(true).and(upstream.set_nodelay(true));
     let Err(ending) = run_pumps(&registration, &mut client, &mut upstream).await else {
         return;
@@ -34,13 +34,14 @@ pub(super) async fn run_connection(registration: Registration, mut client: TcpSt
     }
 }
 
-/// Obeys no order meanwhile: the server may have accepted already, and must then see the same end as the client.
+/// Ignores orders for now. The server may have accepted already, and must then see the same end as
+/// the client.
 async fn connect_upstream(shared: &Shared) -> Option<TcpStream> {
     let upstream = shared.settings.borrow().upstream;
     timeout(CONNECT_DEADLINE, TcpStream::connect(upstream)).await.ok()?.ok()
 }
 
-/// Ok once each side has closed its direction and the other has been told.
+/// Returns `Ok` once each side has closed its direction and the other has been told.
 async fn run_pumps(
     registration: &Registration,
     client: &mut TcpStream,

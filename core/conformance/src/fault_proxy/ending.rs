@@ -1,4 +1,5 @@
-//! How a connection ends: closed in order, reset, or reset once all that was passed has arrived.
+//! How a connection ends: closed in order, reset, or reset after everything that was passed has
+//! arrived.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,19 +13,19 @@ use tokio::time::{sleep, timeout};
 use super::handle::Direction;
 use super::registration::Registration;
 
-/// How a connection ends when it does not end by both sides closing it.
+/// How the proxy ends a connection that its sides do not close themselves.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ending {
     Cut,
     Reset,
-    /// Reset, once the receiver of this direction has been sent all that was passed.
+    /// Reset after the receiver of this direction has been sent everything that was passed.
     Truncated(Direction),
 }
 
-/// Closes both sides in order. A socket dropped with bytes unread would be reset, so they are read until their peers
-/// have closed, too.
+/// Closes both sides in order. The rest of the input is read until the peers have closed too,
+/// because dropping a socket with unread bytes would reset it.
 pub(super) async fn cut(registration: Registration, mut client: TcpStream, mut upstream: TcpStream) {
-    // Each fails on a side that is closed already.
+    // This fails on a side that is already closed.
     let _ = client.shutdown().await;
     let _ = upstream.shutdown().await;
     drop(registration);
@@ -39,21 +40,22 @@ pub(super) async fn cut(registration: Registration, mut client: TcpStream, mut u
 }
 
 pub(super) fn reset(side: TcpStream) {
-    // Fails only on a socket that is already dead.
+    // This fails only on a socket that is already dead.
     let _ = side.set_zero_linger();
 }
 
 pub(super) async fn truncate(sender: TcpStream, receiver: TcpStream) {
     reset(sender);
-    // Within the deadline or not, the receiver is reset then.
+    // The receiver is reset afterwards, within the deadline or not.
     let _ = timeout(LAST_WORDS, wait_until_acknowledged(&receiver)).await;
     reset(receiver);
 }
 
-/// Waits until the peer's kernel has everything: a reset throws away what is unsent, and may overtake what is sent.
+/// Waits until the peer's kernel has received everything. A reset discards what is unsent, and may
+/// overtake what was sent.
 ///
-/// There is no event for this, and SIOCOUTQ needs unsafe code, so it looks where Linux shows the same number. Where
-/// that cannot be read it does not wait.
+/// There is no event for this, and SIOCOUTQ needs unsafe code, so this reads the same number from a
+/// file on Linux. Where the file cannot be read it does not wait.
 async fn wait_until_acknowledged(stream: &TcpStream) {
     let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else {
         return;
@@ -71,7 +73,7 @@ async fn wait_until_acknowledged(stream: &TcpStream) {
     }
 }
 
-/// Reads the table described in the kernel's `Documentation/networking/proc_net_tcp.rst`.
+/// Parses the table described in the kernel's `Documentation/networking/proc_net_tcp.rst`.
 fn has_unacknowledged(sockets: &str, local: SocketAddr, peer: SocketAddr) -> bool {
     let ends = [kernel_notation(local), kernel_notation(peer)];
     sockets.lines().any(|line| {
@@ -82,7 +84,7 @@ fn has_unacknowledged(sockets: &str, local: SocketAddr, peer: SocketAddr) -> boo
     })
 }
 
-/// Each 32 bits of the address as a number of this machine, then the port.
+/// Formats the address as the kernel does: each 32 bits as a native number, then the port.
 fn kernel_notation(address: SocketAddr) -> String {
     let octets = match address.ip() {
         IpAddr::V4(ip) => ip.octets().to_vec(),

@@ -1,4 +1,4 @@
-//! One connection through the proxy, for those who break it.
+//! Handles to connections through the proxy, with which tests break them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::orders::{Mode, Orders};
 
-/// One way through the proxy.
+/// One direction through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From the browser to the server.
@@ -28,84 +28,93 @@ impl Direction {
     }
 }
 
-/// One connection through the proxy, from its acceptance on. It may outlive the connection and the proxy.
+/// A handle to one connection through the proxy. It may outlive the connection and the proxy.
 ///
-/// The verbs take effect in the background, once the server has been reached; on a connection that is closed or told to
-/// close they do nothing.
+/// Its methods take effect in the background, once the server has been reached. They do nothing on
+/// a connection that is closed or closing.
 #[derive(Clone, Debug)]
 pub struct ConnectionHandle(pub(super) Arc<Connection>);
 
 impl ConnectionHandle {
-    /// Its place in the order of acceptance, unique within the proxy.
+    /// Returns the connection's position in the order of acceptance, unique within the proxy.
     pub fn number(&self) -> u64 {
         self.0.number
     }
 
-    /// The client's end, as the proxy sees it.
+    /// Returns the address of the client, as the proxy sees it.
     pub fn client_address(&self) -> SocketAddr {
         self.0.client_address
     }
 
-    /// The id in its WebSocket upgrade request, once that has been read.
+    /// Returns the session id in the WebSocket upgrade request, once that has been read.
     pub fn session_id(&self) -> Option<String> {
         self.0.progress.borrow().session_id.clone()
     }
 
-    /// Whether it is neither closed nor told to close. A silenced one is open.
+    /// Returns true if the connection is neither closed nor closing. A silenced connection is open.
     pub fn is_open(&self) -> bool {
         !self.0.orders.borrow().mode.is_over()
     }
 
-    /// How many bytes have been handed on in this direction; those a black hole swallowed do not count.
+    /// Returns how many bytes have been passed on in this direction, without those that a black
+    /// hole discarded.
     ///
-    /// A receiver may have bytes a moment before they are counted: see [`wait_until_passed`](Self::wait_until_passed).
+    /// A receiver may have bytes a moment before they are counted; see
+    /// [`wait_until_passed`](Self::wait_until_passed).
     pub fn bytes_passed(&self, direction: Direction) -> u64 {
         self.0.progress.borrow().passed[direction.index()]
     }
 
-    /// Closes it in order on both sides (FIN), as an idle time-out of a proxy does. What is on its way is lost.
+    /// Closes the connection in order on both sides (FIN), as the idle timeout of a proxy does.
+    /// Data in transit is lost.
     pub fn cut(&self) {
         self.order(Mode::Cut);
     }
 
-    /// Resets it on both sides (RST). What the kernel had not sent yet is lost.
+    /// Resets the connection on both sides (RST). What the kernel has not sent yet is lost.
     pub fn reset(&self) {
         self.order(Mode::Reset);
     }
 
-    /// Leaves it half-open: nothing is read or passed any more, not even a close; nothing is lost either.
+    /// Makes the connection half-open: nothing is read or passed on any more, not even a close, but
+    /// nothing is lost either.
     pub fn silence(&self) {
         self.order(Mode::Silent);
     }
 
-    /// Swallows all bytes, both ways; closes are not passed. Senders see their bytes acknowledged.
+    /// Discards all bytes in both directions and passes no closes. Senders see their bytes
+    /// acknowledged.
     ///
-    /// After [`resume`](Self::resume) both streams have a hole, which no TCP connection has by itself.
+    /// After [`resume`](Self::resume) both streams have a hole, which never happens on a TCP
+    /// connection otherwise.
     pub fn black_hole(&self) {
         self.order(Mode::BlackHole);
     }
 
-    /// Passes nothing for this long; then everything goes on and nothing is lost.
+    /// Passes nothing for this long. Then everything continues and nothing is lost.
     pub fn stall(&self, duration: Duration) {
         self.order(Instant::now().checked_add(duration).map_or(Mode::Silent, Mode::Stalled));
     }
 
-    /// Ends a silence, a black hole or a stall. A close that one of them hid is passed now.
+    /// Ends a silence, a black hole or a stall. A close that was hidden is passed on now.
     pub fn resume(&self) {
         self.order(Mode::Passing);
     }
 
-    /// Passes exactly this many more bytes in this direction, then resets both sides: 0 resets at once.
+    /// Passes exactly this many more bytes in this direction, then resets both sides. With 0,
+    /// resets them at once.
     ///
-    /// The receiver can read all of them first (on Linux; elsewhere unless its receive window is full), for up to 10 s.
-    /// If the direction ends before so many bytes came, the connection ends as it would have.
+    /// The receiver can read all bytes first (on Linux; elsewhere unless its receive window is
+    /// full), for up to 10 s. If the direction ends before that many bytes arrive, the connection
+    /// ends normally.
     pub fn cut_after(&self, direction: Direction, bytes: u64) {
         self.0
             .orders
             .send_modify(|orders| orders.allowance[direction.index()] = Some(bytes));
     }
 
-    /// Waits until at least `total` bytes have passed in this direction; false if it closes before.
+    /// Waits until at least `total` bytes have passed in this direction. Returns false if the
+    /// connection closes earlier.
     pub async fn wait_until_passed(&self, direction: Direction, total: u64) -> bool {
         let mut progress = self.0.progress.subscribe();
         select! {
@@ -147,7 +156,7 @@ pub(super) struct Connection {
     pub(super) progress: watch::Sender<Progress>,
 }
 
-/// What has become of a connection.
+/// The state of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) session_id: Option<String>,

@@ -1,4 +1,4 @@
-//! The bytes of one direction, on their way from one socket to the other.
+//! The bytes of one direction, in transit from one socket to the other.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -23,17 +23,18 @@ pub(super) enum Event {
     Finished,
 }
 
-/// One direction's bytes, from one socket over the delay to the other. Each step may be dropped without loss.
+/// The bytes of one direction, from one socket over the delay to the other. Each step may be
+/// dropped without loss.
 pub(super) struct Link<'a> {
     settings: &'a watch::Sender<Settings>,
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
-    /// Read and not yet passed, each with the moment when it may be.
+    /// Bytes that were read and not yet passed on, each with the time when that may happen.
     queue: VecDeque<(Instant, Bytes)>,
     queued_bytes: usize,
-    /// How the source ended, and when the destination may know; nothing is read after it.
+    /// How the source ended, and when the destination may be told. Nothing is read afterwards.
     end: Option<(Instant, SourceEnd)>,
-    /// How many bytes it may still pass.
+    /// How many more bytes the link may pass.
     pub(super) allowance: Option<u64>,
 }
 
@@ -154,13 +155,14 @@ impl<'a> Link<'a> {
     }
 }
 
-/// Completes when something is due and the destination takes bytes or is broken; never if nothing is.
+/// Completes when data is due and the destination takes bytes or is broken. Never completes if no
+/// data is due.
 async fn deliverable(to: &WriteHalf<'_>, due: Option<Instant>) {
     let Some(due) = due else { return pending().await };
     if Instant::now() < due {
         sleep_until(due).await;
     }
-    // An error is found again, with its consequence, by the write.
+    // The write finds the same error, and handles it.
     let _ = to.writable().await;
 }
 
@@ -168,9 +170,9 @@ pub(super) fn saturating_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// What one read takes at most.
+/// Most bytes that one read takes.
 pub(super) const CHUNK_BYTES: usize = 16 * 1024;
-/// What is on its way in one direction at most while there is a delay.
+/// Most bytes in transit in one direction while there is a delay.
 pub(super) const MAX_QUEUED_BYTES: usize = 1024 * 1024;
 /// Bounds the cost of small reads, each of which has its own entry.
 const MAX_QUEUED_CHUNKS: usize = 4096;

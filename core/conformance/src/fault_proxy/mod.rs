@@ -1,10 +1,11 @@
-//! A TCP proxy on loopback that breaks connections in every way a network knows.
+//! A TCP proxy on the loopback interface that breaks connections in every way that a network can.
 //!
-//! It stands between browsers and one server, passes bytes unaltered, and does to one connection, to those of one
-//! session or to all of them what it is told: [cut](ConnectionHandle::cut), [reset](ConnectionHandle::reset),
-//! [silence](ConnectionHandle::silence), [black hole](ConnectionHandle::black_hole), [stall](ConnectionHandle::stall),
-//! or [truncate after so many bytes](ConnectionHandle::cut_after). It knows the connection of a session by the
-//! WebSocket upgrade request that passes through it.
+//! It stands between browsers and one server and passes bytes unaltered. On command it affects one
+//! connection, those of one session, or all: it can [cut](ConnectionHandle::cut),
+//! [reset](ConnectionHandle::reset), [silence](ConnectionHandle::silence),
+//! [black-hole](ConnectionHandle::black_hole), [stall](ConnectionHandle::stall) or
+//! [truncate](ConnectionHandle::cut_after) them. It recognises the connection of a session by its
+//! WebSocket upgrade request.
 //!
 //! ```
 //! use stillhere_conformance::fault_proxy::FaultProxy;
@@ -50,7 +51,8 @@ use connection::run_connection;
 use ending::reset;
 use registration::Registration;
 
-/// The proxy; a clone is a handle to the same one. Dropping the last closes every connection and stops it.
+/// The proxy. Clones are handles to the same proxy; dropping the last one closes every connection
+/// and stops it.
 #[derive(Clone, Debug)]
 pub struct FaultProxy {
     address: SocketAddr,
@@ -59,10 +61,11 @@ pub struct FaultProxy {
 }
 
 impl FaultProxy {
-    /// Listens on `listen` (port 0 for any) and connects what comes to `upstream`, which need not be up yet.
+    /// Listens on `listen` (port 0 for any free port) and forwards connections to `upstream`, which
+    /// need not be running yet.
     ///
     /// # Errors
-    /// Those of binding the listener.
+    /// Returns the error if the listener cannot be bound.
     pub async fn start(listen: SocketAddr, upstream: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
@@ -82,20 +85,20 @@ impl FaultProxy {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address on which the proxy listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The open connections, the newest last.
+    /// Returns the open connections, the newest last.
     pub fn connections(&self) -> Vec<ConnectionHandle> {
         let registered = self.shared.registered.borrow().clone();
         registered.into_iter().filter(ConnectionHandle::is_open).collect()
     }
 
-    /// The open connections that asked to upgrade for this session, the newest last.
+    /// Returns the open connections that asked to upgrade for this session, the newest last.
     ///
-    /// A connection is among them before the server has seen its upgrade request.
+    /// A connection is listed before the server has seen its upgrade request.
     pub fn connections_of(&self, session_id: &str) -> Vec<ConnectionHandle> {
         of_session(self.connections(), session_id)
     }
@@ -115,7 +118,8 @@ impl FaultProxy {
 
     /// Waits until the open connections meet `condition`, and returns them.
     ///
-    /// It is asked at once, and again whenever a connection opens, is recognised by its session id, or closes.
+    /// The condition is checked at once, and again whenever a connection opens, is recognised by
+    /// its session id, or closes.
     pub async fn wait_until(&self, mut condition: impl FnMut(&[ConnectionHandle]) -> bool) -> Vec<ConnectionHandle> {
         let mut changes = self.shared.registered.subscribe();
         loop {
@@ -128,23 +132,25 @@ impl FaultProxy {
         }
     }
 
-    /// Delays each byte by this much one way, in both directions of every connection, from now on. At most an hour.
+    /// Delays each byte by this much in each direction of every connection, from now on. At most an
+    /// hour.
     ///
-    /// Order is kept. Up to 1 MiB per direction is on its way at once, so a delay also limits throughput.
+    /// The order is kept. Up to 1 MiB is in transit in each direction, so a delay also limits
+    /// throughput.
     pub fn set_delay(&self, delay: Duration) {
         self.shared
             .settings
             .send_modify(|settings| settings.delay = delay.min(MAX_DELAY));
     }
 
-    /// Whether connections to come are reset as soon as they are accepted.
+    /// Sets whether new connections are reset as soon as they are accepted.
     pub fn refuse_new(&self, refuse: bool) {
         self.shared
             .settings
             .send_modify(|settings| settings.refuse_new = refuse);
     }
 
-    /// Connects those to come to another server; connections there are stay with theirs.
+    /// Forwards new connections to another server. Existing connections stay with theirs.
     pub fn set_upstream(&self, upstream: SocketAddr) {
         self.shared
             .settings
@@ -157,11 +163,13 @@ fn of_session(mut connections: Vec<ConnectionHandle>, session_id: &str) -> Vec<C
     connections
 }
 
-/// What the proxy and its tasks know in common. Each watch is its own lock, and none is held while another is taken.
+/// State that the proxy and its tasks share. Each watch has its own lock, and none is held while
+/// another is taken.
 #[derive(Debug)]
 struct Shared {
     settings: watch::Sender<Settings>,
-    /// Every connection whose task runs; marked changed when one is recognised, too.
+    /// Every connection whose task is running. Also marked as changed when a connection is
+    /// recognised.
     registered: watch::Sender<Vec<ConnectionHandle>>,
 }
 
@@ -181,7 +189,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Owns the connections' tasks, so that aborting this one ends them all.
+/// Owns the tasks of all connections, so that aborting this task ends them all.
 async fn run_accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     let mut numbers = 0..;
@@ -202,5 +210,6 @@ async fn run_accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 const MAX_DELAY: Duration = Duration::from_secs(3600);
-/// After a failed accept, which for want of file descriptors would fail again at once.
+/// Pause after a failed accept, which would fail again at once if the process is out of file
+/// descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

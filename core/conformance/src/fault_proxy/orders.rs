@@ -1,21 +1,21 @@
-//! What the handles want of a connection.
+//! What the handles have ordered for a connection.
 
 use tokio::time::Instant;
 
 use super::ending::Ending;
 
-/// What the handles want of a connection.
+/// What the handles have ordered for a connection.
 #[derive(Debug)]
 pub(super) struct Orders {
     pub(super) mode: Mode,
-    /// How many bytes a direction may still pass, until its pump has taken the order.
+    /// How many more bytes a direction may pass; taken by its pump.
     pub(super) allowance: [Option<u64>; 2],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     Passing,
-    /// Passing again from this moment on.
+    /// Passes bytes again from this time on.
     Stalled(Instant),
     Silent,
     BlackHole,
@@ -25,7 +25,7 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    /// How it ends the connection, if it does.
+    /// Returns how the orders end the connection, if they do.
     pub(super) fn ending(self) -> Option<Ending> {
         match self {
             Self::Passing | Self::Stalled(_) | Self::Silent | Self::BlackHole => None,

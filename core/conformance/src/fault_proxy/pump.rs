@@ -1,4 +1,4 @@
-//! One direction of a connection, as the orders say.
+//! Carries one direction of a connection as ordered.
 
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::select;
@@ -11,7 +11,7 @@ use super::orders::{Mode, Orders};
 use super::registration::Registration;
 use super::request_reader::RequestReader;
 
-/// Carries one direction as the orders say.
+/// Carries one direction as ordered.
 pub(super) struct Pump<'a> {
     direction: Direction,
     registration: &'a Registration,
@@ -36,7 +36,7 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Ok once the source has closed this direction and the destination has been told.
+    /// Returns `Ok` once the source has closed this direction and the destination has been told.
     pub(super) async fn run(mut self) -> Result<(), Ending> {
         loop {
             let mode = self.take_orders()?;

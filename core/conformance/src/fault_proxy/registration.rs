@@ -1,4 +1,4 @@
-//! A connection's place among those of the proxy.
+//! A connection's entry in the proxy's list.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::Shared;
 use super::handle::{Connection, ConnectionHandle};
 use super::orders::{Mode, Orders};
 
-/// A connection's place among the registered; dropping it marks the connection closed.
+/// A connection's entry in the proxy's list. Dropping it marks the connection as closed.
 #[derive(Debug)]
 pub(super) struct Registration {
     pub(super) shared: Arc<Shared>,

@@ -1,18 +1,19 @@
-//! Which session a connection is for.
+//! Finds out to which session a connection belongs.
 
 use super::handle::Direction;
 use super::link::saturating_usize;
 
-/// Reads along in a client's bytes, request by request, until one asks to upgrade to a WebSocket.
+/// Reads the bytes from a client, request by request, until one asks to upgrade to a WebSocket.
 ///
-/// Keeps at most one line of 8 KiB. What it does not understand ends its interest, never the connection.
+/// It keeps at most one line of 8 KiB. At input that it does not understand it stops reading,
+/// without affecting the connection.
 pub(super) struct RequestReader {
     expects: Expects,
     line: Vec<u8>,
     head: Head,
 }
 
-/// What comes next in the client's bytes.
+/// What comes next in the bytes from the client.
 #[derive(Clone, Copy)]
 enum Expects {
     RequestLine,
@@ -21,11 +22,11 @@ enum Expects {
     ChunkSize,
     Chunk(u64),
     Trailer,
-    /// Bytes that are none of its business.
+    /// Bytes that need no parsing.
     Anything,
 }
 
-/// What matters of the request head being read.
+/// The relevant parts of the request head that is being read.
 #[derive(Default)]
 struct Head {
     session_id: Option<String>,
@@ -47,7 +48,8 @@ impl RequestReader {
         }
     }
 
-    /// The session id, when these bytes complete the head of an upgrade request that names one.
+    /// Returns the session id, if these bytes complete the head of an upgrade request that names
+    /// one.
     pub(super) fn read(&mut self, mut bytes: &[u8]) -> Option<String> {
         while !bytes.is_empty() {
             match self.expects {
@@ -69,7 +71,8 @@ impl RequestReader {
         None
     }
 
-    /// Takes bytes up to a line's end; false if it has not come yet. What exceeds 8 KiB is left out.
+    /// Takes bytes up to the end of a line. Returns false if the end has not arrived. Drops what
+    /// exceeds 8 KiB.
     fn read_line(&mut self, bytes: &mut &[u8]) -> bool {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let length = end.unwrap_or(bytes.len());
@@ -151,7 +154,7 @@ fn after_chunk_size(line: &str) -> Expects {
     }
 }
 
-/// Skips up to `left` bytes and says what comes next.
+/// Skips up to `left` bytes and returns what comes next.
 fn skip(bytes: &mut &[u8], left: u64, more: fn(u64) -> Expects, then: Expects) -> Expects {
     let skipped = bytes.len().min(saturating_usize(left));
     *bytes = &bytes[skipped..];
@@ -161,7 +164,7 @@ fn skip(bytes: &mut &[u8], left: u64, more: fn(u64) -> Expects, then: Expects) -
     }
 }
 
-/// The last segment of the path, if it has the form of a session id.
+/// Returns the last segment of the path, if it has the form of a session id.
 fn session_id_of(target: &str) -> Option<String> {
     let path = target.split(['?', '#']).next()?;
     let segment = path.rsplit('/').next()?;

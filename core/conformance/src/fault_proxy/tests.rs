@@ -1,4 +1,4 @@
-//! The proxy between real sockets.
+//! Tests of the proxy between real sockets.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -86,7 +86,7 @@ async fn read(stream: &mut TcpStream, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// All that comes until the stream ends or breaks, and how that was.
+/// Reads until the stream ends or breaks, and returns the bytes and the outcome.
 async fn read_all(stream: &mut TcpStream) -> (Vec<u8>, io::Result<()>) {
     let mut bytes = Vec::new();
     let end = stream.read_to_end(&mut bytes).await;
@@ -97,7 +97,7 @@ async fn assert_reset(stream: &mut TcpStream) {
     assert_eq!(read_all(stream).await.1.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
-/// The reset may come as early as during the connect.
+/// Asserts that a new connection is reset, possibly as early as during the connect.
 async fn assert_new_one_is_reset(proxy: &FaultProxy) {
     match TcpStream::connect(proxy.address()).await {
         Ok(mut client) => assert_reset(&mut client).await,
@@ -110,12 +110,12 @@ async fn assert_closed(stream: &mut TcpStream) {
     assert_eq!((bytes.len(), end.map_err(|error| error.kind())), (0, Ok(())));
 }
 
-/// Neither bytes nor an end come.
+/// Asserts that neither bytes nor an end arrive.
 async fn assert_nothing_comes(stream: &mut TcpStream) {
     assert!(timeout(NOTHING, stream.read_u8()).await.is_err());
 }
 
-/// Writes until the stream takes no more, and returns what it took.
+/// Writes until the stream takes no more, and returns how many bytes it took.
 async fn fill(stream: &mut TcpStream) -> usize {
     let chunk = vec![7; CHUNK_BYTES];
     let mut written = 0;
@@ -296,7 +296,7 @@ async fn a_black_hole_swallows_what_comes_and_hides_closes() {
     let setup = Setup::start().await;
     let mut ends = setup.connect().await;
     ends.connection.black_hole();
-    // More than sockets hold, so they have to be read.
+    // More than sockets buffer, so the bytes must be read.
     let sent = vec![0; 30_000_000];
     ends.client.write_all(&sent).await.unwrap();
     ends.server.write_all(&sent).await.unwrap();
@@ -347,12 +347,13 @@ async fn cut_after_passes_exactly_so_many_bytes_and_resets_both_sides() {
                 Direction::ToClient => (&mut ends.server, &mut ends.client),
             };
             let sent = pattern(100_000);
-            // Fails when the reset comes before its end.
+            // Fails if the reset arrives before the write has finished.
             let (_, (received, end)) = tokio::join!(sender.write_all(&sent), read_all(receiver));
             assert_eq!(received.len(), count);
             assert!(received == sent[..count]);
             assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
-            // A write may have met the reset first; the next one then finds a broken pipe.
+            // A write may have noticed the reset first; then the next operation finds a broken
+            // pipe.
             assert!(sender.read_u8().await.is_err());
             ends.connection.wait_until_closed().await;
             assert_eq!(ends.connection.bytes_passed(direction), passed + count as u64);
@@ -419,7 +420,7 @@ async fn a_delay_is_spent_once_for_all_that_is_on_its_way() {
     let sent = pattern(MAX_QUEUED_BYTES);
     let (_, received) = tokio::join!(ends.client.write_all(&sent), read(&mut ends.server, sent.len()));
     assert!(received == sent);
-    // One after the other, its chunks would take at least twice this time.
+    // One after the other, the chunks would take at least twice this time.
     assert!(start.elapsed() < NOTHING * (MAX_QUEUED_BYTES / CHUNK_BYTES / 2) as u32);
 }
 
@@ -427,7 +428,7 @@ async fn a_delay_is_spent_once_for_all_that_is_on_its_way() {
 async fn a_receiver_that_does_not_read_holds_the_sender_back() {
     let setup = Setup::start().await;
     let mut ends = setup.connect().await;
-    // With a buffer that grows this would not end.
+    // With a buffer that grows this would never end.
     let written = fill(&mut ends.client).await;
     drop(ends.client);
     assert_eq!(read_all(&mut ends.server).await.0.len(), written);

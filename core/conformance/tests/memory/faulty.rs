@@ -1,4 +1,4 @@
-//! A stream that gets the server's WebSocket frames wrong on purpose.
+//! A stream that distorts the server's WebSocket frames on purpose.
 
 use std::io;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use super::server::Fault;
 pub(crate) struct Faulty<S> {
     stream: S,
     fault: Option<Fault>,
-    /// What is still to be written.
+    /// Bytes that are still to be written.
     pending: Vec<u8>,
 }
 
@@ -25,7 +25,8 @@ impl<S> Faulty<S> {
         }
     }
 
-    /// The frames of `bytes`, changed. They are whole: tungstenite begins each write with a frame, and what this is used for is small.
+    /// Returns the frames of `bytes`, distorted. They are whole, because tungstenite starts each
+    /// write with a frame and the messages here are small.
     fn distort(&mut self, mut bytes: &[u8]) {
         while let [first, second, ..] = *bytes {
             let header = match second {

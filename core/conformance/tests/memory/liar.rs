@@ -1,20 +1,20 @@
-//! A bridge that loses, doubles and swaps what it carries.
+//! A bridge that loses, duplicates and reorders packets.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stillhere::Packet;
 use stillhere_conformance::random::Random;
 
-/// Does it to one direction of one connection.
+/// Distorts one direction of one connection.
 #[derive(Debug)]
 pub(crate) enum Liar {
     Honest,
-    /// Lies now and then.
+    /// Distorts packets at random.
     Random {
         random: Random,
         held_back: Option<Packet>,
     },
-    /// Loses the first data frame that comes to whoever shares this, and is honest from then on.
+    /// Loses the first data frame that reaches any owner of this flag, and nothing afterwards.
     Swallowing(&'static AtomicBool),
 }
 
@@ -26,7 +26,7 @@ impl Liar {
         }
     }
 
-    /// What arrives instead of this packet, in order.
+    /// Returns what arrives instead of this packet, in order.
     pub(crate) fn distort(&mut self, packet: Packet) -> Vec<Packet> {
         let kind = match &packet {
             Packet::Binary(bytes) => bytes.first().copied().unwrap_or_default(),
@@ -55,9 +55,9 @@ impl Liar {
     }
 }
 
-/// One packet in so many is lost, one doubled, one held back behind the next. Three gaps in a row without progress would end the session: they must
-/// be rare enough for that.
+/// One packet in this many is lost, one is duplicated, and one is held back behind the next. This
+/// must be rare, because three gaps in a row without progress would end the session.
 const LIES: u64 = 200;
 
-/// Ack, ping and pong.
+/// The frame types of ack, ping and pong.
 const COUNTS: [u8; 3] = [0x20, 0x21, 0x22];

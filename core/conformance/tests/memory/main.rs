@@ -1,4 +1,5 @@
-//! Everything an adapter must do, over a connection within the process; and whether the suite would notice if it did not.
+//! Runs the conformance suite over in-process connections, and checks that the suite detects faulty
+//! adapters.
 
 mod faulty;
 mod liar;
@@ -17,7 +18,7 @@ use stillhere_conformance::{application, cases, run};
 
 stillhere_conformance::suite!(start);
 
-/// Runs a case against a server with this fault. Whether it passes.
+/// Runs a case against a server with this fault. Returns true if the case passes.
 fn passes<F, R>(start: F, case: impl AsyncFnOnce(&Server)) -> bool
 where
     F: Fn(Hub) -> R + Send + Sync + 'static,
@@ -26,7 +27,8 @@ where
     catch_unwind(AssertUnwindSafe(|| run(start, case))).is_ok()
 }
 
-/// One test for each thing that an adapter gets wrong easily: the case that finds it passes without it and fails with it.
+/// Creates one test for each mistake that an adapter makes easily: the case that detects it passes
+/// without the fault and fails with it.
 macro_rules! notices {
     ($($test:ident: $fault:ident by $theme:ident::$case:ident;)*) => { $(
         #[test]
@@ -45,7 +47,7 @@ notices! {
 }
 
 /// The sequence numbers reveal a connection that loses, repeats or reorders frames before the
-/// application gets anything wrong, and the session resumes.
+/// application receives anything wrong, and the session resumes.
 #[test]
 fn a_lying_connection_costs_time_and_nothing_else() {
     async fn nothing_wrong_is_handed_over(server: &Server) {
@@ -62,7 +64,8 @@ fn a_lying_connection_costs_time_and_nothing_else() {
     run(|hub| start_with(hub, Some(Fault::Lies)), nothing_wrong_is_handed_over);
 }
 
-/// PROTOCOL 9.2: a loss that no gap shows, because nothing follows it, is found within two heartbeats, in either direction.
+/// PROTOCOL 9.2: a loss that no gap reveals, because nothing follows it, is detected within two
+/// heartbeats in either direction.
 #[test]
 fn what_a_connection_loses_last_is_missed() {
     async fn the_last_message_arrives(server: &Server) {
@@ -77,7 +80,7 @@ fn what_a_connection_loses_last_is_missed() {
     run(|hub| start_with(hub, Some(Fault::Swallows)), the_last_message_arrives);
 }
 
-/// With a heartbeat that is soon over.
+/// Returns options with a short heartbeat.
 fn impatient(server: &Server) -> SessionOptions {
     let mut options = server.hub.session_options();
     options.timing.heartbeat = Duration::from_millis(300);

@@ -1,5 +1,5 @@
-//! A server without a framework. The session sees the pair of [`connection_pair`] and nothing else; behind it a bridge carries the packets to
-//! WebSockets.
+//! A server without a framework. The session sees only the pair of [`connection_pair`]; a bridge
+//! behind it carries the packets to WebSockets.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -20,26 +20,26 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use stillhere::websocket::{accept_key, config, connection};
 use stillhere::{
-    AnswerBody, Arrival, Asks, Connection, ConnectionError, Hub, PairEnd, UpgradeRequest, connection_pair, name_of,
+    Accepted, AnswerBody, Asks, Connection, ConnectionError, Hub, PairEnd, SessionRequest, connection_pair, name_of,
     run_connection_loop, upgrade,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-/// What an adapter may get wrong.
+/// Mistakes that an adapter may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A framework that leaves pings to its user.
+    /// A framework leaves pings to its user.
     NoPong,
-    /// A close that reaches the browser without its code.
+    /// A close reaches the browser without its code.
     LostCloseCode,
-    /// The frame limit of actix-web, where the hub's is larger.
+    /// The frame limit is that of actix-web, although the hub's is larger.
     DefaultFrameLimit,
-    /// A connection that says it carries packets, and loses, doubles and swaps some of them.
+    /// A connection loses, duplicates and reorders some of its packets.
     Lies,
-    /// A connection that loses the first data frame of each direction.
+    /// A connection loses the first data frame of each direction.
     Swallows,
-    /// The kernel holds a small packet back while the one before is unacknowledged.
+    /// The kernel delays a small packet while the previous one is unacknowledged.
     Nagle,
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn start_with(hub: Hub, fault: Option<Fault>) -> SocketAddr {
 async fn serve(hub: Hub, stream: TcpStream, peer: IpAddr, fault: Option<Fault>) {
     let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&hub, request, peer, fault).await));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-    // What a client does to its connection is the client's affair.
+    // The server need not know what a client does to its connection.
     let _ = connection.with_upgrades().await;
 }
 
@@ -80,7 +80,7 @@ async fn answer(hub: &Hub, mut request: Request<Incoming>, peer: IpAddr, fault: 
     }
     let name = name_of(&path);
     let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let asked = UpgradeRequest::new(name, pairs).peer_address(Some(peer));
+    let asked = SessionRequest::new(name, pairs).peer_address(Some(peer));
     let Asks::WebSocket { key } = asked.asks(request.method().as_str()) else {
         let method = request.method().clone();
         let answer = hub
@@ -91,7 +91,7 @@ async fn answer(hub: &Hub, mut request: Request<Incoming>, peer: IpAddr, fault: 
             AnswerBody::Stream(chunks) => StreamBody::new(chunks.map_ok(Frame::data)).boxed_unsync(),
         });
     };
-    let Ok(arrival) = hub.arrive(&asked) else {
+    let Ok(accepted) = hub.accept(&asked) else {
         return status(StatusCode::BAD_REQUEST);
     };
     let mut response = Response::builder()
@@ -99,10 +99,10 @@ async fn answer(hub: &Hub, mut request: Request<Incoming>, peer: IpAddr, fault: 
         .header(header::CONNECTION, "upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_ACCEPT, accept_key(key));
-    if let Some(protocol) = arrival.protocol() {
+    if let Some(protocol) = accepted.protocol() {
         response = response.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    tokio::spawn(carry(hyper::upgrade::on(&mut request), arrival, fault));
+    tokio::spawn(carry(hyper::upgrade::on(&mut request), accepted, fault));
     response
         .body(Empty::new().boxed_unsync())
         .expect("the headers are valid")
@@ -114,25 +114,25 @@ fn status(status: StatusCode) -> Response<Body> {
     response
 }
 
-async fn carry(upgraded: hyper::upgrade::OnUpgrade, arrival: Arrival, fault: Option<Fault>) {
+async fn carry(upgraded: hyper::upgrade::OnUpgrade, accepted: Accepted, fault: Option<Fault>) {
     let Ok(upgraded) = upgraded.await else { return };
-    let mut config = config(&arrival);
+    let mut config = config(&accepted);
     if fault == Some(Fault::DefaultFrameLimit) {
         config = config.max_frame_size(Some(64 * 1024));
     }
     let io = Faulty::new(TokioIo::new(upgraded), fault);
     let connection = connection(io, Vec::new(), config).await;
     let (ours, theirs) = connection_pair(4);
-    let carrying = pin!(run_connection_loop(arrival, ours));
+    let carrying = pin!(run_connection_loop(accepted, ours));
     let bridging = pin!(bridge(connection, theirs, liars(fault)));
     match select(carrying, bridging).await {
-        // What it said last is still on its way.
+        // The last messages are still in transit.
         Either::Left(((), bridging)) => drop(timeout(FAREWELL, bridging).await),
         Either::Right(((), carrying)) => carrying.await,
     }
 }
 
-/// One for either direction; those that lie at random do so differently on each connection.
+/// Returns one for each direction. Those that lie at random do so differently on each connection.
 fn liars(fault: Option<Fault>) -> [Liar; 2] {
     static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
     static SWALLOWED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
@@ -146,7 +146,7 @@ fn liars(fault: Option<Fault>) -> [Liar; 2] {
     }
 }
 
-/// Hands packets on, both ways, until either side is over.
+/// Forwards packets in both directions until either side ends.
 async fn bridge(socket: impl Connection, mut pair: PairEnd, [mut up_liar, mut down_liar]: [Liar; 2]) {
     let (mut to_browser, mut from_browser) = socket.split();
     let to_session = pair.sender().expect("the pair is new");
@@ -158,7 +158,7 @@ async fn bridge(socket: impl Connection, mut pair: PairEnd, [mut up_liar, mut do
                 Err(_) => return,
             };
             for packet in packets {
-                // A session that takes no more may still have something to say.
+                // A session that takes no more may still send something.
                 let _ = to_session.send(packet).await;
             }
         }

@@ -51,7 +51,7 @@ impl NodePool {
 
 /// Bundles the client's sources into one file for Node.
 fn bundle() -> PathBuf {
-    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("client");
+    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client");
     let esbuild = client.join("node_modules/.bin/esbuild");
     assert!(
         esbuild.exists(),

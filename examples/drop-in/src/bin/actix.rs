@@ -1,4 +1,5 @@
-//! An application on actix-web with a login, and one page with a durable session: what was added for that is marked `stillhere`.
+//! An application on actix-web with a login and one page with a durable session. What was added for
+//! the session is marked `stillhere`.
 
 use std::future::{Ready, ready};
 use std::time::Duration;
@@ -57,7 +58,8 @@ async fn main() -> std::io::Result<()> {
         .await
 }
 
-/// What a browser's session keeps is in its cookie, encrypted. Without TLS here, so without `Secure`.
+/// Keeps the data of a browser's session in an encrypted cookie. There is no TLS here, so the
+/// cookie is not `Secure`.
 fn sessions(key: Key) -> SessionMiddleware<CookieSessionStore> {
     SessionMiddleware::builder(CookieSessionStore::default(), key)
         .cookie_secure(false)
@@ -112,7 +114,7 @@ fn to_login() -> HttpResponse {
     HttpResponse::SeeOther().insert_header((LOCATION, "login")).finish()
 }
 
-/// Who is logged in; all others are sent to the login.
+/// The user who is logged in. Others are redirected to the login.
 struct User(String);
 
 impl FromRequest for User {

@@ -1,4 +1,5 @@
-//! An application on axum with a login, and one page with a durable session: what was added for that is marked `stillhere`.
+//! An application on axum with a login and one page with a durable session. What was added for the
+//! session is marked `stillhere`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,7 +27,7 @@ async fn main() -> std::io::Result<()> {
     let settings = Settings::read();
     let notes = Notes::default();
     let hub = hub(&settings); // stillhere
-    // Without TLS here, so without `Secure`.
+    // There is no TLS here, so the cookie is not `Secure`.
     let sessions = SessionManagerLayer::new(MemoryStore::default()).with_secure(false);
     let app = Router::new()
         .route("/", get(notes_page))
@@ -100,7 +101,7 @@ async fn log_out(User(user): User, State(Application { notes, hub }): State<Appl
     Redirect::to("login")
 }
 
-/// Who is logged in; all others are sent to the login.
+/// The user who is logged in. Others are redirected to the login.
 struct User(String);
 
 impl FromRequestParts<Application> for User {

@@ -1,4 +1,5 @@
-//! An application on warp with a login, and one page with a durable session: what was added for that is marked `stillhere`.
+//! An application on warp with a login and one page with a durable session. What was added for the
+//! session is marked `stillhere`.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -29,7 +30,8 @@ async fn main() -> std::io::Result<()> {
         }
     };
     let user = user(notes.clone()).map(Some); // stillhere
-    // warp's compression wraps whatever it is given, compressed or not: the pages and the static files, nothing else.
+    // warp's compression applies to everything that it wraps, compressed or not, so it wraps only
+    // the pages and the static files.
     let app = pages(notes, hub.clone())
         .with(warp::compression::gzip())
         .or(stillhere_warp::routes_for(&hub, user)) // stillhere
@@ -49,7 +51,7 @@ fn hub(settings: &Settings) -> Hub {
         .build()
 }
 
-/// What the application has beside the sessions.
+/// The routes of the application other than those of the sessions.
 fn pages(notes: Notes, hub: Hub) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone + Send + Sync {
     let user = user(notes.clone());
     let (notes, hub) = (with(notes), with(hub));
@@ -103,7 +105,7 @@ fn see_other(location: &'static str) -> Response {
     warp::reply::with_header(StatusCode::SEE_OTHER, LOCATION, location).into_response()
 }
 
-/// Who is logged in; all others are sent to the login.
+/// Extracts the user who is logged in. Others are redirected to the login.
 fn user(notes: Notes) -> impl Filter<Extract = (String,), Error = Rejection> + Clone + Send + Sync {
     warp::cookie::optional(LOGIN).and_then(move |cookie: Option<String>| {
         let login = cookie.and_then(verified);
@@ -112,10 +114,10 @@ fn user(notes: Notes) -> impl Filter<Extract = (String,), Error = Rejection> + C
     })
 }
 
-/// With which the login's cookie is signed.
+/// The key that signs the cookie of a login.
 static KEY: LazyLock<Key> = LazyLock::new(Key::generate);
 
-/// The cookie that keeps a login.
+/// Returns the cookie for a login.
 fn signed(login: String) -> String {
     let cookie = Cookie::build((LOGIN, login)).http_only(true).same_site(SameSite::Lax);
     let mut jar = CookieJar::new();
@@ -123,7 +125,7 @@ fn signed(login: String) -> String {
     jar.get(LOGIN).expect("it was added").to_string()
 }
 
-/// The login that such a cookie keeps.
+/// Returns the login in a cookie, if its signature is valid.
 fn verified(value: String) -> Option<String> {
     let mut jar = CookieJar::new();
     jar.add_original(Cookie::new(LOGIN, value));

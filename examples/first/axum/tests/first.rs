@@ -1,4 +1,4 @@
-//! The program of the READMEs.
+//! Tests the program in the READMEs.
 
 #[path = "../../case.rs"]
 mod case;

@@ -1,4 +1,4 @@
-//! The connection that carries the session: its heartbeat, and what is written on it (PROTOCOL.md sections 5 and 9).
+//! The connection that carries the session: frames, heartbeat, loss (PROTOCOL.md sections 5 and 9).
 
 use std::time::{Duration, Instant};
 
@@ -14,25 +14,37 @@ use crate::wire::{Counts, Data, Frame, Welcome, millis};
 #[derive(Debug)]
 pub(super) struct Attached {
     pub(super) key: ConnectionKey,
+    /// How long the session is kept without a connection, in milliseconds, as the welcome reports
+    /// it.
     pub(super) keep: u64,
     pub(super) welcome_due: bool,
+    /// When the last frame arrived.
     pub(super) heard: Instant,
-    /// After how much quiet to ping.
+    /// How long to wait for a frame before sending a ping.
     pub(super) quiet: Duration,
     pub(super) ping: Ping,
+    /// The nonce of a ping that has to be answered.
     pub(super) pong_due: Option<u64>,
     pub(super) tail: Tail,
 }
 
+/// The ping of the server to the browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ping {
     None,
-    Due { nonce: u64, since: Instant },
-    Outstanding { since: Instant },
+    /// To be written.
+    Due {
+        nonce: u64,
+        since: Instant,
+    },
+    /// Written and not answered.
+    Outstanding {
+        since: Instant,
+    },
 }
 
 impl Ping {
-    /// Since when it is without an answer.
+    /// Returns since when an answer is missing.
     pub(super) fn since(self) -> Option<Instant> {
         match self {
             Self::None => None,
@@ -42,7 +54,7 @@ impl Ping {
 }
 
 impl SessionMachine {
-    /// Drops the connection and keeps the session.
+    /// Ends the connection and keeps the session.
     pub fn soft_close(&mut self, now: Instant) {
         if let Some(attached) = &self.attached {
             let key = attached.key;
@@ -100,7 +112,8 @@ impl SessionMachine {
         Ok(())
     }
 
-    /// From the hello that is accepted on, all that comes is judged alike: whether the welcome is written by then is a matter of chance.
+    /// Ends the session or its connection because the peer broke the protocol. The rules are the
+    /// same before and after the welcome is written, because the peer cannot know which it is.
     pub(super) fn handle_violation(&mut self, key: ConnectionKey, violation: Violation, now: Instant) {
         if !self.is_attached(key) {
             if self.newcomer.take_if(|newcomer| newcomer.key == key).is_some() {
@@ -156,7 +169,8 @@ impl SessionMachine {
         }
     }
 
-    /// Three quarters of the heartbeat to all of it, so that many sessions do not ping together.
+    /// Returns a time between 3/4 of the heartbeat and the whole, so that sessions do not all ping
+    /// at once.
     pub(super) fn next_quiet(&mut self) -> Duration {
         self.jitter ^= self.jitter << 13;
         self.jitter ^= self.jitter >> 7;
@@ -215,8 +229,9 @@ impl Attached {
                     .deadline(lanes, timing.heartbeat)
                     .map_or(quiet, |tail| tail.min(quiet))
             }
-            // Asked late, because the process was stopped or starved: the answer gets its time all the same. Due counts
-            // like outstanding, because a blocked socket may never let it out.
+            // The ping may be late, because the process was stopped or starved. The answer gets its
+            // full time all the same. A ping that is due counts like one that is outstanding,
+            // because a blocked socket may never let it out.
             Some(since) => (self.heard + 2 * timing.heartbeat).max(since + timing.heartbeat),
         }
     }

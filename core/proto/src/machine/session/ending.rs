@@ -7,29 +7,34 @@ use crate::machine::Violation;
 use crate::machine::session::{ConnectionKey, Event, Phase, SessionMachine};
 use crate::wire::{End, Frame, millis};
 
-/// A connection that still has to be told why it is over.
+/// A connection whose last frames have not been written yet.
 #[derive(Debug)]
 pub(super) struct Departing {
     pub(super) key: ConnectionKey,
+    /// Whether an acknowledgement of what was received precedes the end.
     pub(super) ack: bool,
     pub(super) end: End,
 }
 
-/// What an ending session tells and how long it waits.
+/// Details of how the session ends.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
+    /// Milliseconds after which browsers should try again.
     pub(super) retry_after: u64,
+    /// When a closing session with a connection ends, whether everything is acknowledged or not.
     pub(super) deadline: Option<Instant>,
+    /// Number of messages that were never acknowledged. Set when the session ends.
     pub(super) unacknowledged: usize,
 }
 
 impl SessionMachine {
-    /// Ends the session once what was sent has been acknowledged. Nothing can be sent from now on.
+    /// Ends the session once all queued messages are acknowledged. No more can be queued.
     pub fn close(&mut self, reason: EndReason, now: Instant) {
         self.close_with(reason, Duration::ZERO, self.timing.ending, now);
     }
 
-    /// [`SessionMachine::close`] with a hint when to try again and a wait of its own.
+    /// Closes as [`SessionMachine::close`] does, and tells browsers to try again after
+    /// `retry_after`. `wait` replaces [`Timing::ending`](crate::machine::Timing::ending).
     pub fn close_with(&mut self, reason: EndReason, retry_after: Duration, wait: Duration, now: Instant) {
         if matches!(self.phase, Phase::Ending(_) | Phase::Closed(_)) {
             return;
@@ -42,12 +47,12 @@ impl SessionMachine {
         self.close_if_delivered(now);
     }
 
-    /// Ends the session now, whatever is on its way.
+    /// Ends the session at once. Messages that are not acknowledged yet are dropped.
     pub fn abort(&mut self, reason: EndReason, now: Instant) {
         self.enter_closed(reason, now);
     }
 
-    /// What was taken cannot be inflated.
+    /// Ends the session because a message that was taken cannot be inflated.
     pub fn handle_bad_payload(&mut self, too_large: bool, now: Instant) {
         let violation = if too_large {
             Violation::TooLarge
@@ -70,7 +75,8 @@ impl SessionMachine {
         self.enter_closed_with(None, reason, now);
     }
 
-    /// The one place where a session becomes Closed. The connection that carries it is told `text`, if there is one, and else the reason.
+    /// Ends the session: the only method that enters [`Phase::Closed`]. The connection that carries
+    /// the session is told `text` or, without one, the reason.
     pub(super) fn enter_closed_with(&mut self, text: Option<&str>, reason: EndReason, now: Instant) {
         if matches!(self.phase, Phase::Closed(_)) {
             return;
@@ -101,7 +107,7 @@ impl SessionMachine {
         self.departing.push(Departing { key, ack, end });
     }
 
-    /// Ends a connection and nothing else.
+    /// Ends a connection. The session is not affected.
     pub(super) fn refuse(&mut self, key: ConnectionKey, code: Code, text: &str) {
         self.refuse_for(key, code, None, text);
     }
@@ -111,7 +117,7 @@ impl SessionMachine {
         self.depart(key, false, End::connection(code, text).retry_after(retry_after));
     }
 
-    /// Whether a connection is over and only has to be told why.
+    /// Returns true if a connection is over and only has to be told why.
     pub fn is_departing(&self, key: ConnectionKey) -> bool {
         self.departing.iter().any(|departing| departing.key == key)
     }

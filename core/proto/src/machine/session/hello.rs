@@ -1,4 +1,4 @@
-//! A connection says hello: it is refused, or becomes the one that carries the session (PROTOCOL.md section 5).
+//! The hello of a connection, which is then refused or carries the session (PROTOCOL.md section 5).
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,8 @@ use crate::machine::tail::Tail;
 use crate::wire::{Counts, Hello};
 
 impl SessionMachine {
-    /// A connection said hello with the right secret. `keep` is what the welcome tells: how long the session is kept without a connection, in ms.
+    /// Handles a hello with the right secret. The welcome reports `keep`: how long the session is
+    /// kept without a connection, in milliseconds.
     pub fn handle_hello(&mut self, key: ConnectionKey, hello: &Hello, keep: u64, now: Instant) {
         if let Phase::Closed(reason) = &self.phase {
             let end = self.end_of(reason);
@@ -38,7 +39,7 @@ impl SessionMachine {
         self.handle_newcomer(key, hello, keep, now);
     }
 
-    /// The first document of the session: nobody is displaced.
+    /// Handles the hello of the session's first document.
     fn handle_first(&mut self, key: ConnectionKey, hello: &Hello, keep: u64, now: Instant) {
         if self.lanes.handle_counts(&hello.counts).is_err() {
             return self.refuse(key, Code::Malformed, "counts of a document that was never welcomed");
@@ -54,7 +55,7 @@ impl SessionMachine {
         self.close_if_delivered(now);
     }
 
-    /// Its own document is back, or never got its welcome.
+    /// Handles the hello of the current document, which has lost its connection or its welcome.
     fn handle_return(&mut self, key: ConnectionKey, hello: &Hello, keep: u64, now: Instant) {
         let document = self.document.as_mut().expect("a known document is there");
         if hello.attempt <= document.attempt {
@@ -75,7 +76,7 @@ impl SessionMachine {
         self.close_if_delivered(now);
     }
 
-    /// A connection becomes the one that carries the session.
+    /// Makes a connection the one that carries the session.
     pub(super) fn attach(&mut self, key: ConnectionKey, keep: u64, now: Instant) {
         if let Some(old) = self.attached.take() {
             self.refuse(old.key, Code::Replaced, "this document has a newer connection");

@@ -1,4 +1,4 @@
-//! The server's half of a session: phases, documents, the current connection (PROTOCOL.md sections 5, 6, 9 and 10).
+//! The server's half of a session as a state machine (PROTOCOL.md sections 5, 6, 9 and 10).
 
 mod attached;
 mod ending;
@@ -31,15 +31,15 @@ pub struct SessionMachine {
     timing: Timing,
     lanes: Lanes,
     phase: Phase,
-    /// When the phase or the link last changed.
+    /// When the phase or the connection last changed.
     since: Instant,
     version: u64,
     document: Option<Document>,
     incarnation: u64,
     epoch: u64,
-    /// Boxed, like the newcomer: a session without a connection is to be small.
+    /// Boxed, like the newcomer, so that a session without a connection is small.
     attached: Option<Box<Attached>>,
-    /// Why the last one is gone, if none has come since.
+    /// Why the last connection was lost, if none has replaced it.
     cause: Option<Cause>,
     newcomer: Option<Box<Newcomer>>,
     departing: Vec<Departing>,
@@ -53,7 +53,7 @@ pub struct SessionMachine {
     events: VecDeque<Event>,
 }
 
-/// The document whose session this is.
+/// The document that the session belongs to.
 #[derive(Debug)]
 struct Document {
     id: DocumentId,
@@ -61,7 +61,7 @@ struct Document {
 }
 
 impl SessionMachine {
-    /// A session that waits for its first browser. `seed` only spreads heartbeats.
+    /// Creates an unconnected session. `seed` spreads the heartbeats of many sessions.
     pub fn new(limits: Limits, timing: Timing, seed: u64, now: Instant) -> Self {
         Self {
             timing,
@@ -87,7 +87,8 @@ impl SessionMachine {
         }
     }
 
-    /// The same session, taking compressed messages too. One that does not ends as [`EndReason::Malformed`] when it is sent one.
+    /// Makes the session accept compressed messages. Without this, receiving one ends the session
+    /// as [`EndReason::Malformed`](crate::EndReason::Malformed).
     #[must_use]
     pub fn taking_compressed(self) -> Self {
         let limits = *self.lanes.limits();
@@ -97,7 +98,7 @@ impl SessionMachine {
         }
     }
 
-    /// Bytes that arrived on a connection, after its hello.
+    /// Handles a packet that arrived on a connection after its hello.
     pub fn handle_frame(&mut self, key: ConnectionKey, bytes: Bytes, now: Instant) {
         let frame = Frame::decode(bytes, Sender::Client);
         if self.is_attached(key) {
@@ -116,7 +117,7 @@ impl SessionMachine {
         }
     }
 
-    /// Something arrived that is no frame at all: text, or more than the transport takes.
+    /// Handles a packet that cannot be a frame: text, or one above the transport's limit.
     pub fn handle_unreadable(&mut self, key: ConnectionKey, too_large: bool, now: Instant) {
         let violation = if too_large {
             Violation::TooLarge
@@ -126,7 +127,8 @@ impl SessionMachine {
         self.handle_violation(key, violation, now);
     }
 
-    /// A transport with a keep-alive of its own has found that its peer gives no sign of life.
+    /// Handles the loss of a connection whose transport has found its peer silent by its own
+    /// keep-alive.
     pub fn handle_silent(&mut self, key: ConnectionKey, now: Instant) {
         if self.is_attached(key) {
             self.detach(Cause::Silent, now);
@@ -134,7 +136,7 @@ impl SessionMachine {
         }
     }
 
-    /// A connection is gone.
+    /// Handles the end of a connection.
     pub fn handle_closed(&mut self, key: ConnectionKey, now: Instant) {
         self.departing.retain(|departing| departing.key != key);
         if self.is_attached(key) {
@@ -144,7 +146,7 @@ impl SessionMachine {
         }
     }
 
-    /// Time has passed: whatever is due by [`SessionMachine::poll_timeout`] happens.
+    /// Does what is due by now. Call it at the time that [`SessionMachine::poll_timeout`] returns.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.lanes.handle_timeout(now);
         self.check_heartbeat(now);
@@ -156,7 +158,7 @@ impl SessionMachine {
         }
     }
 
-    /// Whether a message of `size` wire bytes may be queued on `lane` now.
+    /// Returns true if a message of `size` wire bytes may be queued on `lane` now.
     pub fn admits(&self, lane: Lane, size: usize) -> bool {
         self.lanes.admits(lane, size)
     }
@@ -166,14 +168,14 @@ impl SessionMachine {
         self.lanes.push(lane, message);
     }
 
-    /// The next message: those of an earlier document first, the lanes in turn.
+    /// Takes the next message. Messages of an earlier document come first, and the lanes alternate.
     pub fn take(&mut self, now: Instant) -> Option<(Lane, Received)> {
         let lane = self.next_lane()?;
         self.last_lane = lane;
         self.lanes.take(lane, now).map(|received| (lane, received))
     }
 
-    /// The incarnation whose message [`SessionMachine::take`] would give.
+    /// Returns the incarnation of the message that [`SessionMachine::take`] would return.
     pub fn next_incarnation(&self) -> Option<u64> {
         self.lanes.next_incarnation(self.next_lane()?)
     }
@@ -189,7 +191,8 @@ impl SessionMachine {
         }
     }
 
-    /// The next frame to write on a connection. After an [`Frame::End`] the connection is to be closed with its code.
+    /// Returns the next frame to write on a connection. After a [`Frame::End`] the connection must
+    /// be closed with its code.
     pub fn poll_transmit(&mut self, key: ConnectionKey, now: Instant) -> Option<Frame> {
         if let Some(position) = self.departing.iter().position(|departing| departing.key == key) {
             return Some(self.poll_departing(position));
@@ -205,14 +208,15 @@ impl SessionMachine {
         Some(Frame::Offer)
     }
 
-    /// Whether a connection still has a part in the session: it carries it, wants it, or has to be told its end.
+    /// Returns true if a connection still has a part in the session: it carries the session, asks
+    /// for it, or has to be told why it ends.
     pub fn is_known(&self, key: ConnectionKey) -> bool {
         self.is_attached(key)
             || self.newcomer.as_ref().is_some_and(|newcomer| newcomer.key == key)
             || self.is_departing(key)
     }
 
-    /// What happened since the last call.
+    /// Returns the next event that the application has not seen.
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
         if event.is_none() && self.events.capacity() > 0 {
@@ -221,7 +225,8 @@ impl SessionMachine {
         event
     }
 
-    /// When to call [`SessionMachine::handle_timeout`]. Only while there is a connection: a session without one needs no timer of its own.
+    /// Returns when to call [`SessionMachine::handle_timeout`]. A session without a connection
+    /// needs no timer.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let newcomer = self
             .newcomer
@@ -237,82 +242,84 @@ impl SessionMachine {
             .min()
     }
 
-    /// Where the session is in its life.
+    /// Returns the current phase.
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
 
-    /// When the phase or the link last changed.
+    /// Returns when the phase or the connection last changed.
     pub fn since(&self) -> Instant {
         self.since
     }
 
-    /// Changes with every change of phase, link or document.
+    /// Returns a number that increases with every change of phase, connection or document.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// Whether a connection carries the session.
+    /// Returns true if a connection carries the session.
     pub fn has_connection(&self) -> bool {
         self.attached.is_some()
     }
 
-    /// Why no connection carries the session, if it has lost one.
+    /// Returns why the last connection was lost, while no other has replaced it.
     pub fn cause(&self) -> Option<Cause> {
         self.cause
     }
 
-    /// Whether a document was ever welcomed.
+    /// Returns true if a document was ever welcomed.
     pub fn has_document(&self) -> bool {
         self.document.is_some()
     }
 
-    /// Which document of the session is the current one; 0 before the first.
+    /// Returns the number of the current document, from 1; 0 before the first.
     pub fn incarnation(&self) -> u64 {
         self.incarnation
     }
 
-    /// Which connection of the session is, or was, the current one; 0 before the first.
+    /// Returns the number of the current or last connection, from 1; 0 before the first.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// How often its document, or another, connected again.
+    /// Returns how often a document has connected again, or another one has taken over.
     pub fn reconnects(&self) -> u64 {
         self.reconnects
     }
 
-    /// Data frames that had arrived before and were dropped.
+    /// Returns the number of data frames that were dropped because they had arrived before.
     pub fn duplicates(&self) -> u64 {
         self.duplicates
     }
 
-    /// Whether a message can be taken.
+    /// Returns true if a message can be taken.
     pub fn has_message(&self) -> bool {
         self.lanes.has_message()
     }
 
-    /// Charge waiting in a lane's outbox.
+    /// Returns the charge in a lane's outbox.
     pub fn outgoing(&self, lane: Lane) -> u64 {
         self.lanes.outgoing(lane)
     }
 
-    /// Charge waiting in a lane's inbox.
+    /// Returns the charge in a lane's inbox.
     pub fn incoming(&self, lane: Lane) -> u64 {
         self.lanes.incoming(lane)
     }
 
-    /// Charge buffered both ways, without what other sessions share, and [`SessionMachine::spare`].
+    /// Returns the charge buffered in both directions, without bytes shared with other sessions,
+    /// plus [`SessionMachine::spare`].
     pub fn owned(&self) -> u64 {
         self.lanes.owned()
     }
 
-    /// Bytes that are allocated for more than is buffered at present.
+    /// Returns the number of bytes that are allocated and unused.
     pub fn spare(&self) -> u64 {
         self.lanes.spare()
     }
 
-    /// Messages the browser has not acknowledged; after the end, those it never did.
+    /// Returns the number of messages that the browser has not acknowledged. After the end of the
+    /// session it no longer changes.
     pub fn unacknowledged(&self) -> usize {
         if matches!(self.phase, Phase::Closed(_)) {
             self.ending.unacknowledged
@@ -321,12 +328,12 @@ impl SessionMachine {
         }
     }
 
-    /// The limits the session was opened with.
+    /// Returns the limits that the session was opened with.
     pub fn limits(&self) -> &Limits {
         self.lanes.limits()
     }
 
-    /// Whether a frame with counts should go out without waiting.
+    /// Returns true if an acknowledgement should be written without delay.
     pub fn is_ack_due(&self) -> bool {
         self.attached.is_some() && self.lanes.is_ack_due()
     }
@@ -341,7 +348,7 @@ impl SessionMachine {
         self.version += 1;
     }
 
-    /// Lets go of what was received: the application will not read it.
+    /// Drops the messages that were received and not taken.
     pub fn discard_received(&mut self) {
         self.lanes.clear_incoming();
     }

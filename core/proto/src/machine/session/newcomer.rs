@@ -1,4 +1,5 @@
-//! Another document wants the session: whether its incumbent still lives, the offer, and the takeover (PROTOCOL.md section 6).
+//! A takeover by another document: probe of the current document, offer, confirmation (PROTOCOL.md
+//! section 6).
 
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use crate::machine::session::attached::Ping;
 use crate::machine::session::{ConnectionKey, Document, Event, SessionMachine, Timing};
 use crate::wire::{Counts, Hello};
 
-/// A document that wants the session of another.
+/// A document that asks for the session of another document, the incumbent.
 #[derive(Debug)]
 pub(super) struct Newcomer {
     pub(super) key: ConnectionKey,
@@ -20,12 +21,14 @@ pub(super) struct Newcomer {
     confirmed: bool,
 }
 
+/// A ping that asks the incumbent whether it is alive.
 #[derive(Debug)]
 pub(super) struct Probe {
     nonce: u64,
     until: Instant,
 }
 
+/// The offer of the session to the newcomer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Offer {
     NotYet,
@@ -67,12 +70,14 @@ impl SessionMachine {
         self.newcomer = Some(newcomer);
     }
 
-    /// Asks the incumbent whether it is alive. `None` if there is nobody to ask.
+    /// Asks the incumbent whether it is alive. Returns `None` if it has no connection, or if probes
+    /// are turned off.
     fn begin_probe(&mut self, now: Instant) -> Option<Probe> {
         let wait = self.timing.probe?;
         let attached = self.attached.as_mut()?;
         self.nonce += 1;
-        // A ping that already waits for its answer keeps its age: many newcomers must not keep a silent incumbent.
+        // A ping that is not answered yet keeps its age. Otherwise a series of newcomers could keep
+        // a silent incumbent alive.
         let since = attached.ping.since().unwrap_or(now);
         attached.ping = Ping::Due {
             nonce: self.nonce,
@@ -86,7 +91,7 @@ impl SessionMachine {
 
     pub(super) fn handle_confirm(&mut self, now: Instant) {
         let Some(newcomer) = &mut self.newcomer else { return };
-        // Due counts like sent, because only chance tells them apart for the server.
+        // An offer that is due counts as sent: which it is depends on timing alone.
         if newcomer.offer == Offer::NotYet {
             let key = newcomer.key;
             return self.handle_violation(key, Violation::Malformed, now);
@@ -95,7 +100,8 @@ impl SessionMachine {
         self.welcome_if_confirmed(now);
     }
 
-    /// The step of rule 31: the newcomer becomes the document of the session.
+    /// Makes the newcomer the document of the session once it has confirmed and the incumbent has
+    /// not answered in time.
     pub(super) fn welcome_if_confirmed(&mut self, now: Instant) {
         let Some(newcomer) = self
             .newcomer
@@ -119,7 +125,7 @@ impl SessionMachine {
         });
     }
 
-    /// An incumbent that comes back while a newcomer waits is asked anew.
+    /// Probes an incumbent that has connected again while a newcomer waits.
     pub(super) fn probe_again(&mut self, now: Instant) {
         if self.newcomer.is_some() {
             let probe = self.begin_probe(now);
@@ -130,7 +136,8 @@ impl SessionMachine {
         }
     }
 
-    /// The incumbent answered: a pong to the probe or to a later ping proves that it lives.
+    /// Handles a pong of the incumbent. One that answers the probe or a later ping proves that the
+    /// incumbent is alive, and the newcomer is refused.
     pub(super) fn settle_probe(&mut self, nonce: u64) {
         let alive = |newcomer: &mut Box<Newcomer>| {
             newcomer
@@ -174,7 +181,8 @@ impl Newcomer {
     pub(super) fn deadline(&self, timing: &Timing) -> Option<Instant> {
         match (&self.probe, self.offer) {
             (Some(probe), _) => Some(probe.until),
-            // Due counts like sent: a blocked socket must not keep other newcomers out.
+            // An offer that is due counts as sent: a blocked socket must not keep other newcomers
+            // out.
             (None, Offer::Due(at) | Offer::Sent(at)) => Some(at + timing.hello),
             (None, Offer::NotYet) => None,
         }

@@ -1,20 +1,23 @@
-//! The values that describe a session: its phases, its events, its timing.
+//! Values that describe a session: phases, events, timing.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::code::EndReason;
 
-/// The waits of a session.
+/// The time limits of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// A ping goes out when nothing was received for this long (with jitter, never longer). Twice as long without an answer is silence. Default 15 s.
+    /// How long to wait for a frame before sending a ping; jitter shortens it. After twice this
+    /// time without any frame the connection counts as silent. Default 15 s.
     pub heartbeat: Duration,
-    /// How long an incumbent may take to answer before its session is offered to a newcomer; `None` offers at once. Default 2 s.
+    /// How long the current document may take to answer before its session is offered to another
+    /// document. `None` offers it at once. Default 2 s.
     pub probe: Option<Duration>,
-    /// How long a connection may take to say hello, and to confirm an offer. Default 10 s.
+    /// How long a connection may take to send its hello, and to confirm an offer. Default 10 s.
     pub hello: Duration,
-    /// How long an ending session waits for its last messages to be acknowledged while it has a connection. Default 10 s.
+    /// How long a closing session with a connection waits until its last messages are acknowledged.
+    /// Default 10 s.
     pub ending: Duration,
 }
 
@@ -29,22 +32,22 @@ impl Default for Timing {
     }
 }
 
-/// Tells the connections of one session apart.
+/// Identifies a connection among those of one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionKey(pub u64);
 
-/// Where a session is in its life.
+/// The phase of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
-    /// Opened; no browser has come yet.
+    /// No browser has connected yet.
     Unconnected,
-    /// A connection carries it.
+    /// A connection carries the session.
     Open,
-    /// The connection is gone, the session waits.
+    /// The session has lost its connection and waits for another one.
     SoftClosed(Cause),
-    /// Its last messages are on their way.
+    /// The session is closing: its last messages are being delivered.
     Ending(EndReason),
-    /// Over.
+    /// The session has ended.
     Closed(EndReason),
 }
 
@@ -52,19 +55,19 @@ pub enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The transport ended.
+    /// The transport failed or was closed.
     Lost,
-    /// The page said that it goes away.
+    /// The page announced that it goes away.
     Left,
-    /// Two heartbeats passed without a sign of life.
+    /// No frame arrived for two heartbeats.
     Silent,
-    /// A sequence was skipped, or a pong showed that something was lost on the way.
+    /// A sequence number was skipped, or a pong showed that a frame was lost.
     Gap,
-    /// The application asked for it.
+    /// The application called for a soft close.
     Asked,
 }
 
-/// What the cause is called in a log line.
+/// Formats the cause for a log line.
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -77,26 +80,26 @@ impl fmt::Display for Cause {
     }
 }
 
-/// What happened to a session.
+/// A change in the life of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Its first document connected.
+    /// The first document connected.
     Opened,
-    /// Its connection is gone.
+    /// The connection was lost.
     SoftClosed(Cause),
-    /// Its document is back.
+    /// The current document connected again.
     Resumed {
-        /// How long it was without a connection; zero for a takeover.
+        /// How long the session had no connection; zero if the new connection replaced one.
         gap: Duration,
-        /// Messages that were sent to the browser and had not been acknowledged.
+        /// Number of messages that the browser had not acknowledged, which are sent again.
         replayed: usize,
     },
-    /// Another document has taken it over.
+    /// Another document has taken the session over.
     Restored {
-        /// The new document's number.
+        /// The number of the new document.
         incarnation: u64,
     },
-    /// It is over.
+    /// The session has ended.
     Ended(EndReason),
 }

@@ -105,6 +105,13 @@ fn a_document_never_welcomed_says_hello_with_nothing_received_and_its_full_windo
 }
 
 #[test]
+fn a_page_that_is_started_twice_connects_once() {
+    let mut page = Page::started();
+    page.machine.start(page.now);
+    assert_eq!(page.action(), Action::Connect(1));
+}
+
+#[test]
 fn each_hello_has_a_greater_attempt_than_every_one_before() {
     let mut page = Page::started();
     for attempt in 1..5 {

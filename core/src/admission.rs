@@ -9,7 +9,7 @@ use crate::hub::{Config, Found, Hub, HubInner, PendingHello, Place};
 use crate::origin::{check_host, check_origin};
 use crate::peer::Peer;
 use crate::rate_limited_log::RateLimitedLog;
-use crate::request::UpgradeRequest;
+use crate::request::SessionRequest;
 use stillhere_proto::Code;
 use stillhere_proto::SessionId;
 use stillhere_proto::wire::{End, SUBPROTOCOL};
@@ -23,7 +23,7 @@ pub struct NotOurProtocol;
 
 /// A connection that is to be carried by [`run_connection_loop`](crate::run_connection_loop), even if only to be told why not.
 #[must_use]
-pub struct Arrival {
+pub struct Accepted {
     pub(crate) protocol: Option<String>,
     pub(crate) admitted: Result<Admitted, End>,
     pub(crate) hub: Arc<HubInner>,
@@ -39,7 +39,7 @@ pub(crate) struct Admitted {
     pub(crate) place: Place,
 }
 
-impl Arrival {
+impl Accepted {
     /// The subprotocol to select in the answer. `None` if the client of a plain session offered none of ours: then none is selected.
     pub fn protocol(&self) -> Option<&str> {
         self.protocol.as_deref()
@@ -77,10 +77,10 @@ impl Arrival {
     }
 }
 
-impl fmt::Debug for Arrival {
+impl fmt::Debug for Accepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let refused = self.admitted.as_ref().err();
-        f.debug_struct("Arrival")
+        f.debug_struct("Accepted")
             .field("protocol", &self.protocol)
             .field("refused", &refused)
             .finish()
@@ -93,7 +93,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`NotOurProtocol`]: not to be carried. Requests that name none of our protocols are for plain sessions, or for sessions that are not here.
-    pub fn arrive(&self, request: &UpgradeRequest<'_>) -> Result<Arrival, NotOurProtocol> {
+    pub fn accept(&self, request: &SessionRequest<'_>) -> Result<Accepted, NotOurProtocol> {
         self.inner.reach.note_page();
         let offered = || request.protocols();
         let ours = offered().find(|protocol| *protocol == SUBPROTOCOL);
@@ -101,7 +101,7 @@ impl Hub {
         if protocol.is_none() && self.is_durable(request.name()) {
             return Err(NotOurProtocol);
         }
-        Ok(Arrival {
+        Ok(Accepted {
             protocol: protocol.map(str::to_owned),
             admitted: self.admit(request, protocol),
             hub: Arc::clone(&self.inner),
@@ -114,7 +114,7 @@ impl Hub {
         session.is_some_and(|session| !session.is_plain())
     }
 
-    fn admit(&self, request: &UpgradeRequest<'_>, protocol: Option<&str>) -> Result<Admitted, End> {
+    fn admit(&self, request: &SessionRequest<'_>, protocol: Option<&str>) -> Result<Admitted, End> {
         let Config { hosts, origins, .. } = &self.inner.config;
         if let Err(text) = check_host(request, hosts).and_then(|()| check_origin(request, origins)) {
             if let Some(count) = self.inner.warnings.foreign.count(crate::clock::now()) {
@@ -179,7 +179,7 @@ impl Hub {
         })
     }
 
-    fn check_principal(&self, id: &SessionId, session: &Found, request: &UpgradeRequest<'_>) -> Result<(), End> {
+    fn check_principal(&self, id: &SessionId, session: &Found, request: &SessionRequest<'_>) -> Result<(), End> {
         let Some(owner) = session.principal() else {
             return Ok(());
         };

@@ -1,0 +1,104 @@
+import { InboxLane } from './inbox';
+import { OutboxLane } from './outbox';
+import { type Bytes, type Counts, encode, type Lane, type Limits, type ServerFrame, Type } from './wire';
+
+const OUTBOX = 4 * 2 ** 20;
+/** Interactive charge after which one bulk frame goes first, so that neither lane starves. */
+const INTERACTIVE_RUN = 65_536;
+/** Longest time that received data waits for its acknowledgement. */
+const ACK_DELAY = 200;
+
+/** Both lanes in both directions. */
+export class Lanes {
+  readonly outboxes = [new OutboxLane(0), new OutboxLane(1)] as const;
+  readonly inboxes: readonly [InboxLane, InboxLane];
+  #limits: Limits;
+  /** Highest charge of each outbox. */
+  readonly #outbox: number;
+  /** When an acknowledgement is due. */
+  ackAt = Infinity;
+  #interactiveRun = 0;
+
+  constructor(limits: Limits, outbox = OUTBOX) {
+    this.#limits = limits;
+    this.#outbox = outbox;
+    this.inboxes = [new InboxLane(limits.window), new InboxLane(limits.bulkWindow)];
+  }
+
+  get limits(): Limits {
+    return this.#limits;
+  }
+
+  /** Limits of another session, which is to get what was sent. */
+  set limits(limits: Limits) {
+    if (limits.fragment !== this.#limits.fragment) for (const lane of this.outboxes) lane.recut(limits.fragment);
+    const [interactive, bulk] = this.inboxes;
+    interactive.window = limits.window;
+    bulk.window = limits.bulkWindow;
+    this.#limits = limits;
+  }
+
+  /** Copies a message into the lane's outbox; throws `OutboxFull` if it does not fit. */
+  admit(lane: Lane, payload: Uint8Array): void {
+    this.outboxes[lane].admit(payload, this.#limits.fragment, this.#outbox);
+  }
+
+  release(lane: Lane, now: number): void {
+    if (this.inboxes[lane].release()) this.#note(now);
+  }
+
+  /** Takes data in; returns false for a duplicate. */
+  handleData({ flags, sequence, payload }: ServerFrame & { type: Type.Data }, now: number): boolean {
+    const isNew = this.inboxes[(flags & 1) as Lane].accept(flags, sequence, payload, this.#limits);
+    if (isNew) this.#note(now);
+    return isNew;
+  }
+
+  handleCounts({ received, credit }: Counts): void {
+    for (const lane of [0, 1] as const) this.outboxes[lane].acknowledge(received[lane], credit[lane]);
+  }
+
+  /** Encodes a frame that ends with our counts, which the server has been told from then on. */
+  pollCounts(type: number, numbers: readonly number[] = [], before?: readonly number[]): Bytes {
+    const [interactive, bulk] = this.inboxes;
+    interactive.tell();
+    bulk.tell();
+    this.ackAt = Infinity;
+    return encode(type, [...numbers, interactive.received, bulk.received, interactive.credit, bulk.credit], [], before);
+  }
+
+  /** Returns the next acknowledgement or data frame: interactive first, but bulk is not starved. */
+  pollTransmit(bulkAllowed: boolean, now: number): Bytes | undefined {
+    const [interactive, bulk] = this.outboxes;
+    const small = interactive.peek();
+    const large = bulkAllowed ? bulk.peek() : undefined;
+    if (this.ackAt < Infinity && (small || large || now >= this.ackAt || this.inboxes.some((lane) => lane.isDue))) {
+      return this.pollCounts(Type.Ack);
+    }
+    if (large && (!small || this.#interactiveRun >= INTERACTIVE_RUN)) {
+      this.#interactiveRun = 0;
+      bulk.advance();
+      return large.bytes;
+    }
+    if (!small) return;
+    this.#interactiveRun += small.charge;
+    interactive.advance();
+    return small.bytes;
+  }
+
+  /** Begins a connection: what is not acknowledged is sent again. */
+  rewind(): void {
+    for (const lane of this.outboxes) lane.rewind();
+  }
+
+  /** Number of messages that the server has not acknowledged. */
+  get unacknowledged(): number {
+    const [interactive, bulk] = this.outboxes;
+    return interactive.messages + bulk.messages;
+  }
+
+  /** There is something to acknowledge. */
+  #note(now: number): void {
+    this.ackAt = Math.min(this.ackAt, now + ACK_DELAY);
+  }
+}
