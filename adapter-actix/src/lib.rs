@@ -262,7 +262,8 @@ impl Upgrade {
         }
         let (body, writer) = tokio::io::duplex(WRITE_BUFFER);
         let reader = StreamReader::new(payload.map_err(io::Error::other));
-        // On this worker: actix's streams may not leave their thread. The session itself lives on the hub's runtime.
+        // The task runs on this worker, because actix's streams cannot leave their thread. The
+        // session itself runs on the hub's runtime.
         actix_web::rt::spawn(carry(accepted, tokio::io::join(reader, writer)));
         response.streaming(ReaderStream::new(body))
     }

@@ -46,7 +46,7 @@ pub fn run_connection_loop(accepted: Accepted, connection: impl Connection) -> i
         match closing_frames {
             // Boxed, because it needs a kilobyte that an open connection should not reserve.
             Some(closing_frames) => {
-                Box::pin(send_closing_frames(connection.as_mut(), closing_frames, speaks_frames)).await
+                Box::pin(send_closing_frames(connection.as_mut(), closing_frames, speaks_frames)).await;
             }
             // Answers the close of a peer that is still there.
             None => drop(Box::pin(tokio::time::timeout(CLOSING_WAIT, connection.close())).await),

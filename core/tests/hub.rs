@@ -144,7 +144,7 @@ async fn too_many_connections_without_a_hello_are_told_to_come_back_later() {
     silent.pop();
     settled().await;
     let (_wire, _) = document.welcomed(&hub).await;
-    // One that has said hello does not count, nor one that was only accepted and then dropped.
+    // A connection that has said hello does not count, nor one that was accepted and then dropped.
     drop(support::accept(&hub, &document.access.id));
     let (_wire, _) = document.welcomed(&hub).await;
     drop(silent);

@@ -698,7 +698,7 @@ async fn who_is_let_in_is_judged_by_protocol_origin_and_user() {
         }
     }
 
-    // Our own client is told in its own words.
+    // Our own client is told by an `end` frame.
     let accepted = ask(&plain, &[ours]).expect("our protocol is always upgraded");
     assert_eq!(accepted.protocol(), Some("stillhere.v1"));
     let (server, end) = pipe();

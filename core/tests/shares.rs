@@ -31,7 +31,7 @@ fn open(hub: &Hub, from: &str, principal: Option<&str>) -> SessionHandle {
     hub.open_with(options, idle)
 }
 
-/// A request for the session from this peer, which says to have forwarded it for another.
+/// Makes a request for the session from this peer, with this `X-Forwarded-For`.
 fn ask(hub: &Hub, session: &SessionHandle, peer: Option<&str>, forwarded: &str, principal: Option<&str>) -> Accepted {
     let id = session.id().to_string();
     let headers = [

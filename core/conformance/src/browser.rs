@@ -14,7 +14,7 @@ use http::header::{COOKIE, ORIGIN};
 use http::{HeaderMap, HeaderValue};
 use stillhere::machine::{DocumentEvent, DocumentPhase, Outcome, SendRefused};
 use stillhere::{Lane, Message, SessionHandle};
-use stillhere_client::{Client, Driver, Endpoint, SendError, Ticket, build};
+use stillhere_client::{Client, Driver, Endpoint, SendError, Ticket};
 use tokio::task::JoinHandle;
 
 use crate::patience::PATIENCE;
@@ -130,7 +130,7 @@ impl Browser {
             endpoint: Endpoint::new(url.parse().expect("a URL"), headers, &ticket.limits),
             log: Arc::clone(&log),
         };
-        let (client, driver) = build(&ticket, tap);
+        let (client, driver) = Client::builder().build(&ticket, tap);
         let freezer = Arc::new(Freezer::default());
         Self {
             page,
@@ -335,7 +335,7 @@ impl Browser {
     /// # Panics
     /// When no pong comes.
     pub async fn ping(&self) -> Duration {
-        let nonce = self.client.with_machine(|machine| machine.ping());
+        let nonce = self.client.with_machine(stillhere::machine::DocumentMachine::ping);
         let is_answer = |event: &DocumentEvent| matches!(event, DocumentEvent::Pong { nonce: of, .. } if *of == nonce);
         let event = self.next_event("a pong", is_answer).await;
         let DocumentEvent::Pong { round_trip, .. } = event else {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use stillhere_proto::DocumentId;
 use stillhere_proto::machine::{DocumentMachine, DocumentOptions};
+use stillhere_proto::{DocumentId, Limits};
 use url::Url;
 
 use crate::client::Client;
@@ -25,6 +25,7 @@ pub struct ClientBuilder {
     route: Route,
     outbox: Option<u64>,
     page: Option<Url>,
+    seed: Option<u64>,
 }
 
 /// A client has nothing to connect with.
@@ -104,6 +105,16 @@ impl ClientBuilder {
         Ok(Self { page, ..self })
     }
 
+    /// Spreads the times at which the client reconnects. Random by default; a test that sets it can
+    /// be repeated.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self {
+            seed: Some(seed),
+            ..self
+        }
+    }
+
     /// Connects as [`Client::connect`] does.
     ///
     /// # Errors
@@ -123,7 +134,7 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// [`ConnectError`], if the ticket's URL is not one.
-    pub fn connect_with(self, mut ticket: Ticket) -> Result<Client, ConnectError> {
+    pub fn connect_with(self, ticket: Ticket) -> Result<Client, ConnectError> {
         let url = match &self.page {
             Some(page) => page.join(&ticket.url),
             None => Url::parse(&ticket.url),
@@ -134,29 +145,38 @@ impl ClientBuilder {
         })?;
         let url = http_url(url.as_str())?;
         let is_foreign = self.page.as_ref().is_some_and(|page| page.origin() != url.origin());
-        let headers = if is_foreign { HeaderMap::new() } else { self.headers };
-        ticket.limits.outbox = self.outbox.unwrap_or(ticket.limits.outbox);
+        let headers = if is_foreign {
+            HeaderMap::new()
+        } else {
+            self.headers.clone()
+        };
         let endpoint = Endpoint::new(url, headers, &ticket.limits);
-        let (client, driver) = build(&ticket, Network::new(endpoint, self.route));
+        let network = Network::new(endpoint, self.route);
+        let (client, driver) = self.build(&ticket, network);
         tokio::spawn(driver);
         Ok(client)
     }
-}
 
-/// Makes a client for a ticket whose connections come from `connector`, and the driver that has to
-/// be polled for anything to happen, usually as a task of its own.
-pub fn build(ticket: &Ticket, connector: impl Connector + 'static) -> (Client, Driver) {
-    let options = DocumentOptions {
-        secret: ticket.secret.clone(),
-        document: DocumentId(random()),
-        limits: ticket.limits,
-        seed: u64::from_le_bytes(random()),
-    };
-    let mut machine = DocumentMachine::new(options, now());
-    machine.start(now());
-    let shared = Arc::new(Shared::new(machine));
-    let driver = Driver::new(Arc::clone(&shared), Box::new(connector));
-    (Client::new(shared, ticket.limits.inflated), driver)
+    /// Makes a client for a ticket whose connections come from `connector`, and the driver that has
+    /// to be polled for anything to happen, usually as a task of its own. Of the settings, the
+    /// outbox and the seed apply. Must be called within a tokio runtime.
+    pub fn build(self, ticket: &Ticket, connector: impl Connector + 'static) -> (Client, Driver) {
+        let outbox = self.outbox.unwrap_or(ticket.limits.outbox);
+        let options = DocumentOptions {
+            secret: ticket.secret.clone(),
+            document: DocumentId(random()),
+            limits: Limits {
+                outbox,
+                ..ticket.limits
+            },
+            seed: self.seed.unwrap_or_else(|| u64::from_le_bytes(random())),
+        };
+        let mut machine = DocumentMachine::new(options, now());
+        machine.start(now());
+        let shared = Arc::new(Shared::new(machine));
+        let driver = Driver::new(Arc::clone(&shared), Box::new(connector));
+        (Client::new(shared, ticket.limits.inflated), driver)
+    }
 }
 
 /// Parses a URL of HTTP or of WebSockets as one of HTTP, without a user and a password.

@@ -38,7 +38,7 @@ pub type Opening = Pin<Box<dyn Future<Output = Result<Box<dyn Connection>, Conne
 ///
 /// The client brings its own connector, which opens WebSockets and falls back to HTTP. Another one
 /// is for transports of your own, and for tests that refuse, cut or stop connections. Pass it to
-/// [`build`](crate::build).
+/// [`ClientBuilder::build`](crate::ClientBuilder::build).
 pub trait Connector: Send {
     /// Starts to open a connection. The client drops the future to give the attempt up.
     fn connect(&mut self) -> Opening;

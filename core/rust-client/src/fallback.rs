@@ -321,7 +321,7 @@ impl Down {
 
 /// How long to wait before the next poll, so that many quiet clients do not keep a server busy.
 fn quiet_pause(idle: u32) -> Duration {
-    (QUIET_PAUSE * (1 + idle / 10)).min(LONGEST_PAUSE)
+    (QUIET_PAUSE * 2u32.pow(idle.min(4))).min(LONGEST_PAUSE)
 }
 
 /// Takes the next frame that is here in full. A length of 0 keeps an answer alive and is no frame.
@@ -353,7 +353,7 @@ const READ_AHEAD: usize = 4;
 /// Between two polls, after an answer with packets: what the client replies travels with the next.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Between two polls, after an answer without packets, and at most after many.
+/// Between two polls, after an answer without packets: doubled with each in a row.
 const QUIET_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 

@@ -16,7 +16,7 @@ mod status;
 mod ticket;
 mod websocket;
 
-pub use builder::{ClientBuilder, ConnectError, build};
+pub use builder::{ClientBuilder, ConnectError};
 pub use client::{Client, SendError};
 pub use connection::{Connection, ConnectionError, Connector, Opening, Packet};
 pub use driver::Driver;
