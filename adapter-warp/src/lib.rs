@@ -129,7 +129,8 @@ pub fn request() -> impl Filter<Extract = (Request<Body>,), Error = Infallible> 
 
 fn response(answer: warp::http::Response<AnswerBody>) -> Response {
     let (mut parts, body) = answer.into_parts();
-    // `identity` does not disable warp's compression, and browsers do not decode content that is also marked `identity`.
+    // `identity` does not disable warp's compression, and browsers do not decode content that is
+    // also marked `identity`.
     if parts
         .headers
         .get(header::CONTENT_ENCODING)

@@ -1,5 +1,6 @@
-// Builds dist/ from src/: the ES module, the classic script, a .gz beside each, and the type declarations.
-// dist/ is committed and CI compares it byte by byte, so nothing here may depend on the machine or the clock.
+// Builds dist/ from src/: the ES module, the classic script, a .gz beside each, and the type
+// declarations. dist/ is committed and CI compares it byte by byte, so nothing here may depend on
+// the machine or the clock.
 
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,7 +9,8 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { build } from 'esbuild';
-// zlib in JavaScript: Node's own zlib compresses differently from one version or processor to the next.
+// zlib in JavaScript: Node's own zlib compresses differently from one version or processor to the
+// next.
 import { gzip } from 'pako';
 import { minify } from 'terser';
 
@@ -16,8 +18,8 @@ const root = import.meta.dirname;
 const dist = join(root, 'dist');
 
 /**
- * Members of the client's own objects, whose names are shortened. Neither a page, a browser, a ticket, the storage nor another copy of the
- * client on the page may know them by name.
+ * Members of the client's own objects, whose names are shortened. Neither a page, a browser, a
+ * ticket, the storage nor another copy of the client on the page may know them by name.
  */
 const NAMES =
   'ackAt acknowledge acknowledged admit backoffCap bufferedCharge charge choose compressed credit ' +

@@ -1,5 +1,5 @@
-// Node's test runner with this project's rules: no test may be skipped, and a run without tests has failed.
-// The browser tests use it too.
+// Node's test runner with this project's rules: no test may be skipped, and a run without tests has
+// failed. The browser tests use it too.
 
 import { basename } from 'node:path';
 import { run } from 'node:test';
@@ -9,9 +9,11 @@ import { spec } from 'node:test/reporters';
  * Runs test files, each in a process of its own, and prints what happened.
  *
  * @param {string[]} files absolute paths
- * @param {{ concurrency: number | boolean, timeout: number }} options files at once; milliseconds that one file may take
- * @returns {Promise<{ passed: number, failed: number, failures: string[] }>} the last names what failed, with the first
- *   line of the reason; a skipped test counts as failed, as does a file without tests
+ * @param {{ concurrency: number | boolean, timeout: number }} options how many files run at once,
+ *   and how many milliseconds one file may take
+ * @returns {Promise<{ passed: number, failed: number, failures: string[] }>} `failures` names what
+ *   failed, each with the first line of the reason; a skipped test counts as failed, and so does a
+ *   file without tests
  */
 export async function runTests(files, { concurrency, timeout }) {
   const tally = { passed: 0, failed: 0, failures: [] };

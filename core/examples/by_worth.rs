@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use stillhere::{CleanupPolicy, Hub, Session, SessionSnapshot, SessionState};
 
-/// A session that lost its browser waits for it: a user's for a day, a guest's for ten minutes, a heavy one for a minute.
+/// A session that lost its browser waits for it: a user's for a day, a guest's for ten minutes, a
+/// heavy one for a minute.
 pub(crate) struct ByWorth;
 
 const HEAVY: u64 = 64 << 20;

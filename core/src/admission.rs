@@ -14,14 +14,16 @@ use stillhere_proto::Code;
 use stillhere_proto::SessionId;
 use stillhere_proto::wire::{End, SUBPROTOCOL};
 
-/// The request names no `stillhere.*` protocol to a session that is not plain: answer it with HTTP 400 and this text.
+/// The request names no `stillhere.*` protocol to a session that is not plain: answer it with HTTP
+/// 400 and this text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this is a stillhere session: connect with the WebSocket subprotocol {SUBPROTOCOL}, or by POSTs of application/{SUBPROTOCOL}"
 )]
 pub struct NotOurProtocol;
 
-/// A connection that is to be carried by [`run_connection_loop`](crate::run_connection_loop), even if only to be told why not.
+/// A connection that is to be carried by [`run_connection_loop`](crate::run_connection_loop), even
+/// if only to be told why not.
 #[must_use]
 pub struct Accepted {
     pub(crate) protocol: Option<String>,
@@ -40,7 +42,8 @@ pub(crate) struct Admitted {
 }
 
 impl Accepted {
-    /// The subprotocol to select in the answer. `None` if the client of a plain session offered none of ours: then none is selected.
+    /// The subprotocol to select in the answer. `None` if the client of a plain session offered
+    /// none of ours: then none is selected.
     pub fn protocol(&self) -> Option<&str> {
         self.protocol.as_deref()
     }
@@ -88,11 +91,13 @@ impl fmt::Debug for Accepted {
 }
 
 impl Hub {
-    /// Judges a request for a session: a WebSocket's, the first of the fallback, or what agrees on a connection of your own. Whatever is wrong
-    /// beyond the protocol is told over the connection, because a browser cannot read the status of a failed WebSocket.
+    /// Judges a request for a session: a WebSocket's, the first of the fallback, or what agrees on
+    /// a connection of your own. Whatever is wrong beyond the protocol is told over the connection,
+    /// because a browser cannot read the status of a failed WebSocket.
     ///
     /// # Errors
-    /// [`NotOurProtocol`]: not to be carried. Requests that name none of our protocols are for plain sessions, or for sessions that are not here.
+    /// Returns [`NotOurProtocol`] if the request names none of our protocols and the session is
+    /// here and not a plain one.
     pub fn accept(&self, request: &SessionRequest<'_>) -> Result<Accepted, NotOurProtocol> {
         self.inner.reach.note_page();
         let offered = || request.protocols();

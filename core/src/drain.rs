@@ -24,11 +24,13 @@ pub struct DrainReport {
 }
 
 impl Hub {
-    /// Refuses new sessions and documents, ends every session as soon as its last messages are acknowledged, and returns when all are over and their
-    /// connections gone, at the latest after `deadline`.
+    /// Refuses new sessions and documents, ends every session as soon as its last messages are
+    /// acknowledged, and returns when all are over and their connections gone, at the latest after
+    /// `deadline`.
     ///
-    /// Browsers are told to try again after 1 s to 1 s + `deadline`, spread evenly, so that they do not all come back at once. Start this at the signal
-    /// and await it beside the server's own graceful shutdown, which knows nothing of upgraded connections.
+    /// Browsers are told to try again after 1 s to 1 s + `deadline`, spread evenly, so that they do
+    /// not all come back at once. Start this at the signal and await it beside the server's own
+    /// graceful shutdown, which knows nothing of upgraded connections.
     pub async fn shutdown(&self, deadline: Duration) -> DrainReport {
         let deadline = deadline.min(LONGEST_WAIT);
         let until = tokio::time::Instant::now() + deadline;
@@ -43,8 +45,9 @@ impl Hub {
             sessions: sessions.len(),
             ..DrainReport::default()
         };
-        // A session whose page has left is waited for like the others. `leave` does not say whether the page is gone for good: one that a browser keeps in
-        // its back/forward cache says the same, and fetches its last messages when it is shown again.
+        // A session whose page has left is waited for like the others. `leave` does not say whether
+        // the page is gone for good: one that a browser keeps in its back/forward cache says the
+        // same, and fetches its last messages when it is shown again.
         for session in sessions {
             let handle = SessionHandle::new(Arc::clone(&session));
             if tokio::time::timeout_at(until, handle.ended()).await.is_err() {

@@ -73,10 +73,11 @@ impl Exchange {
         }
     }
 
-    /// Takes the packets of the next POST, once there is room for them. Whether the connection goes on.
+    /// Takes the packets of the next POST, once there is room for them. Whether the connection goes
+    /// on.
     ///
-    /// A browser may send a POST twice: then its packets are dropped. If its answer had something to carry (`is_polled`), that may be lost, and
-    /// the connection is over.
+    /// A browser may send a POST twice: then its packets are dropped. If its answer had something
+    /// to carry (`is_polled`), that may be lost, and the connection is over.
     pub(crate) async fn take(&self, number: u32, packets: Bytes, is_polled: bool) -> bool {
         let bodies = self.lock_up().bodies.clone();
         let Ok(room) = bodies.reserve().await else { return false };
@@ -117,7 +118,8 @@ impl Drop for Registration {
     }
 }
 
-/// A pipe of packets, each behind its length, from the session's end to whichever answer is there to carry them.
+/// A pipe of packets, each behind its length, from the session's end to whichever answer is there
+/// to carry them.
 #[derive(Debug, Default)]
 pub(crate) struct Down(Lock<State>);
 

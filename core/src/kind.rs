@@ -7,15 +7,17 @@ use crate::base_url::base_url;
 ///
 /// A kind of your own has three parts:
 ///
-/// 1. In the page, a script of yours that calls `stillhere.registerConnection(name, open)`. The client
-///    calls `open` whenever it needs a connection. [`ConnectionSetup::script`] adds the script to
-///    [`SessionHandle::script_tag`](crate::SessionHandle::script_tag).
+/// 1. In the page, a script of yours that calls `stillhere.registerConnection(name, open)`. The
+///    client calls `open` whenever it needs a connection. [`ConnectionSetup::script`] adds the
+///    script to [`SessionHandle::script_tag`](crate::SessionHandle::script_tag).
 /// 2. On the server, a function that decides which pages use the kind, given to
 ///    [`Hub::register_connection`](crate::Hub::register_connection).
 /// 3. Also on the server, a route or socket of yours on which the connections arrive. It builds an
-///    [`SessionRequest`](crate::SessionRequest) for the session's id, asks [`Hub::accept`](crate::Hub::accept), and gives what it returns, with any
-///    `Stream + Sink` of [`Packet`](crate::connection::Packet)s, to [`run_connection_loop`](crate::run_connection_loop). The connection must be
-///    ordered and reliable until it fails. For a transport that is no `Stream + Sink`, use a
+///    [`SessionRequest`](crate::SessionRequest) for the session's id, asks
+///    [`Hub::accept`](crate::Hub::accept), and gives what it returns, with any `Stream + Sink` of
+///    [`Packet`](crate::connection::Packet)s, to
+///    [`run_connection_loop`](crate::run_connection_loop). The connection must be ordered and
+///    reliable until it fails. For a transport that is no `Stream + Sink`, use a
 ///    [`connection_pair`](crate::connection_pair) as a bridge.
 ///
 /// In this example the pages of users who are logged in use WebRTC and all others WebSockets. To

@@ -98,11 +98,12 @@ impl Renewal {
 ///   does not read from the client.
 /// - *Keep-alive*: a client that is silent for one heartbeat is sent a WebSocket ping, which every
 ///   WebSocket implementation answers. A client that is silent for two heartbeats is closed with
-///   [`Code::Silent`](crate::code::Code::Silent). A slow client that still reads what was sent is not
-///   silent.
+///   [`Code::Silent`](crate::code::Code::Silent). A slow client that still reads what was sent is
+///   not silent.
 /// - *Violations* end the connection and not the session, which waits for the next client:
-///   [`Code::Malformed`](crate::code::Code::Malformed) for text (see [`PlainText`]) and for data that
-///   cannot be inflated, [`Code::TooLarge`](crate::code::Code::TooLarge) for a message above a limit.
+///   [`Code::Malformed`](crate::code::Code::Malformed) for text (see [`PlainText`]) and for data
+///   that cannot be inflated, [`Code::TooLarge`](crate::code::Code::TooLarge) for a message above a
+///   limit.
 /// - *Limits*: [`Limits::message`] bounds a message on the wire, and without compression the
 ///   message itself. With compression [`Limits::inflated`] bounds the message itself, in both
 ///   directions.

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// A request under the hub's mount, as its adapter read it: its headers and the last segment of its path. [`Hub::accept`](crate::Hub::accept) judges it.
+/// A request under the hub's mount, as its adapter read it: its headers and the last segment of its
+/// path. [`Hub::accept`](crate::Hub::accept) judges it.
 #[derive(Clone)]
 pub struct SessionRequest<'a> {
     name: &'a str,

@@ -1,9 +1,10 @@
 //! The WebSocket upgrade over hyper 1, on which axum, warp and others stand (feature `upgrade`).
 //!
-//! Where hyper reads from a `TokioIo<TcpStream>`, through hyper-util's `auto` or its own connections of HTTP/1.1, this
-//! takes the stream out of hyper: `TCP_NODELAY` is set (the kernel holds small messages back for about 40 ms otherwise),
-//! and an idle connection costs one buffer of 4 KiB. Over anything else (TLS, HTTP/2, a stream type of the framework) it
-//! goes through hyper's own, and whoever accepts the connection must set `TCP_NODELAY`. The log says so once.
+//! Where hyper reads from a `TokioIo<TcpStream>`, through hyper-util's `auto` or its own
+//! connections of HTTP/1.1, this takes the stream out of hyper: `TCP_NODELAY` is set (the kernel
+//! holds small messages back for about 40 ms otherwise), and an idle connection costs one buffer of
+//! 4 KiB. Over anything else (TLS, HTTP/2, a stream type of the framework) it goes through hyper's
+//! own, and whoever accepts the connection must set `TCP_NODELAY`. The log says so once.
 
 use std::fmt;
 use std::future::Future;
@@ -30,9 +31,11 @@ use crate::hub::Hub;
 use crate::request::SessionRequest;
 use crate::websocket::{self, connection};
 
-/// Answers a request under the mount whose path ends in `name`: a session's WebSocket, its fallback, or one of the client's files.
+/// Answers a request under the mount whose path ends in `name`: a session's WebSocket, its
+/// fallback, or one of the client's files.
 ///
-/// The body's chunks are a stream: `http_body_util::BodyDataStream` makes one of any `http_body::Body`.
+/// The body's chunks are a stream: `http_body_util::BodyDataStream` makes one of any
+/// `http_body::Body`.
 pub async fn answer<C, B, E>(hub: &Hub, name: &str, request: Request<C>) -> Response<AnswerBody>
 where
     C: Stream<Item = Result<B, E>>,
@@ -104,8 +107,8 @@ pub struct PendingUpgrade {
     principal: Option<Option<String>>,
 }
 
-/// The other end of the TCP connection. An adapter puts it among a request's extensions, so that the request counts for its
-/// address: see [`Share`](crate::Share).
+/// The other end of the TCP connection. An adapter puts it among a request's extensions, so that
+/// the request counts for its address: see [`Share`](crate::Share).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
@@ -114,8 +117,8 @@ fn peer(extensions: &Extensions) -> Option<IpAddr> {
 }
 
 impl PendingUpgrade {
-    /// Takes the upgrade out of a request, if the request is for one and the connection can be upgraded: hyper has left an
-    /// [`OnUpgrade`] among the extensions.
+    /// Takes the upgrade out of a request, if the request is for one and the connection can be
+    /// upgraded: hyper has left an [`OnUpgrade`] among the extensions.
     pub fn take(request: &mut Parts) -> Option<Self> {
         let asked = SessionRequest::new("", pairs(&request.headers));
         let accept = match asked.asks(request.method.as_str()) {
@@ -133,7 +136,8 @@ impl PendingUpgrade {
         })
     }
 
-    /// Who makes the request, for people who know already: the hub's [`principal`](crate::HubBuilder::principal) is then not asked.
+    /// Who makes the request, for people who know already: the hub's
+    /// [`principal`](crate::HubBuilder::principal) is then not asked.
     #[must_use]
     pub fn principal(self, principal: &str) -> Self {
         Self {
@@ -142,7 +146,8 @@ impl PendingUpgrade {
         }
     }
 
-    /// Carries the session with this id over the WebSocket, or tells the browser why not. The answer to the request.
+    /// Carries the session with this id over the WebSocket, or tells the browser why not. The
+    /// answer to the request.
     pub fn serve(self, hub: &Hub, id: &str) -> Response<Bytes> {
         let mut request = SessionRequest::new(id, pairs(&self.headers))
             .authority(self.uri.authority().map(Authority::as_str))
@@ -231,7 +236,8 @@ fn plain_tcp(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
     Ok((parts.io.into_inner(), parts.read_buf))
 }
 
-/// Copied, because a frame that came early is small, and hyper's whole read buffer would be kept with it.
+/// Copied, because a frame that came early is small, and hyper's whole read buffer would be kept
+/// with it.
 fn only_unread(read_buf: Bytes) -> Vec<u8> {
     read_buf.to_vec()
 }

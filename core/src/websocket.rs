@@ -22,7 +22,8 @@ pub fn accept_key(key: &str) -> String {
 
 /// How a WebSocket for this connection should be set up: its limits, and small buffers.
 ///
-/// What waits for the peer to read it is at most two buffers of 16 KiB and one packet, whatever the peer sends meanwhile.
+/// What waits for the peer to read it is at most two buffers of 16 KiB and one packet, whatever the
+/// peer sends meanwhile.
 pub fn config(accepted: &Accepted) -> WebSocketConfig {
     let limit = accepted.packet_limit();
     WebSocketConfig::default()
@@ -33,10 +34,12 @@ pub fn config(accepted: &Accepted) -> WebSocketConfig {
         .max_message_size(Some(limit))
 }
 
-/// The server's end of a WebSocket as a [`Connection`], once the request has been answered: for people with a server of their own.
+/// The server's end of a WebSocket as a [`Connection`], once the request has been answered: for
+/// people with a server of their own.
 ///
-/// `io` carries the WebSocket's bytes. `already_read` is what came with the request, usually nothing; `config` is [`config`]'s. The session's
-/// secret is kept from the logs of tungstenite, which at the level of TRACE show every frame. The connection is `Send` if `io` is.
+/// `io` carries the WebSocket's bytes. `already_read` is what came with the request, usually
+/// nothing; `config` is [`config`]'s. The session's secret is kept from the logs of tungstenite,
+/// which at the level of TRACE show every frame. The connection is `Send` if `io` is.
 pub async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     io: S,
     mut already_read: Vec<u8>,
@@ -51,12 +54,15 @@ pub async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// By hand, because `sink_map_err` panics when a sink fails a second time, as that of a lost connection does when it is closed.
+/// By hand, because `sink_map_err` panics when a sink fails a second time, as that of a lost
+/// connection does when it is closed.
 struct OverWebSocket<S> {
     socket: WebSocketStream<Redacted<S>>,
-    /// After a packet above the limit tungstenite reads no more. What still comes is read past it, so that the close is not destroyed by a reset.
+    /// After a packet above the limit tungstenite reads no more. What still comes is read past it,
+    /// so that the close is not destroyed by a reset.
     deaf: bool,
-    /// Pongs of tungstenite's own may fill its buffer. They are written before anything else is, so that they take no packet's room.
+    /// Pongs of tungstenite's own may fill its buffer. They are written before anything else is, so
+    /// that they take no packet's room.
     has_pongs: bool,
 }
 

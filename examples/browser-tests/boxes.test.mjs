@@ -1,4 +1,5 @@
-// What stands in the middle, and more tabs than HTTP has connections: the demo is connected over the best route there is.
+// What stands in the middle, and more tabs than HTTP has connections: the demo is connected over
+// the best route there is.
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,4 +1,5 @@
-// The client under a Content-Security-Policy that allows nothing else, and behind a proxy that gives the application a path.
+// The client under a Content-Security-Policy that allows nothing else, and behind a proxy that
+// gives the application a path.
 
 import assert from 'node:assert/strict';
 import { createServer, request } from 'node:http';
@@ -133,8 +134,9 @@ async function runInline(page) {
 }
 
 /**
- * A reverse proxy that shows the demo under a path, as if the demo had been told of it; `html`, under this policy, is the page at its root.
- * (Of a page that Playwright makes up Chromium does not know that it is local, and forbids it to connect.)
+ * A reverse proxy that shows the demo under a path, as if the demo had been told of it; `html`,
+ * under this policy, is the page at its root. (Of a page that Playwright makes up Chromium does not
+ * know that it is local, and forbids it to connect.)
  */
 function reverseProxy({ port }, prefix, html = '', policy = '') {
   const server = createServer((incoming, outgoing) => {

@@ -1,4 +1,5 @@
-// A copy of a tab has the original's sessionStorage and with it the ticket: it must not take the session.
+// A copy of a tab has the original's sessionStorage and with it the ticket: it must not take the
+// session.
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';

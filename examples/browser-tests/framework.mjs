@@ -1,4 +1,5 @@
-// Runs the test files it is given, for run.mjs, which starts it with one framework's environment and is sent the counts.
+// Runs the test files it is given, for run.mjs, which starts it with one framework's environment
+// and is sent the counts.
 
 import { runTests } from '../../core/client/run-tests.mjs';
 

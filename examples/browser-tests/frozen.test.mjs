@@ -1,4 +1,5 @@
-// A page in the background that the browser has frozen runs nothing, answers nothing and learns nothing.
+// A page in the background that the browser has frozen runs nothing, answers nothing and learns
+// nothing.
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -46,7 +47,8 @@ browserTest('a frozen page whose session was opened elsewhere says so when it wa
   const kept = await page.evaluate(() => ({ ...sessionStorage }));
   const sleeper = await freeze(context, page);
 
-  // Another browser that has come by the tab's storage: it shares no locks and no channels with this one.
+  // Another browser that has come by the tab's storage: it shares no locks and no channels with
+  // this one.
   const elsewhere = await openDemo(await stage.openChromium(), demo.url);
   await elsewhere.goto(`${demo.url}/assets/icon.svg`);
   await elsewhere.evaluate((kept) => {

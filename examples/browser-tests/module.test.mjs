@@ -25,8 +25,9 @@ for (const [when, cuts] of [
 }
 
 /**
- * Runs in the page: sends messages on either lane at random, as fast as the outbox takes them, and compares what comes back. The plug is
- * pulled so many times, evenly spread, with messages under way in both directions.
+ * Runs in the page: sends messages on either lane at random, as fast as the outbox takes them, and
+ * compares what comes back. The plug is pulled so many times, evenly spread, with messages under
+ * way in both directions.
  */
 async function echo({ ticket, count, largest, cuts }) {
   const { connect, OutboxFull } = await import('/stillhere/client.mjs');

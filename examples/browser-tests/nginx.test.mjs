@@ -1,4 +1,5 @@
-// The application of drop-in/ under a path behind nginx, whose patience with an idle connection is five seconds: drop-in/nginx.conf.
+// The application of drop-in/ under a path behind nginx, whose patience with an idle connection is
+// five seconds: drop-in/nginx.conf.
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';

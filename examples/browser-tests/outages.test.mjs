@@ -1,4 +1,5 @@
-// How soon a page is connected again once the network is back, with nobody and nothing to tell it so, and when its user does something.
+// How soon a page is connected again once the network is back, with nobody and nothing to tell it
+// so, and when its user does something.
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,4 +1,5 @@
-// F5 brings the page back to its session: on a good connection, and on one that is dead without anybody knowing.
+// F5 brings the page back to its session: on a good connection, and on one that is dead without
+// anybody knowing.
 
 import assert from 'node:assert/strict';
 

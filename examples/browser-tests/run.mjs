@@ -1,17 +1,22 @@
-// Runs the *.test.mjs of this folder, against programs that are built first if need be: for the first framework, and beside it
-// for the others and then those of engines/ in each engine, one after another. Each line is printed behind the name of its
-// framework or engine.
-// Names of these and parts of file names choose fewer: npm test -- warp cuts, or npm test -- axum webkit documents
+// Runs the *.test.mjs of this folder, for the first framework, and beside it for the others and
+// then those of engines/ in each engine, one after another. It builds the programs first if they
+// are out of date. Each line is printed behind the name of its framework or engine. Names of
+// frameworks and engines and parts of file names choose fewer tests:
 //
-// What the tests find in their environment:
-//   STILLHERE_DEMO, STILLHERE_DROP_IN  the paths of the framework's programs
-//   STILLHERE_WEBRTC                   the path of the demo over WebRTC
-//   STILLHERE_RECIPES                  the path of the recipes' program
-//   STILLHERE_SHARE                    the share of a long test's repetitions that is run; if it is not set by hand, two fifths on the first
-//                                      framework and a fifth on the others, because what the core and the client do is the same on each
-//   STILLHERE_LONG                     set if what is slow and rare runs too (bash .ci/test --long); then all repetitions run on the first
-//                                      framework and two fifths on the others, and the engines have their long outages
-//   STILLHERE_ENGINE                   the engine for which a file of engines/ is run
+//     npm test -- warp cuts
+//     npm test -- axum webkit documents
+//
+// The tests find these variables in their environment:
+//
+// - STILLHERE_DEMO, STILLHERE_DROP_IN: the paths of the framework's programs
+// - STILLHERE_WEBRTC: the path of the demo over WebRTC
+// - STILLHERE_RECIPES: the path of the recipes' program
+// - STILLHERE_SHARE: the share of a long test's repetitions that runs. If it is not set by hand, it
+//   is two fifths on the first framework and a fifth on the others, because the core and the client
+//   do the same on each
+// - STILLHERE_LONG: set if slow and rare tests run too (bash .ci/test --long). All repetitions then
+//   run on the first framework and two fifths on the others, and the engines have long outages
+// - STILLHERE_ENGINE: the engine for which a file of engines/ runs
 
 import { fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,4 +1,5 @@
-// A website of the test's own before a demo: its pages, and everything else as the demo has it, WebSockets too.
+// A website of the test's own before a demo: its pages, and everything else as the demo has it,
+// WebSockets too.
 
 import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
@@ -8,7 +9,8 @@ import { connect } from 'node:net';
  *
  * @param {Stage} stage
  * @param {Demo} demo
- * @param {(request: IncomingMessage, response: ServerResponse) => boolean | Promise<boolean>} answer false where the demo is to answer
+ * @param {(request: IncomingMessage, response: ServerResponse) => boolean | Promise<boolean>} answer
+ *   returns false if the demo is to answer
  */
 export function startSite(stage, demo, answer) {
   const server = createServer(async (incoming, response) => {

@@ -1,4 +1,5 @@
-// What the browser tests share: a stage with a demo and Chromium of their own, and conditions to wait for.
+// What the browser tests share: a stage with a demo and Chromium of their own, and conditions to
+// wait for.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

@@ -35,8 +35,9 @@ for (const direction of ['upload', 'download']) {
 }
 
 /**
- * Runs it as the button does, with ten clicks a second and plug pulls at these fractions of it. Tells the milliseconds of each click, how many
- * clicks were overtaken by a later one, and where the plug was pulled.
+ * Runs it as the button does, with ten clicks a second and plug pulls at these fractions of it.
+ * Tells the milliseconds of each click, how many clicks were overtaken by a later one, and where
+ * the plug was pulled.
  */
 function transfer(page, direction, pullsAt = []) {
   return page.evaluate(async ([direction, pullsAt]) => {

@@ -1,4 +1,5 @@
-// A body that Turbo swaps: each page has the session of its own ticket, and what is swapped out lets its session go.
+// A body that Turbo swaps: each page has the session of its own ticket, and what is swapped out
+// lets its session go.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// The recipe of the single-page application, under Vite as its page says: while it is developed and its code is edited, and built.
+// The recipe of the single-page application, under Vite as its page says: while it is developed and
+// its code is edited, and built.
 
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// The demo over a WebRTC data channel, which is none of the library's own: what the page and its application see must be the same.
+// The demo over a WebRTC data channel, which is none of the library's own: what the page and its
+// application see must be the same.
 
 import assert from 'node:assert/strict';
 

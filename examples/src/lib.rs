@@ -1,8 +1,10 @@
-//! The demo: one page whose connection a person may break, and ticket routes for clients of other makes.
+//! The demo: one page whose connection a person may break, and ticket routes for clients of other
+//! makes.
 //!
-//! Everything here is the same on every framework. A main binds a loopback port, starts [`Demo`] in front of it, and hands
-//! it the page requests; see `bin/axum.rs`. What browsers reach is a [`FaultProxy`] on `--addr`, so that the page's buttons
-//! really do it to the page's TCP connection.
+//! Everything here is the same on every framework. A main binds a loopback port, starts [`Demo`] in
+//! front of it, and hands it the page requests; see `bin/axum.rs`. What browsers reach is a
+//! [`FaultProxy`] on `--addr`, so that the page's buttons really do it to the page's TCP
+//! connection.
 //!
 //! # Messages
 //!
@@ -27,12 +29,13 @@
 //! | 6 chunk (bulk) | 3 zero bytes, checksum u32 of all words so far, words u32... | at most 1 MB of words |
 //! | 7 kept | value i32, note UTF-8 | |
 //!
-//! A checksum is FNV-1a (32 bits) over words instead of bytes. The other page's messages: one byte 1 adds one, a u64 is
-//! the value.
+//! A checksum is FNV-1a (32 bits) over words instead of bytes. The other page's messages: one byte
+//! 1 adds one, a u64 is the value.
 //!
 //! # Tickets
 //!
-//! `GET /ticket/NAME` gives a session to a client of any make. The names, and what to try with each, are in `README.md`.
+//! `GET /ticket/NAME` gives a session to a client of any make. The names, and what to try with
+//! each, are in `README.md`.
 
 mod arguments;
 mod counts;

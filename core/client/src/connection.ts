@@ -137,7 +137,8 @@ export class ConnectionLoop {
     else if (isPosted(kind)) this.#carry(connection, () => new Fallback(kind, this.#environment, handlers, this.#posts));
     else {
       const isKnown = whenRegistered(kind, (open) => connection === this.#connection && this.#carry(connection, () => open(handlers)));
-      // The script that registers the kind may load after the first attempt has begun. By the second it had ten seconds.
+      // The script that registers the kind may load after the first attempt has begun. By the
+      // second it had ten seconds.
       if (!isKnown && connection > 1) this.#complain(`no script of the page has registered a connection named "${kind}"`);
     }
   }
@@ -171,7 +172,8 @@ export class ConnectionLoop {
   #receive(connection: number, data: ArrayBuffer | Bytes): void {
     const isBytes = data?.byteLength !== undefined;
     if (!isBytes) this.#complain('a connection gave what is no bytes: a socket needs binaryType "arraybuffer"', data);
-    // Anything but bytes becomes an empty frame, which is malformed. Converting it would turn a number into a length.
+    // Anything but bytes becomes an empty frame, which is malformed. Converting it would turn a
+    // number into a length.
     const frame = isBytes ? new Uint8Array(data) : new Uint8Array();
     if (connection === this.#connection && this.#heardAt === undefined && ANSWERS.includes(frame[0])) {
       this.#heardAt = this.#now();

@@ -8,7 +8,8 @@ import type { Bytes, Lane } from './wire';
 export type LaneName = 'interactive' | 'bulk';
 
 /**
- * Handles a message. `data.buffer` holds nothing else. While a promise that the handler returned is pending, the next message of the lane waits.
+ * Handles a message. `data.buffer` holds nothing else. While a promise that the handler returned is
+ * pending, the next message of the lane waits.
  */
 export type MessageHandler = (data: Bytes, lane: LaneName) => unknown;
 

@@ -101,7 +101,8 @@ export class InboxLane {
     if (!message) return;
     this.#inHand = message;
     const { parts, compressed } = message;
-    // Copied, because most typed arrays must start at a multiple of their element's size, and the frame's payload may not.
+    // Copied, because most typed arrays must start at a multiple of their element's size, and the
+    // frame's payload may not.
     const payload = compressed && !parts[1] ? parts[0]! : join(parts);
     // The application owns the payload now.
     message.parts = [];

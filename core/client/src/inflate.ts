@@ -9,7 +9,8 @@ const SLICE = 8192;
 /**
  * Inflates a message (zlib, RFC 1950) to at most `limit` bytes, or tells what is wrong with it.
  *
- * That bytes after the end are an error is the browser's doing: the standard of DecompressionStream demands it.
+ * That bytes after the end are an error is the browser's doing: the standard of DecompressionStream
+ * demands it.
  */
 export async function inflate(
   payload: Bytes,

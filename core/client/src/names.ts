@@ -1,4 +1,5 @@
-// The names of the codes and reasons as text. The enums' own reverse mapping would say each name three times, a fortieth of the whole script.
+// The names of the codes and reasons as text. The enums' own reverse mapping would say each name
+// three times, a fortieth of the whole script.
 
 const CODES = [
   'Unknown WrongSecret Ended Superseded Duplicate Forbidden Version Malformed TooLarge Flood',

@@ -3,8 +3,10 @@ import type { Environment } from './environment';
 /** What stands between the page and its session, as far as a browser shows it. */
 export interface Obstacle {
   /**
-   * `unreachable`: the request failed; `silent`: no answer; `redirected`: to a login page, most likely; `refused`: by the HTTP status `status`; `foreign`: an answer that
-   * is not the server's, of a captive portal for one; `too-large`: a POST that cannot be made smaller was refused with 413.
+   * `unreachable`: the request failed; `silent`: no answer; `redirected`: to a login page, most
+   * likely; `refused`: by the HTTP status `status`; `foreign`: an answer that is not the server's,
+   * of a captive portal for one; `too-large`: a POST that cannot be made smaller was refused with
+   * 413.
    */
   readonly kind: 'unreachable' | 'silent' | 'redirected' | 'refused' | 'foreign' | 'too-large';
   /** The HTTP status, 0 where there is none to be seen. */

@@ -60,8 +60,8 @@ export class PresentedTicket {
   }
 
   /**
-   * Keeps a ticket that a reload may present, and tells the other documents of this browser that this one uses the session. Another may do so too:
-   * then the server decides.
+   * Keeps a ticket that a reload may present, and tells the other documents of this browser that
+   * this one uses the session. Another may do so too: then the server decides.
    */
   hold(): void {
     const { ticket } = this.#presented ?? {};

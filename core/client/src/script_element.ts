@@ -3,8 +3,8 @@ import { sharedIn } from './shared';
 import { soon } from './soon';
 
 /**
- * Whether the element's page is there to stay. One that left before its script was loaded belongs to a page that is gone, and a preview that
- * Turbo shows from its cache is about to be replaced.
+ * Whether the element's page is there to stay. One that left before its script was loaded belongs
+ * to a page that is gone, and a preview that Turbo shows from its cache is about to be replaced.
  */
 export function isLasting(script: Element): boolean {
   const { documentElement, head } = document;
@@ -17,9 +17,11 @@ export function isLasting(script: Element): boolean {
 /** Closes the session when its script element, whose ticket has this id, has left the document. */
 export function closeWith(script: Element, id: string, session: Session): void {
   const { scripts, spent } = sharedIn(window);
-  // An element that comes again, with a page from Turbo's cache, makes room for the next as those of other addresses do.
+  // An element that comes again, with a page from Turbo's cache, makes room for the next as those
+  // of other addresses do.
   const address = spent.has(id) ? '' : location.pathname + location.search;
-  // Where only the body is swapped, the heads of all pages add up: what the head of a page before this one has brought goes with that page.
+  // Where only the body is swapped, the heads of all pages add up: what the head of a page before
+  // this one has brought goes with that page.
   for (const [other, before] of scripts) {
     if (before !== address && [script, other].every((element) => document.head.contains(element))) other.remove();
   }

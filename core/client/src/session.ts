@@ -21,8 +21,9 @@ export interface Options {
   /** Base of a relative url in the ticket. Default: the page, as for the `src` of a script. */
   url?: string;
   /**
-   * Address that answers a POST with a new ticket as JSON, for when this ticket is no longer good; null forbids new tickets. By default the
-   * client fetches the page again, if the ticket is in one of its `data-stillhere` attributes.
+   * Address that answers a POST with a new ticket as JSON, for when this ticket is no longer good;
+   * null forbids new tickets. By default the client fetches the page again, if the ticket is in one
+   * of its `data-stillhere` attributes.
    */
   from?: string | null;
   onmessage?: MessageHandler;
@@ -164,8 +165,9 @@ export class Session {
   }
 
   /**
-   * Ends the session after the current task, once each caller of `connect` has closed it. Code that closes and connects again in one task keeps
-   * it. Unacknowledged messages may be lost: if they matter, wait until `bufferedAmount()` is 0.
+   * Ends the session after the current task, once each caller of `connect` has closed it. Code that
+   * closes and connects again in one task keeps it. Unacknowledged messages may be lost: if they
+   * matter, wait until `bufferedAmount()` is 0.
    */
   close(): void {
     if (!this.#holders || --this.#holders) return;
@@ -232,7 +234,8 @@ export class Session {
       document: environment.crypto.getRandomValues(new Uint8Array(16)),
       limits,
       random: environment.Math.random,
-      // A page with restore takes over what another document had. Without it, that document came from a cache.
+      // A page with restore takes over what another document had. Without it, that document came
+      // from a cache.
       declines: () =>
         presented.credentials?.ticket.restore === undefined && this.#isRenewable({ ...this.#status, code: Code.Duplicate, reason: nameOfCode(Code.Duplicate) }),
     });

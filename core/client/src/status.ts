@@ -6,13 +6,14 @@ import { type From, isRefused, isStatic, type Ticket } from './ticket';
 /** State of a session, for the page to show. */
 export interface Status {
   /**
-   * `connecting` before the first welcome, `reconnecting` after it; `paused` while the page is hidden or left for so long that it no longer
-   * tries; `refused` if the server does not accept the ticket; `ended` when the session is over.
+   * `connecting` before the first welcome, `reconnecting` after it; `paused` while the page is
+   * hidden or left for so long that it no longer tries; `refused` if the server does not accept the
+   * ticket; `ended` when the session is over.
    */
   readonly state: 'connecting' | 'connected' | 'reconnecting' | 'paused' | 'refused' | 'ended';
   /**
-   * Outcome of the last welcome. `restored`: the session is older than this page. `renewed`: this session replaces the one that the page had, and
-   * shares no state with it.
+   * Outcome of the last welcome. `restored`: the session is older than this page. `renewed`: this
+   * session replaces the one that the page had, and shares no state with it.
    */
   readonly outcome: Outcome | 'renewed' | null;
   /** Code of the last problem, 0 while connected. The protocol's codes are 4100 to 4499; 1006 is a lost connection. */

@@ -29,7 +29,8 @@ export class Tail {
 
   /** Notes that a ping is being written. */
   ask(nonce: number, now: number): void {
-    // A pong for a later ping answers this one too. If this moved on with each ping, it might never be answered.
+    // A pong for a later ping answers this one too. If this moved on with each ping, it might never
+    // be answered.
     this.#asked ??= { nonce, written: this.#lanes.map((lane) => lane.written) };
     this.#newest = nonce;
     this.#progressAt = now;

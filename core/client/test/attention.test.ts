@@ -1,4 +1,5 @@
-// A page that somebody wants to be connected does not wait: it is asked to, or its user does something.
+// A page that somebody wants to be connected does not wait: it is asked to, or its user does
+// something.
 
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';

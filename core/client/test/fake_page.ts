@@ -1,4 +1,5 @@
-// A browser without a browser: pages with their clock, tasks, storage, locks and channels, all moved by the test.
+// A browser without a browser: pages with their clock, tasks, storage, locks and channels, all
+// moved by the test.
 
 import type { Environment, Frame, Port, Queryable, Socket } from '../src/environment';
 import type { Bytes } from '../src/wire';

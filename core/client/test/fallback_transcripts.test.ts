@@ -1,5 +1,6 @@
-// The conversations of the fallback in `vectors/transcripts.json`: given the server's answers, and the same time and acts of the application, the
-// document's half makes exactly the POSTs that the transcript has.
+// The conversations of the fallback in `vectors/transcripts.json`: given the server's answers, and
+// the same time and acts of the application, the document's half makes exactly the POSTs that the
+// transcript has.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// The server's half for one document that never reloads, as plainly as it can be said: lists, and an assertion for each rule the client must keep.
+// The server's half for one document that never reloads, as plainly as it can be said: lists, and
+// an assertion for each rule the client must keep.
 
 import assert from 'node:assert/strict';
 
@@ -47,7 +48,8 @@ class ModelLane {
   }
 
   get granted(): number {
-    // Frames that were not delayed count from the time their message completes, and then only its last frame.
+    // Frames that were not delayed count from the time their message completes, and then only its
+    // last frame.
     const held = this.accepted.slice(this.taken).filter((frame) => !frame.more || this.delayed.has(frame));
     return this.window + sum(this.accepted.map(chargeOf)) - sum(held.map(chargeOf));
   }

@@ -1,4 +1,5 @@
-// A page whose ticket will not do gets another, from its own address or from one that the application names.
+// A page whose ticket will not do gets another, from its own address or from one that the
+// application names.
 
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';

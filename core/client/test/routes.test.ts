@@ -1,4 +1,5 @@
-// Every kind of network a page may find itself in: connected by the best kind that works, or told why not.
+// Every kind of network a page may find itself in: connected by the best kind that works, or told
+// why not.
 
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';

@@ -1,17 +1,35 @@
 // The client's machine as a child process, for a simulation that plays the server and the network.
 //
-// Binary requests on standard input, one answer each on standard output, all little endian and led by their length (u32):
-//   request: u8 op, f64 now, the op's fields
-//   answer:  frames transmitted: u32 count, each u32 length and bytes
-//            actions:            u32 count, each u8 type (0 connect, 1 close), u32 connection, u32 code
-//            events:             u32 count, each u32 length and JSON
-//            messages taken:     u32 count, each u8 lane, u32 length and bytes
-//            f64 next timeout (NaN for none), u8 phase, u32 buffered charge of lane 0, of lane 1, u32 charge in the inboxes,
-//            u8 error: 0 none, 1 OutboxFull, 2 TooLarge, 3 SessionOver, 255 an exception, which is on standard error
+// Requests on standard input and one answer to each on standard output are binary, little-endian and
+// preceded by their length (u32).
 //
-// Ops: 0 reset {u32 length, JSON {secret, document, limits, outbox, seed}}, 1 start, 2 open {u32 connection}, 3 frame {u32 connection, u32 length,
-// bytes}, 4 close {u32 connection, u32 code}, 5 timeout, 6 wake, 7 hidden {u8}, 8 leave, 9 send {u8 lane, u32 length, bytes}, 10 take {u8 lane}: takes
-// and releases one message, 11 take without release {u8 lane}, 12 release {u8 lane}, 13 transmit {u32 connection, u8 bulk allowed, u32 most frames}.
+// A request is u8 op, f64 now, and the fields of the op:
+//
+// - 0 reset: u32 length, JSON {secret, document, limits, outbox, seed}
+// - 1 start
+// - 2 open: u32 connection
+// - 3 frame: u32 connection, u32 length, bytes
+// - 4 close: u32 connection, u32 code
+// - 5 timeout
+// - 6 wake
+// - 7 hidden: u8
+// - 8 leave
+// - 9 send: u8 lane, u32 length, bytes
+// - 10 take, which takes and releases one message: u8 lane
+// - 11 take without release: u8 lane
+// - 12 release: u8 lane
+// - 13 transmit: u32 connection, u8 bulk allowed, u32 most frames
+//
+// An answer is, in this order:
+//
+// - the transmitted frames: u32 count, each u32 length and bytes
+// - the actions: u32 count, each u8 type (0 connect, 1 close), u32 connection, u32 code
+// - the events: u32 count, each u32 length and JSON
+// - the messages taken: u32 count, each u8 lane, u32 length and bytes
+// - f64 next timeout (NaN for none), u8 phase, u32 buffered charge of lane 0 and of lane 1, u32
+//   charge in the inboxes
+// - u8 error: 0 none, 1 OutboxFull, 2 TooLarge, 3 SessionOver, 255 an exception, whose text is on
+//   standard error
 
 import { readSync, writeSync } from 'node:fs';
 

@@ -1,5 +1,5 @@
-// The conversations of `vectors/transcripts.json`: given what the server says, and the same time and acts of the application, the document's
-// half says exactly what the transcript has.
+// The conversations of `vectors/transcripts.json`: given what the server says, and the same time
+// and acts of the application, the document's half says exactly what the transcript has.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

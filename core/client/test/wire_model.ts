@@ -1,4 +1,5 @@
-// The frames of both directions, written a second time from PROTOCOL.md for the tests, in the form of vectors/frames.json.
+// The frames of both directions, written a second time from PROTOCOL.md for the tests, in the form
+// of vectors/frames.json.
 
 export interface ModelFrame {
   type: string;

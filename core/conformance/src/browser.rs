@@ -1,4 +1,5 @@
-//! A browser for tests: one document of a page, which is a [`Client`] whose connections the test can see and lose.
+//! A browser for tests: one document of a page, which is a [`Client`] whose connections the test
+//! can see and lose.
 
 use std::future::{Future as _, poll_fn};
 use std::net::SocketAddr;
@@ -20,7 +21,8 @@ use tokio::task::JoinHandle;
 use crate::patience::PATIENCE;
 use crate::tap::{Entries, Log, Tap};
 
-/// One document. It connects, reconnects and acknowledges by itself. Dropping it cuts its connection.
+/// One document. It connects, reconnects and acknowledges by itself. Dropping it cuts its
+/// connection.
 #[derive(Debug)]
 pub struct Browser {
     page: Page,
@@ -85,8 +87,8 @@ pub struct SessionEnd {
 }
 
 impl Browser {
-    /// Opens a page with this ticket and connects to the server at `address`, whatever host the ticket names. The page is of
-    /// that server's origin, and says so, as browsers do.
+    /// Opens a page with this ticket and connects to the server at `address`, whatever host the
+    /// ticket names. The page is of that server's origin, and says so, as browsers do.
     ///
     /// # Panics
     /// When the ticket says that the hub refuses. Outside a tokio runtime.
@@ -193,8 +195,8 @@ impl Browser {
         sent.map_err(|SendError { refused, .. }| refused)
     }
 
-    /// Receives the next message, interactive ones first; its credit comes back at once. A page that does not call this is
-    /// one whose handlers never return.
+    /// Receives the next message, interactive ones first; its credit comes back at once. A page
+    /// that does not call this is one whose handlers never return.
     ///
     /// # Panics
     /// When the session is over and everything has been read, or nothing comes.
@@ -344,8 +346,8 @@ impl Browser {
         round_trip
     }
 
-    /// The codes with which the server closed this document's WebSockets, in the order in which it did. 1006 for one that ended without a
-    /// close.
+    /// The codes with which the server closed this document's WebSockets, in the order in which it
+    /// did. 1006 for one that ended without a close.
     pub fn close_codes(&self) -> Vec<u64> {
         self.log.lock().close_codes.clone()
     }
@@ -388,7 +390,8 @@ impl Browser {
         self.client.wake();
     }
 
-    /// The network tells the browser that its connection is gone; the server is not told, and its end of it goes on as before.
+    /// The network tells the browser that its connection is gone; the server is not told, and its
+    /// end of it goes on as before.
     pub fn lose_connection(&self) {
         self.log.lose_connection();
     }

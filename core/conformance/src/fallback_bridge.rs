@@ -1,4 +1,5 @@
-//! Lets the suite run over the fallback: WebSockets in, HTTP requests out, and everything that is no WebSocket untouched.
+//! Lets the suite run over the fallback: WebSockets in, HTTP requests out, and everything that is
+//! no WebSocket untouched.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,8 +17,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-/// Begins to listen on a free port of loopback, for as long as the runtime lives: sessions of the server at `upstream` are reached through there
-/// over the fallback, streamed if `wait` is `None`, else polled.
+/// Begins to listen on a free port of loopback, for as long as the runtime lives: sessions of the
+/// server at `upstream` are reached through there over the fallback, streamed if `wait` is `None`,
+/// else polled.
 ///
 /// # Panics
 /// If loopback has no free port.

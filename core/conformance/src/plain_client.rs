@@ -11,7 +11,8 @@ use crate::patience::within;
 use crate::server::Server;
 use crate::socket::{Request, Socket};
 
-/// One WebSocket without a subprotocol. It answers pings only while it is read. Dropping it closes the TCP connection without a word.
+/// One WebSocket without a subprotocol. It answers pings only while it is read. Dropping it closes
+/// the TCP connection without a word.
 #[derive(Debug)]
 pub struct PlainClient {
     socket: Socket,
@@ -101,7 +102,8 @@ impl PlainClient {
         }
     }
 
-    /// The next message, or the code of the close: 1005 for none, 1006 for a connection that ends without a close.
+    /// The next message, or the code of the close: 1005 for none, 1006 for a connection that ends
+    /// without a close.
     ///
     /// # Errors
     /// The code.

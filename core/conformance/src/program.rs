@@ -17,19 +17,22 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it on a free port of loopback, with these further arguments, and waits until it listens.
+    /// Starts it on a free port of loopback, with these further arguments, and waits until it
+    /// listens.
     pub async fn start(path: &str, arguments: &[&str]) -> Self {
         let arguments = [&["--addr", "127.0.0.1:0"], arguments].concat();
         Self::run(path, &arguments).await.expect("the program listens")
     }
 
-    /// Starts one that takes its address as its first argument. `None` if it ends before it listens: the port is taken.
+    /// Starts one that takes its address as its first argument. `None` if it ends before it
+    /// listens: the port is taken.
     pub async fn start_at(path: &str, address: &str, arguments: &[&str]) -> Option<Self> {
         Self::run(path, &[&[address], arguments].concat()).await
     }
 
     async fn run(path: &str, arguments: &[&str]) -> Option<Self> {
-        // With as many open files as it may have: where the shell's limit is 1024, 500 clients and the proxy before the demo need more.
+        // With as many open files as it may have: where the shell's limit is 1024, 500 clients and
+        // the proxy before the demo need more.
         let mut command = Command::new("sh");
         command.args(["-c", r#"ulimit -S -n "$(ulimit -H -n)"; exec "$0" "$@""#, path]);
         command.args(arguments);

@@ -180,8 +180,8 @@ fn code(path: &Path) -> String {
         .collect()
 }
 
-/// The module paths that a file uses, from the crate's root: those that begin with `crate::`, and in
-/// a `mod.rs` those that begin with the name of a file beside it. A re-export is not a use.
+/// The module paths that a file uses, from the crate's root: those that begin with `crate::`, and
+/// in a `mod.rs` those that begin with the name of a file beside it. A re-export is not a use.
 fn paths<'a>(files: &'a Files, name: &'a str, code: &'a str) -> impl Iterator<Item = Vec<String>> + 'a {
     let used: String = statements(code).filter(|line| !is_reexport(line)).collect();
     let below = files

@@ -1,5 +1,5 @@
-//! Prints the modules of the core's crates by level, with what each imports: `cargo run -p stillhere
-//! --example imports`. With `files`, each file of a folder counts on its own.
+//! Prints the modules of the core's crates by level, with what each imports: `cargo run -p
+//! stillhere --example imports`. With `files`, each file of a folder counts on its own.
 
 mod graph;
 

@@ -1,5 +1,6 @@
 //! The browser's half of the protocol exists in Rust and in TypeScript. These tests hold the two
-//! together, and both with PROTOCOL.md: the same test names on both sides, the same tables of codes.
+//! together, and both with PROTOCOL.md: the same test names on both sides, the same tables of
+//! codes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

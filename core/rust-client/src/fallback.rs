@@ -28,8 +28,8 @@ pub struct Fallback {
 }
 
 impl Fallback {
-    /// Makes a connection that begins with the first frame that is sent on it: streamed if `wait` is
-    /// `None`, else polled with answers that may wait for so long. Must be called within a tokio
+    /// Makes a connection that begins with the first frame that is sent on it: streamed if `wait`
+    /// is `None`, else polled with answers that may wait for so long. Must be called within a tokio
     /// runtime.
     pub fn new(endpoint: &Endpoint, wait: Option<Duration>) -> Self {
         let posts = Posts::new(endpoint.clone(), wait);

@@ -1,7 +1,7 @@
 //! The connection kind for networks that block WebSockets: HTTP requests (PROTOCOL.md, section 16).
 //!
-//! Down, frames come in the answer to the POST that carried the hello, or by polling in the answer to each; up, they go in POSTs of their own, one at
-//! a time.
+//! Down, frames come in the answer to the POST that carried the hello, or by polling in the answer
+//! to each; up, they go in POSTs of their own, one at a time.
 
 mod body;
 mod connection;
@@ -162,7 +162,8 @@ fn of_end(end: End) -> Answer {
     of_packets(AnswerBody::Whole(packet.freeze()))
 }
 
-/// Ends the session if no page has connected to it; one that a page uses, or may come back to, is left alone.
+/// Ends the session if no page has connected to it; one that a page uses, or may come back to, is
+/// left alone.
 fn discard(accepted: Accepted, secret: &[u8]) -> Answer {
     let session = match accepted.admitted {
         Ok(admitted) => admitted.session,

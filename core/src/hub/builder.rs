@@ -80,7 +80,8 @@ impl Default for Hub {
 }
 
 impl HubBuilder {
-    /// The path under which the adapter's routes are mounted; `/` is the root. Default `/stillhere`.
+    /// The path under which the adapter's routes are mounted; `/` is the root. Default
+    /// `/stillhere`.
     pub fn mount(mut self, path: &str) -> Self {
         let path = path.trim_matches('/');
         self.config.mount = if path.is_empty() {
@@ -111,7 +112,8 @@ impl HubBuilder {
         self
     }
 
-    /// Also accept connections from pages of this origin (`https://example.com`, with its port unless it is the default). Default: same host only.
+    /// Also accept connections from pages of this origin (`https://example.com`, with its port
+    /// unless it is the default). Default: same host only.
     pub fn allow_origin(mut self, origin: &str) -> Self {
         self.config
             .origins
@@ -132,15 +134,16 @@ impl HubBuilder {
         self
     }
 
-    /// Decides which sessions are freed. Default [`DefaultCleanupPolicy`](crate::DefaultCleanupPolicy).
+    /// Decides which sessions are freed. Default
+    /// [`DefaultCleanupPolicy`](crate::DefaultCleanupPolicy).
     pub fn cleanup_policy(mut self, policy: impl CleanupPolicy) -> Self {
         self.policy = Arc::new(policy);
         self
     }
 
     /// Sets the options of sessions that are opened without options of their own. The setters for
-    /// single options ([`heartbeat`](Self::heartbeat), [`message_limit`](Self::message_limit) and so
-    /// on) apply on top of these, whether they are called before or after.
+    /// single options ([`heartbeat`](Self::heartbeat), [`message_limit`](Self::message_limit) and
+    /// so on) apply on top of these, whether they are called before or after.
     pub fn session_options(mut self, options: SessionOptions) -> Self {
         self.config.defaults = options;
         self
@@ -161,7 +164,8 @@ impl HubBuilder {
         self.change_option(move |options| options.limits.outbox = bytes)
     }
 
-    /// Keep sessions over a reload of their page, under this label. Default: a reload gets a fresh session.
+    /// Keep sessions over a reload of their page, under this label. Default: a reload gets a fresh
+    /// session.
     pub fn restore_on_reload(self, label: &str) -> Self {
         let label = label.to_owned();
         self.change_option(move |options| options.restore = Some(label))
@@ -219,7 +223,8 @@ impl HubBuilder {
         self
     }
 
-    /// How many bytes all sessions may buffer together, in both directions, half-sent POSTs of the fallback included. Default 512 MiB.
+    /// How many bytes all sessions may buffer together, in both directions, half-sent POSTs of the
+    /// fallback included. Default 512 MiB.
     ///
     /// Beyond it sessions end as [`EndReason::MemoryPressure`], whether they are connected or not.
     /// Those that hold most end first; of those that hold about the same (within a power of two),
@@ -231,7 +236,8 @@ impl HubBuilder {
         self
     }
 
-    /// How long an application function may go on after its session's end. Default 10 s; then its task is aborted.
+    /// How long an application function may go on after its session's end. Default 10 s; then its
+    /// task is aborted.
     pub fn function_grace(mut self, grace: Duration) -> Self {
         self.config.function_grace = grace;
         self
@@ -245,8 +251,9 @@ impl HubBuilder {
 
     /// Tells who makes a request, usually by its login cookie; `None` is nobody. Must not block.
     ///
-    /// Asked for every connection to a session of [`Hub::open_for`], at each reconnect anew: somebody else's is refused as `Forbidden`, and the
-    /// session goes on without it. Without this hook such sessions can only be reached by routes that say themselves who it is.
+    /// Asked for every connection to a session of [`Hub::open_for`], at each reconnect anew:
+    /// somebody else's is refused as `Forbidden`, and the session goes on without it. Without this
+    /// hook such sessions can only be reached by routes that say themselves who it is.
     ///
     /// ```
     /// # use std::collections::HashMap;

@@ -35,7 +35,8 @@ pub(crate) struct HubInner {
     /// For the sessions, which do not keep their hub alive.
     pub(super) itself: Weak<Self>,
     pub(crate) config: Config,
-    /// `config.defaults` brought back to sense, shared by all sessions without options of their own.
+    /// `config.defaults` brought back to sense, shared by all sessions without options of their
+    /// own.
     pub(super) defaults: Arc<SessionOptions>,
     pub(super) base: Arc<str>,
     pub(super) policy: Lock<Arc<dyn CleanupPolicy>>,

@@ -50,8 +50,8 @@ impl HubInner {
 }
 
 /// Tells the policy the state of the session, and again if the state has changed meanwhile. So the
-/// last state that the policy is told is true, even if several threads tell it. Returns the sessions
-/// that the policy wants to judge because of it.
+/// last state that the policy is told is true, even if several threads tell it. Returns the
+/// sessions that the policy wants to judge because of it.
 pub(super) fn observe(policy: &dyn CleanupPolicy, session: &Shared) -> (SessionSnapshot, Vec<SessionId>) {
     let mut to_check = Vec::new();
     let mut snapshot = session.snapshot();

@@ -48,10 +48,12 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A session for a page that is about to be sent. `application` is its function: it starts when a browser first connects, and when it returns
-    /// the session ends once everything sent has been delivered.
+    /// A session for a page that is about to be sent. `application` is its function: it starts when
+    /// a browser first connects, and when it returns the session ends once everything sent has been
+    /// delivered.
     ///
-    /// Never fails: beyond the hub's limits, or while it shuts down, the handle is closed already and its script tells the page why and when to try again.
+    /// Never fails: beyond the hub's limits, or while it shuts down, the handle is closed already
+    /// and its script tells the page why and when to try again.
     pub fn open<F, R>(&self, application: F) -> SessionHandle
     where
         F: FnOnce(Session) -> R + Send + 'static,
@@ -60,7 +62,8 @@ impl Hub {
         self.inner.open(Arc::clone(&self.inner.defaults), boxed(application))
     }
 
-    /// [`Hub::open`] for a user: only connections of this principal are let in, as [`HubBuilder::principal`] tells.
+    /// [`Hub::open`] for a user: only connections of this principal are let in, as
+    /// [`HubBuilder::principal`] tells.
     pub fn open_for<F, R>(&self, principal: &str, application: F) -> SessionHandle
     where
         F: FnOnce(Session) -> R + Send + 'static,
@@ -82,8 +85,8 @@ impl Hub {
         self.inner.open(Arc::new(options.normalised()), boxed(application))
     }
 
-    /// [`Hub::open`] for a client with a protocol of its own, which finds the session at [`SessionHandle::url`] and needs nothing else.
-    /// What that means is told at [`PlainOptions`].
+    /// [`Hub::open`] for a client with a protocol of its own, which finds the session at
+    /// [`SessionHandle::url`] and needs nothing else. What that means is told at [`PlainOptions`].
     ///
     /// ```
     /// # use stillhere::{Hub, PlainOptions};
@@ -165,7 +168,8 @@ impl Hub {
         theirs.cloned().map(SessionHandle::new).collect()
     }
 
-    /// A message for many sessions: its bytes are counted once against the hub's memory, however many outboxes hold it, and compressed once.
+    /// A message for many sessions: its bytes are counted once against the hub's memory, however
+    /// many outboxes hold it, and compressed once.
     pub fn share(&self, message: impl Into<Message>) -> Message {
         let (message, memory) = (message.into(), &self.inner.memory);
         let size = message.len() as u64;
@@ -180,7 +184,8 @@ impl Hub {
     /// A policy that judges sessions by each other first gets to know them all.
     pub fn set_cleanup_policy(&self, policy: impl CleanupPolicy) {
         let policy: Arc<dyn CleanupPolicy> = Arc::new(policy);
-        // Before it judges the first, so that it does not take the oldest it knows for the oldest there is.
+        // Before it judges the first, so that it does not take the oldest it knows for the oldest
+        // there is.
         let known = self.inner.all();
         for session in &known {
             observe(&*policy, session);
@@ -199,11 +204,14 @@ impl Hub {
         }
     }
 
-    /// Registers a kind of connection: `condition` says how a session's page is to connect, or `None` if it has no opinion.
+    /// Registers a kind of connection: `condition` says how a session's page is to connect, or
+    /// `None` if it has no opinion.
     ///
-    /// Asked, the last registered first, whenever a ticket or script tag is made; the first answer counts, and without any a page connects by
-    /// WebSocket. It must neither block nor make a ticket or script tag of the session itself. One that panics is reported and has no opinion.
-    /// A clone of the hub in it would keep the hub for ever. What a kind consists of is told at [`ConnectionSetup`].
+    /// Asked, the last registered first, whenever a ticket or script tag is made; the first answer
+    /// counts, and without any a page connects by WebSocket. It must neither block nor make a
+    /// ticket or script tag of the session itself. One that panics is reported and has no opinion.
+    /// A clone of the hub in it would keep the hub for ever. What a kind consists of is told at
+    /// [`ConnectionSetup`].
     ///
     /// ```
     /// # use stillhere::{ConnectionSetup, Hub};

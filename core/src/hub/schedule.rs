@@ -59,8 +59,8 @@ impl Schedule {
         self.push(Due { at, task });
     }
 
-    /// Schedules a check of the session as soon as possible, on the thread of the sweep. A scheduled
-    /// check remains.
+    /// Schedules a check of the session as soon as possible, on the thread of the sweep. A
+    /// scheduled check remains.
     pub(super) fn check_soon(&self, session: &Shared) {
         if std::mem::replace(&mut session.lock().is_queued, true) {
             return;

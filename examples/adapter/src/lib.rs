@@ -15,16 +15,16 @@ pub fn is_route(hub: &Hub, path: &str) -> bool {
     name.is_some_and(|name| name_of(path) == name.trim_end_matches('/'))
 }
 
-/// Answers a request to one of the hub's routes: a session's WebSocket, the POSTs that stand in for it, or one of the client's
-/// files. `peer` is at the other end of its connection.
+/// Answers a request to one of the hub's routes: a session's WebSocket, the POSTs that stand in for
+/// it, or one of the client's files. `peer` is at the other end of its connection.
 pub async fn answer<B: Body>(hub: &Hub, peer: SocketAddr, mut request: Request<B>) -> Response<AnswerBody> {
     let uri = request.uri().clone();
     request.extensions_mut().insert(upgrade::Peer(peer));
     upgrade::answer(hub, name_of(uri.path()), request.map(BodyDataStream::new)).await
 }
 
-/// [`answer`] where `principal` tells who makes the request. It is asked whenever a page connects, and stands for the hub's own
-/// [`principal`](HubBuilder::principal). `None` is nobody.
+/// [`answer`] where `principal` tells who makes the request. It is asked whenever a page connects,
+/// and stands for the hub's own [`principal`](HubBuilder::principal). `None` is nobody.
 pub async fn answer_for<B: Body>(
     hub: &Hub,
     peer: SocketAddr,

@@ -1,14 +1,15 @@
-//! What durability costs: the server's CPU time for each echoed message and its memory for each session, on each framework, side by side with
-//! the framework's own WebSockets.
+//! What durability costs: the server's CPU time for each echoed message and its memory for each
+//! session, on each framework, side by side with the framework's own WebSockets.
 //!
 //!     cargo bench -p stillhere-examples --bench figures               # everything, about five minutes
 //!     cargo bench -p stillhere-examples --bench figures -- --quick    # fewer messages and sessions
 //!     cargo bench -p stillhere-examples --bench figures -- axum       # one framework
 //!     cargo bench -p stillhere-examples --bench figures -- memory     # without the messages
 //!
-//! Each server is a process of its own on core 0, the load on core 1 (where `taskset` is there); axum and warp have one thread, actix-web two, as its
-//! worker is not the runtime that sessions live on. CPU time is the server's, user and system, from `/proc`; memory is what its allocator has handed
-//! out and not got back, and the resident set. Compare figures of one run only.
+//! Each server is a process of its own on core 0, the load on core 1 (where `taskset` is there);
+//! axum and warp have one thread, actix-web two, as its worker is not the runtime that sessions
+//! live on. CPU time is the server's, user and system, from `/proc`; memory is what its allocator
+//! has handed out and not got back, and the resident set. Compare figures of one run only.
 
 mod client;
 mod process;

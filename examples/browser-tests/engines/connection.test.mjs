@@ -1,4 +1,5 @@
-// A connection that is cut, silenced, stopped, blocked or out for long: in each engine the session goes on, with nothing lost.
+// A connection that is cut, silenced, stopped, blocked or out for long: in each engine the session
+// goes on, with nothing lost.
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,4 +1,5 @@
-// Pages that are reloaded, left, come back, copied, and that hold more than one session: in each engine each has its own.
+// Pages that are reloaded, left, come back, copied, and that hold more than one session: in each
+// engine each has its own.
 
 import assert from 'node:assert/strict';
 

@@ -1,4 +1,5 @@
-// One test body for every engine; run.mjs says which. A browser is started once for a file; each test has tabs and a demo, and so an origin, of its own.
+// One test body for every engine; run.mjs says which. A browser is started once for a file; each
+// test has tabs and a demo, and so an origin, of its own.
 
 import { after } from 'node:test';
 
@@ -9,9 +10,10 @@ import { WebKit } from './webdriver.mjs';
 /**
  * What the engines are, and where they differ by nature.
  *
- * `keepsPages`: a step back finds the page itself, in the back/forward cache. Firefox keeps none that has an open WebSocket, a request
- * under way or a Web Lock, and it looks before the page hears that it is being left; so it loads the page anew.
- * `duplicates`: a tab can be duplicated. MiniBrowser has no such menu.
+ * `keepsPages`: a step back finds the page itself, in the back/forward cache. Firefox keeps none
+ * that has an open WebSocket, a request under way or a Web Lock, and it looks before the page hears
+ * that it is being left; so it loads the page anew. `duplicates`: a tab can be duplicated.
+ * MiniBrowser has no such menu.
  */
 const ENGINES = {
   chromium: { launch: Puppeteer.launchChromium, keepsPages: true, duplicates: true },
@@ -24,7 +26,8 @@ let browser;
 after(async () => (await browser)?.close());
 
 /**
- * A test in this process's engine: `body` gets a stage, and the engine with `open`, which gives tabs that are closed afterwards.
+ * A test in this process's engine: `body` gets a stage, and the engine with `open`, which gives
+ * tabs that are closed afterwards.
  *
  * @param {string} name
  * @param {(stage: Stage, engine: Engine) => Promise<void>} body

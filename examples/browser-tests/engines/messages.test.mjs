@@ -1,4 +1,5 @@
-// Messages as the application gets them: whole, in order, and ready for any typed array, over each route.
+// Messages as the application gets them: whole, in order, and ready for any typed array, over each
+// route.
 
 import assert from 'node:assert/strict';
 

@@ -1,4 +1,5 @@
-// Pages of another origin than the hub's: they load the client in every way there is, and have their session over every route.
+// Pages of another origin than the hub's: they load the client in every way there is, and have
+// their session over every route.
 
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';

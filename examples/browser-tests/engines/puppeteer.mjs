@@ -1,4 +1,5 @@
-// Firefox over the protocol WebDriver BiDi, and Chromium over its own, by Puppeteer, which has one interface for both.
+// Firefox over the protocol WebDriver BiDi, and Chromium over its own, by Puppeteer, which has one
+// interface for both.
 
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -49,7 +50,8 @@ export class Puppeteer {
     const child = this.#browser.process();
     const isOver = once(child, 'exit');
     if (child.exitCode === null && child.signalCode === null) {
-      // Its helpers too, which would go on writing into the folder: Puppeteer makes it the leader of a group.
+      // Its helpers too, which would go on writing into the folder: Puppeteer makes it the leader
+      // of a group.
       process.kill(-child.pid, 'SIGKILL');
       await isOver;
     }

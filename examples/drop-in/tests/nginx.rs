@@ -1,5 +1,5 @@
-//! Checks that the configuration in `drop-in/nginx.conf` works on each framework, and that the guide
-//! shows it.
+//! Checks that the configuration in `drop-in/nginx.conf` works on each framework, and that the
+//! guide shows it.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;

@@ -4,7 +4,8 @@ import type { Bytes } from './wire';
 /** Messages of one lane arrive in order; `interactive` goes first. */
 export type LaneName = 'interactive' | 'bulk';
 /**
- * Handles a message. `data.buffer` holds nothing else. While a promise that the handler returned is pending, the next message of the lane waits.
+ * Handles a message. `data.buffer` holds nothing else. While a promise that the handler returned is
+ * pending, the next message of the lane waits.
  */
 export type MessageHandler = (data: Bytes, lane: LaneName) => unknown;
 /** Delivers received messages to the application. */

@@ -21,9 +21,10 @@ export interface MachineOptions {
 /**
  * One document's half of the protocol, without timers, sockets or randomness of its own.
  *
- * After every input, poll frames for the connection in use, then actions and events, until there are none. Transmit a `leave` before you
- * carry out the close among the actions. Times are in milliseconds, never go back, and continue while the computer sleeps. Handle frames
- * that have arrived before `handleTimeout`.
+ * After every input, poll frames for the connection in use, then actions and events, until there
+ * are none. Transmit a `leave` before you carry out the close among the actions. Times are in
+ * milliseconds, never go back, and continue while the computer sleeps. Handle frames that have
+ * arrived before `handleTimeout`.
  */
 export declare class DocumentMachine {
     #private;
@@ -44,8 +45,9 @@ export declare class DocumentMachine {
     /** Handles bytes that arrived. Those of an older connection are dropped. */
     handleFrame(connection: number, bytes: Bytes, now: number): void;
     /**
-     * Handles a connection that is gone. `code` is its close code, or 1006 if it had none. A transport that wants to be left alone says for how
-     * long in `wait`, which counts like a wait that the server asked for.
+     * Handles a connection that is gone. `code` is its close code, or 1006 if it had none. A
+     * transport that wants to be left alone says for how long in `wait`, which counts like a wait
+     * that the server asked for.
      */
     handleClose(connection: number, code: number, now: number, wait?: number): void;
     /** Does whatever is due by `pollTimeout`. */

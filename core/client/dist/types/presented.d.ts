@@ -12,8 +12,8 @@ export declare class PresentedTicket {
     /** The server will have none of it: true if there is the page's own to present instead. */
     fallBack(): boolean;
     /**
-     * Keeps a ticket that a reload may present, and tells the other documents of this browser that this one uses the session. Another may do so too:
-     * then the server decides.
+     * Keeps a ticket that a reload may present, and tells the other documents of this browser that
+     * this one uses the session. Another may do so too: then the server decides.
      */
     hold(): void;
     /** Leaves the session to the next document of the page, whose address may have changed by now. */

@@ -8,8 +8,9 @@ export interface Options {
     /** Base of a relative url in the ticket. Default: the page, as for the `src` of a script. */
     url?: string;
     /**
-     * Address that answers a POST with a new ticket as JSON, for when this ticket is no longer good; null forbids new tickets. By default the
-     * client fetches the page again, if the ticket is in one of its `data-stillhere` attributes.
+     * Address that answers a POST with a new ticket as JSON, for when this ticket is no longer good;
+     * null forbids new tickets. By default the client fetches the page again, if the ticket is in one
+     * of its `data-stillhere` attributes.
      */
     from?: string | null;
     onmessage?: MessageHandler;
@@ -49,8 +50,9 @@ export declare class Session {
     /** Tries to connect now, even if the server or a proxy asked the page to wait. A session that is over stays over. */
     retry(): void;
     /**
-     * Ends the session after the current task, once each caller of `connect` has closed it. Code that closes and connects again in one task keeps
-     * it. Unacknowledged messages may be lost: if they matter, wait until `bufferedAmount()` is 0.
+     * Ends the session after the current task, once each caller of `connect` has closed it. Code that
+     * closes and connects again in one task keeps it. Unacknowledged messages may be lost: if they
+     * matter, wait until `bufferedAmount()` is 0.
      */
     close(): void;
 }

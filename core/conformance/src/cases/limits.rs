@@ -17,8 +17,8 @@ use crate::load::{Tally, numbered};
 use crate::patience::within;
 use crate::server::{Server, credentials, wait_for_state};
 
-/// Messages of sizes around every boundary arrive unchanged, both ways and on both lanes. The sender
-/// refuses a message that is one byte above the limit (PROTOCOL.md, 7.2).
+/// Messages of sizes around every boundary arrive unchanged, both ways and on both lanes. The
+/// sender refuses a message that is one byte above the limit (PROTOCOL.md, 7.2).
 pub async fn sizes_around_every_boundary_arrive(server: &Server) {
     let session = server.hub.open(echo);
     let browser = server.browse(&session);

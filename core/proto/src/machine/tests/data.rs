@@ -1,4 +1,5 @@
-//! Data, order, acknowledgement and credit as a document handles them (PROTOCOL.md sections 7 and 8). The server's half shares the code.
+//! Data, order, acknowledgement and credit as a document handles them (PROTOCOL.md sections 7 and
+//! 8). The server's half shares the code.
 
 use bytes::Bytes;
 

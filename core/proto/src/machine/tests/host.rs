@@ -168,7 +168,8 @@ impl Host {
         std::iter::from_fn(|| self.take()).collect()
     }
 
-    /// Lets time pass, with every timeout on the way. Writes nothing: sockets are blocked meanwhile.
+    /// Lets time pass, with every timeout on the way. Writes nothing: sockets are blocked
+    /// meanwhile.
     pub(super) fn advance(&mut self, duration: Duration) {
         let until = self.now + duration;
         while let Some(at) = self.machine.poll_timeout().filter(|at| *at <= until) {

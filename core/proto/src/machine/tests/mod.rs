@@ -1,4 +1,5 @@
-//! The machines in virtual time. The tests of the document carry the names of their TypeScript twins.
+//! The machines in virtual time. The tests of the document carry the names of their TypeScript
+//! twins.
 
 mod data;
 mod document;

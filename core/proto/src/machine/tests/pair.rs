@@ -359,7 +359,8 @@ fn of_two_clients_with_the_same_session_a_silent_one_loses_it_within_two_seconds
     pair.send(text("for the second"));
     pair.settle();
     assert_eq!(pair.take_all_from(other), ["for the second"]);
-    // The first was only frozen. Its connection is closed with Superseded, or it finds out by itself.
+    // The first was only frozen. Its connection is closed with Superseded, or it finds out by
+    // itself.
     pair.pages[0].is_dead = false;
     pair.settle();
     assert_eq!(pair.pages[0].events, [refused(Code::Superseded)]);

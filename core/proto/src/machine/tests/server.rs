@@ -1,4 +1,5 @@
-//! A session's documents, connections, time and end, as the server decides them (PROTOCOL.md sections 5 to 10).
+//! A session's documents, connections, time and end, as the server decides them (PROTOCOL.md
+//! sections 5 to 10).
 
 use std::time::Duration;
 
@@ -30,7 +31,8 @@ fn soft_closed() -> Host {
     host
 }
 
-/// A session whose document (1) is connected while another (2) asks for it, with the nonce of the probe.
+/// A session whose document (1) is connected while another (2) asks for it, with the nonce of the
+/// probe.
 fn probed() -> (Host, ConnectionKey, ConnectionKey, u64) {
     let (mut host, incumbent) = Host::open();
     let newcomer = host.hello(&hello(2, 1));
