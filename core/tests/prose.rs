@@ -25,8 +25,8 @@ fn files() -> Vec<PathBuf> {
         .collect()
 }
 
-/// What cannot be wrapped: rows of tables, headings, text in columns, types, and a long word such as
-/// a link.
+/// Returns true for what cannot be wrapped: rows of tables, headings, text in columns, types, and
+/// long words such as links.
 fn may_be_long(text: &str) -> bool {
     text.is_empty()
         || text.starts_with('|')

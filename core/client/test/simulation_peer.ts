@@ -1,7 +1,7 @@
 // The client's machine as a child process, for a simulation that plays the server and the network.
 //
-// Requests on standard input and one answer to each on standard output are binary, little-endian and
-// preceded by their length (u32).
+// Requests on standard input and one answer to each on standard output are binary, little-endian
+// and preceded by their length (u32).
 //
 // A request is u8 op, f64 now, and the fields of the op:
 //
