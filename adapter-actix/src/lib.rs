@@ -13,7 +13,7 @@ use actix_web::http::{ConnectionType, StatusCode, Version, uri::Authority};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder};
 use futures_util::TryStreamExt as _;
-use stillhere::answer::Answer;
+use stillhere::http_answer::Answer;
 pub use stillhere::*;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::{ReaderStream, StreamReader};

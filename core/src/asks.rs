@@ -2,8 +2,8 @@
 
 use std::str::FromStr as _;
 
-use crate::answer::Answer;
 use crate::client;
+use crate::http_answer::Answer;
 use crate::request::SessionRequest;
 use stillhere_proto::SessionId;
 

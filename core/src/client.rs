@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 
-use crate::answer::{Answer, AnswerBody};
+use crate::http_answer::{Answer, AnswerBody};
 use crate::request::SessionRequest;
 
 /// Value of `Cache-Control` for a page that contains a ticket. It prevents a shared cache from

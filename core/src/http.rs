@@ -7,10 +7,10 @@ use std::sync::Once;
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
 
-use crate::answer::{Answer, AnswerBody};
 use crate::asks::Asks;
 use crate::client;
 use crate::fallback::answer_post;
+use crate::http_answer::{Answer, AnswerBody};
 use crate::hub::Hub;
 use crate::origin::check_origin;
 use crate::request::SessionRequest;

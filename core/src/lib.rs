@@ -2,7 +2,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admission;
-pub mod answer;
 mod asks;
 mod base_url;
 mod carrier;
@@ -19,6 +18,7 @@ mod gate;
 mod guard;
 mod hello;
 mod http;
+pub mod http_answer;
 mod hub;
 mod kind;
 mod lock;
@@ -42,7 +42,6 @@ pub mod upgrade;
 pub mod websocket;
 
 pub use admission::{Accepted, NotOurProtocol};
-pub use answer::{AnswerBody, Chunks};
 pub use asks::Asks;
 pub use cleanup::{
     CleanupPolicy, DefaultCleanupPolicy, MemoryBudget, PrincipalCap, SessionSnapshot, SessionState, WhileAuthenticated,
@@ -51,6 +50,7 @@ pub use connection::{Connection, ConnectionError};
 pub use connection_loop::run_connection_loop;
 pub use drain::DrainReport;
 pub use guard::guarded_principal;
+pub use http_answer::{AnswerBody, Chunks};
 pub use hub::{Hub, HubBuilder, Stats};
 pub use kind::ConnectionSetup;
 pub use options::{PlainCompression, PlainOptions, PlainText, Renewal, SessionOptions};

@@ -22,11 +22,11 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 
 use crate::admission::Accepted;
-use crate::answer::{Answer, AnswerBody};
 use crate::asks::Asks;
 use crate::client;
 use crate::connection_loop::run_connection_loop;
 use crate::guard::guarded_principal;
+use crate::http_answer::{Answer, AnswerBody};
 use crate::hub::Hub;
 use crate::request::SessionRequest;
 use crate::websocket::{self, connection};

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
-use stillhere::answer::Answer;
 use stillhere::code::Code;
+use stillhere::http_answer::Answer;
 use stillhere::machine::Event;
 use stillhere::wire::{End, Frame, Sender};
 use stillhere::{

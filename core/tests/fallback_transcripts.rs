@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
-use stillhere::answer::Answer;
+use stillhere::http_answer::Answer;
 use stillhere::wire::{Frame, Sender};
 use stillhere::{AnswerBody, Hub, Session, SessionHandle, SessionRequest};
 use tokio::sync::mpsc::{self, UnboundedReceiver};

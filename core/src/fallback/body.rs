@@ -7,10 +7,10 @@ use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::answer::Answer;
 use crate::exchange::Exchange;
 use crate::fallback::gone;
 use crate::fallback::post::Post;
+use crate::http_answer::Answer;
 use crate::hub::HubInner;
 use crate::memory::Account;
 use crate::request::SessionRequest;

@@ -18,10 +18,10 @@ use futures_util::Stream;
 use tokio::sync::mpsc;
 
 use crate::admission::{Accepted, Admitted};
-use crate::answer::{Answer, AnswerBody, Chunks};
 use crate::connection_loop::run_connection_loop;
 use crate::exchange::Exchange;
 use crate::guard::guarded_principal;
+use crate::http_answer::{Answer, AnswerBody, Chunks};
 use crate::hub::{Found, Hub};
 use crate::request::SessionRequest;
 use stillhere_proto::Secret;

@@ -29,8 +29,8 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use stillhere::answer::Answer;
 use stillhere::client::{self, PAGE_CACHE_CONTROL};
+use stillhere::http_answer::Answer;
 use stillhere::websocket::{accept_key, config, connection};
 use stillhere::{
     Accepted, AnswerBody, Asks, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
