@@ -1,4 +1,4 @@
-//! A connection asks to be let in: what is decided before its first frame.
+//! Admission: what the hub decides about a connection before its first frame.
 
 use std::fmt;
 use std::str::FromStr as _;
@@ -14,16 +14,16 @@ use stillhere_proto::Code;
 use stillhere_proto::SessionId;
 use stillhere_proto::wire::{End, SUBPROTOCOL};
 
-/// The request names no `stillhere.*` protocol to a session that is not plain: answer it with HTTP
-/// 400 and this text.
+/// The error for a request that names no `stillhere.*` protocol although the session is not plain.
+/// Answer it with HTTP 400 and this text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this is a stillhere session: connect with the WebSocket subprotocol {SUBPROTOCOL}, or by POSTs of application/{SUBPROTOCOL}"
 )]
 pub struct NotOurProtocol;
 
-/// A connection that is to be carried by [`run_connection_loop`](crate::run_connection_loop), even
-/// if only to be told why not.
+/// A connection for [`run_connection_loop`](crate::run_connection_loop). If the hub refuses the
+/// session, the loop tells the client why.
 #[must_use]
 pub struct Accepted {
     pub(crate) protocol: Option<String>,
@@ -31,24 +31,25 @@ pub struct Accepted {
     pub(crate) hub: Arc<HubInner>,
 }
 
-/// A connection that may say hello to a session, live or ended.
+/// A connection that may send its hello, to a live or an ended session.
 pub(crate) struct Admitted {
     pub(crate) session: Found,
     pub(crate) pending: PendingHello,
-    /// How long it may wait with its hello.
+    /// How long the hello may take.
     pub(crate) deadline: Duration,
-    /// Among the connections of who makes this one.
+    /// The place that this connection takes in the share of its address and user.
     pub(crate) place: Place,
 }
 
 impl Accepted {
-    /// The subprotocol to select in the answer. `None` if the client of a plain session offered
-    /// none of ours: then none is selected.
+    /// Returns the subprotocol to select in the answer. It is `None`, and nothing is selected, if
+    /// the client of a plain session offered none of ours.
     pub fn protocol(&self) -> Option<&str> {
         self.protocol.as_deref()
     }
 
-    /// The most bytes one packet of this connection may have: the transport should refuse more.
+    /// Returns the maximum size in bytes of a packet from the client. The transport should refuse
+    /// larger ones.
     pub fn packet_limit(&self) -> usize {
         let limit = match &self.admitted {
             Ok(Admitted {
@@ -64,7 +65,7 @@ impl Accepted {
         usize::try_from(limit.max(PACKET_MIN)).unwrap_or(usize::MAX)
     }
 
-    /// The most bytes of one packet that goes out.
+    /// Returns the maximum size in bytes of a packet to the client.
     #[cfg(feature = "websocket")]
     pub(crate) fn largest_sent(&self) -> usize {
         let limit = match &self.admitted {
@@ -91,9 +92,10 @@ impl fmt::Debug for Accepted {
 }
 
 impl Hub {
-    /// Judges a request for a session: a WebSocket's, the first of the fallback, or what agrees on
-    /// a connection of your own. Whatever is wrong beyond the protocol is told over the connection,
-    /// because a browser cannot read the status of a failed WebSocket.
+    /// Judges a request that opens a connection to a session: the request of a WebSocket, the first
+    /// POST of the fallback, or the request that sets up a connection of your own kind. Except for
+    /// the protocol, errors are told over the connection, because a browser cannot read the status
+    /// of a failed WebSocket.
     ///
     /// # Errors
     /// Returns [`NotOurProtocol`] if the request names none of our protocols and the session is
@@ -113,7 +115,7 @@ impl Hub {
         })
     }
 
-    /// Whether this is the id of a session that is not plain, and here or ended lately.
+    /// Returns true if `name` is the id of a live or recently ended session that is not plain.
     fn is_durable(&self, name: &str) -> bool {
         let session = SessionId::from_str(name).ok().and_then(|id| self.inner.look_up(&id));
         session.is_some_and(|session| !session.is_plain())
@@ -147,7 +149,7 @@ impl Hub {
         if let Found::Ended(ended) = &session
             && ended.is_plain()
         {
-            // Its client has no secret to prove.
+            // The client of a plain session has no secret to prove.
             return Err(ended.end());
         }
         let peers = self.inner.peers(request, session.principal());
@@ -199,7 +201,7 @@ impl Hub {
     }
 }
 
-/// Come again soon.
+/// Returns the answer to a connection that may try again in a second.
 fn busy(warning: &RateLimitedLog, text: &'static str) -> End {
     if let Some(count) = warning.count(crate::clock::now()) {
         tracing::warn!(count, "connections refused: {text}");
@@ -207,5 +209,5 @@ fn busy(warning: &RateLimitedLog, text: &'static str) -> End {
     End::connection(Code::Busy, text).retry_after(1000)
 }
 
-/// What even a connection without a session may send.
+/// The packet limit in bytes of a connection without a session.
 const PACKET_MIN: u64 = 1024;

@@ -1,4 +1,4 @@
-//! Shutting down: every browser is told, nothing that can be delivered is dropped.
+//! Shuts a hub down: tells every browser, and delivers what can be delivered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,28 +9,29 @@ use crate::session::SessionHandle;
 use stillhere_proto::EndReason;
 use stillhere_proto::SessionId;
 
-/// What a shutdown found and did.
+/// The outcome of a shutdown.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Sessions that were not over when it began.
+    /// Number of sessions that were not over when the shutdown began.
     pub sessions: usize,
-    /// Those of them that had to be cut off at the deadline.
-    pub cut_off: usize,
-    /// Messages that a browser had not acknowledged when its session ended, by session.
+    /// Number of them that were aborted at the deadline.
+    pub aborted: usize,
+    /// For each session with unacknowledged messages at its end, the number of those messages.
     pub unacknowledged: Vec<(SessionId, usize)>,
-    /// Connections that were still there at the deadline.
+    /// Number of connections that were still open at the deadline.
     pub connections_left: usize,
 }
 
 impl Hub {
-    /// Refuses new sessions and documents, ends every session as soon as its last messages are
-    /// acknowledged, and returns when all are over and their connections gone, at the latest after
-    /// `deadline`.
+    /// Shuts the hub down. It refuses new sessions and documents, drains every session, and returns
+    /// when all sessions are over and their connections are closed, or when `deadline` has passed.
+    /// A session is over as soon as its last messages are acknowledged; those that are not over at
+    /// the deadline are aborted.
     ///
     /// Browsers are told to try again after 1 s to 1 s + `deadline`, spread evenly, so that they do
-    /// not all come back at once. Start this at the signal and await it beside the server's own
-    /// graceful shutdown, which knows nothing of upgraded connections.
+    /// not all come back at once. Call this when the signal arrives, and await it beside the
+    /// server's own graceful shutdown, which does not wait for upgraded connections.
     pub async fn shutdown(&self, deadline: Duration) -> DrainReport {
         let deadline = deadline.min(LONGEST_WAIT);
         let until = tokio::time::Instant::now() + deadline;
@@ -38,20 +39,20 @@ impl Hub {
         let sessions = self.inner.all();
         let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX).max(1);
         for (position, session) in (0u32..).zip(&sessions) {
-            // A little longer than the deadline: it is cut off here, where that is counted.
-            session.drain(RETRY_FIRST + deadline * position / count, deadline + LAST_WORDS);
+            // A little longer than the deadline, because the loop below aborts and counts it.
+            session.drain(RETRY_FIRST + deadline * position / count, deadline + CLOSING_TIME);
         }
         let mut report = DrainReport {
             sessions: sessions.len(),
             ..DrainReport::default()
         };
-        // A session whose page has left is waited for like the others. `leave` does not say whether
-        // the page is gone for good: one that a browser keeps in its back/forward cache says the
-        // same, and fetches its last messages when it is shown again.
+        // This also waits for sessions whose page has left. `leave` does not say whether the page
+        // is gone for good: a page in the back/forward cache sends the same, and fetches its last
+        // messages when it is shown again.
         for session in sessions {
             let handle = SessionHandle::new(Arc::clone(&session));
             if tokio::time::timeout_at(until, handle.ended()).await.is_err() {
-                report.cut_off += 1;
+                report.aborted += 1;
                 session.abort_now(EndReason::Draining);
             }
             let unacknowledged = handle.unacknowledged();
@@ -59,14 +60,14 @@ impl Hub {
                 report.unacknowledged.push((*handle.id(), unacknowledged));
             }
         }
-        // Not before: a page whose hello is on its way may have come for its last messages.
+        // Not earlier, because a page whose hello is on its way may fetch its last messages.
         self.inner.end_drain(deadline);
         self.inner.connections.close();
-        let _ = tokio::time::timeout_at(until + LAST_WORDS, self.inner.connections.wait()).await;
+        let _ = tokio::time::timeout_at(until + CLOSING_TIME, self.inner.connections.wait()).await;
         report.connections_left = self.inner.connections.len();
         report
     }
 }
 
-/// What connections get beyond the deadline to say why they end.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long connections have after the deadline to send why they end.
+const CLOSING_TIME: Duration = Duration::from_millis(500);

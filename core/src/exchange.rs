@@ -1,4 +1,4 @@
-//! What the HTTP requests of one connection share (the fallback).
+//! The state that the HTTP requests of one fallback connection share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
@@ -11,21 +11,21 @@ use tokio::sync::mpsc::Sender;
 use crate::lock::Lock;
 use crate::session::Shared;
 
-/// Names a connection: 16 random bytes that the client draws for it and nobody else knows.
+/// Identifies a connection: 16 random bytes that the client generates and nobody else knows.
 pub(crate) type Token = [u8; 16];
 
-/// The connections over HTTP that are open.
+/// The open connections over HTTP, by token.
 #[derive(Debug, Default)]
 pub(crate) struct Exchanges(Lock<HashMap<Token, Arc<Exchange>>>);
 
-/// What the requests of one connection share.
+/// The state that the requests of one connection share.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// Whose connection it is; `None` if that has ended, and it is only to be told so.
+    /// The session, or `None` if it has ended and the client is only told so.
     pub(crate) session: Option<Arc<Shared>>,
     pub(crate) down: Arc<Down>,
     up: Lock<Up>,
-    /// For POSTs that are large: a client has one under way, and perhaps its repetition.
+    /// Limits large POSTs to two: the one that a client sends, and perhaps its repetition.
     pub(crate) large: Arc<Semaphore>,
 }
 
@@ -37,7 +37,8 @@ struct Up {
 }
 
 impl Exchanges {
-    /// Keeps the exchange for as long as what is returned lives; `None` if the token is not new.
+    /// Keeps the exchange until the returned registration is dropped. Returns `None` if the token
+    /// is already in use.
     pub(crate) fn insert(self: &Arc<Self>, token: Token, exchange: &Arc<Exchange>) -> Option<Registration> {
         let mut exchanges = self.lock();
         if exchanges.contains_key(&token) {
@@ -73,11 +74,11 @@ impl Exchange {
         }
     }
 
-    /// Takes the packets of the next POST, once there is room for them. Whether the connection goes
-    /// on.
+    /// Takes the packets of the next POST as soon as there is room for them. Returns false if the
+    /// connection is over.
     ///
-    /// A browser may send a POST twice: then its packets are dropped. If its answer had something
-    /// to carry (`is_polled`), that may be lost, and the connection is over.
+    /// A browser may send a POST twice. The packets of the second one are dropped. If the answer to
+    /// the first carried packets (`is_polled`), they may be lost, and the connection is over.
     pub(crate) async fn take(&self, number: u32, packets: Bytes, is_polled: bool) -> bool {
         let bodies = self.lock_up().bodies.clone();
         let Ok(room) = bodies.reserve().await else { return false };
@@ -85,7 +86,7 @@ impl Exchange {
         if number <= up.taken {
             return !is_polled;
         }
-        // One is under way at a time, so no number is skipped.
+        // A client sends one POST at a time, so it skips no number.
         if number - 1 != up.taken {
             return false;
         }
@@ -94,7 +95,7 @@ impl Exchange {
         true
     }
 
-    /// Ready when the connection is over, and takes no packets.
+    /// Completes when the connection is over and takes no more packets.
     pub(crate) async fn over(&self) {
         let bodies = self.lock_up().bodies.clone();
         bodies.closed().await;
@@ -105,7 +106,7 @@ impl Exchange {
     }
 }
 
-/// Keeps an exchange among those that POSTs find.
+/// Keeps an exchange in the registry in which POSTs find it.
 #[derive(Debug)]
 pub(crate) struct Registration {
     exchanges: Arc<Exchanges>,
@@ -118,17 +119,17 @@ impl Drop for Registration {
     }
 }
 
-/// A pipe of packets, each behind its length, from the session's end to whichever answer is there
-/// to carry them.
+/// A pipe of packets, each preceded by its length, from the session to whichever answer carries
+/// them.
 #[derive(Debug, Default)]
 pub(crate) struct Down(Lock<State>);
 
 #[derive(Debug, Default)]
 struct State {
     written: BytesMut,
-    /// The session has no more to say.
+    /// The session writes no more.
     is_finished: bool,
-    /// Nobody is there to hear it.
+    /// No client reads any more.
     is_gone: bool,
     answer: Option<Waker>,
     writer: Option<Waker>,
@@ -153,7 +154,7 @@ impl Down {
             state.writer = Some(context.waker().clone());
             state.answer.take()
         };
-        // What fills the room is not flushed yet.
+        // The answer must carry off what fills the pipe, although nothing was flushed.
         wake(answer);
         Poll::Pending
     }
@@ -165,7 +166,7 @@ impl Down {
         state.written.extend_from_slice(packet);
     }
 
-    /// Ready once an answer has carried off all that was written.
+    /// Ready as soon as an answer has taken everything that was written.
     pub(crate) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         let answer = {
             let mut state = self.lock();
@@ -182,7 +183,7 @@ impl Down {
         Poll::Pending
     }
 
-    /// The session has no more to say.
+    /// Ends the pipe: the session writes no more.
     pub(crate) fn finish(&self) {
         let answer = {
             let mut state = self.lock();
@@ -192,7 +193,7 @@ impl Down {
         wake(answer);
     }
 
-    /// Nobody is there to hear it.
+    /// Closes the pipe: no client reads any more.
     pub(crate) fn close(&self) {
         let wakers = {
             let mut state = self.lock();
@@ -211,7 +212,7 @@ impl Down {
         Poll::Pending
     }
 
-    /// All that is written, or `None` when no more is to come.
+    /// Returns everything that is written, or `None` at the end.
     pub(crate) fn poll_chunk(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = self.lock();
         if !state.written.is_empty() {
@@ -239,5 +240,5 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-/// How much may be written before somebody takes it.
+/// How many bytes may be written before an answer takes them.
 const ROOM: usize = 64 * 1024;

@@ -1,10 +1,10 @@
 //! The WebSocket upgrade over hyper 1, on which axum, warp and others stand (feature `upgrade`).
 //!
-//! Where hyper reads from a `TokioIo<TcpStream>`, through hyper-util's `auto` or its own
-//! connections of HTTP/1.1, this takes the stream out of hyper: `TCP_NODELAY` is set (the kernel
-//! holds small messages back for about 40 ms otherwise), and an idle connection costs one buffer of
-//! 4 KiB. Over anything else (TLS, HTTP/2, a stream type of the framework) it goes through hyper's
-//! own, and whoever accepts the connection must set `TCP_NODELAY`. The log says so once.
+//! If hyper reads from a `TokioIo<TcpStream>`, through hyper-util's `auto` or its own HTTP/1.1
+//! connections, this module takes the stream out of hyper. It sets `TCP_NODELAY`, without which the
+//! kernel delays small messages by about 40 ms, and an idle connection costs one buffer of 4 KiB.
+//! Other streams (TLS, HTTP/2, a framework's own type) stay inside hyper, and whoever accepts the
+//! connections must set `TCP_NODELAY`. The log says so once.
 
 use std::fmt;
 use std::future::Future;
@@ -34,7 +34,7 @@ use crate::websocket::{self, connection};
 /// Answers a request under the mount whose path ends in `name`: a session's WebSocket, its
 /// fallback, or one of the client's files.
 ///
-/// The body's chunks are a stream: `http_body_util::BodyDataStream` makes one of any
+/// The body is a stream of chunks: `http_body_util::BodyDataStream` makes one from any
 /// `http_body::Body`.
 pub async fn answer<C, B, E>(hub: &Hub, name: &str, request: Request<C>) -> Response<AnswerBody>
 where
@@ -48,7 +48,8 @@ where
     response(hub.answer(parts.method.as_str(), &of_parts(name, &parts), body).await)
 }
 
-/// [`answer`] where the application finds out who makes the request: see [`Hub::answer_for`].
+/// Answers a request like [`answer`], for a user whom the application finds: see
+/// [`Hub::answer_for`].
 pub async fn answer_for<C, B, E>(
     hub: &Hub,
     name: &str,
@@ -76,12 +77,12 @@ fn of_parts<'a>(name: &'a str, parts: &'a Parts) -> SessionRequest<'a> {
         .peer_address(peer(&parts.extensions))
 }
 
-/// What a request whose path ends in `name` asks for.
+/// Returns what a request whose path ends in `name` asks for.
 pub fn asks<'a, B>(name: &'a str, request: &'a Request<B>) -> Asks<'a> {
     SessionRequest::new(name, pairs(request.headers())).asks(request.method().as_str())
 }
 
-/// An answer of [`Hub::answer`] as a response.
+/// Converts an answer of [`Hub::answer`] to a response.
 pub fn response(answer: Answer) -> Response<AnswerBody> {
     let mut response = Response::builder().status(answer.status);
     for (name, value) in answer.headers {
@@ -90,7 +91,7 @@ pub fn response(answer: Answer) -> Response<AnswerBody> {
     response.body(answer.body).expect("the core's answers are valid HTTP")
 }
 
-/// One of the client's files.
+/// Returns one of the client's files.
 pub fn file(name: &str, headers: &HeaderMap) -> Response<AnswerBody> {
     response(client::answer(&SessionRequest::new(name, pairs(headers))))
 }
@@ -103,12 +104,12 @@ pub struct PendingUpgrade {
     headers: HeaderMap,
     uri: Uri,
     peer: Option<IpAddr>,
-    /// `None`: nobody has said yet.
+    /// `None` if the application has not provided the user; then the hub's hook is called.
     principal: Option<Option<String>>,
 }
 
-/// The other end of the TCP connection. An adapter puts it among a request's extensions, so that
-/// the request counts for its address: see [`Share`](crate::Share).
+/// The other end of the TCP connection. An adapter inserts it into the extensions of a request, so
+/// that the request counts for this address: see [`Share`](crate::Share).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
@@ -117,8 +118,8 @@ fn peer(extensions: &Extensions) -> Option<IpAddr> {
 }
 
 impl PendingUpgrade {
-    /// Takes the upgrade out of a request, if the request is for one and the connection can be
-    /// upgraded: hyper has left an [`OnUpgrade`] among the extensions.
+    /// Takes the upgrade out of a request. Returns `None` if the request asks for none, or if the
+    /// connection cannot be upgraded because hyper put no [`OnUpgrade`] into the extensions.
     pub fn take(request: &mut Parts) -> Option<Self> {
         let asked = SessionRequest::new("", pairs(&request.headers));
         let accept = match asked.asks(request.method.as_str()) {
@@ -136,8 +137,8 @@ impl PendingUpgrade {
         })
     }
 
-    /// Who makes the request, for people who know already: the hub's
-    /// [`principal`](crate::HubBuilder::principal) is then not asked.
+    /// Sets the user who makes the request. The hub's [`principal`](crate::HubBuilder::principal)
+    /// is then not called.
     #[must_use]
     pub fn principal(self, principal: &str) -> Self {
         Self {
@@ -146,8 +147,8 @@ impl PendingUpgrade {
         }
     }
 
-    /// Carries the session with this id over the WebSocket, or tells the browser why not. The
-    /// answer to the request.
+    /// Carries the session with this id over the WebSocket, or tells the browser why that is
+    /// refused. Returns the answer to the request.
     pub fn serve(self, hub: &Hub, id: &str) -> Response<Bytes> {
         let mut request = SessionRequest::new(id, pairs(&self.headers))
             .authority(self.uri.authority().map(Authority::as_str))
@@ -196,13 +197,13 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
 async fn carry(on_upgrade: OnUpgrade, accepted: Accepted) {
     let upgraded = match on_upgrade.await {
         Ok(upgraded) => upgraded,
-        // The browser went away before its answer was out.
+        // The browser disconnected before it had the answer.
         Err(error) => return tracing::debug!(%error, "a request was not upgraded"),
     };
     let config = websocket::config(&accepted);
     match plain_tcp(upgraded) {
         Ok((stream, read_buf)) => {
-            // A connection that is gone already will say so when it is used.
+            // If this fails, the connection is lost, and its first use reports that.
             let _ = stream.set_nodelay(true);
             let connection = connection(stream, only_unread(read_buf), config).await;
             run_connection_loop(accepted, connection).await;
@@ -226,7 +227,7 @@ fn say_who_sets_nodelay() {
     });
 }
 
-/// The stream under hyper, and what hyper has read of it already.
+/// Returns the stream under hyper, and what hyper has already read from it.
 fn plain_tcp(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
     let upgraded = match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf)),
@@ -236,8 +237,8 @@ fn plain_tcp(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
     Ok((parts.io.into_inner(), parts.read_buf))
 }
 
-/// Copied, because a frame that came early is small, and hyper's whole read buffer would be kept
-/// with it.
+/// Copies what hyper has read: an early frame is small, but would keep hyper's whole read buffer
+/// alive.
 fn only_unread(read_buf: Bytes) -> Vec<u8> {
     read_buf.to_vec()
 }

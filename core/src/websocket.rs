@@ -1,4 +1,4 @@
-//! A WebSocket as a connection, whatever carries its bytes (feature `websocket`).
+//! A WebSocket as a connection, over any stream of bytes (feature `websocket`).
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -15,15 +15,15 @@ use crate::admission::Accepted;
 use crate::connection::{Connection, ConnectionError, Packet};
 use crate::redact::Redacted;
 
-/// The `Sec-WebSocket-Accept` that answers a request with this key (RFC 6455, section 4.2.2).
+/// Returns the `Sec-WebSocket-Accept` for a request with this key (RFC 6455, section 4.2.2).
 pub fn accept_key(key: &str) -> String {
     derive_accept_key(key.as_bytes())
 }
 
-/// How a WebSocket for this connection should be set up: its limits, and small buffers.
+/// Returns the configuration of a WebSocket for this connection: its limits, and small buffers.
 ///
-/// What waits for the peer to read it is at most two buffers of 16 KiB and one packet, whatever the
-/// peer sends meanwhile.
+/// At most two buffers of 16 KiB and one packet wait for the peer to read, whatever the peer sends
+/// in the meantime.
 pub fn config(accepted: &Accepted) -> WebSocketConfig {
     let limit = accepted.packet_limit();
     WebSocketConfig::default()
@@ -34,12 +34,12 @@ pub fn config(accepted: &Accepted) -> WebSocketConfig {
         .max_message_size(Some(limit))
 }
 
-/// The server's end of a WebSocket as a [`Connection`], once the request has been answered: for
-/// people with a server of their own.
+/// Makes a [`Connection`] from the server's end of a WebSocket whose request has been answered. Use
+/// it with a server of your own.
 ///
-/// `io` carries the WebSocket's bytes. `already_read` is what came with the request, usually
-/// nothing; `config` is [`config`]'s. The session's secret is kept from the logs of tungstenite,
-/// which at the level of TRACE show every frame. The connection is `Send` if `io` is.
+/// `io` carries the bytes of the WebSocket. `already_read` is what arrived together with the
+/// request, usually nothing, and `config` comes from [`config`]. tungstenite logs every frame at
+/// level TRACE; the session's secret is redacted there. The connection is `Send` if `io` is.
 pub async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     io: S,
     mut already_read: Vec<u8>,
@@ -49,20 +49,20 @@ pub async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     let socket = WebSocketStream::from_partially_read(io, already_read, Role::Server, Some(config)).await;
     OverWebSocket {
         socket,
-        deaf: false,
+        is_over_limit: false,
         has_pongs: false,
     }
 }
 
-/// By hand, because `sink_map_err` panics when a sink fails a second time, as that of a lost
+/// Maps errors by hand: `sink_map_err` panics if a sink fails twice, which the sink of a lost
 /// connection does when it is closed.
 struct OverWebSocket<S> {
     socket: WebSocketStream<Redacted<S>>,
-    /// After a packet above the limit tungstenite reads no more. What still comes is read past it,
-    /// so that the close is not destroyed by a reset.
-    deaf: bool,
-    /// Pongs of tungstenite's own may fill its buffer. They are written before anything else is, so
-    /// that they take no packet's room.
+    /// A packet was above the limit, after which tungstenite reads no more. Later bytes are read
+    /// and dropped here, because unread bytes would turn the close into a reset.
+    is_over_limit: bool,
+    /// tungstenite's own pongs may be in its buffer. They are written before anything else, so that
+    /// they take no room from packets.
     has_pongs: bool,
 }
 
@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for OverWebSocket<S> {
     type Item = Result<Packet, ConnectionError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.deaf {
+        if self.is_over_limit {
             let mut scratch = [0; READ_BUFFER];
             let mut scratch = ReadBuf::new(&mut scratch);
             let read = ready!(Pin::new(self.socket.get_mut().io()).poll_read(context, &mut scratch));
@@ -90,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for OverWebSocket<S> {
         let Some(next) = ready!(self.socket.poll_next_unpin(context)) else {
             return Poll::Ready(None);
         };
-        self.deaf = matches!(next, Err(Error::Capacity(_)));
+        self.is_over_limit = matches!(next, Err(Error::Capacity(_)));
         self.has_pongs |= matches!(next, Ok(Message::Ping(_)));
         let packet = match next.map(packet) {
             Ok(Packet::Binary(bytes)) => Ok(Packet::Binary(self.socket.get_mut().restore(bytes))),
@@ -153,8 +153,9 @@ fn failure(error: Error) -> ConnectionError {
 /// A close frame without a code (RFC 6455, section 7.1.5).
 const NO_CODE: u16 = 1005;
 
-/// Small: tungstenite's default of 128 KiB is allocated for every connection at once.
+/// Size of the read buffer in bytes. tungstenite's default of 128 KiB would be allocated for every
+/// connection at once.
 const READ_BUFFER: usize = 4096;
 
-/// What is gathered before it is written: many frames, one system call.
+/// Number of bytes that are gathered before they are written: many frames in one system call.
 const WRITE_BUFFER: usize = 16 * 1024;

@@ -47,7 +47,7 @@ async fn a_drain_delivers_what_can_be_delivered_and_reports_the_rest() {
         "{:?}",
         start.elapsed()
     );
-    assert_eq!((report.sessions, report.cut_off), (4, 2));
+    assert_eq!((report.sessions, report.aborted), (4, 2));
     let mut unacknowledged = report.unacknowledged.clone();
     unacknowledged.sort_by_key(|(id, _)| id != stuck.id());
     assert_eq!(unacknowledged, [(*stuck.id(), 3), (*away.id(), 3)]);
@@ -75,7 +75,7 @@ async fn a_drain_with_nothing_left_to_say_takes_no_time() {
     let start = Instant::now();
     let report = hub.shutdown(seconds(30)).await;
     assert!(start.elapsed() < seconds(2), "{:?}", start.elapsed());
-    assert_eq!((report.sessions, report.cut_off, report.connections_left), (100, 0, 0));
+    assert_eq!((report.sessions, report.aborted, report.connections_left), (100, 0, 0));
     assert!(report.unacknowledged.is_empty());
     for page in &pages {
         assert_eq!(page.ended().await.0, DRAINING.1);
@@ -161,7 +161,7 @@ async fn while_draining_nobody_new_comes_in_and_the_own_document_may_come_back()
     drop(wire);
     let report = soon("the report", draining).await.expect("no panic");
     assert_eq!(
-        (report.sessions, report.cut_off, report.unacknowledged.len()),
+        (report.sessions, report.aborted, report.unacknowledged.len()),
         (1, 0, 0)
     );
 
@@ -262,7 +262,7 @@ async fn a_page_that_left_and_is_shown_again_during_a_drain_gets_its_last_messag
     wire.ack(1, 0);
     assert_eq!(wire.end().await.reason, DRAINING.1);
     let report = soon("the report", draining).await.expect("no panic");
-    assert_eq!((report.cut_off, report.unacknowledged.len()), (0, 0));
+    assert_eq!((report.aborted, report.unacknowledged.len()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -275,7 +275,7 @@ async fn a_session_that_was_ending_already_keeps_its_reason() {
     settled().await;
     assert_eq!(session.state(), SessionState::Ending);
     let report = hub.shutdown(seconds(2)).await;
-    assert_eq!((report.sessions, report.cut_off), (1, 1));
+    assert_eq!((report.sessions, report.aborted), (1, 1));
     assert_eq!(report.unacknowledged, [(*session.id(), 1)]);
     assert_eq!(wire.end().await.reason, EndReason::Finished.number());
 }
@@ -290,7 +290,7 @@ async fn connections_that_do_not_go_are_counted_and_not_waited_for() {
     let start = Instant::now();
     let report = hub.shutdown(milliseconds(100)).await;
     assert!(start.elapsed() < seconds(1), "{:?}", start.elapsed());
-    assert_eq!((report.sessions, report.cut_off, report.connections_left), (1, 0, 1));
+    assert_eq!((report.sessions, report.aborted, report.connections_left), (1, 0, 1));
     tokio::time::sleep(seconds(10)).await;
     assert_eq!(hub.stats().connections, 0);
 }
@@ -312,9 +312,9 @@ async fn a_drain_may_take_no_time_or_for_ever_and_may_be_asked_for_twice() {
             wire.ack(1, 0);
         }
         let report = soon("the report", draining).await.expect("no panic");
-        assert_eq!(report.cut_off, usize::from(deadline == Duration::ZERO));
+        assert_eq!(report.aborted, usize::from(deadline == Duration::ZERO));
         let again = hub.shutdown(seconds(1)).await;
-        assert_eq!((again.sessions, again.cut_off), (0, 0));
+        assert_eq!((again.sessions, again.aborted), (0, 0));
         drop(wire);
     }
 }
@@ -349,5 +349,5 @@ async fn what_waits_for_a_restore_is_delivered_by_a_drain() {
     session.send("accepted").await.expect("there is room");
     let report = hub.shutdown(seconds(5)).await;
     assert_eq!(page.text().await, "accepted");
-    assert_eq!((report.cut_off, report.unacknowledged.len()), (0, 0));
+    assert_eq!((report.aborted, report.unacknowledged.len()), (0, 0));
 }

@@ -1,10 +1,10 @@
 import type { Environment } from './environment';
 
 const EVENTS = ['focus', 'pointerdown', 'keydown'];
-/** Milliseconds between two that count. */
+/** Minimum time in milliseconds between two reports. */
 const PAUSE = 1000;
 
-/** Tells that the user does something with the page, while that is asked for. */
+/** Reports that the user does something with the page, while it is switched on. */
 export class Attention {
   readonly #environment: Environment;
   readonly #told: () => void;
@@ -22,7 +22,7 @@ export class Attention {
     this.#listening = isWanted ? new AbortController() : undefined;
     if (!this.#listening) return;
     const { signal } = this.#listening;
-    // On the way down, for an application may keep an event to itself.
+    // In the capture phase, because an application may stop an event from bubbling.
     for (const type of EVENTS) this.#environment.addEventListener(type, () => this.#notice(), { signal, passive: true, capture: true });
   }
 

@@ -9,20 +9,25 @@ import type { Bytes } from './wire';
 
 const OPEN = 1;
 const SEND = 2;
-/** A POST takes no more frames from so many bytes on. */
+/** A POST that has this many bytes takes no more frames. */
 const ENOUGH = 65_536;
-/** Tabs of one browser that may stream: a browser opens six connections to a host, and the others must load pages. */
+/**
+ * Number of tabs of one browser that may stream. A browser opens six connections to a host, and
+ * other tabs must load pages.
+ */
 const STREAMS = 4;
-/** Where nothing is streamed: milliseconds for which an answer waits for something to say, */
+/** Polling, in milliseconds: how long an answer waits for frames, */
 const WAIT = 300;
-/** until the next is asked for after one with packets, */
+/** the pause after an answer with frames, */
 const PAUSE = 50;
-/** and after one without. */
+/** and the pause after one without. */
 const QUIET_PAUSE = 500;
-/** After a close: until what is left to say has been taken. */
+/** After a close: how long until the remaining frames must have been taken. */
 const FAREWELL = 1000;
 
-/** A connection over HTTP requests, for networks that block WebSockets (PROTOCOL.md: the fallback). */
+/**
+ * A connection over HTTP requests, for networks that block WebSockets (PROTOCOL.md, section 16).
+ */
 export class Fallback implements Connection {
   bufferedAmount = 0;
   readonly #environment: Environment;
@@ -31,14 +36,14 @@ export class Fallback implements Connection {
   readonly #token: Bytes;
   readonly #abort = new AbortController();
   readonly #queue: Bytes[] = [];
-  /** Ends this tab's stream, for another to have one; absent if it polls. */
+  /** Ends this tab's stream so that another tab can stream. Absent if this connection polls. */
   #release: Release | undefined;
-  /** Of the last POST; the first opens. */
+  /** Number of the last POST. The first one opens the connection. */
   #number = -1;
   #isBusy = true;
-  /** Between two polls. */
+  /** The pause between two polls. */
   #pause: unknown;
-  /** The answer that is being read, or was read last, had packets. */
+  /** True if the current or last answer had frames. */
   #hasPackets = false;
   #isOver = false;
   #rest: Bytes = new Uint8Array();
@@ -51,7 +56,7 @@ export class Fallback implements Connection {
     void this.#begin(kind === STREAMED ? STREAMS : 0);
   }
 
-  /** Where other tabs stream already, one that would stream polls. */
+  /** If enough other tabs stream already, this connection polls. */
   get kind(): string {
     return this.#release ? STREAMED : POLLED;
   }
@@ -59,14 +64,14 @@ export class Fallback implements Connection {
   send(frame: Bytes): void {
     this.#queue.push(frame);
     this.bufferedAmount += frame.length;
-    // What is sent in one go travels in one POST.
+    // Frames that are sent in one task travel in one POST.
     queueMicrotask(() => void this.#post());
   }
 
   close(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    // A leave: it must outlive the page, and be taken before the stream is gone.
+    // A leave must outlive the page, and must be taken before the stream ends.
     const last = this.#queue.length && this.#number >= 0 ? this.#send({ keepalive: true }).catch(() => {}) : undefined;
     const end = (): void => this.#end();
     if (!last) return end();
@@ -84,7 +89,9 @@ export class Fallback implements Connection {
     this.#handlers.onopen();
   }
 
-  /** Posts what is queued, one POST at a time; where nothing is streamed, also an empty one. */
+  /**
+   * Posts the queued frames, one POST at a time. A polling connection also posts without frames.
+   */
   async #post(): Promise<void> {
     if (this.#isBusy || this.#isOver || (!this.#queue.length && (this.#release || this.#number < 0))) return;
     this.#isBusy = true;
@@ -106,7 +113,10 @@ export class Fallback implements Connection {
     }
   }
 
-  /** Takes frames off the queue. A POST that is too large is made again with fewer: the server has not taken it, or knows it by its number. */
+  /**
+   * Takes frames off the queue. A POST that is too large is sent again with fewer frames: the
+   * server has not taken it, or knows it by its number.
+   */
   async #send(options: RequestInit): Promise<Response | undefined> {
     const number = ++this.#number;
     for (;;) {
@@ -137,7 +147,7 @@ export class Fallback implements Connection {
     const view = new DataView(body.buffer);
     body[0] = number ? SEND : OPEN;
     body.set(this.#token, 1);
-    // What is left to say would wait for as long as the answer.
+    // A closing connection does not let the answer wait.
     view.setUint32(17, this.#release ? 0 : this.#queue.length ? 1 : WAIT, true);
     if (number) view.setUint32(21, number, true);
     let at = head;

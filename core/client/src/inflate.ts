@@ -3,7 +3,10 @@ import { Code } from './codes';
 import type { Environment } from './environment';
 import type { Bytes } from './wire';
 
-/** Wire bytes inflated at a time: a browser inflates all it is given before anybody can stop it, at worst a thousandfold. */
+/**
+ * Number of compressed bytes that are inflated at a time. A browser inflates all that it is given
+ * before the result can be checked, at worst a thousandfold.
+ */
 const SLICE = 8192;
 
 /**

@@ -5,23 +5,29 @@ import { PROTOCOL } from './ticket';
 import type { Bytes } from './wire';
 
 const CONTENT_TYPE = `application/${PROTOCOL}`;
-/** A server reads no more of one. */
+/** Maximum size in bytes that a server reads. */
 const MOST = 2 ** 20;
-/** This connection is over: a part of the protocol, not an obstacle. */
+/** The status for a connection that is over. It is part of the protocol and not an obstacle. */
 const GONE = 410;
 const TOO_LARGE = 413;
 const TOO_MANY = 429;
-/** Milliseconds to wait after a refusal that names no time, doubled with each in a row. */
+/**
+ * How long in milliseconds to wait after a refusal without `Retry-After`; it doubles with each
+ * refusal in a row.
+ */
 const WAIT = 1000;
 const LONGEST_WAIT = 60_000;
-/** No server is believed that it wants to be left alone for longer. */
+/** Maximum wait in milliseconds that a server can ask for. */
 const LONGEST_RETRY_AFTER = 3_600_000;
 
-/** POSTs to one session, and what has been learnt of the way they take; it outlives the connections that are made of them. */
+/**
+ * Sends POSTs to one session, and keeps what they showed about the network. It outlives the
+ * connections that consist of them.
+ */
 export class Posts {
-  /** Bytes that a POST may have, unless it has one frame only. */
+  /** Maximum size of a POST in bytes, except for a POST with a single frame. */
   most = MOST;
-  /** Somebody else has answered since it was set to false. */
+  /** True if something other than the server has answered since this was set to false. */
   isAnswered = false;
   readonly #environment: Environment;
   readonly #obstacles: Obstacles;
@@ -34,7 +40,10 @@ export class Posts {
     this.#obstacles = obstacles;
   }
 
-  /** The server's answer, or `undefined` if it is not the server who answers; throws if nobody does. So many frames are in the body. */
+  /**
+   * Returns the server's answer, or `undefined` if something else answers. Throws if nothing does.
+   * The body has `frames` frames.
+   */
   async send(url: string, body: Bytes, frames: number, options: RequestInit): Promise<Response | undefined> {
     const response = await post(this.#environment, url, body, options);
     if (isServers(response)) {
@@ -50,7 +59,7 @@ export class Posts {
     return;
   }
 
-  /** How long to wait before the next POST; asked once. */
+  /** Returns how long to wait before the next POST, and forgets it. */
   takeWait(): number {
     const wait = this.#wait;
     this.#wait = 0;
@@ -75,13 +84,13 @@ export class Posts {
   }
 }
 
-/** A redirect is not followed: a page that is reached so is no answer. */
+/** Redirects are not followed, because no redirect leads to an answer of the server. */
 export function post(environment: Environment, url: string, body: Bytes, options: RequestInit): Promise<Response> {
   const headers = { 'content-type': CONTENT_TYPE };
   return environment.fetch!(url, { method: 'POST', body, headers, cache: 'no-store', credentials: 'include', redirect: 'manual', ...options });
 }
 
-/** It carries frames. */
+/** Returns true if the response carries frames. */
 export function isServers({ status, headers }: Response): boolean {
   return status === 200 && headers.get('content-type') === CONTENT_TYPE;
 }

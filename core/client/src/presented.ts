@@ -3,13 +3,16 @@ import { becomeIncumbent } from './incumbent';
 import type { Release } from './lock';
 import { type Credentials, credentialsOf, type OpenTicket, StoredTicket } from './ticket';
 
-/** The ticket that this document presents: its page's own, or that of an earlier document of the page (PROTOCOL.md, section 14). */
+/**
+ * Chooses the ticket that this document presents: that of its page, or that of an earlier document
+ * of the page (PROTOCOL.md, section 14).
+ */
 export class PresentedTicket {
   readonly #base: string;
   readonly #environment: Environment;
   #own: Credentials | undefined;
   #stored: StoredTicket | undefined;
-  /** Absent before there is a ticket, and once the session is of no more use. */
+  /** Absent before there is a ticket, and after the session has become useless. */
   #presented: Credentials | undefined;
   #incumbency: Promise<Release | undefined> | undefined;
 
@@ -22,7 +25,7 @@ export class PresentedTicket {
     return this.#presented;
   }
 
-  /** The page's own ticket, or a newer one in its place; throws if it is none. */
+  /** Takes the page's own ticket, or a newer one in its place. Throws if it is not a ticket. */
   take(own: OpenTicket): void {
     const label = this.#own?.ticket.restore;
     this.#own = this.#presented = credentialsOf(own, this.#base);
@@ -31,7 +34,10 @@ export class PresentedTicket {
     this.#stored = new StoredTicket(own.restore, this.#environment);
   }
 
-  /** Prefers what is stored to the page's own, if it fits and no living document of this browser uses it. */
+  /**
+   * Prefers the stored ticket to the page's own, if it fits and no living document of this browser
+   * uses it.
+   */
   async choose(): Promise<void> {
     const { limits } = this.#own!.ticket;
     try {
@@ -45,12 +51,15 @@ export class PresentedTicket {
         }
       }
     } catch {
-      // Nothing is stored, or no ticket.
+      // The storage has no ticket.
     }
     this.hold();
   }
 
-  /** The server will have none of it: true if there is the page's own to present instead. */
+  /**
+   * Handles the refusal of a ticket. Returns true if the page's own ticket can be presented
+   * instead.
+   */
   fallBack(): boolean {
     if (this.#presented === this.#own) return false;
     this.leave();
@@ -70,21 +79,21 @@ export class PresentedTicket {
     this.#incumbency = becomeIncumbent(ticket.id, false, this.#environment);
   }
 
-  /** Leaves the session to the next document of the page, whose address may have changed by now. */
+  /** Leaves the session to the next document of the page, whose address may have changed. */
   leave(): void {
     if (!this.#presented) return;
     this.#stored!.save(this.#presented.ticket);
     void this.#incumbency?.then((release) => release?.());
   }
 
-  /** The session is of no more use. */
+  /** Forgets a session that has become useless. */
   discard(): void {
     this.leave();
     this.#stored?.remove();
     this.#presented = undefined;
   }
 
-  /** No other session takes the place of this one. */
+  /** Makes sure that no other session takes the place of this one. */
   free(): void {
     this.#stored?.free();
   }

@@ -4,27 +4,36 @@ import type { Status } from './status';
 import type { OpenTicket } from './ticket';
 import type { Answer, TicketSource } from './ticket_source';
 
-/** Milliseconds: the longest wait between two requests, what an answer may take, and after how long all begins anew. */
+/**
+ * In milliseconds: the longest wait between two requests, how long an answer may take, and after
+ * how long the back-off starts again.
+ */
 const CAP = 30_000;
 const ANSWER = 15_000;
 const CALM = 60_000;
-/** No server is believed that it wants to be left alone for longer. */
+/** Maximum wait in milliseconds that a server can ask for. */
 const LONGEST_WAIT = 300_000;
-/** New tickets in a row that may come to nothing, each in less than so many milliseconds: one that lasted longer was perhaps told to wait. */
+/**
+ * Number of new tickets in a row that may fail, each within this many milliseconds. A session that
+ * lasted longer may have been told to wait.
+ */
 const PATIENCE = 5;
 const LASTING = 10_000;
-/** Steeper than for connections: each request makes the server open a session. */
+/** Grows faster than for connections, because each request makes the server open a session. */
 const GROWTH = 2;
 
-/** Why a session is over for which there is a new one by default; the last five only if this document never had it: then another one had, or none. */
+/**
+ * End codes for which there is a new session by default. For the last five, only if this document
+ * never had the session: then another document had it, or none.
+ */
 const RENEWED = ['Unknown', 'NeverConnected', 'Draining', 'Duplicate', 'Full', 'Finished', 'Expired', 'Disconnected', 'MemoryPressure'];
 
-/** Whether a page whose session is over like this gets a new one, unless it decides otherwise. */
+/** Returns true if a page whose session ended like this gets a new one by default. */
 export function isRenewed({ reason, outcome }: Status): boolean {
   return RENEWED.slice(0, outcome ? 4 : 9).includes(reason);
 }
 
-/** Gets new tickets, not too often. */
+/** Gets new tickets, at a limited rate. */
 export class Renewal {
   readonly #source: TicketSource;
   readonly #now: () => number;
@@ -32,9 +41,9 @@ export class Renewal {
   readonly #backoff = new Backoff(GROWTH);
   #fruitless = 0;
   #obtainedAt = -Infinity;
-  /** Ends the pause under way. */
+  /** Ends the current pause. */
   #resume: (() => void) | undefined;
-  /** Nobody has asked for the pause, so it may end early. */
+  /** The server did not ask for the pause, so it may end early. */
   #isShortened = false;
   #asking: AbortController | undefined;
   #isStopped = false;
@@ -67,12 +76,12 @@ export class Renewal {
     }
   }
 
-  /** A ticket was good for a session. */
+  /** Notes that a ticket led to a session. */
   succeed(): void {
     this.#fruitless = -1; // It is the next to end, and was not fruitless.
   }
 
-  /** The network may be there again: a pause that nobody has asked for is over. */
+  /** The network may be back: ends a pause that the server did not ask for. */
   wake(): void {
     if (this.#isShortened) this.#resume?.();
   }

@@ -4,54 +4,71 @@ export const WEB_SOCKET = 'websocket';
 export const STREAMED = 'streamed';
 export const POLLED = 'polled';
 
-/** Milliseconds an attempt may take until the server is heard from; doubled each time that every kind was silent for so long. */
+/**
+ * How long in milliseconds an attempt may take until the server is heard from. It doubles whenever
+ * every kind was silent for that long.
+ */
 const PATIENCE = 4000;
-/** Longer than this is left to the machine's own deadlines. */
+/** Longer times are left to the deadlines of the machine. */
 const LONGEST_PATIENCE = 8000;
-/** A connection that is lost sooner than this had a short life, */
+/** A connection that is lost within this time had a short life, */
 const SHORT_LIFE = 10_000;
-/** and one whose first bytes come with its end was held back on the way, however long it took. */
+/** and so had one whose first bytes arrive only at its end: something held them back. */
 export const HELD_BACK = 100;
-/** Short lives in a row, each cut off after about the same time or as many bytes as the one before, until another kind gets its turn. */
+/**
+ * After this many short lives in a row, cut off after about the same time or number of bytes,
+ * another kind gets its turn.
+ */
 const TOLERANCE = 6;
-/** Of the greater. */
+/** Tolerance, as a share of the greater value. */
 const ALIKE = 0.1;
-/** Milliseconds until a better kind is tried beside the one in use: after such a row, doubled with each further short life; */
+/**
+ * How long in milliseconds until a better kind is tried beside the one in use: after such a row,
+ * doubled with each further short life,
+ */
 const TRY_UNSTABLE = 30_000;
-/** and after a trial in vain. */
+/** and after a trial that failed. */
 const TRY_AGAIN = 300_000;
-/** Where the tab remembers what got through. */
+/** Key under which the tab remembers which kind worked. */
 const KEY = 'stillhere:route';
 
-/** What is known of a kind of connection. */
+/** What is known about a kind of connection. */
 interface Experience {
   readonly kind: string;
-  /** It was the answer to an attempt once. */
+  /** An attempt with this kind was answered once. */
   isProven: boolean;
   /** The last attempt was not answered. */
   isFailing: boolean;
-  /** Alike and in a row. */
+  /** Number of similar short lives in a row. */
   shortLives: number;
   tolerance: number;
   lastLife: number;
   lastBytes: number;
-  /** When it may be tried beside a worse one. */
+  /** When this kind may be tried beside a worse one. */
   tryAt: number;
 }
 
-/** Which kind of connection the next attempt takes: the best that the server is heard over, tried in turn until then. */
+/**
+ * Chooses the kind of connection for the next attempt: the best one over which the server is heard.
+ * Until one is known, it tries each in turn.
+ */
 export class Route {
   readonly #kinds: readonly Experience[];
   readonly #environment: Environment;
   readonly #isChosen: boolean;
   #at = 0;
-  /** Attempts in a row that were not answered, of the kind in use. */
+  /** Number of unanswered attempts in a row with the kind in use. */
   #failures = 0;
-  /** Attempts that were silent for all of their time, since the server was last heard from. */
+  /**
+   * Number of attempts that were silent until their deadline, since the server was last heard from.
+   */
   #silences = 0;
-  /** The kind that worked before a trial led to the one in use, which has to last to be preferred to it. */
+  /**
+   * The kind that worked before a trial led to the one in use. The new kind must last before it is
+   * preferred.
+   */
   #origin = -1;
-  /** Until when the server, or what stands before it, wants no POSTs. */
+  /** Until when the server, or a proxy before it, refuses POSTs. */
   #postsAt = 0;
 
   constructor(preferred: string | undefined, environment: Environment) {
@@ -66,41 +83,47 @@ export class Route {
     return this.#kinds[this.#at]!.kind;
   }
 
-  /** There is no kind after this one that might do better. */
+  /** Returns true if no later kind might do better. */
   get isLast(): boolean {
     return this.#at === this.#kinds.length - 1;
   }
 
-  /** How long the attempt may go without an answer. A kind of the page's own has the machine's time. */
+  /**
+   * Returns how long the attempt may wait for an answer. A kind of the page's own has the machine's
+   * deadlines.
+   */
   get patience(): number {
     const patience = PATIENCE * 2 ** Math.floor(this.#silences / this.#kinds.length);
     return isOurs(this.kind) && patience <= LONGEST_PATIENCE ? patience : Infinity;
   }
 
-  /** The attempt is over and was not answered; `isSilent`: it had all its time. */
+  /** Notes that the attempt ended without an answer. `isSilent`: it had all its time. */
   fail(isSilent: boolean, now: number): void {
     const current = this.#kinds[this.#at]!;
     current.isFailing = true;
     this.#silences += Number(isSilent);
-    // What worked before may do so again, and a script that makes connections may come late.
+    // A kind that worked may work again, and a script that makes connections may load late.
     if (++this.#failures >= (current.isProven || !isOurs(current.kind) ? 2 : 1) || this.#isHeld(now)) this.#turn(now);
   }
 
-  /** The attempt was answered. */
+  /** Notes that the attempt was answered. */
   succeed(now: number): void {
     const current = this.#kinds[this.#at]!;
     this.#failures = this.#silences = this.#postsAt = 0;
     current.isProven = true;
     current.isFailing = false;
     this.#remember();
-    // Perhaps it was the server that could not be reached, not the better kinds.
+    // Perhaps the server could not be reached, and the better kinds work.
     for (const better of this.#better) {
       const excess = better.shortLives - TOLERANCE;
       better.tryAt = excess < 0 ? now : now + Math.min(TRY_UNSTABLE * 2 ** excess, TRY_AGAIN);
     }
   }
 
-  /** A connection that was answered is lost after `life` milliseconds and so many bytes from the server. */
+  /**
+   * Notes the loss of an answered connection after `life` milliseconds and `bytes` bytes from the
+   * server.
+   */
   lose(life: number, bytes: number, now: number): void {
     const current = this.#kinds[this.#at]!;
     if (!isOurs(current.kind)) return;
@@ -108,7 +131,8 @@ export class Route {
       current.isFailing = true;
       return this.#turn(now);
     }
-    // A box cuts each connection at the same point; chance, or a person who pulls a plug, does not.
+    // A proxy cuts every connection at the same point. Chance, or a person who unplugs a cable,
+    // does not.
     const isAlike = isNear(life, current.lastLife) || isNear(bytes, current.lastBytes);
     Object.assign(current, { lastLife: life, lastBytes: bytes });
     if (life < SHORT_LIFE) current.shortLives = isAlike ? current.shortLives + 1 : 1;
@@ -120,37 +144,40 @@ export class Route {
     if (current.shortLives >= current.tolerance || this.#isHeld(now)) this.#turn(now);
   }
 
-  /** POSTs are not wanted for `wait` milliseconds. */
+  /** Notes that no POSTs may be sent for `wait` milliseconds. */
   holdPosts(wait: number, now: number): void {
     this.#postsAt = Math.max(this.#postsAt, now + wait);
   }
 
-  /** How long the next attempt has to wait because no other kind promises more. */
+  /** Returns how long the next attempt must wait because no other kind is more promising. */
   wait(now: number): number {
     const isHopeless = this.#kinds.every(({ kind, isFailing }) => isFailing || isPosted(kind));
     return isHopeless ? Math.max(0, this.#postsAt - now) : 0;
   }
 
-  /** When a better kind is to be tried beside the one in use. */
+  /** Returns when a better kind is to be tried beside the one in use. */
   get nextTrial(): number {
     return Math.min(...this.#better.map(({ tryAt }) => tryAt));
   }
 
-  /** The best kind that is due to be tried, which it is then not for a while. */
+  /** Returns the best kind that is due for a trial. It is then not due for a while. */
   takeTrial(now: number): string | undefined {
     const due = this.#better.find(({ tryAt }) => tryAt <= now);
     if (due) due.tryAt = now + TRY_AGAIN;
     return due?.kind;
   }
 
-  /** The kind was heard over in a trial. */
+  /** Notes that the server was heard over this kind in a trial. */
   move(kind: string): void {
     this.#origin = this.#at;
     this.#at = this.#kinds.findIndex((other) => other.kind === kind);
     this.#failures = 0;
   }
 
-  /** The network has changed, or somebody says so (`isAsked`): what did not get through may do so now. */
+  /**
+   * Notes that the network has changed, or that the user or the application asks for an attempt
+   * (`isAsked`): what failed before may work now.
+   */
   reset(now: number, isAsked: boolean): void {
     this.#silences = this.#failures = 0;
     if (isAsked) this.#postsAt = 0;
@@ -158,7 +185,7 @@ export class Route {
     for (const kind of this.#kinds) Object.assign(kind, { isFailing: false, shortLives: 0, tolerance: TOLERANCE, tryAt: now });
   }
 
-  /** Kinds that are better than the one in use and can be tried beside it. */
+  /** Returns the kinds that are better than the one in use and can be tried beside it. */
   get #better(): Experience[] {
     return this.#kinds.slice(0, this.#at).filter(({ kind }) => isOurs(kind));
   }
@@ -174,7 +201,7 @@ export class Route {
     this.#origin = -1;
     while (this.#isHeld(now)) this.#at = (this.#at + 1) % length;
     const next = this.#kinds[this.#at]!;
-    // Where nothing else gets through, one that does not last is better than none.
+    // If nothing else works, a connection that does not last is better than none.
     const isAlone = this.#kinds.every(({ isFailing }, at) => isFailing || at === this.#at);
     if (next.shortLives >= next.tolerance) next.tolerance = next.shortLives + (isAlone ? next.shortLives : 1);
   }
@@ -193,12 +220,12 @@ export class Route {
       if (isPosted(this.kind)) sessionStorage.setItem(KEY, this.kind);
       else sessionStorage.removeItem(KEY);
     } catch {
-      // Storage that is forbidden remembers nothing.
+      // Without access to the storage nothing is remembered.
     }
   }
 }
 
-/** The connection is made of POSTs. */
+/** Returns true if this kind uses POSTs. */
 export function isPosted(kind: string): boolean {
   return kind === STREAMED || kind === POLLED;
 }

@@ -5,33 +5,48 @@ import { type From, isRefused, type OpenTicket, type RefusedTicket, resolve, typ
 const SELECTOR = '[data-stillhere]';
 const SCRIPT = 'script';
 
-/** A ticket; for how many milliseconds somebody asks to wait until there may be one, who may ask for anything, or NaN; or why there is none. */
+/**
+ * A ticket; or how many milliseconds to wait, which comes from the network and may be anything,
+ * even NaN; or why there is none.
+ */
 export type Answer = OpenTicket | number | string;
 
-/** Where new tickets come from: an address that the application has named, or the page, fetched once more (PROTOCOL.md, section 14). */
+/**
+ * The source of new tickets: an address that the application has named, or the page, fetched again
+ * (PROTOCOL.md, section 14).
+ */
 export class TicketSource {
-  /** What hinders requests, once two in a row have failed although there is a network; else empty. */
+  /**
+   * What prevents requests, after two in a row failed although there is a network; otherwise empty.
+   */
   hindrance = '';
   readonly #environment: Environment;
   readonly #from: string | null | undefined;
   readonly #page: string;
   readonly #own: Ticket | From;
   readonly #base: string;
-  /** The name of the elements whose tickets count, as nobody else writes them: sanitizers let `data-*` pass. A script if there is the choice. */
+  /**
+   * Name of the elements whose tickets count. A script if there is a choice, because sanitizers let
+   * `data-*` attributes pass.
+   */
   #element: string | undefined;
-  /** The ticket's place in the page: its number among those of its label, or among all if there was no room for it. */
+  /**
+   * The ticket's position in the page among those of its label, or among all if the server had no
+   * room for it.
+   */
   readonly #index: number;
-  /** Requests in a row that failed. */
+  /** Number of failed requests in a row. */
   #failures = 0;
 
-  /** `from` null: there are none. */
+  /** With `from` null there are no new tickets. */
   constructor(own: Ticket | From, from: string | null | undefined, base: string, environment: Environment) {
     this.#environment = environment;
     this.#from = from;
     this.#page = environment.location.href;
     this.#own = own;
     this.#base = base;
-    // Refusals look the same: while the page is being read, the last is the one whose script runs.
+    // Refused tickets look the same. While the page is parsed, the last one is that of the running
+    // script.
     const nameOf = (ticket: Ticket | From): string => (ticket as Partial<OpenTicket> | undefined)?.id ?? JSON.stringify(ticket);
     for (const element of environment.document.querySelectorAll(SELECTOR)) {
       if (this.#element !== SCRIPT && nameOf(ticketOf(element)!) === nameOf(own)) this.#element = element.localName;
@@ -46,7 +61,7 @@ export class TicketSource {
   async ask(signal: AbortSignal): Promise<Answer> {
     const { fetch, document, navigator, console, Date } = this.#environment;
     const address = resolve(this.#from ?? this.#page, document.baseURI).href;
-    // A redirect may lead to a login, and to other origins.
+    // A redirect may lead to a login page or to another origin.
     const options: RequestInit = { redirect: 'manual', signal };
     let response: Response;
     let body: string;
@@ -57,7 +72,7 @@ export class TicketSource {
           : await fetch!(address, { ...options, method: 'POST', cache: 'no-store', credentials: 'include', headers: { accept: 'application/json' } });
       body = await response.text();
     } catch (error) {
-      // Else there is no network, or the answer took too long.
+      // Otherwise there is no network, or the answer took too long.
       if (navigator.onLine && !signal.aborted && ++this.#failures > 1) {
         this.hindrance = `cannot fetch ${address}: the network, or connect-src of the page's Content-Security-Policy`;
         if (this.#failures === 2) console.error(`stillhere: ${this.hindrance}.`, error);
@@ -84,7 +99,7 @@ export class TicketSource {
     return this.#ticketsIn(new this.#environment.DOMParser!().parseFromString(body, 'text/html'))[this.#index];
   }
 
-  /** Those of the label, and the ones of no room, which have none. */
+  /** Returns the tickets of the label, and the refused ones, which have no label. */
   #ticketsIn(page: Queryable): Ticket[] {
     return [...page.querySelectorAll(SELECTOR)]
       .filter(({ localName }) => localName === this.#element)
@@ -94,7 +109,7 @@ export class TicketSource {
 
   #fits({ url, restore }: OpenTicket): boolean {
     const { url: ownUrl = '', restore: label, refused } = { ...(this.#own as Partial<OpenTicket & RefusedTicket> | undefined) };
-    // A refused ticket names no server. Who can write a script has the page anyway.
+    // A refused ticket names no server. Whoever can write a script controls the page anyway.
     if (refused && this.#element === SCRIPT) return true;
     try {
       return (!!refused || restore === label) && resolve(url, this.#base).origin === resolve(ownUrl, this.#base).origin;

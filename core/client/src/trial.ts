@@ -4,10 +4,12 @@ import { isServers, post } from './posts';
 import { HELD_BACK, WEB_SOCKET } from './route';
 
 const LEFT = 1000;
-/** How a browser calls a connection lost without a close. */
+/** The close code for a connection that was lost without a close. */
 const LOST = 1006;
 
-/** Whether the server is heard over a kind of connection. No session is asked for. */
+/**
+ * Finds out whether the server is heard over a kind of connection, without asking for a session.
+ */
 export async function isHeardOver(kind: string, url: string, environment: Environment, signal: AbortSignal): Promise<boolean> {
   try {
     return await (kind === WEB_SOCKET ? closesWebSocket : beginsStream)(url, environment, signal);
@@ -16,7 +18,7 @@ export async function isHeardOver(kind: string, url: string, environment: Enviro
   }
 }
 
-/** A WebSocket that opens, and whose close is answered: only a server that heard it does that. */
+/** Opens a WebSocket and closes it. Only a server that heard the close answers it. */
 function closesWebSocket(url: string, environment: Environment, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
     const close = (): void => socket.close(LEFT);
@@ -29,7 +31,7 @@ function closesWebSocket(url: string, environment: Environment, signal: AbortSig
   });
 }
 
-/** An answer that begins although it has not ended. */
+/** Checks that an answer begins to arrive before it has ended. */
 async function beginsStream(url: string, environment: Environment, signal: AbortSignal): Promise<boolean> {
   const body = new Uint8Array(21);
   body[0] = 1;

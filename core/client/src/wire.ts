@@ -4,10 +4,10 @@ import { Violation } from './errors';
 /** 0 interactive, 1 bulk. */
 export type Lane = 0 | 1;
 
-/** Bytes that a socket takes and gives: never shared memory. */
+/** Bytes that a socket takes and gives; never shared memory. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** The session's limits in bytes; they stand in the ticket and in every welcome. */
+/** The session's limits in bytes. The ticket and every welcome contain them. */
 export interface Limits {
   fragment: number;
   message: number;
@@ -16,7 +16,10 @@ export interface Limits {
   bulkWindow: number;
 }
 
-/** Per lane: how much the frame's sender has received (a sequence), and how much it grants (a charge). */
+/**
+ * For each lane: how much the frame's sender has received (a sequence), and how much it grants (a
+ * charge).
+ */
 export interface Counts {
   received: readonly [number, number];
   credit: readonly [number, number];
@@ -42,7 +45,7 @@ export enum Flag {
   Compressed = 4,
 }
 
-/** What a data frame costs beyond its payload. */
+/** Charge of a data frame beyond its payload. */
 export const FRAME_CHARGE = 64;
 
 const TEXT_LIMIT = 512;
@@ -56,7 +59,7 @@ export type ServerFrame =
   | ({ type: Type.Ping | Type.Pong; nonce: number } & Counts)
   | { type: Type.Data; flags: number; sequence: number; payload: Bytes };
 
-/** Encodes any frame: its type, the raw bytes before its numbers, its numbers, its payload. */
+/** Encodes a frame: its type, the raw bytes before its numbers, its numbers, and its payload. */
 export function encode(type: number, numbers: readonly number[] = [], payload: Uint8Array | never[] = [], before: readonly number[] = []): Bytes {
   const head = [type, ...before];
   for (let number of numbers) {
@@ -69,7 +72,10 @@ export function encode(type: number, numbers: readonly number[] = [], payload: U
   return frame;
 }
 
-/** Decodes what a server sent; payloads are views of `bytes`. Throws a `Violation` with code Malformed. */
+/**
+ * Decodes a frame from the server. Payloads are views of `bytes`. Throws a `Violation` with code
+ * Malformed.
+ */
 export function decode(bytes: Bytes): ServerFrame {
   let at = 1;
 
@@ -79,7 +85,7 @@ export function decode(bytes: Bytes): ServerFrame {
       const byte = bytes[at++] ?? malformed();
       value += (byte & 127) * scale;
       if (byte < 128) {
-        // A last byte of 0 adds nothing: the encoding is too long.
+        // A last byte of 0 adds nothing, so the encoding is too long.
         return (byte || scale === 1) && value < 2 ** 53 ? value : malformed();
       }
     }
@@ -120,7 +126,7 @@ function decodeText(bytes: Bytes): string {
     try {
       return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
     } catch {
-      // Not UTF-8.
+      // The text is not UTF-8.
     }
   }
   return malformed();

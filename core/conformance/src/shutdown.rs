@@ -144,7 +144,7 @@ async fn all_are_told<R: Serving>(way: Way, count: usize, serve: impl Fn(Hub, Dr
         .await
         .expect("the server reports");
     assert_eq!(
-        (report.sessions, report.cut_off, report.connections_left),
+        (report.sessions, report.aborted, report.connections_left),
         (count + 1, 0, 0)
     );
     assert_ends(running.serving).await;

@@ -1,9 +1,8 @@
 //! Limits how much memory all soft-closed sessions use together.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
+use crate::cleanup::ranking::Ranking;
 use crate::cleanup::{CleanupPolicy, SessionSnapshot};
 use crate::lock::Lock;
 use stillhere_proto::SessionId;
@@ -42,7 +41,7 @@ use stillhere_proto::SessionId;
 pub struct MemoryBudget {
     max_bytes: u64,
     max_sessions: usize,
-    book: Lock<Book>,
+    held: Lock<Held>,
 }
 
 impl MemoryBudget {
@@ -52,7 +51,7 @@ impl MemoryBudget {
         Self {
             max_bytes,
             max_sessions: usize::MAX,
-            book: Lock::default(),
+            held: Lock::default(),
         }
     }
 
@@ -64,53 +63,38 @@ impl MemoryBudget {
     }
 
     /// Returns the session to end next, if the budget is exceeded.
-    fn victim(&self, book: &Book) -> Option<SessionId> {
-        let exceeded = book.held() > self.max_bytes || book.sizes.len() > self.max_sessions;
-        let (_, id) = book.by_age.first().filter(|_| exceeded)?;
-        Some(*id)
-    }
-
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock()
+    fn next_to_end(&self, held: &Held) -> Option<SessionId> {
+        let exceeded = held.bytes > u128::from(self.max_bytes) || held.sessions.len(&()) > self.max_sessions;
+        let (_, id) = held.sessions.first(&()).filter(|_| exceeded)?;
+        Some(id)
     }
 }
 
-/// The soft-closed sessions. The collections are trees because trees free memory as they shrink.
+/// The soft-closed sessions, ranked by age.
 #[derive(Debug, Default)]
-struct Book {
-    by_age: BTreeSet<(Instant, SessionId)>,
-    sizes: BTreeMap<SessionId, (Instant, u64)>,
-    sum: u128,
+struct Held {
+    sessions: Ranking<(), Entry>,
+    bytes: u128,
 }
 
-impl Book {
-    fn held(&self) -> u64 {
-        u64::try_from(self.sum).unwrap_or(u64::MAX)
-    }
+/// When a session was soft-closed, and its size in bytes.
+type Entry = (Instant, u64);
 
+impl Held {
     /// Updates the session's entry. Returns true if the entry changed.
-    fn note(&mut self, session: &SessionSnapshot) -> bool {
+    fn update(&mut self, session: &SessionSnapshot) -> bool {
         let size = session.buffered.saturating_add(session.weight);
         let entry = session.state.is_soft_closed().then_some((session.since, size));
-        let before = match entry {
-            Some(entry) => self.sizes.insert(session.id, entry),
-            None => self.sizes.remove(&session.id),
-        };
-        if let Some((since, size)) = before {
-            self.by_age.remove(&(since, session.id));
-            self.sum -= u128::from(size);
-        }
-        if let Some((since, size)) = entry {
-            self.by_age.insert((since, session.id));
-            self.sum += u128::from(size);
-        }
+        let before = self.sessions.set(&(), session.id, entry);
+        let size_of = |entry: Option<Entry>| entry.map_or(0, |(_, size)| u128::from(size));
+        self.bytes = self.bytes + size_of(entry) - size_of(before);
         before != entry
     }
 }
 
 impl CleanupPolicy for MemoryBudget {
     fn should_cleanup(&self, session: &SessionSnapshot, _now: Instant) -> bool {
-        session.state.is_soft_closed() && self.victim(&self.book()) == Some(session.id)
+        session.state.is_soft_closed() && self.next_to_end(&self.held.lock()) == Some(session.id)
     }
 
     /// Always allows it: if there is no room, the session that has waited longest ends.
@@ -129,10 +113,9 @@ impl CleanupPolicy for MemoryBudget {
     }
 
     fn observe(&self, session: &SessionSnapshot) -> Vec<SessionId> {
-        let mut book = self.book();
-        let is_news = book.note(session);
-        let victim = self.victim(&book).filter(|_| is_news);
-        victim.into_iter().collect()
+        let mut held = self.held.lock();
+        let has_changed = held.update(session);
+        self.next_to_end(&held).filter(|_| has_changed).into_iter().collect()
     }
 
     fn weighs(&self) -> bool {

@@ -10,6 +10,7 @@ mod combined;
 mod default;
 mod memory_budget;
 mod principal_cap;
+mod ranking;
 mod while_authenticated;
 
 pub use combined::{And, Or};

@@ -1,9 +1,9 @@
 //! Limits how many sessions one user may have.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::cleanup::ranking::Ranking;
 use crate::cleanup::{CleanupPolicy, SessionSnapshot, SessionState};
 use crate::lock::Lock;
 use stillhere_proto::SessionId;
@@ -31,7 +31,8 @@ use stillhere_proto::SessionId;
 pub struct PrincipalCap {
     max_sessions: usize,
     closes_open_ones: bool,
-    book: Lock<Book>,
+    /// The sessions that count, by principal.
+    sessions: Lock<Ranking<Arc<str>, Rank>>,
 }
 
 impl PrincipalCap {
@@ -40,7 +41,7 @@ impl PrincipalCap {
         Self {
             max_sessions,
             closes_open_ones: false,
-            book: Lock::default(),
+            sessions: Lock::default(),
         }
     }
 
@@ -53,35 +54,23 @@ impl PrincipalCap {
     }
 
     /// Returns the session of this principal to end next, if there are too many.
-    fn victim(&self, book: &Book, principal: &str) -> Option<SessionId> {
-        let theirs = book.principals.get(principal)?;
-        let first = theirs.first().filter(|_| theirs.len() > self.max_sessions)?;
-        (!first.is_open || self.closes_open_ones).then_some(first.id)
-    }
-
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock()
+    fn next_to_end(&self, sessions: &Ranking<Arc<str>, Rank>, principal: &Arc<str>) -> Option<SessionId> {
+        let is_exceeded = sessions.len(principal) > self.max_sessions;
+        let (rank, id) = sessions.first(principal).filter(|_| is_exceeded)?;
+        (!rank.is_open || self.closes_open_ones).then_some(id)
     }
 }
 
-/// The sessions that count, by principal and in the order in which they end. The collections are
-/// trees because trees free memory as they shrink.
-#[derive(Debug, Default)]
-struct Book {
-    principals: BTreeMap<Arc<str>, BTreeSet<Place>>,
-    places: BTreeMap<SessionId, Place>,
-}
-
-/// Rank of a session. Soft-closed sessions come before those with a connection, and older ones
+/// Rank of a session. Soft-closed sessions end before those with a connection, and older ones
 /// before newer ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct Rank {
     is_open: bool,
     since: Instant,
-    id: SessionId,
 }
 
-impl Place {
+impl Rank {
+    /// Returns the rank of a session that counts.
     fn of(session: &SessionSnapshot) -> Option<Self> {
         let (is_open, since) = match session.state {
             // Not the time of the last connection, or a browser that reconnects often would keep
@@ -90,31 +79,7 @@ impl Place {
             SessionState::SoftClosed => (false, session.since),
             _ => return None,
         };
-        let id = session.id;
-        Some(Self { is_open, since, id })
-    }
-}
-
-impl Book {
-    /// Updates the session's entry. Returns true if the entry changed.
-    fn note(&mut self, session: &SessionSnapshot, principal: &Arc<str>) -> bool {
-        let place = Place::of(session);
-        let before = match place {
-            Some(place) => self.places.insert(session.id, place),
-            None => self.places.remove(&session.id),
-        };
-        if before == place {
-            return false;
-        }
-        let theirs = self.principals.entry(Arc::clone(principal)).or_default();
-        if let Some(before) = before {
-            theirs.remove(&before);
-        }
-        theirs.extend(place);
-        if theirs.is_empty() {
-            self.principals.remove(principal);
-        }
-        true
+        Some(Self { is_open, since })
     }
 }
 
@@ -123,7 +88,7 @@ impl CleanupPolicy for PrincipalCap {
         let Some(principal) = &session.principal else {
             return false;
         };
-        Place::of(session).is_some() && self.victim(&self.book(), principal) == Some(session.id)
+        Rank::of(session).is_some() && self.next_to_end(&self.sessions.lock(), principal) == Some(session.id)
     }
 
     /// Always allows it: if there is no room, the session that has waited longest ends.
@@ -145,9 +110,10 @@ impl CleanupPolicy for PrincipalCap {
         let Some(principal) = &session.principal else {
             return Vec::new();
         };
-        let mut book = self.book();
-        let is_news = book.note(session, principal);
-        let victim = self.victim(&book, principal).filter(|_| is_news);
-        victim.into_iter().collect()
+        let mut sessions = self.sessions.lock();
+        let rank = Rank::of(session);
+        let has_changed = sessions.set(principal, session.id, rank) != rank;
+        let next = self.next_to_end(&sessions, principal).filter(|_| has_changed);
+        next.into_iter().collect()
     }
 }

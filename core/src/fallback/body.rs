@@ -1,4 +1,4 @@
-//! The body of a POST while it arrives: bounded, and counted for whom it is.
+//! Reads the body of a POST, within bounds, and counts it for its session or its sender.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::memory::Account;
 use crate::request::SessionRequest;
 use crate::session::Beside;
 
-/// A POST's body, and what it occupies until its packets are taken.
+/// The body of a POST, with what it occupies until its packets are taken.
 pub(super) struct Body {
     pub(super) bytes: Bytes,
     pub(super) place: Place,
@@ -25,9 +25,9 @@ pub(super) struct Body {
 /// Where a body's bytes are counted.
 #[derive(Debug)]
 pub(super) enum Place {
-    /// Little, of whoever sends it.
+    /// A small body of any sender.
     Small(Account),
-    /// Of a session whose connection is open.
+    /// The body of a session whose connection is open.
     Large {
         beside: Beside,
         exchange: Arc<Exchange>,
@@ -36,7 +36,7 @@ pub(super) enum Place {
 }
 
 impl Body {
-    /// All of a request's body, or the answer to one that may not be read.
+    /// Reads all of a request's body. The error is the answer to a body that may not be read.
     pub(super) async fn read<C, B, E>(hub: &HubInner, request: &SessionRequest<'_>, body: C) -> Result<Self, Answer>
     where
         C: Stream<Item = Result<B, E>>,
@@ -70,7 +70,7 @@ impl Body {
 }
 
 impl Place {
-    /// Only a connection that is there may send much, and not in many POSTs at once.
+    /// Lets only an open connection send a large body, and only two of them at once.
     fn large(hub: &HubInner, body: &[u8]) -> Result<Self, Answer> {
         let exchange = Post::token(body).and_then(|token| hub.exchanges.find(&token));
         let Some(exchange) = exchange else {
@@ -92,7 +92,7 @@ impl Place {
         }
     }
 
-    /// Ready when nobody will take the body any more.
+    /// Completes when nobody will take the body any more.
     async fn over(&self) {
         match self {
             Self::Small(_) => std::future::pending().await,
@@ -105,8 +105,9 @@ fn refused() -> Answer {
     Answer::text(413, "more than a POST may carry, or broken off")
 }
 
-/// The most bytes of one POST. The client sends 64 KiB and one frame at most.
+/// Maximum size of a POST in bytes. The client sends at most 64 KiB and one frame.
 const BODY_LIMIT: usize = 1 << 20;
 
-/// What is read of one that may open a connection, or be of none: more than a hello ever has.
+/// Maximum size in bytes of a POST that may open a connection or belong to none. It is larger than
+/// any hello.
 const SMALL: usize = 4 * 1024;

@@ -1,4 +1,4 @@
-//! The session's end of a connection over HTTP.
+//! The server's end of a connection over HTTP.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use tokio::sync::mpsc::Receiver;
 use crate::connection::{ConnectionError, Packet};
 use crate::exchange::{Down, Gone};
 
-/// Reads packets from the bodies of POSTs, and writes them to what answers carry down.
+/// Reads packets from the bodies of POSTs, and writes packets for the answers to carry.
 #[derive(Debug)]
 pub(crate) struct OverPosts {
     bodies: Receiver<Bytes>,
-    /// What is not read yet of the current one.
+    /// The unread rest of the current body.
     rest: Bytes,
     down: Arc<Down>,
     packet_limit: usize,

@@ -1,4 +1,4 @@
-//! The body of the answer that carries all a connection has to say, until it is over.
+//! The body of a streamed answer, which carries all packets of a connection to the client.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -12,16 +12,16 @@ use tokio::time::{Instant, Sleep};
 
 use crate::exchange::Down;
 
-/// The body of a streamed answer. Its end is the connection's, and so is its being dropped.
+/// The body of a streamed answer. The connection ends when the body ends or is dropped.
 #[derive(Debug)]
 pub(crate) struct DownStream {
     down: Arc<Down>,
-    /// When something is sent for want of anything to say.
+    /// When to send a keep-alive.
     quiet: Pin<Box<Sleep>>,
 }
 
 impl DownStream {
-    /// Begins at once: some proxies hold the head back until there is a body.
+    /// Starts with a keep-alive, because some proxies hold the head back until there is a body.
     pub(crate) fn new(down: Arc<Down>) -> Self {
         Self {
             down,
@@ -52,5 +52,5 @@ impl Drop for DownStream {
     }
 }
 
-/// A quarter of the 60 s after which nginx cuts a quiet answer.
+/// A quarter of the 60 s after which nginx cuts a silent answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

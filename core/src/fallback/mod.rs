@@ -1,7 +1,7 @@
 //! The connection kind for networks that block WebSockets: HTTP requests (PROTOCOL.md, section 16).
 //!
-//! Down, frames come in the answer to the POST that carried the hello, or by polling in the answer
-//! to each; up, they go in POSTs of their own, one at a time.
+//! The server sends frames in the answer to the POST that carried the hello or, with polling, in
+//! the answer to each POST. The client sends frames in POSTs of their own, one at a time.
 
 mod body;
 mod connection;
@@ -34,7 +34,7 @@ use connection::OverPosts;
 use down_stream::DownStream;
 use post::{Operation, Post};
 
-/// Answers a POST, if its peers have not too many under way.
+/// Answers a POST, unless its address or its user has too many in progress.
 pub(crate) async fn answer_post<C, B, E>(
     hub: &Hub,
     request: &SessionRequest<'_>,
@@ -136,7 +136,7 @@ impl Hub {
     }
 }
 
-/// An answer that carries packets.
+/// Returns an answer that carries packets.
 fn of_packets(body: AnswerBody) -> Answer {
     let headers = [
         ("content-type", "application/stillhere.v1"),
@@ -153,7 +153,7 @@ fn of_packets(body: AnswerBody) -> Answer {
     }
 }
 
-/// An answer that says no more than this.
+/// Returns an answer that consists of this status.
 fn of_end(end: End) -> Answer {
     let end = Frame::End(end).to_bytes();
     let mut packet = BytesMut::new();
@@ -162,8 +162,8 @@ fn of_end(end: End) -> Answer {
     of_packets(AnswerBody::Whole(packet.freeze()))
 }
 
-/// Ends the session if no page has connected to it; one that a page uses, or may come back to, is
-/// left alone.
+/// Ends the session if no page has connected to it. A session that a page uses or may return to
+/// stays.
 fn discard(accepted: Accepted, secret: &[u8]) -> Answer {
     let session = match accepted.admitted {
         Ok(admitted) => admitted.session,
@@ -200,5 +200,5 @@ fn gone() -> Answer {
 /// How long a POST may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// POSTs that may wait for the loop to read them.
+/// Number of POSTs that may wait for the loop to read them.
 const BODIES: usize = 2;

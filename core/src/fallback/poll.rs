@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::exchange::Down;
 
-/// What there is to say, or what comes first within `wait`; empty if nothing does.
+/// Returns the packets that are ready or become ready within `wait`. Empty if there are none.
 pub(crate) async fn next_chunk(down: &Down, wait: Duration) -> Bytes {
     let waiting = Waiting(Some(down));
     let chunk = tokio::time::timeout(wait, poll_fn(|context| down.poll_chunk(context))).await;
@@ -15,7 +15,8 @@ pub(crate) async fn next_chunk(down: &Down, wait: Duration) -> Bytes {
     chunk.ok().flatten().unwrap_or_default()
 }
 
-/// Ends the connection when dropped while it waits, as servers drop a request whose client is gone.
+/// Ends the connection if it is dropped while it waits: servers drop a request when its client
+/// disconnects.
 struct Waiting<'a>(Option<&'a Down>);
 
 impl Waiting<'_> {

@@ -6,14 +6,14 @@ use bytes::{Buf as _, Bytes};
 
 use crate::exchange::Token;
 
-/// What a POST says.
+/// A decoded POST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Post {
     pub(crate) operation: Operation,
     pub(crate) token: Token,
-    /// For how long the answer may wait for something to say; `None`: it is streamed, or empty.
+    /// How long the answer may wait for packets. `None` if it is streamed or empty.
     pub(crate) wait: Option<Duration>,
-    /// Each behind its length.
+    /// The packets, each preceded by its length.
     pub(crate) packets: Bytes,
 }
 
@@ -21,20 +21,20 @@ pub(crate) struct Post {
 pub(crate) enum Operation {
     Open,
     Send {
-        /// Of this POST within its connection, from 1.
+        /// Number of this POST within its connection, from 1.
         number: u32,
     },
-    /// Gives back a session that no page has connected to; its secret takes the place of packets.
+    /// Gives back a session to which no page has connected. Its secret takes the place of packets.
     Discard,
 }
 
 impl Post {
-    /// The token of a body that has begun.
+    /// Returns the token, as soon as that part of the body has arrived.
     pub(crate) fn token(body: &[u8]) -> Option<Token> {
         body.get(1..)?.first_chunk().copied()
     }
 
-    /// Whether a body that has begun sends on a connection.
+    /// Returns true if the body, as far as it has arrived, sends on a connection.
     pub(crate) fn sends(body: &[u8]) -> bool {
         body.first() == Some(&SENDS)
     }
@@ -61,10 +61,10 @@ impl Post {
     }
 }
 
-/// The operation of a POST that sends.
+/// Operation of a POST that sends packets.
 const SENDS: u8 = 2;
 
-/// Shorter than any proxy's patience.
+/// Maximum wait of a poll, shorter than the time-out of any common proxy.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

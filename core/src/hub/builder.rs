@@ -28,7 +28,7 @@ use crate::request::SessionRequest;
 use stillhere_proto::EndReason;
 use stillhere_proto::SessionId;
 
-/// Settings of a [`Hub`], which all have defaults.
+/// The settings of a [`Hub`]. Each has a default, and the order of the calls does not matter.
 #[must_use]
 pub struct HubBuilder {
     config: Config,
@@ -80,7 +80,7 @@ impl Default for Hub {
 }
 
 impl HubBuilder {
-    /// The path under which the adapter's routes are mounted; `/` is the root. Default
+    /// Sets the path under which the adapter's routes are mounted; `/` is the root. Default
     /// `/stillhere`.
     pub fn mount(mut self, path: &str) -> Self {
         let path = path.trim_matches('/');
@@ -92,7 +92,8 @@ impl HubBuilder {
         self
     }
 
-    /// Where browsers find the mount, if not at the mount itself. Default: the mount.
+    /// Sets where browsers find the mount, if it is not at the same path for them. Default: the
+    /// mount.
     ///
     /// - Behind a proxy that adds a prefix: `/app/stillhere`.
     /// - Behind a proxy whose prefix the application does not know: `./stillhere`. It is relative
@@ -112,8 +113,8 @@ impl HubBuilder {
         self
     }
 
-    /// Also accept connections from pages of this origin (`https://example.com`, with its port
-    /// unless it is the default). Default: same host only.
+    /// Also accepts connections from pages of this origin (`https://example.com`, with its port
+    /// unless that is the default port). Default: only pages of the same host.
     pub fn allow_origin(mut self, origin: &str) -> Self {
         self.config
             .origins
@@ -121,7 +122,7 @@ impl HubBuilder {
         self
     }
 
-    /// Only serve sessions to requests for this host, on any port, and for other hosts that are
+    /// Serves sessions only to requests for this host, on any port, and for other hosts that are
     /// allowed. `localhost` stands for every name and address of loopback. Default: any host.
     ///
     /// A server on a developer's own machine, or in a private network, should allow the names that
@@ -134,7 +135,7 @@ impl HubBuilder {
         self
     }
 
-    /// Decides which sessions are freed. Default
+    /// Sets the policy that decides which sessions are freed. Default
     /// [`DefaultCleanupPolicy`](crate::DefaultCleanupPolicy).
     pub fn cleanup_policy(mut self, policy: impl CleanupPolicy) -> Self {
         self.policy = Arc::new(policy);
@@ -149,111 +150,115 @@ impl HubBuilder {
         self
     }
 
-    /// After how much quiet the server pings; twice as long is silence. Default 15 s.
+    /// Sets after how much silence the server pings a browser. After twice that time without a sign
+    /// of life it gives the connection up. Default 15 s.
     pub fn heartbeat(self, interval: Duration) -> Self {
         self.change_option(move |options| options.timing.heartbeat = interval)
     }
 
-    /// The most wire bytes of a message, in either direction. Default 1 MiB.
+    /// Sets the maximum size of a message in bytes on the wire, in either direction. Default 1 MiB.
     pub fn message_limit(self, bytes: u64) -> Self {
         self.change_option(move |options| options.limits.message = bytes)
     }
 
-    /// How much may wait unacknowledged in each lane of a session's outbox. Default 4 MiB.
+    /// Sets how many bytes may wait unacknowledged in each lane of a session's outbox. Default 4
+    /// MiB.
     pub fn outbox_limit(self, bytes: u64) -> Self {
         self.change_option(move |options| options.limits.outbox = bytes)
     }
 
-    /// Keep sessions over a reload of their page, under this label. Default: a reload gets a fresh
-    /// session.
+    /// Keeps sessions when their page is reloaded, under this label. Default: a reloaded page gets
+    /// a new session.
     pub fn restore_on_reload(self, label: &str) -> Self {
         let label = label.to_owned();
         self.change_option(move |options| options.restore = Some(label))
     }
 
-    /// Where pages get a new ticket if their own is not accepted. Default: from the page itself,
-    /// fetched again.
+    /// Sets where pages get a new ticket if their own is not accepted. Default: the client fetches
+    /// the page again and takes the ticket out of it.
     pub fn renewal(self, renewal: Renewal) -> Self {
         self.change_option(move |options| options.renewal = renewal)
     }
 
-    /// Compress messages of at least this many bytes, and accept compressed messages. Default:
+    /// Compresses messages of at least this many bytes, and accepts compressed messages. Default:
     /// neither. Below about 1 KiB compression costs more than it saves.
     pub fn compress_from(self, bytes: usize) -> Self {
         self.change_option(move |options| options.compress_from = Some(bytes))
     }
 
-    /// How many sessions there may be. Default 100,000.
+    /// Sets the maximum number of sessions. Default 100,000.
     pub fn max_sessions(mut self, count: usize) -> Self {
         self.config.max_sessions = count;
         self
     }
 
-    /// How many sessions may wait for their first browser; crawlers, too, open sessions. Beyond
-    /// this the session that has waited longest ends, as
+    /// Sets the maximum number of sessions to which no browser has connected yet; crawlers also
+    /// open such sessions. Beyond it, the oldest of them ends as
     /// [`NeverConnected`](EndReason::NeverConnected). Default 10,000.
     pub fn max_unconnected(mut self, count: usize) -> Self {
         self.config.max_unconnected = count;
         self
     }
 
-    /// How many connections may wait for their hello. Default 10,000.
+    /// Sets the maximum number of connections that have not sent their hello. Default 10,000.
     pub fn max_pending_hellos(mut self, count: usize) -> Self {
         self.config.max_hellos = count;
         self
     }
 
-    /// How much one address may hold of what all share. Default: a tenth; see [`Share`].
+    /// Sets how much of the limits one address may use. Default: a tenth; see [`Share`].
     pub fn address_share(mut self, share: Share) -> Self {
         self.config.address_share = share;
         self
     }
 
-    /// How much one user may hold of what all share. Default: a tenth; see [`Share`].
+    /// Sets how much of the limits one user may use. Default: a tenth; see [`Share`].
     pub fn principal_share(mut self, share: Share) -> Self {
         self.config.principal_share = share;
         self
     }
 
-    /// How many of your own proxies each request passes through. The client's address is then taken
-    /// from `X-Forwarded-For`, to which each of them appends the address that called it. Default 0:
-    /// the header is ignored, because anybody can send it.
+    /// Sets how many of your own proxies each request passes through. The hub then takes the
+    /// client's address from `X-Forwarded-For`, to which each proxy appends the address that called
+    /// it. Default 0: the hub ignores the header, because anybody can send it.
     pub fn trusted_hops(mut self, proxies: usize) -> Self {
         self.config.trusted_hops = proxies;
         self
     }
 
-    /// How many bytes all sessions may buffer together, in both directions, half-sent POSTs of the
-    /// fallback included. Default 512 MiB.
+    /// Sets how many bytes all sessions together may buffer, in both directions, including POSTs of
+    /// the fallback that have arrived in part. Default 512 MiB.
     ///
-    /// Beyond it sessions end as [`EndReason::MemoryPressure`], whether they are connected or not.
-    /// Those that hold most end first; of those that hold about the same (within a power of two),
-    /// the one that was soft-closed first. A session that holds no more than a fair share, the
-    /// limit divided by the number of sessions, is never ended for memory. A connection's own
-    /// buffers (at most two packets and 64 KiB) are not included.
+    /// Beyond it, sessions end as [`EndReason::MemoryPressure`], whether they are connected or not.
+    /// Those that hold the most end first; among those that hold about the same (within a power of
+    /// two), the one that was soft-closed first. A session that holds no more than its fair share
+    /// (the limit divided by the number of sessions) is never ended for memory. The limit does not
+    /// include a connection's own buffers (at most two packets and 64 KiB).
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.config.memory = bytes;
         self
     }
 
-    /// How long an application function may go on after its session's end. Default 10 s; then its
-    /// task is aborted.
+    /// Sets how long an application function may continue after the end of its session. Its task is
+    /// then aborted. Default 10 s.
     pub fn function_grace(mut self, grace: Duration) -> Self {
         self.config.function_grace = grace;
         self
     }
 
-    /// Called once for each session's end, with its reason. Must not block.
+    /// Calls `hook` once when a session ends, with the reason. It must not block.
     pub fn on_end(mut self, hook: impl Fn(&SessionId, &EndReason) + Send + Sync + 'static) -> Self {
         self.on_end = Some(Box::new(hook));
         self
     }
 
-    /// Tells who makes a request, usually by its login cookie; `None` is nobody. Must not block.
+    /// Sets the function that finds the user who makes a request, usually by a login cookie. It
+    /// returns `None` if nobody is logged in. It must not block.
     ///
-    /// Asked for every connection to a session of [`Hub::open_for`], at each reconnect anew:
-    /// somebody else's is refused as `Forbidden`, and the session goes on without it. Without this
-    /// hook such sessions can only be reached by routes that say themselves who it is.
+    /// The hub calls it for every connection to a session of [`Hub::open_for`], and again at each
+    /// reconnect. It refuses a connection of another user as `Forbidden`; the session continues.
+    /// Without this hook, such sessions accept connections only from routes that provide the user
+    /// themselves.
     ///
     /// ```
     /// # use std::collections::HashMap;
@@ -271,7 +276,8 @@ impl HubBuilder {
         self
     }
 
-    /// The runtime on which sessions live. Default: the one [`HubBuilder::build`] is called on.
+    /// Sets the runtime on which sessions run. Default: the runtime on which [`HubBuilder::build`]
+    /// is called.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -282,7 +288,7 @@ impl HubBuilder {
         self
     }
 
-    /// Builds the hub. Its sessions live on this runtime, whatever thread opens them later.
+    /// Builds the hub. Its sessions run on this runtime, whichever thread opens them.
     ///
     /// # Panics
     /// When called outside a tokio runtime without [`HubBuilder::runtime`].

@@ -1,4 +1,4 @@
-//! What its sessions ask of a hub, and tell it.
+//! The hub as its sessions see it: what they ask it, and what they tell it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What the clones of a hub share.
+//! The state that the clones of a hub share.
 
 use std::fmt;
 use std::future::Future;
@@ -32,11 +32,11 @@ use stillhere_proto::EndReason;
 use stillhere_proto::SessionId;
 
 pub(crate) struct HubInner {
-    /// For the sessions, which do not keep their hub alive.
+    /// A weak reference for the sessions, which do not keep their hub alive.
     pub(super) itself: Weak<Self>,
     pub(crate) config: Config,
-    /// `config.defaults` brought back to sense, shared by all sessions without options of their
-    /// own.
+    /// `config.defaults`, clamped to valid values. All sessions without options of their own share
+    /// it.
     pub(super) defaults: Arc<SessionOptions>,
     pub(super) base: Arc<str>,
     pub(super) policy: Lock<Arc<dyn CleanupPolicy>>,
@@ -54,7 +54,7 @@ pub(crate) struct HubInner {
     pub(super) memory: Arc<Memory>,
     pub(super) schedule: Schedule,
     pub(crate) warnings: Warnings,
-    /// Makes sure that it is logged only once why requests count for no address.
+    /// Makes sure that the reason why requests count for no address is logged only once.
     pub(super) told_uncounted: Once,
     pub(crate) reach: Reach,
     pub(super) draining: AtomicBool,
@@ -93,7 +93,8 @@ impl HubInner {
         SessionHandle::new(session)
     }
 
-    /// Sessions that must end to make room for it.
+    /// Enters the session into the registry. Returns the sessions that must end to make room for
+    /// it.
     fn enter(&self, session: &Arc<Shared>) -> Result<Vec<Arc<Shared>>, EndReason> {
         let options = &session.options;
         let address = options
@@ -178,7 +179,7 @@ impl HubInner {
         }
     }
 
-    /// Counts memory that belongs to no session.
+    /// Returns an account for memory that belongs to no session.
     pub(crate) fn account(&self) -> Account {
         Account::new(Arc::clone(&self.memory))
     }
@@ -199,7 +200,7 @@ impl HubInner {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// No new sessions from now on.
+    /// Refuses new sessions from now on.
     pub(crate) fn begin_drain(&self) {
         let _registry = self.registry();
         self.draining.store(true, Ordering::Release);
@@ -228,12 +229,12 @@ impl HubInner {
         self.registry().find(id)
     }
 
-    /// How long a connection to an ended session may wait with its hello.
+    /// Returns how long the hello of a connection to an ended session may take.
     pub(crate) fn hello_deadline(&self) -> Duration {
         self.defaults.timing.hello
     }
 
-    /// Whether `owner` makes this request.
+    /// Returns true if `owner` makes this request.
     pub(crate) fn is_principal(&self, session: &SessionId, owner: &str, request: &SessionRequest<'_>) -> bool {
         if let Some(known) = request.known_principal() {
             return known == Some(owner);
@@ -251,7 +252,7 @@ impl HubInner {
         principal.as_deref() == Some(owner)
     }
 
-    /// A place among the connections that wait for their hello.
+    /// Takes a place among the connections that wait for their hello.
     pub(crate) fn admit_hello(&self, peers: &[Peer]) -> Option<PendingHello> {
         let share = |peer: &Peer| self.share_of(peer).hellos;
         self.hellos.admit(self.config.max_hellos, peers, share)

@@ -1,4 +1,4 @@
-//! All sessions of one application.
+//! The hub: it holds all sessions of one application.
 
 mod builder;
 mod config;
@@ -41,19 +41,20 @@ pub(crate) use registry::Found;
 
 use judge::observe;
 
-/// All sessions of one application. Cheap to clone; the sessions live as long as any clone.
+/// Holds all sessions of one application. It is cheap to clone, and its sessions live as long as
+/// any clone.
 #[derive(Clone)]
 pub struct Hub {
     pub(crate) inner: Arc<HubInner>,
 }
 
 impl Hub {
-    /// A session for a page that is about to be sent. `application` is its function: it starts when
-    /// a browser first connects, and when it returns the session ends once everything sent has been
-    /// delivered.
+    /// Opens a session for a page that is about to be sent. `application` is the session's
+    /// function: it starts when a browser first connects. When it returns, the session ends as soon
+    /// as everything that it sent has been delivered.
     ///
-    /// Never fails: beyond the hub's limits, or while it shuts down, the handle is closed already
-    /// and its script tells the page why and when to try again.
+    /// This never fails. Beyond the hub's limits, and while the hub shuts down, the session is
+    /// closed from the start, and its script tells the page why and when to try again.
     pub fn open<F, R>(&self, application: F) -> SessionHandle
     where
         F: FnOnce(Session) -> R + Send + 'static,
@@ -62,8 +63,8 @@ impl Hub {
         self.inner.open(Arc::clone(&self.inner.defaults), boxed(application))
     }
 
-    /// [`Hub::open`] for a user: only connections of this principal are let in, as
-    /// [`HubBuilder::principal`] tells.
+    /// Opens a session like [`Hub::open`], for one user: it accepts only connections for which
+    /// [`HubBuilder::principal`] returns this principal.
     pub fn open_for<F, R>(&self, principal: &str, application: F) -> SessionHandle
     where
         F: FnOnce(Session) -> R + Send + 'static,
@@ -76,7 +77,8 @@ impl Hub {
         self.open_with(options, application)
     }
 
-    /// [`Hub::open`] with options of its own; begin with [`Hub::session_options`].
+    /// Opens a session like [`Hub::open`], with options of its own. Start from
+    /// [`Hub::session_options`].
     pub fn open_with<F, R>(&self, options: SessionOptions, application: F) -> SessionHandle
     where
         F: FnOnce(Session) -> R + Send + 'static,
@@ -85,8 +87,8 @@ impl Hub {
         self.inner.open(Arc::new(options.normalised()), boxed(application))
     }
 
-    /// [`Hub::open`] for a client with a protocol of its own, which finds the session at
-    /// [`SessionHandle::url`] and needs nothing else. What that means is told at [`PlainOptions`].
+    /// Opens a session like [`Hub::open`], for a client that has a protocol of its own. The client
+    /// needs only [`SessionHandle::url`]. [`PlainOptions`] describes such sessions.
     ///
     /// ```
     /// # use stillhere::{Hub, PlainOptions};
@@ -115,7 +117,7 @@ impl Hub {
         self.open_with(options, application)
     }
 
-    /// What sessions get that are opened without options of their own.
+    /// Returns the options of sessions that are opened without options of their own.
     pub fn session_options(&self) -> SessionOptions {
         SessionOptions::clone(&self.inner.defaults)
     }
@@ -140,17 +142,18 @@ impl Hub {
         client_address(request, self.inner.config.trusted_hops)
     }
 
-    /// The session with this id, unless it is over.
+    /// Returns the session with this id, unless it is over.
     pub fn session(&self, id: &SessionId) -> Option<SessionHandle> {
         self.inner.find(id).map(SessionHandle::new)
     }
 
-    /// All sessions that are not over.
+    /// Returns all sessions that are not over.
     pub fn sessions(&self) -> Vec<SessionHandle> {
         self.inner.all().into_iter().map(SessionHandle::new).collect()
     }
 
-    /// The sessions that were opened for this principal and are not over. To log a user out:
+    /// Returns the sessions that were opened for this principal and are not over. This logs a user
+    /// out:
     ///
     /// ```
     /// # async fn log_out(hub: stillhere::Hub) {
@@ -168,8 +171,8 @@ impl Hub {
         theirs.cloned().map(SessionHandle::new).collect()
     }
 
-    /// A message for many sessions: its bytes are counted once against the hub's memory, however
-    /// many outboxes hold it, and compressed once.
+    /// Prepares a message for many sessions. However many outboxes hold it, its bytes count once
+    /// against the hub's memory limit and are compressed once.
     pub fn share(&self, message: impl Into<Message>) -> Message {
         let (message, memory) = (message.into(), &self.inner.memory);
         let size = message.len() as u64;
@@ -179,21 +182,21 @@ impl Hub {
         message.into_shared(shared)
     }
 
-    /// Changes the cleanup policy; every session is judged by the new one at once.
+    /// Replaces the cleanup policy. The new policy judges every session at once.
     ///
-    /// A policy that judges sessions by each other first gets to know them all.
+    /// Before that, it observes all sessions, so that it can compare them.
     pub fn set_cleanup_policy(&self, policy: impl CleanupPolicy) {
         let policy: Arc<dyn CleanupPolicy> = Arc::new(policy);
-        // Before it judges the first, so that it does not take the oldest it knows for the oldest
-        // there is.
+        // Before it judges the first session: otherwise it takes the oldest that it knows for the
+        // oldest of all.
         let known = self.inner.all();
         for session in &known {
             observe(&*policy, session);
         }
         let replaced = std::mem::replace(&mut *self.inner.policy.lock(), policy);
-        // Not under the lock: dropping it may run code of the application's.
+        // Not under the lock, because dropping a policy may run code of the application.
         drop(replaced);
-        // Those that ended meanwhile, which only its predecessor was told.
+        // Only the old policy was told of sessions that have ended in the meantime.
         let policy = self.inner.policy();
         for session in known.iter().filter(|session| session.end_reason().is_some()) {
             observe(&*policy, session);
@@ -204,14 +207,14 @@ impl Hub {
         }
     }
 
-    /// Registers a kind of connection: `condition` says how a session's page is to connect, or
-    /// `None` if it has no opinion.
+    /// Registers a kind of connection. `condition` returns how the page of a session connects, or
+    /// `None` to leave the decision to the conditions that were registered earlier.
     ///
-    /// Asked, the last registered first, whenever a ticket or script tag is made; the first answer
-    /// counts, and without any a page connects by WebSocket. It must neither block nor make a
-    /// ticket or script tag of the session itself. One that panics is reported and has no opinion.
-    /// A clone of the hub in it would keep the hub for ever. What a kind consists of is told at
-    /// [`ConnectionSetup`].
+    /// The hub calls the conditions whenever it makes a ticket or a script tag, the last registered
+    /// first, until one returns a setup. If none does, the page connects by WebSocket. A condition
+    /// must not block, must not make a ticket or a script tag of the session, and must not hold a
+    /// clone of the hub, which would then never be freed. A panic is logged and counts as `None`.
+    /// [`ConnectionSetup`] describes what a kind consists of.
     ///
     /// ```
     /// # use stillhere::{ConnectionSetup, Hub};
@@ -231,12 +234,12 @@ impl Hub {
         self.inner.kinds.register(Arc::new(condition));
     }
 
-    /// The path under which the adapter's routes are mounted; empty for the root.
+    /// Returns the path under which the adapter's routes are mounted; it is empty for the root.
     pub fn mount(&self) -> &str {
         &self.inner.config.mount
     }
 
-    /// Numbers for dashboards and tests.
+    /// Returns counts for dashboards and tests.
     pub fn stats(&self) -> Stats {
         let registry = self.inner.registry();
         Stats {
@@ -256,21 +259,21 @@ impl fmt::Debug for Hub {
     }
 }
 
-/// Numbers of a hub at one moment.
+/// Counts of a hub at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Sessions that are not over.
+    /// Number of sessions that are not over.
     pub sessions: usize,
-    /// Those of them whose first browser has not come.
+    /// Number of them to which no browser has connected yet.
     pub unconnected: usize,
-    /// Connections, including those that have not said hello.
+    /// Number of connections, including those that have not sent a hello.
     pub connections: usize,
-    /// Bytes that all sessions buffer together.
+    /// Bytes that all sessions buffer, taken together.
     pub buffered: u64,
-    /// Sessions ever opened.
+    /// Number of sessions opened since the hub was built.
     pub opened: u64,
-    /// How often a cleanup policy was asked.
+    /// Number of times the cleanup policy has judged a session.
     pub policy_evaluations: u64,
 }
 

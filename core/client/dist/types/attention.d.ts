@@ -1,5 +1,5 @@
 import type { Environment } from './environment';
-/** Tells that the user does something with the page, while that is asked for. */
+/** Reports that the user does something with the page, while it is switched on. */
 export declare class Attention {
     #private;
     constructor(environment: Environment, told: () => void);

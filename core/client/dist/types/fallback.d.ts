@@ -2,12 +2,14 @@ import type { Environment } from './environment';
 import type { Connection, ConnectionHandlers } from './kinds';
 import type { Posts } from './posts';
 import type { Bytes } from './wire';
-/** A connection over HTTP requests, for networks that block WebSockets (PROTOCOL.md: the fallback). */
+/**
+ * A connection over HTTP requests, for networks that block WebSockets (PROTOCOL.md, section 16).
+ */
 export declare class Fallback implements Connection {
     #private;
     bufferedAmount: number;
     constructor(kind: string, environment: Environment, handlers: ConnectionHandlers, posts: Posts);
-    /** Where other tabs stream already, one that would stream polls. */
+    /** If enough other tabs stream already, this connection polls. */
     get kind(): string;
     send(frame: Bytes): void;
     close(): void;

@@ -1,20 +1,26 @@
 import type { Environment } from './environment';
 import type { Obstacles } from './obstacle';
 import type { Bytes } from './wire';
-/** POSTs to one session, and what has been learnt of the way they take; it outlives the connections that are made of them. */
+/**
+ * Sends POSTs to one session, and keeps what they showed about the network. It outlives the
+ * connections that consist of them.
+ */
 export declare class Posts {
     #private;
-    /** Bytes that a POST may have, unless it has one frame only. */
+    /** Maximum size of a POST in bytes, except for a POST with a single frame. */
     most: number;
-    /** Somebody else has answered since it was set to false. */
+    /** True if something other than the server has answered since this was set to false. */
     isAnswered: boolean;
     constructor(environment: Environment, obstacles: Obstacles);
-    /** The server's answer, or `undefined` if it is not the server who answers; throws if nobody does. So many frames are in the body. */
+    /**
+     * Returns the server's answer, or `undefined` if something else answers. Throws if nothing does.
+     * The body has `frames` frames.
+     */
     send(url: string, body: Bytes, frames: number, options: RequestInit): Promise<Response | undefined>;
-    /** How long to wait before the next POST; asked once. */
+    /** Returns how long to wait before the next POST, and forgets it. */
     takeWait(): number;
 }
-/** A redirect is not followed: a page that is reached so is no answer. */
+/** Redirects are not followed, because no redirect leads to an answer of the server. */
 export declare function post(environment: Environment, url: string, body: Bytes, options: RequestInit): Promise<Response>;
-/** It carries frames. */
+/** Returns true if the response carries frames. */
 export declare function isServers({ status, headers }: Response): boolean;

@@ -1,2 +1,5 @@
-/** The milliseconds for which `Retry-After` asks to wait, in seconds or until a date; neither above 0 nor a number where it asks for none. */
+/**
+ * Returns how many milliseconds `Retry-After` asks to wait, given in seconds or as a date. The
+ * result is not positive, or is NaN, if it asks for no wait.
+ */
 export declare function retryAfterOf({ headers }: Response, wall: number): number;

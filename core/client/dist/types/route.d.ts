@@ -2,35 +2,47 @@ import type { Environment } from './environment';
 export declare const WEB_SOCKET = "websocket";
 export declare const STREAMED = "streamed";
 export declare const POLLED = "polled";
-/** and one whose first bytes come with its end was held back on the way, however long it took. */
+/** and so had one whose first bytes arrive only at its end: something held them back. */
 export declare const HELD_BACK = 100;
-/** Which kind of connection the next attempt takes: the best that the server is heard over, tried in turn until then. */
+/**
+ * Chooses the kind of connection for the next attempt: the best one over which the server is heard.
+ * Until one is known, it tries each in turn.
+ */
 export declare class Route {
     #private;
     constructor(preferred: string | undefined, environment: Environment);
     get kind(): string;
-    /** There is no kind after this one that might do better. */
+    /** Returns true if no later kind might do better. */
     get isLast(): boolean;
-    /** How long the attempt may go without an answer. A kind of the page's own has the machine's time. */
+    /**
+     * Returns how long the attempt may wait for an answer. A kind of the page's own has the machine's
+     * deadlines.
+     */
     get patience(): number;
-    /** The attempt is over and was not answered; `isSilent`: it had all its time. */
+    /** Notes that the attempt ended without an answer. `isSilent`: it had all its time. */
     fail(isSilent: boolean, now: number): void;
-    /** The attempt was answered. */
+    /** Notes that the attempt was answered. */
     succeed(now: number): void;
-    /** A connection that was answered is lost after `life` milliseconds and so many bytes from the server. */
+    /**
+     * Notes the loss of an answered connection after `life` milliseconds and `bytes` bytes from the
+     * server.
+     */
     lose(life: number, bytes: number, now: number): void;
-    /** POSTs are not wanted for `wait` milliseconds. */
+    /** Notes that no POSTs may be sent for `wait` milliseconds. */
     holdPosts(wait: number, now: number): void;
-    /** How long the next attempt has to wait because no other kind promises more. */
+    /** Returns how long the next attempt must wait because no other kind is more promising. */
     wait(now: number): number;
-    /** When a better kind is to be tried beside the one in use. */
+    /** Returns when a better kind is to be tried beside the one in use. */
     get nextTrial(): number;
-    /** The best kind that is due to be tried, which it is then not for a while. */
+    /** Returns the best kind that is due for a trial. It is then not due for a while. */
     takeTrial(now: number): string | undefined;
-    /** The kind was heard over in a trial. */
+    /** Notes that the server was heard over this kind in a trial. */
     move(kind: string): void;
-    /** The network has changed, or somebody says so (`isAsked`): what did not get through may do so now. */
+    /**
+     * Notes that the network has changed, or that the user or the application asks for an attempt
+     * (`isAsked`): what failed before may work now.
+     */
     reset(now: number, isAsked: boolean): void;
 }
-/** The connection is made of POSTs. */
+/** Returns true if this kind uses POSTs. */
 export declare function isPosted(kind: string): boolean;

@@ -1,3 +1,5 @@
 import type { Environment } from './environment';
-/** Whether the server is heard over a kind of connection. No session is asked for. */
+/**
+ * Finds out whether the server is heard over a kind of connection, without asking for a session.
+ */
 export declare function isHeardOver(kind: string, url: string, environment: Environment, signal: AbortSignal): Promise<boolean>;

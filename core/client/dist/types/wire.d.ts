@@ -1,8 +1,8 @@
 /** 0 interactive, 1 bulk. */
 export type Lane = 0 | 1;
-/** Bytes that a socket takes and gives: never shared memory. */
+/** Bytes that a socket takes and gives; never shared memory. */
 export type Bytes = Uint8Array<ArrayBuffer>;
-/** The session's limits in bytes; they stand in the ticket and in every welcome. */
+/** The session's limits in bytes. The ticket and every welcome contain them. */
 export interface Limits {
     fragment: number;
     message: number;
@@ -10,7 +10,10 @@ export interface Limits {
     window: number;
     bulkWindow: number;
 }
-/** Per lane: how much the frame's sender has received (a sequence), and how much it grants (a charge). */
+/**
+ * For each lane: how much the frame's sender has received (a sequence), and how much it grants (a
+ * charge).
+ */
 export interface Counts {
     received: readonly [number, number];
     credit: readonly [number, number];
@@ -33,7 +36,7 @@ export declare enum Flag {
     More = 2,
     Compressed = 4
 }
-/** What a data frame costs beyond its payload. */
+/** Charge of a data frame beyond its payload. */
 export declare const FRAME_CHARGE = 64;
 /** A frame that a server may send. */
 export type ServerFrame = {
@@ -62,7 +65,10 @@ export type ServerFrame = {
     sequence: number;
     payload: Bytes;
 };
-/** Encodes any frame: its type, the raw bytes before its numbers, its numbers, its payload. */
+/** Encodes a frame: its type, the raw bytes before its numbers, its numbers, and its payload. */
 export declare function encode(type: number, numbers?: readonly number[], payload?: Uint8Array | never[], before?: readonly number[]): Bytes;
-/** Decodes what a server sent; payloads are views of `bytes`. Throws a `Violation` with code Malformed. */
+/**
+ * Decodes a frame from the server. Payloads are views of `bytes`. Throws a `Violation` with code
+ * Malformed.
+ */
 export declare function decode(bytes: Bytes): ServerFrame;

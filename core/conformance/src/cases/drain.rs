@@ -33,7 +33,7 @@ pub async fn a_thousand_browsers_are_told_to_come_back_spread_over_time(server: 
         .await;
     let report = within("the drain", server.hub.shutdown(deadline)).await;
     assert_eq!(
-        (report.sessions, report.cut_off, report.connections_left),
+        (report.sessions, report.aborted, report.connections_left),
         (COUNT, 0, 0)
     );
     assert!(report.unacknowledged.is_empty());
@@ -89,7 +89,7 @@ pub async fn what_was_sent_is_delivered_before_the_drain_ends(server: &Server) {
     };
     let (report, end) = within("the drain", async { tokio::join!(drain, come_back) }).await;
     assert_eq!(
-        (report.sessions, report.cut_off, report.unacknowledged.len()),
+        (report.sessions, report.aborted, report.unacknowledged.len()),
         (1, 0, 0)
     );
     assert_eq!(end.code, Code::Draining as u64);
@@ -139,7 +139,7 @@ pub async fn connections_that_wait_are_told_that_the_server_shuts_down(server: &
         drop((current, newcomer, silent));
     };
     let (report, ()) = within("the drain", async { tokio::join!(shutdown, told) }).await;
-    assert_eq!((report.cut_off, report.connections_left), (0, 0));
+    assert_eq!((report.aborted, report.connections_left), (0, 0));
 }
 
 /// R38, R39: while the server drains, new pages get a ticket that says so, and pages of ended

@@ -54,6 +54,7 @@ impl Setup {
                         outcome: Outcome::Opened | Outcome::Resumed,
                         incarnation: 1
                     } | DocumentEvent::Disconnected { .. }
+                        | DocumentEvent::Pong { .. }
                 ),
                 "{event:?}"
             );
