@@ -64,7 +64,8 @@ impl MemoryBudget {
 
     /// Returns the session to end next, if the budget is exceeded.
     fn next_to_end(&self, held: &Held) -> Option<SessionId> {
-        let exceeded = held.bytes > u128::from(self.max_bytes) || held.sessions.len(&()) > self.max_sessions;
+        let bytes = u64::try_from(held.bytes).unwrap_or(u64::MAX);
+        let exceeded = bytes > self.max_bytes || held.sessions.len(&()) > self.max_sessions;
         let (_, id) = held.sessions.first(&()).filter(|_| exceeded)?;
         Some(id)
     }
