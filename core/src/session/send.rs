@@ -55,7 +55,8 @@ pub enum SendError {
 /// # use stillhere::{Hub, Session, TrySendError};
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
 /// # let _guard = runtime.enter();
-/// # let session = Hub::new().open(|_: Session| async {});
+/// # let hub = Hub::new();
+/// # let session = hub.open(|_: Session| async {});
 /// let mut backlog = Vec::new();
 /// for _ in 0..100 {
 ///     match session.try_send([0; 60_000]) {
