@@ -7,17 +7,15 @@ import { assertCountersClean, browserTest, openDemo, reload, repetitions, spread
 
 const RELOADS = repetitions(100);
 const HALF_OPEN_RELOADS = repetitions(3);
-/** Milliseconds from the start of the navigation to the outcome: less than the probe of an incumbent takes. */
-const WITHOUT_PROBE = 1_900;
-/** Less than the server needs to notice silence without a probe. */
-const WITH_PROBE = 3_900;
+/** Seconds that no test waits: what takes so long is not what brought a page back. */
+const NEVER = '600';
 
 for (const [origin, urlOf, hasLocks] of [
   ['', (demo) => demo.url, true],
   [' on an origin without Web Locks', (demo) => demo.insecureUrl, false],
 ]) {
   browserTest(`every reload restores the session at once${origin}`, async (stage) => {
-    const demo = await stage.startDemo();
+    const demo = await stage.startDemo(0, '--heartbeat', NEVER, '--probe', NEVER);
     const page = await openDemo(await stage.openChromium(), urlOf(demo));
     await assertLocks(page, hasLocks);
     const { id } = await stateOf(page);
@@ -36,11 +34,10 @@ for (const [origin, urlOf, hasLocks] of [
     await assertCountersClean(page);
     assert.equal(sockets, RELOADS, 'each came back at the first attempt');
     stage.report(`${RELOADS} reloads${origin}: ${spread(taken)} to the outcome`);
-    assertWithin(taken, WITHOUT_PROBE);
   }, { timeout: 120_000 });
 
   browserTest(`a reload restores the session after a probe when the old socket is half-open${origin}`, async (stage) => {
-    const demo = await stage.startDemo();
+    const demo = await stage.startDemo(0, '--heartbeat', NEVER);
     const page = await openDemo(await stage.openChromium(), urlOf(demo));
     await assertLocks(page, hasLocks);
     const { id } = await stateOf(page);
@@ -55,7 +52,6 @@ for (const [origin, urlOf, hasLocks] of [
     }
 
     stage.report(`${HALF_OPEN_RELOADS} reloads beside a half-open socket${origin}: ${spread(taken)} to the outcome`);
-    assertWithin(taken, WITH_PROBE);
   });
 }
 
@@ -76,11 +72,6 @@ browserTest('the value and the note survive F5', async (stage) => {
 
 async function assertLocks(page, hasLocks) {
   assert.deepEqual(await page.evaluate(() => [isSecureContext, navigator.locks !== undefined]), [hasLocks, hasLocks]);
-}
-
-function assertWithin(taken, most) {
-  const slowest = Math.max(...taken);
-  assert.ok(slowest < most, `a reload took ${slowest} ms, and ${most} ms are allowed`);
 }
 
 /** Gives the milliseconds from the start of the navigation to the outcome. */

@@ -1,12 +1,20 @@
 //! Reads the program's arguments.
 
-use std::{env, process};
+use std::{env, process, time::Duration};
 
 /// Returns the values of these options, each `None` if it is missing. Ends the program if there are
 /// other arguments.
 pub(crate) fn read<const N: usize>(names: [&str; N]) -> [Option<String>; N] {
     parse(names, env::args().skip(1)).unwrap_or_else(|| {
         eprintln!("usage: {}", names.map(|name| format!("[{name} VALUE]")).join(" "));
+        process::exit(2)
+    })
+}
+
+/// Reads a number of seconds. Ends the program if it is none.
+pub(crate) fn seconds(value: String) -> Duration {
+    value.parse().map(Duration::from_secs).unwrap_or_else(|_| {
+        eprintln!("a whole number of seconds is needed, not {value:?}");
         process::exit(2)
     })
 }

@@ -14,7 +14,7 @@ use crate::{
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:3000";
 /// Short, so that people can see how silence is detected.
-const HEARTBEAT: Duration = Duration::from_secs(2);
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(2);
 /// Room for an upload of 20 MB in one message.
 const PAGE_MESSAGE_LIMIT: u64 = 32 << 20;
 /// Time that the server has after the drain for pending requests.
@@ -28,12 +28,16 @@ pub struct Demo {
     hub: Hub,
     proxy: FaultProxy,
     tickets: Tickets,
+    heartbeat: Duration,
+    probe: Option<Duration>,
+    drain: Duration,
     drained: Arc<Notify>,
 }
 
 impl Demo {
-    /// How long browsers have at the end to receive their last messages.
-    pub const DRAIN: Duration = Duration::from_secs(5);
+    /// How long browsers have at the end to receive their last messages, unless `--drain` says
+    /// otherwise.
+    pub const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
 
     /// Reads the program's arguments, starts the fault proxy in front of the server at `upstream`,
     /// and prints its address.
@@ -45,8 +49,16 @@ impl Demo {
             .with_max_level(tracing::Level::WARN)
             .with_writer(io::stderr)
             .init();
-        let [address, origin, host, public_url] =
-            arguments::read(["--addr", "--allow-origin", "--allow-host", "--public-url"]);
+        let [address, origin, host, public_url, heartbeat, probe, drain] = arguments::read([
+            "--addr",
+            "--allow-origin",
+            "--allow-host",
+            "--public-url",
+            "--heartbeat",
+            "--probe",
+            "--drain",
+        ]);
+        let [heartbeat, probe, drain] = [heartbeat, probe, drain].map(|value| value.map(arguments::seconds));
         let address = lookup_host(address.as_deref().unwrap_or(DEFAULT_ADDRESS))
             .await?
             .next()
@@ -73,6 +85,9 @@ impl Demo {
             tickets: Tickets::new(&hub),
             hub,
             proxy,
+            heartbeat: heartbeat.unwrap_or(DEFAULT_HEARTBEAT),
+            probe,
+            drain: drain.unwrap_or(Self::DEFAULT_DRAIN),
             drained: Arc::default(),
         })
     }
@@ -85,7 +100,8 @@ impl Demo {
     /// Returns the page, with a session of its own that survives a reload.
     pub fn page(&self) -> String {
         let mut options = self.hub.session_options();
-        options.timing.heartbeat = HEARTBEAT;
+        options.timing.heartbeat = self.heartbeat;
+        options.timing.probe = self.probe.or(options.timing.probe);
         options.limits.message = PAGE_MESSAGE_LIMIT;
         options.restore = Some("demo".into());
         let session = self
@@ -148,7 +164,7 @@ impl Demo {
     /// Panics if the program cannot listen for the signals.
     pub async fn drained(self) {
         stop_signal().await;
-        let report = self.hub.shutdown(Self::DRAIN).await;
+        let report = self.hub.shutdown(self.drain).await;
         tracing::info!(?report, "drained");
         self.drained.notify_one();
     }
