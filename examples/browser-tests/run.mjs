@@ -12,7 +12,7 @@
 // - STILLHERE_WEBRTC: the path of the demo over WebRTC
 // - STILLHERE_RECIPES: the path of the recipes' program
 // - STILLHERE_SHARE: the share of a long test's repetitions that runs. If it is not set by hand, it
-//   is two fifths on the first framework and a fifth on the others, because the core and the client
+//   is a quarter on the first framework and a tenth on the others, because the core and the client
 //   do the same on each
 // - STILLHERE_LONG: set if slow and rare tests run too (bash .ci/test --long). All repetitions then
 //   run on the first framework and two fifths on the others, and the engines have long outages
@@ -113,9 +113,9 @@ async function inTurn(runs) {
 
 // Two at a time, since the tests wait more than they work.
 const beside = [
-  files.length > 0 ? [() => test(first, files, isLong ? '1' : '0.4')] : [],
+  files.length > 0 ? [() => test(first, files, isLong ? '1' : '0.25')] : [],
   [
-    ...others.map((framework) => () => test(framework, onEach, isLong ? '0.4' : '0.2')),
+    ...others.map((framework) => () => test(framework, onEach, isLong ? '0.4' : '0.1')),
     ...engines.map(({ name, files }) => () => test(first, files, '1', { name, STILLHERE_ENGINE: name })),
   ],
 ];
