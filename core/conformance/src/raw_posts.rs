@@ -159,7 +159,7 @@ async fn connect(address: SocketAddr) -> io::Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (requests, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    // It ends when its sender and its answer are dropped.
+    // The task ends when the sender and the answer are dropped.
     tokio::spawn(connection);
     Ok(requests)
 }
@@ -171,7 +171,7 @@ fn framed(packet: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-/// The next packet that is there in full; none is empty.
+/// Takes the next packet if it has arrived in full and is not empty.
 fn next_packet(rest: &mut BytesMut) -> Option<Bytes> {
     loop {
         let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;

@@ -1,5 +1,5 @@
-//! A session's documents, connections, time and end, as the server decides them (PROTOCOL.md
-//! sections 5 to 10).
+//! Documents, connections, timing and end of a session on the server's side (PROTOCOL.md, sections 5
+//! to 10).
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn closed(text: &str) -> EndReason {
     EndReason::Closed(text.into())
 }
 
-/// A session that lost the connection of its document (1).
+/// Returns a session with document 1 that has lost its connection.
 fn soft_closed() -> Host {
     let (mut host, key) = Host::open();
     host.close(key);
@@ -31,8 +31,8 @@ fn soft_closed() -> Host {
     host
 }
 
-/// A session whose document (1) is connected while another (2) asks for it, with the nonce of the
-/// probe.
+/// Returns a session with document 1 connected while document 2 asks for the session, the keys of
+/// both connections, and the nonce of the probe.
 fn probed() -> (Host, ConnectionKey, ConnectionKey, u64) {
     let (mut host, incumbent) = Host::open();
     let newcomer = host.hello(&hello(2, 1));
@@ -40,7 +40,7 @@ fn probed() -> (Host, ConnectionKey, ConnectionKey, u64) {
     (host, incumbent, newcomer, nonce)
 }
 
-/// A session that was taken over from document 1 by document 2.
+/// Returns a session that document 2 has taken over from document 1.
 fn restored() -> (Host, ConnectionKey) {
     let mut host = soft_closed();
     let key = host.hello(&hello(2, 1));
@@ -478,7 +478,7 @@ fn an_incumbent_that_comes_back_while_a_newcomer_waits_is_asked_anew() {
     let [Frame::Welcome(_), Frame::Ping { nonce, .. }] = frames[..] else {
         panic!("{frames:?}")
     };
-    // The confirm comes during the probe and is remembered; the offer is not repeated.
+    // The session remembers a confirm that arrives during the probe and does not repeat the offer.
     host.receive(newcomer, Frame::Confirm);
     assert_eq!((host.frames(newcomer), host.machine.incarnation()), (vec![], 1));
     host.receive(incumbent, pong(nonce));
@@ -969,7 +969,7 @@ fn a_ping_is_answered_at_once_and_only_the_newest() {
 
 #[test]
 fn a_ping_that_went_out_late_has_its_time_to_be_answered() {
-    // The process was stopped: the timer fires long after it was due.
+    // The process was suspended, so the timer fires long after it was due.
     let (mut host, key) = Host::open();
     host.now += 100 * HEARTBEAT;
     host.machine.handle_timeout(host.now);
@@ -994,7 +994,7 @@ fn a_blocked_socket_goes_silent_and_its_timer_is_never_due_for_ever() {
     let (mut host, key) = Host::open();
     host.send(text("never written"));
     host.receive(key, data(1, text("unacknowledged")));
-    // `Host::advance` writes nothing and complains about a timer that is always due.
+    // `Host::advance` writes nothing and panics if a timer is due again and again.
     host.advance_with(2 * HEARTBEAT, |host| assert_eq!(host.phase(), &Phase::Open));
     assert_eq!(host.phase(), &Phase::SoftClosed(Cause::Silent));
 }
@@ -1003,7 +1003,7 @@ fn a_blocked_socket_goes_silent_and_its_timer_is_never_due_for_ever() {
 fn what_was_lost_with_nothing_behind_it_is_missed_when_a_ping_is_answered() {
     let (mut host, mut key) = Host::open();
     host.send(text("lost"));
-    // Any number of times: it is no gap of the browser's.
+    // This may happen any number of times, because the gap is not the browser's fault.
     for attempt in 2..6 {
         assert_eq!(sequences(host.frames(key)), [1]);
         host.advance(HEARTBEAT);
@@ -1148,7 +1148,7 @@ fn an_ending_session_without_a_connection_waits_for_its_own_document() {
     assert_eq!(host.phase(), &Phase::Ending(EndReason::Finished));
     let key = host.hello(&hello_again(1, 1, 2, [0, 0]));
     assert_eq!(sequences(host.frames(key)), [1]);
-    // The wait begins with the connection.
+    // The wait starts when the document connects.
     host.advance(TEN_SECONDS - ms(1));
     host.receive(key, ack([1, 0]));
     assert_ended(&mut host, key, &EndReason::Finished);
