@@ -89,7 +89,10 @@ fn resource(hub: &Hub) -> Resource {
 /// Returns `None`: the visitor is not logged in, or middleware is missing.
 fn failed(error: &actix_web::Error) -> Option<String> {
     if error.as_response_error().status_code().is_server_error() {
-        tracing::error!(%error, "the principal's extractor failed: does its middleware wrap the routes?");
+        tracing::error!(
+            %error,
+            "cannot determine the principal because its extractor failed: the middleware that it needs must wrap the routes"
+        );
     }
     None
 }
@@ -107,7 +110,8 @@ fn failed(error: &actix_web::Error) -> Option<String> {
 /// #     type Future = std::future::Ready<Result<Self, Self::Error>>;
 /// #     fn from_request(_: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future { std::future::ready(Ok(Self { name: String::new() })) }
 /// # }
-/// async fn live(user: User, name: web::Path<String>, hub: web::Data<Hub>, request: HttpRequest, body: web::Payload) -> HttpResponse {
+/// async fn live(user: User, name: web::Path<String>, hub: web::Data<Hub>, request: HttpRequest,
+/// body: web::Payload) -> HttpResponse {
 ///     answer(&hub, &name, request, body, Some(&user.name)).await
 /// }
 /// # actix_web::App::new().route("/live/{name}", web::to(live));
@@ -184,7 +188,8 @@ fn response(answer: Answer) -> HttpResponse {
 /// #     type Future = std::future::Ready<Result<Self, Self::Error>>;
 /// #     fn from_request(_: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future { std::future::ready(Ok(Self { name: String::new() })) }
 /// # }
-/// async fn socket(user: User, id: web::Path<String>, hub: web::Data<Hub>, upgrade: Upgrade) -> HttpResponse {
+/// async fn socket(user: User, id: web::Path<String>, hub: web::Data<Hub>, upgrade: Upgrade) ->
+/// HttpResponse {
 ///     upgrade.principal(&user.name).serve(&hub, &id)
 /// }
 /// # actix_web::App::new().route("/live/{id}", web::get().to(socket));

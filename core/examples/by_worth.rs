@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use stillhere::{CleanupPolicy, Hub, Session, SessionSnapshot, SessionState};
 
-/// Keeps a soft-closed session for one minute if it is heavy, for a day if it belongs to a user, and
-/// for ten minutes otherwise.
+/// Keeps a soft-closed session for one minute if it is heavy, for a day if it belongs to a user,
+/// and for ten minutes otherwise.
 pub(crate) struct ByWorth;
 
 const HEAVY: u64 = 64 << 20;

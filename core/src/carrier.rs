@@ -138,7 +138,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
 
     /// Logs a failure. The session only learns that the connection is lost.
     fn report(&self, error: &ConnectionError) {
-        tracing::debug!(session = %self.attachment.session.id, %error, "a connection is lost");
+        tracing::debug!(session = %self.attachment.session.id, %error, "lost a connection");
     }
 
     fn poll_timer(&mut self, context: &mut Context<'_>) {

@@ -9,9 +9,9 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 /// Why a message cannot be inflated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InflateError {
-    #[error("the message inflates to more than its limit")]
+    #[error("the message exceeds its limit when inflated")]
     TooLarge,
-    #[error("the message is not one whole zlib stream")]
+    #[error("the message is not a single complete zlib stream")]
     Malformed,
 }
 

@@ -114,7 +114,7 @@ fn cannot_upgrade() -> Answer {
 }
 
 fn not_allowed() -> Answer {
-    let mut answer = Answer::text(405, "GET, or POST for the fallback");
+    let mut answer = Answer::text(405, "use GET, or POST for the fallback");
     answer.headers.push(("allow", "GET, HEAD, OPTIONS, POST".to_owned()));
     answer
 }

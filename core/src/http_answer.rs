@@ -82,7 +82,7 @@ impl Answer {
     pub(crate) fn not_found() -> Self {
         Self::text(
             404,
-            "not found: a session is reached over a WebSocket or by POST requests",
+            "not found: use a WebSocket or POST requests to connect to a session",
         )
     }
 

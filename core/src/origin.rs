@@ -11,7 +11,7 @@ pub(crate) fn check_origin(request: &SessionRequest<'_>, allowed: &[String]) -> 
     };
     let Some(origin) = std::str::from_utf8(origin).ok().filter(|_| origins.next().is_none()) else {
         return Err(
-            "the request has several Origin headers, or one that is not text; no browser sends that".to_owned(),
+            "the request has several Origin headers, or one that is not text, which no browser sends".to_owned(),
         );
     };
     let origin = origin.to_ascii_lowercase();
@@ -24,8 +24,8 @@ pub(crate) fn check_origin(request: &SessionRequest<'_>, allowed: &[String]) -> 
     }
     let (origin, host) = (shown(&origin), shown(&host));
     Err(format!(
-        "a page of {origin} may not connect to {host}: if a proxy changes the Host header, configure it to keep the header; \
-         otherwise allow the origin on the hub"
+        "a page from {origin} may not connect to {host}: if a proxy changes the Host header, configure it to keep the header; \
+         otherwise call HubBuilder::allow_origin"
     ))
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn check_host(request: &SessionRequest<'_>, allowed: &[String]) -> Re
     }
     let host = shown(&host);
     Err(format!(
-        "{host} is not an allowed host of this server: if it should be, allow the host on the hub"
+        "{host} is not an allowed host of this server: to accept it, call HubBuilder::allow_host"
     ))
 }
 

@@ -106,7 +106,7 @@ impl Rules {
             PlainCompression::Gzip => inflate_gzip(&packet, self.message),
         };
         inflated.map_err(|error| match error {
-            InflateError::TooLarge => Refused(Code::TooLarge, "a message inflates to more than the limit"),
+            InflateError::TooLarge => Refused(Code::TooLarge, "a message exceeds the size limit when inflated"),
             InflateError::Malformed => Refused(Code::Malformed, "a message cannot be inflated"),
         })
     }
@@ -114,7 +114,7 @@ impl Rules {
     /// Returns the message in a text packet of the client.
     fn unpack_text(&self, text: Bytes) -> Result<Bytes, Refused> {
         match self.plain.text {
-            PlainText::Refuse => Err(Refused(Code::Malformed, "text where only binary messages are taken")),
+            PlainText::Refuse => Err(Refused(Code::Malformed, "this session accepts only binary messages")),
             PlainText::AsBytes if text.len() as u64 > self.packet => Err(TOO_LARGE),
             PlainText::AsBytes => Ok(text),
         }
@@ -183,7 +183,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
             && !self.document.lock().is_current(self.connection);
         if displaced {
             // The document has a newer connection, but that may be another client.
-            closing_frames.end = End::connection(Code::Superseded, "another client has taken the session over");
+            closing_frames.end = End::connection(Code::Superseded, "another client has taken over the session");
         }
         Some(closing_frames)
     }
@@ -318,7 +318,7 @@ impl<C: Connection> Sink<Packet> for Interpreter<'_, C> {
                 .handle_frame(this.connection, frame, crate::clock::now())
         });
         let Some(Ok(heard)) = heard else {
-            return Err(ConnectionError::Failed("the session broke its own protocol".into()));
+            return Err(ConnectionError::Failed("the session sent an invalid frame".into()));
         };
         this.session.count_plain();
         if let Some(waker) = &this.waker {
@@ -344,4 +344,4 @@ impl<C: Connection> Sink<Packet> for Interpreter<'_, C> {
     }
 }
 
-const TOO_LARGE: Refused = Refused(Code::TooLarge, "a message above the limit");
+const TOO_LARGE: Refused = Refused(Code::TooLarge, "a message exceeds the size limit");

@@ -198,7 +198,7 @@ async fn carry(on_upgrade: OnUpgrade, accepted: Accepted) {
     let upgraded = match on_upgrade.await {
         Ok(upgraded) => upgraded,
         // The browser disconnected before it had the answer.
-        Err(error) => return tracing::debug!(%error, "a request was not upgraded"),
+        Err(error) => return tracing::debug!(%error, "the upgrade to a WebSocket failed"),
     };
     let config = websocket::config(&accepted);
     match plain_tcp(upgraded) {
@@ -221,8 +221,8 @@ fn say_who_sets_nodelay() {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         tracing::info!(
-            "WebSockets come over streams of another type than TokioIo<TcpStream>: set TCP_NODELAY where you accept \
-             connections, or small messages may wait for about 40 ms"
+            "cannot set TCP_NODELAY because the server's streams are not TokioIo<TcpStream>: set it where you accept \
+             connections, or small messages may be delayed by about 40 ms"
         );
     });
 }

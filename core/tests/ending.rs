@@ -328,7 +328,7 @@ async fn a_hub_that_is_gone_still_gives_the_functions_their_grace_and_no_more() 
         "{:?}",
         when - start
     );
-    let gone = EndReason::Aborted("the hub is gone".into());
+    let gone = EndReason::Aborted("the hub was dropped".into());
     let mut ends = ends.lock().expect("unpoisoned").clone();
     ends.sort_by_key(|(id, _)| *id != *stuck.id());
     assert_eq!(ends, [(*stuck.id(), gone.clone()), (*waiting.id(), gone)]);

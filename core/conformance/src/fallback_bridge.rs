@@ -146,7 +146,8 @@ async fn carry(
         while let Some(packet) = from_browser.next().await {
             let frame = match packet {
                 Ok(Packet::Binary(bytes)) => bytes,
-                // The fallback carries only frames. An empty one is Malformed, as a text message is.
+                // The fallback carries only frames. An empty one is Malformed, as a text message
+                // is.
                 Ok(Packet::Text(_)) => Bytes::new(),
                 // This exceeds every limit of a session.
                 Err(ConnectionError::TooLarge) => vec![0; LARGEST_PACKET + 1].into(),

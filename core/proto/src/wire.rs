@@ -203,13 +203,13 @@ pub enum DecodeError {
     #[error("bytes follow the last field")]
     Trailing,
     /// A number is 2^53 or more, or is not encoded in its shortest form.
-    #[error("a number is too large or not in its shortest encoding")]
+    #[error("a number is too large or is not in its shortest encoding")]
     Number,
     /// A sequence or an attempt is 0.
     #[error("a sequence or an attempt is 0")]
     Zero,
     /// The text of an `end` frame is too long or is not UTF-8.
-    #[error("the text is too long or not UTF-8")]
+    #[error("the text is too long or is not UTF-8")]
     Text,
 }
 

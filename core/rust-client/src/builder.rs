@@ -33,10 +33,10 @@ pub struct ClientBuilder {
 #[non_exhaustive]
 pub enum ConnectError {
     /// The address is not a URL of HTTP.
-    #[error("{0:?} is not a URL of http or https")]
+    #[error("{0:?} is not an http or https URL")]
     Url(String),
     /// The session's URL in the ticket is relative, and it is not known to what.
-    #[error("the ticket's URL is relative: name its page with ClientBuilder::page")]
+    #[error("the ticket's URL is relative: set the page's URL with ClientBuilder::page")]
     RelativeUrl,
     /// The page could not be fetched.
     #[error("cannot fetch the page: {0}")]

@@ -52,13 +52,13 @@ pub trait Connector: Send {
 #[non_exhaustive]
 pub enum ConnectionError {
     /// A packet is larger than the session's limits allow.
-    #[error("the server sent a packet above the session's limits")]
+    #[error("the server sent a packet that exceeds the session's limits")]
     TooLarge,
     /// Nothing was heard from the server in time.
-    #[error("the server does not answer")]
+    #[error("the server did not answer in time")]
     Silent,
     /// An HTTP request was answered with another status than the one that it needs.
-    #[error("the answer has the HTTP status {status}")]
+    #[error("the server answered with HTTP status {status}")]
     Status {
         /// The status code.
         status: u16,
@@ -66,10 +66,10 @@ pub enum ConnectionError {
         retry_after: Option<Duration>,
     },
     /// An HTTP answer of status 200 does not come from a stillhere server.
-    #[error("the answer is not from the server: it has the content type {0:?}")]
+    #[error("the answer has content type {0:?}, so it is not from a stillhere server")]
     Foreign(String),
     /// The address needs TLS, which this crate does not bring.
-    #[error("https and wss need TLS, which stillhere-client does not include: pass a Connector that has it")]
+    #[error("https and wss need TLS, which stillhere-client does not include: pass a Connector that supports it")]
     TlsUnsupported,
     /// The network failed.
     #[error(transparent)]

@@ -19,7 +19,7 @@ pub enum PageError {
     #[error(transparent)]
     Connection(#[from] ConnectionError),
     /// The page is not here after 15 seconds.
-    #[error("the page does not arrive in time")]
+    #[error("the page did not arrive in time")]
     Silent,
     /// The page is larger than 8 MiB.
     #[error("the page is too large")]

@@ -29,16 +29,16 @@ pub struct Ticket {
 #[non_exhaustive]
 pub enum TicketError {
     /// The text is not a ticket of this protocol version.
-    #[error("not a ticket of {SUBPROTOCOL}")]
+    #[error("this is not a ticket for {SUBPROTOCOL}")]
     Invalid,
     /// There is no ticket in the page.
-    #[error("the page has no attribute data-stillhere")]
+    #[error("the page has no data-stillhere attribute")]
     Missing,
     /// The page was made without a server behind it.
-    #[error("the page was made without a server behind it")]
+    #[error("the page was rendered without a server, so it has no session")]
     NoServer,
     /// The server had no room for the session.
-    #[error("refused with {code}: {text}")]
+    #[error("the server refused to open a session, with close code {code}: {text}")]
     Refused {
         /// A close code of the class *later*.
         code: u64,

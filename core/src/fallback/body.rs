@@ -102,7 +102,7 @@ impl Place {
 }
 
 fn refused() -> Answer {
-    Answer::text(413, "more than a POST may carry, or broken off")
+    Answer::text(413, "the body is too large or incomplete")
 }
 
 /// Maximum size of a POST in bytes. The client sends at most 64 KiB and one frame.

@@ -99,5 +99,5 @@ fn failed(gone: Gone) -> ConnectionError {
 }
 
 fn broken() -> ConnectionError {
-    ConnectionError::Failed("a POST's packets are cut off".into())
+    ConnectionError::Failed("the body of a POST ends within a packet".into())
 }

@@ -78,7 +78,7 @@ impl Host for HubInner {
         if reason == EndReason::NeverConnected && self.reach.note_missed() {
             tracing::warn!(
                 tickets_lead_to = %self.base,
-                "no page has come for any session yet: are the hub's routes mounted where its tickets lead, and outside of layers that refuse requests, such as CORS?"
+                "no page has reached this hub yet: mount its routes at the path in its tickets, and outside layers that refuse requests, such as CORS"
             );
         }
         self.tell(&*self.policy(), session);

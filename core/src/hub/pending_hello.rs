@@ -58,7 +58,7 @@ impl PendingHello {
         let place = u32::try_from(self.place % SPREAD).expect("the spread is small");
         // A connection that came after the shutdown says hello first, and is told more.
         if self.drained.changed().await.is_err() {
-            // The hub is gone, and did not shut down.
+            // The hub was dropped without a shutdown.
             return pending().await;
         }
         let spread = self.drained.borrow().unwrap_or_default();

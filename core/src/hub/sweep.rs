@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::hub::inner::HubInner;
 use crate::hub::schedule::Task;
 
-/// Runs until the hub is gone.
+/// Runs until the hub is dropped.
 pub(super) async fn run_sweep(hub: Weak<HubInner>, woken: Arc<Notify>) {
     loop {
         let next = {

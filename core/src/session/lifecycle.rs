@@ -27,7 +27,7 @@ impl Shared {
                 .catch_unwind()
                 .await;
             if result.is_err() {
-                tracing::error!(session = %shared.id, "the application function panicked");
+                tracing::error!(session = %shared.id, "the application function panicked, so its session ends");
             }
             shared.change(|inner, now| {
                 inner.function = Function::Returned;

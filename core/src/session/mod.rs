@@ -119,7 +119,7 @@ impl Session {
             match shared.unpack((lane, received)) {
                 Ok(message) => return Some(Incoming::Message(message)),
                 Err(error) => {
-                    tracing::debug!(session = %shared.id, %error, "a message cannot be inflated: the session ends");
+                    tracing::debug!(session = %shared.id, %error, "ended the session: a message cannot be inflated");
                     shared.update(|machine, now| {
                         machine.handle_bad_payload(error == InflateError::TooLarge, now);
                         // Otherwise the application would read on and not notice that one is

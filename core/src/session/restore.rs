@@ -90,8 +90,14 @@ impl Shared {
                 () = shared.gate_is_gone(incarnation) => {}
                 restored = tokio::time::timeout(RESTORE_WAIT, restored) => match restored {
                     Ok(Ok(())) => {}
-                    Ok(Err(_)) => tracing::error!(session = %shared.id, "the restore function panicked"),
-                    Err(_) => tracing::error!(session = %shared.id, "the restore function did not return within 10 s"),
+                    Ok(Err(_)) => tracing::error!(
+                        session = %shared.id,
+                        "the restore function panicked; the session continues without it"
+                    ),
+                    Err(_) => tracing::error!(
+                        session = %shared.id,
+                        "stopped the restore function because it did not return within 10 s; the session continues"
+                    ),
                 }
             }
         });

@@ -30,7 +30,7 @@ use stillhere_proto::{EndReason, Lane, Limits, Message};
 #[non_exhaustive]
 pub enum SendError {
     /// The session has ended or is closing.
-    #[error("the session is over: {reason}")]
+    #[error("the session has ended or is closing: {reason}")]
     Ended {
         /// Why the session has ended or closes.
         reason: EndReason,
@@ -38,7 +38,7 @@ pub enum SendError {
         message: Message,
     },
     /// The message is above the session's limit and can never be sent.
-    #[error("a message of {size} bytes is above this session's limit of {limit}")]
+    #[error("the message has {size} bytes, but this session's limit is {limit}")]
     TooLarge {
         /// Size of the message in bytes, after compression.
         size: u64,
@@ -74,7 +74,7 @@ pub enum TrySendError {
     #[error("the session's outbox is full")]
     Full(Message),
     /// The session has ended or is closing.
-    #[error("the session is over: {reason}")]
+    #[error("the session has ended or is closing: {reason}")]
     Ended {
         /// Why the session has ended or closes.
         reason: EndReason,
@@ -82,7 +82,7 @@ pub enum TrySendError {
         message: Message,
     },
     /// The message is above the session's limit and can never be sent.
-    #[error("a message of {size} bytes is above this session's limit of {limit}")]
+    #[error("the message has {size} bytes, but this session's limit is {limit}")]
     TooLarge {
         /// Size of the message in bytes, after compression.
         size: u64,

@@ -55,7 +55,7 @@ pub enum SendRefused {
     #[error("the message is longer than the session's limit")]
     TooLarge,
     /// The session has ended.
-    #[error("the session is over")]
+    #[error("the session has ended")]
     SessionOver,
 }
 

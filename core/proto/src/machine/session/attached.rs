@@ -124,7 +124,7 @@ impl SessionMachine {
         self.gaps += u8::from(violation == Violation::Gap);
         let text = match violation {
             Violation::Gap if self.gaps < GAPS_IN_A_ROW => "a sequence was skipped",
-            Violation::Loss => "what was sent before a ping has not come",
+            Violation::Loss => "a frame sent before a ping is missing",
             _ => return self.enter_closed_with(violation.text(), violation.reason(), now),
         };
         self.detach(Cause::Gap, now);
@@ -156,7 +156,7 @@ impl SessionMachine {
         if attached.ping != Ping::None {
             let key = attached.key;
             self.detach(Cause::Silent, now);
-            return self.refuse(key, Code::Silent, "two heartbeats without a sign of life");
+            return self.refuse(key, Code::Silent, "nothing was received for two heartbeats");
         }
         self.nonce += 1;
         attached.ping = Ping::Due {

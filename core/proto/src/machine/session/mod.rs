@@ -132,7 +132,7 @@ impl SessionMachine {
     pub fn handle_silent(&mut self, key: ConnectionKey, now: Instant) {
         if self.is_attached(key) {
             self.detach(Cause::Silent, now);
-            self.refuse(key, Code::Silent, "two heartbeats without a sign of life");
+            self.refuse(key, Code::Silent, "nothing was received for two heartbeats");
         }
     }
 

@@ -73,7 +73,7 @@ impl fmt::Display for Cause {
         f.write_str(match self {
             Self::Lost => "the connection was lost",
             Self::Left => "the page went away",
-            Self::Silent => "the browser fell silent",
+            Self::Silent => "the browser stopped answering",
             Self::Gap => "a frame was missing",
             Self::Asked => "the application asked for it",
         })

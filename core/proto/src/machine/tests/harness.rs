@@ -377,8 +377,8 @@ impl Page {
         self.advance(at.saturating_duration_since(self.now));
     }
 
-    /// Asserts that the page treated the last input as a protocol violation: it sent `leave`, closed
-    /// with this code and ended.
+    /// Asserts that the page treated the last input as a protocol violation: it sent `leave`,
+    /// closed with this code and ended.
     pub(super) fn assert_violated(&mut self, code: Code) {
         let connection = self.connection;
         assert_eq!(self.frames().last(), Some(&Frame::Leave));

@@ -169,8 +169,8 @@ impl Host {
         std::iter::from_fn(|| self.take()).collect()
     }
 
-    /// Advances the clock and fires every timeout on the way. Writes nothing, as if all sockets were
-    /// blocked.
+    /// Advances the clock and fires every timeout on the way. Writes nothing, as if all sockets
+    /// were blocked.
     pub(super) fn advance(&mut self, duration: Duration) {
         let until = self.now + duration;
         while let Some(at) = self.machine.poll_timeout().filter(|at| *at <= until) {

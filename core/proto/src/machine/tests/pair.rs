@@ -338,8 +338,8 @@ fn of_two_clients_with_the_same_session_an_answering_one_keeps_it() {
 
 fn refused(code: Code) -> DocumentEvent {
     let text = match code {
-        Code::Duplicate => "this session's page is open elsewhere",
-        _ => "this session was opened by another document",
+        Code::Duplicate => "this session is in use in another tab",
+        _ => "another document has taken over this session",
     };
     DocumentEvent::Refused {
         code: code as u64,

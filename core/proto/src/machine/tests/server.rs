@@ -1,5 +1,5 @@
-//! Documents, connections, timing and end of a session on the server's side (PROTOCOL.md, sections 5
-//! to 10).
+//! Documents, connections, timing and end of a session on the server's side (PROTOCOL.md, sections
+//! 5 to 10).
 
 use std::time::Duration;
 
