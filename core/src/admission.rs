@@ -10,6 +10,7 @@ use crate::origin::{check_host, check_origin};
 use crate::peer::Peer;
 use crate::rate_limited_log::RateLimitedLog;
 use crate::request::SessionRequest;
+use crate::session::Home;
 use stillhere_proto::Code;
 use stillhere_proto::SessionId;
 use stillhere_proto::wire::{End, SUBPROTOCOL};
@@ -37,6 +38,8 @@ pub(crate) struct Admitted {
     pub(crate) pending: PendingHello,
     /// How long the hello may take.
     pub(crate) deadline: Duration,
+    /// Where the session's function runs if this connection starts it.
+    pub(crate) home: Home,
     /// The place that this connection takes in the share of its address and user.
     pub(crate) place: Place,
 }
@@ -63,6 +66,24 @@ impl Accepted {
             Ok(_) | Err(_) => PACKET_MIN,
         };
         usize::try_from(limit.max(PACKET_MIN)).unwrap_or(usize::MAX)
+    }
+
+    /// Makes a session that starts over this connection run its function on the
+    /// [`LocalSet`](tokio::task::LocalSet) on which the connection loop runs, so that no message has
+    /// to go from one thread to another. Has no effect if the hub has a
+    /// [`runtime`](crate::HubBuilder::runtime) of its own.
+    ///
+    /// The function ends with the `LocalSet`, and so does its session.
+    ///
+    /// # Panics
+    /// The connection loop panics if it does not run on a `LocalSet`.
+    pub fn on_local_set(mut self) -> Self {
+        if let Ok(admitted) = &mut self.admitted
+            && !self.hub.has_own_runtime
+        {
+            admitted.home = Home::LocalSet;
+        }
+        self
     }
 
     /// Returns the maximum size in bytes of a packet to the client.
@@ -182,6 +203,7 @@ impl Hub {
             session,
             pending,
             deadline,
+            home: Home::Hub,
             place,
         })
     }

@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 use crate::admission::Admitted;
 use crate::connection::{Connection, ConnectionError, Packet};
 use crate::hello::await_hello;
-use crate::session::{Shared, Transmit};
+use crate::session::{Home, Shared, Transmit};
 use stillhere_proto::machine::{ConnectionKey, SessionMachine};
 use stillhere_proto::wire::{End, Frame, Hello};
 
@@ -23,11 +23,12 @@ pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin
         session,
         pending,
         deadline,
+        home,
         place: _place,
     } = admitted;
     // Boxed, because it ends soon and an open connection should not reserve room for it.
     let mut carrier = match Box::pin(await_hello(session, pending, deadline, connection.as_mut())).await {
-        Ok((hello, session)) => Carrier::attach(session, &hello, connection),
+        Ok((hello, session)) => Carrier::attach(session, &hello, home, connection),
         Err(end) => return end.map(ClosingFrames::new),
     };
     poll_fn(|context| carrier.poll(context)).await
@@ -71,16 +72,13 @@ struct Carrier<'a, C> {
 }
 
 impl<'a, C: Connection> Carrier<'a, C> {
-    fn attach(session: Arc<Shared>, hello: &Hello, connection: Pin<&'a mut C>) -> Self {
-        let keep = session.keep();
+    fn attach(session: Arc<Shared>, hello: &Hello, home: Home, connection: Pin<&'a mut C>) -> Self {
         let waker = Arc::new(AtomicWaker::new());
         let attachment = Attachment {
             key: session.register(Arc::clone(&waker)),
             session,
         };
-        attachment
-            .session
-            .update(|machine, now| machine.handle_hello(attachment.key, hello, keep, now));
+        attachment.session.handle_hello(attachment.key, hello, home);
         Self {
             attachment,
             waker,

@@ -296,6 +296,7 @@ impl HubBuilder {
         for change in self.changes {
             change(&mut self.config.defaults);
         }
+        let has_own_runtime = self.runtime.is_some();
         let runtime = self.runtime.unwrap_or_else(Handle::current);
         let schedule = Schedule::default();
         let woken = schedule.woken();
@@ -311,6 +312,7 @@ impl HubBuilder {
             config: self.config,
             policy: Lock::new(self.policy),
             runtime: runtime.clone(),
+            has_own_runtime,
             on_end: self.on_end,
             principal: self.principal,
             kinds: Kinds::default(),

@@ -41,6 +41,8 @@ pub(crate) struct HubInner {
     pub(super) base: Arc<str>,
     pub(super) policy: Lock<Arc<dyn CleanupPolicy>>,
     pub(super) runtime: Handle,
+    /// The application has chosen the runtime.
+    pub(crate) has_own_runtime: bool,
     pub(super) on_end: Option<EndHook>,
     pub(super) principal: Option<PrincipalHook>,
     pub(super) kinds: Kinds,

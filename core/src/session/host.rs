@@ -14,7 +14,8 @@ use crate::session::state::Teardown;
 
 /// The hub, as its sessions see it. No method may be called while a lock is held.
 pub(crate) trait Host: Send + Sync {
-    /// Returns the runtime on which application functions are spawned.
+    /// Returns the runtime on which application functions are spawned, unless they are spawned
+    /// where their first connection is.
     fn runtime(&self) -> &Handle;
 
     /// Returns how long to keep the session without a connection.
@@ -38,6 +39,24 @@ pub(crate) trait Host: Send + Sync {
 
     /// Lets the function of an ended session run on for the hub's grace period, then aborts it.
     fn give_grace(&self, task: AbortHandle, now: Instant);
+}
+
+/// Where the application function of a session is spawned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// The hub's runtime.
+    Hub,
+    /// The [`LocalSet`](tokio::task::LocalSet) of the connection that starts the session.
+    LocalSet,
+}
+
+impl Home {
+    pub(super) fn spawn(self, host: &dyn Host, function: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        match self {
+            Self::Hub => host.runtime().spawn(function).abort_handle(),
+            Self::LocalSet => tokio::task::spawn_local(function).abort_handle(),
+        }
+    }
 }
 
 /// Which size of a session has changed.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use crate::session::host::Host;
+use crate::session::host::{Home, Host};
 use crate::session::shared::{Shared, Touched};
 use crate::session::state::{Application, Function};
 use crate::session::{Session, SessionHandle};
@@ -15,14 +15,15 @@ use stillhere_proto::machine::Phase;
 
 impl Shared {
     /// Spawns the application function. Called when the first browser connects.
-    pub(super) fn start(self: &Arc<Self>, host: &dyn Host, application: Application) {
+    pub(super) fn start(self: &Arc<Self>, host: &dyn Host, home: Home, application: Application) {
         host.session_started(self);
         let session = Session {
             handle: SessionHandle::new(Arc::clone(self)),
             incarnation: 1,
         };
-        let shared = Arc::clone(self);
-        let task = host.runtime().spawn(async move {
+        let function = RunningFunction(Arc::clone(self));
+        let task = home.spawn(host, async move {
+            let shared = &function.0;
             let result = AssertUnwindSafe(async move { application(session).await })
                 .catch_unwind()
                 .await;
@@ -37,7 +38,6 @@ impl Shared {
                 }
             });
         });
-        let task = task.abort_handle();
         let mut inner = self.lock();
         match inner.function {
             Function::Starting if inner.is_over() => {
@@ -104,7 +104,7 @@ impl Shared {
             inner.machine.abort(reason, crate::clock::now());
             ((), Touched::Machine { awake: None })
         });
-        self.follow_up(follow_up, host);
+        self.follow_up(follow_up, host, Home::Hub);
     }
 
     /// Returns why the session has ended, or `None` while it has not.
@@ -113,5 +113,22 @@ impl Shared {
             Phase::Closed(reason) => Some(reason.clone()),
             Phase::Unconnected | Phase::Open | Phase::SoftClosed(_) | Phase::Ending(_) => None,
         }
+    }
+}
+
+/// Ends the session if the task of its function is dropped before the function has returned, because
+/// the runtime that it runs on has shut down.
+struct RunningFunction(Arc<Shared>);
+
+impl Drop for RunningFunction {
+    fn drop(&mut self) {
+        self.0.touch(|inner| match inner.function {
+            Function::Starting | Function::Running(_) => {
+                let reason = EndReason::Aborted("the runtime of its function has shut down".into());
+                inner.machine.abort(reason, crate::clock::now());
+                ((), Touched::Machine { awake: None })
+            }
+            Function::Unstarted(_) | Function::Returned => ((), Touched::Nothing),
+        });
     }
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
+use crate::session::host::Home;
 use crate::session::shared::{Shared, Touched};
 use stillhere_proto::machine::{ConnectionKey, SessionMachine};
-use stillhere_proto::wire::{Frame, millis};
+use stillhere_proto::wire::{Frame, Hello, millis};
 
 /// What a connection should write next.
 pub(crate) enum Transmit {
@@ -43,6 +44,15 @@ impl Shared {
         });
     }
 
+    /// Handles the first frame of a connection. A function that starts runs in this home.
+    pub(crate) fn handle_hello(self: &Arc<Self>, key: ConnectionKey, hello: &Hello, home: Home) {
+        let keep = self.keep();
+        self.touch_at(home, |inner| {
+            inner.machine.handle_hello(key, hello, keep, crate::clock::now());
+            ((), Touched::Machine { awake: None })
+        });
+    }
+
     /// As [`Shared::update`], called by the connection `key`, which polls the machine afterwards
     /// and so is not woken.
     pub(crate) fn update_from(self: &Arc<Self>, key: ConnectionKey, change: impl FnOnce(&mut SessionMachine, Instant)) {
@@ -66,7 +76,7 @@ impl Shared {
     }
 
     /// How long browsers are told that the session is kept without a connection, in milliseconds.
-    pub(crate) fn keep(&self) -> u64 {
+    fn keep(&self) -> u64 {
         let host = self.host.upgrade();
         host.map_or(0, |host| millis(host.keep(&self.snapshot())))
     }

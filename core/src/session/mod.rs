@@ -28,7 +28,7 @@ use stillhere_proto::machine::{Event, SessionMachine};
 use stillhere_proto::{EndReason, Lane, Message, SessionId};
 
 pub(crate) use beside::Beside;
-pub(crate) use host::{Host, Resized};
+pub(crate) use host::{Home, Host, Resized};
 pub(crate) use link::Transmit;
 pub use restore::Restoring;
 pub use send::{SendError, TrySendError};

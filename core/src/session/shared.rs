@@ -13,7 +13,7 @@ use crate::cleanup::SessionSnapshot;
 use crate::lock::Lock;
 use crate::memory::Account;
 use crate::options::SessionOptions;
-use crate::session::host::{Host, Resized};
+use crate::session::host::{Home, Host, Resized};
 use crate::session::state::{Application, Effect, Inner, state_of};
 use stillhere_proto::Limits;
 use stillhere_proto::machine::{ConnectionKey, PlainDocument, SessionMachine};
@@ -167,11 +167,16 @@ impl Shared {
     /// Lets `change` change the state under the lock and say what it has touched, then does what
     /// follows from the change. Every change of the machine takes this path.
     pub(crate) fn touch<T>(self: &Arc<Self>, change: impl FnOnce(&mut Inner) -> (T, Touched)) -> T {
+        self.touch_at(Home::Hub, change)
+    }
+
+    /// As [`Shared::touch`]. A function that the change starts is spawned in this home.
+    pub(super) fn touch_at<T>(self: &Arc<Self>, home: Home, change: impl FnOnce(&mut Inner) -> (T, Touched)) -> T {
         let (result, follow_up) = self.settle(change);
         if !follow_up.is_empty()
             && let Some(host) = self.host.upgrade()
         {
-            self.follow_up(follow_up, &*host);
+            self.follow_up(follow_up, &*host, home);
         }
         result
     }
@@ -205,11 +210,11 @@ impl Shared {
     }
 
     /// Tells the host and the application what has happened.
-    pub(super) fn follow_up(self: &Arc<Self>, follow_up: FollowUp, host: &dyn Host) {
+    pub(super) fn follow_up(self: &Arc<Self>, follow_up: FollowUp, host: &dyn Host, home: Home) {
         let now = crate::clock::now();
         for effect in follow_up.effects {
             match effect {
-                Effect::Start(application) => self.start(host, application),
+                Effect::Start(application) => self.start(host, home, application),
                 Effect::Restore(restore, incarnation) => self.restore(host, restore, incarnation),
                 Effect::Changed => host.session_changed(self, now),
                 Effect::Ended(teardown) => {

@@ -134,11 +134,11 @@ pub async fn the_end_tells_what_was_not_received(server: &Server) {
 }
 
 async fn wait_until_buffered(session: &SessionHandle, browser: &Browser, charge: u64) {
-    while session.snapshot().buffered < charge {
+    // Over HTTP, a POST counts too until its messages have been taken.
+    while session.snapshot().buffered != charge {
         // The answer comes after everything sent before the ping.
         browser.ping().await;
     }
-    assert_eq!(session.snapshot().buffered, charge);
 }
 
 /// R34: an abort drops messages in transit and tells the browser at once.
