@@ -1,7 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod pipe;
-
 use std::future::{Future, Ready, ready};
 use std::net::IpAddr;
 use std::{fmt, io};
@@ -18,9 +16,7 @@ use futures_util::TryStreamExt as _;
 use stillhere::http_answer::Answer;
 pub use stillhere::*;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::io::StreamReader;
-
-use crate::pipe::pipe;
+use tokio_util::io::{ReaderStream, StreamReader};
 
 /// Returns the routes of `hub` under its mount, for [`App::configure`](actix_web::App::configure):
 /// the client's files, the sessions' WebSockets, and the POSTs of the fallback.
@@ -114,8 +110,7 @@ fn failed(error: &actix_web::Error) -> Option<String> {
 /// #     type Future = std::future::Ready<Result<Self, Self::Error>>;
 /// #     fn from_request(_: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future { std::future::ready(Ok(Self { name: String::new() })) }
 /// # }
-/// async fn live(user: User, name: web::Path<String>, hub: web::Data<Hub>, request: HttpRequest,
-/// body: web::Payload) -> HttpResponse {
+/// async fn live(user: User, name: web::Path<String>, hub: web::Data<Hub>, request: HttpRequest, body: web::Payload) -> HttpResponse {
 ///     answer(&hub, &name, request, body, Some(&user.name)).await
 /// }
 /// # actix_web::App::new().route("/live/{name}", web::to(live));
@@ -192,8 +187,7 @@ fn response(answer: Answer) -> HttpResponse {
 /// #     type Future = std::future::Ready<Result<Self, Self::Error>>;
 /// #     fn from_request(_: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future { std::future::ready(Ok(Self { name: String::new() })) }
 /// # }
-/// async fn socket(user: User, id: web::Path<String>, hub: web::Data<Hub>, upgrade: Upgrade) ->
-/// HttpResponse {
+/// async fn socket(user: User, id: web::Path<String>, hub: web::Data<Hub>, upgrade: Upgrade) -> HttpResponse {
 ///     upgrade.principal(&user.name).serve(&hub, &id)
 /// }
 /// # actix_web::App::new().route("/live/{id}", web::get().to(socket));
@@ -269,12 +263,12 @@ impl Upgrade {
         if let Some(protocol) = accepted.protocol() {
             response.insert_header((SEC_WEBSOCKET_PROTOCOL, protocol));
         }
-        let (writer, body) = pipe();
+        let (body, writer) = tokio::io::duplex(WRITE_BUFFER);
         let reader = StreamReader::new(payload.map_err(io::Error::other));
-        // The task runs on this worker, because actix's streams cannot leave their thread. A session
-        // that starts here does too.
-        actix_web::rt::spawn(carry(accepted.on_local_set(), tokio::io::join(reader, writer)));
-        response.streaming(body)
+        // The task runs on this worker, because actix's streams cannot leave their thread. The
+        // session itself runs on the hub's runtime.
+        actix_web::rt::spawn(carry(accepted, tokio::io::join(reader, writer)));
+        response.streaming(ReaderStream::new(body))
     }
 }
 
@@ -319,3 +313,6 @@ impl<T: MessageBody + 'static> Responder for Page<T> {
         response.message_body(self.0).expect("the headers are valid")
     }
 }
+
+/// Bytes that may wait for the browser's socket.
+const WRITE_BUFFER: usize = 16 * 1024;

@@ -116,8 +116,7 @@ fn rejected(rejection: impl IntoResponse) -> Option<String> {
 /// #     type Rejection = std::convert::Infallible;
 /// #     async fn from_request_parts(_: &mut axum::http::request::Parts, _: &S) -> Result<Self, Self::Rejection> { Ok(Self { name: String::new() }) }
 /// # }
-/// async fn live(user: User, Path(name): Path<String>, State(hub): State<Hub>, request: Request) ->
-/// Response {
+/// async fn live(user: User, Path(name): Path<String>, State(hub): State<Hub>, request: Request) -> Response {
 ///     answer(&hub, &name, request, Some(&user.name)).await
 /// }
 /// # let _: axum::Router<Hub> = axum::Router::new().route("/live/{name}", axum::routing::any(live));
@@ -154,8 +153,7 @@ pub fn serve_file(name: &str, headers: &HeaderMap) -> Response {
 /// #     type Rejection = std::convert::Infallible;
 /// #     async fn from_request_parts(_: &mut axum::http::request::Parts, _: &S) -> Result<Self, Self::Rejection> { Ok(Self { name: String::new() }) }
 /// # }
-/// async fn socket(user: User, Path(id): Path<String>, State(hub): State<Hub>, upgrade: Upgrade) ->
-/// Response {
+/// async fn socket(user: User, Path(id): Path<String>, State(hub): State<Hub>, upgrade: Upgrade) -> Response {
 ///     upgrade.principal(&user.name).serve(&hub, &id)
 /// }
 /// ```

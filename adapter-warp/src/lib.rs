@@ -108,8 +108,7 @@ fn ours() -> impl Filter<Extract = (String, Request<Body>), Error = Rejection> +
 /// # async fn main() {
 /// # let hub = Hub::new();
 /// # let user = warp::any().map(|| "ada".to_owned());
-/// let live = warp::path!("live" / String).and(user).and(request()).then(move |name: String, user:
-/// String, request| {
+/// let live = warp::path!("live" / String).and(user).and(request()).then(move |name: String, user: String, request| {
 ///     let hub = hub.clone();
 ///     async move { answer(&hub, &name, request, Some(&user)).await }
 /// });

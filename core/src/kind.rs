@@ -24,10 +24,11 @@ use crate::base_url::base_url;
 /// the server, a data channel is two queues of byte strings:
 ///
 /// ```
-/// use futures_util::{SinkExt as _, StreamExt as _}; use stillhere::wire::SUBPROTOCOL; use
-/// stillhere::connection::Packet; use stillhere::{ConnectionSetup, Hub, NotOurProtocol,
-/// SessionRequest, connection_pair, run_connection_loop}; use tokio::sync::mpsc::{Receiver,
-/// Sender};
+/// use futures_util::{SinkExt as _, StreamExt as _};
+/// use stillhere::wire::SUBPROTOCOL;
+/// use stillhere::connection::Packet;
+/// use stillhere::{ConnectionSetup, Hub, NotOurProtocol, SessionRequest, connection_pair, run_connection_loop};
+/// use tokio::sync::mpsc::{Receiver, Sender};
 ///
 /// struct DataChannel {
 ///     /// Headers of the request that negotiated the channel: the hub checks the origin and the

@@ -73,10 +73,9 @@ impl<A: CleanupPolicy, B: CleanupPolicy> CleanupPolicy for Or<A, B> {
 /// use std::time::Duration;
 /// use stillhere::{CleanupPolicy, DefaultCleanupPolicy, MemoryBudget};
 ///
-/// // Over budget, the session that was soft-closed first ends, but none before ten seconds have
-/// passed. let grace = DefaultCleanupPolicy { soft_closed: Duration::from_secs(10),
-/// ..Default::default() }; let policy = MemoryBudget::new(64 <<
-/// 20).and(grace).or(DefaultCleanupPolicy::default());
+/// // Over budget, the session that was soft-closed first ends, but none before ten seconds have passed.
+/// let grace = DefaultCleanupPolicy { soft_closed: Duration::from_secs(10), ..Default::default() };
+/// let policy = MemoryBudget::new(64 << 20).and(grace).or(DefaultCleanupPolicy::default());
 /// ```
 #[derive(Debug)]
 pub struct And<A, B>(pub(crate) A, pub(crate) B);
