@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod pipe;
+
 use std::future::{Future, Ready, ready};
 use std::net::IpAddr;
 use std::{fmt, io};
@@ -16,7 +18,9 @@ use futures_util::TryStreamExt as _;
 use stillhere::http_answer::Answer;
 pub use stillhere::*;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::io::{ReaderStream, StreamReader};
+use tokio_util::io::StreamReader;
+
+use crate::pipe::pipe;
 
 /// Returns the routes of `hub` under its mount, for [`App::configure`](actix_web::App::configure):
 /// the client's files, the sessions' WebSockets, and the POSTs of the fallback.
@@ -263,12 +267,12 @@ impl Upgrade {
         if let Some(protocol) = accepted.protocol() {
             response.insert_header((SEC_WEBSOCKET_PROTOCOL, protocol));
         }
-        let (body, writer) = tokio::io::duplex(WRITE_BUFFER);
+        let (writer, body) = pipe();
         let reader = StreamReader::new(payload.map_err(io::Error::other));
-        // The task runs on this worker, because actix's streams cannot leave their thread. The
-        // session itself runs on the hub's runtime.
-        actix_web::rt::spawn(carry(accepted, tokio::io::join(reader, writer)));
-        response.streaming(ReaderStream::new(body))
+        // The task runs on this worker, because actix's streams cannot leave their thread. So does a
+        // session that starts here.
+        actix_web::rt::spawn(carry(accepted.on_local_set(), tokio::io::join(reader, writer)));
+        response.streaming(body)
     }
 }
 
@@ -313,6 +317,3 @@ impl<T: MessageBody + 'static> Responder for Page<T> {
         response.message_body(self.0).expect("the headers are valid")
     }
 }
-
-/// Bytes that may wait for the browser's socket.
-const WRITE_BUFFER: usize = 16 * 1024;
