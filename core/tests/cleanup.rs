@@ -69,7 +69,7 @@ async fn a_session_whose_page_left_ends_after_fifteen_seconds_and_tells_at_once_
         let session = hub.open(idle);
         let mut document = RawDocument::new(&session);
         let (wire, welcome) = document.welcomed(&hub).await;
-        assert_eq!(welcome.keep, 120_000, "what a page is told that stays");
+        assert_eq!(welcome.keep, 120_000, "the value that a page that stays is told");
         let mut events = session.events();
         if ends {
             session.send("a last word").await.expect("there is room");
@@ -238,11 +238,11 @@ async fn a_hello_between_the_decision_and_the_deed_resumes() {
         asked: Arc::clone(&asked),
     };
     hub.set_cleanup_policy(policy);
-    assert_eq!(session.state(), SessionState::Open, "neither closed nor half");
+    assert_eq!(session.state(), SessionState::Open, "the session is fully open");
     assert_eq!(
         asked.load(Ordering::SeqCst),
         2,
-        "it was asked again about the session as it is now"
+        "the policy was asked again, about the present state"
     );
     let Some(Packet::Binary(welcome)) = browser.receive().await else {
         panic!("no welcome")
@@ -313,7 +313,7 @@ fn a_reconnect_that_races_with_the_deadline_resumes_or_is_refused_and_never_half
     }
     assert!(
         resumed > 0 && refused > 0,
-        "{resumed} resumed, {refused} refused: no race"
+        "{resumed} resumed, {refused} refused: the race never happened"
     );
 }
 
@@ -476,7 +476,7 @@ async fn a_policy_that_panics_costs_that_check_and_is_asked_again_a_second_later
         hub.set_cleanup_policy(DefaultCleanupPolicy::default());
         soon("the end", session.ended()).await;
         soon("the end", waiting.ended()).await;
-        assert_eq!(hub.stats().sessions, 0, "{place}: the sweeper goes on");
+        assert_eq!(hub.stats().sessions, 0, "{place}: the sweeper keeps running");
     }
 }
 
@@ -541,7 +541,7 @@ async fn a_policy_may_call_its_hub_also_when_it_is_dropped() {
     assert_eq!(
         soon("the end", session.ended()).await,
         EndReason::Expired,
-        "the one that was set last holds"
+        "the value that was set last applies"
     );
 }
 
@@ -626,7 +626,7 @@ async fn earlier_deadlines_replace_later_ones_and_do_not_add_up() {
     let evaluations = hub.stats().policy_evaluations - before;
     assert!(
         (9..=12).contains(&evaluations),
-        "one a minute, not {evaluations} in ten minutes"
+        "expected one evaluation a minute, got {evaluations} in ten minutes"
     );
 }
 

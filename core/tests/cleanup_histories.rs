@@ -304,7 +304,7 @@ impl World {
         };
         let how = self.random.upto(3);
         let page = self.pages.get_mut(&id).expect("it was picked");
-        let wire = page.wire.take().expect("it was picked for it");
+        let wire = page.wire.take().expect("the picked page is connected");
         let cause = match how {
             0 => Cause::Lost,
             1 => {
@@ -544,7 +544,7 @@ async fn histories(seeds: std::ops::Range<u64>, sessions: u64) {
     for what in ["never connected", "expired", "logged out", "budget", "cap"] {
         assert!(
             replayed.is_some() || counts.contains_key(what),
-            "nobody ended for this reason: {what}"
+            "no session ended for this reason: {what}"
         );
     }
 }

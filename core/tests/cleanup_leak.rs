@@ -70,7 +70,7 @@ async fn a_hundred_thousand_sessions_opened_and_abandoned_leave_nothing_but_how_
             after_first = left;
             assert!(
                 left < 140 * SESSIONS as isize,
-                "{left} bytes left: more than an id, a secret, a reason and whose it was"
+                "{left} bytes are left: more than an id, a secret, a reason and a principal"
             );
         } else {
             assert!(

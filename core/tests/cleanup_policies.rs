@@ -127,7 +127,7 @@ async fn beyond_the_budget_the_longest_soft_closed_end_first() {
     assert_eq!(
         over(&pages),
         [0, 2],
-        "the two that have waited longest, and no more than needed"
+        "the two that waited longest, and no more than needed"
     );
     assert_eq!(pages[0].session.ended().now_or_never(), Some(EndReason::Expired));
     tokio::time::sleep(seconds(3600)).await;
@@ -175,7 +175,7 @@ async fn the_budget_follows_what_sessions_hold_while_they_wait() {
     settled().await;
     pages[2].session.try_send(vec![0; 400]).expect("there is room");
     settled().await;
-    assert_eq!(over(&pages), [0], "what was given back is free for others");
+    assert_eq!(over(&pages), [0], "freed memory is available to others");
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,7 +247,11 @@ async fn a_budget_evaluates_only_whom_something_happened_to() {
         page.lose().await;
     }
     assert_eq!(over(&pages), (0..100).collect::<Vec<_>>());
-    assert_eq!(hub.stats().policy_evaluations - before, 100, "those that had to go");
+    assert_eq!(
+        hub.stats().policy_evaluations - before,
+        100,
+        "the sessions that had to end"
+    );
     tokio::time::sleep(seconds(3600)).await;
     assert_eq!(hub.stats().policy_evaluations - before, 100);
 }
@@ -281,14 +285,14 @@ async fn a_cap_ends_the_longest_soft_closed_of_that_principal_and_never_an_open_
     assert_eq!(
         over(&ada),
         [] as [usize; 0],
-        "who waits for the first browser does not count yet"
+        "an unconnected session does not count yet"
     );
     ada.push(Page::come_to(&hub, waiting).await);
     settled().await;
     assert_eq!(over(&ada), [1]);
     ada.extend(pages_of(&hub, "ada", 3).await);
     settled().await;
-    assert_eq!(over(&ada), [0, 1], "four are open and stay");
+    assert_eq!(over(&ada), [0, 1], "the four open sessions stay");
     ada[3].lose().await;
     assert_eq!(over(&ada), [0, 1, 3]);
     assert_eq!((over(&eve).len(), over(&nobody).len()), (0, 0));
@@ -306,7 +310,7 @@ async fn a_cap_that_closes_open_ones_begins_with_those_opened_first() {
     assert_eq!(
         over(&pages),
         [0],
-        "that it has connected lately does not make it younger"
+        "a recent connection does not make the session younger"
     );
     pages[2].lose().await;
     pages.extend(pages_of(&hub, "ada", 1).await);
@@ -637,7 +641,7 @@ async fn a_policy_that_was_told_late_is_told_again() {
     assert_eq!(
         page.session.state(),
         SessionState::Open,
-        "it has come back while the policy was told of its loss"
+        "it reconnected while the policy observed the loss"
     );
     assert_eq!(
         last.lock().expect("unpoisoned")[page.session.id()].0,
@@ -711,7 +715,7 @@ fn whatever_threads_do_a_policy_ends_up_knowing_how_every_session_is() {
                 }
                 tokio::task::yield_now().await;
             }
-            panic!("round {round}: the policy believes something else");
+            panic!("round {round}: the policy has another state");
         });
     }
 }

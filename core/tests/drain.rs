@@ -103,7 +103,7 @@ async fn a_thousand_browsers_are_told_to_come_back_at_different_times() {
         hints.push(hint.await);
     }
     hints.sort();
-    assert_eq!(hints.iter().collect::<HashSet<_>>().len(), 1000, "no two the same");
+    assert_eq!(hints.iter().collect::<HashSet<_>>().len(), 1000, "all are different");
     assert!(
         hints[0] >= seconds(1) && hints[999] <= seconds(11),
         "{:?} to {:?}",
@@ -200,7 +200,7 @@ async fn connections_that_wait_are_told_that_the_server_shuts_down() {
         assert_eq!(
             (end.code, end.reason),
             (4200, 0),
-            "nothing is proven, so nothing is told of the session"
+            "a client without proof learns nothing about the session"
         );
         assert!((1000..=31_000).contains(&end.retry_after), "{end:?}");
         hints.insert(end.retry_after);

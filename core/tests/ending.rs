@@ -71,7 +71,7 @@ async fn a_function_that_returns_while_nobody_is_connected_waits_for_its_browser
     assert_eq!(
         session.state(),
         SessionState::EndingSoftClosed,
-        "longer than it would wait for a connected one"
+        "longer than for a connected session"
     );
     browser.set_online(true);
     assert_eq!(browser.text().await, "last words");
@@ -143,7 +143,7 @@ async fn a_session_closed_before_any_browser_delivers_to_the_first() {
     let browser = Browser::connected(&hub, &session).await;
     assert_eq!(browser.text().await, "read this");
     assert_eq!(browser.ended().await, (2, "nothing more".to_owned()));
-    assert_eq!(started.load(Ordering::SeqCst), 0, "its function has no use any more");
+    assert_eq!(started.load(Ordering::SeqCst), 0, "its function never starts");
     assert_eq!((hub.stats().sessions, hub.stats().unconnected), (0, 0));
 }
 
@@ -332,7 +332,7 @@ async fn a_hub_that_is_gone_still_gives_the_functions_their_grace_and_no_more() 
     let mut ends = ends.lock().expect("unpoisoned").clone();
     ends.sort_by_key(|(id, _)| *id != *stuck.id());
     assert_eq!(ends, [(*stuck.id(), gone.clone()), (*waiting.id(), gone)]);
-    assert_eq!(alive_tasks(), tasks, "the sweeper is gone as well");
+    assert_eq!(alive_tasks(), tasks, "the sweeper has stopped too");
 }
 
 #[tokio::test(start_paused = true)]
@@ -347,7 +347,11 @@ async fn an_ending_session_resumes_its_own_document_and_refuses_every_other() {
     settled().await;
     session.close("soon");
     let end = waiting.end().await;
-    assert_eq!((end.code, end.reason), (4102, 2), "a waiting newcomer is told");
+    assert_eq!(
+        (end.code, end.reason),
+        (4102, 2),
+        "a waiting newcomer is told that the session ended"
+    );
     let end = RawDocument::new(&session).connect(&hub).end().await;
     assert_eq!((end.code, end.reason), (4102, 2));
     drop(wire);
@@ -430,7 +434,7 @@ async fn connections_that_take_nothing_do_not_pile_up() {
         stuck.push(wire);
     }
     tokio::time::sleep(seconds(7)).await;
-    assert_eq!(hub.stats().connections, 1, "those replaced are gone");
+    assert_eq!(hub.stats().connections, 1, "replaced connections have ended");
     let (wire, _) = document.welcomed(&hub).await;
     wire.send_data(Lane::Interactive, 1, "x");
     assert_eq!(wire.data().await.payload, "x");
@@ -557,7 +561,7 @@ async fn an_end_hook_that_panics_costs_nobody_else_anything() {
     assert_eq!(
         (ends.load(Ordering::SeqCst), hub.stats().sessions),
         (6, 0),
-        "the sweeper goes on"
+        "the sweeper keeps running"
     );
 }
 

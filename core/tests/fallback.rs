@@ -181,7 +181,7 @@ impl Down {
         loop {
             match self.frame().await.expect("the answer goes on") {
                 Frame::Data(data) => return String::from_utf8(data.payload.to_vec()).expect("the message is text"),
-                Frame::End(end) => panic!("not a message: {end:?}"),
+                Frame::End(end) => panic!("expected a message, got {end:?}"),
                 _ => {}
             }
         }
@@ -191,7 +191,7 @@ impl Down {
     async fn end(self) -> End {
         match self.frames().await.pop() {
             Some(Frame::End(end)) => end,
-            other => panic!("not an end: {other:?}"),
+            other => panic!("expected an end, got {other:?}"),
         }
     }
 }
@@ -375,7 +375,7 @@ async fn a_page_of_an_allowed_origin_may_read_every_answer() {
         assert_eq!(
             header(&answer, "vary"),
             Some("origin"),
-            "no cache may hand it to others"
+            "no cache may serve it to others"
         );
     }
     let own = ask(&hub, "POST", id, &[OURS], once(posts.sending(2, &[]))).await;
@@ -387,7 +387,7 @@ async fn a_page_of_an_allowed_origin_may_read_every_answer() {
     assert_eq!(
         header(&own, "vary"),
         Some("origin"),
-        "nor may a page be handed what was said to no page"
+        "a cache must not serve this answer to a page"
     );
 }
 
@@ -448,7 +448,10 @@ async fn a_body_that_does_not_come_within_ten_seconds_is_given_up() {
 fn endless(first: Bytes, read: &AtomicUsize) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let piece = Bytes::from_static(&[0; PIECE]);
     let pieces = stream::repeat_with(move || {
-        assert!(read.fetch_add(1, Ordering::Relaxed) < 10_000, "it reads without end");
+        assert!(
+            read.fetch_add(1, Ordering::Relaxed) < 10_000,
+            "the server never stops reading"
+        );
         Ok(piece.clone())
     });
     once(first).chain(pieces)
@@ -497,7 +500,7 @@ async fn little_is_read_of_a_post_that_is_of_no_connection() {
         let read = AtomicUsize::new(0);
         let answer = ask(&hub, "POST", &posts.id, &[OURS], endless(first, &read)).await;
         assert_eq!(answer.status, status);
-        assert_eq!(read.into_inner(), 1, "one piece of 16 KiB was too much");
+        assert_eq!(read.into_inner(), 1, "only one piece of 16 KiB is read");
     }
     let most = posts.opening(&vec![0; 4 * 1024 - 21]);
     assert_eq!(posts.post(most).await.status, 200);
@@ -535,9 +538,9 @@ async fn half_sent_posts_count_for_the_session_they_are_for() {
     assert_eq!(soon("the end", greedy.ended()).await, EndReason::MemoryPressure);
     for post in half_sent {
         let status = soon("an answer", post).await.expect("it does not panic");
-        assert_eq!(status, 410, "at once, and not after 10 s");
+        assert_eq!(status, 410, "at once, not after 10 s");
     }
-    assert_eq!(hub.stats().sessions, 3, "no other has ended for it");
+    assert_eq!(hub.stats().sessions, 3, "no other session ended for it");
     assert_eq!(soon("an answer", last).await.expect("it does not panic"), 408);
     settled().await;
     assert_eq!(hub.stats().buffered, 0);
@@ -590,7 +593,7 @@ async fn a_token_is_good_for_one_connection_from_its_opening_to_its_end() {
     assert_eq!(
         posts.post(posts.sending(1, &[])).await.status,
         410,
-        "nobody has opened it"
+        "no POST has opened this connection"
     );
 
     let hello = Frame::Hello(RawDocument::new(&session).hello());
@@ -715,7 +718,7 @@ async fn a_streamed_answer_begins_at_once_and_is_never_quiet_for_more_than_fifte
         );
         tokio::time::advance(seconds(10)).await;
         session.try_send("hello").expect("there is room");
-        assert_eq!(down.text().await, "hello", "what is said counts too");
+        assert_eq!(down.text().await, "hello", "sent messages count too");
     }
 }
 
@@ -748,7 +751,7 @@ async fn a_polled_answer_ends_when_something_was_said_or_after_its_wait() {
     session.try_send("second").expect("there is room");
     assert_eq!(answer.frame().await, None, "one flush for each answer");
     let mut next = Down::of(posts.send(&[]).await);
-    assert_eq!(next.text().await, "second", "what came between two answers waits");
+    assert_eq!(next.text().await, "second", "messages sent between two answers wait");
     assert_eq!(start.elapsed(), seconds(0));
 }
 
@@ -834,11 +837,7 @@ async fn a_page_that_drops_its_stream_is_gone_at_once() {
     let unread = Posts::new(&hub, &session, 0);
     drop(unread.open(&[]).await);
     settled().await;
-    assert_eq!(
-        hub.stats().connections,
-        0,
-        "nor does a stream that nobody ever read stay"
-    );
+    assert_eq!(hub.stats().connections, 0, "a stream that was never read is dropped");
 }
 
 #[tokio::test(start_paused = true)]
@@ -859,7 +858,7 @@ async fn a_polling_page_that_is_gone_is_found_out_by_the_heartbeat() {
     assert_eq!(
         (late.code, late.reason),
         (Code::Silent as u64, 0),
-        "it is told if it comes soon"
+        "a page that returns soon is told why"
     );
     tokio::time::sleep(seconds(2)).await;
     assert_eq!(posts.send(&[]).await.status, 410);
@@ -913,7 +912,7 @@ async fn a_polling_page_that_pongs_stays() {
                     nonce,
                     counts: fresh_counts(),
                 },
-                other => panic!("not a ping: {other:?}"),
+                other => panic!("expected a ping, got {other:?}"),
             })
             .collect();
     }
@@ -966,7 +965,7 @@ async fn what_was_lost_with_an_answer_comes_over_the_next_connection() {
     let lost = Down::of(first.send(&packed([message(1, "one")])).await).frames().await;
     assert!(
         lost.iter().any(|frame| matches!(frame, Frame::Data(_))),
-        "on its way: {lost:?}"
+        "lost in transit: {lost:?}"
     );
 
     document.incarnation = 1;
@@ -979,7 +978,7 @@ async fn what_was_lost_with_an_answer_comes_over_the_next_connection() {
     assert_eq!(welcome.counts.received[Lane::Interactive], 1);
     assert_eq!(down.text().await, "one", "sent again");
     second.send(&packed([message(1, "one"), message(2, "two")])).await;
-    assert_eq!(down.text().await, "two", "and nothing is taken twice");
+    assert_eq!(down.text().await, "two", "nothing is delivered twice");
 
     let end = Down::of(first.send(&[]).await).end().await;
     assert_eq!(end.code, Code::Replaced as u64);

@@ -140,9 +140,9 @@ impl Server {
     async fn answer(&mut self, step: &Value) {
         let number = number(&step["post"]);
         let Some(Post::Asked(answer)) = self.posts.remove(&number) else {
-            panic!("it is answered already: {step}")
+            panic!("the POST was answered before: {step}")
         };
-        assert!(answer.is_finished(), "no answer yet: {step}");
+        assert!(answer.is_finished(), "the POST is not answered yet: {step}");
         let answer = answer.await.expect("the hub does not panic");
         assert_eq!(
             u64::from(answer.status),
@@ -165,7 +165,7 @@ impl Server {
     fn body(&mut self, step: &Value) -> &mut Body {
         match self.posts.get_mut(&number(&step["post"])) {
             Some(Post::Answered(body)) => body,
-            _ => panic!("there is no answer: {step}"),
+            _ => panic!("the POST has no answer: {step}"),
         }
     }
 

@@ -179,7 +179,7 @@ impl Scene {
         assert_eq!(self.page.text().await, "page 1");
         self.session.try_send("session 1").expect("there is room");
         assert_eq!(self.page.text().await, "session 1");
-        self.fault.set(fault).expect("it goes wrong once");
+        self.fault.set(fault).expect("the fault happens once");
         self.page.send("page 2");
         self.session.try_send("session 2").expect("there is room");
         self.assert_neighbour_lives().await;
@@ -204,7 +204,7 @@ impl Scene {
         assert_eq!(of_session, ["session 2", "session 3"]);
         assert_eq!(*self.got.lock().expect("unpoisoned"), ["page 1", "page 2", "page 3"]);
         assert_eq!(self.session.state(), SessionState::Open);
-        assert_eq!(self.hub.stats().connections, 2, "nothing is left of the faulty one");
+        assert_eq!(self.hub.stats().connections, 2, "the faulty connection has ended");
         self.carrier
     }
 
@@ -320,7 +320,7 @@ async fn a_connection_that_cannot_be_closed_is_dropped_after_five_seconds() {
     assert_eq!(
         scene.session.state(),
         SessionState::SoftClosed,
-        "its session does not wait for that"
+        "the session does not wait for the connection to close"
     );
     let start = Instant::now();
     let carrier = scene.come_back().await;
@@ -381,7 +381,7 @@ impl Stream for Flood {
         self.reads += 1;
         assert!(
             self.reads < 1_000_000,
-            "it is read without end, and nobody else gets a turn"
+            "the loop never stops reading, so other tasks starve"
         );
         Poll::Ready(Some(Ok(self.packet.clone())))
     }

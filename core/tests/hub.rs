@@ -83,7 +83,7 @@ async fn beyond_the_number_of_waiting_sessions_the_oldest_ends_and_the_newest_ha
     assert_eq!(
         states(),
         [SessionState::Open, SessionState::Unconnected, SessionState::Unconnected],
-        "one that has a browser does not count"
+        "a connected session does not count"
     );
     let fifth = hub.open(idle);
     assert_eq!(
@@ -97,7 +97,11 @@ async fn beyond_the_number_of_waiting_sessions_the_oldest_ends_and_the_newest_ha
     );
     assert_eq!((hub.stats().unconnected, hub.stats().sessions), (3, 4));
     let late = RawDocument::new(&sessions[1]).connect(&hub).end().await;
-    assert_eq!((late.code, late.reason), (4102, 4), "who comes too late is told why");
+    assert_eq!(
+        (late.code, late.reason),
+        (4102, 4),
+        "a page that arrives too late is told why"
+    );
 
     fifth.abort("");
     assert_eq!(hub.stats().unconnected, 2);

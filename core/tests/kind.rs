@@ -51,7 +51,10 @@ fn ticket_of(element: &str) -> serde_json::Value {
 async fn a_page_connects_by_web_socket_unless_something_else_is_registered() {
     let hub = Hub::new();
     let session = hub.open(idle);
-    assert!(ticket(&session).get("connection").is_none(), "old clients read it too");
+    assert!(
+        ticket(&session).get("connection").is_none(),
+        "the default is omitted, for older clients"
+    );
     assert_eq!(elements(&session.script_tag()).len(), 1);
 
     hub.register_connection(|_| Some(ConnectionSetup::web_socket()));
@@ -91,7 +94,7 @@ async fn a_condition_is_asked_once_for_each_ticket_and_each_script_tag() {
         Some(ConnectionSetup::named(&number.to_string()).url(&format!("/{number}")))
     });
     let session = hub.open(idle);
-    assert_eq!(asked.load(Ordering::Relaxed), 0, "nobody wants a page yet");
+    assert_eq!(asked.load(Ordering::Relaxed), 0, "no page was requested yet");
     assert_eq!(kind(&session), "1");
     let tag = session.script_tag();
     assert!(tag.starts_with("<script src=\"/2/client."), "{tag}");

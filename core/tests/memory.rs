@@ -74,7 +74,7 @@ async fn of_those_that_hold_about_the_same_the_longest_soft_closed_end_first() {
     let connected = holders(&hub, 6).await;
     settled().await;
     assert_eq!(hub.stats().buffered, 10 * charge(1000));
-    assert!(ended(&ends).is_empty(), "up to the bound nothing happens");
+    assert!(ended(&ends).is_empty(), "nothing ends up to the limit");
 
     for expected in &gone {
         let more = hub.open(idle);
@@ -88,7 +88,7 @@ async fn of_those_that_hold_about_the_same_the_longest_soft_closed_end_first() {
     assert_eq!(
         empty.state(),
         SessionState::SoftClosed,
-        "one that holds nothing frees nothing"
+        "the end of an empty session would free nothing"
     );
     assert!(
         connected
@@ -210,7 +210,7 @@ async fn a_shared_payload_counts_once_for_as_long_as_anybody_holds_it() {
         wire.ack(2, 0);
     }
     settled().await;
-    assert!(hub.stats().buffered >= 100_000, "the last one still holds it");
+    assert!(hub.stats().buffered >= 100_000, "the last handle keeps it alive");
     pages[0].0.abort("");
     settled().await;
     assert_eq!(hub.stats().buffered, 0);
@@ -246,7 +246,11 @@ async fn what_the_application_itself_keeps_costs_nobody_a_search_for_each_messag
     let before = hub.stats().policy_evaluations;
     session.send("x").await.expect("there is room");
     tokio::time::sleep(seconds(1)).await;
-    assert_eq!(session.state(), SessionState::Open, "its end would free nothing");
+    assert_eq!(
+        session.state(),
+        SessionState::Open,
+        "the session's end would free nothing"
+    );
     assert!(ended(&ends).is_empty());
     drop(kept);
     assert_eq!(hub.stats().buffered, charge(1));

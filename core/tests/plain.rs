@@ -50,7 +50,7 @@ impl Client {
             match self.packet().await {
                 Some(Packet::Binary(message)) => return message,
                 Some(Packet::Ping) => self.end.send(Packet::Other),
-                other => panic!("not a message: {other:?}"),
+                other => panic!("expected a message, got {other:?}"),
             }
         }
     }
@@ -61,7 +61,7 @@ impl Client {
             match self.packet().await {
                 Some(Packet::Close(code)) => return code,
                 Some(Packet::Ping) => {}
-                other => panic!("not a close: {other:?}"),
+                other => panic!("expected a close, got {other:?}"),
             }
         }
     }
@@ -251,7 +251,7 @@ async fn a_client_that_takes_nothing_is_displaced_and_told_all_the_same() {
         "lost or late",
         "it was never given to a connection"
     );
-    soon("the stuck client's loop is over", stuck.carrier)
+    soon("the loop of the stuck client ends", stuck.carrier)
         .await
         .expect("it does not panic");
 }
@@ -577,7 +577,11 @@ async fn half_of_what_was_held_back_arrives_by_the_next_client() {
     for (number, message) in earlier.iter().enumerate() {
         assert_eq!(*message, vec![number as u8; 100_000], "whole, in order, once");
     }
-    assert!(earlier.len() >= 10, "what fits the window was taken: {}", earlier.len());
+    assert!(
+        earlier.len() >= 10,
+        "messages that fit the window were accepted: {}",
+        earlier.len()
+    );
 }
 
 #[tokio::test(start_paused = true)]

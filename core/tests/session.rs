@@ -76,7 +76,10 @@ async fn local_variables_are_the_state_and_survive_a_thousand_reconnects() {
         assert_eq!(browser.text().await, expected.to_string());
     }
     let reconnects = session.snapshot().reconnects;
-    assert!(reconnects >= 600, "{reconnects}: some cuts come before the hello");
+    assert!(
+        reconnects >= 600,
+        "only {reconnects} reconnects: too many cuts before the hello"
+    );
     assert_eq!(hub.stats().sessions, 1);
 }
 
@@ -152,7 +155,7 @@ async fn an_application_that_never_reads_costs_a_window_and_hears_of_the_end() {
     session.abort("");
     soon("the end", session.ended()).await;
     settled().await;
-    assert_eq!(hub.stats().buffered, 0, "nobody will read it");
+    assert_eq!(hub.stats().buffered, 0, "nobody reads it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -368,7 +371,7 @@ async fn silence_soft_closes_after_two_heartbeats_even_when_writes_find_no_room(
         );
         eprintln!("blocked {blocked}: {} polls", wire.end.polls());
         assert!(wire.end.polls() < 300, "the loop spins: {} polls", wire.end.polls());
-        soon("the server lets go of it", async {
+        soon("the server drops the connection", async {
             while !wire.end.is_server_gone() {
                 tokio::time::sleep(seconds(1)).await;
             }

@@ -220,7 +220,7 @@ async fn a_bomb_ends_the_session_as_too_large_and_no_other() {
     assert_eq!(
         soon("none", reported.recv()).await,
         None,
-        "nothing that came after it is handed out"
+        "nothing that arrived after it is delivered"
     );
     other.send("unharmed").await.expect("the session lives");
     assert_eq!(bystander.text().await, "unharmed");
@@ -285,7 +285,7 @@ async fn a_gigabyte_of_inflated_messages_waits_as_one_window() {
     }
     assert!(sent > 1_000_000 && sent <= 1 << 20, "within the window: {sent}");
     settled().await;
-    assert_eq!(hub.stats().buffered, sent, "they wait as they came");
+    assert_eq!(hub.stats().buffered, sent, "they wait as they arrived");
     go.notify_one();
     for number in 0..128u8 {
         let message = soon("a message", reported.recv()).await.expect("the function runs");

@@ -586,7 +586,7 @@ async fn a_restore_function_may_hold_the_session_it_belongs_to() {
     Browser::connected(&hub, &session).await;
     session.abort("");
     settled().await;
-    assert_eq!(dropped.load(Ordering::SeqCst), 0, "the end of the session lets it go");
+    assert_eq!(dropped.load(Ordering::SeqCst), 0, "the end of the session drops it");
 }
 
 #[tokio::test(start_paused = true)]

@@ -160,7 +160,7 @@ async fn try_send_never_waits_and_says_what_is_wrong() {
     assert_eq!(session.try_send(vec![0; 2001]), too_large);
     assert_eq!(session.try_send([0; 1000]), Ok(()));
     assert_eq!(session.try_send(""), Err(TrySendError::Full("".into())));
-    assert_eq!(session.try_send(vec![0; 2001]), too_large, "however full it is");
+    assert_eq!(session.try_send(vec![0; 2001]), too_large, "even if the outbox is full");
     assert_eq!(
         session.send(vec![0; 2001]).now_or_never(),
         Some(Err(SendError::TooLarge {

@@ -69,7 +69,7 @@ where
     let log = log.text();
     assert!(
         log.contains("received frame"),
-        "frames are not logged, so nothing was shown: {log}"
+        "frames are not logged, so the test shows nothing: {log}"
     );
     let bytes = [credentials.secret.expose().as_slice(), &WRONG, &STREAMED, &POLLED];
     let shown: Vec<String> = bytes.into_iter().flat_map(shapes).chain([COOKIE.to_owned()]).collect();
@@ -83,7 +83,7 @@ where
                 .iter()
                 .rev()
                 .collect();
-            panic!("{shown} is in the log, behind {around}");
+            panic!("the log contains {shown}, after {around}");
         }
     }
 }

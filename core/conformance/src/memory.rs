@@ -94,7 +94,7 @@ impl Peer {
     }
 
     async fn write(&mut self, bytes: &[u8]) {
-        let written = within("the server takes it", self.0.write_all(bytes)).await;
+        let written = within("the server reads the frame", self.0.write_all(bytes)).await;
         written.expect("the server reads");
     }
 

@@ -140,7 +140,7 @@ impl PlainClient {
         for _ in 0..count {
             match within("a ping", self.socket.next()).await {
                 Some(Ok(Message::Ping(_))) => {}
-                other => panic!("not a ping: {other:?}"),
+                other => panic!("expected a ping, got {other:?}"),
             }
         }
     }

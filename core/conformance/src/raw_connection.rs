@@ -130,7 +130,7 @@ impl RawConnection {
             match within("a pong", self.socket.next()).await {
                 Some(Ok(Message::Pong(payload))) => return payload,
                 Some(Ok(Message::Binary(_))) => {}
-                other => panic!("not a pong: {other:?}"),
+                other => panic!("expected a pong, got {other:?}"),
             }
         }
     }
@@ -181,7 +181,7 @@ impl RawConnection {
     pub async fn welcome(&mut self) -> Welcome {
         match self.frame().await {
             Frame::Welcome(welcome) => welcome,
-            other => panic!("not a welcome: {other:?}"),
+            other => panic!("expected a welcome, got {other:?}"),
         }
     }
 
@@ -195,7 +195,7 @@ impl RawConnection {
                 Frame::Data(data) => return data,
                 Frame::Ping { nonce, counts: _ } => self.pong(nonce).await,
                 Frame::Ack(_) | Frame::Pong { .. } => {}
-                other => panic!("not data: {other:?}"),
+                other => panic!("expected data, got {other:?}"),
             }
         }
     }
@@ -209,7 +209,7 @@ impl RawConnection {
             match self.frame().await {
                 Frame::Ack(counts) | Frame::Ping { counts, .. } | Frame::Pong { counts, .. } => return counts,
                 Frame::Data(_) => {}
-                other => panic!("not counts: {other:?}"),
+                other => panic!("expected counts, got {other:?}"),
             }
         }
     }

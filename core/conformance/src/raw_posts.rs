@@ -102,7 +102,7 @@ impl PostAnswer {
     /// Panics if the body breaks off.
     pub async fn piece(&mut self) -> Bytes {
         let frame = within("the answer to go on", self.body.frame()).await;
-        let piece = frame.map(|frame| frame.expect("the answer does not break off").into_data());
+        let piece = frame.map(|frame| frame.expect("the answer is complete").into_data());
         piece.and_then(Result::ok).unwrap_or_default()
     }
 

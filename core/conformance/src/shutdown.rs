@@ -154,7 +154,7 @@ async fn all_are_told<R: Serving>(way: Way, count: usize, serve: impl Fn(Hub, Dr
     others.assert_closed().await;
     assert!(
         TcpStream::connect(running.address).await.is_err(),
-        "nobody listens any more"
+        "the server has stopped listening"
     );
 }
 
@@ -195,7 +195,7 @@ impl Others {
         for stream in [&mut self.silent, &mut self.kept_alive] {
             let mut rest = Vec::new();
             let closed = within("the connection's end", stream.read_to_end(&mut rest)).await;
-            closed.expect("it is closed in order");
+            closed.expect("the connection is closed in order");
         }
     }
 }

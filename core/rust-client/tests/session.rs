@@ -138,7 +138,7 @@ async fn the_servers_restart_is_a_refusal_and_an_absent_server_is_waited_for() {
         unreachable!("it was waited for")
     };
     assert_eq!(attempt.code, 1006);
-    assert!(!attempt.text.is_empty(), "it says what is wrong");
+    assert!(!attempt.text.is_empty(), "the text says what is wrong");
 }
 
 #[tokio::test]

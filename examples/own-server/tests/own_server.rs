@@ -125,7 +125,7 @@ async fn with_close_a_session_ends_with_its_connection_and_its_route_is_removed(
     page.leave().await;
     site.route_is_removed(&route).await;
     assert_clicked(&other, "1").await;
-    assert_eq!(site.status(&others).await, 426, "nobody else's is");
+    assert_eq!(site.status(&others).await, 426, "no other route is removed");
     site.cut();
     let end = other.session_end().await;
     assert_eq!(

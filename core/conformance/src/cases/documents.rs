@@ -48,7 +48,7 @@ pub async fn a_duplicate_of_a_living_page_is_told_so(server: &Server) {
     }
     browser.send("mine").expect("the session is open");
     assert_eq!(browser.recv().await.payload, "mine");
-    assert_eq!(browser.events().len(), 1, "it was told nothing but that it is open");
+    assert_eq!(browser.events().len(), 1, "the page got no event but the welcome");
     neighbour.assert_untouched().await;
 }
 
@@ -140,7 +140,7 @@ pub async fn a_second_newcomer_is_told_that_the_session_is_busy(server: &Server)
     let offered = frames
         .iter()
         .position(|frame| *frame == Frame::Offer)
-        .expect("one is offered the session");
+        .expect("one newcomer is offered the session");
     let Frame::End(end) = &frames[1 - offered] else {
         panic!("both are: {frames:?}")
     };
@@ -242,7 +242,7 @@ pub async fn nothing_of_the_old_document_reaches_the_new_one(server: &Server) {
     new.wait_until_acknowledged().await;
     assert!(
         new.received().is_empty() && incoming.try_recv().is_err(),
-        "nothing else came"
+        "nothing else arrived"
     );
 }
 

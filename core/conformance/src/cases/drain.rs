@@ -126,7 +126,7 @@ pub async fn connections_that_wait_are_told_that_the_server_shuts_down(server: &
     newcomer.say_hello(&credentials, 2, 0, 1).await;
     assert!(
         matches!(current.frame().await, Frame::Ping { .. }),
-        "the newcomer is held"
+        "the newcomer waits"
     );
     let mut silent = server.raw(&credentials).await;
     let shutdown = server.hub.shutdown(Duration::from_secs(60));

@@ -82,7 +82,7 @@ pub async fn the_last_messages_wait_for_a_browser_that_is_gone(server: &Server) 
 pub async fn a_session_closed_before_its_browser_came_delivers_to_it(server: &Server) {
     let session = server
         .hub
-        .open(|_| async { panic!("there is no use for this function any more") });
+        .open(|_| async { panic!("the function of a closed session must not start") });
     session.send("sorry").await.expect("an outbox has room");
     session.close("no room in this lecture");
     let browser = server.browse(&session);
@@ -181,12 +181,12 @@ pub async fn an_ended_session_stays_answerable(server: &Server) {
     let session = server.hub.open(never_reads);
     let ticket = session.ticket_json();
     let credentials = credentials(&session);
-    session.abort("over before it began");
+    session.abort("aborted early");
     let browser = Browser::connect(server.address, &ticket);
     let end = browser.session_end().await;
     assert_eq!(
         (end.code, end.reason, &end.text[..]),
-        (Code::Ended as u64, 3, "over before it began")
+        (Code::Ended as u64, 3, "aborted early")
     );
     let mut raw = server.raw(&credentials).await;
     raw.say_hello(&credentials, 9, 4, 7).await;
@@ -416,7 +416,7 @@ pub async fn every_end_is_reported_exactly_once(server: &Server) {
     assert_eq!(
         reported.len(),
         expected.len(),
-        "one report for each session: {reported:?}"
+        "each session is reported once: {reported:?}"
     );
     for (id, reason) in &reported {
         assert_eq!(expected.get(id), Some(reason), "session {id}");

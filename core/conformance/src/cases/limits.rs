@@ -148,7 +148,7 @@ pub async fn a_browser_that_never_reads_costs_only_its_session(server: &Server) 
             Err(TrySendError::Full(_)) => {
                 browser.ping().await;
             }
-            Err(other) => panic!("not full but {other}"),
+            Err(other) => panic!("expected Full, got {other}"),
         }
     }
     assert!(session.snapshot().buffered <= limits.outbox);
@@ -202,7 +202,7 @@ pub async fn compressed_messages_wait_compressed(server: &Server) {
     let buffered = session.snapshot().buffered;
     assert!(
         (window..window + window / 64).contains(&buffered),
-        "they wait as they came: {buffered}"
+        "they wait as they arrived: {buffered}"
     );
     assert!(window < 2 << 20);
     read.send(()).expect("the application waits");
@@ -251,7 +251,7 @@ pub async fn a_broadcast_is_not_delayed_by_a_stuck_subscriber(server: &Server) {
     // Subscribers that read have acknowledged all but part of a window.
     assert!(
         buffered <= limits.outbox + limits.window,
-        "shared by all who hold it: {buffered} bytes"
+        "sessions share the message: {buffered} bytes"
     );
     stuck[0].1.thaw();
     stuck[1].1.wake();

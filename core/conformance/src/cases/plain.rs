@@ -268,7 +268,7 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
     assert_eq!(
         PlainClient::open(&at(&durable.url())).await.err(),
         Some(400),
-        "as while it lived"
+        "as while the session was live"
     );
 
     let same_origin = format!("http://{}", server.address);
@@ -295,7 +295,11 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
     let mut ours = RawConnection::open(&Request::new(server.address, &session.url()))
         .await
         .expect("our protocol is always upgraded");
-    assert_eq!(ours.end().await.code, Code::Version as u64, "as while it lived");
+    assert_eq!(
+        ours.end().await.code,
+        Code::Version as u64,
+        "as while the session was live"
+    );
 }
 
 /// PROTOCOL 17: WebSocket pings detect a dead client within two heartbeats, even while messages are

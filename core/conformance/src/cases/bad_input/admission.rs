@@ -265,6 +265,6 @@ pub async fn the_ticket_keeps_its_secret_out_of_the_url(server: &Server) {
     assert_ne!(
         credentials.secret.expose()[..16],
         session.id().as_bytes()[..],
-        "the id tells nothing of it"
+        "the id reveals nothing about it"
     );
 }

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 fn outcome(page: &mut Page) -> Outcome {
     match page.events().pop() {
         Some(DocumentEvent::Welcomed { outcome, .. }) => outcome,
-        other => panic!("{other:?} is no welcome"),
+        other => panic!("expected a welcome, got {other:?}"),
     }
 }
 

@@ -257,7 +257,7 @@ impl Page {
     pub(super) fn hello(&mut self) -> Hello {
         match self.frame() {
             Frame::Hello(hello) => hello,
-            other => panic!("{other:?} is no hello"),
+            other => panic!("expected a hello, got {other:?}"),
         }
     }
 
@@ -265,7 +265,7 @@ impl Page {
     pub(super) fn counts(&mut self) -> Counts {
         match self.frame() {
             Frame::Ack(counts) | Frame::Ping { counts, .. } | Frame::Pong { counts, .. } => counts,
-            other => panic!("{other:?} has no counts"),
+            other => panic!("expected counts, got {other:?}"),
         }
     }
 
@@ -396,7 +396,7 @@ impl Page {
             }) => {
                 assert_eq!((*told, *because), (code as u64, reason.number()));
             }
-            other => panic!("{other:?} is not the end"),
+            other => panic!("expected the end, got {other:?}"),
         }
         assert_eq!(self.phase(), DocumentPhase::Over);
     }

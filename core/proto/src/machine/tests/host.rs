@@ -113,14 +113,14 @@ impl Host {
     pub(super) fn welcome(&mut self, key: ConnectionKey) -> Welcome {
         match self.frame(key) {
             Frame::Welcome(welcome) => welcome,
-            other => panic!("{other:?} is no welcome"),
+            other => panic!("expected a welcome, got {other:?}"),
         }
     }
 
     pub(super) fn end(&mut self, key: ConnectionKey) -> End {
         match self.frame(key) {
             Frame::End(end) => end,
-            other => panic!("{other:?} is no end"),
+            other => panic!("expected an end, got {other:?}"),
         }
     }
 
@@ -135,7 +135,7 @@ impl Host {
     pub(super) fn ping(&mut self, key: ConnectionKey) -> u64 {
         match self.frame(key) {
             Frame::Ping { nonce, .. } => nonce,
-            other => panic!("{other:?} is no ping"),
+            other => panic!("expected a ping, got {other:?}"),
         }
     }
 
@@ -178,7 +178,7 @@ impl Host {
             self.now = self.now.max(at);
             self.machine.handle_timeout(self.now);
             let again = self.machine.poll_timeout().is_some_and(|next| next <= self.now);
-            assert!(!again || before < timers, "a timer is always due");
+            assert!(!again || before < timers, "a timer is due again and again");
         }
         self.now = until;
     }

@@ -101,7 +101,7 @@ impl Pair {
         self.events.extend(std::iter::from_fn(|| self.session.poll_event()));
         assert!(
             self.session.poll_timeout().is_none_or(|at| at > self.now),
-            "a timer is always due"
+            "a timer is due again and again"
         );
     }
 
@@ -235,7 +235,7 @@ impl Pair {
     fn outcome(&mut self, page: usize) -> Outcome {
         match self.pages[page].events.drain(..).next_back() {
             Some(DocumentEvent::Welcomed { outcome, .. }) => outcome,
-            other => panic!("{other:?} is no welcome"),
+            other => panic!("expected a welcome, got {other:?}"),
         }
     }
 
@@ -422,7 +422,7 @@ fn ended(pair: &Pair) -> (u64, usize) {
         Some(DocumentEvent::Ended {
             reason, unacknowledged, ..
         }) => (*reason, *unacknowledged),
-        other => panic!("{other:?} is not the end"),
+        other => panic!("expected the end, got {other:?}"),
     }
 }
 

@@ -569,7 +569,7 @@ fn what_is_unread_weighs_on_the_first_credit_of_the_next_document() {
     host.take_all();
     host.advance(ms(200));
     let Frame::Ack(counts) = host.frame(key) else {
-        panic!("credit that grew is told")
+        panic!("expected an ack with the new credit")
     };
     assert_eq!(counts.credit.interactive, 2000);
 }
@@ -859,7 +859,7 @@ fn a_compressed_message_where_none_is_taken_ends_the_session_and_says_why() {
         host.receive(key, compressed);
         let frames: Vec<_> = std::iter::from_fn(|| host.machine.poll_transmit(key, host.now)).collect();
         let Some(Frame::End(end)) = frames.last() else {
-            panic!("no end: {frames:?}");
+            panic!("expected an end, got {frames:?}");
         };
         assert_eq!(
             (end.code, end.reason),
@@ -869,7 +869,7 @@ fn a_compressed_message_where_none_is_taken_ends_the_session_and_says_why() {
         assert_eq!(
             host.take_all(),
             ["plain"],
-            "what came before is handed out, the compressed one is not"
+            "earlier messages are delivered, and the compressed one is not"
         );
     }
 }
@@ -893,7 +893,7 @@ fn credit_returns_when_the_application_takes() {
     host.take_all();
     assert!(host.machine.is_ack_due());
     let Frame::Ack(counts) = host.frame(key) else {
-        panic!("a quarter of the window is told at once")
+        panic!("expected an ack: a quarter of the window is free")
     };
     assert_eq!(counts.credit.interactive, 2000 + 4 * 164);
 }
@@ -905,7 +905,7 @@ fn an_application_that_never_reads_holds_a_window_and_nothing_is_lost() {
     host.receive_all(key, (1..=6).map(|sequence| bulk(data(sequence, bytes(100)))));
     host.advance(ms(200));
     let Frame::Ack(counts) = host.frame(key) else {
-        panic!("what was received is told")
+        panic!("expected an ack of the received messages")
     };
     assert_eq!(
         (counts.received, counts.credit),
@@ -1232,7 +1232,7 @@ fn what_was_received_is_told_before_the_end_of_a_session() {
     host.machine.abort(EndReason::Panicked, host.now);
     assert!(
         matches!(host.frames(key)[..], [Frame::End(_)]),
-        "no counts before a welcome"
+        "an ack needs an earlier welcome"
     );
 }
 
