@@ -25,7 +25,7 @@ async fn serve(app: Router) -> SocketAddr {
     address
 }
 
-/// A server of pages whose sessions `run` runs: the URL of the page.
+/// Serves pages whose sessions run `run`, and returns the URL of the page.
 async fn page<R: Future<Output = ()> + Send + 'static>(hub: &Hub, run: fn(Session) -> R) -> String {
     let pages = hub.clone();
     let page = get(move || async move { Html(format!("<p>Hello{}", pages.open(run).script_tag())) });
@@ -55,7 +55,7 @@ async fn close_after_one(mut session: Session) {
     session.close("enough");
 }
 
-/// What `future` gives, which takes nowhere near as long.
+/// Returns the output of `future`, and fails if it takes far too long.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(30), future).await.expect("it happens soon")
 }

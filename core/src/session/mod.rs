@@ -60,8 +60,8 @@ pub struct Session {
 pub enum Incoming {
     /// A message from the browser.
     Message(Message),
-    /// Another document has taken the session over, by a reload or a restored tab. What follows
-    /// comes from it. It has no state yet: send it what it needs.
+    /// Another document has taken over the session, by a reload or a restored tab. All later
+    /// messages come from it. It has no state yet, so send it what it needs.
     Restored,
 }
 
@@ -205,8 +205,8 @@ impl SessionHandle {
     /// queued nothing.
     ///
     /// # Errors
-    /// [`SendError`] if the session has ended or is closing, or if the message is above its limit.
-    /// The error contains the message.
+    /// Returns a [`SendError`] with the message if the session has ended or is closing, or if the
+    /// message exceeds its limit.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.shared.send(Lane::Interactive, message.into(), Via::Handle).await
     }
@@ -214,7 +214,7 @@ impl SessionHandle {
     /// Queues a message on the bulk lane. Large messages there do not delay the interactive lane.
     ///
     /// # Errors
-    /// Those of [`SessionHandle::send`].
+    /// Returns the errors of [`SessionHandle::send`].
     pub async fn send_bulk(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.shared.send(Lane::Bulk, message.into(), Via::Handle).await
     }
@@ -222,8 +222,8 @@ impl SessionHandle {
     /// Queues a message on the interactive lane if there is room.
     ///
     /// # Errors
-    /// [`TrySendError`] if there is no room, if the session has ended or is closing, or if the
-    /// message is above its limit. The error contains the message.
+    /// Returns a [`TrySendError`] with the message if there is no room, if the session has ended or
+    /// is closing, or if the message exceeds its limit.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         self.shared.try_send(Lane::Interactive, message.into(), Via::Handle)
     }
@@ -231,15 +231,15 @@ impl SessionHandle {
     /// Queues a message on the bulk lane if there is room.
     ///
     /// # Errors
-    /// Those of [`SessionHandle::try_send`].
+    /// Returns the errors of [`SessionHandle::try_send`].
     pub fn try_send_bulk(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         self.shared.try_send(Lane::Bulk, message.into(), Via::Handle)
     }
 
-    /// Declares how many bytes the application holds for this session; 0 by default.
+    /// Sets how many bytes the application holds for this session; 0 by default.
     ///
-    /// Cleanup policies judge by it: see [`SessionSnapshot::weight`]. The policy is asked soon
-    /// after each change, on another thread. The weight does not count against
+    /// Cleanup policies see it as [`SessionSnapshot::weight`]. The policy is asked soon after each
+    /// change, on another thread. The weight does not count against
     /// [`HubBuilder::memory_limit`](crate::HubBuilder::memory_limit), which bounds the buffers.
     pub fn set_weight(&self, bytes: u64) {
         self.shared.set_weight(bytes);
@@ -284,7 +284,7 @@ impl SessionHandle {
         self.shared.snapshot()
     }
 
-    /// Returns the user whom the session was opened for, if any.
+    /// Returns the user for whom the session was opened, if any.
     pub fn principal(&self) -> Option<&str> {
         self.shared.principal()
     }

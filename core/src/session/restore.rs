@@ -26,7 +26,7 @@ impl Restoring {
     /// Sends as [`SessionHandle::send`] does, ahead of all other senders.
     ///
     /// # Errors
-    /// Those of [`SessionHandle::send`].
+    /// Returns the errors of [`SessionHandle::send`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.handle
             .shared
@@ -37,7 +37,7 @@ impl Restoring {
     /// Sends as [`SessionHandle::send_bulk`] does, ahead of all other senders.
     ///
     /// # Errors
-    /// Those of [`SessionHandle::send`].
+    /// Returns the errors of [`SessionHandle::send`].
     pub async fn send_bulk(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.handle
             .shared
