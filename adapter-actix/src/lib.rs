@@ -38,10 +38,10 @@ pub fn routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
     }
 }
 
-/// [`routes`] that ask `principal` for the user: a handler with any extractors, called after your
-/// middleware has run. It is called whenever a page connects, over WebSockets and over POSTs, in
-/// place of the hub's own [`principal`](HubBuilder::principal). `None`, or an extractor that fails,
-/// means that nobody is logged in.
+/// Returns [`routes`] that determine the user with `principal`: a handler with any extractors,
+/// called after your middleware has run. It is called whenever a page connects, over WebSockets and
+/// over POSTs, in place of the hub's own [`principal`](HubBuilder::principal). `None`, or an
+/// extractor that fails, means that nobody is logged in.
 ///
 /// ```
 /// # use actix_web::App;
@@ -269,8 +269,8 @@ impl Upgrade {
         }
         let (writer, body) = pipe();
         let reader = StreamReader::new(payload.map_err(io::Error::other));
-        // The task runs on this worker, because actix's streams cannot leave their thread. So does a
-        // session that starts here.
+        // The task runs on this worker, because actix's streams cannot leave their thread. A
+        // session that starts here runs there too.
         actix_web::rt::spawn(carry(accepted.on_local_set(), tokio::io::join(reader, writer)));
         response.streaming(body)
     }

@@ -69,8 +69,8 @@ impl Accepted {
     }
 
     /// Makes a session that starts over this connection run its function on the
-    /// [`LocalSet`](tokio::task::LocalSet) on which the connection loop runs, so that no message has
-    /// to go from one thread to another. Has no effect if the hub has a
+    /// [`LocalSet`](tokio::task::LocalSet) on which the connection loop runs, so that no message
+    /// has to go from one thread to another. Has no effect if the hub has a
     /// [`runtime`](crate::HubBuilder::runtime) of its own.
     ///
     /// The function ends with the `LocalSet`, and so does its session.
@@ -113,14 +113,14 @@ impl fmt::Debug for Accepted {
 }
 
 impl Hub {
-    /// Judges a request that opens a connection to a session: the request of a WebSocket, the first
-    /// POST of the fallback, or the request that sets up a connection of your own kind. Except for
-    /// the protocol, errors are told over the connection, because a browser cannot read the status
-    /// of a failed WebSocket.
+    /// Accepts or refuses a request that opens a connection to a session: a WebSocket request, the
+    /// first POST of the fallback, or a request that sets up a connection of your own kind. Except
+    /// for a wrong protocol, errors are reported over the connection, because a browser cannot read
+    /// the status of a failed WebSocket request.
     ///
     /// # Errors
-    /// Returns [`NotOurProtocol`] if the request names none of our protocols and the session is
-    /// here and not a plain one.
+    /// Returns [`NotOurProtocol`] if the request names none of our protocols and the session exists
+    /// and is not plain.
     pub fn accept(&self, request: &SessionRequest<'_>) -> Result<Accepted, NotOurProtocol> {
         self.inner.reach.note_page();
         let offered = || request.protocols();

@@ -90,7 +90,8 @@ impl<'a, C: Connection> Carrier<'a, C> {
         }
     }
 
-    /// Ready when the connection no longer has a part in the session, with what to tell the peer.
+    /// Completes when the connection no longer has a part in the session. Returns what to tell the
+    /// peer.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         self.waker.register(context.waker());
         if self.poll_read(context).is_ready() {
@@ -100,7 +101,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
         self.poll_write(context)
     }
 
-    /// Hands what has arrived to the machine. Ready when the connection is gone.
+    /// Passes received packets to the machine. Completes when the connection is lost.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let key = self.attachment.key;
         for _ in 0..READS_IN_A_ROW {

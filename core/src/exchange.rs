@@ -21,7 +21,7 @@ pub(crate) struct Exchanges(Lock<HashMap<Token, Arc<Exchange>>>);
 /// The state that the requests of one connection share.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// The session, or `None` if it has ended and the client is only told so.
+    /// The session, or `None` if it has ended and the client is only told why.
     pub(crate) session: Option<Arc<Shared>>,
     pub(crate) down: Arc<Down>,
     up: Lock<Up>,
@@ -75,10 +75,10 @@ impl Exchange {
     }
 
     /// Takes the packets of the next POST as soon as there is room for them. Returns false if the
-    /// connection is over.
+    /// connection has ended.
     ///
     /// A browser may send a POST twice. The packets of the second one are dropped. If the answer to
-    /// the first carried packets (`is_polled`), they may be lost, and the connection is over.
+    /// the first carried packets (`is_polled`), they may be lost, so the connection ends.
     pub(crate) async fn take(&self, number: u32, packets: Bytes, is_polled: bool) -> bool {
         let bodies = self.lock_up().bodies.clone();
         let Ok(room) = bodies.reserve().await else { return false };

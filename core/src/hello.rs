@@ -13,8 +13,8 @@ use crate::session::Shared;
 use stillhere_proto::Code;
 use stillhere_proto::wire::{End, Frame, Hello, Sender};
 
-/// Waits for the hello and returns it with its session. The error is what to tell the peer, unless
-/// it is gone.
+/// Waits for the hello and returns it with its session. The error is what to tell the peer, or
+/// `None` if the peer has disconnected.
 pub(crate) async fn await_hello<C: Connection>(
     session: Found,
     pending: PendingHello,
@@ -40,7 +40,7 @@ async fn first_hello<C: Connection>(
     loop {
         let packet = tokio::select! {
             biased;
-            // Not every connection yields to the runtime by itself.
+            // Not every connection yields to the runtime on its own.
             packet = cooperative(connection.next()) => packet,
             end = pending.drained() => return Err(Some(end)),
             () = &mut deadline => return late(),

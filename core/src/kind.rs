@@ -1,4 +1,4 @@
-//! The kind of connection that a page is told to make.
+//! The kind of connection that a page uses.
 
 use crate::base_url::base_url;
 
@@ -140,7 +140,7 @@ impl ConnectionSetup {
         Self::of(Kind::None)
     }
 
-    /// Sets where this page finds the mount, instead of the hub's
+    /// Sets where this page finds the mount, instead of at the hub's
     /// [`public_url`](crate::HubBuilder::public_url), whose rules apply. The session is at
     /// `<url>/<session id>`, and the client's file is loaded from there too.
     ///

@@ -1,4 +1,4 @@
-//! Limits what one address or user may hold.
+//! Limits how much one address or user may use.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub(crate) enum Peer {
     Principal(Arc<str>),
 }
 
-/// Limits on what one address or one user may hold of what all share.
+/// Limits on how much one address or one user may use of the shared limits.
 ///
 /// | | in total | one address | one user |
 /// |---|---|---|---|

@@ -25,7 +25,7 @@ use stillhere_proto::machine::PlainDocument;
 use stillhere_proto::wire::{End, Frame, Sender};
 
 /// Carries a plain session over the connection of its client. Returns what to tell the client
-/// before the connection is closed, unless the client is gone.
+/// before the connection is closed, or `None` if the client has disconnected.
 pub(crate) async fn carry_plain<C: Connection>(
     session: Arc<Shared>,
     document: Arc<Lock<PlainDocument>>,
@@ -37,27 +37,27 @@ pub(crate) async fn carry_plain<C: Connection>(
     interpreter.closing_frames(closing_frames)
 }
 
-/// The connection of a client as its session sees it: the session reads and writes frames, the
-/// client messages.
+/// A client's connection as its session sees it. The session reads and writes frames, and the
+/// client reads and writes messages.
 struct Interpreter<'a, C> {
     session: Arc<Shared>,
     document: Arc<Lock<PlainDocument>>,
-    /// The number by which the document knows this connection.
+    /// Number of this connection in the document.
     connection: u64,
     hello: Option<Frame>,
     client: Pin<&'a mut C>,
-    /// The client accepts nothing at present.
+    /// True while the client accepts no data.
     blocked: bool,
-    /// A ping has been written and not flushed yet.
+    /// True while a written ping is not flushed.
     pinging: bool,
     rules: Rules,
     signs: Signs,
     sleep: Pin<Box<Sleep>>,
-    /// When `sleep` ends, if it is set.
+    /// When `sleep` fires, if it is set.
     armed: Option<Instant>,
     /// Wakes the reader: a frame of the session may cause the document to send one.
     waker: Option<Waker>,
-    /// Why the connection ends, if the client broke the rules.
+    /// Why the connection ends, if the client violated the rules.
     refused: Option<Refused>,
 }
 
@@ -136,12 +136,12 @@ impl Signs {
         self.asked = None;
     }
 
-    /// When to send a ping or, after one, when to give up.
+    /// Returns when to send a ping or, after a ping, when to give up.
     fn deadline(&self) -> Instant {
         match self.asked {
             None => self.heard + self.heartbeat,
             // The ping may be late, because the client was not read or the process was stopped. The
-            // answer gets its full time all the same.
+            // answer still gets its full time.
             Some(asked) => (self.heard + 2 * self.heartbeat).max(asked + self.heartbeat),
         }
     }
@@ -172,8 +172,8 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         }
     }
 
-    /// Translates what the session tells the connection at its end. If the client broke the rules,
-    /// that is the reason instead.
+    /// Translates the session's closing frames for the client. If the client violated the rules,
+    /// the violation is the reason instead.
     fn closing_frames(&self, said: Option<ClosingFrames>) -> Option<ClosingFrames> {
         if let Some(Refused(code, text)) = self.refused {
             return Some(ClosingFrames::new(End::connection(code, text)));

@@ -1,10 +1,11 @@
-//! The WebSocket upgrade over hyper 1, on which axum, warp and others stand (feature `upgrade`).
+//! The WebSocket upgrade over hyper 1, on which axum, warp and others are built (feature
+//! `upgrade`).
 //!
 //! If hyper reads from a `TokioIo<TcpStream>`, through hyper-util's `auto` or its own HTTP/1.1
 //! connections, this module takes the stream out of hyper. It sets `TCP_NODELAY`, without which the
 //! kernel delays small messages by about 40 ms, and an idle connection costs one buffer of 4 KiB.
-//! Other streams (TLS, HTTP/2, a framework's own type) stay inside hyper, and whoever accepts the
-//! connections must set `TCP_NODELAY`. The log says so once.
+//! Other streams (TLS, HTTP/2, a framework's own type) stay inside hyper, and the code that accepts
+//! connections must set `TCP_NODELAY`. A log line reports this once.
 
 use std::fmt;
 use std::future::Future;
@@ -48,7 +49,7 @@ where
     response(hub.answer(parts.method.as_str(), &of_parts(name, &parts), body).await)
 }
 
-/// Answers a request like [`answer`], for a user whom the application finds: see
+/// Answers a request like [`answer`], for a user whom the application determines; see
 /// [`Hub::answer_for`].
 pub async fn answer_for<C, B, E>(
     hub: &Hub,
@@ -147,8 +148,8 @@ impl PendingUpgrade {
         }
     }
 
-    /// Carries the session with this id over the WebSocket, or tells the browser why that is
-    /// refused. Returns the answer to the request.
+    /// Returns the answer to the request. Then carries the session with this id over the WebSocket,
+    /// or tells the browser over it why the session is refused.
     pub fn serve(self, hub: &Hub, id: &str) -> Response<Bytes> {
         let mut request = SessionRequest::new(id, pairs(&self.headers))
             .authority(self.uri.authority().map(Authority::as_str))

@@ -127,7 +127,8 @@ pub struct End {
 }
 
 impl End {
-    /// Tells that the session is over, to a connection that did not cause its end.
+    /// Creates the frame that reports the end of the session to a connection that did not cause
+    /// it.
     pub fn of(reason: &EndReason) -> Self {
         let text = match reason {
             EndReason::Closed(text) | EndReason::Aborted(text) => text.to_string(),
@@ -141,7 +142,7 @@ impl End {
         }
     }
 
-    /// Tells that only the connection is over.
+    /// Creates the frame that ends only the connection.
     pub fn connection(code: Code, text: impl Into<String>) -> Self {
         Self {
             code: code as u64,

@@ -100,7 +100,7 @@ impl Hub {
                 ..
             }) => Some(Arc::clone(session)),
             Ok(_) => None,
-            // It is over before it has begun: there is nothing to read, or to keep.
+            // A refused connection needs no exchange, because there is nothing to read.
             Err(end) => return of_end(end.clone()),
         };
         let (bodies, incoming) = mpsc::channel(BODIES);
@@ -131,7 +131,7 @@ impl Hub {
         }
         drop(place);
         let said = match post.wait {
-            // What it has to say comes in the stream.
+            // The packets for the client travel in the streamed answer.
             None => Bytes::new(),
             Some(wait) => poll::next_chunk(&exchange.down, wait).await,
         };
@@ -139,11 +139,11 @@ impl Hub {
     }
 }
 
-/// Returns an answer that carries packets.
+/// Returns an answer whose body contains packets.
 fn of_packets(body: AnswerBody) -> Answer {
     let headers = [
         ("content-type", "application/stillhere.v1"),
-        // What stands between must neither keep it, nor gather it, nor change it.
+        // Proxies must not cache, buffer or transform the answer.
         ("cache-control", "no-store, no-transform"),
         ("x-accel-buffering", "no"),
         ("content-encoding", "identity"),
@@ -165,8 +165,7 @@ fn of_end(end: End) -> Answer {
     of_packets(AnswerBody::Whole(packet.freeze()))
 }
 
-/// Ends the session if no page has connected to it. A session that a page uses or may return to
-/// stays.
+/// Ends the session if no page has connected to it. A session that has had a page is not affected.
 fn discard(accepted: Accepted, secret: &[u8]) -> Answer {
     let session = match accepted.admitted {
         Ok(admitted) => admitted.session,

@@ -1,4 +1,4 @@
-//! The hub as its sessions see it: what they ask it, and what they tell it.
+//! The hub as its sessions see it: the questions that they ask and the events that they report.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

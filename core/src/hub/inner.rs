@@ -211,8 +211,8 @@ impl HubInner {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Tells connections that still wait for their hello to come back within `spread`, because all
-    /// sessions are over.
+    /// Tells connections that still wait for their hello to reconnect within `spread`, because all
+    /// sessions have ended.
     pub(crate) fn end_drain(&self, spread: Duration) {
         self.hellos.drain(spread);
     }
@@ -229,7 +229,7 @@ impl HubInner {
         self.registry().sessions.values().cloned().collect()
     }
 
-    /// Returns the session with this id, or what is kept of it after its end.
+    /// Returns the session with this id, or its record after its end.
     pub(crate) fn look_up(&self, id: &SessionId) -> Option<Found> {
         self.registry().find(id)
     }

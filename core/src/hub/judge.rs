@@ -1,4 +1,4 @@
-//! Asks the cleanup policy about a session, and does what the policy says.
+//! Asks the cleanup policy about a session, and carries out its decision.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use crate::session::Shared;
 use stillhere_proto::SessionId;
 
 impl HubInner {
-    /// Ends the session if the policy says so and the session has not changed meanwhile. Otherwise
-    /// schedules the next check.
+    /// Ends the session if the policy decides so and the session has not changed meanwhile.
+    /// Otherwise schedules the next check.
     pub(super) fn check(&self, session: &Arc<Shared>, now: Instant) {
         let policy = self.policy();
         for _ in 0..ATTEMPTS {

@@ -38,8 +38,8 @@ impl Unconnected {
         Some(id)
     }
 
-    /// Removes the sessions that must end so that these peers may have one more: the oldest of
-    /// whoever has too many.
+    /// Removes the sessions that must end to make room for one more of these peers: the oldest
+    /// sessions of each peer above its limit, and the oldest of all above the total.
     pub(super) fn make_room(
         &mut self,
         peers: &[Peer],

@@ -137,7 +137,7 @@ impl Session {
     }
 
     /// Sets the function that sends a new document its state. It runs whenever another document
-    /// takes the session over, by a reload or a restored tab.
+    /// takes over the session, by a reload or a restored tab.
     ///
     /// What `restore` sends goes first: other sends queue behind it, and messages of the new
     /// document are not read before it has returned. If it panics, or takes longer than 10 s, the

@@ -1,4 +1,4 @@
-//! Restoring a session's state in a new document: the application's restore function sends first.
+//! Restores a session's state in a new document: the application's restore function sends first.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -15,7 +15,7 @@ use crate::session::shared::{Shared, Touched};
 use crate::session::state::Effect;
 use stillhere_proto::{Lane, Message};
 
-/// Sends to a document that has just taken the session over, ahead of all other senders.
+/// Sends to a document that has just taken over the session, ahead of all other senders.
 #[derive(Debug)]
 pub struct Restoring {
     handle: SessionHandle,
@@ -63,7 +63,8 @@ impl Shared {
             let missed = is_missed.then(|| inner.begin_restore(current)).flatten();
             ((replaced, missed), Touched::Nothing)
         });
-        // Not under the lock: what it captured may run code of the application when dropped.
+        // This must happen without the lock, because dropping the function's captured values may
+        // run code of the application.
         drop(replaced);
         if let Some(Effect::Restore(restore, incarnation)) = missed
             && let Some(host) = self.host.upgrade()

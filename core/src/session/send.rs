@@ -1,4 +1,4 @@
-//! Queueing a message: the errors, who goes first, and waiting for room.
+//! Queues messages: errors, the order of senders, and waiting for room.
 
 use std::future::Future;
 use std::pin::pin;
@@ -94,7 +94,7 @@ pub enum TrySendError {
 }
 
 impl SendError {
-    /// Returns the message, as it was given to `send`.
+    /// Returns the original message.
     pub fn into_message(self) -> Message {
         let (Self::Ended { message, .. } | Self::TooLarge { message, .. }) = self;
         message
@@ -102,7 +102,7 @@ impl SendError {
 }
 
 impl TrySendError {
-    /// Returns the message, as it was given to `try_send`.
+    /// Returns the original message.
     pub fn into_message(self) -> Message {
         let (Self::Full(message) | Self::Ended { message, .. } | Self::TooLarge { message, .. }) = self;
         message
@@ -118,7 +118,7 @@ impl From<SendError> for TrySendError {
     }
 }
 
-/// Who sends.
+/// The sender of a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Via {
     Handle,
@@ -161,7 +161,7 @@ impl Shared {
         Err(TrySendError::Full(self.unpacked(message)))
     }
 
-    /// Compresses the message if that pays off, and refuses what could never be sent.
+    /// Compresses the message if that makes it smaller, and refuses it if it is too large.
     fn pack(&self, mut message: Message) -> Result<Message, SendError> {
         let threshold = self.options.compress_from.unwrap_or(usize::MAX);
         if message.len() >= threshold && message.len() as u64 <= self.options.limits.inflated {
@@ -190,8 +190,8 @@ impl Shared {
         })
     }
 
-    /// Queues the message if there is room, and returns whether it did. Takes it out of `message`
-    /// unless there is no room.
+    /// Queues the message and returns true if there is room. Otherwise leaves it in `message` and
+    /// returns false.
     fn push(self: &Arc<Self>, lane: Lane, message: &mut Option<Message>, via: Via) -> Result<bool, SendError> {
         let pushed = self.touch(|inner| match inner.push(lane, message, via, &self.options.limits) {
             Ok(true) => (Ok(true), Touched::Outbox),
@@ -217,7 +217,7 @@ impl Inner {
             return Err(reason.clone());
         }
         if matches!(via, Via::Restore(incarnation) if incarnation != self.machine.incarnation()) {
-            // The document is gone, and everything that was sent to it is dropped.
+            // Another document has taken over, so messages to this one are dropped.
             *message = None;
             return Ok(true);
         }

@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     inner: Lock<Inner>,
 }
 
-/// What a change has touched. This decides who is woken.
+/// The part of the state that a change has touched. It determines which tasks are woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Touched {
     /// Nothing has changed.
@@ -51,7 +51,7 @@ pub(crate) enum Touched {
     Outbox,
     /// A message was taken. With `credit`, the peer should soon be told that it may send more.
     Inbox { credit: bool },
-    /// A restore function has returned: others may send and read again.
+    /// A restore function has returned, so others may send and read again.
     Gate,
     /// The bytes that are held for the session outside its machine.
     Beside,
@@ -164,13 +164,14 @@ impl Shared {
         })
     }
 
-    /// Lets `change` change the state under the lock and say what it has touched, then does what
-    /// follows from the change. Every change of the machine takes this path.
+    /// Calls `change` under the lock, which returns what it has touched, and then carries out the
+    /// effects. Every change of the machine takes this path.
     pub(crate) fn touch<T>(self: &Arc<Self>, change: impl FnOnce(&mut Inner) -> (T, Touched)) -> T {
         self.touch_at(Home::Hub, change)
     }
 
-    /// As [`Shared::touch`]. A function that the change starts is spawned in this home.
+    /// Does the same as [`Shared::touch`]. A function that the change starts is spawned in this
+    /// home.
     pub(super) fn touch_at<T>(self: &Arc<Self>, home: Home, change: impl FnOnce(&mut Inner) -> (T, Touched)) -> T {
         let (result, follow_up) = self.settle(change);
         if !follow_up.is_empty()
@@ -181,7 +182,8 @@ impl Shared {
         result
     }
 
-    /// Makes a change under the lock, wakes whoever it concerns, and returns what else follows.
+    /// Makes a change under the lock, wakes the tasks that it concerns, and returns the effects to
+    /// carry out.
     pub(super) fn settle<T>(&self, change: impl FnOnce(&mut Inner) -> (T, Touched)) -> (T, FollowUp) {
         let mut inner = self.lock();
         let (result, touched) = change(&mut inner);

@@ -1,4 +1,4 @@
-//! Both lanes in both directions: the part that the server's and the browser's half have in common.
+//! Both lanes in both directions: the part that both halves of the protocol share.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// Lanes on which compressed messages are taken.
+    /// Creates lanes that accept compressed messages.
     pub(crate) fn new(limits: Limits) -> Self {
         Self::with_compressed(limits, true)
     }

@@ -112,8 +112,8 @@ impl SessionMachine {
         Ok(())
     }
 
-    /// Ends the session or its connection because the peer broke the protocol. The rules are the
-    /// same before and after the welcome is written, because the peer cannot know which it is.
+    /// Ends the session or its connection because the peer violated the protocol. The rules are the
+    /// same before and after the welcome is written, because the peer cannot tell the difference.
     pub(super) fn handle_violation(&mut self, key: ConnectionKey, violation: Violation, now: Instant) {
         if !self.is_attached(key) {
             if self.newcomer.take_if(|newcomer| newcomer.key == key).is_some() {

@@ -95,7 +95,7 @@ pub enum Event {
         /// Number of messages that the browser had not acknowledged, which are sent again.
         replayed: usize,
     },
-    /// Another document has taken the session over.
+    /// Another document has taken over the session.
     Restored {
         /// The number of the new document.
         incarnation: u64,
