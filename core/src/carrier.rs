@@ -16,8 +16,8 @@ use crate::session::{Home, Shared, Transmit};
 use stillhere_proto::machine::{ConnectionKey, SessionMachine};
 use stillhere_proto::wire::{End, Frame, Hello};
 
-/// Carries a session over a connection from the hello on. Returns what to tell the peer before the
-/// connection is closed, unless the peer is gone.
+/// Carries a session over a connection, starting with the hello. Returns what to tell the peer
+/// before the connection is closed, or `None` if the peer has disconnected.
 pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<ClosingFrames> {
     let Admitted {
         session,
@@ -65,7 +65,7 @@ struct Carrier<'a, C> {
     waker: Arc<AtomicWaker>,
     connection: Pin<&'a mut C>,
     sleep: Pin<Box<Sleep>>,
-    /// When `sleep` ends, if it is set.
+    /// When `sleep` fires, if it is set.
     armed: Option<Instant>,
     flushing: bool,
     reading: bool,
@@ -147,8 +147,8 @@ impl<'a, C: Connection> Carrier<'a, C> {
         }
     }
 
-    /// Writes all frames that are due and flushes once. Ready when the connection no longer has a
-    /// part in the session.
+    /// Writes all frames that are due and flushes once. Completes when the connection no longer has
+    /// a part in the session.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let now = crate::clock::now();
         loop {
@@ -186,9 +186,9 @@ impl<'a, C: Connection> Carrier<'a, C> {
         Poll::Pending
     }
 
-    /// Handles a connection that accepts nothing at present. The machine's deadlines still apply. A
-    /// connection that only has to be told its end does not wait here, because its closing frames
-    /// have a deadline of their own.
+    /// Handles a connection that accepts no data at present. The machine's deadlines still apply. A
+    /// connection that only has to be told why it ends does not wait here, because its closing
+    /// frames have a deadline of their own.
     fn poll_blocked(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let Attachment { session, key } = &self.attachment;
         let mut ack = None;

@@ -48,14 +48,14 @@ pub fn run_connection_loop(accepted: Accepted, connection: impl Connection) -> i
             Some(closing_frames) => {
                 Box::pin(send_closing_frames(connection.as_mut(), closing_frames, speaks_frames)).await;
             }
-            // Answers the close of a peer that is still there.
+            // Answers the close, if the peer is still connected.
             None => drop(Box::pin(tokio::time::timeout(CLOSING_WAIT, connection.close())).await),
         }
     }
 }
 
-/// Sends the reason, closes, and reads a little longer. If input were left unread, the operating
-/// system would reset the connection, and the peer would lose the close.
+/// Sends the reason, closes, and keeps reading for a moment. If input were left unread, the
+/// operating system would reset the connection, and the peer would lose the close.
 async fn send_closing_frames<C: Connection>(
     mut connection: Pin<&mut C>,
     closing_frames: ClosingFrames,

@@ -125,7 +125,7 @@ impl ConnectionSetup {
     pub fn named(name: &str) -> Self {
         assert!(
             !["", "none", "websocket"].contains(&name),
-            "a connection kind cannot be named {name:?}"
+            "the name {name:?} of a connection kind is reserved"
         );
         Self::of(Kind::Named(name.to_owned()))
     }

@@ -1,4 +1,4 @@
-//! Checks from which pages requests may come, and for which hosts.
+//! Checks the origin and the host of a request.
 
 use crate::request::SessionRequest;
 
@@ -86,7 +86,7 @@ fn is_loopback(name: &str) -> bool {
 /// Stands for all names and addresses of the loopback interface.
 const LOOPBACK: &str = "localhost";
 
-/// How many characters of a peer's text are shown.
+/// Most characters of a peer's text to show.
 const SHOWN: usize = 100;
 
 #[cfg(test)]

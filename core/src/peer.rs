@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::request::SessionRequest;
 
-/// An address or a user whose part of the shared limits is counted.
+/// An address or a user whose use of the shared limits is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Peer {
-    /// An IPv4 address, or the first address of an IPv6 /64 network: one client may have the whole
-    /// network.
+    /// An IPv4 address, or the first address of an IPv6 /64 network, because one client may have
+    /// the whole network.
     Address(IpAddr),
     Principal(Arc<str>),
 }
@@ -86,8 +86,8 @@ pub(crate) fn client_address(request: &SessionRequest<'_>, trusted_hops: usize) 
     let Some(before) = trusted_hops.checked_sub(1) else {
         return request.peer();
     };
-    // Each proxy appends the address it saw; anybody may have written what precedes that, and it
-    // need not be text.
+    // Each proxy appends the address that it saw. The part before that comes from the client and
+    // may be anything, even invalid text.
     let forwarded: Vec<_> = request
         .raw_headers("x-forwarded-for")
         .flat_map(|header| header.split(|byte| *byte == b','))
@@ -98,8 +98,8 @@ pub(crate) fn client_address(request: &SessionRequest<'_>, trusted_hops: usize) 
     without_port.or_else(|_| address.parse()).ok()
 }
 
-/// Returns what may be set up wrongly if a request counts for no address, or `None` if nothing
-/// seems to be.
+/// Returns the likely configuration error if a request counts for no address, or `None` if there
+/// seems to be none.
 pub(crate) fn why_uncounted(request: &SessionRequest<'_>, trusted_hops: usize) -> Option<&'static str> {
     let is_forwarded = request.raw_headers("x-forwarded-for").next().is_some();
     match (request.peer(), trusted_hops) {
@@ -122,8 +122,8 @@ fn may_be_a_proxy(address: IpAddr) -> bool {
     }
 }
 
-/// Returns what counts as one client: an IPv4 address, also if a NAT64 writes it as an IPv6
-/// address, or the first 64 bits of an IPv6 address.
+/// Returns the address that stands for one client: an IPv4 address, even if a NAT64 has converted
+/// it to an IPv6 address, or the first 64 bits of an IPv6 address.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

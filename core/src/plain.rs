@@ -1,7 +1,7 @@
 //! Plain sessions: clients with a protocol of their own, for which one WebSocket message is one
 //! message of the application.
 //!
-//! To its session such a client looks like a browser. The server itself plays the document
+//! To its session, such a client looks like a browser: the server simulates the document
 //! ([`PlainDocument`]), and an [`Interpreter`] translates between the two.
 
 use std::pin::{Pin, pin};
@@ -55,13 +55,13 @@ struct Interpreter<'a, C> {
     sleep: Pin<Box<Sleep>>,
     /// When `sleep` fires, if it is set.
     armed: Option<Instant>,
-    /// Wakes the reader: a frame of the session may cause the document to send one.
+    /// Wakes the reader, because a frame of the session may make the document send one.
     waker: Option<Waker>,
     /// Why the connection ends, if the client violated the rules.
     refused: Option<Refused>,
 }
 
-/// What a client may send, and in which form.
+/// Rules for the messages of a client.
 #[derive(Debug, Clone, Copy)]
 struct Rules {
     plain: PlainOptions,
@@ -71,17 +71,17 @@ struct Rules {
     message: u64,
 }
 
-/// Why the connection of a client is ended: a close code and a text.
+/// Why a client's connection is closed: the close code and a text.
 #[derive(Debug, Clone, Copy)]
 struct Refused(Code, &'static str);
 
-/// Whether the client is alive.
+/// Detects whether the client is alive.
 #[derive(Debug)]
 struct Signs {
     heartbeat: Duration,
-    /// When it was last heard.
+    /// When something last arrived from the client.
     heard: Instant,
-    /// When a ping was sent that has not been answered.
+    /// When the unanswered ping was sent, if there is one.
     asked: Option<Instant>,
 }
 
@@ -197,7 +197,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         frame.map(|frame| Packet::Binary(frame.to_bytes()))
     }
 
-    /// Translates a packet of the client. `None` ends the connection.
+    /// Translates a packet from the client. Returns `None` to end the connection.
     fn interpret(&mut self, packet: Packet) -> Option<Packet> {
         self.signs.hear();
         let message = match packet {
@@ -219,7 +219,8 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         }
     }
 
-    /// Sends a ping when the client has been quiet for a heartbeat. Ready when it does not answer.
+    /// Sends a ping when the client has been silent for a heartbeat. Completes when the client does
+    /// not answer.
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = crate::clock::now();
@@ -241,8 +242,8 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         }
     }
 
-    /// Sends a ping, unless the client accepts nothing at present. Accepting something again counts
-    /// as an answer too.
+    /// Sends a ping, unless the client accepts no data at present. Accepting data again also counts
+    /// as an answer.
     fn ping(&mut self, context: &mut Context<'_>) {
         if let Poll::Ready(Ok(())) = self.poll_client_ready(context) {
             self.pinging = self.client.as_mut().start_send(Packet::Ping).is_ok();
@@ -283,7 +284,7 @@ impl<C: Connection> Stream for Interpreter<'_, C> {
             return Poll::Ready(Some(Ok(packet)));
         }
         if this.document.lock().is_held_back(this.connection) {
-            // The client is not read at present, so it cannot be found silent.
+            // The server reads nothing from the client at present, so silence means nothing.
             return Poll::Pending;
         }
         match this.client.as_mut().poll_next(context) {

@@ -270,7 +270,7 @@ mod tests {
         (client.expect("it is listened to"), server.expect("it is listened to").0)
     }
 
-    /// What the connection is upgraded to, by hyper's own loop or by hyper-util's.
+    /// Returns the upgraded connection, from hyper's own loop or from hyper-util's.
     async fn upgraded(
         mut client: impl AsyncRead + AsyncWrite + Unpin,
         server: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -1,4 +1,4 @@
-//! Nothing is left of ended sessions except how they ended.
+//! Checks that only the records of how they ended remain of ended sessions.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! The hub: which connections it accepts, what a page is told, and what nobody is told.
+//! The hub: which connections it accepts, what a page is told, and what must stay secret.
 
 mod support;
 

@@ -205,7 +205,7 @@ async fn the_newest_client_has_the_session_and_the_one_before_is_told_so() {
     let mut events = session.events();
 
     let new = Client::connect(&hub, &session);
-    // Both are there when the loops run next.
+    // Both have arrived when the loops run next.
     old.send("too late");
     new.send("new");
     assert_eq!(old.close_code().await, code(Code::Superseded));
@@ -443,7 +443,7 @@ async fn a_client_that_is_asked_late_has_its_time_to_answer() {
     let session = plain(&hub);
     let client = Client::connect(&hub, &session);
     settled().await;
-    // As if the process had been stopped.
+    // Simulates a process that was suspended.
     tokio::time::advance(seconds(1000)).await;
     assert_eq!(client.packet().await, Some(Packet::Ping));
     tokio::time::sleep(seconds(9)).await;

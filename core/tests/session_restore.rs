@@ -252,7 +252,7 @@ async fn the_end_of_an_older_restore_function_does_not_open_the_gate_of_a_newer_
         session.on_restore(move |restoring| {
             let number = count.fetch_add(1, Ordering::SeqCst) + 1;
             async move {
-                // The first would return in the middle of the second.
+                // By now the first would have returned, in the middle of the second.
                 tokio::time::sleep(seconds(5)).await;
                 restoring
                     .send(format!("state {number}"))

@@ -1,4 +1,4 @@
-//! What peers can cause at any rate is logged at most once a minute, in one short line.
+//! Events that peers can cause at any rate are logged at most once a minute, in one short line.
 
 mod support;
 

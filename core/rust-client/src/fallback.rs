@@ -104,7 +104,7 @@ impl Sink<Packet> for Fallback {
         Ok(())
     }
 
-    /// What was sent travels with the next POST.
+    /// Does nothing, because queued frames travel with the next POST.
     fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }

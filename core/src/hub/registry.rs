@@ -120,7 +120,7 @@ impl EndedSessions {
 /// A table is shrunk once fewer than one in this many of its slots are in use.
 pub(crate) const SPARSE: usize = 4;
 
-/// The capacity that a table may keep however empty it is.
+/// The capacity that a table keeps even when it is empty.
 pub(crate) const KEPT_CAPACITY: usize = 1024;
 
 #[cfg(test)]

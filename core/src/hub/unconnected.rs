@@ -38,8 +38,8 @@ impl Unconnected {
         Some(id)
     }
 
-    /// Removes the sessions that must end to make room for one more of these peers: the oldest
-    /// sessions of each peer above its limit, and the oldest of all above the total.
+    /// Removes the sessions that must end to make room for one more of these peers: the oldest of
+    /// each peer that is at its limit, and the oldest of all if `most` are waiting.
     pub(super) fn make_room(
         &mut self,
         peers: &[Peer],

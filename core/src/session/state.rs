@@ -39,7 +39,7 @@ pub(crate) struct Inner {
     pub(crate) beside: u64,
     /// Weight in bytes, as the application declared it.
     pub(crate) weight: u64,
-    /// How often the weight has changed.
+    /// Number of changes of the weight.
     pub(crate) weighings: u64,
     /// When the sweeper judges this session next.
     pub(crate) scheduled: Option<Instant>,

@@ -139,7 +139,7 @@ impl Server {
                 Ok((stream, _)) => drop(tokio::spawn(self.clone().serve(stream))),
                 // Most likely too many files are open.
                 Err(error) => {
-                    eprintln!("cannot accept: {error}");
+                    eprintln!("cannot accept a connection: {error}");
                     sleep(Duration::from_secs(1)).await;
                 }
             }
