@@ -226,7 +226,7 @@ impl CleanupPolicy for SlowJudge {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hello_between_the_decision_and_the_deed_resumes() {
+async fn a_hello_between_the_decision_and_the_end_resumes() {
     let hub = Hub::builder().session_options(quiet()).build();
     let (session, mut document) = soft_closed(&hub).await;
     let (server, browser) = pipe();
@@ -648,7 +648,7 @@ impl CleanupPolicy for Impatient {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_that_wants_to_be_asked_at_once_for_ever_does_not_spin() {
+async fn a_policy_that_always_asks_for_an_immediate_check_does_not_spin() {
     let hub = Hub::builder().cleanup_policy(Impatient(AtomicBool::new(false))).build();
     let session = hub.open(idle);
     tokio::time::sleep(seconds(10)).await;

@@ -179,7 +179,7 @@ async fn the_budget_follows_what_sessions_hold_while_they_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_function_reads_while_its_session_waits_no_longer_counts() {
+async fn messages_that_a_function_reads_while_its_session_waits_no_longer_count() {
     let hub = hub(MemoryBudget::new(1000));
     let read = Arc::new(tokio::sync::Notify::new());
     let asked = Arc::clone(&read);
@@ -203,7 +203,7 @@ async fn what_the_function_reads_while_its_session_waits_no_longer_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_back_or_ends_otherwise_leaves_the_budget() {
+async fn sessions_that_reconnect_or_end_leave_the_budget() {
     let hub = hub(MemoryBudget::new(100).or(DefaultCleanupPolicy::default()));
     let mut pages = pages(&hub, &[100, 100, 100, 100]).await;
     pages[0].lose().await;
@@ -343,7 +343,7 @@ fn while_logged_in(logins: &Arc<Mutex<BTreeSet<String>>>) -> WhileAuthenticated 
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_logged_out_loses_open_and_waiting_sessions_within_the_interval() {
+async fn after_a_logout_open_and_waiting_sessions_end_within_the_interval() {
     let logins = logins(&["ada", "eve"]);
     let hub = hub(while_logged_in(&logins));
     let mut ada = pages_of(&hub, "ada", 2).await;
@@ -628,7 +628,7 @@ impl CleanupPolicy for Notes {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_that_was_told_late_is_told_again() {
+async fn a_policy_that_observed_an_old_state_observes_the_new_one() {
     let notes = Notes::default();
     let (last, meanwhile) = (Arc::clone(&notes.last), Arc::clone(&notes.meanwhile));
     let hub = hub(notes);

@@ -22,7 +22,7 @@ async fn idle(session: Session) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_delivers_what_can_be_delivered_and_reports_the_rest() {
+async fn a_drain_delivers_what_it_can_and_reports_the_rest() {
     let hub = Hub::new();
     // A page that reads, one that never acknowledges, one that is away, and one that never
     // connected.
@@ -296,7 +296,7 @@ async fn connections_that_do_not_go_are_counted_and_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_may_take_no_time_or_for_ever_and_may_be_asked_for_twice() {
+async fn a_drain_accepts_any_deadline_and_may_be_requested_twice() {
     for deadline in [Duration::ZERO, Duration::MAX] {
         let hub = Hub::builder().heartbeat(Duration::MAX).build();
         let sessions: Vec<_> = (0..3).map(|_| hub.open(idle)).collect();
@@ -337,7 +337,7 @@ async fn one_session_can_be_drained_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_restore_is_delivered_by_a_drain() {
+async fn a_drain_delivers_messages_that_wait_for_a_restore() {
     let hub = Hub::new();
     let session = hub.open(|session| async move {
         session.on_restore(|_| std::future::pending());

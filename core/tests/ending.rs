@@ -301,7 +301,7 @@ async fn a_function_that_goes_on_for_a_while_is_left_to_finish() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hub_that_is_gone_still_gives_the_functions_their_grace_and_no_more() {
+async fn a_dropped_hub_still_gives_functions_their_grace_period_and_no_more() {
     let ends = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&ends);
     let tasks = alive_tasks();
@@ -364,7 +364,7 @@ async fn an_ending_session_resumes_its_own_document_and_refuses_every_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_its_end_the_browser_hears_what_was_received() {
+async fn a_browser_gets_a_last_acknowledgement_before_the_end() {
     let hub = Hub::new();
     let session = hub.open(|session| async move { session.ended().await.to_string().clear() });
     let mut document = RawDocument::new(&session);
@@ -402,7 +402,7 @@ async fn a_browser_is_told_how_many_of_its_messages_were_not_received() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_is_told_even_when_writes_find_no_room_for_a_while() {
+async fn the_end_arrives_even_if_the_connection_was_blocked_for_a_while() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut document = RawDocument::new(&session);

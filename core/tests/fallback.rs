@@ -298,7 +298,7 @@ async fn a_plain_session_has_no_fallback() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_of_another_version_is_told_so_in_an_answer_it_can_read() {
+async fn a_page_of_another_version_gets_an_answer_that_it_can_read() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let posts = Posts::new(&hub, &session, 0);
@@ -403,7 +403,7 @@ async fn a_preflight_allows_what_the_client_posts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_method_is_told_which_there_are() {
+async fn another_method_gets_405_with_the_allowed_methods() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let posts = Posts::new(&hub, &session, 0);
@@ -803,7 +803,7 @@ async fn an_empty_packet_is_an_empty_frame_and_no_keep_alive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_stands_between_is_asked_to_hand_an_answer_on_as_it_comes() {
+async fn proxies_are_asked_not_to_buffer_an_answer() {
     let hub = Hub::new();
     let session = hub.open(echo);
     for wait in [0, 100] {
@@ -821,7 +821,7 @@ async fn what_stands_between_is_asked_to_hand_an_answer_on_as_it_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_drops_its_stream_is_gone_at_once() {
+async fn dropping_the_stream_soft_closes_the_session_at_once() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let (posts, down) = Posts::streamed(&hub, &session).await;
@@ -841,7 +841,7 @@ async fn a_page_that_drops_its_stream_is_gone_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_polling_page_that_is_gone_is_found_out_by_the_heartbeat() {
+async fn the_heartbeat_detects_a_polling_page_that_has_disappeared() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut posts = Posts::polled(&hub, &session, 1000).await;
@@ -866,7 +866,7 @@ async fn a_polling_page_that_is_gone_is_found_out_by_the_heartbeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_polling_page_that_drops_the_answer_it_waits_for_is_gone_at_once() {
+async fn dropping_a_pending_answer_soft_closes_the_session_at_once() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut posts = Posts::polled(&hub, &session, 1000).await;
@@ -880,7 +880,7 @@ async fn a_polling_page_that_drops_the_answer_it_waits_for_is_gone_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_said_last_waits_five_seconds_for_the_poll_that_fetches_it() {
+async fn the_last_frames_wait_five_seconds_for_a_poll() {
     for (late, expected) in [(4, 200), (6, 410)] {
         let hub = Hub::new();
         let session = hub.open(echo);
@@ -955,7 +955,7 @@ const COUNT: usize = 15;
 const SIZE: usize = 60_000;
 
 #[tokio::test(start_paused = true)]
-async fn what_was_lost_with_an_answer_comes_over_the_next_connection() {
+async fn frames_lost_with_an_answer_arrive_over_the_next_connection() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut document = RawDocument::new(&session);

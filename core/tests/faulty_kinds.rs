@@ -269,7 +269,7 @@ async fn a_connection_that_hangs_is_found_silent_and_replaced_and_nothing_is_los
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_drops_what_it_says_it_has_sent_is_replaced_and_nothing_is_lost() {
+async fn a_connection_that_drops_packets_it_reported_as_sent_is_replaced_without_loss() {
     let scene = Scene::set().await;
     scene.go_wrong(Fault::Swallows).await;
     let start = Instant::now();

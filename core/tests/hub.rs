@@ -39,7 +39,7 @@ fn ticket_of(script: &str) -> serde_json::Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn beyond_the_number_of_sessions_a_page_is_told_full_with_a_hint() {
+async fn above_the_limit_of_sessions_a_page_gets_full_and_a_time_to_retry() {
     let ends = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&ends);
     let on_end = move |id: &_, reason: &EndReason| noted.lock().expect("unpoisoned").push((*id, reason.clone()));

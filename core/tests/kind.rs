@@ -181,7 +181,7 @@ async fn the_script_of_a_kind_follows_the_clients_with_the_same_nonce() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_application_sets_up_cannot_break_out_of_its_attribute() {
+async fn a_setup_of_the_application_cannot_break_out_of_its_attribute() {
     let hub = Hub::new();
     let evil = "/a&b=\"'></script><script>alert(1)</script>";
     hub.register_connection(move |_| Some(ConnectionSetup::named(evil).url(evil).script(evil)));

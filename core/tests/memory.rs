@@ -157,7 +157,7 @@ async fn without_soft_closed_sessions_those_that_hold_most_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_browsers_send_and_nobody_reads_counts_too() {
+async fn unread_messages_from_browsers_count_too() {
     let (builder, ends) = with_limit(5 * charge(1000));
     let hub = builder.build();
     let (_small, _, small_wire) = attached(&hub).await;
@@ -238,7 +238,7 @@ async fn sessions_that_hold_nothing_but_shared_payloads_can_be_ended_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_application_itself_keeps_costs_nobody_a_search_for_each_message() {
+async fn a_message_that_the_application_keeps_causes_no_search_for_each_message() {
     let (builder, ends) = with_limit(1_000_000);
     let hub = builder.build();
     let kept = hub.share(vec![7; 2_000_000]);

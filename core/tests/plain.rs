@@ -195,7 +195,7 @@ async fn the_queue_is_bounded_and_a_sender_waits_for_the_next_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_newest_client_has_the_session_and_the_one_before_is_told_so() {
+async fn the_newest_client_has_the_session_and_the_previous_one_is_superseded() {
     let hub = Hub::new();
     let (application, read) = keeping();
     let session = hub.open_plain(PlainOptions::default(), application);
@@ -237,7 +237,7 @@ async fn of_many_clients_at_once_one_remains_and_the_others_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_nothing_is_displaced_and_told_all_the_same() {
+async fn a_client_that_reads_nothing_is_displaced_and_still_told_why() {
     let hub = Hub::new();
     let session = plain(&hub);
     let stuck = Client::connect(&hub, &session);
@@ -274,7 +274,7 @@ async fn a_soft_close_asks_the_client_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_read_when_the_connection_was_given_up_arrives_once() {
+async fn packets_read_before_the_connection_was_given_up_arrive_once() {
     let hub = Hub::new();
     let (application, read) = keeping();
     let session = hub.open_plain(PlainOptions::default(), application);
@@ -325,7 +325,7 @@ async fn text_is_handed_over_as_bytes_where_that_was_chosen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_above_the_limit_costs_the_connection_only() {
+async fn a_packet_above_the_limit_ends_only_the_connection() {
     let hub = Hub::new();
     let session = hub.open_with(limited(|options| options.limits.message = 2000), echo);
     let exact = Client::connect(&hub, &session);
@@ -392,7 +392,7 @@ async fn what_cannot_be_inflated_costs_the_connection_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_limits_of_a_compressed_session_are_those_of_the_wire_and_of_what_comes_out() {
+async fn a_compressed_session_limits_both_the_wire_size_and_the_inflated_size() {
     let hub = Hub::new();
     let limited = limited(|options| {
         options.plain = Some(self::options(|plain| plain.compression = PlainCompression::Zlib));
@@ -552,7 +552,7 @@ async fn an_application_that_does_not_read_holds_its_client_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_of_what_was_held_back_arrives_by_the_next_client() {
+async fn half_of_the_held_back_messages_arrive_with_the_next_client() {
     let hub = Hub::new();
     let (sender, mut go) = tokio::sync::mpsc::unbounded_channel::<()>();
     let (application, read) = keeping();
@@ -655,7 +655,7 @@ async fn a_session_that_ends_while_its_client_is_let_in_tells_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_let_in_is_judged_by_protocol_origin_and_user() {
+async fn protocol_origin_and_user_decide_who_is_accepted() {
     let hub = Hub::builder()
         .principal(|request| request.cookie("user").map(str::to_owned))
         .build();
@@ -727,7 +727,7 @@ async fn the_packet_limit_is_the_message_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_no_meaning_for_a_plain_session_does_nothing() {
+async fn options_without_meaning_for_a_plain_session_have_no_effect() {
     let hub = Hub::builder().restore_on_reload("label").compress_from(1).build();
     let session = hub.open_plain(PlainOptions::default(), echo);
     assert!(!session.ticket_json().contains("label"));

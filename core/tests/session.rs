@@ -394,7 +394,7 @@ async fn an_idle_connection_stays_for_hours() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_dies_with_its_hub_and_its_reader_is_told() {
+async fn a_session_ends_with_its_hub_and_its_reader_learns_why() {
     let ended = Arc::new(AtomicBool::new(false));
     let reader_ended = Arc::clone(&ended);
     let hub = Hub::new();
@@ -413,7 +413,7 @@ async fn a_session_dies_with_its_hub_and_its_reader_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ended_waits_for_the_end_and_is_told_at_once_afterwards() {
+async fn ended_waits_for_the_end_and_returns_at_once_afterwards() {
     let hub = Hub::new();
     let session = hub.open(echo);
     assert_waits(session.ended()).await;

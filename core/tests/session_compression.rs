@@ -119,7 +119,7 @@ async fn nothing_compressed_is_taken_unless_the_application_chose_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_compresses_below_the_message_limit_can_be_sent_up_to_the_inflated_limit() {
+async fn a_message_that_compresses_below_the_limit_may_reach_the_inflated_limit() {
     let hub = Hub::builder().compress_from(1000).message_limit(100_000).build();
     let session = hub.open(idle);
     let browser = Browser::connected(&hub, &session).await;
@@ -137,7 +137,7 @@ async fn what_compresses_below_the_message_limit_can_be_sent_up_to_the_inflated_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_is_not_queued_comes_back_as_it_was_given() {
+async fn a_message_that_is_not_queued_is_returned_unchanged() {
     let hub = Hub::builder().compress_from(1000).outbox_limit(1).build();
     let session = hub.open(|session: Session| async move { drop(session) });
     session.try_send("x").expect("the outbox is empty");
@@ -202,7 +202,7 @@ async fn a_compressed_message_reaches_the_application_whole_and_in_order_with_ot
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bomb_ends_the_session_as_too_large_and_no_other() {
+async fn a_zlib_bomb_ends_only_its_session_as_too_large() {
     let hub = taking_compressed();
     let (session, mut reported) = reported(&hub);
     let other = hub.open(idle);

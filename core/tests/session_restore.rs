@@ -43,7 +43,7 @@ async fn idle(session: Session) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_restore_function_sends_goes_before_what_others_send_meanwhile() {
+async fn messages_of_the_restore_function_precede_those_of_other_senders() {
     let hub = Hub::new();
     let go = Arc::new(Notify::new());
     let session = echo_with_restore(&hub, &go);
@@ -118,7 +118,7 @@ async fn no_message_of_the_new_document_is_read_before_the_restore_function_retu
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_queued_for_the_old_document_never_reaches_the_new_one() {
+async fn messages_queued_for_the_old_document_never_reach_the_new_one() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let old = Browser::connected(&hub, &session).await;
@@ -344,7 +344,7 @@ async fn a_close_during_a_restore_delivers_what_was_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_abort_during_a_restore_loses_is_counted() {
+async fn messages_lost_by_an_abort_during_a_restore_are_counted() {
     let hub = Hub::new();
     let go = Arc::new(Notify::new());
     let session = echo_with_restore(&hub, &go);
@@ -364,7 +364,7 @@ async fn what_an_abort_during_a_restore_loses_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_restore_is_bounded_and_accounted_in_each_lane() {
+async fn messages_that_wait_for_a_restore_are_bounded_and_counted_in_each_lane() {
     let hub = Hub::builder().outbox_limit(3 * charge(1000)).build();
     let go = Arc::new(Notify::new());
     let session = echo_with_restore(&hub, &go);

@@ -149,7 +149,7 @@ async fn waiting_senders_fail_when_the_session_ends_or_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn try_send_never_waits_and_says_what_is_wrong() {
+async fn try_send_never_waits_and_reports_the_error() {
     let hub = Hub::builder().outbox_limit(charge(1000)).message_limit(2000).build();
     let session = hub.open(idle);
     let too_large = Err(TrySendError::TooLarge {

@@ -15,12 +15,12 @@ use stillhere::{DocumentId, EndReason, Secret};
 use support::transcripts::{array, book, decoded, lane, limits, list, message, number, text, without_text};
 
 #[test]
-fn the_server_half_says_what_the_transcripts_have() {
+fn the_server_half_sends_what_the_transcripts_contain() {
     for_each_transcript(|book, transcript| Server::new(book).replay(transcript));
 }
 
 #[test]
-fn the_document_half_says_what_the_transcripts_have() {
+fn the_document_half_sends_what_the_transcripts_contain() {
     for_each_transcript(|book, transcript| {
         if transcript["client_breaks_the_protocol"] != true {
             Documents::new(book).replay(transcript);

@@ -101,7 +101,7 @@ async fn a_page_is_connected_to_over_each_kind_of_connection() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_session_is_told_after_its_last_message() {
+async fn the_end_of_a_session_follows_its_last_message() {
     let url = page(&Hub::new(), close_after_one).await;
     for route in [Route::WebSocket, Route::Streamed, Route::Polled] {
         let client = Client::builder().route(route).connect(&url).await.expect("a ticket");

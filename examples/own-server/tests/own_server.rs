@@ -146,7 +146,7 @@ async fn a_browser_without_a_route_is_told_so_over_the_web_socket() {
 }
 
 #[tokio::test]
-async fn who_does_not_speak_the_protocol_is_not_upgraded() {
+async fn a_request_without_the_protocol_is_not_upgraded() {
     let site = Site::start(&[]).await;
     let (_, route) = site.open().await;
     let request = Request::new(site.program.address, &route).offering_nothing();

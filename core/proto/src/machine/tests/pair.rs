@@ -320,7 +320,7 @@ fn a_thousand_drops_in_a_row_lose_nothing() {
 }
 
 #[test]
-fn of_two_clients_with_the_same_session_an_answering_one_keeps_it() {
+fn of_two_clients_with_one_session_the_one_that_answers_keeps_it() {
     let mut pair = Pair::connected();
     let copy = pair.load();
     assert_eq!(
@@ -399,7 +399,7 @@ fn a_lost_welcome_of_a_restore_is_repaired() {
 }
 
 #[test]
-fn a_reload_while_ending_is_told_the_end() {
+fn a_reload_during_the_ending_learns_the_reason() {
     let mut pair = Pair::connected();
     pair.cut(0);
     pair.kill(0);
@@ -583,7 +583,7 @@ fn a_page_from_the_back_forward_cache_resumes() {
 }
 
 #[test]
-fn a_half_open_connection_is_found_by_both_sides() {
+fn both_sides_detect_a_half_open_connection() {
     let mut pair = Pair::connected();
     let link = pair.pages[0].link.as_mut().expect("it is connected");
     (link.up, link.down) = (0, 0);

@@ -79,7 +79,7 @@ fn the_first_document_is_welcomed_at_once() {
 }
 
 #[test]
-fn what_was_sent_before_the_first_document_is_delivered_to_it() {
+fn messages_sent_before_the_first_document_are_delivered_to_it() {
     let mut host = Host::new();
     host.send(text("early"));
     let key = host.hello(&hello(1, 1));
@@ -124,7 +124,7 @@ fn a_hello_of_another_incarnation_is_superseded() {
 }
 
 #[test]
-fn a_document_that_was_superseded_is_told_so_for_ever() {
+fn a_superseded_document_is_refused_at_every_attempt() {
     let (mut host, _) = restored();
     for attempt in 2..5 {
         let key = host.hello(&hello_again(1, 1, attempt, [0, 0]));
@@ -181,7 +181,7 @@ fn a_lost_welcome_does_no_harm() {
 }
 
 #[test]
-fn a_lost_welcome_of_a_restore_is_said_again() {
+fn a_lost_welcome_of_a_restore_is_repeated() {
     let (mut host, first) = restored();
     host.close(first);
     let key = host.hello(&hello(2, 2));
@@ -403,7 +403,7 @@ fn one_newcomer_waits_and_others_are_told_to_come_later() {
 }
 
 #[test]
-fn a_newcomer_that_says_hello_again_waits_in_its_own_place_and_is_offered_again() {
+fn a_newcomer_that_sends_another_hello_keeps_its_place_and_is_offered_again() {
     let mut host = soft_closed();
     let first = host.hello(&hello(2, 5));
     assert_eq!(host.frame(first), Frame::Offer);
@@ -441,7 +441,7 @@ fn a_newcomer_whose_socket_takes_nothing_makes_room_too() {
 }
 
 #[test]
-fn what_a_newcomer_sends_but_confirm_and_leave_costs_its_connection_only() {
+fn any_frame_of_a_newcomer_but_confirm_and_leave_ends_only_its_connection() {
     for frame in [Frame::Data(data(1, text("x"))), ping(1), Frame::Hello(hello(2, 2))] {
         let mut host = soft_closed();
         let key = host.hello(&hello(2, 1));
@@ -469,7 +469,7 @@ fn a_newcomer_that_gives_up_leaves_the_incumbent_alone() {
 }
 
 #[test]
-fn an_incumbent_that_comes_back_while_a_newcomer_waits_is_asked_anew() {
+fn an_incumbent_that_reconnects_while_a_newcomer_waits_is_probed_again() {
     let mut host = soft_closed();
     let newcomer = host.hello(&hello(2, 1));
     host.frames(newcomer);
@@ -510,7 +510,7 @@ fn a_confirm_during_a_probe_counts_when_the_incumbents_connection_ends() {
 }
 
 #[test]
-fn a_restore_drops_what_was_on_its_way_and_begins_anew() {
+fn a_restore_drops_messages_in_transit_and_resets_the_counts() {
     let (mut host, old) = Host::open();
     for message in ["1", "2", "3"] {
         host.send(text(message));
@@ -558,7 +558,7 @@ fn messages_of_an_earlier_document_stay_readable_and_come_first() {
 }
 
 #[test]
-fn what_is_unread_weighs_on_the_first_credit_of_the_next_document() {
+fn unread_messages_reduce_the_first_credit_of_the_next_document() {
     let (mut host, old) = Host::open();
     host.receive_all(old, (1..=12).map(|sequence| data(sequence, bytes(100))));
     host.close(old);
@@ -575,7 +575,7 @@ fn what_is_unread_weighs_on_the_first_credit_of_the_next_document() {
 }
 
 #[test]
-fn a_document_may_begin_without_any_credit() {
+fn a_document_may_start_without_credit() {
     let limits = Limits {
         window: 4 * 164,
         message: 10_000,
@@ -655,7 +655,7 @@ fn a_frame_that_cannot_be_read_ends_the_session() {
 }
 
 #[test]
-fn what_comes_after_an_accepted_hello_is_judged_alike_whether_the_welcome_is_written_or_not() {
+fn frames_after_an_accepted_hello_are_judged_alike_before_and_after_the_welcome_is_written() {
     for second in [Frame::Hello(hello(1, 2)), Frame::Confirm, Frame::Offer] {
         for is_written in [false, true] {
             let mut host = Host::new();
@@ -676,7 +676,7 @@ fn what_comes_after_an_accepted_hello_is_judged_alike_whether_the_welcome_is_wri
 }
 
 #[test]
-fn a_newcomer_may_say_nothing_but_confirm_and_leave() {
+fn a_newcomer_may_send_only_confirm_and_leave() {
     for second in [
         Frame::Hello(hello(2, 2)),
         Frame::from(data(1, text("early"))),
@@ -696,7 +696,7 @@ fn a_newcomer_may_say_nothing_but_confirm_and_leave() {
 }
 
 #[test]
-fn a_confirm_is_taken_as_soon_as_the_offer_is_due_and_not_while_the_incumbent_is_asked() {
+fn a_confirm_counts_once_the_offer_is_due_but_not_during_the_probe() {
     let mut host = soft_closed();
     let key = host.hello(&hello(2, 1));
     host.receive(key, Frame::Confirm);
@@ -924,7 +924,7 @@ fn the_lanes_take_turns() {
 }
 
 #[test]
-fn a_quiet_connection_is_asked_for_a_sign_of_life_within_a_heartbeat() {
+fn a_quiet_connection_is_pinged_within_a_heartbeat() {
     for seed in 0..50 {
         let mut host = Host::new();
         host.machine = crate::machine::SessionMachine::new(LIMITS, TIMING, seed, host.now);
@@ -937,7 +937,7 @@ fn a_quiet_connection_is_asked_for_a_sign_of_life_within_a_heartbeat() {
 }
 
 #[test]
-fn two_heartbeats_without_a_sign_of_life_are_silence() {
+fn two_heartbeats_without_a_frame_are_silence() {
     let (mut host, key) = Host::open();
     host.advance(HEARTBEAT);
     host.ping(key);
@@ -968,7 +968,7 @@ fn a_ping_is_answered_at_once_and_only_the_newest() {
 }
 
 #[test]
-fn a_ping_that_went_out_late_has_its_time_to_be_answered() {
+fn a_ping_that_was_sent_late_still_gets_its_time_for_an_answer() {
     // The process was suspended, so the timer fires long after it was due.
     let (mut host, key) = Host::open();
     host.now += 100 * HEARTBEAT;
@@ -990,7 +990,7 @@ fn ready_input_is_handled_before_expired_timers() {
 }
 
 #[test]
-fn a_blocked_socket_goes_silent_and_its_timer_is_never_due_for_ever() {
+fn a_blocked_socket_becomes_silent_and_its_timer_does_not_spin() {
     let (mut host, key) = Host::open();
     host.send(text("never written"));
     host.receive(key, data(1, text("unacknowledged")));
@@ -1031,7 +1031,7 @@ fn what_was_written_after_a_ping_is_not_missed_in_its_pong() {
 }
 
 #[test]
-fn a_browser_that_talks_and_does_not_acknowledge_is_asked() {
+fn a_browser_that_sends_without_acknowledging_is_pinged() {
     let (mut host, key) = Host::open();
     host.send(text("lost"));
     assert_eq!(sequences(host.frames(key)), [1]);
@@ -1099,7 +1099,7 @@ fn every_change_of_phase_link_or_document_changes_the_version() {
 }
 
 #[test]
-fn a_closed_session_delivers_first_and_then_says_why_it_ends() {
+fn a_closed_session_delivers_first_and_then_reports_the_reason() {
     let (mut host, key) = Host::open();
     host.receive(key, data(1, text("unread")));
     host.send(text("bye"));
@@ -1156,7 +1156,7 @@ fn an_ending_session_without_a_connection_waits_for_its_own_document() {
 }
 
 #[test]
-fn an_ending_session_that_was_delivered_after_all_says_so_at_the_resume() {
+fn an_ending_session_whose_messages_had_arrived_ends_at_the_resume() {
     let (mut host, key) = Host::open();
     host.send(text("bye"));
     host.frames(key);
@@ -1217,7 +1217,7 @@ fn aborting_ends_at_once() {
 }
 
 #[test]
-fn what_was_received_is_told_before_the_end_of_a_session() {
+fn received_messages_are_acknowledged_before_the_end_of_a_session() {
     let (mut host, key) = Host::open();
     host.receive(key, data(1, text("a")));
     host.machine.abort(EndReason::Panicked, host.now);
@@ -1297,7 +1297,7 @@ fn each_reason_has_its_code() {
 }
 
 #[test]
-fn what_nobody_will_read_can_be_let_go() {
+fn messages_that_nobody_will_read_can_be_discarded() {
     let (mut host, key) = Host::open();
     host.receive_all(key, [data(1, text("a")), fragment(2)]);
     host.machine.abort(EndReason::Panicked, host.now);
