@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_flushed_is_one_chunk() {
+    async fn flushed_bytes_are_one_chunk() {
         let (mut writer, mut body) = pipe();
         writer.write_all(b"a frame, ").await.expect("the body is there");
         writer.write_all(&[b'x'; 3 * ROOM]).await.expect("the body is there");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiting_end_learns_that_the_other_one_is_gone() {
+    async fn a_waiting_end_learns_that_the_other_one_was_dropped() {
         let (mut writer, body) = pipe();
         writer.write_all(&[1; ROOM]).await.expect("the body is there");
         let mut waiting = pin!(writer.write_all(b"more"));

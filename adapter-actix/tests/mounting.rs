@@ -82,7 +82,7 @@ impl FromRequest for User {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_route_of_ones_own_puts_its_extractors_first() {
+async fn a_custom_route_runs_its_extractors_first() {
     async fn socket(
         user: User,
         name: web::Path<String>,
@@ -165,7 +165,7 @@ async fn the_application_tells_the_principal_after_its_middleware_has_run() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_route_of_ones_own_answers_whatever_comes() {
+async fn a_custom_route_answers_every_kind_of_request() {
     async fn live(
         name: web::Path<String>,
         hub: web::Data<Hub>,

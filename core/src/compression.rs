@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_deflated_inflates_to_the_same() {
+    fn deflated_data_inflates_to_the_original() {
         let payload: Vec<u8> = (0..200_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
 
         let deflated = deflate(&payload).expect("numbers deflate well");
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_shrink_is_left_alone() {
+    fn data_that_does_not_shrink_is_not_compressed() {
         assert_eq!(deflate(b"abcdefgh"), None);
         assert_eq!(deflate(b""), None);
     }

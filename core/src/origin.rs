@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_is_no_text_or_comes_twice_is_refused() {
+    fn an_origin_that_is_not_text_or_appears_twice_is_refused() {
         let own = &b"http://example.com"[..];
         for origins in [
             vec![&b"\xff"[..]],
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_sent_is_shown_short_and_in_one_line() {
+    fn text_from_a_peer_is_shown_short_and_in_one_line() {
         let origin = format!("http://a\r\n\u{1b}[31m\u{202e}{}", "x".repeat(60_000));
         let refused = check_origin(&request(Some(&origin), &origin), &[]).expect_err("it is foreign");
         assert!(

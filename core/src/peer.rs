@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forwarded_is_believed_as_far_as_proxies_are_trusted() {
+    fn forwarded_addresses_are_believed_as_far_as_proxies_are_trusted() {
         let headers = [
             ("x-forwarded-for", &b"6.6.6.6, 1.1.1.1:80"[..]),
             ("X-Forwarded-For", b"[2001:db8::1]:443, [2001:db8::2], 3.3.3.3"),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_may_be_a_proxys_is_nobody_in_particular_unless_proxies_are_known() {
+    fn an_address_that_may_belong_to_a_proxy_does_not_count_unless_proxies_are_known() {
         for shared in [
             "127.0.0.1",
             "10.1.2.3",

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_is_held_back_and_put_back_however_the_bytes_come() {
+    fn the_secret_is_held_back_and_restored_however_the_bytes_arrive() {
         let after = [frame(0x82, &[2; 50]), frame(0x82, &hello())].concat();
         let (ping, whole) = (frame(0x89, b"is anybody there"), hello());
         let whole_frame = [ping.clone(), frame(0x82, &whole), after.clone()].concat();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn text_stays_text() {
+    fn text_is_not_redacted() {
         let text = "äöü, of which one would be cut in two by what is held back: äöü".as_bytes();
         let stream = frame(0x81, text);
         assert_eq!(redacted(&stream, 5, text).0, stream);

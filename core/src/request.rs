@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_that_is_no_text_does_not_hide_the_others() {
+    fn a_cookie_that_is_not_text_does_not_hide_the_others() {
         let headers = [
             ("cookie", &b"a=1; \xff=\xfe; login=ada; b=\xff"[..]),
             ("cookie", b"\xff; c=3"),

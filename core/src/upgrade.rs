@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_stream_stays_as_it_is() {
+    async fn another_stream_is_returned_unchanged() {
         for is_auto in [false, true] {
             let (client, server) = duplex(4096);
             let upgraded =

@@ -47,7 +47,7 @@ async fn soft_closed(hub: &Hub) -> (SessionHandle, RawDocument) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_no_browser_comes_to_ends_after_thirty_seconds_and_not_a_millisecond_early() {
+async fn an_unconnected_session_ends_after_thirty_seconds_and_not_a_millisecond_early() {
     let hub = Hub::new();
     tokio::time::sleep(milliseconds(17)).await;
     let session = hub.open(idle);
@@ -166,7 +166,7 @@ async fn a_soft_closed_session_ends_after_two_minutes_and_not_a_millisecond_earl
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_wait_begins_anew_with_each_soft_close_and_stops_with_each_resume() {
+async fn the_wait_restarts_with_each_soft_close_and_stops_with_each_resume() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let browser = Browser::connected(&hub, &session).await;
@@ -188,7 +188,7 @@ async fn the_wait_begins_anew_with_each_soft_close_and_stops_with_each_resume() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hello_that_comes_after_the_deadline_is_refused_even_if_its_connection_came_before() {
+async fn a_hello_after_the_deadline_is_refused_even_if_its_connection_opened_earlier() {
     let hub = Hub::builder().session_options(quiet()).build();
     // Timers fire at whole milliseconds.
     tokio::time::sleep(milliseconds(1)).await;
@@ -251,7 +251,7 @@ async fn a_hello_between_the_decision_and_the_end_resumes() {
 }
 
 #[test]
-fn a_reconnect_that_races_with_the_deadline_resumes_or_is_refused_and_never_half() {
+fn a_reconnect_that_races_with_the_deadline_either_resumes_or_is_refused() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_all()
@@ -379,7 +379,7 @@ async fn an_ending_session_that_may_not_wait_ends_for_its_own_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_are_told_how_long_they_are_waited_for() {
+async fn pages_are_told_how_long_the_session_is_kept() {
     for (soft_closed, keep) in [(seconds(7), 7000), (Duration::MAX, (1 << 53) - 1)] {
         let hub = Hub::builder()
             .cleanup_policy(DefaultCleanupPolicy {
@@ -531,7 +531,7 @@ impl Drop for SwapsWhenDropped {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_may_call_its_hub_also_when_it_is_dropped() {
+async fn a_policy_may_call_its_hub_even_when_it_is_dropped() {
     let hub = Hub::new();
     hub.set_cleanup_policy(SwapsWhenDropped(hub.clone()));
     let (session, _) = soft_closed(&hub).await;

@@ -65,7 +65,7 @@ async fn a_drain_delivers_what_it_can_and_reports_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_with_nothing_left_to_say_takes_no_time() {
+async fn a_drain_with_nothing_to_deliver_takes_no_time() {
     let hub = Hub::new();
     let mut pages = Vec::new();
     for _ in 0..100 {
@@ -83,7 +83,7 @@ async fn a_drain_with_nothing_left_to_say_takes_no_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_browsers_are_told_to_come_back_at_different_times() {
+async fn a_thousand_browsers_are_told_to_reconnect_at_different_times() {
     let hub = Hub::new();
     let mut pages = Vec::new();
     for _ in 0..1000 {
@@ -115,7 +115,7 @@ async fn a_thousand_browsers_are_told_to_come_back_at_different_times() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_draining_nobody_new_comes_in_and_the_own_document_may_come_back() {
+async fn a_drain_refuses_new_documents_and_lets_the_own_document_reconnect() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let mut document = RawDocument::new(&session);
@@ -218,7 +218,7 @@ async fn connections_that_wait_are_told_that_the_server_shuts_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_waits_while_last_messages_are_on_their_way_may_still_fetch_them() {
+async fn a_connection_that_waits_during_a_drain_may_still_fetch_the_last_messages() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let mut document = RawDocument::new(&session);
@@ -266,7 +266,7 @@ async fn a_page_that_left_and_is_shown_again_during_a_drain_gets_its_last_messag
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_was_ending_already_keeps_its_reason() {
+async fn a_session_that_is_already_ending_keeps_its_reason() {
     let hub = Hub::new();
     let session = hub.open(|session| async move {
         session.send("the result").await.expect("there is room");

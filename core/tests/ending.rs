@@ -215,7 +215,7 @@ async fn a_panic_of_the_function_ends_the_session_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_function_that_panics_before_it_is_a_future_ends_the_session_too() {
+async fn a_function_that_panics_before_it_returns_a_future_ends_the_session_too() {
     let hub = Hub::new();
     let session = hub.open(|_| {
         if true {
@@ -286,7 +286,7 @@ async fn the_functions_grace_can_be_chosen_and_may_be_endless() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_function_that_goes_on_for_a_while_is_left_to_finish() {
+async fn a_function_that_continues_for_a_while_may_finish() {
     let hub = Hub::new();
     let finished = Arc::new(Notify::new());
     let finishes = Arc::clone(&finished);
@@ -441,7 +441,7 @@ async fn connections_that_take_nothing_do_not_pile_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_browser_that_does_not_close_is_listened_to_for_a_second() {
+async fn the_server_reads_for_a_second_after_its_close() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut document = RawDocument::new(&session);
@@ -494,7 +494,7 @@ impl Drop for CallsBack {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_of_the_applications_is_dropped_under_a_lock() {
+async fn no_value_of_the_application_is_dropped_under_a_lock() {
     let hub = Hub::new();
     let called = Arc::new(AtomicUsize::new(0));
     let place = Arc::new(Mutex::new(None));
@@ -534,7 +534,7 @@ async fn nothing_of_the_applications_is_dropped_under_a_lock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_hook_that_panics_costs_nobody_else_anything() {
+async fn an_end_hook_that_panics_affects_no_other_session() {
     let ends = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&ends);
     let hub = Hub::builder()

@@ -247,7 +247,7 @@ fn is_empty(answer: &Answer) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_no_post_is_bad() {
+async fn an_invalid_body_is_a_bad_request() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let posts = Posts::new(&hub, &session, 0);
@@ -266,7 +266,7 @@ async fn a_body_that_is_no_post_is_bad() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_content_type_that_is_not_ours_opens_nothing() {
+async fn a_foreign_content_type_opens_nothing() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let posts = Posts::new(&hub, &session, 0);
@@ -310,7 +310,7 @@ async fn a_page_of_another_version_gets_an_answer_that_it_can_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_is_not_here_is_unknown_in_an_answer_of_status_200() {
+async fn an_unknown_session_is_reported_in_an_answer_with_status_200() {
     let hub = Hub::new();
     let gone = hub.open(echo);
     let posts = Posts::new(&Hub::new(), &gone, 500);
@@ -417,7 +417,7 @@ async fn another_method_gets_405_with_the_allowed_methods() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_within_ten_seconds_is_given_up() {
+async fn a_body_must_arrive_within_ten_seconds() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let posts = Posts::new(&hub, &session, 0);
@@ -484,7 +484,7 @@ async fn no_more_than_a_mebibyte_is_read_of_a_post() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn little_is_read_of_a_post_that_is_of_no_connection() {
+async fn little_is_read_of_a_post_without_a_connection() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let (over, down) = Posts::streamed(&hub, &session).await;
@@ -516,7 +516,7 @@ fn half_sent(posts: &Posts, number: u32) -> tokio::task::JoinHandle<u16> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_sent_posts_count_for_the_session_they_are_for() {
+async fn incomplete_posts_count_for_their_session() {
     let hub = Hub::builder().memory_limit(2_200_000).build();
     let mut pages = Vec::new();
     for posts_at_once in [1, 2, 1] {
@@ -564,7 +564,7 @@ async fn no_connection_holds_more_than_two_large_posts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_kept_of_an_opening_that_is_refused() {
+async fn nothing_remains_of_a_refused_opening() {
     let hub = Hub::new();
     let posts = Posts::new(&hub, &Hub::new().open(echo), 0);
     let answer = posts.open(&[0; 4000]).await;
@@ -573,7 +573,7 @@ async fn nothing_is_kept_of_an_opening_that_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_breaks_off_is_dropped_whole_and_may_come_again() {
+async fn an_incomplete_body_is_dropped_and_may_be_sent_again() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let (mut posts, mut down) = Posts::streamed(&hub, &session).await;
@@ -586,7 +586,7 @@ async fn a_body_that_breaks_off_is_dropped_whole_and_may_come_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_good_for_one_connection_from_its_opening_to_its_end() {
+async fn a_token_identifies_one_connection_until_it_ends() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut posts = Posts::new(&hub, &session, 0);
@@ -647,7 +647,7 @@ async fn a_streamed_answer_stays_open_for_a_second_at_most_after_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_post_that_comes_twice_is_taken_once() {
+async fn a_repeated_post_is_processed_once() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let (posts, mut down) = Posts::streamed(&hub, &session).await;
@@ -671,7 +671,7 @@ async fn a_post_that_comes_twice_is_taken_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_polling_post_that_comes_twice_ends_the_connection_for_its_answer_may_be_lost() {
+async fn a_repeated_post_of_a_polled_connection_ends_it_because_an_answer_may_be_lost() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut posts = Posts::polled(&hub, &session, 500).await;
@@ -723,7 +723,7 @@ async fn a_streamed_answer_begins_at_once_and_is_never_quiet_for_more_than_fifte
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_polled_answer_ends_when_something_was_said_or_after_its_wait() {
+async fn a_polled_answer_ends_with_the_first_packets_or_after_its_wait() {
     let hub = Hub::builder().heartbeat(seconds(3600)).build();
     for (wait, expected) in [
         (1, 1),
@@ -920,7 +920,7 @@ async fn a_polling_page_that_pongs_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_fetches_waits_in_the_session_and_then_goes_on() {
+async fn frames_that_nobody_fetches_wait_in_the_session_and_then_continue() {
     let hub = Hub::builder().heartbeat(seconds(3600)).build();
     let session = hub.open(echo);
     let (_posts, mut down) = Posts::streamed(&hub, &session).await;
@@ -993,7 +993,7 @@ fn discarding(secret: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ticket_that_is_given_back_ends_its_session_at_once_if_no_page_has_connected() {
+async fn a_returned_ticket_ends_its_session_at_once_if_no_page_has_connected() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let body = discarding(access(&session).secret.expose());
@@ -1006,7 +1006,7 @@ async fn a_ticket_that_is_given_back_ends_its_session_at_once_if_no_page_has_con
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_a_page_uses_or_may_come_back_to_is_not_given_back() {
+async fn a_session_that_has_had_a_page_cannot_be_discarded() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let body = discarding(access(&session).secret.expose());

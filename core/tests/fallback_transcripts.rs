@@ -19,7 +19,7 @@ use support::transcripts::{book, bytes, lane, limits, list, message, number, tex
 use support::{access, milliseconds, settled, soon};
 
 #[tokio::test(start_paused = true)]
-async fn the_server_answers_as_the_transcripts_have() {
+async fn the_server_answers_as_the_transcripts_say() {
     let book = book();
     let transcripts = list(&book["fallback"]);
     assert!(transcripts.len() > 10, "only {}", transcripts.len());

@@ -75,7 +75,7 @@ async fn the_last_registered_kind_wins_also_for_sessions_that_are_open_already()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_that_says_no_leaves_the_page_to_those_before_it() {
+async fn a_condition_that_returns_none_leaves_the_decision_to_earlier_ones() {
     let hub = Hub::new();
     hub.register_connection(|session| session.principal().map(ConnectionSetup::named));
     hub.register_connection(|session| (session.principal() == Some("ada")).then(|| ConnectionSetup::named("hers")));
@@ -85,7 +85,7 @@ async fn a_condition_that_says_no_leaves_the_page_to_those_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_is_asked_once_for_each_ticket_and_each_script_tag() {
+async fn a_condition_is_called_once_for_each_ticket_and_each_script_tag() {
     let hub = Hub::new();
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
@@ -103,7 +103,7 @@ async fn a_condition_is_asked_once_for_each_ticket_and_each_script_tag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_that_panics_has_no_opinion() {
+async fn a_condition_that_panics_counts_as_none() {
     let hub = Hub::new();
     hub.register_connection(|_| Some(ConnectionSetup::named("kept")));
     hub.register_connection(|session| panic!("a condition's own panic, for {}", session.id()));
@@ -117,7 +117,7 @@ async fn a_condition_that_panics_has_no_opinion() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_is_asked_under_no_lock() {
+async fn a_condition_is_called_without_a_lock() {
     let hub = Hub::new();
     let own = hub.clone();
     let known = Arc::new(Mutex::new(Vec::new()));
@@ -218,7 +218,7 @@ async fn a_page_without_a_server_gets_a_ticket_that_says_so_and_no_secret() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_beyond_the_hubs_limits_is_refused_whatever_its_kind_but_for_one_that_needs_no_server() {
+async fn above_the_hubs_limits_a_page_of_any_kind_is_refused_unless_it_needs_no_server() {
     let hub = Hub::builder().max_sessions(0).build();
     hub.register_connection(|_| Some(ConnectionSetup::named("webrtc")));
     let refused = hub.open(idle);

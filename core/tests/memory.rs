@@ -98,7 +98,7 @@ async fn of_those_that_hold_about_the_same_the_longest_soft_closed_end_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_holds_less_than_a_fair_share_is_never_ended() {
+async fn a_session_below_its_fair_share_is_never_ended() {
     let (builder, ends) = with_limit(100_000);
     let hub = builder.build();
     let mut honest = Vec::new();
@@ -259,7 +259,7 @@ async fn a_message_that_the_application_keeps_causes_no_search_for_each_message(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_count_returns_to_nothing_whatever_happened() {
+async fn the_count_returns_to_zero_whatever_happened() {
     let (builder, _ends) = with_limit(1 << 30);
     let hub = builder.compress_from(500).build();
     let mut handles = Vec::new();

@@ -332,7 +332,7 @@ fn unread_messages_of_a_plain_client_hold_no_more_than_is_counted() {
 }
 
 #[test]
-fn half_sent_posts_of_nobody_hold_little() {
+fn incomplete_posts_without_a_session_hold_little_memory() {
     alone(async {
         let hub = Hub::new();
         let session = hub.open(never_reads);

@@ -312,7 +312,7 @@ async fn text_is_refused_and_the_session_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn text_is_handed_over_as_bytes_where_that_was_chosen() {
+async fn text_is_passed_on_as_bytes_if_so_configured() {
     let hub = Hub::new();
     let session = hub.open_plain(options(|plain| plain.text = PlainText::AsBytes), echo);
     let client = Client::connect(&hub, &session);
@@ -369,7 +369,7 @@ async fn every_message_is_compressed_where_that_was_chosen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_inflated_costs_the_connection_only() {
+async fn data_that_cannot_be_inflated_ends_only_the_connection() {
     let hub = Hub::new();
     let bomb = vec![0; (8 << 20) + 1];
     for (compression, broken, bomb) in [
@@ -438,7 +438,7 @@ async fn a_quiet_client_is_pinged_and_kept_if_it_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_asked_late_has_its_time_to_answer() {
+async fn a_client_that_is_pinged_late_still_gets_its_time_to_answer() {
     let hub = Hub::builder().heartbeat(seconds(10)).build();
     let session = plain(&hub);
     let client = Client::connect(&hub, &session);
@@ -453,7 +453,7 @@ async fn a_client_that_is_asked_late_has_its_time_to_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_client_is_found_out_though_messages_flow_to_it() {
+async fn a_silent_client_is_detected_even_while_messages_are_sent_to_it() {
     let hub = Hub::builder().heartbeat(seconds(10)).build();
     let session = plain(&hub);
     let client = Client::connect(&hub, &session);
@@ -483,7 +483,7 @@ async fn a_silent_client_is_found_out_though_messages_flow_to_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_nothing_and_says_nothing_is_silent() {
+async fn a_client_that_neither_reads_nor_writes_is_silent() {
     let hub = Hub::builder().heartbeat(seconds(10)).build();
     let session = plain(&hub);
     let client = Client::connect(&hub, &session);
@@ -514,7 +514,7 @@ async fn a_slow_client_that_takes_something_now_and_then_is_alive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_application_that_does_not_read_holds_its_client_back() {
+async fn an_application_that_does_not_read_slows_its_client_down() {
     let hub = Hub::builder().heartbeat(seconds(10)).build();
     let (sender, mut go) = tokio::sync::mpsc::unbounded_channel::<()>();
     let session = hub.open_plain(PlainOptions::default(), move |mut session: Session| async move {
@@ -639,7 +639,7 @@ async fn a_session_without_a_client_is_cleaned_up_and_a_late_client_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_ends_while_its_client_is_let_in_tells_it() {
+async fn a_session_that_ends_while_its_client_is_accepted_tells_the_client() {
     let hub = Hub::new();
     let session = plain(&hub);
     let accepted = hub
@@ -755,7 +755,7 @@ async fn a_plain_session_is_carried_over_a_connection_within_the_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_goes_leaves_no_loop_behind() {
+async fn a_client_that_disconnects_leaves_no_loop_running() {
     let hub = Hub::new();
     let session = plain(&hub);
     let client = Client::connect(&hub, &session);

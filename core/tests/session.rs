@@ -138,7 +138,7 @@ async fn messages_received_before_the_end_are_handed_out_before_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_application_that_never_reads_costs_a_window_and_hears_of_the_end() {
+async fn an_application_that_never_reads_holds_one_window_and_learns_of_the_end() {
     let hub = Hub::new();
     let session = hub.open(|session| async move {
         session.ended().await;
@@ -159,7 +159,7 @@ async fn an_application_that_never_reads_costs_a_window_and_hears_of_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_reader_still_sends_and_its_inbox_goes_with_the_session() {
+async fn a_session_without_a_reader_still_sends_and_frees_its_inbox_at_the_end() {
     let hub = Hub::new();
     let session = hub.open(|session| async move {
         let handle = session.handle();

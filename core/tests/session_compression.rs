@@ -99,7 +99,7 @@ async fn nothing_is_compressed_unless_the_application_chose_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_compressed_is_taken_unless_the_application_chose_it() {
+async fn compressed_messages_are_refused_unless_the_application_accepts_them() {
     let hub = Hub::new();
     let (session, mut reported) = reported(&hub);
     let (wire, _) = RawDocument::new(&session).welcomed(&hub).await;

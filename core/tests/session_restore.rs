@@ -141,7 +141,7 @@ async fn messages_queued_for_the_old_document_never_reach_the_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_restore_function_is_given_up_after_ten_seconds() {
+async fn a_hanging_restore_function_is_dropped_after_ten_seconds() {
     let hub = Hub::new();
     let session = hub.open(|mut session| async move {
         session.on_restore(|_| std::future::pending());
@@ -166,7 +166,7 @@ async fn a_hanging_restore_function_is_given_up_after_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panicking_restore_function_does_not_hold_the_session_up() {
+async fn a_panicking_restore_function_does_not_block_the_session() {
     for panics_late in [false, true] {
         let hub = Hub::new();
         let session = hub.open(move |mut session| async move {
@@ -203,7 +203,7 @@ impl Drop for PanicsWhenDropped {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restore_function_that_panics_when_it_is_given_up_does_not_hold_the_session_up() {
+async fn a_restore_function_that_panics_when_dropped_does_not_block_the_session() {
     let hub = Hub::new();
     let session = hub.open(|mut session| async move {
         session.on_restore(|_| async {
@@ -245,7 +245,7 @@ async fn of_two_restores_in_a_row_only_the_second_reaches_its_document() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_an_older_restore_function_does_not_open_the_gate_of_a_newer_one() {
+async fn the_end_of_an_older_restore_function_does_not_open_a_newer_gate() {
     let hub = Hub::new();
     let session = hub.open(|session| async move {
         let count = AtomicUsize::new(0);
@@ -319,7 +319,7 @@ impl Drop for Leaves {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_during_a_restore_delivers_what_was_accepted() {
+async fn a_close_during_a_restore_delivers_accepted_messages() {
     let hub = Hub::new();
     let session = hub.open(|session| async move {
         session.on_restore(|restoring| async move {
@@ -468,7 +468,7 @@ fn echo_with_late_restore(hub: &Hub, go: &Arc<Notify>) -> SessionHandle {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restore_that_came_before_its_function_was_registered_is_made_up_for() {
+async fn a_restore_before_its_function_was_registered_runs_at_registration() {
     let hub = Hub::new();
     let go = Arc::new(Notify::new());
     let session = echo_with_late_restore(&hub, &go);
@@ -542,7 +542,7 @@ enum Meets {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reading_what_an_earlier_document_sent_and_waiting_in_vain_is_not_meeting_the_new_one() {
+async fn reading_messages_of_an_earlier_document_is_not_meeting_the_new_one() {
     let hub = Hub::new();
     let session = hub.open(|mut session| async move {
         tokio::time::sleep(seconds(1)).await;

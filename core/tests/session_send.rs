@@ -419,7 +419,7 @@ async fn senders_on_many_threads_wake_a_connection_that_sleeps() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn packets_of_the_transports_own_are_ignored_and_text_is_not() {
+async fn the_transports_own_packets_are_ignored_and_text_is_not() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let mut document = RawDocument::new(&session);

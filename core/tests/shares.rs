@@ -136,7 +136,7 @@ async fn one_address_or_user_has_its_share_of_connections_and_hellos_and_others_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_holds_its_place_until_it_is_over_and_that_among_the_hellos_until_it_has_said_one() {
+async fn a_connection_holds_its_place_until_it_ends_and_its_place_among_the_hellos_until_its_hello() {
     let one = |connections, hellos| {
         let share = Share {
             connections,
@@ -226,7 +226,7 @@ async fn behind_trusted_proxies_each_client_has_a_share_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_address_has_its_share_of_posts_and_is_told_when_to_come_again() {
+async fn one_address_has_its_share_of_posts_and_is_told_when_to_retry() {
     let hub = hub(Share {
         posts: 1,
         ..Share::default()

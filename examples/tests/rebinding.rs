@@ -11,7 +11,7 @@ use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
 
 #[tokio::test]
-async fn the_demos_go_by_names_of_loopback_only() {
+async fn the_demos_accept_only_loopback_names() {
     for path in [
         env!("CARGO_BIN_EXE_axum"),
         env!("CARGO_BIN_EXE_actix"),

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_answered_gives_way_to_the_next_kind_and_what_was_proven_gets_a_second_attempt() {
+    fn an_unanswered_kind_gives_way_to_the_next_and_a_proven_one_gets_a_second_attempt() {
         let now = Instant::now();
         let mut routes = Routes::new(Route::Any);
         assert_eq!(routes.current(), Route::WebSocket);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_gets_more_time_when_all_were_silent_and_a_single_kind_has_the_machines() {
+    fn an_attempt_gets_more_time_after_all_kinds_timed_out_and_a_single_kind_has_no_limit() {
         let now = Instant::now();
         let mut routes = Routes::new(Route::Any);
         let mut seen = Vec::new();

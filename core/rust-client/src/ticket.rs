@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ticket_says_why() {
+    fn an_invalid_ticket_reports_the_reason() {
         let refused = r#"{"protocol":"stillhere.v1","refused":{"code":4201,"retryAfter":5000,"text":"full"}}"#;
         let refusal = TicketError::Refused {
             code: 4201,

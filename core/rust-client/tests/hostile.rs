@@ -268,7 +268,7 @@ async fn swallow_web_sockets(request: Request, next: Next) -> Response {
 }
 
 #[tokio::test]
-async fn where_web_sockets_are_refused_or_swallowed_http_gets_through() {
+async fn http_works_where_web_sockets_are_refused_or_swallowed() {
     let hub = Hub::new();
     let refusing = routes(&hub).layer(from_fn(refuse_web_sockets));
     let swallowing = routes(&hub).layer(from_fn(swallow_web_sockets));

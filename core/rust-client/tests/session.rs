@@ -122,7 +122,7 @@ async fn the_end_of_a_session_follows_its_last_message() {
 }
 
 #[tokio::test]
-async fn the_servers_restart_is_a_refusal_and_an_absent_server_is_waited_for() {
+async fn a_restarted_server_refuses_and_an_absent_server_is_waited_for() {
     let hub = Hub::new();
     let url = page(&hub, echo).await;
     let ticket = Hub::new().open(echo).ticket_json();
@@ -177,7 +177,7 @@ async fn headers_reach_the_page_and_the_session_and_no_other_origin() {
 }
 
 #[tokio::test]
-async fn what_gives_no_ticket_says_why() {
+async fn a_source_without_a_ticket_reports_the_reason() {
     let full = Hub::builder().max_sessions(0).build();
     let refused = page(&full, echo).await;
     let app = Router::new().route("/empty", get("nothing here"));

@@ -136,7 +136,7 @@ async fn with_close_a_session_ends_with_its_connection_and_its_route_is_removed(
 }
 
 #[tokio::test]
-async fn a_browser_without_a_route_is_told_so_over_the_web_socket() {
+async fn a_browser_without_a_route_is_refused_over_the_web_socket() {
     let site = Site::start(&[]).await;
     for path in ["/live/nothing", "/live/AAAAAAAAAAAAAAAAAAAAAA"] {
         let request = Request::new(site.program.address, path);

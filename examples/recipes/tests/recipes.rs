@@ -38,7 +38,7 @@ fn send(browser: &Browser, message: impl Into<bytes::Bytes>) {
 }
 
 #[tokio::test]
-async fn a_counter_goes_on_after_a_reload() {
+async fn a_counter_continues_after_a_reload() {
     let program = recipes(&[]).await;
     let page = open(&program, "/f5").await;
     send(&page, "click");

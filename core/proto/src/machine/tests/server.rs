@@ -249,7 +249,7 @@ fn a_late_hello_after_a_newer_welcome_is_stale_and_changes_nothing() {
 }
 
 #[test]
-fn a_hello_whose_counts_its_document_cannot_have_costs_the_connection_only() {
+fn a_hello_with_impossible_counts_ends_only_its_connection() {
     let mut host = soft_closed();
     let key = host.hello(&hello_again(1, 1, 2, [1, 0]));
     host.assert_refused(key, Code::Malformed);
@@ -431,7 +431,7 @@ fn a_newcomer_that_does_not_confirm_in_ten_seconds_makes_room() {
 }
 
 #[test]
-fn a_newcomer_whose_socket_takes_nothing_makes_room_too() {
+fn a_newcomer_with_a_blocked_socket_makes_room_too() {
     let mut host = soft_closed();
     let blocked = host.hello(&hello(2, 1));
     host.advance(TEN_SECONDS);
