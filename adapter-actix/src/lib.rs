@@ -281,8 +281,8 @@ async fn carry(accepted: Accepted, io: impl AsyncRead + AsyncWrite + Unpin) {
     run_connection_loop(accepted, connection).await;
 }
 
-/// Returns true if actix-web hands over the bytes that follow the request. It does not over HTTP/2,
-/// or if the request lists several protocols; and a proxy that speaks HTTP/1.0 carries no
+/// Returns true if actix-web passes on the bytes that follow the request. It does not over HTTP/2,
+/// or if the request lists several protocols. A proxy that speaks HTTP/1.0 cannot carry a
 /// WebSocket.
 fn is_upgradable(request: &HttpRequest) -> bool {
     let mut protocols = request.headers().get_all(UPGRADE);

@@ -21,7 +21,7 @@ pub(crate) struct Redacted<S> {
 }
 
 impl<S> Redacted<S> {
-    /// Wraps `io`, and holds back the same bytes of what was already read.
+    /// Wraps `io`. Also holds back the secret's bytes in `already_read`.
     pub(crate) fn new(io: S, already_read: &mut [u8]) -> Self {
         let mut redaction = Redaction::default();
         redaction.redact(already_read);
@@ -226,8 +226,8 @@ mod tests {
         [1].into_iter().chain([0; 32]).chain([7; 40]).collect()
     }
 
-    /// Returns what is read when the bytes arrive in pieces of this size, and `message` after it is
-    /// restored.
+    /// Returns the bytes that the layer reads if they arrive in pieces of this size, and the
+    /// restored `message`.
     fn redacted(stream: &[u8], piece: usize, message: &[u8]) -> (Vec<u8>, Bytes) {
         let mut stream = stream.to_vec();
         let early = piece.min(stream.len());

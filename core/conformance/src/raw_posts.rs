@@ -128,7 +128,7 @@ impl PostAnswer {
     /// Returns all frames up to the end of the answer.
     ///
     /// # Panics
-    /// Panics as [`PostAnswer::frame`] does.
+    /// Panics when [`PostAnswer::frame`] does.
     pub async fn frames(mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.frame().await {
@@ -140,7 +140,7 @@ impl PostAnswer {
     /// Returns true if the answer has status 200 and no packets.
     ///
     /// # Panics
-    /// Panics as [`PostAnswer::frame`] does.
+    /// Panics when [`PostAnswer::frame`] does.
     pub async fn is_empty(self) -> bool {
         self.status == 200 && self.frames().await.is_empty()
     }

@@ -268,7 +268,7 @@ pub struct Stats {
     pub unconnected: usize,
     /// Number of connections, including those that have not sent a hello.
     pub connections: usize,
-    /// Bytes that all sessions buffer, taken together.
+    /// Total number of bytes that all sessions buffer.
     pub buffered: u64,
     /// Number of sessions opened since the hub was built.
     pub opened: u64,

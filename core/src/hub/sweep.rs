@@ -1,5 +1,5 @@
-//! The task that frees sessions. It sleeps until something is due, and looks only at the sessions
-//! that are.
+//! The task that frees sessions. It sleeps until something is due, and checks only sessions that
+//! are due.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

@@ -13,7 +13,7 @@ use stillhere_proto::wire::{Frame, Hello, millis};
 /// What a connection should write next.
 pub(crate) enum Transmit {
     Frame(Frame),
-    /// Nothing, until something changes or this time comes.
+    /// Nothing, until something changes or this time is reached.
     Nothing {
         until: Option<Instant>,
     },

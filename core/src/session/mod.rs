@@ -139,10 +139,9 @@ impl Session {
     /// Sets the function that sends a new document its state. It runs whenever another document
     /// takes over the session, by a reload or a restored tab.
     ///
-    /// What `restore` sends goes first: other sends queue behind it, and messages of the new
-    /// document are not read before it has returned. If it panics, or takes longer than 10 s, the
-    /// failure is logged and the session continues. It is dropped when yet another document takes
-    /// over or the session ends.
+    /// `restore` sends first: other senders wait until it has returned, and so do messages of the
+    /// new document. If it panics or takes longer than 10 s, the failure is logged and the session
+    /// continues. It is dropped when another document takes over or the session ends.
     ///
     /// Call this before the function's first `.await`. If a second document has connected even
     /// earlier, `restore` runs for it at once, ahead of later sends, unless [`Session::next`] has
@@ -268,7 +267,7 @@ impl SessionHandle {
 
     /// Ends the connection and keeps the session. The browser reconnects at once, if it can.
     ///
-    /// A session without a connection stays as it is. If the policy allows no soft close, the
+    /// Has no effect on a session without a connection. If the policy allows no soft close, the
     /// session ends as [`EndReason::Disconnected`].
     pub fn soft_close(&self) {
         self.shared.update(SessionMachine::soft_close);

@@ -17,8 +17,8 @@ use crate::load::numbered;
 use crate::patience::within;
 use crate::server::{Server, credentials, end_of};
 
-/// R39: a thousand browsers are told that the server is shutting down, each with its own time to
-/// reconnect.
+/// R39: a thousand browsers are told that the server is shutting down, each with a different time
+/// to reconnect.
 pub async fn a_thousand_browsers_are_told_to_come_back_spread_over_time(server: &Server) {
     const COUNT: usize = 1000;
     let deadline = Duration::from_secs(20);

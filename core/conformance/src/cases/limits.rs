@@ -1,5 +1,5 @@
-//! Promise 4: memory is bounded by construction. Messages at the size limits, and browsers and
-//! applications that do not read.
+//! Promise 4: memory is bounded by construction. The cases send messages at the size limits, and
+//! use browsers and applications that do not read.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -210,7 +210,7 @@ pub async fn compressed_messages_wait_compressed(server: &Server) {
 }
 
 /// Promise 4: a broadcast reaches subscribers that read, whatever the others do. The others get, in
-/// order, what there was room for.
+/// order, the messages for which there was room.
 pub async fn a_broadcast_is_not_delayed_by_a_stuck_subscriber(server: &Server) {
     const ROUNDS: u64 = 200;
     const SIZE: usize = 100_000;

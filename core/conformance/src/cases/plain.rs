@@ -1,4 +1,4 @@
-//! Plain sessions: clients with a protocol of their own, which do not know ours (PROTOCOL.md,
+//! Plain sessions, whose clients have a protocol of their own and do not know ours (PROTOCOL.md,
 //! section 17).
 
 use std::io::{Read as _, Write as _};
@@ -33,8 +33,8 @@ fn plain_options(server: &Server) -> SessionOptions {
     options
 }
 
-/// PROTOCOL 17: one WebSocket message is one application message, whatever its size and its frames,
-/// with nothing added.
+/// PROTOCOL 17: one WebSocket message of any size, in any number of frames, is one application
+/// message, with nothing added.
 pub async fn one_web_socket_message_is_one_message(server: &Server) {
     let mut options = plain_options(server);
     options.limits.message = 3_000_000;
@@ -334,7 +334,7 @@ pub async fn a_silent_client_is_found_out_and_a_quiet_one_is_kept(server: &Serve
 }
 
 /// The cleanup policy ends a plain session without a client, and a client that connects too late is
-/// told.
+/// told why.
 pub async fn a_session_without_a_client_is_cleaned_up(server: &Server) {
     let policy = DefaultCleanupPolicy {
         unconnected: Duration::from_secs(60),

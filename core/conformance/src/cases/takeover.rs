@@ -157,7 +157,7 @@ pub async fn takeovers_of_half_open_connections_lose_nothing(server: &Server) {
     wait_until_disconnected(&server.hub).await;
 }
 
-/// Promises 4 and 6: a replaced connection that takes no more bytes is dropped after a few seconds.
+/// Promises 4 and 6: a replaced connection that reads nothing is dropped after a few seconds.
 pub async fn a_replaced_connection_that_takes_nothing_is_let_go(server: &Server) {
     let mut options = server.hub.session_options();
     options.limits.window = 64 << 20;

@@ -187,8 +187,8 @@ impl Lanes {
         (self.counts() != self.told).then(|| Frame::Ack(self.report()))
     }
 
-    /// Returns when an acknowledgement becomes due by time alone. If it is already due, it waits
-    /// for the transport and not for time.
+    /// Returns when an acknowledgement becomes due by time. Returns `None` if it is already due,
+    /// because it then waits only for the transport.
     pub(crate) fn ack_timeout(&self) -> Option<Instant> {
         self.unreported_since
             .filter(|_| !self.ack_due)

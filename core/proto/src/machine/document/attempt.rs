@@ -1,4 +1,4 @@
-//! An attempt to connect: from opening the transport to the welcome (PROTOCOL.md section 6).
+//! An attempt to connect: from opening the transport to the welcome (PROTOCOL.md, section 6).
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 //! How a connection ends, and what follows: another attempt, or the end of the session
-//! (PROTOCOL.md sections 9 to 11).
+//! (PROTOCOL.md, sections 9 to 11).
 
 use std::time::{Duration, Instant};
 

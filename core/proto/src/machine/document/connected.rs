@@ -1,5 +1,5 @@
 //! A connection on which the server has welcomed the document: frames, pings and signs of life
-//! (PROTOCOL.md sections 7 to 9).
+//! (PROTOCOL.md, sections 7 to 9).
 
 use std::time::{Duration, Instant};
 

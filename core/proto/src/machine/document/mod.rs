@@ -1,4 +1,4 @@
-//! The browser's half of a session: one document (PROTOCOL.md sections 5 to 10). Its TypeScript
+//! The browser's half of a session: one document (PROTOCOL.md, sections 5 to 10). Its TypeScript
 //! twin is `core/client/src/machine.ts`.
 
 mod attempt;

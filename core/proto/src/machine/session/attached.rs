@@ -1,4 +1,5 @@
-//! The connection that carries the session: frames, heartbeat, loss (PROTOCOL.md sections 5 and 9).
+//! The connection that carries the session: frames, heartbeat, loss (PROTOCOL.md, sections 5 and
+//! 9).
 
 use std::time::{Duration, Instant};
 
@@ -229,9 +230,9 @@ impl Attached {
                     .deadline(lanes, timing.heartbeat)
                     .map_or(quiet, |tail| tail.min(quiet))
             }
-            // The ping may be late, because the process was stopped or starved. The answer gets its
-            // full time all the same. A ping that is due counts like one that is outstanding,
-            // because a blocked socket may never let it out.
+            // The ping may be late, because the process was stopped or starved. The answer still
+            // gets its full time. A ping that is due counts like one that is outstanding, because a
+            // blocked socket may never let it out.
             Some(since) => (self.heard + 2 * timing.heartbeat).max(since + timing.heartbeat),
         }
     }

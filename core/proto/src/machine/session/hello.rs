@@ -1,4 +1,5 @@
-//! The hello of a connection, which is then refused or carries the session (PROTOCOL.md section 5).
+//! The hello of a connection, which is then refused or carries the session (PROTOCOL.md, section
+//! 5).
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The server's half of a session as a state machine (PROTOCOL.md sections 5, 6, 9 and 10).
+//! The server's half of a session as a state machine (PROTOCOL.md, sections 5, 6, 9 and 10).
 
 mod attached;
 mod ending;
@@ -282,7 +282,7 @@ impl SessionMachine {
         self.epoch
     }
 
-    /// Returns how often a document has connected again, or another one has taken over.
+    /// Returns how many times a document has reconnected, or another one has taken over.
     pub fn reconnects(&self) -> u64 {
         self.reconnects
     }
