@@ -161,7 +161,7 @@ async fn the_application_tells_the_principal_after_its_middleware_has_run() {
     let before = asked.load(Ordering::Relaxed);
     let file = http::get(address, "/stillhere/client.js", &[("cookie", "user=ada")]).await;
     assert_eq!(file.status, 200);
-    assert_eq!(asked.load(Ordering::Relaxed), before, "files are for everybody");
+    assert_eq!(asked.load(Ordering::Relaxed), before, "files are public");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -156,9 +156,9 @@ mod tests {
     fn a_bomb_is_stopped_at_the_limit() {
         let mut bomb = flate2::write::ZlibEncoder::new(Vec::new(), Compression::best());
         for _ in 0..1024 {
-            std::io::Write::write_all(&mut bomb, &[0; 64 * 1024]).expect("memory takes it");
+            std::io::Write::write_all(&mut bomb, &[0; 64 * 1024]).expect("writing to memory succeeds");
         }
-        let bomb = bomb.finish().expect("memory takes it");
+        let bomb = bomb.finish().expect("writing to memory succeeds");
 
         assert!(bomb.len() < 100_000);
         assert_eq!(inflate(&bomb, 8 << 20), Err(InflateError::TooLarge));

@@ -177,9 +177,7 @@ impl PendingUpgrade {
                 .header(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
         tokio::spawn(carry(self.on_upgrade, accepted));
-        response
-            .body(Bytes::new())
-            .expect("a subprotocol was a header's value before")
+        response.body(Bytes::new()).expect("the subprotocol came from a header")
     }
 }
 
@@ -339,7 +337,7 @@ mod tests {
             TokioIo::new(upgraded)
                 .read_exact(&mut early)
                 .await
-                .expect("what was read already is kept");
+                .expect("the bytes that were already read are kept");
             assert_eq!(&early, b"early");
         }
     }

@@ -69,7 +69,7 @@ async fn a_session_whose_page_left_ends_after_fifteen_seconds_and_tells_at_once_
         let session = hub.open(idle);
         let mut document = RawDocument::new(&session);
         let (wire, welcome) = document.welcomed(&hub).await;
-        assert_eq!(welcome.keep, 120_000, "the value that a page that stays is told");
+        assert_eq!(welcome.keep, 120_000, "the keep time of a page that stays");
         let mut events = session.events();
         if ends {
             session.send("a last word").await.expect("there is room");

@@ -416,7 +416,7 @@ async fn the_end_arrives_even_if_the_connection_was_blocked_for_a_while() {
     tokio::time::sleep(seconds(4)).await;
     wire.end.block(false);
     let Frame::Ack(counts) = wire.frame().await else {
-        panic!("the counts come first")
+        panic!("the counts arrive first")
     };
     assert_eq!(counts.received.interactive, 1);
     assert_eq!(wire.end().await.text, "told late");

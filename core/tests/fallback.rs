@@ -480,7 +480,11 @@ async fn no_more_than_a_mebibyte_is_read_of_a_post() {
     assert_eq!(down.text().await.len(), 65_000);
     let one_more = posts.post(posts.sending(2, &[&packets[..], b"x"].concat())).await;
     assert_eq!(one_more.status, 413, "in one piece too");
-    assert_eq!(session.state(), SessionState::Open, "the connection has not seen it");
+    assert_eq!(
+        session.state(),
+        SessionState::Open,
+        "the connection did not receive the body"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -749,7 +753,7 @@ async fn a_polled_answer_ends_with_the_first_packets_or_after_its_wait() {
     let mut answer = Down::of(waiting.await);
     assert_eq!(answer.text().await, "first");
     session.try_send("second").expect("there is room");
-    assert_eq!(answer.frame().await, None, "one flush for each answer");
+    assert_eq!(answer.frame().await, None, "an answer carries one flush");
     let mut next = Down::of(posts.send(&[]).await);
     assert_eq!(next.text().await, "second", "messages sent between two answers wait");
     assert_eq!(start.elapsed(), seconds(0));

@@ -214,7 +214,11 @@ async fn a_page_without_a_server_gets_a_ticket_that_says_so_and_no_secret() {
 
     let tag = static_script_tag("a&b.js");
     assert!(tag.starts_with("<script src=\"a&amp;b.js\" "), "{tag}");
-    assert_eq!(ticket_of(elements(&tag)[0]), nothing, "the same without a session");
+    assert_eq!(
+        ticket_of(elements(&tag)[0]),
+        nothing,
+        "a tag without a session is the same"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -228,7 +228,7 @@ async fn of_many_clients_at_once_one_remains_and_the_others_are_told() {
     let session = plain(&hub);
     let clients: Vec<_> = (0..20).map(|_| Client::connect(&hub, &session)).collect();
     settled().await;
-    let (last, others) = clients.split_last().expect("there are some");
+    let (last, others) = clients.split_last().expect("there are several clients");
     for other in others {
         assert_eq!(other.close_code().await, code(Code::Superseded));
     }
@@ -688,7 +688,7 @@ async fn protocol_origin_and_user_decide_who_is_accepted() {
         ("nonsense", vec![], Some(Code::Unknown)),
         ("nonsense", vec![foreign], Some(Code::Forbidden)),
     ] {
-        let accepted = ask(name, &headers).expect("it is upgraded, if only to be told why not");
+        let accepted = ask(name, &headers).expect("it is upgraded, to be told why it is refused");
         assert_eq!(accepted.protocol(), None);
         let (server, end) = pipe();
         let client = Client {
@@ -790,12 +790,12 @@ fn read_all(mut reader: impl std::io::Read) -> Vec<u8> {
 
 fn zlib_of(payload: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut encoder, payload).expect("memory takes it");
-    encoder.finish().expect("memory takes it")
+    std::io::Write::write_all(&mut encoder, payload).expect("writing to memory succeeds");
+    encoder.finish().expect("writing to memory succeeds")
 }
 
 fn gzip_of(payload: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut encoder, payload).expect("memory takes it");
-    encoder.finish().expect("memory takes it")
+    std::io::Write::write_all(&mut encoder, payload).expect("writing to memory succeeds");
+    encoder.finish().expect("writing to memory succeeds")
 }

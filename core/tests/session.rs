@@ -322,7 +322,7 @@ async fn a_reconnect_while_the_old_connection_looks_alive_takes_over_at_once() {
     assert_eq!(
         session.state(),
         SessionState::Open,
-        "what the old connection does changes nothing"
+        "the old connection changes nothing"
     );
     new.send_data(Lane::Interactive, 1, "on time");
     assert_eq!(new.data().await.payload, "on time");

@@ -36,8 +36,8 @@ fn reported(hub: &Hub) -> (SessionHandle, mpsc::UnboundedReceiver<Bytes>) {
 
 fn deflated(message: &[u8]) -> Bytes {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(message).expect("memory takes it");
-    encoder.finish().expect("memory takes it").into()
+    encoder.write_all(message).expect("writing to memory succeeds");
+    encoder.finish().expect("writing to memory succeeds").into()
 }
 
 fn send_compressed(wire: &Wire, sequence: u64, payload: Bytes) {

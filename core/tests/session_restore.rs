@@ -483,7 +483,7 @@ async fn a_restore_before_its_function_was_registered_runs_at_registration() {
         assert_eq!(page.text().await, expected);
     }
     tokio::time::sleep(seconds(60)).await;
-    assert!(page.inbox().is_empty(), "once is enough");
+    assert!(page.inbox().is_empty(), "the state is sent only once");
 
     page.leave();
     settled().await;

@@ -54,7 +54,7 @@ async fn send_waits_for_room_and_goes_on_when_the_browser_acknowledges() {
     let eleventh = tokio::spawn(async move { sender.send([8; 1000]).await });
     data_frames(&wire, 10).await;
     settled().await;
-    assert!(!eleventh.is_finished(), "what is written is not acknowledged");
+    assert!(!eleventh.is_finished(), "written frames are not acknowledged");
     wire.ack(1, 0);
     assert_eq!(wire.data().await.payload[0], 8);
     assert_eq!(soon("the send", eleventh).await.expect("no panic"), Ok(()));

@@ -25,9 +25,7 @@ async fn the_demos_accept_only_loopback_names() {
         let request = Request::new(demo.address, credentials.path())
             .to_host(&host)
             .from_origin(&format!("http://{host}"));
-        let mut raw = RawConnection::open(&request)
-            .await
-            .expect("it is upgraded all the same");
+        let mut raw = RawConnection::open(&request).await.expect("it is upgraded anyway");
         assert_eq!(raw.end().await.code, Code::Forbidden as u64, "{path}");
         let browser = Browser::connect(demo.address, &ticket);
         browser.wait_for_outcome(Outcome::Opened).await;

@@ -223,7 +223,7 @@ fn shapes(bytes: &[u8]) -> Vec<String> {
     for part in [&bytes[..6], &bytes[bytes.len() - 6..]] {
         let (mut hex, mut escaped) = (String::new(), format!("{:?}", Bytes::copy_from_slice(part)));
         for byte in part {
-            write!(hex, "{byte:02x}").expect("a string takes all");
+            write!(hex, "{byte:02x}").expect("writing to a string succeeds");
         }
         let decimal = part.iter().map(u8::to_string).collect::<Vec<_>>();
         escaped = escaped.trim_start_matches("b\"").trim_end_matches('"').to_owned();

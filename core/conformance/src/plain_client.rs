@@ -60,7 +60,7 @@ impl PlainClient {
     pub async fn send(&mut self, message: impl Into<Bytes>) {
         self.write(Message::Binary(message.into()))
             .await
-            .expect("the connection takes what is sent");
+            .expect("the connection accepts the packet");
     }
 
     /// Writes a binary message to a connection that may be gone.
@@ -75,7 +75,7 @@ impl PlainClient {
     pub async fn send_text(&mut self, text: &'static str) {
         self.write(Message::text(text))
             .await
-            .expect("the connection takes what is sent");
+            .expect("the connection accepts the packet");
     }
 
     /// Writes a binary message in two WebSocket frames.
@@ -88,7 +88,7 @@ impl PlainClient {
         for frame in [begin, end] {
             self.write(Message::Frame(frame))
                 .await
-                .expect("the connection takes what is sent");
+                .expect("the connection accepts the packet");
         }
     }
 
@@ -146,6 +146,6 @@ impl PlainClient {
     }
 
     async fn write(&mut self, message: Message) -> Result<(), tungstenite::Error> {
-        within("the connection takes what is sent", self.socket.send(message)).await
+        within("the connection accepts the packet", self.socket.send(message)).await
     }
 }

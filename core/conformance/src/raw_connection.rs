@@ -59,7 +59,7 @@ impl RawConnection {
     pub async fn send_bytes(&mut self, bytes: impl Into<Bytes>) {
         self.write(Message::Binary(bytes.into()))
             .await
-            .expect("the connection takes what is sent");
+            .expect("the connection accepts the packet");
     }
 
     /// Writes a text message.
@@ -69,7 +69,7 @@ impl RawConnection {
     pub async fn send_text(&mut self, text: &'static str) {
         self.write(Message::text(text))
             .await
-            .expect("the connection takes what is sent");
+            .expect("the connection accepts the packet");
     }
 
     /// Writes a frame to a connection that may be gone.
@@ -95,7 +95,7 @@ impl RawConnection {
             .get_mut()
             .write_all(octets)
             .await
-            .expect("the connection takes what is sent");
+            .expect("the connection accepts the packet");
     }
 
     /// Writes a binary message in WebSocket frames of at most `size` bytes, with a ping after the
@@ -254,7 +254,7 @@ impl RawConnection {
     }
 
     async fn write(&mut self, message: Message) -> Result<(), tungstenite::Error> {
-        within("the connection takes what is sent", self.socket.send(message)).await
+        within("the connection accepts the packet", self.socket.send(message)).await
     }
 
     /// Returns the next frame, or the code of the close.

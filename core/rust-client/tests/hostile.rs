@@ -81,13 +81,13 @@ fn welcome() -> Bytes {
 
 fn inflating_to(size: usize) -> Bytes {
     let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(&vec![0; size]).expect("memory takes it");
+    encoder.write_all(&vec![0; size]).expect("writing to memory succeeds");
     let data = Data {
         lane: Lane::Interactive,
         sequence: 1,
         more: false,
         compressed: true,
-        payload: encoder.finish().expect("memory takes it").into(),
+        payload: encoder.finish().expect("writing to memory succeeds").into(),
     };
     Frame::Data(data).to_bytes()
 }

@@ -210,7 +210,7 @@ impl Server {
         tokio::spawn(carry(on_upgrade, accepted));
         response
             .body(Full::default())
-            .expect("a subprotocol was a header's value before")
+            .expect("the subprotocol came from a header")
     }
 }
 

@@ -140,7 +140,9 @@ async fn a_browser_without_a_route_is_refused_over_the_web_socket() {
     let site = Site::start(&[]).await;
     for path in ["/live/nothing", "/live/AAAAAAAAAAAAAAAAAAAAAA"] {
         let request = Request::new(site.program.address, path);
-        let mut connection = RawConnection::open(&request).await.expect("it is upgraded to be told");
+        let mut connection = RawConnection::open(&request)
+            .await
+            .expect("it is upgraded, to be told why it is refused");
         assert_eq!(connection.end().await.code, Code::Unknown as u64, "{path}");
     }
 }

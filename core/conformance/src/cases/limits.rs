@@ -162,7 +162,7 @@ pub async fn a_browser_that_never_reads_costs_only_its_session(server: &Server) 
         tally.assert_exact(sent + 1);
     };
     let (sent, ()) = tokio::join!(waiting, reading);
-    sent.expect("there was room in the end");
+    sent.expect("there is room eventually");
 }
 
 /// R12: unread messages count with their compressed size. 128 messages of 8 MiB wait within the
@@ -171,8 +171,8 @@ pub async fn compressed_messages_wait_compressed(server: &Server) {
     const SIZE: usize = 8 << 20;
     const COUNT: u64 = 128;
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(&vec![0; SIZE]).expect("memory takes it");
-    let payload = Bytes::from(encoder.finish().expect("memory takes it"));
+    encoder.write_all(&vec![0; SIZE]).expect("writing to memory succeeds");
+    let payload = Bytes::from(encoder.finish().expect("writing to memory succeeds"));
     let mut options = server.hub.session_options();
     options.compress_from = Some(usize::MAX);
     options.limits.window = COUNT * (payload.len() as u64 + stillhere::FRAME_CHARGE);
@@ -281,7 +281,7 @@ pub async fn memory_pressure_ends_the_longest_gone_first(server: &Server) {
     }
     let newest = server.hub.open(never_reads);
     newest.send(vec![0; SIZE]).await.expect("an outbox has room");
-    let first = gone.pop_front().expect("two are gone");
+    let first = gone.pop_front().expect("two sessions have lost their connections");
     assert_eq!(
         within("the end of the longest gone", first.ended()).await,
         EndReason::MemoryPressure

@@ -203,7 +203,7 @@ fn compress(compression: PlainCompression, message: &[u8]) -> Bytes {
         let mut encoder = ZlibEncoder::new(Vec::new(), level);
         encoder.write_all(message).and_then(|()| encoder.finish())
     };
-    compressed.expect("memory takes it").into()
+    compressed.expect("writing to memory succeeds").into()
 }
 
 fn decompress(compression: PlainCompression, bytes: &[u8]) -> Vec<u8> {
@@ -254,7 +254,7 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
         (at(&hers.url()), Code::Forbidden),
         (at(&hers.url()).with_cookie("user=eve"), Code::Forbidden),
     ] {
-        let mut client = PlainClient::open(&request).await.expect("it is upgraded all the same");
+        let mut client = PlainClient::open(&request).await.expect("it is upgraded anyway");
         assert_eq!(client.read().await, Err(code as u16), "{request:?}");
     }
     let mut ours = RawConnection::open(&Request::new(server.address, &session.url()))
@@ -268,7 +268,7 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
     assert_eq!(
         PlainClient::open(&at(&durable.url())).await.err(),
         Some(400),
-        "as while the session was live"
+        "the answer is the same as for a live session"
     );
 
     let same_origin = format!("http://{}", server.address);
@@ -289,7 +289,9 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
         (at(&hers.url()), Code::Forbidden),
         (at(&hers.url()).with_cookie("user=ada"), Code::Ended),
     ] {
-        let mut client = PlainClient::open(&request).await.expect("it is upgraded to be told");
+        let mut client = PlainClient::open(&request)
+            .await
+            .expect("it is upgraded, to be told why it is refused");
         assert_eq!(client.read().await, Err(code as u16), "{request:?}");
     }
     let mut ours = RawConnection::open(&Request::new(server.address, &session.url()))
@@ -298,7 +300,7 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
     assert_eq!(
         ours.end().await.code,
         Code::Version as u64,
-        "as while the session was live"
+        "the answer is the same as for a live session"
     );
 }
 

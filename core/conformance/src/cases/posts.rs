@@ -73,7 +73,7 @@ pub async fn a_polled_answer_waits_as_long_as_it_is_asked_to(server: &Server) {
     assert_eq!(
         messages(answer.frames().await),
         ["late"],
-        "what comes first within the wait"
+        "the first packets within the wait"
     );
 }
 

@@ -53,7 +53,7 @@ fn restored() -> (Host, ConnectionKey) {
 
 fn assert_ended(host: &mut Host, key: ConnectionKey, reason: &EndReason) {
     let Some(Frame::End(end)) = host.frames(key).pop() else {
-        panic!("the connection is not told the end")
+        panic!("expected an end on the connection")
     };
     assert_eq!((end.code, end.reason), (reason.code() as u64, reason.number()));
     assert_eq!(host.phase(), &Phase::Closed(reason.clone()));
@@ -153,7 +153,7 @@ fn a_resume_continues_on_both_sides_where_the_other_stopped() {
     );
     let mut frames = host.frames(key);
     let Frame::Welcome(welcome) = frames.remove(0) else {
-        panic!("the welcome comes first")
+        panic!("the welcome arrives first")
     };
     assert_eq!((welcome.incarnation, welcome.epoch), (1, 2));
     assert_eq!(welcome.counts.received, PerLane::new(2, 0));
