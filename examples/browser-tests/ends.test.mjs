@@ -1,4 +1,4 @@
-// Each way in which a session ends, and what the page says about it.
+// Every way a session can end, and what the page shows.
 
 import assert from 'node:assert/strict';
 
@@ -98,7 +98,7 @@ browserTest('a server that stops tells its pages, refuses new ones with a hint, 
   const demo = await stage.startDemo(0, '--heartbeat', '600', '--drain', '600');
   const context = await stage.openChromium();
   const page = await openDemo(context, demo.url);
-  // A page that cannot be told keeps the server draining.
+  // A page that cannot be reached keeps the server draining.
   const unreachable = await openDemo(context, demo.url);
   const { id } = await stateOf(unreachable);
   await demo.fault(id, 'silence');
@@ -120,7 +120,7 @@ browserTest('a server that stops tells its pages, refuses new ones with a hint, 
   const { refused: ticket } = await demo.ticket('echo');
   assert.equal(ticket.code, 4200);
 
-  // Now it connects again, and is told.
+  // Now the page connects again and learns of the drain.
   await demo.fault(id, 'reset');
   await untilOver(unreachable);
   assert.equal(await demo.over, 0);
