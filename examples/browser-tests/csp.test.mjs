@@ -136,9 +136,9 @@ async function runInline(page) {
 }
 
 /**
- * A reverse proxy that serves the demo under a path, as if the demo were configured for it. The page
- * at its root is `html`, under this policy. (Chromium does not treat a page made up by Playwright as
- * local, and forbids it to connect.)
+ * A reverse proxy that serves the demo under a path, as if the demo were configured for it. The
+ * page at its root is `html`, under this policy. (Chromium does not treat a page made up by
+ * Playwright as local, and forbids it to connect.)
  */
 function reverseProxy({ port }, prefix, html = '', policy = '') {
   const server = createServer((incoming, outgoing) => {

@@ -42,8 +42,8 @@ browserTest('after a crash and a restart of the server the page says that its se
   assert.match(await page.innerText('#over'), /session is gone[^]*Open a new session/);
   await page.click('#over-reload');
   await until(page, (id) => window.demo?.readyAt !== undefined && demo.session.id !== id, id);
-  // Its outcomes do not tell: what found the server again may have been the fallback, from which
-  // the new session moves to a WebSocket.
+  // The outcomes would not show this, because the fallback may have reached the server first, and
+  // the move to a WebSocket adds another outcome.
   assert.equal((await stateOf(page)).documents, 1);
   assert.equal(successor.url, demo.url);
   await assertCountersClean(page);

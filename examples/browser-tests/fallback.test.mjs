@@ -1,4 +1,5 @@
-// Networks that block WebSockets: the demo continues over HTTP requests and switches back when it can.
+// Networks that block WebSockets: the demo continues over HTTP requests and switches back when it
+// can.
 
 import assert from 'node:assert/strict';
 

@@ -27,8 +27,8 @@ import { createInterface } from 'node:readline';
 const FRAMEWORKS = ['axum', 'actix', 'warp'];
 const ENGINES = ['firefox', 'webkit', 'chromium'];
 /**
- * Chromium has separate tests for the rest of engines/. It runs these files only in long runs or on
- * request.
+ * Files of engines/ that Chromium always runs. It runs the others only in long runs or on request,
+ * because it has separate tests for them.
  */
 const IN_CHROMIUM_TOO = ['engines/messages.test.mjs', 'engines/origins.test.mjs'];
 /**

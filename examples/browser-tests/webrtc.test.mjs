@@ -1,5 +1,5 @@
-// The demo over a WebRTC data channel, a kind from outside the library: the page and its application
-// must see no difference.
+// The demo over a WebRTC data channel, a kind from outside the library: the page and its
+// application must see no difference.
 
 import assert from 'node:assert/strict';
 

@@ -26,8 +26,8 @@ window.stillhere.registerConnection('webrtc', ({ url, onopen, onmessage, onclose
   };
   channel.onmessage = ({ data }) => (typeof data === 'string' ? over(Number(data)) : onmessage(data));
   channel.onclose = () => over();
-  // If the peer disappears without closing, the channel stays "open" forever. A new connection costs
-  // less than waiting for this one to recover.
+  // If the peer disappears without closing, the channel stays "open" forever. A new connection
+  // costs less than waiting for this one to recover.
   peer.onconnectionstatechange = () => {
     if (['disconnected', 'failed', 'closed'].includes(peer.connectionState)) over();
   };

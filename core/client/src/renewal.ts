@@ -14,8 +14,8 @@ const CALM = 60_000;
 /** Maximum wait in milliseconds that a server can ask for. */
 const LONGEST_WAIT = 300_000;
 /**
- * Maximum number of consecutive new tickets that fail, each within the milliseconds below. A session
- * that lasted longer may have been told to wait.
+ * Maximum number of consecutive new tickets that fail, each within the milliseconds below. A
+ * session that lasted longer may have been told to wait.
  */
 const PATIENCE = 5;
 const LASTING = 10_000;

@@ -3,8 +3,8 @@ import { sharedIn } from './shared';
 import { soon } from './soon';
 
 /**
- * Returns true if the element's page stays. If the element was removed before its script loaded, its
- * page is gone. A preview from Turbo's cache is about to be replaced.
+ * Returns true if the element's page stays. If the element was removed before its script loaded,
+ * its page is gone. A preview from Turbo's cache is about to be replaced.
  */
 export function isLasting(script: Element): boolean {
   const { documentElement, head } = document;

@@ -1,5 +1,5 @@
-// Connections that are cut, silenced, stalled, blocked or down for long: in every engine, the session
-// continues and nothing is lost.
+// Connections that are cut, silenced, stalled, blocked or down for long: in every engine, the
+// session continues and nothing is lost.
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';

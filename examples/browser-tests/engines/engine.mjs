@@ -10,10 +10,10 @@ import { WebKit } from './webdriver.mjs';
 /**
  * The engines and their inherent differences.
  *
- * `keepsPages`: going back restores the page from the back/forward cache. Firefox keeps no page that
- * has an open WebSocket, a pending request or a Web Lock. It checks this before the page learns that
- * it is being left, so it loads the page again. `duplicates`: tabs can be duplicated. MiniBrowser
- * has no such menu.
+ * `keepsPages`: going back restores the page from the back/forward cache. Firefox keeps no page
+ * that has an open WebSocket, a pending request or a Web Lock. It checks this before the page
+ * learns that it is being left, so it loads the page again. `duplicates`: tabs can be duplicated.
+ * MiniBrowser has no such menu.
  */
 const ENGINES = {
   chromium: { launch: Puppeteer.launchChromium, keepsPages: true, duplicates: true },

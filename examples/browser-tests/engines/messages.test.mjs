@@ -1,4 +1,5 @@
-// Messages reach the application complete, in order and ready for any typed array, over every route.
+// Messages reach the application complete, in order and ready for any typed array, over every
+// route.
 
 import assert from 'node:assert/strict';
 

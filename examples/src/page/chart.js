@@ -208,8 +208,8 @@ export class ClickChart {
     const { width, height } = this.#drawing.begin();
     const { context, colour } = this.#drawing;
     const shown = this.#clicks.slice(-Math.floor(width / ClickChart.BAR));
-    // The scale is at least 20 ms, or the noise of a fast network would fill the chart. Bars of clicks
-    // that waited for a cut to end are clipped.
+    // The scale is at least 20 ms, or the noise of a fast network would fill the chart. Bars of
+    // clicks that waited for a cut to end are clipped.
     const highest = Math.max(...shown.map((click) => click.milliseconds).filter((time) => time <= ClickChart.WAITED), 0);
     const top = [20, 50, 100, 200, 500].find((round) => round >= highest) ?? ClickChart.WAITED;
     context.fillStyle = colour("line");
