@@ -1,4 +1,4 @@
-// A message can be looked at through any typed array, whatever brought it.
+// The application can view a message through any typed array, over every kind of connection.
 
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
@@ -11,7 +11,7 @@ import { answerPosts } from './fake_http';
 import { FakePage } from './fake_page';
 import { accept, encodeWelcome, LIMITS, ticketOf } from './fake_server';
 
-/** Brings frames to a page that it has connected. */
+/** Connects a page and delivers frames to it. */
 type Route = (page: FakePage) => Promise<{ session: Session; bring: (frames: Bytes[]) => void }>;
 
 const overWebSocket: Route = async (page) => {
@@ -36,7 +36,7 @@ const overPosts = (isStreamed: boolean): Route => async (page) => {
   return { session, bring: (frames) => (isStreamed ? posts[0]!.push(...frames) : posts.at(-1)!.answer(...frames)) };
 };
 
-/** `give` makes of a frame what the kind gives to the client. */
+/** `give` converts a frame into what this kind passes to the client. */
 const overKind = (name: string, give: (frame: Bytes) => ArrayBuffer | Bytes): Route => async (page) => {
   let onmessage: ((data: ArrayBuffer | Bytes) => void) | undefined;
   registerConnection(name, (handlers) => {
@@ -50,7 +50,7 @@ const overKind = (name: string, give: (frame: Bytes) => ArrayBuffer | Bytes): Ro
   return { session, bring: (frames) => frames.forEach((frame) => onmessage!(give(frame))) };
 };
 
-/** The frame within a buffer that holds more, its payload of a single frame at an even place or at an odd one. */
+/** Returns the frame inside a larger buffer, with its payload at an even or an odd offset. */
 const within = (before: number) => (frame: Bytes): Bytes => {
   const buffer = new Uint8Array(before + frame.length + 3).fill(0xee);
   buffer.set(frame, before);
@@ -95,9 +95,9 @@ for (const [how, route, options] of ROUTES) {
       for (const lane of [0, 1] as const) {
         const count = received.length;
         bring(framesOf(message, lane, sequences, compressed));
-        // Node inflates in threads of its own, so how many turns it takes is not known.
+        // Node inflates in other threads, so the number of turns is unknown.
         while (received.length === count) await page.browser.settle();
-        // Until the next poll.
+        // Waits for the next poll.
         await page.browser.advance(1000);
         const [data, name] = received.at(-1)!;
         assert.deepEqual([name, Buffer.from(data).equals(message)], [lane ? 'bulk' : 'interactive', true], what);
@@ -126,7 +126,7 @@ test('what a page does to a message, or to the buffer that a kind gave, changes 
   assert.deepEqual(received, [pattern(2500), pattern(20)].map((message) => Buffer.from(message).toString('hex')));
 });
 
-/** The message's data frames, which go on with the lane's sequence. */
+/** Returns the message's data frames, which continue the lane's sequence. */
 function framesOf(message: Bytes, lane: Lane, sequences: [number, number], compressed: boolean): Bytes[] {
   const payload = compressed ? deflateSync(message) : message;
   const frames: Bytes[] = [];

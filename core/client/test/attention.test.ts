@@ -1,5 +1,4 @@
-// A page that somebody wants to be connected does not wait: it is asked to, or its user does
-// something.
+// A page reconnects without waiting when the application asks it to, or its user is active.
 
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
@@ -11,7 +10,7 @@ import { answerPosts } from './fake_http';
 import { FakePage } from './fake_page';
 import { accept, encodeEnd, ticketOf } from './fake_server';
 
-/** A page that has lost its connection some time ago, and what it has told. */
+/** A page that lost its connection a while ago, and the statuses it reported. */
 async function waiting(): Promise<{ page: FakePage; session: Session }> {
   const page = new FakePage();
   const session = new Session(ticketOf('mine'), {}, page);

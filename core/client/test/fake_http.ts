@@ -1,4 +1,4 @@
-// A server of the fallback, POST by POST.
+// A fake server of the fallback, controlled POST by POST.
 
 import { setMaxListeners } from 'node:events';
 
@@ -8,12 +8,12 @@ import type { FakePage } from './fake_page';
 
 const FRAMES = { 'content-type': 'application/stillhere.v1' };
 
-/** A POST that waits for its answer. */
+/** A POST waiting for its answer. */
 export class FakePost {
   readonly operation: number;
   readonly token: string;
   readonly wait: number;
-  /** 0 in the POST that opens. */
+  /** 0 in the POST that opens the connection. */
   readonly number: number;
   readonly frames: Bytes[] = [];
   readonly #answer: (response: Response) => void;
@@ -63,7 +63,7 @@ export class FakePost {
   }
 
   pushBytes(bytes: Bytes): void {
-    // Cut into pieces that fit nothing.
+    // Splits the bytes regardless of frame boundaries.
     for (let at = 0; at < bytes.length; at += 3) this.#down!.enqueue(bytes.slice(at, at + 3));
   }
 
@@ -83,7 +83,7 @@ export class FakePost {
     this.#answer(new Response('', { status, headers }));
   }
 
-  /** As `fetch` tells it if it is not to follow. */
+  /** Answers with a redirect, as `fetch` reports one that it must not follow. */
   redirect(): void {
     this.#answer({ type: 'opaqueredirect', status: 0, headers: new Headers(), body: null } as unknown as Response);
   }
@@ -112,7 +112,7 @@ function framed(frames: readonly Bytes[]): Bytes {
   return new Uint8Array(Buffer.concat(parts));
 }
 
-/** Lets the page make POSTs, which come to the list returned. */
+/** Lets the page make POSTs, and returns the list that collects them. */
 export function answerPosts(page: FakePage): FakePost[] {
   const posts: FakePost[] = [];
   const fetch: NonNullable<Environment['fetch']> = (url, options) =>

@@ -1,5 +1,5 @@
-// A browser without a browser: pages with their clock, tasks, storage, locks and channels, all
-// moved by the test.
+// A fake browser: pages with a clock, tasks, storage, locks and channels, all controlled by the
+// test.
 
 import type { Environment, Frame, Port, Queryable, Socket } from '../src/environment';
 import type { Bytes } from '../src/wire';
@@ -9,9 +9,9 @@ interface Timer {
   run: () => void;
 }
 
-/** What the pages of one browser share. */
+/** State shared by the pages of one browser. */
 export class FakeBrowser {
-  /** Both clocks, in milliseconds; `wall` alone goes on during sleep. */
+  /** Both clocks, in milliseconds; only `wall` advances during sleep. */
   steady = 0;
   wall = 1_800_000_000_000;
   readonly tasks: (() => void)[] = [];
@@ -43,13 +43,13 @@ export class FakeBrowser {
     this.pass(end - this.steady);
   }
 
-  /** Time passes within a task. */
+  /** Advances the time within a task. */
   pass(time: number): void {
     this.steady += time;
     this.wall += time;
   }
 
-  /** The machine sleeps: the steady clock and the timers stand still. */
+  /** Puts the machine to sleep: the steady clock and the timers stop. */
   sleep(time: number): void {
     this.wall += time;
   }
@@ -80,7 +80,7 @@ export class FakeSocket implements Socket {
   onmessage: Socket['onmessage'] = null;
   onclose: Socket['onclose'] = null;
   onerror: Socket['onerror'] = null;
-  /** Frames the page has sent and no test has read. */
+  /** Frames that the page has sent and the test has not read. */
   sent: Bytes[] = [];
   closedWith: number | undefined;
 
@@ -150,7 +150,7 @@ export interface PageOptions {
   storage?: FakeStorage;
   navigation?: string;
   href?: string;
-  /** The page's own address, unless a `base` element says otherwise. */
+  /** The page's address, unless a `base` element changes it. */
   base?: string;
   self?: Frame;
   hidden?: boolean;
@@ -164,7 +164,7 @@ export class FakePage implements Environment {
   readonly browser: FakeBrowser;
   readonly sockets: FakeSocket[] = [];
   readonly errors: string[] = [];
-  /** What the document holds when it is looked at. */
+  /** Current content of the document. */
   html = '';
   /** Thrown by `new WebSocket`. */
   refusal: Error | undefined;
@@ -249,7 +249,7 @@ export class FakePage implements Environment {
     this.#window.addEventListener(...parameters);
   }
 
-  /** An event of the window. */
+  /** Dispatches an event of the window. */
   emit(type: string, members: object = {}): void {
     this.#window.dispatchEvent(Object.assign(new Event(type), members));
   }
@@ -259,7 +259,7 @@ export class FakePage implements Environment {
     this.document.dispatchEvent(new Event('visibilitychange'));
   }
 
-  /** The page is left for good, as by a crash: nothing is said. */
+  /** Removes the page for good without any event, as a crash does. */
   die(): void {
     for (const [name, holder] of this.browser.lockHolders) if (holder === this) this.browser.lockHolders.delete(name);
   }
@@ -277,7 +277,7 @@ export class FakePage implements Environment {
   }
 }
 
-/** A frame; at the top its own parent. */
+/** A frame; the top frame is its own parent. */
 export class FakeFrame implements Frame {
   readonly [index: number]: Frame;
   readonly parent: Frame;
@@ -289,7 +289,7 @@ export class FakeFrame implements Frame {
   }
 }
 
-/** The elements with a ticket. */
+/** Elements that contain a ticket. */
 function elementsOf(html: string): { localName: string; getAttribute(): string }[] {
   return [...html.matchAll(/<(\w+) data-stillhere='([^']*)'/g)].map(([, localName, ticket]) => ({ localName: localName!, getAttribute: () => ticket! }));
 }

@@ -1,4 +1,4 @@
-// The server's half of a connection, frame by frame.
+// A fake server side of a connection, controlled frame by frame.
 
 import type { OpenTicket } from '../src/ticket';
 import { type Bytes, encode, Flag, type Lane, type Limits, Type } from '../src/wire';
@@ -49,7 +49,7 @@ export interface Welcome {
   limits?: Limits;
 }
 
-/** Opens the socket, reads its hello, welcomes it. */
+/** Opens the socket, reads the hello and sends a welcome. */
 export function accept(socket: FakeSocket, welcome: Welcome = {}): Hello {
   socket.open();
   const hello = readHello(socket.read()[0]);
@@ -75,7 +75,7 @@ export function encodeEnd(code: number, reason = 0, retryAfter = 0, text = ''): 
   return encode(Type.End, [code, reason, retryAfter], Buffer.from(text));
 }
 
-/** The payloads of the data frames among these. */
+/** Returns the payloads of the data frames among these frames. */
 export function payloadsOf(frames: readonly Bytes[]): string[] {
   return frames.filter((frame) => frame[0]! >= Type.Data).map((frame) => Buffer.from(frame.subarray(2)).toString());
 }

@@ -11,7 +11,7 @@ import { accept, encodeData, encodeEnd, encodePing, encodeWelcome, payloadsOf, r
 const bytes = (content: string): Uint8Array => Buffer.from(content);
 const keepAlive = new Uint8Array();
 
-/** A page in a network that lets no WebSocket through. */
+/** A page in a network that blocks WebSockets. */
 class Blocked {
   readonly page: FakePage;
   readonly posts: FakePost[];
@@ -24,7 +24,7 @@ class Blocked {
     this.session = new Session(ticketOf('mine'), { onmessage: (data) => void this.messages.push(Buffer.from(data).toString()) }, this.page);
   }
 
-  /** Until the page gives WebSockets up. */
+  /** Advances the time until the page gives up on WebSockets. */
   async refuseWebSockets(): Promise<void> {
     for (let tried = 0; this.posts.length === 0; tried += 1) {
       assert.ok(tried < 10, 'it never gives up');
@@ -34,7 +34,7 @@ class Blocked {
     }
   }
 
-  /** Connected over POSTs. */
+  /** Connects the page over POSTs. */
   static async connected(options: PageOptions = {}): Promise<Blocked> {
     const blocked = new Blocked(options);
     await blocked.refuseWebSockets();
@@ -85,7 +85,7 @@ test('messages arrive from the stream, and go up one POST at a time with all tha
 test('a POST that fails, and a stream that ends, are a lost connection, after which the session resumes', async () => {
   for (const lose of [(post: FakePost, _: FakePost) => post.fail(), (post: FakePost) => post.status(410), (_: FakePost, stream: FakePost) => stream.end()]) {
     const { posts, session, settle, page } = await bound();
-    // One that is lost with its welcome was held back on the way.
+    // A stream that is lost right after its welcome was held back on the way.
     await page.browser.advance(200);
     session.send(bytes('a'));
     await settle();
@@ -149,7 +149,7 @@ test('a WebSocket that opens beside the fallback and carries nothing leaves it a
   assert.ok(!posts[0]!.isAborted);
 });
 
-/** The trial of a WebSocket beside the fallback succeeds, and the page moves. */
+/** Lets the trial of a WebSocket succeed, so that the page switches to it. */
 async function passTrial({ page }: Blocked): Promise<void> {
   page.socket.open();
   page.socket.lose(1000);
@@ -302,7 +302,7 @@ test('a session moves from a WebSocket to the fallback, and back', async () => {
     accept(page.socket, { received: [move * 2 + 2, 0] });
     await page.browser.settle();
     assert.equal(session.connection, 'websocket');
-    // One that is lost soon, again and again, would be left alone for a while.
+    // A kind with repeated short lives would be avoided for a while.
     await page.browser.advance(10_000);
   }
 });

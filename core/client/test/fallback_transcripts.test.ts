@@ -41,9 +41,9 @@ const hexOf = (bytes: Bytes): string => Buffer.from(bytes).toString('hex');
 
 class Document {
   readonly #page = new FakePage();
-  /** Those that no step has yet. */
+  /** POSTs that no step has consumed yet. */
   readonly #made = answerPosts(this.#page);
-  /** By their numbers in the transcript. */
+  /** POSTs by their numbers in the transcript. */
   readonly #posts = new Map<number, FakePost>();
   readonly #machine: DocumentMachine;
   readonly #loop: ConnectionLoop;
@@ -73,7 +73,7 @@ class Document {
     assert.deepEqual(this.#made.map(({ options }) => hexOf(options.body as Bytes)), [], 'no more is said');
   }
 
-  /** A connection may be open at once. */
+  /** Flushes twice, because a connection may open during the first flush. */
   #pump(): void {
     this.#loop.flush();
     this.#loop.flush();

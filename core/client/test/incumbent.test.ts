@@ -5,7 +5,7 @@ import { becomeIncumbent } from '../src/incumbent';
 import type { Release } from '../src/lock';
 import { FakeBrowser, FakePage } from './fake_page';
 
-/** The incumbency of a session, once it is settled. */
+/** Returns the outcome of the request to become incumbent. */
 async function settled(page: FakePage, contested = true): Promise<Release | undefined> {
   const incumbency = becomeIncumbent('id', contested, page);
   await page.browser.advance(100);

@@ -9,9 +9,9 @@ import { accept, encodeData, encodeWelcome, payloadsOf, readHello, ticketOf, typ
 
 const bytes = (content: string): Uint8Array => Buffer.from(content);
 
-/** One connection of the page's own kind, moved by the test. */
+/** One connection of a registered kind, controlled by the test. */
 class Flight implements Connection {
-  /** Frames the page has sent and no test has read. */
+  /** Frames that the page has sent and the test has not read. */
   sent: Bytes[] = [];
   closedWith: number | undefined;
 
@@ -25,7 +25,7 @@ class Flight implements Connection {
     this.closedWith ??= code;
   }
 
-  /** Opens, reads the hello, welcomes it. */
+  /** Opens the connection, reads the hello and sends a welcome. */
   welcome(members: Parameters<typeof encodeWelcome>[0] = {}): void {
     this.handlers.onopen();
     readHello(this.read()[0]);
@@ -40,14 +40,14 @@ class Flight implements Connection {
 
 let kinds = 0;
 
-/** A page whose server chose a kind of the page's own. */
+/** A page whose server chose a registered kind. */
 class Chosen {
   readonly page = new FakePage();
   readonly flights: Flight[] = [];
   readonly messages: string[] = [];
   readonly session: Session;
 
-  /** `open` makes of a flight what the page's script would return. */
+  /** `open` converts a flight into what the page's script would return. */
   constructor(open: (flight: Flight, number: number) => unknown = (flight) => flight) {
     const name = `kind ${++kinds}`;
     registerConnection(name, (handlers) => {
@@ -79,7 +79,7 @@ class Chosen {
     return this.page.browser.advance(time);
   }
 
-  /** It goes on over a WebSocket. */
+  /** Checks that the page continues over a WebSocket. */
   async assertFellBack(): Promise<void> {
     const { page, session } = this;
     assert.equal(page.sockets.length, 1);
@@ -316,7 +316,7 @@ test('a kind that doubles and loses is found out before anything wrong is handed
   await receive(2, 1, 3);
   assert.deepEqual(messages, ['message 1', 'message 2', 'message 3']);
 
-  // One that never does better.
+  // A kind that never works better.
   for (let times = 1; times <= 3; times += 1) {
     assert.equal(session.status.state, 'connected');
     await receive(9);

@@ -13,7 +13,7 @@ function assertEnded(page: Page, code: Code): void {
   assert.deepEqual({ type, told }, { type: 'ended', told: code });
 }
 
-/** The credit of the interactive lane, as the next counts tell it. */
+/** Returns the credit of the interactive lane in the next counts. */
 const credit = (page: Page): number => page.advance(200).forget().receive({ type: 'ping', nonce: 0, received: [0, 0], credit: [100_000, 100_000] }).frame.credit![0];
 
 test('nothing is sent beyond the credit', () => {

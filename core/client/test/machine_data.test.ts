@@ -8,7 +8,7 @@ import { ack, bytes, data, hex, LIMITS, Page, welcomeFrame } from './page';
 const dataOf = (frames: ModelFrame[]): ModelFrame[] => frames.filter(({ type }) => type === 'data');
 const shapeOf = ({ lane, sequence, more, payload }: ModelFrame): unknown[] => [lane, sequence, more, payload!.length / 2];
 
-/** The server broke the protocol: `leave`, a close with the code, and the end. */
+/** Asserts the reaction to a violation: `leave`, a close with the code, and the end. */
 function assertViolated(page: Page, code: Code): void {
   assert.deepEqual(page.frames.at(-1), { type: 'leave' });
   assert.deepEqual(page.action, { type: 'close', connection: page.connection, code });

@@ -17,7 +17,7 @@ class World {
   now = 0;
   connection = 0;
   isOpen = false;
-  /** The connection is gone, but the client has not been told. */
+  /** True if the connection is lost, but the client does not know yet. */
   isDead = false;
   toServer: Uint8Array[] = [];
   toClient: Uint8Array<ArrayBuffer>[] = [];
@@ -42,7 +42,7 @@ class World {
     return Math.floor(this.random() * below);
   }
 
-  /** The client's outputs reach the network. */
+  /** Passes the client's outputs to the network. */
   pump(): void {
     for (let frame; (frame = this.machine.pollTransmit(this.connection, this.random() < 0.5, this.now)); ) if (!this.isDead) this.toServer.push(frame);
     for (let action; (action = this.machine.pollAction()); ) {
@@ -59,7 +59,7 @@ class World {
     }
   }
 
-  /** What is under way is lost. */
+  /** Drops everything in flight. */
   cut(): void {
     this.toServer = [];
     this.toClient = [];

@@ -10,7 +10,7 @@ const counts = { received: [0, 0] as [number, number], credit: [100_000, 100_000
 const ping = (nonce: number): ModelFrame => ({ type: 'ping', nonce, ...counts });
 const pong = (nonce: number): ModelFrame => ({ type: 'pong', nonce, ...counts });
 
-/** Fails every attempt so soon as it is made, `count` times; gives the delay before each next one. */
+/** Fails `count` attempts immediately; returns the delay before each next one. */
 function delays(page: Page, count: number): number[] {
   return Array.from({ length: count }, () => {
     const from = page.close().now;
@@ -103,10 +103,10 @@ test('a pong with an unknown nonce is a sign of life and nothing else', () => {
 
 test('what was lost with nothing behind it is missed when a ping is answered', () => {
   const page = Page.connected().send('lost');
-  // Any number of times: it is no gap of the server's.
+  // This may repeat without limit, because it is not a gap in the server's frames.
   for (let times = 0; times < 4; times += 1) {
     assert.equal(page.frame.sequence, 1);
-    // The server pings, and so is not silent.
+    // The server sends pings, so it is not silent.
     page.advance(HEARTBEAT / 2).receive(ping(1)).forget().advance(HEARTBEAT / 2);
     const { type, nonce } = page.frame;
     assert.equal(type, 'ping');

@@ -1,4 +1,4 @@
-// A server behind a box in the middle that lets some kinds of connection through, in virtual time.
+// A server behind a middlebox that passes some kinds of connection, in virtual time.
 
 import { type Bytes, encode, Type } from '../src/wire';
 import { answerPosts, type FakePost } from './fake_http';
@@ -17,11 +17,11 @@ export interface Ways {
 
 const STEP = 100;
 const HEARTBEAT = 2000;
-/** What the server says of its own accord, and how often. */
+/** What the server sends unprompted, and how often. */
 const CHATTER = new Uint8Array(300);
 const CHATTER_EVERY = 500;
 
-/** The server's end of one connection. */
+/** The server side of one connection. */
 class End {
   said: Bytes[] = [];
   isOver = false;
@@ -73,7 +73,7 @@ interface Carried {
   bytes: number;
 }
 
-/** The box, and what it carries. */
+/** The middlebox and its connections. */
 export class Box {
   ways: Ways;
   welcome: Welcome = {};
@@ -82,7 +82,7 @@ export class Box {
   most = Infinity;
   retryAfter: string | undefined;
   readonly posts: FakePost[];
-  /** Data frames the server has taken. */
+  /** Data frames that the server has accepted. */
   readonly received: Bytes[] = [];
   readonly #page: FakePage;
   readonly #sockets = new Map<FakeSocket, Carried>();

@@ -1,5 +1,5 @@
-// The server's half for one document that never reloads, as plainly as it can be said: lists, and
-// an assertion for each rule the client must keep.
+// The simplest model of the server side for one document that never reloads: lists, and an
+// assertion for each rule that the client must follow.
 
 import assert from 'node:assert/strict';
 
@@ -13,7 +13,7 @@ interface Frame {
 }
 
 const chargeOf = (frame: { payload?: string }): number => frame.payload!.length / 2 + 64;
-/** Charge of a message as long as the limit allows. */
+/** Charge of a message of maximum size. */
 export const greatestCharge = ({ message, fragment }: Limits): number => message + 64 * Math.ceil(message / fragment);
 const sum = (numbers: number[]): number => numbers.reduce((total, number) => total + number, 0);
 
@@ -26,7 +26,7 @@ class ModelLane {
   readonly accepted: Frame[] = [];
   /** Frames accepted so far whose message was taken. */
   taken = 0;
-  /** Frames that came while a complete message waited. */
+  /** Frames that arrived while a complete message waited. */
   readonly delayed = new Set<Frame>();
   readonly messages: string[] = [];
 
@@ -127,7 +127,7 @@ export class ModelServer {
     if (frame.type === 'ping') this.#write({ type: 'pong', nonce: frame.nonce!, ...this.#counts() });
   }
 
-  /** The client has seen a welcome, and must say so from now on. */
+  /** Notes that the client has seen a welcome, which its hellos must show from now on. */
   welcomed(): void {
     this.#welcomedOnce = true;
   }

@@ -1,4 +1,4 @@
-// What stands between the page and the server is told, and is not run against again and again.
+// The client reports obstacles between the page and the server, and does not retry them endlessly.
 
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';

@@ -1,4 +1,4 @@
-// A page for the tests: the machine, a clock, and what the machine has said so far, decoded.
+// A page for the tests: the machine, a clock, and the decoded output of the machine.
 
 import assert from 'node:assert/strict';
 
@@ -21,12 +21,12 @@ export const bytes = (size: number, fill = 1): Uint8Array => new Uint8Array(size
 export class Page {
   readonly machine: DocumentMachine;
   now = 1000;
-  /** What `random` gives. */
+  /** Value that `random` returns. */
   chance = 0.5;
   /** The connection of the newest connect action. */
   connection = 0;
   bulkAllowed = true;
-  /** Since they were last looked at by `frames`, `actions` and `events`. */
+  /** Output since the last call of `frames`, `actions` and `events`. */
   #frames: ModelFrame[] = [];
   #actions: Action[] = [];
   #events: Said[] = [];
@@ -36,7 +36,7 @@ export class Page {
     this.machine = new DocumentMachine({ secret: SECRET, document: DOCUMENT, limits, random, declines: () => declines, ...(outbox ? { outbox } : {}) });
   }
 
-  /** A page whose first connection has been welcomed, with nothing left to look at. */
+  /** Returns a page whose first connection has been welcomed, with all output read. */
   static connected(options: { limits?: Limits; outbox?: number } = {}, welcome: Partial<ModelFrame> = {}): Page {
     const page = new Page(options);
     page.machine.start(page.now);
@@ -46,7 +46,7 @@ export class Page {
     return page;
   }
 
-  /** Transmits and collects as a driver does. */
+  /** Transmits frames and collects output, as a driver does. */
   pump(): this {
     for (;;) {
       const frame = this.machine.pollTransmit(this.connection, this.bulkAllowed, this.now);
@@ -75,7 +75,7 @@ export class Page {
     return this.pump().#events.splice(0);
   }
 
-  /** The only frame, event or action since the last look. */
+  /** Returns the only frame, event or action since the last read. */
   get frame(): ModelFrame {
     return only(this.frames);
   }
@@ -111,13 +111,13 @@ export class Page {
     return this.pump();
   }
 
-  /** Loses the connection, and another is being opened. */
+  /** Loses the connection and starts to open another one. */
   lose(): this {
     this.close();
     return this.machine.phase === 'waiting' ? this.wait() : this;
   }
 
-  /** Loses the connection, opens another and is welcomed with these counts. */
+  /** Loses the connection, opens another one and receives a welcome with these counts. */
   resume(welcome: Partial<ModelFrame> = {}): this {
     return this.lose().open().receive(welcomeFrame(welcome));
   }
@@ -144,7 +144,7 @@ export class Page {
     return taken;
   }
 
-  /** Lets time pass, with every timeout on the way. */
+  /** Advances the time, handling every timeout on the way. */
   advance(duration: number): this {
     const end = this.now + duration;
     this.pump();
@@ -156,7 +156,7 @@ export class Page {
     return this;
   }
 
-  /** Lets time pass until the next timeout. */
+  /** Advances the time to the next timeout. */
   wait(): this {
     return this.advance(this.machine.pollTimeout()! - this.now);
   }

@@ -1,4 +1,4 @@
-/** Mulberry32: numbers in [0, 1) that follow from the seed. */
+/** Mulberry32: a generator of numbers in [0, 1), determined by the seed. */
 export function generator(seed: number): () => number {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;

@@ -1,5 +1,5 @@
-// A page whose ticket will not do gets another, from its own address or from one that the
-// application names.
+// A page with an unusable ticket gets another one, from its own address or from one that the
+// application specifies.
 
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
@@ -21,12 +21,12 @@ interface Request extends RequestInit {
   address: string;
 }
 
-/** A page, its session, what it asked for tickets and how its requests are answered. */
+/** A page, its session, its requests for tickets and the answers to them. */
 class Fixture {
   readonly page: FakePage;
   readonly session: Session;
   readonly requests: Request[] = [];
-  /** In their order; without one the network is away. */
+  /** Answers in order. Without one, the network is down. */
   readonly answers: (string | Response)[] = [];
   readonly statuses: Status[] = [];
   readonly messages: string[] = [];
@@ -67,7 +67,7 @@ class Fixture {
     await this.settle();
   }
 
-  /** Welcomes it; gives the ticket it presents. */
+  /** Welcomes the newest connection; returns the ticket that it presents. */
   accept(): string {
     return Buffer.from(accept(this.page.socket).secret, 'base64url').toString().replace(/(\D+\d*).*/, '$1').slice(0, 3);
   }
@@ -702,7 +702,7 @@ test('of several tickets that were refused each gets the new one at its place', 
   Object.assign(page, { fetch: async () => new Response(answers.shift()) });
   const sessions: Session[] = [];
   for (let read = 1; read <= 2; read += 1) {
-    // A script runs when the page has been read up to it.
+    // A script runs when the parser reaches it.
     page.html = pageOf(...Array<Ticket>(read).fill(refusedWith(4201)));
     sessions.push(new Session(refusedWith(4201), {}, page));
   }

@@ -11,7 +11,7 @@ const KEY = 'stillhere:demo:/page?q=1:';
 const own = ticketOf('fresh', { restore: 'demo' });
 const earlier = ticketOf('earlier', { restore: 'demo' });
 
-/** A page that finds the ticket of an earlier one. */
+/** A page that finds the ticket of an earlier page. */
 function reload(options: PageOptions = {}, stored: unknown = earlier): { page: FakePage; session: Session; storage: FakeStorage } {
   const storage = new FakeStorage();
   storage.setItem(KEY, typeof stored === 'string' ? stored : JSON.stringify(stored));
@@ -19,7 +19,7 @@ function reload(options: PageOptions = {}, stored: unknown = earlier): { page: F
   return { page, storage, session: new Session(own, {}, page) };
 }
 
-/** Which ticket the page presents on its newest connection. */
+/** Returns the ticket that the page presents on its newest connection. */
 async function presented(page: FakePage): Promise<string> {
   await page.browser.settle();
   page.socket.open();

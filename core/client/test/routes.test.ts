@@ -1,5 +1,5 @@
-// Every kind of network a page may find itself in: connected by the best kind that works, or told
-// why not.
+// In every kind of network, the page connects over the best kind that works, or learns why none
+// does.
 
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
@@ -51,7 +51,7 @@ for (const webSockets of WEB_SOCKETS) {
         else assert.ok(outcome, `connected within ${SOON} ms`);
 
         if (best === 'websocket') return assert.equal(session.connection, best);
-        // It settles, and stays; what does not last is tried again, ever less often.
+        // The page settles on a kind. It retries unstable kinds less and less often.
         const attempts = (): number => page.sockets.length + box.posts.filter(({ operation }) => operation === 1).length;
         await box.advance(webSockets.startsWith('die') ? 40_000 : 20_000);
         const before = attempts();
@@ -89,7 +89,7 @@ test('a slow network gets through: an attempt has more time when all were silent
   const heard = new Set<unknown>();
   for (let step = 0; step < 400; step += 1) {
     await page.browser.advance(100);
-    // What the page opens is answered after seven seconds.
+    // Every attempt is answered after seven seconds.
     for (const socket of page.sockets.filter((socket) => !heard.has(socket) && socket.closedWith === undefined)) {
       heard.add(socket);
       page.setTimeout(() => socket.closedWith === undefined && accept(socket), 7000);

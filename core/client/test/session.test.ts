@@ -14,7 +14,7 @@ import { accept, encodeData, encodeEnd, encodeWelcome, payloadsOf, readHello, re
 const text = (data: Uint8Array): string => Buffer.from(data).toString();
 const bytes = (content: string): Uint8Array => Buffer.from(content);
 
-/** A session and all it said. */
+/** A session and everything it reported. */
 class Fixture {
   readonly page: FakePage;
   readonly session: Session;

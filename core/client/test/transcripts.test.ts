@@ -1,5 +1,5 @@
-// The conversations of `vectors/transcripts.json`: given what the server says, and the same time
-// and acts of the application, the document's half says exactly what the transcript has.
+// The conversations of `vectors/transcripts.json`: given the server's frames, the times and the
+// application's calls, the document's side sends exactly the frames in the transcript.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -33,7 +33,7 @@ const bytesOf = (hex: string): Uint8Array<ArrayBuffer> => Uint8Array.from(Buffer
 /** All documents of a transcript. */
 class Documents {
   readonly #machines = new Map<string, { machine: DocumentMachine; actions: Action[]; own: number; connection: number }>();
-  /** Whose a connection is. */
+  /** Document of each connection. */
   readonly #owners = new Map<number, string>();
   readonly #said = new Map<number, string[]>();
   #now = 1000;

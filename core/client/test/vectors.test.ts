@@ -15,7 +15,7 @@ const { frames, malformed } = JSON.parse(readFileSync(new URL('../../vectors/fra
 const bytesOf = (hex: string): Bytes => Uint8Array.from(Buffer.from(hex, 'hex'));
 const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
-/** What our decoder made of a frame, in the words of the vectors. */
+/** Returns a frame as decoded by the client, in the form of the vectors. */
 function described(frame: ServerFrame): ModelFrame {
   switch (frame.type) {
     case Type.Offer:
@@ -41,7 +41,7 @@ function described(frame: ServerFrame): ModelFrame {
   }
 }
 
-/** A frame of the vectors as our encoder writes it. */
+/** Encodes a frame of the vectors with the client's encoder. */
 function encoded(frame: ModelFrame): Bytes {
   const counts = [...(frame.received ?? []), ...(frame.credit ?? [])];
   switch (frame.type) {
@@ -68,7 +68,7 @@ for (const { name, hex, direction, frame } of frames) {
   test(`a vector is coded exactly: ${name}`, () => {
     if (direction !== 'client') assert.deepEqual(described(decode(bytesOf(hex))), frame);
     if (direction !== 'server') assert.equal(hexOf(encoded(frame)), hex);
-    // The model that the other tests judge by knows both directions.
+    // The model used by the other tests covers both directions.
     assert.equal(hexOf(encodeFrame(frame)), hex);
     assert.deepEqual(decodeFrame(bytesOf(hex), direction === 'both' ? 'client' : direction), frame);
   });

@@ -1,4 +1,4 @@
-// Code that runs again in one window: the same ticket gives the same living session.
+// Code that runs again in one window: the same ticket returns the same open session.
 
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';

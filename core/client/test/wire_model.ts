@@ -1,5 +1,5 @@
-// The frames of both directions, written a second time from PROTOCOL.md for the tests, in the form
-// of vectors/frames.json.
+// An independent implementation of PROTOCOL.md's frames for the tests, in both directions and in
+// the form of vectors/frames.json.
 
 export interface ModelFrame {
   type: string;
