@@ -10,7 +10,7 @@ import { answerPosts } from './fake_http';
 import { FakePage } from './fake_page';
 import { accept, encodeEnd, ticketOf } from './fake_server';
 
-/** A page that lost its connection a while ago, and the statuses it reported. */
+/** A page that lost its connection a while ago, and its session. */
 async function waiting(): Promise<{ page: FakePage; session: Session }> {
   const page = new FakePage();
   const session = new Session(ticketOf('mine'), {}, page);
