@@ -24,7 +24,7 @@ async fn counter(mut session: Session) {
     }
 }
 
-#[tokio::main] // not actix_web::main: sessions deserve a runtime of several threads, and outlive any worker
+#[tokio::main] // or actix_web::main: sessions over WebSockets run on actix's workers anyway
 async fn main() -> std::io::Result<()> {
     // Once, outside the closure. Allow each name that browsers know your server by.
     let hub = Hub::builder().allow_host("localhost").build();
