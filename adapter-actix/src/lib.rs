@@ -266,8 +266,8 @@ impl Upgrade {
         }
         let (writer, body) = pipe();
         let reader = StreamReader::new(payload.map_err(io::Error::other));
-        // The task runs on this worker, because actix's streams cannot leave their thread. A session
-        // that starts here does too.
+        // The task runs on this worker, because actix's streams cannot leave their thread. A
+        // session that starts here does too.
         actix_web::rt::spawn(carry(accepted.on_local_set(), tokio::io::join(reader, writer)));
         response.streaming(body)
     }

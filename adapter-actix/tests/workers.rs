@@ -1,4 +1,5 @@
-//! On which thread a session's function runs, and what becomes of the session when its worker stops.
+//! On which thread a session's function runs, and what becomes of the session when its worker
+//! stops.
 
 use std::future::pending;
 use std::net::{SocketAddr, TcpListener};

@@ -69,8 +69,8 @@ impl Accepted {
     }
 
     /// Makes a session that starts over this connection run its function on the
-    /// [`LocalSet`](tokio::task::LocalSet) on which the connection loop runs, so that no message has
-    /// to go from one thread to another. Has no effect if the hub has a
+    /// [`LocalSet`](tokio::task::LocalSet) on which the connection loop runs, so that no message
+    /// has to go from one thread to another. Has no effect if the hub has a
     /// [`runtime`](crate::HubBuilder::runtime) of its own.
     ///
     /// The function ends with the `LocalSet`, and so does its session.

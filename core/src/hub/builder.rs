@@ -289,8 +289,8 @@ impl HubBuilder {
         self
     }
 
-    /// Builds the hub. Whichever thread opens its sessions, they run on this runtime or the one that
-    /// [`HubBuilder::runtime`] has set.
+    /// Builds the hub. Whichever thread opens its sessions, they run on this runtime or the one
+    /// that [`HubBuilder::runtime`] has set.
     ///
     /// # Panics
     /// When called outside a tokio runtime without [`HubBuilder::runtime`].

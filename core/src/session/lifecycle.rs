@@ -116,8 +116,8 @@ impl Shared {
     }
 }
 
-/// Ends the session if the task of its function is dropped before the function has returned, because
-/// the runtime that it runs on has shut down.
+/// Ends the session if the task of its function is dropped before the function has returned,
+/// because the runtime that it runs on has shut down.
 struct RunningFunction(Arc<Shared>);
 
 impl Drop for RunningFunction {
