@@ -38,10 +38,10 @@ pub fn routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
     }
 }
 
-/// [`routes`] that ask `principal` for the user: a handler with any extractors, called after your
-/// middleware has run. It is called whenever a page connects, over WebSockets and over POSTs, in
-/// place of the hub's own [`principal`](HubBuilder::principal). `None`, or an extractor that fails,
-/// means that nobody is logged in.
+/// Returns [`routes`] that determine the user with `principal`: a handler with any extractors,
+/// called after your middleware has run. It is called whenever a page connects, over WebSockets and
+/// over POSTs, in place of the hub's own [`principal`](HubBuilder::principal). `None`, or an
+/// extractor that fails, means that nobody is logged in.
 ///
 /// ```
 /// # use actix_web::App;
@@ -93,7 +93,10 @@ fn resource(hub: &Hub) -> Resource {
 /// Returns `None`: the visitor is not logged in, or middleware is missing.
 fn failed(error: &actix_web::Error) -> Option<String> {
     if error.as_response_error().status_code().is_server_error() {
-        tracing::error!(%error, "the principal's extractor failed: does its middleware wrap the routes?");
+        tracing::error!(
+            %error,
+            "cannot determine the principal because its extractor failed: the middleware that it needs must wrap the routes"
+        );
     }
     None
 }
@@ -267,7 +270,7 @@ impl Upgrade {
         let (writer, body) = pipe();
         let reader = StreamReader::new(payload.map_err(io::Error::other));
         // The task runs on this worker, because actix's streams cannot leave their thread. A
-        // session that starts here does too.
+        // session that starts here runs there too.
         actix_web::rt::spawn(carry(accepted.on_local_set(), tokio::io::join(reader, writer)));
         response.streaming(body)
     }
@@ -278,8 +281,8 @@ async fn carry(accepted: Accepted, io: impl AsyncRead + AsyncWrite + Unpin) {
     run_connection_loop(accepted, connection).await;
 }
 
-/// Returns true if actix-web hands over the bytes that follow the request. It does not over HTTP/2,
-/// or if the request lists several protocols; and a proxy that speaks HTTP/1.0 carries no
+/// Returns true if actix-web passes on the bytes that follow the request. It does not over HTTP/2,
+/// or if the request lists several protocols. A proxy that speaks HTTP/1.0 cannot carry a
 /// WebSocket.
 fn is_upgradable(request: &HttpRequest) -> bool {
     let mut protocols = request.headers().get_all(UPGRADE);

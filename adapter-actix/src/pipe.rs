@@ -1,5 +1,5 @@
-//! Carries what a WebSocket writes to the body of the response that the WebSocket has become. Both
-//! ends stay on the worker's thread.
+//! A pipe from a WebSocket's writes to the body of the response that was upgraded. Both ends stay
+//! on the worker's thread.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -12,7 +12,7 @@ use actix_web::web::{Bytes, BytesMut};
 use futures_util::Stream;
 use tokio::io::AsyncWrite;
 
-/// Number of waiting bytes from which the writer waits until the body has taken them.
+/// Number of bytes in the pipe from which the writer waits.
 const ROOM: usize = 16 * 1024;
 
 /// Returns both ends of a pipe.
@@ -23,7 +23,7 @@ pub(crate) fn pipe() -> (Writer, Body) {
 
 #[derive(Default)]
 struct State {
-    /// Holds no memory while it is empty.
+    /// Bytes for the body. Holds no memory while it is empty.
     written: BytesMut,
     is_finished: bool,
     is_gone: bool,
@@ -31,7 +31,7 @@ struct State {
     body: Option<Waker>,
 }
 
-/// What is written appears in the body at the next flush. Dropping it ends the body.
+/// The writing end. Written bytes appear in the body at the next flush. Dropping it ends the body.
 pub(crate) struct Writer(Rc<RefCell<State>>);
 
 impl Writer {
@@ -51,7 +51,7 @@ impl AsyncWrite for Writer {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
             if state.written.len() < ROOM {
-                // All of it, so that a packet is one chunk and costs one system call.
+                // Takes all bytes at once, so that a packet is one chunk and costs one system call.
                 state.written.extend_from_slice(bytes);
                 return Poll::Ready(Ok(bytes.len()));
             }
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_flushed_is_one_chunk() {
+    async fn flushed_bytes_are_one_chunk() {
         let (mut writer, mut body) = pipe();
         writer.write_all(b"a frame, ").await.expect("the body is there");
         writer.write_all(&[b'x'; 3 * ROOM]).await.expect("the body is there");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiting_end_learns_that_the_other_one_is_gone() {
+    async fn a_waiting_end_learns_that_the_other_one_was_dropped() {
         let (mut writer, body) = pipe();
         writer.write_all(&[1; ROOM]).await.expect("the body is there");
         let mut waiting = pin!(writer.write_all(b"more"));

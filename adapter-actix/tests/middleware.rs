@@ -71,7 +71,7 @@ async fn a_permissive_cors_lets_pages_of_the_same_origin_through() {
 /// This middleware treats a page of the same origin as a foreign one, so the routes must be outside
 /// it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cors_that_blocks_must_not_stand_around_the_routes() {
+async fn a_restrictive_cors_layer_must_not_wrap_the_routes() {
     fn strict() -> Cors {
         Cors::default()
             .allowed_origin("https://app.example")

@@ -32,11 +32,11 @@ pub fn routes<S: Clone + Send + Sync + 'static>(hub: &Hub) -> Router<S> {
     mounted(hub, any(handler))
 }
 
-/// [`routes`] that ask `principal` for the user, after your layers have run. It takes an extractor,
-/// several of them in a tuple, or [`Parts`] with everything that layers have added. It is called
-/// whenever a page connects, over WebSockets and over POSTs, in place of the hub's own
-/// [`principal`](HubBuilder::principal). `None`, or an extractor that rejects, means that nobody is
-/// logged in.
+/// Returns [`routes`] that determine the user with `principal`, after your layers have run. It
+/// takes an extractor, several of them in a tuple, or [`Parts`] with everything that layers have
+/// added. It is called whenever a page connects, over WebSockets and over POSTs, in place of the
+/// hub's own [`principal`](HubBuilder::principal). `None`, or an extractor that rejects, means that
+/// nobody is logged in.
 ///
 /// ```
 /// # use axum::Router;
@@ -95,7 +95,10 @@ fn mounted<S: Clone + Send + Sync + 'static>(hub: &Hub, method_router: MethodRou
 fn rejected(rejection: impl IntoResponse) -> Option<String> {
     let status = rejection.into_response().status();
     if status.is_server_error() {
-        tracing::error!(%status, "the principal's extractor failed: is its layer outside the routes?");
+        tracing::error!(
+            %status,
+            "cannot determine the principal because its extractor failed: the layer that it needs must be outside the routes"
+        );
     }
     None
 }

@@ -177,7 +177,7 @@ async fn a_layer_that_gathers_answers_lets_web_sockets_and_polls_through() {
 /// A layer that builds a new request loses the upgrade of the connection. That is reported, and
 /// HTTP requests carry the session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_layer_that_makes_a_request_of_its_own_is_told() {
+async fn a_layer_that_rebuilds_the_request_is_reported() {
     async fn remake(request: Request, next: Next) -> Response {
         let (parts, body) = request.into_parts();
         let mut own = Request::new(body);

@@ -95,7 +95,7 @@ impl<S: Sync> FromRequestParts<S> for LoggedIn {
 }
 
 #[tokio::test]
-async fn a_route_of_ones_own_puts_its_extractors_first() {
+async fn a_custom_route_runs_its_extractors_first() {
     async fn socket(
         _user: LoggedIn,
         Path(name): Path<String>,
@@ -191,11 +191,11 @@ async fn the_application_tells_the_principal_after_its_layers_have_run() {
     let before = asked.load(Ordering::Relaxed);
     let file = http::get(address, "/stillhere/client.js", &[("cookie", "user=ada")]).await;
     assert_eq!(file.status, 200);
-    assert_eq!(asked.load(Ordering::Relaxed), before, "files are for everybody");
+    assert_eq!(asked.load(Ordering::Relaxed), before, "files are public");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_route_of_ones_own_answers_whatever_comes() {
+async fn a_custom_route_answers_every_kind_of_request() {
     async fn live(Path(name): Path<String>, State(hub): State<Hub>, request: axum::extract::Request) -> Response {
         let login = request.extensions().get::<Login>().map(|Login(user)| user.clone());
         answer(&hub, &name, request, login.as_deref()).await

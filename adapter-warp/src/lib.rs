@@ -23,8 +23,8 @@ pub fn routes(hub: &Hub) -> impl Filter<Extract = (Response,), Error = Rejection
     mount(hub).and(filter(hub))
 }
 
-/// [`routes`] that ask `principal`, your own filter, for the user. It runs whenever a page
-/// connects, over WebSockets and over POSTs, in place of the hub's own
+/// Returns [`routes`] that determine the user with `principal`, your own filter. It runs whenever a
+/// page connects, over WebSockets and over POSTs, in place of the hub's own
 /// [`principal`](HubBuilder::principal). `None`, or a rejection, means that nobody is logged in.
 ///
 /// ```

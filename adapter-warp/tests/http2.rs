@@ -29,7 +29,7 @@ async fn a_page_of_another_authority_is_refused() {
     let address = serve(&hub).await;
     let frame = open(address, &hub.open(echo), "http://elsewhere.example").await;
     let Frame::End(end) = frame else {
-        panic!("not refused: {frame:?}")
+        panic!("expected a refusal, got {frame:?}")
     };
     assert_eq!(end.code, Code::Forbidden as u64);
 }

@@ -57,7 +57,7 @@ async fn under_a_path_of_the_users_browsers_find_them_by_the_public_url() {
 }
 
 #[tokio::test]
-async fn a_route_of_ones_own_puts_its_filters_first() {
+async fn a_custom_route_runs_its_filters_first() {
     let hub = Hub::builder().public_url("/mine").build();
     let shared = hub.clone();
     // Stands for a cookie.
@@ -106,7 +106,7 @@ async fn the_application_tells_the_principal_by_a_filter() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_route_of_ones_own_answers_whatever_comes() {
+async fn a_custom_route_answers_every_kind_of_request() {
     let hub = Hub::builder().public_url("/live").build();
     let shared = hub.clone();
     let user = warp::cookie::optional("user").then(user_of);

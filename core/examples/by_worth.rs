@@ -1,11 +1,11 @@
-//! A cleanup policy by what sessions hold and by whose they are.
+//! A cleanup policy that depends on a session's memory use and on its user.
 
 use std::time::{Duration, Instant};
 
 use stillhere::{CleanupPolicy, Hub, Session, SessionSnapshot, SessionState};
 
-/// A session that lost its browser waits for it: a user's for a day, a guest's for ten minutes, a
-/// heavy one for a minute.
+/// Keeps a soft-closed session for one minute if it is heavy, for a day if it belongs to a user,
+/// and for ten minutes otherwise.
 pub(crate) struct ByWorth;
 
 const HEAVY: u64 = 64 << 20;
@@ -43,7 +43,7 @@ impl CleanupPolicy for ByWorth {
     }
 }
 
-/// Says how much it holds for its page.
+/// Reports as its weight how many bytes it holds for its page.
 async fn editor(mut session: Session) {
     let mut picture = Vec::new();
     while let Some(stroke) = session.recv().await {

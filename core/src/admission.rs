@@ -19,7 +19,7 @@ use stillhere_proto::wire::{End, SUBPROTOCOL};
 /// Answer it with HTTP 400 and this text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this is a stillhere session: connect with the WebSocket subprotocol {SUBPROTOCOL}, or by POSTs of application/{SUBPROTOCOL}"
+    "this is a stillhere session: connect with the WebSocket subprotocol {SUBPROTOCOL}, or send POSTs of type application/{SUBPROTOCOL}"
 )]
 pub struct NotOurProtocol;
 
@@ -113,14 +113,14 @@ impl fmt::Debug for Accepted {
 }
 
 impl Hub {
-    /// Judges a request that opens a connection to a session: the request of a WebSocket, the first
-    /// POST of the fallback, or the request that sets up a connection of your own kind. Except for
-    /// the protocol, errors are told over the connection, because a browser cannot read the status
-    /// of a failed WebSocket.
+    /// Accepts or refuses a request that opens a connection to a session: a WebSocket request, the
+    /// first POST of the fallback, or a request that sets up a connection of your own kind. Except
+    /// for a wrong protocol, errors are reported over the connection, because a browser cannot read
+    /// the status of a failed WebSocket request.
     ///
     /// # Errors
-    /// Returns [`NotOurProtocol`] if the request names none of our protocols and the session is
-    /// here and not a plain one.
+    /// Returns [`NotOurProtocol`] if the request names none of our protocols and the session exists
+    /// and is not plain.
     pub fn accept(&self, request: &SessionRequest<'_>) -> Result<Accepted, NotOurProtocol> {
         self.inner.reach.note_page();
         let offered = || request.protocols();
@@ -146,7 +146,7 @@ impl Hub {
         let Config { hosts, origins, .. } = &self.inner.config;
         if let Err(text) = check_host(request, hosts).and_then(|()| check_origin(request, origins)) {
             if let Some(count) = self.inner.warnings.foreign.count(crate::clock::now()) {
-                tracing::warn!(%text, count, "connections refused");
+                tracing::warn!(%text, count, "refused connections");
             }
             return Err(End::connection(Code::Forbidden, text));
         }
@@ -159,7 +159,7 @@ impl Hub {
         let id =
             SessionId::from_str(request.name()).map_err(|error| End::connection(Code::Unknown, error.to_string()))?;
         let Some(session) = self.inner.look_up(&id) else {
-            let text = "no such session here: it ended long ago, or the server has restarted";
+            let text = "this server has no such session: it ended some time ago, or the server restarted";
             return Err(End::connection(Code::Unknown, text));
         };
         if session.is_plain() && protocol.is_some() {
@@ -178,7 +178,7 @@ impl Hub {
         let Some(place) = self.inner.connections_of.take(&peers, most) else {
             return Err(busy(
                 &self.inner.warnings.too_many_connections,
-                "too many connections of one address or user",
+                "too many connections from one address or user",
             ));
         };
         if let Found::Live(session) = &session
@@ -186,13 +186,13 @@ impl Hub {
         {
             return Err(busy(
                 &self.inner.warnings.too_many_sessions,
-                "too many sessions of one address or user",
+                "too many sessions from one address or user",
             ));
         }
         let Some(pending) = self.inner.admit_hello(&peers) else {
             return Err(busy(
                 &self.inner.warnings.too_many_hellos,
-                "too many connections wait for their hello",
+                "too many connections have not sent a hello yet",
             ));
         };
         let deadline = match &session {
@@ -216,9 +216,13 @@ impl Hub {
             return Ok(());
         }
         if let Some(count) = self.inner.warnings.not_its_user.count(crate::clock::now()) {
-            tracing::warn!(session = %id, count, "connections refused: not the user the session was opened for");
+            tracing::warn!(
+                session = %id,
+                count,
+                "refused connections to a user's session: the visitor is another user or not logged in"
+            );
         }
-        let text = "this session belongs to another user: log in as the one who opened the page, or reload it";
+        let text = "this session belongs to another user: log in as the user who opened the page, or reload the page";
         Err(End::connection(Code::Forbidden, text))
     }
 }
@@ -226,7 +230,10 @@ impl Hub {
 /// Returns the answer to a connection that may try again in a second.
 fn busy(warning: &RateLimitedLog, text: &'static str) -> End {
     if let Some(count) = warning.count(crate::clock::now()) {
-        tracing::warn!(count, "connections refused: {text}");
+        tracing::warn!(
+            count,
+            "refused connections: {text}; HubBuilder::address_share, principal_share and max_pending_hellos set the limits"
+        );
     }
     End::connection(Code::Busy, text).retry_after(1000)
 }

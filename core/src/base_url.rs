@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_browser_would_take_for_something_else_is_refused_with_the_reason() {
+    fn an_ambiguous_url_is_refused_with_the_reason() {
         for url in [
             // A browser takes these for names relative to the page, not for hosts.
             "live.example.com/stillhere",

@@ -19,8 +19,8 @@ use crate::session::{Batch, Home, Next, Shared};
 use stillhere_proto::machine::{ConnectionKey, SessionMachine};
 use stillhere_proto::wire::{End, Frame, Hello};
 
-/// Carries a session over a connection from the hello on. Returns what to tell the peer before the
-/// connection is closed, unless the peer is gone.
+/// Carries a session over a connection, starting with the hello. Returns what to tell the peer
+/// before the connection is closed, or `None` if the peer has disconnected.
 pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin<&mut C>) -> Option<ClosingFrames> {
     let Admitted {
         session,
@@ -70,7 +70,7 @@ struct Carrier<'a, C> {
     /// Frames that the connection had no room for.
     waiting: VecDeque<Frame>,
     sleep: Pin<Box<Sleep>>,
-    /// When `sleep` ends, if it is set.
+    /// When `sleep` fires, if it is set.
     armed: Option<Instant>,
     flushing: bool,
     reading: bool,
@@ -96,7 +96,8 @@ impl<'a, C: Connection> Carrier<'a, C> {
         }
     }
 
-    /// Ready when the connection no longer has a part in the session, with what to tell the peer.
+    /// Completes when the connection no longer has a part in the session. Returns what to tell the
+    /// peer.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         self.waker.register(context.waker());
         if self.poll_read(context).is_ready() {
@@ -106,16 +107,16 @@ impl<'a, C: Connection> Carrier<'a, C> {
         self.poll_write(context)
     }
 
-    /// Hands what has arrived to the machine. Ready when the connection is gone.
+    /// Passes received packets to the machine. Completes when the connection is lost.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut arrived = SmallVec::<[Arrived; 16]>::new();
         let polled = self.poll_arrived(context, &mut arrived);
         if !arrived.is_empty() {
             let key = self.attachment.key;
             self.update(|machine, now| {
-                arrived
-                    .into_iter()
-                    .for_each(|arrived| arrived.hand_to(machine, key, now))
+                for arrived in arrived.drain(..) {
+                    arrived.hand_to(machine, key, now);
+                }
             });
         }
         polled
@@ -159,7 +160,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
 
     /// Logs a failure. The session only learns that the connection is lost.
     fn report(&self, error: &ConnectionError) {
-        tracing::debug!(session = %self.attachment.session.id, %error, "a connection is lost");
+        tracing::debug!(session = %self.attachment.session.id, %error, "lost a connection");
     }
 
     fn poll_timer(&mut self, context: &mut Context<'_>) {
@@ -169,8 +170,8 @@ impl<'a, C: Connection> Carrier<'a, C> {
         }
     }
 
-    /// Writes all frames that are due and flushes once. Ready when the connection no longer has a
-    /// part in the session.
+    /// Writes all frames that are due and flushes once. Completes when the connection no longer has
+    /// a part in the session.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let now = crate::clock::now();
         let mut batch: Batch = std::mem::take(&mut self.waiting).into_iter().collect();
@@ -233,9 +234,9 @@ impl<'a, C: Connection> Carrier<'a, C> {
         polled
     }
 
-    /// Handles a connection that accepts nothing at present. The machine's deadlines still apply. A
-    /// connection that only has to be told its end does not wait here, because its closing frames
-    /// have a deadline of their own.
+    /// Handles a connection that accepts no data at present. The machine's deadlines still apply. A
+    /// connection that only has to be told why it ends does not wait here, because its closing
+    /// frames have a deadline of their own.
     fn poll_blocked(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let Attachment { session, key } = &self.attachment;
         if session.lock().machine.is_departing(*key) {

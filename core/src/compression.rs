@@ -9,9 +9,9 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 /// Why a message cannot be inflated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InflateError {
-    #[error("the message inflates to more than its limit")]
+    #[error("the message exceeds its limit when inflated")]
     TooLarge,
-    #[error("the message is not one whole zlib stream")]
+    #[error("the message is not a single complete zlib stream")]
     Malformed,
 }
 
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_deflated_inflates_to_the_same() {
+    fn deflated_data_inflates_to_the_original() {
         let payload: Vec<u8> = (0..200_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
 
         let deflated = deflate(&payload).expect("numbers deflate well");
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_shrink_is_left_alone() {
+    fn data_that_does_not_shrink_is_not_compressed() {
         assert_eq!(deflate(b"abcdefgh"), None);
         assert_eq!(deflate(b""), None);
     }
@@ -156,9 +156,9 @@ mod tests {
     fn a_bomb_is_stopped_at_the_limit() {
         let mut bomb = flate2::write::ZlibEncoder::new(Vec::new(), Compression::best());
         for _ in 0..1024 {
-            std::io::Write::write_all(&mut bomb, &[0; 64 * 1024]).expect("memory takes it");
+            std::io::Write::write_all(&mut bomb, &[0; 64 * 1024]).expect("writing to memory succeeds");
         }
-        let bomb = bomb.finish().expect("memory takes it");
+        let bomb = bomb.finish().expect("writing to memory succeeds");
 
         assert!(bomb.len() < 100_000);
         assert_eq!(inflate(&bomb, 8 << 20), Err(InflateError::TooLarge));

@@ -41,10 +41,10 @@ impl fmt::Debug for Packet {
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The peer sent a packet above the transport's limit.
-    #[error("a packet above the limit")]
+    #[error("a packet exceeds the size limit")]
     TooLarge,
     /// The peer has not answered the transport's own keep-alive.
-    #[error("the peer is silent")]
+    #[error("the peer stopped answering")]
     Silent,
     /// The transport failed.
     #[error("the connection failed: {0}")]

@@ -13,11 +13,11 @@ use crate::plain::carry_plain;
 use stillhere_proto::Code;
 use stillhere_proto::wire::Frame;
 
-/// Carries a session over `connection` until the connection is over. An adapter runs nothing else.
+/// Carries a session over `connection` until the connection ends. An adapter runs nothing else.
 ///
-/// The connection of a plain session carries the messages of its client instead of frames. To a
-/// transport there is no other difference. If the future is dropped, the connection is lost and the
-/// session waits for another one. The future is `Send` if the connection is.
+/// A plain session's connection carries its client's messages instead of frames, which is the only
+/// difference for a transport. Dropping the future loses the connection, and the session waits for
+/// another one. The future is `Send` if the connection is.
 pub fn run_connection_loop(accepted: Accepted, connection: impl Connection) -> impl Future<Output = ()> {
     // Boxed outside the future, which would otherwise reserve room for it twice.
     let mut connection = Box::pin(connection);
@@ -48,14 +48,14 @@ pub fn run_connection_loop(accepted: Accepted, connection: impl Connection) -> i
             Some(closing_frames) => {
                 Box::pin(send_closing_frames(connection.as_mut(), closing_frames, speaks_frames)).await;
             }
-            // Answers the close of a peer that is still there.
+            // Answers the close, if the peer is still connected.
             None => drop(Box::pin(tokio::time::timeout(CLOSING_WAIT, connection.close())).await),
         }
     }
 }
 
-/// Sends the reason, closes, and reads a little longer. If input were left unread, the operating
-/// system would reset the connection, and the peer would lose the close.
+/// Sends the reason, closes, and keeps reading for a moment. If input were left unread, the
+/// operating system would reset the connection, and the peer would lose the close.
 async fn send_closing_frames<C: Connection>(
     mut connection: Pin<&mut C>,
     closing_frames: ClosingFrames,
@@ -70,7 +70,7 @@ async fn send_closing_frames<C: Connection>(
         }
         connection.send(Packet::Close(code)).await
     };
-    // The connection is over even if the peer could not be told.
+    // The connection ends even if the peer could not be told why.
     let Ok(Ok(())) = tokio::time::timeout(CLOSING_WAIT, saying).await else {
         return;
     };

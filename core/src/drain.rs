@@ -1,4 +1,4 @@
-//! Shuts a hub down: tells every browser, and delivers what can be delivered.
+//! Shuts down a hub: tells every browser, and delivers the last messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use stillhere_proto::SessionId;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Number of sessions that were not over when the shutdown began.
+    /// Number of live sessions when the shutdown started.
     pub sessions: usize,
     /// Number of them that were aborted at the deadline.
     pub aborted: usize,
@@ -24,13 +24,13 @@ pub struct DrainReport {
 }
 
 impl Hub {
-    /// Shuts the hub down. It refuses new sessions and documents, drains every session, and returns
-    /// when all sessions are over and their connections are closed, or when `deadline` has passed.
-    /// A session is over as soon as its last messages are acknowledged; those that are not over at
-    /// the deadline are aborted.
+    /// Shuts down the hub: refuses new sessions and documents, and drains every session. Returns
+    /// when all sessions have ended and their connections are closed, or when `deadline` has
+    /// passed. A session ends as soon as its last messages are acknowledged. Sessions that are
+    /// still live at the deadline are aborted.
     ///
     /// Browsers are told to try again after 1 s to 1 s + `deadline`, spread evenly, so that they do
-    /// not all come back at once. Call this when the signal arrives, and await it beside the
+    /// not all reconnect at once. Call this when the signal arrives, and await it together with the
     /// server's own graceful shutdown, which does not wait for upgraded connections.
     pub async fn shutdown(&self, deadline: Duration) -> DrainReport {
         let deadline = deadline.min(LONGEST_WAIT);
@@ -46,9 +46,8 @@ impl Hub {
             sessions: sessions.len(),
             ..DrainReport::default()
         };
-        // This also waits for sessions whose page has left. `leave` does not say whether the page
-        // is gone for good: a page in the back/forward cache sends the same, and fetches its last
-        // messages when it is shown again.
+        // This also waits for sessions whose page has left, because a page in the back/forward
+        // cache has also sent `leave`, and fetches its last messages when it is shown again.
         for session in sessions {
             let handle = SessionHandle::new(Arc::clone(&session));
             if tokio::time::timeout_at(until, handle.ended()).await.is_err() {

@@ -21,7 +21,7 @@ pub(crate) struct Exchanges(Lock<HashMap<Token, Arc<Exchange>>>);
 /// The state that the requests of one connection share.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// The session, or `None` if it has ended and the client is only told so.
+    /// The session, or `None` if it has ended and the client is only told why.
     pub(crate) session: Option<Arc<Shared>>,
     pub(crate) down: Arc<Down>,
     up: Lock<Up>,
@@ -75,10 +75,10 @@ impl Exchange {
     }
 
     /// Takes the packets of the next POST as soon as there is room for them. Returns false if the
-    /// connection is over.
+    /// connection has ended.
     ///
     /// A browser may send a POST twice. The packets of the second one are dropped. If the answer to
-    /// the first carried packets (`is_polled`), they may be lost, and the connection is over.
+    /// the first carried packets (`is_polled`), they may be lost, so the connection ends.
     pub(crate) async fn take(&self, number: u32, packets: Bytes, is_polled: bool) -> bool {
         let bodies = self.lock_up().bodies.clone();
         let Ok(room) = bodies.reserve().await else { return false };
@@ -95,7 +95,7 @@ impl Exchange {
         true
     }
 
-    /// Completes when the connection is over and takes no more packets.
+    /// Completes when the connection has ended and accepts no more packets.
     pub(crate) async fn over(&self) {
         let bodies = self.lock_up().bodies.clone();
         bodies.closed().await;
@@ -106,7 +106,7 @@ impl Exchange {
     }
 }
 
-/// Keeps an exchange in the registry in which POSTs find it.
+/// Keeps an exchange registered, so that POSTs find it by its token.
 #[derive(Debug)]
 pub(crate) struct Registration {
     exchanges: Arc<Exchanges>,
@@ -119,17 +119,16 @@ impl Drop for Registration {
     }
 }
 
-/// A pipe of packets, each preceded by its length, from the session to whichever answer carries
-/// them.
+/// A pipe of packets, each preceded by its length, from the session to the answers that carry them.
 #[derive(Debug, Default)]
 pub(crate) struct Down(Lock<State>);
 
 #[derive(Debug, Default)]
 struct State {
     written: BytesMut,
-    /// The session writes no more.
+    /// True once the session writes no more.
     is_finished: bool,
-    /// No client reads any more.
+    /// True once no client reads any more.
     is_gone: bool,
     answer: Option<Waker>,
     writer: Option<Waker>,
@@ -154,7 +153,7 @@ impl Down {
             state.writer = Some(context.waker().clone());
             state.answer.take()
         };
-        // The answer must carry off what fills the pipe, although nothing was flushed.
+        // The pipe is full, so the answer must take its content before a flush.
         wake(answer);
         Poll::Pending
     }
@@ -166,7 +165,7 @@ impl Down {
         state.written.extend_from_slice(packet);
     }
 
-    /// Ready as soon as an answer has taken everything that was written.
+    /// Completes as soon as an answer has taken everything that was written.
     pub(crate) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         let answer = {
             let mut state = self.lock();
@@ -183,7 +182,7 @@ impl Down {
         Poll::Pending
     }
 
-    /// Ends the pipe: the session writes no more.
+    /// Ends the pipe, because the session writes no more.
     pub(crate) fn finish(&self) {
         let answer = {
             let mut state = self.lock();
@@ -193,7 +192,7 @@ impl Down {
         wake(answer);
     }
 
-    /// Closes the pipe: no client reads any more.
+    /// Closes the pipe, because no client reads any more.
     pub(crate) fn close(&self) {
         let wakers = {
             let mut state = self.lock();
@@ -212,7 +211,7 @@ impl Down {
         Poll::Pending
     }
 
-    /// Returns everything that is written, or `None` at the end.
+    /// Returns everything that was written, or `None` at the end.
     pub(crate) fn poll_chunk(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = self.lock();
         if !state.written.is_empty() {
@@ -240,5 +239,5 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-/// How many bytes may be written before an answer takes them.
+/// Number of bytes in the pipe from which the session waits.
 const ROOM: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! Holds back what other senders send to a document while its restore function runs.
+//! Holds back messages of other senders to a document while its restore function runs.
 
 use stillhere_proto::Limits;
 use stillhere_proto::{Lane, Message, PerLane};
@@ -28,8 +28,8 @@ impl Gate {
         self.incarnation == incarnation
     }
 
-    /// Returns whether there is room, by the rule of an outbox: the message fits the limit, or the
-    /// lane is empty. `outgoing` is the charge that the lane's outbox holds already.
+    /// Returns true if there is room, by the same rule as in an outbox: the message fits the limit,
+    /// or the lane is empty. `outgoing` is the charge that the lane's outbox already holds.
     pub(crate) fn admits(&self, lane: Lane, size: usize, outgoing: u64, limits: &Limits) -> bool {
         let before = self.charge[lane] + outgoing;
         before == 0 || before + limits.charge(size) <= limits.outbox

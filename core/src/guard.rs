@@ -21,7 +21,7 @@ pub(crate) fn guarded<T>(session: &SessionId, what: &'static str, call: impl FnO
 pub async fn guarded_principal(principal: impl Future<Output = Option<String>>) -> Option<String> {
     let found = AssertUnwindSafe(principal).catch_unwind().await;
     if found.is_err() {
-        tracing::error!("the function that determines the principal panicked");
+        tracing::error!("the function that determines the principal panicked; the visitor counts as not logged in");
     }
     found.ok().flatten()
 }

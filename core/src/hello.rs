@@ -13,8 +13,8 @@ use crate::session::Shared;
 use stillhere_proto::Code;
 use stillhere_proto::wire::{End, Frame, Hello, Sender};
 
-/// Waits for the hello and returns it with its session. The error is what to tell the peer, unless
-/// it is gone.
+/// Waits for the hello and returns it with its session. The error is what to tell the peer, or
+/// `None` if the peer has disconnected.
 pub(crate) async fn await_hello<C: Connection>(
     session: Found,
     pending: PendingHello,
@@ -35,12 +35,12 @@ async fn first_hello<C: Connection>(
     deadline: Duration,
     mut connection: Pin<&mut C>,
 ) -> Result<Hello, Option<End>> {
-    let late = || Err(Some(End::connection(Code::HelloDeadline, "no hello in time")));
+    let late = || Err(Some(End::connection(Code::HelloDeadline, "no hello arrived in time")));
     let mut deadline = pin!(tokio::time::sleep(deadline));
     loop {
         let packet = tokio::select! {
             biased;
-            // Not every connection yields to the runtime by itself.
+            // Not every connection yields to the runtime on its own.
             packet = cooperative(connection.next()) => packet,
             end = pending.drained() => return Err(Some(end)),
             () = &mut deadline => return late(),
@@ -53,17 +53,23 @@ async fn first_hello<C: Connection>(
             }
             Some(Ok(Packet::Ping | Packet::Other)) => continue,
             Some(Ok(Packet::Text(_))) => {
-                return Err(Some(End::connection(Code::Malformed, "text instead of a hello")));
+                return Err(Some(End::connection(
+                    Code::Malformed,
+                    "expected a hello, got a text message",
+                )));
             }
             Some(Err(ConnectionError::TooLarge)) => {
-                return Err(Some(End::connection(Code::TooLarge, "the hello is above the limit")));
+                return Err(Some(End::connection(
+                    Code::TooLarge,
+                    "the hello exceeds the size limit",
+                )));
             }
             Some(Ok(Packet::Close(_)) | Err(_)) | None => return Err(None),
         };
         return match Frame::decode(bytes, Sender::Client) {
             Ok(Frame::Hello(hello)) if session.has_secret(&hello.secret) => Ok(hello),
-            Ok(Frame::Hello(_)) => Err(Some(End::connection(Code::WrongSecret, "not this session's secret"))),
-            Ok(_) => Err(Some(End::connection(Code::Malformed, "the first frame is no hello"))),
+            Ok(Frame::Hello(_)) => Err(Some(End::connection(Code::WrongSecret, "the secret is wrong"))),
+            Ok(_) => Err(Some(End::connection(Code::Malformed, "the first frame is not a hello"))),
             Err(error) => Err(Some(End::connection(Code::Malformed, error.to_string()))),
         };
     }

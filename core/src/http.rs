@@ -16,16 +16,16 @@ use crate::origin::check_origin;
 use crate::request::SessionRequest;
 
 impl Hub {
-    /// Answers a request under the mount that does not [ask](SessionRequest::asks) for a WebSocket,
-    /// whatever its method: a request for one of the client's files, or a request of the fallback.
+    /// Answers a request with any method under the mount that does not [ask](SessionRequest::asks)
+    /// for a WebSocket: for one of the client's files, or for the fallback.
     ///
     /// At most 1 MiB of the request's `body` is read, for at most 10 s. The status of the answer
-    /// (400, 404, 405, 408, 410, 413, 426 or 429) says what is wrong with the request. What is
-    /// wrong with its session or its user is in an `end` frame, in an answer of status 200.
+    /// (400, 404, 405, 408, 410, 413, 426 or 429) reports a problem with the request. A problem
+    /// with the session or the user is reported by an `end` frame in an answer with status 200.
     ///
     /// The future of a polled answer waits until there is something to send, for as long as the
-    /// request allows and at most 20 s. Drop it when the browser has gone: then the connection is
-    /// lost, just as when an [`AnswerBody::Stream`] is dropped.
+    /// request allows and at most 20 s. Drop it when the browser disconnects. The connection is
+    /// then lost, as when an [`AnswerBody::Stream`] is dropped.
     pub async fn answer<C, B, E>(&self, method: &str, request: &SessionRequest<'_>, body: C) -> Answer
     where
         C: Stream<Item = Result<B, E>>,
@@ -34,8 +34,8 @@ impl Hub {
         self.respond(method, request, body, None::<Ready<_>>).await
     }
 
-    /// [`Hub::answer`] for applications that determine the user asynchronously. `principal` is
-    /// polled only if the request opens a connection, and replaces the hub's
+    /// Does the same as [`Hub::answer`], for applications that determine the user asynchronously.
+    /// `principal` is polled only if the request opens a connection, and replaces the hub's
     /// [`principal`](crate::HubBuilder::principal). `None` means that nobody is logged in.
     pub async fn answer_for<C, B, E>(
         &self,
@@ -114,7 +114,7 @@ fn cannot_upgrade() -> Answer {
 }
 
 fn not_allowed() -> Answer {
-    let mut answer = Answer::text(405, "GET, or POST for the fallback");
+    let mut answer = Answer::text(405, "use GET, or POST for the fallback");
     answer.headers.push(("allow", "GET, HEAD, OPTIONS, POST".to_owned()));
     answer
 }

@@ -20,13 +20,13 @@ pub struct Answer {
 }
 
 /// The body of an [`Answer`]. With the feature `upgrade` it implements `http_body::Body`, so that
-/// frameworks based on hyper can send it as it is.
+/// frameworks based on hyper can send it directly.
 #[derive(Debug)]
 pub enum AnswerBody {
     /// The whole body.
     Whole(Bytes),
     /// A body that is produced over time. Send each chunk as soon as it is available. Drop the
-    /// stream when the browser has gone.
+    /// stream when the browser disconnects.
     Stream(Chunks),
 }
 
@@ -82,7 +82,7 @@ impl Answer {
     pub(crate) fn not_found() -> Self {
         Self::text(
             404,
-            "not found: a session is reached over a WebSocket or by POST requests",
+            "not found: use a WebSocket or POST requests to connect to a session",
         )
     }
 

@@ -1,4 +1,4 @@
-//! The kind of connection that a page is told to make.
+//! The kind of connection that a page uses.
 
 use crate::base_url::base_url;
 
@@ -12,12 +12,12 @@ use crate::base_url::base_url;
 ///    script to [`SessionHandle::script_tag`](crate::SessionHandle::script_tag).
 /// 2. On the server, a function that decides which pages use the kind, given to
 ///    [`Hub::register_connection`](crate::Hub::register_connection).
-/// 3. Also on the server, a route or socket of yours on which the connections arrive. It builds an
+/// 3. Also on the server, a route or socket of yours on which the connections arrive. It builds a
 ///    [`SessionRequest`](crate::SessionRequest) for the session's id, asks
 ///    [`Hub::accept`](crate::Hub::accept), and gives what it returns, with any `Stream + Sink` of
 ///    [`Packet`](crate::connection::Packet)s, to
 ///    [`run_connection_loop`](crate::run_connection_loop). The connection must be ordered and
-///    reliable until it fails. For a transport that is no `Stream + Sink`, use a
+///    reliable until it fails. For a transport that is not a `Stream + Sink`, use a
 ///    [`connection_pair`](crate::connection_pair) as a bridge.
 ///
 /// In this example the pages of users who are logged in use WebRTC and all others WebSockets. To
@@ -121,11 +121,11 @@ impl ConnectionSetup {
     /// `stillhere.registerConnection`.
     ///
     /// # Panics
-    /// If the name is empty, `none` or `websocket`, which are reserved.
+    /// Panics if the name is empty, `none` or `websocket`, which are reserved.
     pub fn named(name: &str) -> Self {
         assert!(
             !["", "none", "websocket"].contains(&name),
-            "a connection kind cannot be named {name:?}"
+            "the name {name:?} of a connection kind is reserved"
         );
         Self::of(Kind::Named(name.to_owned()))
     }
@@ -140,12 +140,12 @@ impl ConnectionSetup {
         Self::of(Kind::None)
     }
 
-    /// Sets where this page finds the mount, instead of the hub's
+    /// Sets where this page finds the mount, instead of at the hub's
     /// [`public_url`](crate::HubBuilder::public_url), whose rules apply. The session is at
     /// `<url>/<session id>`, and the client's file is loaded from there too.
     ///
     /// # Panics
-    /// If [`public_url`](crate::HubBuilder::public_url) would.
+    /// Panics if [`public_url`](crate::HubBuilder::public_url) would.
     #[track_caller]
     pub fn url(self, base: &str) -> Self {
         let url = Some(base_url(base).to_owned());

@@ -1,4 +1,4 @@
-//! Counts what all sessions of a hub buffer together.
+//! Counts the bytes that all sessions of a hub buffer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -54,14 +54,14 @@ pub struct SessionOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Renewal {
-    /// From the page, which is fetched again. It must answer a `GET` with a new ticket, as a page
-    /// handler does. This does not work for a page that is the response to a form, nor under
+    /// From the page, which the client fetches again. It must answer a `GET` with a new ticket, as
+    /// a page handler does. This does not work for a page that is the response to a form, nor under
     /// `require-trusted-types-for 'script'`, where a script may not read a page.
     #[default]
     Page,
     /// From this address, which answers a `POST` with a ticket as JSON.
     Address(String),
-    /// Nowhere. The page is told `refused` or `ended` and must show it.
+    /// Nowhere. The client reports `refused` or `ended`, and the page must show that.
     Off,
 }
 

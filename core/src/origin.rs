@@ -1,4 +1,4 @@
-//! Checks from which pages requests may come, and for which hosts.
+//! Checks the origin and the host of a request.
 
 use crate::request::SessionRequest;
 
@@ -11,7 +11,7 @@ pub(crate) fn check_origin(request: &SessionRequest<'_>, allowed: &[String]) -> 
     };
     let Some(origin) = std::str::from_utf8(origin).ok().filter(|_| origins.next().is_none()) else {
         return Err(
-            "the request has several Origin headers, or one that is not text; no browser sends that".to_owned(),
+            "the request has several Origin headers, or one that is not text, which no browser sends".to_owned(),
         );
     };
     let origin = origin.to_ascii_lowercase();
@@ -24,8 +24,8 @@ pub(crate) fn check_origin(request: &SessionRequest<'_>, allowed: &[String]) -> 
     }
     let (origin, host) = (shown(&origin), shown(&host));
     Err(format!(
-        "a page of {origin} may not connect to {host}: if a proxy changes the Host header, configure it to keep the header; \
-         otherwise allow the origin on the hub"
+        "a page from {origin} may not connect to {host}: if a proxy changes the Host header, configure it to keep the header; \
+         otherwise call HubBuilder::allow_origin"
     ))
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn check_host(request: &SessionRequest<'_>, allowed: &[String]) -> Re
     }
     let host = shown(&host);
     Err(format!(
-        "{host} is not an allowed host of this server: if it should be, allow the host on the hub"
+        "{host} is not an allowed host of this server: to accept it, call HubBuilder::allow_host"
     ))
 }
 
@@ -86,7 +86,7 @@ fn is_loopback(name: &str) -> bool {
 /// Stands for all names and addresses of the loopback interface.
 const LOOPBACK: &str = "localhost";
 
-/// How many characters of a peer's text are shown.
+/// Most characters of a peer's text to show.
 const SHOWN: usize = 100;
 
 #[cfg(test)]
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_is_no_text_or_comes_twice_is_refused() {
+    fn an_origin_that_is_not_text_or_appears_twice_is_refused() {
         let own = &b"http://example.com"[..];
         for origins in [
             vec![&b"\xff"[..]],
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_sent_is_shown_short_and_in_one_line() {
+    fn text_from_a_peer_is_shown_short_and_in_one_line() {
         let origin = format!("http://a\r\n\u{1b}[31m\u{202e}{}", "x".repeat(60_000));
         let refused = check_origin(&request(Some(&origin), &origin), &[]).expect_err("it is foreign");
         assert!(

@@ -1,20 +1,20 @@
-//! Limits what one address or user may hold.
+//! Limits how much one address or user may use.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::request::SessionRequest;
 
-/// An address or a user whose part of the shared limits is counted.
+/// An address or a user whose use of the shared limits is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Peer {
-    /// An IPv4 address, or the first address of an IPv6 /64 network: one client may have the whole
-    /// network.
+    /// An IPv4 address, or the first address of an IPv6 /64 network, because one client may have
+    /// the whole network.
     Address(IpAddr),
     Principal(Arc<str>),
 }
 
-/// Limits on what one address or one user may hold of what all share.
+/// Limits on how much one address or one user may use of the shared limits.
 ///
 /// | | in total | one address | one user |
 /// |---|---|---|---|
@@ -86,8 +86,8 @@ pub(crate) fn client_address(request: &SessionRequest<'_>, trusted_hops: usize) 
     let Some(before) = trusted_hops.checked_sub(1) else {
         return request.peer();
     };
-    // Each proxy appends the address it saw; anybody may have written what precedes that, and it
-    // need not be text.
+    // Each proxy appends the address that it saw. The part before that comes from the client and
+    // may be anything, even invalid text.
     let forwarded: Vec<_> = request
         .raw_headers("x-forwarded-for")
         .flat_map(|header| header.split(|byte| *byte == b','))
@@ -98,8 +98,8 @@ pub(crate) fn client_address(request: &SessionRequest<'_>, trusted_hops: usize) 
     without_port.or_else(|_| address.parse()).ok()
 }
 
-/// Returns what may be set up wrongly if a request counts for no address, or `None` if nothing
-/// seems to be.
+/// Returns the likely configuration error if a request counts for no address, or `None` if there
+/// seems to be none.
 pub(crate) fn why_uncounted(request: &SessionRequest<'_>, trusted_hops: usize) -> Option<&'static str> {
     let is_forwarded = request.raw_headers("x-forwarded-for").next().is_some();
     match (request.peer(), trusted_hops) {
@@ -122,8 +122,8 @@ fn may_be_a_proxy(address: IpAddr) -> bool {
     }
 }
 
-/// Returns what counts as one client: an IPv4 address, also if a NAT64 writes it as an IPv6
-/// address, or the first 64 bits of an IPv6 address.
+/// Returns the address that stands for one client: an IPv4 address, even if a NAT64 has converted
+/// it to an IPv6 address, or the first 64 bits of an IPv6 address.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forwarded_is_believed_as_far_as_proxies_are_trusted() {
+    fn forwarded_addresses_are_believed_as_far_as_proxies_are_trusted() {
         let headers = [
             ("x-forwarded-for", &b"6.6.6.6, 1.1.1.1:80"[..]),
             ("X-Forwarded-For", b"[2001:db8::1]:443, [2001:db8::2], 3.3.3.3"),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_may_be_a_proxys_is_nobody_in_particular_unless_proxies_are_known() {
+    fn an_address_that_may_belong_to_a_proxy_does_not_count_unless_proxies_are_known() {
         for shared in [
             "127.0.0.1",
             "10.1.2.3",

@@ -1,7 +1,7 @@
 //! Plain sessions: clients with a protocol of their own, for which one WebSocket message is one
 //! message of the application.
 //!
-//! To its session such a client looks like a browser. The server itself plays the document
+//! To its session, such a client looks like a browser: the server simulates the document
 //! ([`PlainDocument`]), and an [`Interpreter`] translates between the two.
 
 use std::pin::{Pin, pin};
@@ -25,7 +25,7 @@ use stillhere_proto::machine::PlainDocument;
 use stillhere_proto::wire::{End, Frame, Sender};
 
 /// Carries a plain session over the connection of its client. Returns what to tell the client
-/// before the connection is closed, unless the client is gone.
+/// before the connection is closed, or `None` if the client has disconnected.
 pub(crate) async fn carry_plain<C: Connection>(
     session: Arc<Shared>,
     document: Arc<Lock<PlainDocument>>,
@@ -37,31 +37,31 @@ pub(crate) async fn carry_plain<C: Connection>(
     interpreter.closing_frames(closing_frames)
 }
 
-/// The connection of a client as its session sees it: the session reads and writes frames, the
-/// client messages.
+/// A client's connection as its session sees it. The session reads and writes frames, and the
+/// client reads and writes messages.
 struct Interpreter<'a, C> {
     session: Arc<Shared>,
     document: Arc<Lock<PlainDocument>>,
-    /// The number by which the document knows this connection.
+    /// Number of this connection in the document.
     connection: u64,
     hello: Option<Frame>,
     client: Pin<&'a mut C>,
-    /// The client accepts nothing at present.
+    /// True while the client accepts no data.
     blocked: bool,
-    /// A ping has been written and not flushed yet.
+    /// True while a written ping is not flushed.
     pinging: bool,
     rules: Rules,
     signs: Signs,
     sleep: Pin<Box<Sleep>>,
-    /// When `sleep` ends, if it is set.
+    /// When `sleep` fires, if it is set.
     armed: Option<Instant>,
-    /// Wakes the reader: a frame of the session may cause the document to send one.
+    /// Wakes the reader, because a frame of the session may make the document send one.
     waker: Option<Waker>,
-    /// Why the connection ends, if the client broke the rules.
+    /// Why the connection ends, if the client violated the rules.
     refused: Option<Refused>,
 }
 
-/// What a client may send, and in which form.
+/// Rules for the messages of a client.
 #[derive(Debug, Clone, Copy)]
 struct Rules {
     plain: PlainOptions,
@@ -71,17 +71,17 @@ struct Rules {
     message: u64,
 }
 
-/// Why the connection of a client is ended: a close code and a text.
+/// Why a client's connection is closed: the close code and a text.
 #[derive(Debug, Clone, Copy)]
 struct Refused(Code, &'static str);
 
-/// Whether the client is alive.
+/// Detects whether the client is alive.
 #[derive(Debug)]
 struct Signs {
     heartbeat: Duration,
-    /// When it was last heard.
+    /// When something last arrived from the client.
     heard: Instant,
-    /// When a ping was sent that has not been answered.
+    /// When the unanswered ping was sent, if there is one.
     asked: Option<Instant>,
 }
 
@@ -106,7 +106,7 @@ impl Rules {
             PlainCompression::Gzip => inflate_gzip(&packet, self.message),
         };
         inflated.map_err(|error| match error {
-            InflateError::TooLarge => Refused(Code::TooLarge, "a message inflates to more than the limit"),
+            InflateError::TooLarge => Refused(Code::TooLarge, "a message exceeds the size limit when inflated"),
             InflateError::Malformed => Refused(Code::Malformed, "a message cannot be inflated"),
         })
     }
@@ -114,7 +114,7 @@ impl Rules {
     /// Returns the message in a text packet of the client.
     fn unpack_text(&self, text: Bytes) -> Result<Bytes, Refused> {
         match self.plain.text {
-            PlainText::Refuse => Err(Refused(Code::Malformed, "text where only binary messages are taken")),
+            PlainText::Refuse => Err(Refused(Code::Malformed, "this session accepts only binary messages")),
             PlainText::AsBytes if text.len() as u64 > self.packet => Err(TOO_LARGE),
             PlainText::AsBytes => Ok(text),
         }
@@ -136,12 +136,12 @@ impl Signs {
         self.asked = None;
     }
 
-    /// When to send a ping or, after one, when to give up.
+    /// Returns when to send a ping or, after a ping, when to give up.
     fn deadline(&self) -> Instant {
         match self.asked {
             None => self.heard + self.heartbeat,
             // The ping may be late, because the client was not read or the process was stopped. The
-            // answer gets its full time all the same.
+            // answer still gets its full time.
             Some(asked) => (self.heard + 2 * self.heartbeat).max(asked + self.heartbeat),
         }
     }
@@ -172,8 +172,8 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         }
     }
 
-    /// Translates what the session tells the connection at its end. If the client broke the rules,
-    /// that is the reason instead.
+    /// Translates the session's closing frames for the client. If the client violated the rules,
+    /// the violation is the reason instead.
     fn closing_frames(&self, said: Option<ClosingFrames>) -> Option<ClosingFrames> {
         if let Some(Refused(code, text)) = self.refused {
             return Some(ClosingFrames::new(End::connection(code, text)));
@@ -183,7 +183,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
             && !self.document.lock().is_current(self.connection);
         if displaced {
             // The document has a newer connection, but that may be another client.
-            closing_frames.end = End::connection(Code::Superseded, "another client has taken the session over");
+            closing_frames.end = End::connection(Code::Superseded, "another client has taken over the session");
         }
         Some(closing_frames)
     }
@@ -197,7 +197,7 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         frame.map(|frame| Packet::Binary(frame.to_bytes()))
     }
 
-    /// Translates a packet of the client. `None` ends the connection.
+    /// Translates a packet from the client. Returns `None` to end the connection.
     fn interpret(&mut self, packet: Packet) -> Option<Packet> {
         self.signs.hear();
         let message = match packet {
@@ -219,7 +219,8 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         }
     }
 
-    /// Sends a ping when the client has been quiet for a heartbeat. Ready when it does not answer.
+    /// Sends a ping when the client has been silent for a heartbeat. Completes when the client does
+    /// not answer.
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = crate::clock::now();
@@ -241,8 +242,8 @@ impl<'a, C: Connection> Interpreter<'a, C> {
         }
     }
 
-    /// Sends a ping, unless the client accepts nothing at present. Accepting something again counts
-    /// as an answer too.
+    /// Sends a ping, unless the client accepts no data at present. Accepting data again also counts
+    /// as an answer.
     fn ping(&mut self, context: &mut Context<'_>) {
         if let Poll::Ready(Ok(())) = self.poll_client_ready(context) {
             self.pinging = self.client.as_mut().start_send(Packet::Ping).is_ok();
@@ -283,7 +284,7 @@ impl<C: Connection> Stream for Interpreter<'_, C> {
             return Poll::Ready(Some(Ok(packet)));
         }
         if this.document.lock().is_held_back(this.connection) {
-            // The client is not read at present, so it cannot be found silent.
+            // The server reads nothing from the client at present, so silence means nothing.
             return Poll::Pending;
         }
         match this.client.as_mut().poll_next(context) {
@@ -318,7 +319,7 @@ impl<C: Connection> Sink<Packet> for Interpreter<'_, C> {
                 .handle_frame(this.connection, frame, crate::clock::now())
         });
         let Some(Ok(heard)) = heard else {
-            return Err(ConnectionError::Failed("the session broke its own protocol".into()));
+            return Err(ConnectionError::Failed("the session sent an invalid frame".into()));
         };
         this.session.count_plain();
         if let Some(waker) = &this.waker {
@@ -344,4 +345,4 @@ impl<C: Connection> Sink<Packet> for Interpreter<'_, C> {
     }
 }
 
-const TOO_LARGE: Refused = Refused(Code::TooLarge, "a message above the limit");
+const TOO_LARGE: Refused = Refused(Code::TooLarge, "a message exceeds the size limit");

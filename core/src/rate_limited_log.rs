@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_in_a_minute_is_said_with_how_many_there_were() {
+    fn the_first_event_in_a_minute_is_logged_with_the_count_since_the_last_line() {
         let (log, start) = (RateLimitedLog::default(), Instant::now());
         let at = |seconds| log.count(start + Duration::from_secs(seconds));
         assert_eq!(

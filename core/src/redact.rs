@@ -21,7 +21,7 @@ pub(crate) struct Redacted<S> {
 }
 
 impl<S> Redacted<S> {
-    /// Wraps `io`, and holds back the same bytes of what was already read.
+    /// Wraps `io`. Also holds back the secret's bytes in `already_read`.
     pub(crate) fn new(io: S, already_read: &mut [u8]) -> Self {
         let mut redaction = Redaction::default();
         redaction.redact(already_read);
@@ -226,8 +226,8 @@ mod tests {
         [1].into_iter().chain([0; 32]).chain([7; 40]).collect()
     }
 
-    /// Returns what is read when the bytes arrive in pieces of this size, and `message` after it is
-    /// restored.
+    /// Returns the bytes that the layer reads if they arrive in pieces of this size, and the
+    /// restored `message`.
     fn redacted(stream: &[u8], piece: usize, message: &[u8]) -> (Vec<u8>, Bytes) {
         let mut stream = stream.to_vec();
         let early = piece.min(stream.len());
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_is_held_back_and_put_back_however_the_bytes_come() {
+    fn the_secret_is_held_back_and_restored_however_the_bytes_arrive() {
         let after = [frame(0x82, &[2; 50]), frame(0x82, &hello())].concat();
         let (ping, whole) = (frame(0x89, b"is anybody there"), hello());
         let whole_frame = [ping.clone(), frame(0x82, &whole), after.clone()].concat();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn text_stays_text() {
+    fn text_is_not_redacted() {
         let text = "äöü, of which one would be cut in two by what is held back: äöü".as_bytes();
         let stream = frame(0x81, text);
         assert_eq!(redacted(&stream, 5, text).0, stream);

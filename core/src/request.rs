@@ -1,22 +1,22 @@
-//! A request under the mount, whatever framework read it.
+//! A request under the mount, from any framework.
 
 use std::fmt;
 use std::net::IpAddr;
 
-/// A request under the hub's mount, as its adapter read it: its headers and the last segment of its
-/// path. [`Hub::accept`](crate::Hub::accept) judges it.
+/// A request under the hub's mount, as read by an adapter: its headers and the last segment of its
+/// path. Pass it to [`Hub::accept`](crate::Hub::accept).
 #[derive(Clone)]
 pub struct SessionRequest<'a> {
     name: &'a str,
     authority: Option<&'a str>,
-    /// `None`: nobody has said yet.
+    /// `None` until [`SessionRequest::principal`] is called.
     principal: Option<Option<&'a str>>,
     peer: Option<IpAddr>,
     headers: Vec<(&'a str, &'a [u8])>,
 }
 
 impl<'a> SessionRequest<'a> {
-    /// A request whose path ends in `name`, with these headers.
+    /// Creates a request with these headers, whose path ends in `name`.
     pub fn new(name: &'a str, headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         Self {
             name,
@@ -27,7 +27,7 @@ impl<'a> SessionRequest<'a> {
         }
     }
 
-    /// The authority of the request's URI, which stands for a missing `Host` header (HTTP/2).
+    /// Sets the authority of the request's URI, which replaces a missing `Host` header (HTTP/2).
     #[must_use]
     pub fn authority(self, authority: Option<&'a str>) -> Self {
         Self { authority, ..self }
@@ -51,22 +51,22 @@ impl<'a> SessionRequest<'a> {
         }
     }
 
-    /// The last segment of the path: a session's id or a file's name.
+    /// Returns the last segment of the path: a session's id or a file's name.
     pub fn name(&self) -> &'a str {
         self.name
     }
 
-    /// The address that [`SessionRequest::peer_address`] set.
+    /// Returns the address that [`SessionRequest::peer_address`] set.
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
     }
 
-    /// The first header of this name, if it is text.
+    /// Returns the first header with this name whose value is text.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.all_headers(name).next()
     }
 
-    /// The cookie of this name, as it was sent.
+    /// Returns the cookie with this name, without decoding it.
     pub fn cookie(&self, name: &str) -> Option<&'a str> {
         let pairs = self
             .raw_headers("cookie")
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_that_is_no_text_does_not_hide_the_others() {
+    fn a_cookie_that_is_not_text_does_not_hide_the_others() {
         let headers = [
             ("cookie", &b"a=1; \xff=\xfe; login=ada; b=\xff"[..]),
             ("cookie", b"\xff; c=3"),

@@ -9,8 +9,8 @@
 pub async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be listened to");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be listened to");
+    let mut terminate = signal(SignalKind::terminate()).expect("the process can listen for SIGTERM");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("the process can listen for SIGINT");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -23,5 +23,7 @@ pub async fn stop_signal() {
 /// Panics if the program cannot listen for it.
 #[cfg(not(unix))]
 pub async fn stop_signal() {
-    tokio::signal::ctrl_c().await.expect("Ctrl-C can be listened to");
+    tokio::signal::ctrl_c()
+        .await
+        .expect("the process can listen for Ctrl-C");
 }

@@ -112,7 +112,7 @@ impl Ticket {
             match character {
                 // These occur only within strings, where JSON allows the escaped form.
                 '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                    write!(safe, "\\u{:04x}", u32::from(character)).expect("a string takes all");
+                    write!(safe, "\\u{:04x}", u32::from(character)).expect("writing to a string succeeds");
                 }
                 other => safe.push(other),
             }

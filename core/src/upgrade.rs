@@ -1,10 +1,11 @@
-//! The WebSocket upgrade over hyper 1, on which axum, warp and others stand (feature `upgrade`).
+//! The WebSocket upgrade over hyper 1, on which axum, warp and others are built (feature
+//! `upgrade`).
 //!
 //! If hyper reads from a `TokioIo<TcpStream>`, through hyper-util's `auto` or its own HTTP/1.1
 //! connections, this module takes the stream out of hyper. It sets `TCP_NODELAY`, without which the
 //! kernel delays small messages by about 40 ms, and an idle connection costs one buffer of 4 KiB.
-//! Other streams (TLS, HTTP/2, a framework's own type) stay inside hyper, and whoever accepts the
-//! connections must set `TCP_NODELAY`. The log says so once.
+//! Other streams (TLS, HTTP/2, a framework's own type) stay inside hyper, and the code that accepts
+//! connections must set `TCP_NODELAY`. A log line reports this once.
 
 use std::fmt;
 use std::future::Future;
@@ -48,7 +49,7 @@ where
     response(hub.answer(parts.method.as_str(), &of_parts(name, &parts), body).await)
 }
 
-/// Answers a request like [`answer`], for a user whom the application finds: see
+/// Answers a request like [`answer`], for a user whom the application determines; see
 /// [`Hub::answer_for`].
 pub async fn answer_for<C, B, E>(
     hub: &Hub,
@@ -147,8 +148,8 @@ impl PendingUpgrade {
         }
     }
 
-    /// Carries the session with this id over the WebSocket, or tells the browser why that is
-    /// refused. Returns the answer to the request.
+    /// Returns the answer to the request. Then carries the session with this id over the WebSocket,
+    /// or tells the browser over it why the session is refused.
     pub fn serve(self, hub: &Hub, id: &str) -> Response<Bytes> {
         let mut request = SessionRequest::new(id, pairs(&self.headers))
             .authority(self.uri.authority().map(Authority::as_str))
@@ -176,9 +177,7 @@ impl PendingUpgrade {
                 .header(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
         tokio::spawn(carry(self.on_upgrade, accepted));
-        response
-            .body(Bytes::new())
-            .expect("a subprotocol was a header's value before")
+        response.body(Bytes::new()).expect("the subprotocol came from a header")
     }
 }
 
@@ -198,7 +197,7 @@ async fn carry(on_upgrade: OnUpgrade, accepted: Accepted) {
     let upgraded = match on_upgrade.await {
         Ok(upgraded) => upgraded,
         // The browser disconnected before it had the answer.
-        Err(error) => return tracing::debug!(%error, "a request was not upgraded"),
+        Err(error) => return tracing::debug!(%error, "the upgrade to a WebSocket failed"),
     };
     let config = websocket::config(&accepted);
     match plain_tcp(upgraded) {
@@ -221,8 +220,8 @@ fn say_who_sets_nodelay() {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         tracing::info!(
-            "WebSockets come over streams of another type than TokioIo<TcpStream>: set TCP_NODELAY where you accept \
-             connections, or small messages may wait for about 40 ms"
+            "cannot set TCP_NODELAY because the server's streams are not TokioIo<TcpStream>: set it where you accept \
+             connections, or small messages may be delayed by about 40 ms"
         );
     });
 }
@@ -269,7 +268,7 @@ mod tests {
         (client.expect("it is listened to"), server.expect("it is listened to").0)
     }
 
-    /// What the connection is upgraded to, by hyper's own loop or by hyper-util's.
+    /// Returns the upgraded connection, from hyper's own loop or from hyper-util's.
     async fn upgraded(
         mut client: impl AsyncRead + AsyncWrite + Unpin,
         server: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -329,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_stream_stays_as_it_is() {
+    async fn another_stream_is_returned_unchanged() {
         for is_auto in [false, true] {
             let (client, server) = duplex(4096);
             let upgraded =
@@ -338,7 +337,7 @@ mod tests {
             TokioIo::new(upgraded)
                 .read_exact(&mut early)
                 .await
-                .expect("what was read already is kept");
+                .expect("the bytes that were already read are kept");
             assert_eq!(&early, b"early");
         }
     }

@@ -34,8 +34,8 @@ pub fn config(accepted: &Accepted) -> WebSocketConfig {
         .max_message_size(Some(limit))
 }
 
-/// Makes a [`Connection`] from the server's end of a WebSocket whose request has been answered. Use
-/// it with a server of your own.
+/// Creates a [`Connection`] from the server's end of a WebSocket whose request has been answered.
+/// Use it with a server of your own.
 ///
 /// `io` carries the bytes of the WebSocket. `already_read` is what arrived together with the
 /// request, usually nothing, and `config` comes from [`config`]. tungstenite logs every frame at
@@ -58,11 +58,11 @@ pub async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
 /// connection does when it is closed.
 struct OverWebSocket<S> {
     socket: WebSocketStream<Redacted<S>>,
-    /// A packet was above the limit, after which tungstenite reads no more. Later bytes are read
+    /// True after a packet above the limit, when tungstenite reads no more. Later bytes are read
     /// and dropped here, because unread bytes would turn the close into a reset.
     is_over_limit: bool,
-    /// tungstenite's own pongs may be in its buffer. They are written before anything else, so that
-    /// they take no room from packets.
+    /// True while tungstenite's own pongs may be in its buffer. They are written before anything
+    /// else, so that they take no room from packets.
     has_pongs: bool,
 }
 

@@ -1,12 +1,13 @@
-//! The links of all Markdown files lead somewhere, and the tests that they name exist.
+//! Checks that the links of all Markdown files lead somewhere, and that the tests that they name
+//! exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Links of pages that are also shown elsewhere begin with this.
+/// Prefix of links in pages that are also shown outside the repository.
 const ONLINE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");
 
-/// The workspace's folder.
+/// Returns the workspace's folder.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

@@ -47,7 +47,7 @@ async fn soft_closed(hub: &Hub) -> (SessionHandle, RawDocument) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_no_browser_comes_to_ends_after_thirty_seconds_and_not_a_millisecond_early() {
+async fn an_unconnected_session_ends_after_thirty_seconds_and_not_a_millisecond_early() {
     let hub = Hub::new();
     tokio::time::sleep(milliseconds(17)).await;
     let session = hub.open(idle);
@@ -69,7 +69,7 @@ async fn a_session_whose_page_left_ends_after_fifteen_seconds_and_tells_at_once_
         let session = hub.open(idle);
         let mut document = RawDocument::new(&session);
         let (wire, welcome) = document.welcomed(&hub).await;
-        assert_eq!(welcome.keep, 120_000, "what a page is told that stays");
+        assert_eq!(welcome.keep, 120_000, "the keep time of a page that stays");
         let mut events = session.events();
         if ends {
             session.send("a last word").await.expect("there is room");
@@ -166,7 +166,7 @@ async fn a_soft_closed_session_ends_after_two_minutes_and_not_a_millisecond_earl
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_wait_begins_anew_with_each_soft_close_and_stops_with_each_resume() {
+async fn the_wait_restarts_with_each_soft_close_and_stops_with_each_resume() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let browser = Browser::connected(&hub, &session).await;
@@ -188,7 +188,7 @@ async fn the_wait_begins_anew_with_each_soft_close_and_stops_with_each_resume() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hello_that_comes_after_the_deadline_is_refused_even_if_its_connection_came_before() {
+async fn a_hello_after_the_deadline_is_refused_even_if_its_connection_opened_earlier() {
     let hub = Hub::builder().session_options(quiet()).build();
     // Timers fire at whole milliseconds.
     tokio::time::sleep(milliseconds(1)).await;
@@ -226,7 +226,7 @@ impl CleanupPolicy for SlowJudge {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hello_between_the_decision_and_the_deed_resumes() {
+async fn a_hello_between_the_decision_and_the_end_resumes() {
     let hub = Hub::builder().session_options(quiet()).build();
     let (session, mut document) = soft_closed(&hub).await;
     let (server, browser) = pipe();
@@ -238,11 +238,11 @@ async fn a_hello_between_the_decision_and_the_deed_resumes() {
         asked: Arc::clone(&asked),
     };
     hub.set_cleanup_policy(policy);
-    assert_eq!(session.state(), SessionState::Open, "neither closed nor half");
+    assert_eq!(session.state(), SessionState::Open, "the session is fully open");
     assert_eq!(
         asked.load(Ordering::SeqCst),
         2,
-        "it was asked again about the session as it is now"
+        "the policy was asked again, about the present state"
     );
     let Some(Packet::Binary(welcome)) = browser.receive().await else {
         panic!("no welcome")
@@ -251,7 +251,7 @@ async fn a_hello_between_the_decision_and_the_deed_resumes() {
 }
 
 #[test]
-fn a_reconnect_that_races_with_the_deadline_resumes_or_is_refused_and_never_half() {
+fn a_reconnect_that_races_with_the_deadline_either_resumes_or_is_refused() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_all()
@@ -313,7 +313,7 @@ fn a_reconnect_that_races_with_the_deadline_resumes_or_is_refused_and_never_half
     }
     assert!(
         resumed > 0 && refused > 0,
-        "{resumed} resumed, {refused} refused: no race"
+        "{resumed} resumed, {refused} refused: the race never happened"
     );
 }
 
@@ -379,7 +379,7 @@ async fn an_ending_session_that_may_not_wait_ends_for_its_own_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_are_told_how_long_they_are_waited_for() {
+async fn pages_are_told_how_long_the_session_is_kept() {
     for (soft_closed, keep) in [(seconds(7), 7000), (Duration::MAX, (1 << 53) - 1)] {
         let hub = Hub::builder()
             .cleanup_policy(DefaultCleanupPolicy {
@@ -476,7 +476,7 @@ async fn a_policy_that_panics_costs_that_check_and_is_asked_again_a_second_later
         hub.set_cleanup_policy(DefaultCleanupPolicy::default());
         soon("the end", session.ended()).await;
         soon("the end", waiting.ended()).await;
-        assert_eq!(hub.stats().sessions, 0, "{place}: the sweeper goes on");
+        assert_eq!(hub.stats().sessions, 0, "{place}: the sweeper keeps running");
     }
 }
 
@@ -531,7 +531,7 @@ impl Drop for SwapsWhenDropped {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_may_call_its_hub_also_when_it_is_dropped() {
+async fn a_policy_may_call_its_hub_even_when_it_is_dropped() {
     let hub = Hub::new();
     hub.set_cleanup_policy(SwapsWhenDropped(hub.clone()));
     let (session, _) = soft_closed(&hub).await;
@@ -541,7 +541,7 @@ async fn a_policy_may_call_its_hub_also_when_it_is_dropped() {
     assert_eq!(
         soon("the end", session.ended()).await,
         EndReason::Expired,
-        "the one that was set last holds"
+        "the value that was set last applies"
     );
 }
 
@@ -626,7 +626,7 @@ async fn earlier_deadlines_replace_later_ones_and_do_not_add_up() {
     let evaluations = hub.stats().policy_evaluations - before;
     assert!(
         (9..=12).contains(&evaluations),
-        "one a minute, not {evaluations} in ten minutes"
+        "expected one evaluation a minute, got {evaluations} in ten minutes"
     );
 }
 
@@ -648,7 +648,7 @@ impl CleanupPolicy for Impatient {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_that_wants_to_be_asked_at_once_for_ever_does_not_spin() {
+async fn a_policy_that_always_asks_for_an_immediate_check_does_not_spin() {
     let hub = Hub::builder().cleanup_policy(Impatient(AtomicBool::new(false))).build();
     let session = hub.open(idle);
     tokio::time::sleep(seconds(10)).await;

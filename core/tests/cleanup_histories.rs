@@ -272,7 +272,7 @@ impl World {
         let Some(id) = self.pick(|page| page.wire.is_none()) else {
             return;
         };
-        let page = self.pages.get_mut(&id).expect("it was picked");
+        let page = self.pages.get_mut(&id).expect("the picked session exists");
         let headers = [("sec-websocket-protocol", &b"stillhere.v1"[..])];
         let request = SessionRequest::new(&page.document.access.id, headers).principal(page.principal);
         let (server, end) = pipe();
@@ -303,8 +303,8 @@ impl World {
             return;
         };
         let how = self.random.upto(3);
-        let page = self.pages.get_mut(&id).expect("it was picked");
-        let wire = page.wire.take().expect("it was picked for it");
+        let page = self.pages.get_mut(&id).expect("the picked session exists");
+        let wire = page.wire.take().expect("the picked page is connected");
         let cause = match how {
             0 => Cause::Lost,
             1 => {
@@ -337,7 +337,7 @@ impl World {
     fn weigh(&mut self) {
         let Some(id) = self.pick(|_| true) else { return };
         let weight = self.random.pick(&[0, 100, 500, 2_000, 10_000]);
-        let page = self.pages.get_mut(&id).expect("it was picked");
+        let page = self.pages.get_mut(&id).expect("the picked session exists");
         page.session.set_weight(weight);
         page.weight = weight;
         self.count("weighed");
@@ -348,7 +348,7 @@ impl World {
         let Some(id) = self.pick(|page| page.state == SessionState::SoftClosed) else {
             return;
         };
-        let page = self.pages.get_mut(&id).expect("it was picked");
+        let page = self.pages.get_mut(&id).expect("the picked session exists");
         page.session.try_send(vec![0; 100]).expect("there is room");
         page.buffered += FRAME_CHARGE + 100;
         self.count("sent");
@@ -360,7 +360,7 @@ impl World {
         let Some(id) = self.pick(|page| page.state == SessionState::Open) else {
             return;
         };
-        let page = self.pages.get_mut(&id).expect("it was picked");
+        let page = self.pages.get_mut(&id).expect("the picked session exists");
         page.session.try_send(vec![0; 100]).expect("there is room");
         page.buffered += FRAME_CHARGE + 100;
         self.count("sent to an open one");
@@ -368,7 +368,7 @@ impl World {
 
     fn end(&mut self) {
         let Some(id) = self.pick(|_| true) else { return };
-        let page = self.pages.remove(&id).expect("it was picked");
+        let page = self.pages.remove(&id).expect("the picked session exists");
         page.session.abort("by hand");
         let end = self
             .ends
@@ -544,7 +544,7 @@ async fn histories(seeds: std::ops::Range<u64>, sessions: u64) {
     for what in ["never connected", "expired", "logged out", "budget", "cap"] {
         assert!(
             replayed.is_some() || counts.contains_key(what),
-            "nobody ended for this reason: {what}"
+            "no session ended for this reason: {what}"
         );
     }
 }

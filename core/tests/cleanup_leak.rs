@@ -1,4 +1,4 @@
-//! Nothing is left of ended sessions except how they ended.
+//! Checks that only the records of how they ended remain of ended sessions.
 
 mod support;
 
@@ -43,7 +43,7 @@ fn hub() -> Hub {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_thousand_sessions_opened_and_abandoned_leave_nothing_but_how_they_ended() {
+async fn a_hundred_thousand_abandoned_sessions_leave_only_records_of_their_ends() {
     const SESSIONS: usize = 100_000;
     let _alone = alone().await;
     let hub = hub();
@@ -70,7 +70,7 @@ async fn a_hundred_thousand_sessions_opened_and_abandoned_leave_nothing_but_how_
             after_first = left;
             assert!(
                 left < 140 * SESSIONS as isize,
-                "{left} bytes left: more than an id, a secret, a reason and whose it was"
+                "{left} bytes are left: more than an id, a secret, a reason and a principal"
             );
         } else {
             assert!(
@@ -82,7 +82,7 @@ async fn a_hundred_thousand_sessions_opened_and_abandoned_leave_nothing_but_how_
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_thousand_connected_and_expired_sessions_leave_nothing_but_how_they_ended() {
+async fn two_thousand_expired_sessions_leave_only_records_of_their_ends() {
     const SESSIONS: usize = 2000;
     let _alone = alone().await;
     let hub = hub();

@@ -127,7 +127,7 @@ async fn beyond_the_budget_the_longest_soft_closed_end_first() {
     assert_eq!(
         over(&pages),
         [0, 2],
-        "the two that have waited longest, and no more than needed"
+        "the two that waited longest, and no more than needed"
     );
     assert_eq!(pages[0].session.ended().now_or_never(), Some(EndReason::Expired));
     tokio::time::sleep(seconds(3600)).await;
@@ -175,11 +175,11 @@ async fn the_budget_follows_what_sessions_hold_while_they_wait() {
     settled().await;
     pages[2].session.try_send(vec![0; 400]).expect("there is room");
     settled().await;
-    assert_eq!(over(&pages), [0], "what was given back is free for others");
+    assert_eq!(over(&pages), [0], "freed memory is available to others");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_function_reads_while_its_session_waits_no_longer_counts() {
+async fn messages_that_a_function_reads_while_its_session_waits_no_longer_count() {
     let hub = hub(MemoryBudget::new(1000));
     let read = Arc::new(tokio::sync::Notify::new());
     let asked = Arc::clone(&read);
@@ -203,7 +203,7 @@ async fn what_the_function_reads_while_its_session_waits_no_longer_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_back_or_ends_otherwise_leaves_the_budget() {
+async fn sessions_that_reconnect_or_end_leave_the_budget() {
     let hub = hub(MemoryBudget::new(100).or(DefaultCleanupPolicy::default()));
     let mut pages = pages(&hub, &[100, 100, 100, 100]).await;
     pages[0].lose().await;
@@ -219,7 +219,7 @@ async fn who_comes_back_or_ends_otherwise_leaves_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_budget_set_at_run_time_gets_to_know_everybody_before_it_judges() {
+async fn a_budget_set_at_run_time_observes_all_sessions_before_it_judges() {
     for _ in 0..20 {
         let ends = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&ends);
@@ -239,7 +239,7 @@ async fn a_budget_set_at_run_time_gets_to_know_everybody_before_it_judges() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_budget_evaluates_only_whom_something_happened_to() {
+async fn a_budget_evaluates_only_sessions_that_changed() {
     let hub = hub(MemoryBudget::new(100));
     let mut pages = pages(&hub, &[1; 200]).await;
     let before = hub.stats().policy_evaluations;
@@ -247,13 +247,17 @@ async fn a_budget_evaluates_only_whom_something_happened_to() {
         page.lose().await;
     }
     assert_eq!(over(&pages), (0..100).collect::<Vec<_>>());
-    assert_eq!(hub.stats().policy_evaluations - before, 100, "those that had to go");
+    assert_eq!(
+        hub.stats().policy_evaluations - before,
+        100,
+        "the sessions that had to end"
+    );
     tokio::time::sleep(seconds(3600)).await;
     assert_eq!(hub.stats().policy_evaluations - before, 100);
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_messages_to_a_session_that_waits_make_few_evaluations_and_none_where_sizes_do_not_matter() {
+async fn messages_to_a_waiting_session_cause_few_evaluations_and_none_if_sizes_do_not_matter() {
     let hubs = [hub(MemoryBudget::new(u64::MAX)), hub(DefaultCleanupPolicy::default())];
     for (hub, evaluations) in hubs.iter().zip([1, 0]) {
         let mut page = Page::open(hub).await;
@@ -281,14 +285,14 @@ async fn a_cap_ends_the_longest_soft_closed_of_that_principal_and_never_an_open_
     assert_eq!(
         over(&ada),
         [] as [usize; 0],
-        "who waits for the first browser does not count yet"
+        "an unconnected session does not count yet"
     );
     ada.push(Page::come_to(&hub, waiting).await);
     settled().await;
     assert_eq!(over(&ada), [1]);
     ada.extend(pages_of(&hub, "ada", 3).await);
     settled().await;
-    assert_eq!(over(&ada), [0, 1], "four are open and stay");
+    assert_eq!(over(&ada), [0, 1], "the four open sessions stay");
     ada[3].lose().await;
     assert_eq!(over(&ada), [0, 1, 3]);
     assert_eq!((over(&eve).len(), over(&nobody).len()), (0, 0));
@@ -306,7 +310,7 @@ async fn a_cap_that_closes_open_ones_begins_with_those_opened_first() {
     assert_eq!(
         over(&pages),
         [0],
-        "that it has connected lately does not make it younger"
+        "a recent connection does not make the session younger"
     );
     pages[2].lose().await;
     pages.extend(pages_of(&hub, "ada", 1).await);
@@ -315,7 +319,7 @@ async fn a_cap_that_closes_open_ones_begins_with_those_opened_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cap_forgets_who_is_over_or_ending() {
+async fn a_cap_forgets_sessions_that_ended_or_are_ending() {
     let hub = hub(PrincipalCap::new(1));
     let mut pages = pages_of(&hub, "ada", 3).await;
     pages[0].session.abort("");
@@ -339,7 +343,7 @@ fn while_logged_in(logins: &Arc<Mutex<BTreeSet<String>>>) -> WhileAuthenticated 
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_logged_out_loses_open_and_waiting_sessions_within_the_interval() {
+async fn after_a_logout_open_and_waiting_sessions_end_within_the_interval() {
     let logins = logins(&["ada", "eve"]);
     let hub = hub(while_logged_in(&logins));
     let mut ada = pages_of(&hub, "ada", 2).await;
@@ -364,7 +368,7 @@ async fn who_is_logged_out_loses_open_and_waiting_sessions_within_the_interval()
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_logged_in_may_come_back() {
+async fn only_the_logged_in_user_may_reconnect() {
     let logins = logins(&["ada"]);
     let hub = hub(while_logged_in(&logins));
     let mut pages = pages_of(&hub, "ada", 2).await;
@@ -376,7 +380,7 @@ async fn only_the_logged_in_may_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sessions_are_asked_about_once_an_interval_and_those_of_nobody_never() {
+async fn sessions_are_checked_once_an_interval_and_those_without_a_principal_never() {
     let logins = logins(&["ada"]);
     let hub = hub(while_logged_in(&logins));
     let _ada = pages_of(&hub, "ada", 10).await;
@@ -433,7 +437,7 @@ async fn either_policy_ends_a_session_at_its_time_and_both_together_at_the_later
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_budget_that_needs_another_policys_consent_waits_for_it_and_no_longer() {
+async fn a_budget_combined_by_and_waits_for_the_other_policy_and_no_longer() {
     let grace = DefaultCleanupPolicy {
         unconnected: seconds(1000),
         soft_closed: seconds(10),
@@ -542,7 +546,7 @@ async fn a_policy_is_asked_when_a_session_declares_another_weight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_sheds_its_weight_while_it_is_judged_stays() {
+async fn a_session_whose_weight_drops_while_it_is_judged_stays() {
     let heavy = MaxWeight {
         bytes: 10,
         meanwhile: Mutex::default(),
@@ -557,7 +561,7 @@ async fn a_session_that_sheds_its_weight_while_it_is_judged_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_is_asked_to_lose_a_connection_it_does_not_have_stays_as_it_is() {
+async fn a_soft_close_without_a_connection_changes_nothing() {
     let hub = hub(DefaultCleanupPolicy::default());
     let waiting = hub.open(idle);
     waiting.soft_close();
@@ -571,7 +575,7 @@ async fn a_session_that_is_asked_to_lose_a_connection_it_does_not_have_stays_as_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_soft_close_by_hand_ends_a_session_whose_policy_allows_none() {
+async fn a_requested_soft_close_ends_a_session_whose_policy_allows_none() {
     let hub = hub(DefaultCleanupPolicy {
         soft_closed: Duration::ZERO,
         ..Default::default()
@@ -624,7 +628,7 @@ impl CleanupPolicy for Notes {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_that_was_told_late_is_told_again() {
+async fn a_policy_that_observed_an_old_state_observes_the_new_one() {
     let notes = Notes::default();
     let (last, meanwhile) = (Arc::clone(&notes.last), Arc::clone(&notes.meanwhile));
     let hub = hub(notes);
@@ -637,7 +641,7 @@ async fn a_policy_that_was_told_late_is_told_again() {
     assert_eq!(
         page.session.state(),
         SessionState::Open,
-        "it has come back while the policy was told of its loss"
+        "it reconnected while the policy observed the loss"
     );
     assert_eq!(
         last.lock().expect("unpoisoned")[page.session.id()].0,
@@ -646,7 +650,7 @@ async fn a_policy_that_was_told_late_is_told_again() {
 }
 
 #[test]
-fn whatever_threads_do_a_policy_ends_up_knowing_how_every_session_is() {
+fn a_policy_ends_up_with_the_final_state_of_every_session_on_many_threads() {
     const SESSIONS: usize = 200;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(3)
@@ -711,7 +715,7 @@ fn whatever_threads_do_a_policy_ends_up_knowing_how_every_session_is() {
                 }
                 tokio::task::yield_now().await;
             }
-            panic!("round {round}: the policy believes something else");
+            panic!("round {round}: the policy has another state");
         });
     }
 }

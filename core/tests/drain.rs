@@ -22,7 +22,7 @@ async fn idle(session: Session) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_delivers_what_can_be_delivered_and_reports_the_rest() {
+async fn a_drain_delivers_what_it_can_and_reports_the_rest() {
     let hub = Hub::new();
     // A page that reads, one that never acknowledges, one that is away, and one that never
     // connected.
@@ -65,7 +65,7 @@ async fn a_drain_delivers_what_can_be_delivered_and_reports_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_with_nothing_left_to_say_takes_no_time() {
+async fn a_drain_with_nothing_to_deliver_takes_no_time() {
     let hub = Hub::new();
     let mut pages = Vec::new();
     for _ in 0..100 {
@@ -83,7 +83,7 @@ async fn a_drain_with_nothing_left_to_say_takes_no_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_browsers_are_told_to_come_back_at_different_times() {
+async fn a_thousand_browsers_are_told_to_reconnect_at_different_times() {
     let hub = Hub::new();
     let mut pages = Vec::new();
     for _ in 0..1000 {
@@ -103,7 +103,7 @@ async fn a_thousand_browsers_are_told_to_come_back_at_different_times() {
         hints.push(hint.await);
     }
     hints.sort();
-    assert_eq!(hints.iter().collect::<HashSet<_>>().len(), 1000, "no two the same");
+    assert_eq!(hints.iter().collect::<HashSet<_>>().len(), 1000, "all are different");
     assert!(
         hints[0] >= seconds(1) && hints[999] <= seconds(11),
         "{:?} to {:?}",
@@ -115,7 +115,7 @@ async fn a_thousand_browsers_are_told_to_come_back_at_different_times() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_draining_nobody_new_comes_in_and_the_own_document_may_come_back() {
+async fn a_drain_refuses_new_documents_and_lets_the_own_document_reconnect() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let mut document = RawDocument::new(&session);
@@ -200,7 +200,7 @@ async fn connections_that_wait_are_told_that_the_server_shuts_down() {
         assert_eq!(
             (end.code, end.reason),
             (4200, 0),
-            "nothing is proven, so nothing is told of the session"
+            "a client without proof learns nothing about the session"
         );
         assert!((1000..=31_000).contains(&end.retry_after), "{end:?}");
         hints.insert(end.retry_after);
@@ -218,7 +218,7 @@ async fn connections_that_wait_are_told_that_the_server_shuts_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_waits_while_last_messages_are_on_their_way_may_still_fetch_them() {
+async fn a_connection_that_waits_during_a_drain_may_still_fetch_the_last_messages() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let mut document = RawDocument::new(&session);
@@ -266,7 +266,7 @@ async fn a_page_that_left_and_is_shown_again_during_a_drain_gets_its_last_messag
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_was_ending_already_keeps_its_reason() {
+async fn a_session_that_is_already_ending_keeps_its_reason() {
     let hub = Hub::new();
     let session = hub.open(|session| async move {
         session.send("the result").await.expect("there is room");
@@ -296,7 +296,7 @@ async fn connections_that_do_not_go_are_counted_and_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_may_take_no_time_or_for_ever_and_may_be_asked_for_twice() {
+async fn a_drain_accepts_any_deadline_and_may_be_requested_twice() {
     for deadline in [Duration::ZERO, Duration::MAX] {
         let hub = Hub::builder().heartbeat(Duration::MAX).build();
         let sessions: Vec<_> = (0..3).map(|_| hub.open(idle)).collect();
@@ -337,7 +337,7 @@ async fn one_session_can_be_drained_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_restore_is_delivered_by_a_drain() {
+async fn a_drain_delivers_messages_that_wait_for_a_restore() {
     let hub = Hub::new();
     let session = hub.open(|session| async move {
         session.on_restore(|_| std::future::pending());

@@ -71,7 +71,7 @@ async fn a_function_that_returns_while_nobody_is_connected_waits_for_its_browser
     assert_eq!(
         session.state(),
         SessionState::EndingSoftClosed,
-        "longer than it would wait for a connected one"
+        "longer than for a connected session"
     );
     browser.set_online(true);
     assert_eq!(browser.text().await, "last words");
@@ -143,7 +143,7 @@ async fn a_session_closed_before_any_browser_delivers_to_the_first() {
     let browser = Browser::connected(&hub, &session).await;
     assert_eq!(browser.text().await, "read this");
     assert_eq!(browser.ended().await, (2, "nothing more".to_owned()));
-    assert_eq!(started.load(Ordering::SeqCst), 0, "its function has no use any more");
+    assert_eq!(started.load(Ordering::SeqCst), 0, "its function never starts");
     assert_eq!((hub.stats().sessions, hub.stats().unconnected), (0, 0));
 }
 
@@ -215,7 +215,7 @@ async fn a_panic_of_the_function_ends_the_session_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_function_that_panics_before_it_is_a_future_ends_the_session_too() {
+async fn a_function_that_panics_before_it_returns_a_future_ends_the_session_too() {
     let hub = Hub::new();
     let session = hub.open(|_| {
         if true {
@@ -286,7 +286,7 @@ async fn the_functions_grace_can_be_chosen_and_may_be_endless() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_function_that_goes_on_for_a_while_is_left_to_finish() {
+async fn a_function_that_continues_for_a_while_may_finish() {
     let hub = Hub::new();
     let finished = Arc::new(Notify::new());
     let finishes = Arc::clone(&finished);
@@ -301,7 +301,7 @@ async fn a_function_that_goes_on_for_a_while_is_left_to_finish() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hub_that_is_gone_still_gives_the_functions_their_grace_and_no_more() {
+async fn a_dropped_hub_still_gives_functions_their_grace_period_and_no_more() {
     let ends = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&ends);
     let tasks = alive_tasks();
@@ -328,11 +328,11 @@ async fn a_hub_that_is_gone_still_gives_the_functions_their_grace_and_no_more() 
         "{:?}",
         when - start
     );
-    let gone = EndReason::Aborted("the hub is gone".into());
+    let gone = EndReason::Aborted("the hub was dropped".into());
     let mut ends = ends.lock().expect("unpoisoned").clone();
     ends.sort_by_key(|(id, _)| *id != *stuck.id());
     assert_eq!(ends, [(*stuck.id(), gone.clone()), (*waiting.id(), gone)]);
-    assert_eq!(alive_tasks(), tasks, "the sweeper is gone as well");
+    assert_eq!(alive_tasks(), tasks, "the sweeper has stopped too");
 }
 
 #[tokio::test(start_paused = true)]
@@ -347,7 +347,11 @@ async fn an_ending_session_resumes_its_own_document_and_refuses_every_other() {
     settled().await;
     session.close("soon");
     let end = waiting.end().await;
-    assert_eq!((end.code, end.reason), (4102, 2), "a waiting newcomer is told");
+    assert_eq!(
+        (end.code, end.reason),
+        (4102, 2),
+        "a waiting newcomer is told that the session ended"
+    );
     let end = RawDocument::new(&session).connect(&hub).end().await;
     assert_eq!((end.code, end.reason), (4102, 2));
     drop(wire);
@@ -360,7 +364,7 @@ async fn an_ending_session_resumes_its_own_document_and_refuses_every_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_its_end_the_browser_hears_what_was_received() {
+async fn a_browser_gets_a_last_acknowledgement_before_the_end() {
     let hub = Hub::new();
     let session = hub.open(|session| async move { session.ended().await.to_string().clear() });
     let mut document = RawDocument::new(&session);
@@ -398,7 +402,7 @@ async fn a_browser_is_told_how_many_of_its_messages_were_not_received() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_is_told_even_when_writes_find_no_room_for_a_while() {
+async fn the_end_arrives_even_if_the_connection_was_blocked_for_a_while() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut document = RawDocument::new(&session);
@@ -412,7 +416,7 @@ async fn the_end_is_told_even_when_writes_find_no_room_for_a_while() {
     tokio::time::sleep(seconds(4)).await;
     wire.end.block(false);
     let Frame::Ack(counts) = wire.frame().await else {
-        panic!("the counts come first")
+        panic!("the counts arrive first")
     };
     assert_eq!(counts.received.interactive, 1);
     assert_eq!(wire.end().await.text, "told late");
@@ -430,14 +434,14 @@ async fn connections_that_take_nothing_do_not_pile_up() {
         stuck.push(wire);
     }
     tokio::time::sleep(seconds(7)).await;
-    assert_eq!(hub.stats().connections, 1, "those replaced are gone");
+    assert_eq!(hub.stats().connections, 1, "replaced connections have ended");
     let (wire, _) = document.welcomed(&hub).await;
     wire.send_data(Lane::Interactive, 1, "x");
     assert_eq!(wire.data().await.payload, "x");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_browser_that_does_not_close_is_listened_to_for_a_second() {
+async fn the_server_reads_for_a_second_after_its_close() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut document = RawDocument::new(&session);
@@ -490,7 +494,7 @@ impl Drop for CallsBack {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_of_the_applications_is_dropped_under_a_lock() {
+async fn no_value_of_the_application_is_dropped_under_a_lock() {
     let hub = Hub::new();
     let called = Arc::new(AtomicUsize::new(0));
     let place = Arc::new(Mutex::new(None));
@@ -530,7 +534,7 @@ async fn nothing_of_the_applications_is_dropped_under_a_lock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_hook_that_panics_costs_nobody_else_anything() {
+async fn an_end_hook_that_panics_affects_no_other_session() {
     let ends = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&ends);
     let hub = Hub::builder()
@@ -557,7 +561,7 @@ async fn an_end_hook_that_panics_costs_nobody_else_anything() {
     assert_eq!(
         (ends.load(Ordering::SeqCst), hub.stats().sessions),
         (6, 0),
-        "the sweeper goes on"
+        "the sweeper keeps running"
     );
 }
 

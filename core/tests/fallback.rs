@@ -181,7 +181,7 @@ impl Down {
         loop {
             match self.frame().await.expect("the answer goes on") {
                 Frame::Data(data) => return String::from_utf8(data.payload.to_vec()).expect("the message is text"),
-                Frame::End(end) => panic!("not a message: {end:?}"),
+                Frame::End(end) => panic!("expected a message, got {end:?}"),
                 _ => {}
             }
         }
@@ -191,7 +191,7 @@ impl Down {
     async fn end(self) -> End {
         match self.frames().await.pop() {
             Some(Frame::End(end)) => end,
-            other => panic!("not an end: {other:?}"),
+            other => panic!("expected an end, got {other:?}"),
         }
     }
 }
@@ -247,7 +247,7 @@ fn is_empty(answer: &Answer) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_no_post_is_bad() {
+async fn an_invalid_body_is_a_bad_request() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let posts = Posts::new(&hub, &session, 0);
@@ -266,7 +266,7 @@ async fn a_body_that_is_no_post_is_bad() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_content_type_that_is_not_ours_opens_nothing() {
+async fn a_foreign_content_type_opens_nothing() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let posts = Posts::new(&hub, &session, 0);
@@ -298,7 +298,7 @@ async fn a_plain_session_has_no_fallback() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_of_another_version_is_told_so_in_an_answer_it_can_read() {
+async fn a_page_of_another_version_gets_an_answer_that_it_can_read() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let posts = Posts::new(&hub, &session, 0);
@@ -310,7 +310,7 @@ async fn a_page_of_another_version_is_told_so_in_an_answer_it_can_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_is_not_here_is_unknown_in_an_answer_of_status_200() {
+async fn an_unknown_session_is_reported_in_an_answer_with_status_200() {
     let hub = Hub::new();
     let gone = hub.open(echo);
     let posts = Posts::new(&Hub::new(), &gone, 500);
@@ -375,7 +375,7 @@ async fn a_page_of_an_allowed_origin_may_read_every_answer() {
         assert_eq!(
             header(&answer, "vary"),
             Some("origin"),
-            "no cache may hand it to others"
+            "no cache may serve it to others"
         );
     }
     let own = ask(&hub, "POST", id, &[OURS], once(posts.sending(2, &[]))).await;
@@ -387,7 +387,7 @@ async fn a_page_of_an_allowed_origin_may_read_every_answer() {
     assert_eq!(
         header(&own, "vary"),
         Some("origin"),
-        "nor may a page be handed what was said to no page"
+        "a cache must not serve this answer to a page"
     );
 }
 
@@ -403,7 +403,7 @@ async fn a_preflight_allows_what_the_client_posts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_method_is_told_which_there_are() {
+async fn another_method_gets_405_with_the_allowed_methods() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let posts = Posts::new(&hub, &session, 0);
@@ -417,7 +417,7 @@ async fn another_method_is_told_which_there_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_within_ten_seconds_is_given_up() {
+async fn a_body_must_arrive_within_ten_seconds() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let posts = Posts::new(&hub, &session, 0);
@@ -448,7 +448,10 @@ async fn a_body_that_does_not_come_within_ten_seconds_is_given_up() {
 fn endless(first: Bytes, read: &AtomicUsize) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let piece = Bytes::from_static(&[0; PIECE]);
     let pieces = stream::repeat_with(move || {
-        assert!(read.fetch_add(1, Ordering::Relaxed) < 10_000, "it reads without end");
+        assert!(
+            read.fetch_add(1, Ordering::Relaxed) < 10_000,
+            "the server never stops reading"
+        );
         Ok(piece.clone())
     });
     once(first).chain(pieces)
@@ -477,11 +480,15 @@ async fn no_more_than_a_mebibyte_is_read_of_a_post() {
     assert_eq!(down.text().await.len(), 65_000);
     let one_more = posts.post(posts.sending(2, &[&packets[..], b"x"].concat())).await;
     assert_eq!(one_more.status, 413, "in one piece too");
-    assert_eq!(session.state(), SessionState::Open, "the connection has not seen it");
+    assert_eq!(
+        session.state(),
+        SessionState::Open,
+        "the connection did not receive the body"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn little_is_read_of_a_post_that_is_of_no_connection() {
+async fn little_is_read_of_a_post_without_a_connection() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let (over, down) = Posts::streamed(&hub, &session).await;
@@ -497,7 +504,7 @@ async fn little_is_read_of_a_post_that_is_of_no_connection() {
         let read = AtomicUsize::new(0);
         let answer = ask(&hub, "POST", &posts.id, &[OURS], endless(first, &read)).await;
         assert_eq!(answer.status, status);
-        assert_eq!(read.into_inner(), 1, "one piece of 16 KiB was too much");
+        assert_eq!(read.into_inner(), 1, "only one piece of 16 KiB is read");
     }
     let most = posts.opening(&vec![0; 4 * 1024 - 21]);
     assert_eq!(posts.post(most).await.status, 200);
@@ -513,7 +520,7 @@ fn half_sent(posts: &Posts, number: u32) -> tokio::task::JoinHandle<u16> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_sent_posts_count_for_the_session_they_are_for() {
+async fn incomplete_posts_count_for_their_session() {
     let hub = Hub::builder().memory_limit(2_200_000).build();
     let mut pages = Vec::new();
     for posts_at_once in [1, 2, 1] {
@@ -535,9 +542,9 @@ async fn half_sent_posts_count_for_the_session_they_are_for() {
     assert_eq!(soon("the end", greedy.ended()).await, EndReason::MemoryPressure);
     for post in half_sent {
         let status = soon("an answer", post).await.expect("it does not panic");
-        assert_eq!(status, 410, "at once, and not after 10 s");
+        assert_eq!(status, 410, "at once, not after 10 s");
     }
-    assert_eq!(hub.stats().sessions, 3, "no other has ended for it");
+    assert_eq!(hub.stats().sessions, 3, "no other session ended for it");
     assert_eq!(soon("an answer", last).await.expect("it does not panic"), 408);
     settled().await;
     assert_eq!(hub.stats().buffered, 0);
@@ -561,7 +568,7 @@ async fn no_connection_holds_more_than_two_large_posts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_kept_of_an_opening_that_is_refused() {
+async fn nothing_remains_of_a_refused_opening() {
     let hub = Hub::new();
     let posts = Posts::new(&hub, &Hub::new().open(echo), 0);
     let answer = posts.open(&[0; 4000]).await;
@@ -570,7 +577,7 @@ async fn nothing_is_kept_of_an_opening_that_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_breaks_off_is_dropped_whole_and_may_come_again() {
+async fn an_incomplete_body_is_dropped_and_may_be_sent_again() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let (mut posts, mut down) = Posts::streamed(&hub, &session).await;
@@ -583,14 +590,14 @@ async fn a_body_that_breaks_off_is_dropped_whole_and_may_come_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_good_for_one_connection_from_its_opening_to_its_end() {
+async fn a_token_identifies_one_connection_until_it_ends() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut posts = Posts::new(&hub, &session, 0);
     assert_eq!(
         posts.post(posts.sending(1, &[])).await.status,
         410,
-        "nobody has opened it"
+        "no POST has opened this connection"
     );
 
     let hello = Frame::Hello(RawDocument::new(&session).hello());
@@ -644,7 +651,7 @@ async fn a_streamed_answer_stays_open_for_a_second_at_most_after_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_post_that_comes_twice_is_taken_once() {
+async fn a_repeated_post_is_processed_once() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let (posts, mut down) = Posts::streamed(&hub, &session).await;
@@ -668,7 +675,7 @@ async fn a_post_that_comes_twice_is_taken_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_polling_post_that_comes_twice_ends_the_connection_for_its_answer_may_be_lost() {
+async fn a_repeated_post_of_a_polled_connection_ends_it_because_an_answer_may_be_lost() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut posts = Posts::polled(&hub, &session, 500).await;
@@ -715,12 +722,12 @@ async fn a_streamed_answer_begins_at_once_and_is_never_quiet_for_more_than_fifte
         );
         tokio::time::advance(seconds(10)).await;
         session.try_send("hello").expect("there is room");
-        assert_eq!(down.text().await, "hello", "what is said counts too");
+        assert_eq!(down.text().await, "hello", "sent messages count too");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_polled_answer_ends_when_something_was_said_or_after_its_wait() {
+async fn a_polled_answer_ends_with_the_first_packets_or_after_its_wait() {
     let hub = Hub::builder().heartbeat(seconds(3600)).build();
     for (wait, expected) in [
         (1, 1),
@@ -746,9 +753,9 @@ async fn a_polled_answer_ends_when_something_was_said_or_after_its_wait() {
     let mut answer = Down::of(waiting.await);
     assert_eq!(answer.text().await, "first");
     session.try_send("second").expect("there is room");
-    assert_eq!(answer.frame().await, None, "one flush for each answer");
+    assert_eq!(answer.frame().await, None, "an answer carries one flush");
     let mut next = Down::of(posts.send(&[]).await);
-    assert_eq!(next.text().await, "second", "what came between two answers waits");
+    assert_eq!(next.text().await, "second", "messages sent between two answers wait");
     assert_eq!(start.elapsed(), seconds(0));
 }
 
@@ -800,7 +807,7 @@ async fn an_empty_packet_is_an_empty_frame_and_no_keep_alive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_stands_between_is_asked_to_hand_an_answer_on_as_it_comes() {
+async fn proxies_are_asked_not_to_buffer_an_answer() {
     let hub = Hub::new();
     let session = hub.open(echo);
     for wait in [0, 100] {
@@ -818,7 +825,7 @@ async fn what_stands_between_is_asked_to_hand_an_answer_on_as_it_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_drops_its_stream_is_gone_at_once() {
+async fn dropping_the_stream_soft_closes_the_session_at_once() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let (posts, down) = Posts::streamed(&hub, &session).await;
@@ -834,15 +841,11 @@ async fn a_page_that_drops_its_stream_is_gone_at_once() {
     let unread = Posts::new(&hub, &session, 0);
     drop(unread.open(&[]).await);
     settled().await;
-    assert_eq!(
-        hub.stats().connections,
-        0,
-        "nor does a stream that nobody ever read stay"
-    );
+    assert_eq!(hub.stats().connections, 0, "a stream that was never read is dropped");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_polling_page_that_is_gone_is_found_out_by_the_heartbeat() {
+async fn the_heartbeat_detects_a_polling_page_that_has_disappeared() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut posts = Posts::polled(&hub, &session, 1000).await;
@@ -859,7 +862,7 @@ async fn a_polling_page_that_is_gone_is_found_out_by_the_heartbeat() {
     assert_eq!(
         (late.code, late.reason),
         (Code::Silent as u64, 0),
-        "it is told if it comes soon"
+        "a page that returns soon is told why"
     );
     tokio::time::sleep(seconds(2)).await;
     assert_eq!(posts.send(&[]).await.status, 410);
@@ -867,7 +870,7 @@ async fn a_polling_page_that_is_gone_is_found_out_by_the_heartbeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_polling_page_that_drops_the_answer_it_waits_for_is_gone_at_once() {
+async fn dropping_a_pending_answer_soft_closes_the_session_at_once() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut posts = Posts::polled(&hub, &session, 1000).await;
@@ -881,7 +884,7 @@ async fn a_polling_page_that_drops_the_answer_it_waits_for_is_gone_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_said_last_waits_five_seconds_for_the_poll_that_fetches_it() {
+async fn the_last_frames_wait_five_seconds_for_a_poll() {
     for (late, expected) in [(4, 200), (6, 410)] {
         let hub = Hub::new();
         let session = hub.open(echo);
@@ -913,7 +916,7 @@ async fn a_polling_page_that_pongs_stays() {
                     nonce,
                     counts: fresh_counts(),
                 },
-                other => panic!("not a ping: {other:?}"),
+                other => panic!("expected a ping, got {other:?}"),
             })
             .collect();
     }
@@ -921,7 +924,7 @@ async fn a_polling_page_that_pongs_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_fetches_waits_in_the_session_and_then_goes_on() {
+async fn frames_that_nobody_fetches_wait_in_the_session_and_then_continue() {
     let hub = Hub::builder().heartbeat(seconds(3600)).build();
     let session = hub.open(echo);
     let (_posts, mut down) = Posts::streamed(&hub, &session).await;
@@ -956,7 +959,7 @@ const COUNT: usize = 15;
 const SIZE: usize = 60_000;
 
 #[tokio::test(start_paused = true)]
-async fn what_was_lost_with_an_answer_comes_over_the_next_connection() {
+async fn frames_lost_with_an_answer_arrive_over_the_next_connection() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut document = RawDocument::new(&session);
@@ -966,7 +969,7 @@ async fn what_was_lost_with_an_answer_comes_over_the_next_connection() {
     let lost = Down::of(first.send(&packed([message(1, "one")])).await).frames().await;
     assert!(
         lost.iter().any(|frame| matches!(frame, Frame::Data(_))),
-        "on its way: {lost:?}"
+        "lost in transit: {lost:?}"
     );
 
     document.incarnation = 1;
@@ -979,7 +982,7 @@ async fn what_was_lost_with_an_answer_comes_over_the_next_connection() {
     assert_eq!(welcome.counts.received[Lane::Interactive], 1);
     assert_eq!(down.text().await, "one", "sent again");
     second.send(&packed([message(1, "one"), message(2, "two")])).await;
-    assert_eq!(down.text().await, "two", "and nothing is taken twice");
+    assert_eq!(down.text().await, "two", "nothing is delivered twice");
 
     let end = Down::of(first.send(&[]).await).end().await;
     assert_eq!(end.code, Code::Replaced as u64);
@@ -994,7 +997,7 @@ fn discarding(secret: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ticket_that_is_given_back_ends_its_session_at_once_if_no_page_has_connected() {
+async fn a_returned_ticket_ends_its_session_at_once_if_no_page_has_connected() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let body = discarding(access(&session).secret.expose());
@@ -1007,7 +1010,7 @@ async fn a_ticket_that_is_given_back_ends_its_session_at_once_if_no_page_has_con
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_a_page_uses_or_may_come_back_to_is_not_given_back() {
+async fn a_session_that_has_had_a_page_cannot_be_discarded() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let body = discarding(access(&session).secret.expose());

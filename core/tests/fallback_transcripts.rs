@@ -19,7 +19,7 @@ use support::transcripts::{book, bytes, lane, limits, list, message, number, tex
 use support::{access, milliseconds, settled, soon};
 
 #[tokio::test(start_paused = true)]
-async fn the_server_answers_as_the_transcripts_have() {
+async fn the_server_answers_as_the_transcripts_say() {
     let book = book();
     let transcripts = list(&book["fallback"]);
     assert!(transcripts.len() > 10, "only {}", transcripts.len());
@@ -140,9 +140,9 @@ impl Server {
     async fn answer(&mut self, step: &Value) {
         let number = number(&step["post"]);
         let Some(Post::Asked(answer)) = self.posts.remove(&number) else {
-            panic!("it is answered already: {step}")
+            panic!("the POST was answered before: {step}")
         };
-        assert!(answer.is_finished(), "no answer yet: {step}");
+        assert!(answer.is_finished(), "the POST is not answered yet: {step}");
         let answer = answer.await.expect("the hub does not panic");
         assert_eq!(
             u64::from(answer.status),
@@ -165,7 +165,7 @@ impl Server {
     fn body(&mut self, step: &Value) -> &mut Body {
         match self.posts.get_mut(&number(&step["post"])) {
             Some(Post::Answered(body)) => body,
-            _ => panic!("there is no answer: {step}"),
+            _ => panic!("the POST has no answer: {step}"),
         }
     }
 

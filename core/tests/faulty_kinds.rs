@@ -179,7 +179,7 @@ impl Scene {
         assert_eq!(self.page.text().await, "page 1");
         self.session.try_send("session 1").expect("there is room");
         assert_eq!(self.page.text().await, "session 1");
-        self.fault.set(fault).expect("it goes wrong once");
+        self.fault.set(fault).expect("the fault happens once");
         self.page.send("page 2");
         self.session.try_send("session 2").expect("there is room");
         self.assert_neighbour_lives().await;
@@ -204,7 +204,7 @@ impl Scene {
         assert_eq!(of_session, ["session 2", "session 3"]);
         assert_eq!(*self.got.lock().expect("unpoisoned"), ["page 1", "page 2", "page 3"]);
         assert_eq!(self.session.state(), SessionState::Open);
-        assert_eq!(self.hub.stats().connections, 2, "nothing is left of the faulty one");
+        assert_eq!(self.hub.stats().connections, 2, "the faulty connection has ended");
         self.carrier
     }
 
@@ -244,7 +244,7 @@ fn open(hub: &Hub, got: &Got) -> SessionHandle {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_hangs_is_found_silent_and_replaced_and_nothing_is_lost() {
+async fn a_connection_that_hangs_is_detected_as_silent_and_replaced_without_loss() {
     for place in [Place::Next, Place::Ready, Place::Flush] {
         let scene = Scene::set().await;
         scene.go_wrong(Fault::Hangs(place)).await;
@@ -269,7 +269,7 @@ async fn a_connection_that_hangs_is_found_silent_and_replaced_and_nothing_is_los
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_drops_what_it_says_it_has_sent_is_replaced_and_nothing_is_lost() {
+async fn a_connection_that_drops_packets_it_reported_as_sent_is_replaced_without_loss() {
     let scene = Scene::set().await;
     scene.go_wrong(Fault::Swallows).await;
     let start = Instant::now();
@@ -282,7 +282,7 @@ async fn a_connection_that_drops_what_it_says_it_has_sent_is_replaced_and_nothin
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_fails_is_replaced_at_once_and_nothing_is_lost() {
+async fn a_connection_that_fails_is_replaced_at_once_without_loss() {
     for place in [Place::Next, Place::Ready, Place::Send, Place::Flush, Place::Close] {
         let scene = Scene::set().await;
         let start = Instant::now();
@@ -320,7 +320,7 @@ async fn a_connection_that_cannot_be_closed_is_dropped_after_five_seconds() {
     assert_eq!(
         scene.session.state(),
         SessionState::SoftClosed,
-        "its session does not wait for that"
+        "the session does not wait for the connection to close"
     );
     let start = Instant::now();
     let carrier = scene.come_back().await;
@@ -329,7 +329,7 @@ async fn a_connection_that_cannot_be_closed_is_dropped_after_five_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_repeats_a_packet_without_a_pause_leaves_the_others_their_turns() {
+async fn a_connection_that_repeats_a_packet_endlessly_does_not_starve_other_tasks() {
     const COUNT: usize = 100_000;
     let scene = Scene::set().await;
     scene.go_wrong(Fault::Repeats(COUNT)).await;
@@ -347,7 +347,7 @@ async fn a_connection_that_repeats_a_packet_without_a_pause_leaves_the_others_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_over_which_no_hello_comes_is_given_up_after_ten_seconds() {
+async fn a_connection_without_a_hello_is_dropped_after_ten_seconds() {
     let hub = Hub::builder().max_pending_hellos(1).build();
     let session = open(&hub, &Got::default());
     let fault = Arc::new(OnceLock::from(Fault::Hangs(Place::Next)));
@@ -381,7 +381,7 @@ impl Stream for Flood {
         self.reads += 1;
         assert!(
             self.reads < 1_000_000,
-            "it is read without end, and nobody else gets a turn"
+            "the loop never stops reading, so other tasks starve"
         );
         Poll::Ready(Some(Ok(self.packet.clone())))
     }
@@ -408,7 +408,7 @@ impl Sink<Packet> for Flood {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_gives_packets_without_end_leaves_the_others_their_turns_whatever_the_packets_are() {
+async fn an_endless_stream_of_any_packets_does_not_starve_other_tasks() {
     let hub = Hub::new();
     let session = open(&hub, &Got::default());
     let neighbour = Browser::connected(&hub, &open(&hub, &Got::default())).await;

@@ -1,4 +1,4 @@
-//! The hub: which connections it accepts, what a page is told, and what nobody is told.
+//! The hub: which connections it accepts, what a page is told, and what must stay secret.
 
 mod support;
 
@@ -39,7 +39,7 @@ fn ticket_of(script: &str) -> serde_json::Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn beyond_the_number_of_sessions_a_page_is_told_full_with_a_hint() {
+async fn above_the_limit_of_sessions_a_page_gets_full_and_a_time_to_retry() {
     let ends = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&ends);
     let on_end = move |id: &_, reason: &EndReason| noted.lock().expect("unpoisoned").push((*id, reason.clone()));
@@ -74,7 +74,7 @@ async fn beyond_the_number_of_sessions_a_page_is_told_full_with_a_hint() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn beyond_the_number_of_waiting_sessions_the_oldest_ends_and_the_newest_has_room() {
+async fn above_the_limit_of_unconnected_sessions_the_oldest_ends() {
     let hub = Hub::builder().max_unconnected(3).build();
     let sessions: Vec<_> = (0..3).map(|_| hub.open(idle)).collect();
     let _page = Browser::connected(&hub, &sessions[0]).await;
@@ -83,7 +83,7 @@ async fn beyond_the_number_of_waiting_sessions_the_oldest_ends_and_the_newest_ha
     assert_eq!(
         states(),
         [SessionState::Open, SessionState::Unconnected, SessionState::Unconnected],
-        "one that has a browser does not count"
+        "a connected session does not count"
     );
     let fifth = hub.open(idle);
     assert_eq!(
@@ -97,7 +97,11 @@ async fn beyond_the_number_of_waiting_sessions_the_oldest_ends_and_the_newest_ha
     );
     assert_eq!((hub.stats().unconnected, hub.stats().sessions), (3, 4));
     let late = RawDocument::new(&sessions[1]).connect(&hub).end().await;
-    assert_eq!((late.code, late.reason), (4102, 4), "who comes too late is told why");
+    assert_eq!(
+        (late.code, late.reason),
+        (4102, 4),
+        "a page that arrives too late is told why"
+    );
 
     fifth.abort("");
     assert_eq!(hub.stats().unconnected, 2);
@@ -133,7 +137,7 @@ async fn the_count_of_waiting_sessions_stays_true_however_they_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_many_connections_without_a_hello_are_told_to_come_back_later() {
+async fn too_many_connections_without_a_hello_are_told_to_retry_later() {
     let hub = Hub::builder().max_pending_hellos(3).build();
     let session = hub.open(idle);
     let mut document = RawDocument::new(&session);
@@ -151,7 +155,7 @@ async fn too_many_connections_without_a_hello_are_told_to_come_back_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hello_that_does_not_come_in_time_costs_the_connection_whatever_else_arrives() {
+async fn a_missing_hello_ends_the_connection_whatever_else_arrives() {
     for chatter in [false, true] {
         let hub = Hub::new();
         let session = hub.open(idle);
@@ -284,7 +288,7 @@ async fn packet_limits_leave_room_for_a_hello_and_for_a_fragment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_beyond_sense_are_brought_back_and_work() {
+async fn invalid_limits_are_clamped_and_work() {
     let mut options = SessionOptions::default();
     options.limits.message = u64::MAX;
     options.limits.inflated = u64::MAX;
@@ -390,7 +394,7 @@ async fn the_script_element_says_where_new_tickets_come_from_also_if_the_first_w
 }
 
 #[tokio::test]
-async fn a_nonce_is_written_if_it_is_one() {
+async fn a_nonce_is_written_if_it_is_valid() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let with = session.script_tag_with_nonce("rAnd0m+/=-_");
@@ -460,7 +464,7 @@ async fn the_setters_of_a_hub_may_come_in_any_order() {
 
 #[tokio::test]
 #[should_panic(expected = "an address relative to the page")]
-async fn a_public_url_that_a_browser_would_take_for_another_place_is_refused_when_the_hub_is_built() {
+async fn an_ambiguous_public_url_is_refused_when_the_hub_is_built() {
     let _ = Hub::builder().public_url("live.example.com/stillhere").build();
 }
 
@@ -551,7 +555,7 @@ async fn the_secret_is_in_the_ticket_and_nowhere_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_hub_finds_its_sessions_until_they_are_over() {
+async fn the_hub_finds_its_sessions_until_they_end() {
     let hub = Hub::new();
     let session = hub.open(idle);
     assert_eq!(hub.session(session.id()).map(|found| *found.id()), Some(*session.id()));

@@ -51,7 +51,10 @@ fn ticket_of(element: &str) -> serde_json::Value {
 async fn a_page_connects_by_web_socket_unless_something_else_is_registered() {
     let hub = Hub::new();
     let session = hub.open(idle);
-    assert!(ticket(&session).get("connection").is_none(), "old clients read it too");
+    assert!(
+        ticket(&session).get("connection").is_none(),
+        "the default is omitted, for older clients"
+    );
     assert_eq!(elements(&session.script_tag()).len(), 1);
 
     hub.register_connection(|_| Some(ConnectionSetup::web_socket()));
@@ -72,7 +75,7 @@ async fn the_last_registered_kind_wins_also_for_sessions_that_are_open_already()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_that_says_no_leaves_the_page_to_those_before_it() {
+async fn a_condition_that_returns_none_leaves_the_decision_to_earlier_ones() {
     let hub = Hub::new();
     hub.register_connection(|session| session.principal().map(ConnectionSetup::named));
     hub.register_connection(|session| (session.principal() == Some("ada")).then(|| ConnectionSetup::named("hers")));
@@ -82,7 +85,7 @@ async fn a_condition_that_says_no_leaves_the_page_to_those_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_is_asked_once_for_each_ticket_and_each_script_tag() {
+async fn a_condition_is_called_once_for_each_ticket_and_each_script_tag() {
     let hub = Hub::new();
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
@@ -91,7 +94,7 @@ async fn a_condition_is_asked_once_for_each_ticket_and_each_script_tag() {
         Some(ConnectionSetup::named(&number.to_string()).url(&format!("/{number}")))
     });
     let session = hub.open(idle);
-    assert_eq!(asked.load(Ordering::Relaxed), 0, "nobody wants a page yet");
+    assert_eq!(asked.load(Ordering::Relaxed), 0, "no page was requested yet");
     assert_eq!(kind(&session), "1");
     let tag = session.script_tag();
     assert!(tag.starts_with("<script src=\"/2/client."), "{tag}");
@@ -100,7 +103,7 @@ async fn a_condition_is_asked_once_for_each_ticket_and_each_script_tag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_that_panics_has_no_opinion() {
+async fn a_condition_that_panics_counts_as_none() {
     let hub = Hub::new();
     hub.register_connection(|_| Some(ConnectionSetup::named("kept")));
     hub.register_connection(|session| panic!("a condition's own panic, for {}", session.id()));
@@ -114,7 +117,7 @@ async fn a_condition_that_panics_has_no_opinion() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_is_asked_under_no_lock() {
+async fn a_condition_is_called_without_a_lock() {
     let hub = Hub::new();
     let own = hub.clone();
     let known = Arc::new(Mutex::new(Vec::new()));
@@ -178,7 +181,7 @@ async fn the_script_of_a_kind_follows_the_clients_with_the_same_nonce() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_application_sets_up_cannot_break_out_of_its_attribute() {
+async fn a_setup_of_the_application_cannot_break_out_of_its_attribute() {
     let hub = Hub::new();
     let evil = "/a&b=\"'></script><script>alert(1)</script>";
     hub.register_connection(move |_| Some(ConnectionSetup::named(evil).url(evil).script(evil)));
@@ -211,11 +214,15 @@ async fn a_page_without_a_server_gets_a_ticket_that_says_so_and_no_secret() {
 
     let tag = static_script_tag("a&b.js");
     assert!(tag.starts_with("<script src=\"a&amp;b.js\" "), "{tag}");
-    assert_eq!(ticket_of(elements(&tag)[0]), nothing, "the same without a session");
+    assert_eq!(
+        ticket_of(elements(&tag)[0]),
+        nothing,
+        "a tag without a session is the same"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_beyond_the_hubs_limits_is_refused_whatever_its_kind_but_for_one_that_needs_no_server() {
+async fn above_the_hubs_limits_a_page_of_any_kind_is_refused_unless_it_needs_no_server() {
     let hub = Hub::builder().max_sessions(0).build();
     hub.register_connection(|_| Some(ConnectionSetup::named("webrtc")));
     let refused = hub.open(idle);

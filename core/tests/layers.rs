@@ -1,5 +1,6 @@
-//! Each file imports only from the layers above its own, which ARCHITECTURE.md lists. The `crate::`
-//! paths are the dependency graph; `cargo run -p stillhere --example imports` prints it.
+//! Checks that each file imports only from the layers above its own, as ARCHITECTURE.md lists them.
+//! The `crate::` paths are the dependency graph; `cargo run -p stillhere --example imports` prints
+//! it.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -74,7 +74,7 @@ async fn of_those_that_hold_about_the_same_the_longest_soft_closed_end_first() {
     let connected = holders(&hub, 6).await;
     settled().await;
     assert_eq!(hub.stats().buffered, 10 * charge(1000));
-    assert!(ended(&ends).is_empty(), "up to the bound nothing happens");
+    assert!(ended(&ends).is_empty(), "nothing ends up to the limit");
 
     for expected in &gone {
         let more = hub.open(idle);
@@ -88,7 +88,7 @@ async fn of_those_that_hold_about_the_same_the_longest_soft_closed_end_first() {
     assert_eq!(
         empty.state(),
         SessionState::SoftClosed,
-        "one that holds nothing frees nothing"
+        "the end of an empty session would free nothing"
     );
     assert!(
         connected
@@ -98,7 +98,7 @@ async fn of_those_that_hold_about_the_same_the_longest_soft_closed_end_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_holds_less_than_a_fair_share_is_never_ended() {
+async fn a_session_below_its_fair_share_is_never_ended() {
     let (builder, ends) = with_limit(100_000);
     let hub = builder.build();
     let mut honest = Vec::new();
@@ -157,7 +157,7 @@ async fn without_soft_closed_sessions_those_that_hold_most_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_browsers_send_and_nobody_reads_counts_too() {
+async fn unread_messages_from_browsers_count_too() {
     let (builder, ends) = with_limit(5 * charge(1000));
     let hub = builder.build();
     let (_small, _, small_wire) = attached(&hub).await;
@@ -210,7 +210,7 @@ async fn a_shared_payload_counts_once_for_as_long_as_anybody_holds_it() {
         wire.ack(2, 0);
     }
     settled().await;
-    assert!(hub.stats().buffered >= 100_000, "the last one still holds it");
+    assert!(hub.stats().buffered >= 100_000, "the last handle keeps it alive");
     pages[0].0.abort("");
     settled().await;
     assert_eq!(hub.stats().buffered, 0);
@@ -238,7 +238,7 @@ async fn sessions_that_hold_nothing_but_shared_payloads_can_be_ended_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_application_itself_keeps_costs_nobody_a_search_for_each_message() {
+async fn a_message_that_the_application_keeps_causes_no_search_for_each_message() {
     let (builder, ends) = with_limit(1_000_000);
     let hub = builder.build();
     let kept = hub.share(vec![7; 2_000_000]);
@@ -246,7 +246,11 @@ async fn what_the_application_itself_keeps_costs_nobody_a_search_for_each_messag
     let before = hub.stats().policy_evaluations;
     session.send("x").await.expect("there is room");
     tokio::time::sleep(seconds(1)).await;
-    assert_eq!(session.state(), SessionState::Open, "its end would free nothing");
+    assert_eq!(
+        session.state(),
+        SessionState::Open,
+        "the session's end would free nothing"
+    );
     assert!(ended(&ends).is_empty());
     drop(kept);
     assert_eq!(hub.stats().buffered, charge(1));
@@ -255,7 +259,7 @@ async fn what_the_application_itself_keeps_costs_nobody_a_search_for_each_messag
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_count_returns_to_nothing_whatever_happened() {
+async fn the_count_returns_to_zero_whatever_happened() {
     let (builder, _ends) = with_limit(1 << 30);
     let hub = builder.compress_from(500).build();
     let mut handles = Vec::new();

@@ -220,7 +220,7 @@ fn send_sliced(wire: &Wire, frame: &Data) {
 }
 
 #[test]
-fn unread_messages_hold_what_is_counted_whatever_their_sizes() {
+fn unread_messages_of_any_size_hold_no_more_than_is_counted() {
     let mixes: [&[usize]; 8] = [
         &[1025],
         &[0],
@@ -258,7 +258,7 @@ fn assert_accounted(hub: &Hub, before: usize, what: impl std::fmt::Debug) {
 }
 
 #[test]
-fn half_messages_and_queues_that_were_long_hold_what_is_counted() {
+fn incomplete_messages_and_formerly_long_queues_hold_no_more_than_is_counted() {
     alone(async {
         let hub = Hub::new();
         let (take, mut to_take) = tokio::sync::mpsc::unbounded_channel::<()>();
@@ -300,7 +300,7 @@ fn half_messages_and_queues_that_were_long_hold_what_is_counted() {
 }
 
 #[test]
-fn what_a_plain_client_sends_and_nobody_reads_holds_what_is_counted() {
+fn unread_messages_of_a_plain_client_hold_no_more_than_is_counted() {
     alone(async {
         for size in [1, 100, 1025, 20_000, 700_000] {
             let hub = Hub::new();
@@ -332,7 +332,7 @@ fn what_a_plain_client_sends_and_nobody_reads_holds_what_is_counted() {
 }
 
 #[test]
-fn half_sent_posts_of_nobody_hold_little() {
+fn incomplete_posts_without_a_session_hold_little_memory() {
     alone(async {
         let hub = Hub::new();
         let session = hub.open(never_reads);
@@ -371,7 +371,7 @@ fn half_sent_posts_of_nobody_hold_little() {
 }
 
 #[test]
-fn a_message_acknowledged_but_for_its_end_holds_what_is_counted() {
+fn a_message_acknowledged_except_for_its_end_holds_no_more_than_is_counted() {
     alone(async {
         let hub = Hub::new();
         let session = hub.open(never_reads);

@@ -50,7 +50,7 @@ impl Client {
             match self.packet().await {
                 Some(Packet::Binary(message)) => return message,
                 Some(Packet::Ping) => self.end.send(Packet::Other),
-                other => panic!("not a message: {other:?}"),
+                other => panic!("expected a message, got {other:?}"),
             }
         }
     }
@@ -61,7 +61,7 @@ impl Client {
             match self.packet().await {
                 Some(Packet::Close(code)) => return code,
                 Some(Packet::Ping) => {}
-                other => panic!("not a close: {other:?}"),
+                other => panic!("expected a close, got {other:?}"),
             }
         }
     }
@@ -195,7 +195,7 @@ async fn the_queue_is_bounded_and_a_sender_waits_for_the_next_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_newest_client_has_the_session_and_the_one_before_is_told_so() {
+async fn the_newest_client_has_the_session_and_the_previous_one_is_superseded() {
     let hub = Hub::new();
     let (application, read) = keeping();
     let session = hub.open_plain(PlainOptions::default(), application);
@@ -205,7 +205,7 @@ async fn the_newest_client_has_the_session_and_the_one_before_is_told_so() {
     let mut events = session.events();
 
     let new = Client::connect(&hub, &session);
-    // Both are there when the loops run next.
+    // Both have arrived when the loops run next.
     old.send("too late");
     new.send("new");
     assert_eq!(old.close_code().await, code(Code::Superseded));
@@ -228,7 +228,7 @@ async fn of_many_clients_at_once_one_remains_and_the_others_are_told() {
     let session = plain(&hub);
     let clients: Vec<_> = (0..20).map(|_| Client::connect(&hub, &session)).collect();
     settled().await;
-    let (last, others) = clients.split_last().expect("there are some");
+    let (last, others) = clients.split_last().expect("there are several clients");
     for other in others {
         assert_eq!(other.close_code().await, code(Code::Superseded));
     }
@@ -237,7 +237,7 @@ async fn of_many_clients_at_once_one_remains_and_the_others_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_nothing_is_displaced_and_told_all_the_same() {
+async fn a_client_that_reads_nothing_is_displaced_and_still_told_why() {
     let hub = Hub::new();
     let session = plain(&hub);
     let stuck = Client::connect(&hub, &session);
@@ -251,7 +251,7 @@ async fn a_client_that_takes_nothing_is_displaced_and_told_all_the_same() {
         "lost or late",
         "it was never given to a connection"
     );
-    soon("the stuck client's loop is over", stuck.carrier)
+    soon("the loop of the stuck client ends", stuck.carrier)
         .await
         .expect("it does not panic");
 }
@@ -274,7 +274,7 @@ async fn a_soft_close_asks_the_client_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_read_when_the_connection_was_given_up_arrives_once() {
+async fn packets_read_before_the_connection_was_given_up_arrive_once() {
     let hub = Hub::new();
     let (application, read) = keeping();
     let session = hub.open_plain(PlainOptions::default(), application);
@@ -312,7 +312,7 @@ async fn text_is_refused_and_the_session_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn text_is_handed_over_as_bytes_where_that_was_chosen() {
+async fn text_is_passed_on_as_bytes_if_so_configured() {
     let hub = Hub::new();
     let session = hub.open_plain(options(|plain| plain.text = PlainText::AsBytes), echo);
     let client = Client::connect(&hub, &session);
@@ -325,7 +325,7 @@ async fn text_is_handed_over_as_bytes_where_that_was_chosen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_above_the_limit_costs_the_connection_only() {
+async fn a_packet_above_the_limit_ends_only_the_connection() {
     let hub = Hub::new();
     let session = hub.open_with(limited(|options| options.limits.message = 2000), echo);
     let exact = Client::connect(&hub, &session);
@@ -369,7 +369,7 @@ async fn every_message_is_compressed_where_that_was_chosen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_inflated_costs_the_connection_only() {
+async fn data_that_cannot_be_inflated_ends_only_the_connection() {
     let hub = Hub::new();
     let bomb = vec![0; (8 << 20) + 1];
     for (compression, broken, bomb) in [
@@ -392,7 +392,7 @@ async fn what_cannot_be_inflated_costs_the_connection_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_limits_of_a_compressed_session_are_those_of_the_wire_and_of_what_comes_out() {
+async fn a_compressed_session_limits_both_the_wire_size_and_the_inflated_size() {
     let hub = Hub::new();
     let limited = limited(|options| {
         options.plain = Some(self::options(|plain| plain.compression = PlainCompression::Zlib));
@@ -438,12 +438,12 @@ async fn a_quiet_client_is_pinged_and_kept_if_it_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_asked_late_has_its_time_to_answer() {
+async fn a_client_that_is_pinged_late_still_gets_its_time_to_answer() {
     let hub = Hub::builder().heartbeat(seconds(10)).build();
     let session = plain(&hub);
     let client = Client::connect(&hub, &session);
     settled().await;
-    // As if the process had been stopped.
+    // Simulates a process that was suspended.
     tokio::time::advance(seconds(1000)).await;
     assert_eq!(client.packet().await, Some(Packet::Ping));
     tokio::time::sleep(seconds(9)).await;
@@ -453,7 +453,7 @@ async fn a_client_that_is_asked_late_has_its_time_to_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_client_is_found_out_though_messages_flow_to_it() {
+async fn a_silent_client_is_detected_even_while_messages_are_sent_to_it() {
     let hub = Hub::builder().heartbeat(seconds(10)).build();
     let session = plain(&hub);
     let client = Client::connect(&hub, &session);
@@ -483,7 +483,7 @@ async fn a_silent_client_is_found_out_though_messages_flow_to_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_nothing_and_says_nothing_is_silent() {
+async fn a_client_that_neither_reads_nor_writes_is_silent() {
     let hub = Hub::builder().heartbeat(seconds(10)).build();
     let session = plain(&hub);
     let client = Client::connect(&hub, &session);
@@ -514,7 +514,7 @@ async fn a_slow_client_that_takes_something_now_and_then_is_alive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_application_that_does_not_read_holds_its_client_back() {
+async fn an_application_that_does_not_read_slows_its_client_down() {
     let hub = Hub::builder().heartbeat(seconds(10)).build();
     let (sender, mut go) = tokio::sync::mpsc::unbounded_channel::<()>();
     let session = hub.open_plain(PlainOptions::default(), move |mut session: Session| async move {
@@ -552,7 +552,7 @@ async fn an_application_that_does_not_read_holds_its_client_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_of_what_was_held_back_arrives_by_the_next_client() {
+async fn half_of_the_held_back_messages_arrive_with_the_next_client() {
     let hub = Hub::new();
     let (sender, mut go) = tokio::sync::mpsc::unbounded_channel::<()>();
     let (application, read) = keeping();
@@ -577,7 +577,11 @@ async fn half_of_what_was_held_back_arrives_by_the_next_client() {
     for (number, message) in earlier.iter().enumerate() {
         assert_eq!(*message, vec![number as u8; 100_000], "whole, in order, once");
     }
-    assert!(earlier.len() >= 10, "what fits the window was taken: {}", earlier.len());
+    assert!(
+        earlier.len() >= 10,
+        "messages that fit the window were accepted: {}",
+        earlier.len()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -635,7 +639,7 @@ async fn a_session_without_a_client_is_cleaned_up_and_a_late_client_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_ends_while_its_client_is_let_in_tells_it() {
+async fn a_session_that_ends_while_its_client_is_accepted_tells_the_client() {
     let hub = Hub::new();
     let session = plain(&hub);
     let accepted = hub
@@ -651,7 +655,7 @@ async fn a_session_that_ends_while_its_client_is_let_in_tells_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_let_in_is_judged_by_protocol_origin_and_user() {
+async fn protocol_origin_and_user_decide_who_is_accepted() {
     let hub = Hub::builder()
         .principal(|request| request.cookie("user").map(str::to_owned))
         .build();
@@ -684,7 +688,7 @@ async fn who_is_let_in_is_judged_by_protocol_origin_and_user() {
         ("nonsense", vec![], Some(Code::Unknown)),
         ("nonsense", vec![foreign], Some(Code::Forbidden)),
     ] {
-        let accepted = ask(name, &headers).expect("it is upgraded, if only to be told why not");
+        let accepted = ask(name, &headers).expect("it is upgraded, to be told why it is refused");
         assert_eq!(accepted.protocol(), None);
         let (server, end) = pipe();
         let client = Client {
@@ -723,7 +727,7 @@ async fn the_packet_limit_is_the_message_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_no_meaning_for_a_plain_session_does_nothing() {
+async fn options_without_meaning_for_a_plain_session_have_no_effect() {
     let hub = Hub::builder().restore_on_reload("label").compress_from(1).build();
     let session = hub.open_plain(PlainOptions::default(), echo);
     assert!(!session.ticket_json().contains("label"));
@@ -751,7 +755,7 @@ async fn a_plain_session_is_carried_over_a_connection_within_the_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_goes_leaves_no_loop_behind() {
+async fn a_client_that_disconnects_leaves_no_loop_running() {
     let hub = Hub::new();
     let session = plain(&hub);
     let client = Client::connect(&hub, &session);
@@ -786,12 +790,12 @@ fn read_all(mut reader: impl std::io::Read) -> Vec<u8> {
 
 fn zlib_of(payload: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut encoder, payload).expect("memory takes it");
-    encoder.finish().expect("memory takes it")
+    std::io::Write::write_all(&mut encoder, payload).expect("writing to memory succeeds");
+    encoder.finish().expect("writing to memory succeeds")
 }
 
 fn gzip_of(payload: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut encoder, payload).expect("memory takes it");
-    encoder.finish().expect("memory takes it")
+    std::io::Write::write_all(&mut encoder, payload).expect("writing to memory succeeds");
+    encoder.finish().expect("writing to memory succeeds")
 }

@@ -1,4 +1,4 @@
-//! Prose wraps at 100 columns: in Markdown, and in comments.
+//! Checks that prose wraps at 100 columns, in Markdown and in comments.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ fn workspace() -> &'static Path {
     core.parent().expect("the crate is in the workspace")
 }
 
-/// The files that git knows. In a packaged crate there are none, and nothing to check.
+/// Returns the files that git tracks. In a packaged crate there are none, and nothing to check.
 fn files() -> Vec<PathBuf> {
     let listed = Command::new("git")
         .arg("ls-files")
@@ -25,7 +25,7 @@ fn files() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Returns true for what cannot be wrapped: rows of tables, headings, text in columns, types, and
+/// Returns true for text that cannot be wrapped: table rows, headings, text in columns, types, and
 /// long words such as links.
 fn may_be_long(text: &str) -> bool {
     text.is_empty()
@@ -40,7 +40,7 @@ fn is_too_long(line: &str, text: &str) -> bool {
     line.chars().count() > COLUMNS && !may_be_long(text)
 }
 
-/// The numbers of the lines of prose that are too long, outside of blocks of code.
+/// Returns the numbers of the lines of prose that are too long, outside code blocks.
 fn long_lines(source: &str, prose: impl Fn(&str) -> Option<&str>) -> Vec<usize> {
     let mut is_code = false;
     let mut long = Vec::new();
@@ -58,14 +58,14 @@ fn long_lines(source: &str, prose: impl Fn(&str) -> Option<&str>) -> Vec<usize> 
     long
 }
 
-/// The text of a line that is a comment.
+/// Returns the text of a comment line.
 fn comment(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let text = line.strip_prefix("//").or_else(|| line.strip_prefix("* "))?;
     Some(text.trim_start_matches(['/', '!']).trim_start())
 }
 
-/// The text of a line of Markdown, unless it is indented as code is.
+/// Returns the text of a line of Markdown, or an empty text for a line that is indented as code.
 fn prose(line: &str) -> Option<&str> {
     Some(if line.starts_with("    ") {
         ""

@@ -76,7 +76,10 @@ async fn local_variables_are_the_state_and_survive_a_thousand_reconnects() {
         assert_eq!(browser.text().await, expected.to_string());
     }
     let reconnects = session.snapshot().reconnects;
-    assert!(reconnects >= 600, "{reconnects}: some cuts come before the hello");
+    assert!(
+        reconnects >= 600,
+        "only {reconnects} reconnects: too many cuts before the hello"
+    );
     assert_eq!(hub.stats().sessions, 1);
 }
 
@@ -135,7 +138,7 @@ async fn messages_received_before_the_end_are_handed_out_before_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_application_that_never_reads_costs_a_window_and_hears_of_the_end() {
+async fn an_application_that_never_reads_holds_one_window_and_learns_of_the_end() {
     let hub = Hub::new();
     let session = hub.open(|session| async move {
         session.ended().await;
@@ -152,11 +155,11 @@ async fn an_application_that_never_reads_costs_a_window_and_hears_of_the_end() {
     session.abort("");
     soon("the end", session.ended()).await;
     settled().await;
-    assert_eq!(hub.stats().buffered, 0, "nobody will read it");
+    assert_eq!(hub.stats().buffered, 0, "nobody reads it");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_reader_still_sends_and_its_inbox_goes_with_the_session() {
+async fn a_session_without_a_reader_still_sends_and_frees_its_inbox_at_the_end() {
     let hub = Hub::new();
     let session = hub.open(|session| async move {
         let handle = session.handle();
@@ -319,7 +322,7 @@ async fn a_reconnect_while_the_old_connection_looks_alive_takes_over_at_once() {
     assert_eq!(
         session.state(),
         SessionState::Open,
-        "what the old connection does changes nothing"
+        "the old connection changes nothing"
     );
     new.send_data(Lane::Interactive, 1, "on time");
     assert_eq!(new.data().await.payload, "on time");
@@ -368,7 +371,7 @@ async fn silence_soft_closes_after_two_heartbeats_even_when_writes_find_no_room(
         );
         eprintln!("blocked {blocked}: {} polls", wire.end.polls());
         assert!(wire.end.polls() < 300, "the loop spins: {} polls", wire.end.polls());
-        soon("the server lets go of it", async {
+        soon("the server drops the connection", async {
             while !wire.end.is_server_gone() {
                 tokio::time::sleep(seconds(1)).await;
             }
@@ -391,7 +394,7 @@ async fn an_idle_connection_stays_for_hours() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_dies_with_its_hub_and_its_reader_is_told() {
+async fn a_session_ends_with_its_hub_and_its_reader_learns_why() {
     let ended = Arc::new(AtomicBool::new(false));
     let reader_ended = Arc::clone(&ended);
     let hub = Hub::new();
@@ -410,7 +413,7 @@ async fn a_session_dies_with_its_hub_and_its_reader_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ended_waits_for_the_end_and_is_told_at_once_afterwards() {
+async fn ended_waits_for_the_end_and_returns_at_once_afterwards() {
     let hub = Hub::new();
     let session = hub.open(echo);
     assert_waits(session.ended()).await;

@@ -36,8 +36,8 @@ fn reported(hub: &Hub) -> (SessionHandle, mpsc::UnboundedReceiver<Bytes>) {
 
 fn deflated(message: &[u8]) -> Bytes {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(message).expect("memory takes it");
-    encoder.finish().expect("memory takes it").into()
+    encoder.write_all(message).expect("writing to memory succeeds");
+    encoder.finish().expect("writing to memory succeeds").into()
 }
 
 fn send_compressed(wire: &Wire, sequence: u64, payload: Bytes) {
@@ -99,7 +99,7 @@ async fn nothing_is_compressed_unless_the_application_chose_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_compressed_is_taken_unless_the_application_chose_it() {
+async fn compressed_messages_are_refused_unless_the_application_accepts_them() {
     let hub = Hub::new();
     let (session, mut reported) = reported(&hub);
     let (wire, _) = RawDocument::new(&session).welcomed(&hub).await;
@@ -119,7 +119,7 @@ async fn nothing_compressed_is_taken_unless_the_application_chose_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_compresses_below_the_message_limit_can_be_sent_up_to_the_inflated_limit() {
+async fn a_message_that_compresses_below_the_limit_may_reach_the_inflated_limit() {
     let hub = Hub::builder().compress_from(1000).message_limit(100_000).build();
     let session = hub.open(idle);
     let browser = Browser::connected(&hub, &session).await;
@@ -137,7 +137,7 @@ async fn what_compresses_below_the_message_limit_can_be_sent_up_to_the_inflated_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_is_not_queued_comes_back_as_it_was_given() {
+async fn a_message_that_is_not_queued_is_returned_unchanged() {
     let hub = Hub::builder().compress_from(1000).outbox_limit(1).build();
     let session = hub.open(|session: Session| async move { drop(session) });
     session.try_send("x").expect("the outbox is empty");
@@ -202,7 +202,7 @@ async fn a_compressed_message_reaches_the_application_whole_and_in_order_with_ot
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bomb_ends_the_session_as_too_large_and_no_other() {
+async fn a_zlib_bomb_ends_only_its_session_as_too_large() {
     let hub = taking_compressed();
     let (session, mut reported) = reported(&hub);
     let other = hub.open(idle);
@@ -220,7 +220,7 @@ async fn a_bomb_ends_the_session_as_too_large_and_no_other() {
     assert_eq!(
         soon("none", reported.recv()).await,
         None,
-        "nothing that came after it is handed out"
+        "nothing that arrived after it is delivered"
     );
     other.send("unharmed").await.expect("the session lives");
     assert_eq!(bystander.text().await, "unharmed");
@@ -285,7 +285,7 @@ async fn a_gigabyte_of_inflated_messages_waits_as_one_window() {
     }
     assert!(sent > 1_000_000 && sent <= 1 << 20, "within the window: {sent}");
     settled().await;
-    assert_eq!(hub.stats().buffered, sent, "they wait as they came");
+    assert_eq!(hub.stats().buffered, sent, "they wait as they arrived");
     go.notify_one();
     for number in 0..128u8 {
         let message = soon("a message", reported.recv()).await.expect("the function runs");

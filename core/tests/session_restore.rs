@@ -43,7 +43,7 @@ async fn idle(session: Session) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_restore_function_sends_goes_before_what_others_send_meanwhile() {
+async fn messages_of_the_restore_function_precede_those_of_other_senders() {
     let hub = Hub::new();
     let go = Arc::new(Notify::new());
     let session = echo_with_restore(&hub, &go);
@@ -118,7 +118,7 @@ async fn no_message_of_the_new_document_is_read_before_the_restore_function_retu
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_queued_for_the_old_document_never_reaches_the_new_one() {
+async fn messages_queued_for_the_old_document_never_reach_the_new_one() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let old = Browser::connected(&hub, &session).await;
@@ -141,7 +141,7 @@ async fn what_was_queued_for_the_old_document_never_reaches_the_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_restore_function_is_given_up_after_ten_seconds() {
+async fn a_hanging_restore_function_is_dropped_after_ten_seconds() {
     let hub = Hub::new();
     let session = hub.open(|mut session| async move {
         session.on_restore(|_| std::future::pending());
@@ -166,7 +166,7 @@ async fn a_hanging_restore_function_is_given_up_after_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panicking_restore_function_does_not_hold_the_session_up() {
+async fn a_panicking_restore_function_does_not_block_the_session() {
     for panics_late in [false, true] {
         let hub = Hub::new();
         let session = hub.open(move |mut session| async move {
@@ -203,7 +203,7 @@ impl Drop for PanicsWhenDropped {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restore_function_that_panics_when_it_is_given_up_does_not_hold_the_session_up() {
+async fn a_restore_function_that_panics_when_dropped_does_not_block_the_session() {
     let hub = Hub::new();
     let session = hub.open(|mut session| async move {
         session.on_restore(|_| async {
@@ -245,14 +245,14 @@ async fn of_two_restores_in_a_row_only_the_second_reaches_its_document() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_an_older_restore_function_does_not_open_the_gate_of_a_newer_one() {
+async fn the_end_of_an_older_restore_function_does_not_open_a_newer_gate() {
     let hub = Hub::new();
     let session = hub.open(|session| async move {
         let count = AtomicUsize::new(0);
         session.on_restore(move |restoring| {
             let number = count.fetch_add(1, Ordering::SeqCst) + 1;
             async move {
-                // The first would return in the middle of the second.
+                // By now the first would have returned, in the middle of the second.
                 tokio::time::sleep(seconds(5)).await;
                 restoring
                     .send(format!("state {number}"))
@@ -319,7 +319,7 @@ impl Drop for Leaves {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_during_a_restore_delivers_what_was_accepted() {
+async fn a_close_during_a_restore_delivers_accepted_messages() {
     let hub = Hub::new();
     let session = hub.open(|session| async move {
         session.on_restore(|restoring| async move {
@@ -344,7 +344,7 @@ async fn a_close_during_a_restore_delivers_what_was_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_abort_during_a_restore_loses_is_counted() {
+async fn messages_lost_by_an_abort_during_a_restore_are_counted() {
     let hub = Hub::new();
     let go = Arc::new(Notify::new());
     let session = echo_with_restore(&hub, &go);
@@ -364,7 +364,7 @@ async fn what_an_abort_during_a_restore_loses_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_restore_is_bounded_and_accounted_in_each_lane() {
+async fn messages_that_wait_for_a_restore_are_bounded_and_counted_in_each_lane() {
     let hub = Hub::builder().outbox_limit(3 * charge(1000)).build();
     let go = Arc::new(Notify::new());
     let session = echo_with_restore(&hub, &go);
@@ -468,7 +468,7 @@ fn echo_with_late_restore(hub: &Hub, go: &Arc<Notify>) -> SessionHandle {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restore_that_came_before_its_function_was_registered_is_made_up_for() {
+async fn a_restore_before_its_function_was_registered_runs_at_registration() {
     let hub = Hub::new();
     let go = Arc::new(Notify::new());
     let session = echo_with_late_restore(&hub, &go);
@@ -483,7 +483,7 @@ async fn a_restore_that_came_before_its_function_was_registered_is_made_up_for()
         assert_eq!(page.text().await, expected);
     }
     tokio::time::sleep(seconds(60)).await;
-    assert!(page.inbox().is_empty(), "once is enough");
+    assert!(page.inbox().is_empty(), "the state is sent only once");
 
     page.leave();
     settled().await;
@@ -542,7 +542,7 @@ enum Meets {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reading_what_an_earlier_document_sent_and_waiting_in_vain_is_not_meeting_the_new_one() {
+async fn reading_messages_of_an_earlier_document_is_not_meeting_the_new_one() {
     let hub = Hub::new();
     let session = hub.open(|mut session| async move {
         tokio::time::sleep(seconds(1)).await;
@@ -586,7 +586,7 @@ async fn a_restore_function_may_hold_the_session_it_belongs_to() {
     Browser::connected(&hub, &session).await;
     session.abort("");
     settled().await;
-    assert_eq!(dropped.load(Ordering::SeqCst), 0, "the end of the session lets it go");
+    assert_eq!(dropped.load(Ordering::SeqCst), 0, "the end of the session drops it");
 }
 
 #[tokio::test(start_paused = true)]

@@ -54,7 +54,7 @@ async fn send_waits_for_room_and_goes_on_when_the_browser_acknowledges() {
     let eleventh = tokio::spawn(async move { sender.send([8; 1000]).await });
     data_frames(&wire, 10).await;
     settled().await;
-    assert!(!eleventh.is_finished(), "what is written is not acknowledged");
+    assert!(!eleventh.is_finished(), "written frames are not acknowledged");
     wire.ack(1, 0);
     assert_eq!(wire.data().await.payload[0], 8);
     assert_eq!(soon("the send", eleventh).await.expect("no panic"), Ok(()));
@@ -149,7 +149,7 @@ async fn waiting_senders_fail_when_the_session_ends_or_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn try_send_never_waits_and_says_what_is_wrong() {
+async fn try_send_never_waits_and_reports_the_error() {
     let hub = Hub::builder().outbox_limit(charge(1000)).message_limit(2000).build();
     let session = hub.open(idle);
     let too_large = Err(TrySendError::TooLarge {
@@ -160,7 +160,7 @@ async fn try_send_never_waits_and_says_what_is_wrong() {
     assert_eq!(session.try_send(vec![0; 2001]), too_large);
     assert_eq!(session.try_send([0; 1000]), Ok(()));
     assert_eq!(session.try_send(""), Err(TrySendError::Full("".into())));
-    assert_eq!(session.try_send(vec![0; 2001]), too_large, "however full it is");
+    assert_eq!(session.try_send(vec![0; 2001]), too_large, "even if the outbox is full");
     assert_eq!(
         session.send(vec![0; 2001]).now_or_never(),
         Some(Err(SendError::TooLarge {
@@ -419,7 +419,7 @@ async fn senders_on_many_threads_wake_a_connection_that_sleeps() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn packets_of_the_transports_own_are_ignored_and_text_is_not() {
+async fn the_transports_own_packets_are_ignored_and_text_is_not() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let mut document = RawDocument::new(&session);

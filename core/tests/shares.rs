@@ -120,7 +120,7 @@ async fn one_address_or_user_has_its_share_of_connections_and_hellos_and_others_
         assert!(!held.iter().any(is_refused), "{held:?}");
         assert!(
             is_refused(&ask(&hub, &session, Some("6.6.6.6"), "8.8.8.8", None)),
-            "what it says of itself counts for nothing"
+            "its own claims are ignored"
         );
         assert!(is_refused(&ask(&hub, &of_ada, Some("3.3.3.3"), "", Some("ada"))));
         for other in [Some("8.8.8.8"), Some("127.0.0.1"), Some("10.0.0.1"), None] {
@@ -136,7 +136,7 @@ async fn one_address_or_user_has_its_share_of_connections_and_hellos_and_others_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_holds_its_place_until_it_is_over_and_that_among_the_hellos_until_it_has_said_one() {
+async fn a_connection_holds_its_place_until_it_ends_and_its_place_among_the_hellos_until_its_hello() {
     let one = |connections, hellos| {
         let share = Share {
             connections,
@@ -166,7 +166,7 @@ async fn a_connection_holds_its_place_until_it_is_over_and_that_among_the_hellos
     session.abort("");
     let silent = Wire::connect(&hub, &session.id().to_string());
     let refused = RawDocument::new(&session).connect(&hub).end().await;
-    assert_eq!(refused.code, 4202, "those of an ended session count too");
+    assert_eq!(refused.code, 4202, "connections of an ended session count too");
     drop(silent);
     settled().await;
     assert_eq!(RawDocument::new(&session).connect(&hub).end().await.code, 4102);
@@ -186,11 +186,11 @@ async fn one_address_or_user_has_its_share_of_sessions_and_keeps_those_it_has() 
         assert_eq!(
             [0, 1, 2].map(asks),
             [false, false, true],
-            "those it has it may come back to"
+            "it may reconnect to sessions that it already has"
         );
         if principal.is_none() {
             let other = ask(&hub, &sessions[2], Some("8.8.8.8"), "", None);
-            assert!(!is_refused(&other), "another has its own share");
+            assert!(!is_refused(&other), "another address has its own share");
         } else {
             sessions[0].abort("");
             assert!(!asks(2), "there is room again");
@@ -226,7 +226,7 @@ async fn behind_trusted_proxies_each_client_has_a_share_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_address_has_its_share_of_posts_and_is_told_when_to_come_again() {
+async fn one_address_has_its_share_of_posts_and_is_told_when_to_retry() {
     let hub = hub(Share {
         posts: 1,
         ..Share::default()

@@ -15,12 +15,12 @@ use stillhere::{DocumentId, EndReason, Secret};
 use support::transcripts::{array, book, decoded, lane, limits, list, message, number, text, without_text};
 
 #[test]
-fn the_server_half_says_what_the_transcripts_have() {
+fn the_server_half_sends_what_the_transcripts_contain() {
     for_each_transcript(|book, transcript| Server::new(book).replay(transcript));
 }
 
 #[test]
-fn the_document_half_says_what_the_transcripts_have() {
+fn the_document_half_sends_what_the_transcripts_contain() {
     for_each_transcript(|book, transcript| {
         if transcript["client_breaks_the_protocol"] != true {
             Documents::new(book).replay(transcript);
@@ -45,7 +45,8 @@ trait Half {
         for step in list(&transcript["steps"]) {
             if step["act"] == "frame" && step["by"] == Self::SIDE {
                 let said = self.said().entry(number(&step["connection"])).or_default().pop_front();
-                let frame = said.unwrap_or_else(|| panic!("{}: nothing said instead of {step}", transcript["name"]));
+                let frame =
+                    said.unwrap_or_else(|| panic!("{}: nothing was sent instead of {step}", transcript["name"]));
                 let written = Frame::decode(frame.to_bytes(), Self::SENDER).expect("a frame");
                 let written = without_text(written);
                 let expected = without_text(decoded(&step["hex"], Self::SENDER));
@@ -201,7 +202,7 @@ impl Documents {
         document.machine.start(now);
         document.pump();
         let Some(Action::Connect(own)) = document.actions.pop_front() else {
-            panic!("it does not connect: {step}")
+            panic!("the client does not connect: {step}")
         };
         document.connection = (own, connection);
         document.machine.handle_open(own, now);

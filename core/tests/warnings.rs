@@ -1,4 +1,4 @@
-//! What peers can cause at any rate is logged at most once a minute, in one short line.
+//! Events that peers can cause at any rate are logged at most once a minute, in one short line.
 
 mod support;
 
@@ -55,7 +55,7 @@ fn ask(hub: &Hub, name: &str, headers: &[(&str, &[u8])]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn crowding_is_warned_of_once_a_minute_with_how_often() {
+async fn crowding_is_logged_once_a_minute_with_a_count() {
     let (log, _logging) = Log::begin();
     let hub = Hub::builder()
         .max_unconnected(10)
@@ -84,7 +84,7 @@ async fn crowding_is_warned_of_once_a_minute_with_how_often() {
 }
 
 #[tokio::test]
-async fn where_no_address_is_counted_the_reason_is_told_once() {
+async fn the_reason_why_no_address_is_counted_is_logged_once() {
     let forwarded = ("x-forwarded-for", &b"8.8.8.8"[..]);
     for (hops, peer, headers, reason) in [
         (0, None, &[][..], "does not provide client addresses"),
@@ -113,7 +113,7 @@ async fn where_no_address_is_counted_the_reason_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storm_of_refused_requests_is_one_short_line_a_minute() {
+async fn a_storm_of_refused_requests_is_logged_as_one_short_line_a_minute() {
     let (log, _logging) = Log::begin();
     let hub = Hub::builder().principal(|_| None).build();
     let origin = format!("http://evil.example\u{1b}[31m{}", "x".repeat(60_000));
@@ -141,7 +141,7 @@ async fn a_storm_of_refused_requests_is_one_short_line_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_no_page_ever_comes_is_told_once() {
+async fn a_hub_that_no_page_reaches_is_reported_once() {
     let (log, _logging) = Log::begin();
     let miss = async |hub: &Hub| {
         hub.open(idle);

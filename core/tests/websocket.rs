@@ -53,7 +53,7 @@ async fn after_a_packet_above_the_limit_the_rest_is_read_and_dropped() {
         .await
         .expect("it can still be written");
     let mut close = [0; 4];
-    peer.read_exact(&mut close).await.expect("the close has come");
+    peer.read_exact(&mut close).await.expect("the close has arrived");
     assert_eq!(close, [0x88, 2, 0x10, 0x0c]);
     drop(peer);
     let rest = async { while connection.next().await.is_some() {} };

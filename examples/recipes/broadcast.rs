@@ -1,4 +1,4 @@
-//! What one page says, every page hears.
+//! Sends each page's messages to all pages.
 
 use axum::extract::State;
 use stillhere_axum::{Hub, Message, Page, Session};
@@ -14,9 +14,9 @@ pub(crate) async fn page(State(hub): State<Hub>) -> Page<String> {
 
 async fn chat(mut session: Session, hub: Hub) {
     while let Some(line) = session.recv().await {
-        let line: Message = hub.share(line.into_bytes()); // one copy, however many pages have yet to receive it
+        let line: Message = hub.share(line.into_bytes()); // one copy for all pages
         for page in hub.sessions() {
-            // Never waits: a page whose outbox is full misses this line, and delays nobody.
+            // Never waits: a page whose outbox is full misses this line but delays no other page.
             let _ = page.try_send(line.clone());
         }
     }

@@ -1,4 +1,4 @@
-//! Messages as JSON, checked by serde.
+//! JSON messages, parsed and checked by serde.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ async fn list(mut session: Session) {
             },
             Err(error) => Answer::Error {
                 text: error.to_string(),
-            }, // a message from the page is input: never unwrap
+            }, // messages from the page are untrusted: never unwrap
         };
         let answer = serde_json::to_vec(&answer).expect("strings are valid JSON");
         if session.send(answer).await.is_err() {

@@ -1,11 +1,11 @@
-//! A counter that an F5 does not reset.
+//! A counter that survives a reload.
 
 use axum::extract::State;
 use stillhere_axum::{Hub, Incoming, Page, Session};
 
 pub(crate) async fn page(State(hub): State<Hub>) -> Page<String> {
     let mut options = hub.session_options();
-    options.restore = Some("counter".to_owned()); // the tab keeps this page's session over a reload
+    options.restore = Some("counter".to_owned()); // the tab keeps this page's session across reloads
     let session = hub.open_with(options, counter);
     Page(format!(
         "<button id=b>0</button>{}<script>{SCRIPT}</script>",
@@ -16,7 +16,7 @@ pub(crate) async fn page(State(hub): State<Hub>) -> Page<String> {
 async fn counter(mut session: Session) {
     let mut clicks = 0u64;
     while let Some(incoming) = session.next().await {
-        // Otherwise the page was reloaded: it knows nothing yet, and is told the count below.
+        // Any other item means that the page was reloaded. It gets the count below.
         if let Incoming::Message(_) = incoming {
             clicks += 1;
         }

@@ -1,4 +1,4 @@
-//! The recipes of the README beside this file, each on a path of its own, on axum.
+//! Serves the recipes of the README on axum, each on its own path.
 
 mod broadcast;
 mod json;
@@ -13,8 +13,7 @@ use axum::routing::{get, post};
 use stillhere_axum::{Hub, routes};
 use tokio::net::TcpListener;
 
-/// Run as `recipes [ADDRESS [PROCESS]]`. The number of the process gives its hub a mount of its
-/// own.
+/// Usage: `recipes [ADDRESS [PROCESS]]`. The process number gives the hub a mount of its own.
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let mut arguments = env::args().skip(1);

@@ -1,5 +1,5 @@
-//! Several processes behind one proxy. Each has a mount of its own, so that the path of a session
-//! names the process that holds it.
+//! Several processes behind one proxy. Each has its own mount, so the path of a session names the
+//! process that holds it.
 
 use stillhere_axum::Hub;
 

@@ -1,4 +1,4 @@
-//! A single-page application, whose HTML is built elsewhere: its ticket, and its files.
+//! Serves a single-page application built with Vite: its files, and tickets for its sessions.
 
 use std::env;
 
@@ -8,10 +8,10 @@ use stillhere_axum::{Hub, Session, Ticket};
 use tower_http::services::ServeDir;
 
 pub(crate) async fn ticket(State(hub): State<Hub>) -> Json<Ticket> {
-    Json(hub.open(echo).ticket()) // POST: nothing caches or prefetches it
+    Json(hub.open(echo).ticket()) // a POST is neither cached nor prefetched
 }
 
-/// What `vite build` has made.
+/// Serves the files that `vite build` has written.
 pub(crate) fn files() -> ServeDir {
     ServeDir::new(env::var_os("DIST").unwrap_or_else(|| "dist".into()))
 }

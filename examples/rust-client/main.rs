@@ -1,5 +1,5 @@
-//! A client in Rust. `cargo run --bin axum` starts a server for it; then
-//! `cargo run --bin rust-client http://127.0.0.1:3000/ticket/echo hello` prints what comes back.
+//! A client in Rust. Start a server with `cargo run --bin axum`. Then
+//! `cargo run --bin rust-client http://127.0.0.1:3000/ticket/echo hello` prints the answer.
 
 use std::error::Error;
 

@@ -14,7 +14,7 @@ pub(crate) fn read<const N: usize>(names: [&str; N]) -> [Option<String>; N] {
 /// Reads a number of seconds. Ends the program if it is none.
 pub(crate) fn seconds(value: String) -> Duration {
     value.parse().map(Duration::from_secs).unwrap_or_else(|_| {
-        eprintln!("a whole number of seconds is needed, not {value:?}");
+        eprintln!("expected a whole number of seconds, got {value:?}");
         process::exit(2)
     })
 }

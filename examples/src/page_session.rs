@@ -113,7 +113,7 @@ async fn check_upload(handle: SessionHandle, upload: Message) -> Result<(), Send
     handle
         .send(messages::uploaded(
             bytes,
-            checked.await.expect("summing does not panic"),
+            checked.await.expect("the checksum does not panic"),
         ))
         .await
 }
@@ -132,7 +132,7 @@ async fn send_download(handle: SessionHandle, bytes: u32) -> Result<(), SendErro
             (noise, checksum, chunk)
         });
         let chunk;
-        (noise, checksum, chunk) = made.await.expect("making noise does not panic");
+        (noise, checksum, chunk) = made.await.expect("generating noise does not panic");
         handle.send_bulk(messages::chunk(chunk, checksum)).await?;
     }
     Ok(())

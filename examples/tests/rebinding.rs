@@ -11,7 +11,7 @@ use stillhere_conformance::raw_connection::RawConnection;
 use stillhere_conformance::socket::Request;
 
 #[tokio::test]
-async fn the_demos_go_by_names_of_loopback_only() {
+async fn the_demos_accept_only_loopback_names() {
     for path in [
         env!("CARGO_BIN_EXE_axum"),
         env!("CARGO_BIN_EXE_actix"),
@@ -25,9 +25,7 @@ async fn the_demos_go_by_names_of_loopback_only() {
         let request = Request::new(demo.address, credentials.path())
             .to_host(&host)
             .from_origin(&format!("http://{host}"));
-        let mut raw = RawConnection::open(&request)
-            .await
-            .expect("it is upgraded all the same");
+        let mut raw = RawConnection::open(&request).await.expect("it is upgraded anyway");
         assert_eq!(raw.end().await.code, Code::Forbidden as u64, "{path}");
         let browser = Browser::connect(demo.address, &ticket);
         browser.wait_for_outcome(Outcome::Opened).await;

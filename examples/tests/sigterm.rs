@@ -96,7 +96,7 @@ async fn half_a_request(address: SocketAddr) -> TcpStream {
 
 /// Asserts that clients do not all reconnect at the same time.
 fn assert_spread(hints: &BTreeSet<Duration>) {
-    assert_eq!(hints.len(), CLIENTS, "each is told a time of its own: {hints:?}");
+    assert_eq!(hints.len(), CLIENTS, "each client gets its own time: {hints:?}");
     let (first, last) = (hints.first().expect("not empty"), hints.last().expect("not empty"));
     assert!(*first >= Duration::from_secs(1), "{first:?}");
     assert!(*last - *first > Demo::DEFAULT_DRAIN / 2, "from {first:?} to {last:?}");

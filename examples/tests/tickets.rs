@@ -255,7 +255,7 @@ impl Demo {
         let mut gzip = Vec::new();
         let read = ZlibEncoder::new(hello(), Compression::fast()).read_to_end(&mut zlib);
         read.and_then(|_| GzEncoder::new(hello(), Compression::fast()).read_to_end(&mut gzip))
-            .expect("memory takes it");
+            .expect("writing to memory succeeds");
 
         assert_eq!(self.plain_echo("plain", hello().into()).await, hello());
         let mut text = String::new();

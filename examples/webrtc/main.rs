@@ -125,7 +125,7 @@ async fn fault(State(server): State<Server>, Path((id, kind)): Path<(String, Str
 
 async fn answer(State(server): State<Server>, method: Method, uri: Uri) -> impl IntoResponse {
     let answer = server.demo.answer(method.as_str(), uri.path());
-    let status = StatusCode::from_u16(answer.status).expect("the demo's statuses are HTTP's");
+    let status = StatusCode::from_u16(answer.status).expect("the demo's statuses are valid HTTP");
     let headers = [
         (header::CONTENT_TYPE, answer.content_type),
         (header::CACHE_CONTROL, answer.cache_control),

@@ -55,6 +55,6 @@ pub type Handing = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 pub async fn next_message(incoming: &mut mpsc::UnboundedReceiver<Incoming>) -> Bytes {
     match within("a message for the application", incoming.recv()).await {
         Some(Incoming::Message(message)) => message.into_bytes(),
-        other => panic!("not a message: {other:?}"),
+        other => panic!("expected a message, got {other:?}"),
     }
 }

@@ -1,5 +1,5 @@
-//! A browser for tests: one document of a page, which is a [`Client`] whose connections the test
-//! can see and lose.
+//! A browser for tests: one document, driven by a [`Client`]. The test can observe and lose its
+//! connections.
 
 use std::future::{Future as _, poll_fn};
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use crate::patience::PATIENCE;
 use crate::tap::{Entries, Log, Tap};
 
-/// One document. It connects, reconnects and acknowledges by itself. Dropping it cuts its
+/// One document, which connects, reconnects and acknowledges on its own. Dropping it cuts its
 /// connection.
 #[derive(Debug)]
 pub struct Browser {
@@ -32,7 +32,7 @@ pub struct Browser {
     driver: JoinHandle<()>,
 }
 
-/// What a document is opened with.
+/// Everything needed to open a document of the page.
 #[derive(Debug, Clone)]
 struct Page {
     address: SocketAddr,
@@ -42,7 +42,7 @@ struct Page {
 }
 
 impl Page {
-    /// A page that the server at `address` has served.
+    /// Creates a page whose origin is the server at `address`.
     fn new(address: SocketAddr, ticket: &str) -> Self {
         Self {
             address,
@@ -53,12 +53,12 @@ impl Page {
     }
 }
 
-/// A message as the page's handler gets it.
+/// A message as the page's handler receives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// The lane it came on.
+    /// The lane on which it arrived.
     pub lane: Lane,
-    /// Its bytes, inflated.
+    /// The message, inflated if it was compressed.
     pub payload: Bytes,
 }
 
@@ -71,35 +71,35 @@ impl From<Message> for Delivery {
     }
 }
 
-/// The session's end, as the page is told it.
+/// The end of the session, as reported to the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionEnd {
     /// The close code.
     pub code: u64,
-    /// The reason's number.
+    /// The number of the end reason.
     pub reason: u64,
-    /// When a new session might be had.
+    /// How long to wait before asking for a new session.
     pub retry_after: Duration,
-    /// For a person.
+    /// Explanation for a person.
     pub text: String,
-    /// Messages the server did not acknowledge.
+    /// Number of messages that the server did not acknowledge.
     pub unacknowledged: usize,
 }
 
 impl Browser {
-    /// Opens a page with this ticket and connects to the server at `address`, whatever host the
-    /// ticket names. The page is of that server's origin, and says so, as browsers do.
+    /// Opens a page with this ticket and connects to the server at `address`, even if the ticket
+    /// names another host. Sends that server's origin in the `Origin` header, as a browser would.
     ///
     /// # Panics
-    /// When the ticket says that the hub refuses. Outside a tokio runtime.
+    /// Panics if the ticket holds a refusal, and outside a tokio runtime.
     pub fn connect(address: SocketAddr, ticket: &str) -> Self {
         Self::open(Page::new(address, ticket))
     }
 
-    /// [`Browser::connect`] for a page of this origin.
+    /// Does the same as [`Browser::connect`] for a page from this origin.
     ///
     /// # Panics
-    /// As [`Browser::connect`].
+    /// Panics when [`Browser::connect`] does.
     pub fn connect_from(origin: &str, address: SocketAddr, ticket: &str) -> Self {
         Self::open(Page {
             origin: origin.to_owned(),
@@ -107,10 +107,10 @@ impl Browser {
         })
     }
 
-    /// [`Browser::connect`] with these cookies, as the `Cookie` header has them.
+    /// Does the same as [`Browser::connect`] with this `Cookie` header.
     ///
     /// # Panics
-    /// As [`Browser::connect`].
+    /// Panics when [`Browser::connect`] does.
     pub fn connect_with_cookie(cookie: &str, address: SocketAddr, ticket: &str) -> Self {
         Self::open(Page {
             cookie: Some(cookie.to_owned()),
@@ -143,12 +143,12 @@ impl Browser {
         }
     }
 
-    /// Another document with the same ticket: a duplicated tab.
+    /// Opens another document with the same ticket, as a duplicated tab does.
     pub fn duplicate(&self) -> Self {
         Self::open(self.page.clone())
     }
 
-    /// The page is reloaded: this document leaves, another takes its place.
+    /// Reloads the page: this document leaves and a new one takes its place.
     pub async fn reload(self) -> Self {
         self.leave().await;
         self.duplicate()
@@ -157,7 +157,7 @@ impl Browser {
     /// Queues a message on the interactive lane.
     ///
     /// # Errors
-    /// [`SendRefused`], as the page's `send` throws it.
+    /// Returns [`SendRefused`] where the page's `send` would throw.
     pub fn send(&self, payload: impl Into<Bytes>) -> Result<(), SendRefused> {
         self.send_on(Lane::Interactive, payload)
     }
@@ -165,7 +165,7 @@ impl Browser {
     /// Queues a message on the bulk lane.
     ///
     /// # Errors
-    /// As [`Browser::send`].
+    /// Returns the errors of [`Browser::send`].
     pub fn send_bulk(&self, payload: impl Into<Bytes>) -> Result<(), SendRefused> {
         self.send_on(Lane::Bulk, payload)
     }
@@ -173,16 +173,16 @@ impl Browser {
     /// Queues a message on this lane.
     ///
     /// # Errors
-    /// As [`Browser::send`].
+    /// Returns the errors of [`Browser::send`].
     pub fn send_on(&self, lane: Lane, payload: impl Into<Bytes>) -> Result<(), SendRefused> {
         let sent = self.client.try_send(lane, payload.into());
         sent.map_err(|SendError { refused, .. }| refused)
     }
 
-    /// Queues a message once there is room for it.
+    /// Waits until there is room for a message, and queues it.
     ///
     /// # Errors
-    /// [`SendRefused`], but never that the outbox is full.
+    /// Returns [`SendRefused`], but never [`SendRefused::OutboxFull`].
     pub async fn send_when_there_is_room(&self, lane: Lane, payload: impl Into<Bytes>) -> Result<(), SendRefused> {
         let payload = payload.into();
         let sending = async {
@@ -195,16 +195,17 @@ impl Browser {
         sent.map_err(|SendError { refused, .. }| refused)
     }
 
-    /// Receives the next message, interactive ones first; its credit comes back at once. A page
-    /// that does not call this is one whose handlers never return.
+    /// Receives the next message, interactive ones first, and returns its credit at once. A test
+    /// that never calls this acts as a page whose handlers never return.
     ///
     /// # Panics
-    /// When the session is over and everything has been read, or nothing comes.
+    /// Panics if the session has ended and every message was read, or if none arrives in time.
     pub async fn recv(&self) -> Delivery {
         self.recv_or_end().await.expect("the session is not over")
     }
 
-    /// As [`Browser::recv`], or `None` once the session is over and everything has been read.
+    /// Receives the next message, or returns `None` once the session has ended and every message
+    /// was read.
     pub async fn recv_or_end(&self) -> Option<Delivery> {
         let received = self.within("a message for the browser", self.client.recv()).await;
         received.map(Delivery::from)
@@ -213,13 +214,13 @@ impl Browser {
     /// Receives the next message of this lane.
     ///
     /// # Panics
-    /// As [`Browser::recv`].
+    /// Panics when [`Browser::recv`] does.
     pub async fn recv_on(&self, lane: Lane) -> Bytes {
         let received = self.wait_until("a message for the browser", |_| self.client.try_recv(lane));
         received.await.into_bytes()
     }
 
-    /// Takes the messages that are here already.
+    /// Takes all messages that have already arrived.
     pub fn received(&self) -> Vec<Delivery> {
         let take = || Lane::ALL.into_iter().find_map(|lane| self.client.try_recv(lane));
         std::iter::from_fn(take).map(Delivery::from).collect()
@@ -231,20 +232,20 @@ impl Browser {
             .await;
     }
 
-    /// Charge that waits for acknowledgement.
+    /// Returns the charge of the unacknowledged messages on this lane.
     pub fn outgoing(&self, lane: Lane) -> u64 {
         self.client.with_machine(|machine| machine.outgoing(lane))
     }
 
-    /// Everything that has happened so far.
+    /// Returns all events so far.
     pub fn events(&self) -> Vec<DocumentEvent> {
         self.log.lock().events.clone()
     }
 
-    /// The next outcome that no call has returned yet.
+    /// Waits for the next outcome that no earlier call has returned.
     ///
     /// # Panics
-    /// When the session ends or refuses for good instead, or nothing comes.
+    /// Panics if the session ends or refuses the page for good, or if nothing happens in time.
     pub async fn outcome(&self) -> Outcome {
         let event = self
             .next_event("an outcome", |event| {
@@ -256,41 +257,36 @@ impl Browser {
                 outcome,
                 incarnation: _,
             } => outcome,
-            other => panic!("no outcome but {other:?}"),
+            other => panic!("expected an outcome, got {other:?}"),
         }
     }
 
-    /// Waits for an outcome, which must be this one.
+    /// Waits for the next outcome and checks that it is this one.
     ///
     /// # Panics
-    /// When it is another one; and as [`Browser::outcome`].
+    /// Panics if it is another one, and when [`Browser::outcome`] does.
     pub async fn wait_for_outcome(&self, expected: Outcome) {
-        assert_eq!(
-            self.outcome().await,
-            expected,
-            "what the browser was told: {:?}",
-            self.events()
-        );
+        assert_eq!(self.outcome().await, expected, "all events: {:?}", self.events());
     }
 
-    /// Waits until the server refuses: the code.
+    /// Waits until the server refuses the page, and returns the close code.
     ///
     /// # Panics
-    /// When nothing comes.
+    /// Panics if that does not happen in time.
     pub async fn refusal(&self) -> u64 {
         let event = self
             .next_event("a refusal", |event| matches!(event, DocumentEvent::Refused { .. }))
             .await;
         let DocumentEvent::Refused { code, .. } = event else {
-            unreachable!("it was asked for a refusal")
+            unreachable!("next_event returns only refusals here")
         };
         code
     }
 
-    /// Waits until the connection is lost: the code.
+    /// Waits until the connection is lost, and returns the close code.
     ///
     /// # Panics
-    /// When nothing comes.
+    /// Panics if that does not happen in time.
     pub async fn disconnection(&self) -> u64 {
         let event = self
             .next_event("a lost connection", |event| {
@@ -298,15 +294,15 @@ impl Browser {
             })
             .await;
         let DocumentEvent::Disconnected { code, .. } = event else {
-            unreachable!("it was asked for a disconnection")
+            unreachable!("next_event returns only disconnections here")
         };
         code
     }
 
-    /// Waits until the session is over.
+    /// Waits until the session has ended.
     ///
     /// # Panics
-    /// When nothing comes.
+    /// Panics if that does not happen in time.
     pub async fn session_end(&self) -> SessionEnd {
         let event = self
             .next_event("the session's end", |event| {
@@ -321,7 +317,7 @@ impl Browser {
             unacknowledged,
         } = event
         else {
-            unreachable!("it was asked for an end")
+            unreachable!("next_event returns only ends here")
         };
         SessionEnd {
             code,
@@ -332,27 +328,27 @@ impl Browser {
         }
     }
 
-    /// Pings the server: the round trip.
+    /// Pings the server and returns the round-trip time.
     ///
     /// # Panics
-    /// When no pong comes.
+    /// Panics if no pong arrives in time.
     pub async fn ping(&self) -> Duration {
         let nonce = self.client.with_machine(stillhere::machine::DocumentMachine::ping);
         let is_answer = |event: &DocumentEvent| matches!(event, DocumentEvent::Pong { nonce: of, .. } if *of == nonce);
         let event = self.next_event("a pong", is_answer).await;
         let DocumentEvent::Pong { round_trip, .. } = event else {
-            unreachable!("it was asked for a pong")
+            unreachable!("next_event returns only pongs here")
         };
         round_trip
     }
 
-    /// The codes with which the server closed this document's WebSockets, in the order in which it
-    /// did. 1006 for one that ended without a close.
+    /// Returns the close code of each of this document's WebSockets, in the order in which they
+    /// ended. A WebSocket that ended without a close has the code 1006.
     pub fn close_codes(&self) -> Vec<u64> {
         self.log.lock().close_codes.clone()
     }
 
-    /// Waits until so many of this document's WebSockets have ended: their codes.
+    /// Waits until this many of the document's WebSockets have ended, and returns their codes.
     pub async fn wait_for_close_codes(&self, count: usize) -> Vec<u64> {
         self.wait_until("a WebSocket's close", |log| {
             (log.close_codes.len() >= count).then(|| log.close_codes.clone())
@@ -360,7 +356,7 @@ impl Browser {
         .await
     }
 
-    /// The incarnation it was welcomed with; 0 if it never was.
+    /// Returns the incarnation from the last welcome, or 0 before the first.
     pub fn incarnation(&self) -> u64 {
         self.client.with_machine(|machine| machine.incarnation())
     }
@@ -371,7 +367,7 @@ impl Browser {
             .await;
     }
 
-    /// The page goes away (`pagehide`). Returns when its connection is over, if it had one.
+    /// Simulates `pagehide`. If the page has a connection, waits until it has ended.
     pub async fn leave(&self) {
         use DocumentPhase::{Connected, Connecting, Hello, Offered};
         let ended = self.log.lock().close_codes.len();
@@ -385,23 +381,23 @@ impl Browser {
         }
     }
 
-    /// The page comes back, into view or online.
+    /// Simulates a return of the page to the foreground, or of the network.
     pub fn wake(&self) {
         self.client.wake();
     }
 
-    /// The network tells the browser that its connection is gone; the server is not told, and its
-    /// end of it goes on as before.
+    /// Loses the connection for the browser only. The server does not notice, and its end of the
+    /// connection stays open.
     pub fn lose_connection(&self) {
         self.log.lose_connection();
     }
 
-    /// The whole page stands still: it neither reads nor writes, and no time passes for it.
+    /// Suspends the page: it neither reads nor writes, and its timers do not fire.
     pub fn freeze(&self) {
         self.freezer.set(true);
     }
 
-    /// Ends [`Browser::freeze`].
+    /// Resumes the page after [`Browser::freeze`].
     pub fn thaw(&self) {
         self.freezer.set(false);
     }
@@ -441,7 +437,7 @@ impl Browser {
     async fn within<T>(&self, what: &str, waiting: impl Future<Output = T>) -> T {
         match tokio::time::timeout(PATIENCE, waiting).await {
             Ok(value) => value,
-            Err(_) => panic!("the browser waited in vain for this: {what}; it is here: {self:#?}"),
+            Err(_) => panic!("the browser did not get {what} in time: {self:#?}"),
         }
     }
 }
@@ -452,10 +448,10 @@ impl Drop for Browser {
     }
 }
 
-/// A page of this session, whose application echoes, connects at `address` and talks.
+/// Checks that a page of this session connects at `address` and gets its message echoed.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if it does not.
 pub async fn assert_connects(address: SocketAddr, session: &SessionHandle) {
     let browser = Browser::connect(address, &session.ticket_json());
     browser.wait_for_outcome(Outcome::Opened).await;
@@ -463,7 +459,7 @@ pub async fn assert_connects(address: SocketAddr, session: &SessionHandle) {
     assert_eq!(browser.recv().await.payload, "hello");
 }
 
-/// Stops a driver and lets it go on.
+/// Suspends a driver and resumes it.
 #[derive(Debug, Default)]
 struct Freezer {
     is_frozen: AtomicBool,

@@ -1,5 +1,5 @@
-//! Lets the suite run over the fallback: WebSockets in, HTTP requests out, and everything that is
-//! no WebSocket untouched.
+//! Runs the suite over the fallback: converts WebSockets into HTTP requests, and forwards all other
+//! requests unchanged.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,12 +17,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-/// Begins to listen on a free port of loopback, for as long as the runtime lives: sessions of the
-/// server at `upstream` are reached through there over the fallback, streamed if `wait` is `None`,
-/// else polled.
+/// Starts a bridge to the server at `upstream` and returns its loopback address. Sessions reached
+/// through it use the fallback: streamed if `wait` is `None`, polled with that wait otherwise. The
+/// bridge runs until the runtime stops.
 ///
 /// # Panics
-/// If loopback has no free port.
+/// Panics if no loopback port is free.
 pub async fn start(upstream: SocketAddr, wait: Option<Duration>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
@@ -32,7 +32,7 @@ pub async fn start(upstream: SocketAddr, wait: Option<Duration>) -> SocketAddr {
         loop {
             let (stream, _) = listener.accept().await.expect("the listener listens");
             let bridge = Bridge { upstream, wait };
-            // What becomes of a connection is told to its two ends, and to nobody else.
+            // Both ends notice how the connection ended, so nothing else needs the result.
             tokio::spawn(async move { drop(bridge.serve(stream).await) });
         }
     });
@@ -45,7 +45,7 @@ struct Bridge {
     wait: Option<Duration>,
 }
 
-/// The lines of a request, as they came.
+/// The request line and headers, as received.
 struct Head {
     bytes: Vec<u8>,
     text: String,
@@ -69,7 +69,8 @@ impl Head {
             .next()
     }
 
-    /// The subprotocol that a server selects, if this is a WebSocket's request with one of ours.
+    /// Returns the subprotocol that a server would select, or `None` if this is not a request for a
+    /// WebSocket with one of our subprotocols.
     fn protocol(&self) -> Option<&str> {
         let offered = || {
             self.header("sec-websocket-protocol")
@@ -103,7 +104,7 @@ impl Bridge {
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {key}\r\nsec-websocket-protocol: {protocol}\r\n\r\n"
         );
-        // The server has it before the browser knows, as it would with a WebSocket of its own.
+        // The server sees the connection before the browser does, as with a real WebSocket.
         let endpoint = self.endpoint(&head, protocol)?;
         let fallback = Fallback::open(&endpoint, self.wait).await.map_err(io::Error::other)?;
         stream.write_all(answer.as_bytes()).await?;
@@ -115,7 +116,7 @@ impl Bridge {
         carry(fallback, to_browser, from_browser).await
     }
 
-    /// Where the POSTs go that stand for this request, and what they say of the page.
+    /// Returns the URL and headers of the POSTs that replace this request.
     fn endpoint(self, head: &Head, protocol: &str) -> io::Result<Endpoint> {
         let mut headers = HeaderMap::new();
         let copied: [HeaderName; 3] = [header::HOST, header::ORIGIN, header::COOKIE];
@@ -134,7 +135,7 @@ impl Bridge {
     }
 }
 
-/// Hands packets on, both ways, until either side is over.
+/// Forwards packets in both directions until either side ends.
 async fn carry(
     fallback: Fallback,
     mut to_browser: impl Sink<Packet, Error = ConnectionError> + Unpin,
@@ -145,31 +146,32 @@ async fn carry(
         while let Some(packet) = from_browser.next().await {
             let frame = match packet {
                 Ok(Packet::Binary(bytes)) => bytes,
-                // Frames are all that can be said here: an empty one is malformed, as a text is.
+                // The fallback carries only frames. An empty one is Malformed, as a text message
+                // is.
                 Ok(Packet::Text(_)) => Bytes::new(),
-                // Larger than anything that a session allows.
+                // This exceeds every limit of a session.
                 Err(ConnectionError::TooLarge) => vec![0; LARGEST_PACKET + 1].into(),
                 Ok(Packet::Close(_)) | Err(_) => break,
                 Ok(_) => continue,
             };
-            // A session that takes no more may still have something to say.
+            // A session that accepts no more packets may still send some.
             let _ = to_server.send(client::Packet::Frame(frame)).await;
         }
-        // What was sent before is still posted, and then the stream from the server ends.
+        // The client still posts what was queued. Then the server ends its stream.
         let _ = to_server.close().await;
         std::future::pending::<()>().await;
     };
     let down = async {
         while let Some(Ok(packet)) = from_server.next().await {
             match packet {
-                // The close goes out with the end, as a server's does.
+                // The end and the close leave in one write, as from a real server.
                 client::Packet::Frame(frame) if is_end(&frame) => {
                     to_browser.feed(Packet::Binary(frame)).await?;
                 }
                 client::Packet::Frame(frame) => to_browser.send(Packet::Binary(frame)).await?,
                 client::Packet::Close(code) => {
                     to_browser.send(Packet::Close(code)).await?;
-                    // As the server listens on over a WebSocket.
+                    // A real server also keeps reading for a while after it closes a WebSocket.
                     tokio::time::sleep(LINGER).await;
                 }
             }
@@ -186,10 +188,10 @@ fn is_end(frame: &Bytes) -> bool {
     matches!(Frame::decode(frame.clone(), Sender::Server), Ok(Frame::End(_)))
 }
 
-/// The most bytes of a WebSocket message that are read: above every limit the cases set.
+/// Largest WebSocket message in bytes that the bridge accepts: above every limit in the cases.
 const LARGEST_PACKET: usize = 512 * 1024;
 
-/// How long the browser is listened to after the close.
+/// How long to keep reading from the browser after the close.
 const LINGER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -197,7 +199,8 @@ mod tests {
     use super::*;
     use crate::socket::Request as SocketRequest;
 
-    /// If it let WebSockets through, every case would pass, and show nothing.
+    /// Checks that the bridge does not forward WebSockets. If it did, every case would pass without
+    /// testing the fallback.
     #[tokio::test]
     async fn what_a_browser_says_over_a_web_socket_comes_as_a_post() {
         let upstream = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -208,7 +211,11 @@ mod tests {
         let head = Head::read(&mut stream).await.expect("a request");
         assert!(head.text.starts_with("POST /stillhere/id HTTP/1.1"), "{}", head.text);
         assert_eq!(head.header("content-type"), Some("application/stillhere.v1"));
-        assert_eq!(stream.read_u8().await.expect("a body"), 1, "it opens");
+        assert_eq!(
+            stream.read_u8().await.expect("a body"),
+            1,
+            "the first byte is that of an opening POST"
+        );
         browser.abort();
     }
 }

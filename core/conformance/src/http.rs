@@ -60,7 +60,7 @@ pub async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> R
 /// Sends a request with another method, without a body.
 ///
 /// # Panics
-/// Panics as [`get`] does.
+/// Panics when [`get`] does.
 pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
     ask(address, &format!("{method} {path}"), headers, b"").await
 }
@@ -68,7 +68,7 @@ pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(
 /// Sends the fields of a form, already encoded, as a browser does.
 ///
 /// # Panics
-/// Panics as [`get`] does.
+/// Panics when [`get`] does.
 pub async fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], fields: &str) -> Response {
     let length = fields.len().to_string();
     let of_form = [
@@ -88,7 +88,7 @@ pub async fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], fie
 /// announce more than is sent.
 ///
 /// # Panics
-/// Panics as [`get`] does.
+/// Panics when [`get`] does.
 pub async fn send(address: SocketAddr, what: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
     let length = body.len().to_string();
     let announced = [("content-length", length.as_str())];

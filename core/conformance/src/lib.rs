@@ -29,7 +29,7 @@ mod tap;
 pub use stillhere::Hub;
 pub use suite::run;
 
-/// What a page needs to reach its session.
+/// What a page needs to connect to its session.
 pub mod credentials {
     pub use stillhere_client::Ticket as Credentials;
 }

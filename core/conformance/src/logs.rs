@@ -69,7 +69,7 @@ where
     let log = log.text();
     assert!(
         log.contains("received frame"),
-        "frames are not logged, so nothing was shown: {log}"
+        "frames are not logged, so the test shows nothing: {log}"
     );
     let bytes = [credentials.secret.expose().as_slice(), &WRONG, &STREAMED, &POLLED];
     let shown: Vec<String> = bytes.into_iter().flat_map(shapes).chain([COOKIE.to_owned()]).collect();
@@ -83,7 +83,7 @@ where
                 .iter()
                 .rev()
                 .collect();
-            panic!("{shown} is in the log, behind {around}");
+            panic!("the log contains {shown}, after {around}");
         }
     }
 }
@@ -223,7 +223,7 @@ fn shapes(bytes: &[u8]) -> Vec<String> {
     for part in [&bytes[..6], &bytes[bytes.len() - 6..]] {
         let (mut hex, mut escaped) = (String::new(), format!("{:?}", Bytes::copy_from_slice(part)));
         for byte in part {
-            write!(hex, "{byte:02x}").expect("a string takes all");
+            write!(hex, "{byte:02x}").expect("writing to a string succeeds");
         }
         let decimal = part.iter().map(u8::to_string).collect::<Vec<_>>();
         escaped = escaped.trim_start_matches("b\"").trim_end_matches('"').to_owned();

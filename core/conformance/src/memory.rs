@@ -94,11 +94,11 @@ impl Peer {
     }
 
     async fn write(&mut self, bytes: &[u8]) {
-        let written = within("the server takes it", self.0.write_all(bytes)).await;
+        let written = within("the server reads the frame", self.0.write_all(bytes)).await;
         written.expect("the server reads");
     }
 
-    /// Sends pings until the server takes no more, closes, or has taken many times what it may
+    /// Sends pings until the server accepts no more, closes, or has accepted many times what it may
     /// hold. Returns by how many bytes the process grew.
     async fn flood(&mut self, sign_of_life: &[u8]) -> usize {
         let mut pings = masked(PING, &[b'x'; 125]).repeat(400);
@@ -136,7 +136,7 @@ const BOUND: usize = 1024 * 1024;
 /// Far more than the kernel buffers.
 const FLOOD: usize = 8 << 20;
 
-/// A server that takes nothing for this long has stopped reading.
+/// A server that accepts nothing for this long has stopped reading.
 const STALLED: Duration = Duration::from_secs(1);
 
 const BINARY: u8 = 2;

@@ -40,14 +40,14 @@ impl Neighbour {
         assert_eq!(
             self.browser.events(),
             [expected],
-            "the neighbour's browser was told nothing else"
+            "the neighbour's browser got no other event"
         );
     }
 
     async fn talk(&self) {
         self.browser
             .send("hello, neighbour")
-            .expect("the neighbour's browser can send");
+            .expect("the neighbour's session is open");
         assert_eq!(self.browser.recv().await.payload, "hello, neighbour");
     }
 }

@@ -14,6 +14,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
-        Err(_) => panic!("waited in vain for this: {what}"),
+        Err(_) => panic!("this did not happen in time: {what}"),
     }
 }

@@ -1,4 +1,4 @@
-//! A client with a protocol of its own: a WebSocket, and nothing of ours.
+//! A client with a protocol of its own, which uses nothing of ours but the WebSocket.
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -12,20 +12,21 @@ use crate::server::Server;
 use crate::socket::{Request, Socket};
 
 /// One WebSocket without a subprotocol. It answers pings only while it is read. Dropping it closes
-/// the TCP connection without a word.
+/// the TCP connection without a close frame.
 #[derive(Debug)]
 pub struct PlainClient {
     socket: Socket,
 }
 
 impl PlainClient {
-    /// Opens a WebSocket, whatever it offers.
+    /// Opens a WebSocket with any subprotocols, or none.
     ///
     /// # Errors
-    /// The HTTP status of an answer that is no upgrade.
+    /// Returns the HTTP status of an answer that is not an upgrade.
     ///
     /// # Panics
-    /// When there is no HTTP answer, or a subprotocol was selected that was not offered.
+    /// Panics if there is no HTTP answer, or if the server selected a subprotocol that was not
+    /// offered.
     pub async fn open(request: &Request) -> Result<Self, u16> {
         match within("an answer to the upgrade request", request.open()).await {
             Ok(socket) => Ok(Self { socket }),
@@ -34,19 +35,19 @@ impl PlainClient {
         }
     }
 
-    /// A client of this session, connected directly.
+    /// Connects a client directly to this session.
     ///
     /// # Panics
-    /// When it is not upgraded.
+    /// Panics if the request is not upgraded.
     pub async fn connect(server: &Server, session: &SessionHandle) -> Self {
         let request = Request::new(server.address, &session.url()).offering_nothing();
         Self::open(&request).await.expect("a plain session is upgraded")
     }
 
-    /// A client of this session, connected through the proxy.
+    /// Connects a client to this session through the proxy.
     ///
     /// # Panics
-    /// When it is not upgraded.
+    /// Panics if the request is not upgraded.
     pub async fn connect_through_proxy(server: &Server, session: &SessionHandle) -> Self {
         let request = Request::new(server.proxy.address(), &session.url()).offering_nothing();
         Self::open(&request).await.expect("a plain session is upgraded")
@@ -55,11 +56,11 @@ impl PlainClient {
     /// Writes a binary message.
     ///
     /// # Panics
-    /// When the connection is gone.
+    /// Panics if the connection is gone.
     pub async fn send(&mut self, message: impl Into<Bytes>) {
         self.write(Message::Binary(message.into()))
             .await
-            .expect("the connection takes what is sent");
+            .expect("the connection accepts the packet");
     }
 
     /// Writes a binary message to a connection that may be gone.
@@ -70,31 +71,31 @@ impl PlainClient {
     /// Writes a text message.
     ///
     /// # Panics
-    /// When the connection is gone.
+    /// Panics if the connection is gone.
     pub async fn send_text(&mut self, text: &'static str) {
         self.write(Message::text(text))
             .await
-            .expect("the connection takes what is sent");
+            .expect("the connection accepts the packet");
     }
 
     /// Writes a binary message in two WebSocket frames.
     ///
     /// # Panics
-    /// When the connection is gone.
+    /// Panics if the connection is gone.
     pub async fn send_in_two(&mut self, first: &'static str, second: &'static str) {
         let begin = Frame::message(first, OpCode::Data(Data::Binary), false);
         let end = Frame::message(second, OpCode::Data(Data::Continue), true);
         for frame in [begin, end] {
             self.write(Message::Frame(frame))
                 .await
-                .expect("the connection takes what is sent");
+                .expect("the connection accepts the packet");
         }
     }
 
-    /// The next message, which must be binary.
+    /// Reads the next message, which must be binary.
     ///
     /// # Panics
-    /// When something else comes.
+    /// Panics if anything else arrives.
     pub async fn recv(&mut self) -> Bytes {
         match self.read().await {
             Ok(message) => message,
@@ -102,14 +103,14 @@ impl PlainClient {
         }
     }
 
-    /// The next message, or the code of the close: 1005 for none, 1006 for a connection that ends
-    /// without a close.
+    /// Reads the next message.
     ///
     /// # Errors
-    /// The code.
+    /// Returns the close code if the connection ends: 1005 for a close without a code, and 1006 for
+    /// an end without a close.
     ///
     /// # Panics
-    /// When a text message comes.
+    /// Panics if a text message arrives.
     pub async fn read(&mut self) -> Result<Bytes, u16> {
         loop {
             return match within("the server says something", self.socket.next()).await {
@@ -122,7 +123,7 @@ impl PlainClient {
         }
     }
 
-    /// Reads up to the close: its code as [`PlainClient::read`] gives it.
+    /// Reads up to the close, and returns its code as [`PlainClient::read`] does.
     pub async fn close_code(&mut self) -> u16 {
         loop {
             if let Err(code) = self.read().await {
@@ -131,20 +132,20 @@ impl PlainClient {
         }
     }
 
-    /// Reads until the server has pinged so often.
+    /// Reads until the server has sent this many pings.
     ///
     /// # Panics
-    /// When it says anything else.
+    /// Panics if anything else arrives.
     pub async fn wait_for_pings(&mut self, count: usize) {
         for _ in 0..count {
             match within("a ping", self.socket.next()).await {
                 Some(Ok(Message::Ping(_))) => {}
-                other => panic!("not a ping: {other:?}"),
+                other => panic!("expected a ping, got {other:?}"),
             }
         }
     }
 
     async fn write(&mut self, message: Message) -> Result<(), tungstenite::Error> {
-        within("the connection takes what is sent", self.socket.send(message)).await
+        within("the connection accepts the packet", self.socket.send(message)).await
     }
 }

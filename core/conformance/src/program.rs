@@ -1,4 +1,4 @@
-//! A program that runs as a process of its own, for tests of examples.
+//! Runs an example program as a process of its own.
 
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
@@ -8,31 +8,31 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-/// It is killed when this is dropped.
+/// A running program. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Program {
-    /// Where it listens, as it says itself.
+    /// The address on which the program listens, read from its output.
     pub address: SocketAddr,
     child: Child,
 }
 
 impl Program {
-    /// Starts it on a free port of loopback, with these further arguments, and waits until it
-    /// listens.
+    /// Starts a program on a free loopback port, with these additional arguments, and waits until
+    /// it listens.
     pub async fn start(path: &str, arguments: &[&str]) -> Self {
         let arguments = [&["--addr", "127.0.0.1:0"], arguments].concat();
         Self::run(path, &arguments).await.expect("the program listens")
     }
 
-    /// Starts one that takes its address as its first argument. `None` if it ends before it
-    /// listens: the port is taken.
+    /// Starts a program that takes its address as its first argument. Returns `None` if it exits
+    /// before it listens, which means that the port is taken.
     pub async fn start_at(path: &str, address: &str, arguments: &[&str]) -> Option<Self> {
         Self::run(path, &[&[address], arguments].concat()).await
     }
 
     async fn run(path: &str, arguments: &[&str]) -> Option<Self> {
-        // With as many open files as it may have: where the shell's limit is 1024, 500 clients and
-        // the proxy before the demo need more.
+        // Raises the limit of open files to its maximum. A usual limit is 1024, but 500 clients and
+        // the demo's proxy need more.
         let mut command = Command::new("sh");
         command.args(["-c", r#"ulimit -S -n "$(ulimit -H -n)"; exec "$0" "$@""#, path]);
         command.args(arguments);
@@ -51,7 +51,7 @@ impl Program {
         })
     }
 
-    /// Starts one that prints nothing, and waits until it listens at this address.
+    /// Starts a program that prints nothing, and waits until it listens at this address.
     pub async fn start_silently(path: &str, address: SocketAddr) -> Self {
         let is_taken = TcpStream::connect(address).await.is_ok();
         assert!(
@@ -71,7 +71,7 @@ impl Program {
         Self { address, child }
     }
 
-    /// Sends it SIGTERM, as a deploy does.
+    /// Sends SIGTERM, as a deployment does.
     pub async fn terminate(&self) {
         let id = self.child.id().expect("the program runs");
         let killed = Command::new("sh")
@@ -81,7 +81,7 @@ impl Program {
         assert!(killed.expect("there is a shell").success(), "the program runs");
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has exited.
     pub async fn exit(&mut self) -> ExitStatus {
         let status = within("the program ends", self.child.wait()).await;
         status.expect("it can be waited for")

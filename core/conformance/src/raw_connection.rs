@@ -59,7 +59,7 @@ impl RawConnection {
     pub async fn send_bytes(&mut self, bytes: impl Into<Bytes>) {
         self.write(Message::Binary(bytes.into()))
             .await
-            .expect("the connection takes what is sent");
+            .expect("the connection accepts the packet");
     }
 
     /// Writes a text message.
@@ -69,7 +69,7 @@ impl RawConnection {
     pub async fn send_text(&mut self, text: &'static str) {
         self.write(Message::text(text))
             .await
-            .expect("the connection takes what is sent");
+            .expect("the connection accepts the packet");
     }
 
     /// Writes a frame to a connection that may be gone.
@@ -95,7 +95,7 @@ impl RawConnection {
             .get_mut()
             .write_all(octets)
             .await
-            .expect("the connection takes what is sent");
+            .expect("the connection accepts the packet");
     }
 
     /// Writes a binary message in WebSocket frames of at most `size` bytes, with a ping after the
@@ -130,7 +130,7 @@ impl RawConnection {
             match within("a pong", self.socket.next()).await {
                 Some(Ok(Message::Pong(payload))) => return payload,
                 Some(Ok(Message::Binary(_))) => {}
-                other => panic!("not a pong: {other:?}"),
+                other => panic!("expected a pong, got {other:?}"),
             }
         }
     }
@@ -181,7 +181,7 @@ impl RawConnection {
     pub async fn welcome(&mut self) -> Welcome {
         match self.frame().await {
             Frame::Welcome(welcome) => welcome,
-            other => panic!("not a welcome: {other:?}"),
+            other => panic!("expected a welcome, got {other:?}"),
         }
     }
 
@@ -195,7 +195,7 @@ impl RawConnection {
                 Frame::Data(data) => return data,
                 Frame::Ping { nonce, counts: _ } => self.pong(nonce).await,
                 Frame::Ack(_) | Frame::Pong { .. } => {}
-                other => panic!("not data: {other:?}"),
+                other => panic!("expected data, got {other:?}"),
             }
         }
     }
@@ -209,7 +209,7 @@ impl RawConnection {
             match self.frame().await {
                 Frame::Ack(counts) | Frame::Ping { counts, .. } | Frame::Pong { counts, .. } => return counts,
                 Frame::Data(_) => {}
-                other => panic!("not counts: {other:?}"),
+                other => panic!("expected counts, got {other:?}"),
             }
         }
     }
@@ -254,7 +254,7 @@ impl RawConnection {
     }
 
     async fn write(&mut self, message: Message) -> Result<(), tungstenite::Error> {
-        within("the connection takes what is sent", self.socket.send(message)).await
+        within("the connection accepts the packet", self.socket.send(message)).await
     }
 
     /// Returns the next frame, or the code of the close.

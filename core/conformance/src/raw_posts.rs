@@ -102,7 +102,7 @@ impl PostAnswer {
     /// Panics if the body breaks off.
     pub async fn piece(&mut self) -> Bytes {
         let frame = within("the answer to go on", self.body.frame()).await;
-        let piece = frame.map(|frame| frame.expect("the answer does not break off").into_data());
+        let piece = frame.map(|frame| frame.expect("the answer is complete").into_data());
         piece.and_then(Result::ok).unwrap_or_default()
     }
 
@@ -128,7 +128,7 @@ impl PostAnswer {
     /// Returns all frames up to the end of the answer.
     ///
     /// # Panics
-    /// Panics as [`PostAnswer::frame`] does.
+    /// Panics when [`PostAnswer::frame`] does.
     pub async fn frames(mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.frame().await {
@@ -140,7 +140,7 @@ impl PostAnswer {
     /// Returns true if the answer has status 200 and no packets.
     ///
     /// # Panics
-    /// Panics as [`PostAnswer::frame`] does.
+    /// Panics when [`PostAnswer::frame`] does.
     pub async fn is_empty(self) -> bool {
         self.status == 200 && self.frames().await.is_empty()
     }
@@ -159,7 +159,7 @@ async fn connect(address: SocketAddr) -> io::Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (requests, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    // It ends when its sender and its answer are dropped.
+    // The task ends when the sender and the answer are dropped.
     tokio::spawn(connection);
     Ok(requests)
 }
@@ -171,7 +171,7 @@ fn framed(packet: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-/// The next packet that is there in full; none is empty.
+/// Takes the next packet if it has arrived in full and is not empty.
 fn next_packet(rest: &mut BytesMut) -> Option<Bytes> {
     loop {
         let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;

@@ -217,5 +217,5 @@ pub async fn wait_until_disconnected(hub: &Hub) {
             looks.tick().await;
         }
     };
-    within("the hub has no connections any more", gone).await;
+    within("the end of all connections", gone).await;
 }

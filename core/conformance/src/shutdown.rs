@@ -98,8 +98,8 @@ impl Way {
     }
 }
 
-/// After a signal the server tells every browser and returns soon, whatever else is connected to
-/// it.
+/// Checks that after a signal the server tells every browser and returns soon, even if other
+/// connections are open.
 ///
 /// # Panics
 /// Panics if that does not hold.
@@ -107,7 +107,7 @@ pub async fn every_browser_is_told_and_the_server_returns<R: Serving>(serve: imp
     all_are_told(Way::WebSocket, 300, serve).await;
 }
 
-/// The same for browsers of the streamed fallback, with answers in transit.
+/// Checks the same with browsers of the streamed fallback, whose answers are in transit.
 ///
 /// # Panics
 /// Panics if that does not hold.
@@ -115,7 +115,7 @@ pub async fn every_browser_of_the_fallback_is_told_and_the_server_returns<R: Ser
     all_are_told(Way::Fallback { wait: None }, 50, serve).await;
 }
 
-/// The same for browsers that poll. The pending answer tells them, or the next one.
+/// Checks the same with browsers that poll. The pending answer or the next one tells them.
 ///
 /// # Panics
 /// Panics if that does not hold.
@@ -154,7 +154,7 @@ async fn all_are_told<R: Serving>(way: Way, count: usize, serve: impl Fn(Hub, Dr
     others.assert_closed().await;
     assert!(
         TcpStream::connect(running.address).await.is_err(),
-        "nobody listens any more"
+        "the server has stopped listening"
     );
 }
 
@@ -195,7 +195,7 @@ impl Others {
         for stream in [&mut self.silent, &mut self.kept_alive] {
             let mut rest = Vec::new();
             let closed = within("the connection's end", stream.read_to_end(&mut rest)).await;
-            closed.expect("it is closed in order");
+            closed.expect("the connection is closed in order");
         }
     }
 }
@@ -210,7 +210,7 @@ pub async fn a_browser_that_takes_nothing_delays_the_end_to_the_deadline_only<R:
     one_takes_nothing(Way::WebSocket, serve).await;
 }
 
-/// The same for a browser of the fallback whose streamed answer nobody reads.
+/// Checks the same with a browser of the fallback whose streamed answer nobody reads.
 ///
 /// # Panics
 /// Panics if that does not hold.

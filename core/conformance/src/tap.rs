@@ -1,4 +1,4 @@
-//! A connector that shows a test how its client's connections end, and loses them on request.
+//! A connector that reports to a test how its client's connections end, and loses them on request.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,19 +10,19 @@ use stillhere::machine::DocumentEvent;
 use stillhere_client::{Connection, ConnectionError, Connector, Endpoint, Opening, Packet, WebSocket};
 use tokio::sync::watch;
 
-/// What a client's connections and its machine have told.
+/// Events of a client's machine, and close codes of its connections.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     entries: Mutex<Entries>,
     changed: watch::Sender<()>,
-    /// Wakes the connection in use, to lose it.
+    /// Wakes the current connection so that it can be lost.
     losing: AtomicWaker,
 }
 
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Entries {
     pub(crate) events: Vec<DocumentEvent>,
-    /// How many of the events the test has consumed or skipped.
+    /// Number of events that the test has consumed or skipped.
     pub(crate) seen: usize,
     pub(crate) close_codes: Vec<u64>,
     is_to_lose: bool,
@@ -37,7 +37,7 @@ impl Log {
         self.changed.subscribe()
     }
 
-    /// Loses the connection in use, if there is one.
+    /// Loses the current connection, if there is one.
     pub(crate) fn lose_connection(&self) {
         self.lock().is_to_lose = true;
         self.losing.wake();
@@ -49,7 +49,7 @@ impl Log {
     }
 }
 
-/// Opens WebSockets.
+/// Opens WebSockets that record their end in a log.
 pub(crate) struct Tap {
     pub(crate) endpoint: Endpoint,
     pub(crate) log: Arc<Log>,
@@ -80,7 +80,7 @@ impl Connector for Tap {
     }
 }
 
-/// Records the code of one connection's close: 1006 if it ends without one.
+/// Records a connection's close code once: 1006 if it ends without a close.
 struct Recorder {
     log: Arc<Log>,
     is_recorded: bool,
@@ -101,7 +101,7 @@ impl Drop for Recorder {
     }
 }
 
-/// A connection as the client has it; empty once it is lost.
+/// The client's end of a connection. `inner` is `None` after the connection was lost.
 struct Tapped {
     inner: Option<Inner>,
 }
@@ -120,14 +120,15 @@ impl Inner {
         next
     }
 
-    /// Goes on reading, as the operating system does for a program that has not noticed yet.
+    /// Keeps reading until the end, as the operating system does while a program has not noticed
+    /// the loss.
     async fn read_to_the_end(mut self) {
         while let Some(Ok(_)) = std::future::poll_fn(|context| self.poll_next(context)).await {}
     }
 }
 
 impl Tapped {
-    /// Ends the connection for the client and not for the server, if the test wants that.
+    /// Ends the connection for the client, but not for the server, if the test requested it.
     fn poll_lost(&mut self, context: &mut Context<'_>) {
         let Some(inner) = &self.inner else { return };
         let log = Arc::clone(&inner.recorder.log);

@@ -1,12 +1,12 @@
-//! Reads which files of a crate import which, and sorts them into levels.
+//! Reads the imports between the files of a crate, and sorts the files into levels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::Path;
 
-/// The imports within a crate. A file is named by its path below `src`, such as `hub/builder`. A
-/// `mod.rs` has the name of its folder. A file is part of the folders it is in, and does not import
+/// The imports within a crate. The name of a file is its path below `src`, such as `hub/builder`,
+/// and the name of a `mod.rs` is its folder. A file belongs to its folders and does not import
 /// them.
 #[derive(Debug)]
 pub(crate) struct Graph {
@@ -79,7 +79,7 @@ impl Graph {
     /// imports from those before it.
     ///
     /// # Errors
-    /// If there is a circle: its files, each of which imports the next.
+    /// Returns the files of a circle, each of which imports the next, if there is one.
     pub(crate) fn levels(&self) -> Result<Vec<Vec<&str>>, Vec<&str>> {
         let mut levels: Vec<Vec<&str>> = Vec::new();
         let mut placed: BTreeSet<&str> = BTreeSet::new();
@@ -124,7 +124,7 @@ impl Graph {
     }
 }
 
-/// One line for each level, from the first, and below it what each file of the level imports.
+/// Prints one line for each level, from the first, and below it the imports of each file.
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let levels = match self.levels() {
@@ -180,8 +180,9 @@ fn code(path: &Path) -> String {
         .collect()
 }
 
-/// The module paths that a file uses, from the crate's root: those that begin with `crate::`, and
-/// in a `mod.rs` those that begin with the name of a file beside it. A re-export is not a use.
+/// Returns the module paths that a file uses, from the crate's root: those that start with
+/// `crate::`, and in a `mod.rs` those that start with the name of a file beside it. Ignores
+/// re-exports.
 fn paths<'a>(files: &'a Files, name: &'a str, code: &'a str) -> impl Iterator<Item = Vec<String>> + 'a {
     let used: String = statements(code).filter(|line| !is_reexport(line)).collect();
     let below = files
@@ -247,7 +248,8 @@ fn expand(before: &[String], rest: &str, found: &mut Vec<Vec<String>>) {
     }
 }
 
-/// The file that defines what a path leads to. A `mod.rs` may re-export it from a file beside it.
+/// Returns the file that defines the item of a path. A `mod.rs` may re-export it from a file beside
+/// it.
 fn defining_file(files: &Files, path: &[String]) -> Option<String> {
     let known = |length: usize| Some(path[..length].join("/")).filter(|name| files.contains_key(name));
     let (length, module) = (1..=path.len())

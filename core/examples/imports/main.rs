@@ -1,5 +1,6 @@
-//! Prints the modules of the core's crates by level, with what each imports: `cargo run -p
-//! stillhere --example imports`. With `files`, each file of a folder counts on its own.
+//! Prints the modules of the core's crates by level, with the imports of each: `cargo run -p
+//! stillhere --example imports`. With the argument `files`, it prints each file of a folder on its
+//! own.
 
 mod graph;
 

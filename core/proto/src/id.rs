@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_reads_back_what_it_writes() {
+    fn an_id_parses_what_it_formats() {
         let id = SessionId::random();
 
         assert_eq!(id.to_string().parse(), Ok(id));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_id_is_refused() {
+    fn invalid_ids_are_refused() {
         for text in [
             "",
             "AAAA",
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_never_shows_itself() {
+    fn debug_output_never_shows_a_secret() {
         assert_eq!(format!("{:?}", Secret::from_bytes([7; 32])), "Secret(..)");
         assert_eq!(Secret::from_bytes([7; 32]), Secret::from_bytes([7; 32]));
         let mut other = [7; 32];

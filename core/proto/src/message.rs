@@ -132,8 +132,8 @@ impl Message {
         }
     }
 
-    /// Replaces the bytes of [`Message::into_deflated`] by what `inflate` makes of them. A message
-    /// that is not deflated stays as it is.
+    /// Undoes [`Message::into_deflated`] with the function `inflate`. Returns other messages
+    /// unchanged.
     #[must_use]
     pub fn into_inflated(self, inflate: impl FnOnce(&[u8]) -> Bytes) -> Self {
         if !self.compressed {

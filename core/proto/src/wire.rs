@@ -127,7 +127,8 @@ pub struct End {
 }
 
 impl End {
-    /// Tells that the session is over, to a connection that did not cause its end.
+    /// Creates the frame that reports the end of the session to a connection that did not cause
+    /// it.
     pub fn of(reason: &EndReason) -> Self {
         let text = match reason {
             EndReason::Closed(text) | EndReason::Aborted(text) => text.to_string(),
@@ -141,7 +142,7 @@ impl End {
         }
     }
 
-    /// Tells that only the connection is over.
+    /// Creates the frame that ends only the connection.
     pub fn connection(code: Code, text: impl Into<String>) -> Self {
         Self {
             code: code as u64,
@@ -203,13 +204,13 @@ pub enum DecodeError {
     #[error("bytes follow the last field")]
     Trailing,
     /// A number is 2^53 or more, or is not encoded in its shortest form.
-    #[error("a number is too large or not in its shortest encoding")]
+    #[error("a number is too large or is not in its shortest encoding")]
     Number,
     /// A sequence or an attempt is 0.
     #[error("a sequence or an attempt is 0")]
     Zero,
     /// The text of an `end` frame is too long or is not UTF-8.
-    #[error("the text is too long or not UTF-8")]
+    #[error("the text is too long or is not UTF-8")]
     Text,
 }
 

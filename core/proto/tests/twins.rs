@@ -1,12 +1,11 @@
-//! The browser's half of the protocol exists in Rust and in TypeScript. These tests hold the two
-//! together, and both with PROTOCOL.md: the same test names on both sides, the same tables of
-//! codes.
+//! The browser's half of the protocol exists in Rust and in TypeScript. These tests check that both
+//! have tests of the same names, and that both agree with the code tables of PROTOCOL.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Sentences that only Rust tests, and why.
+/// Names of tests that exist only in Rust, and why.
 const RUST_ONLY: &[(&str, &str)] = &[
     (
         "a_server_may_name_times_of_any_length",
@@ -22,7 +21,7 @@ const RUST_ONLY: &[(&str, &str)] = &[
     ),
 ];
 
-/// Sentences that only TypeScript tests, and why.
+/// Names of tests that exist only in TypeScript, and why.
 const TYPESCRIPT_ONLY: &[(&str, &str)] = &[
     (
         "a_session_that_another_document_had_is_declined_where_it_is_none_for_this_page",
@@ -50,7 +49,7 @@ const TYPESCRIPT_ONLY: &[(&str, &str)] = &[
     ),
     (
         "what_carries_the_connections_may_ask_for_a_wait_which_waking_does_not_shorten",
-        "only the fallback's transport in the browser is told to wait",
+        "only the browser's fallback transport has to wait",
     ),
     (
         "whatever_the_network_loses_every_message_arrives_once_and_in_order",
@@ -58,7 +57,7 @@ const TYPESCRIPT_ONLY: &[(&str, &str)] = &[
     ),
 ];
 
-/// Files of the Rust tests that concern a document. The others concern the server's half.
+/// Files of the Rust tests that concern documents. The others concern the server's half.
 const RUST_FILES: [&str; 2] = ["document.rs", "data.rs"];
 
 fn core(path: &str) -> PathBuf {

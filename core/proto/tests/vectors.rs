@@ -94,7 +94,7 @@ fn senders(name: &str) -> Vec<Sender> {
         "client" => vec![Sender::Client],
         "server" => vec![Sender::Server],
         "both" => vec![Sender::Client, Sender::Server],
-        other => panic!("{other} is no direction"),
+        other => panic!("{other} is not a direction"),
     }
 }
 

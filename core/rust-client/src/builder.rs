@@ -1,4 +1,4 @@
-//! What a client is set to before it connects.
+//! The settings of a client, and how it gets its ticket.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::route::Route;
 use crate::shared::{Shared, now};
 use crate::ticket::{Ticket, TicketError};
 
-/// Sets what a client sends along, and how it connects.
+/// Settings of a client: the headers that it sends, and how it connects.
 #[derive(Debug, Clone, Default)]
 pub struct ClientBuilder {
     headers: HeaderMap,
@@ -28,66 +28,68 @@ pub struct ClientBuilder {
     seed: Option<u64>,
 }
 
-/// A client has nothing to connect with.
+/// Why a client cannot start to connect.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The address is not a URL of HTTP.
-    #[error("{0:?} is not a URL of http or https")]
+    /// The text is not an `http` or `https` URL.
+    #[error("{0:?} is not an http or https URL")]
     Url(String),
-    /// The session's URL in the ticket is relative, and it is not known to what.
-    #[error("the ticket's URL is relative: name its page with ClientBuilder::page")]
+    /// The session's URL in the ticket is relative, and the page's URL is unknown.
+    #[error("the ticket's URL is relative: set the page's URL with ClientBuilder::page")]
     RelativeUrl,
     /// The page could not be fetched.
     #[error("cannot fetch the page: {0}")]
     Page(#[from] PageError),
-    /// There is no ticket, or one that gives no session.
+    /// There is no ticket, or the ticket holds no session.
     #[error(transparent)]
     Ticket(#[from] TicketError),
 }
 
 impl Client {
     /// Connects to the session of the page at this URL: fetches the page, takes the ticket from its
-    /// attribute `data-stillhere`, and opens a connection. A URL that answers with the ticket as
-    /// JSON will do too, and so will the JSON itself if the session's URL in it is absolute.
+    /// `data-stillhere` attribute, and opens a connection. `source` may also be a URL that answers
+    /// with the ticket as JSON, or the JSON itself if the session's URL in it is absolute.
     ///
-    /// Returns as soon as there is a ticket. From then on the client connects, and reconnects, by
-    /// itself; [`Client::status`] tells how that goes.
+    /// Returns as soon as there is a ticket. From then on the client connects and reconnects on its
+    /// own; [`Client::status`] reports the progress.
     ///
     /// # Errors
-    /// [`ConnectError`], if there is no ticket.
+    /// Returns a [`ConnectError`] if there is no ticket.
     pub async fn connect(source: &str) -> Result<Self, ConnectError> {
         ClientBuilder::new().connect(source).await
     }
 
-    /// Sets cookies, headers, the kind of connection and more before connecting.
+    /// Returns a builder to set headers, the kind of connection and more before connecting.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::new()
     }
 }
 
 impl ClientBuilder {
-    /// A client that sends no headers of its own and finds its own way to the server.
+    /// Creates a builder for a client without extra headers that chooses the kind of connection on
+    /// its own.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sends a header, such as `cookie`, with every request to the page's server. A ticket that
-    /// leads to another host or port than its page does not take the headers there.
+    /// Sends a header, such as `cookie`, with every request to the page's server. If the session is
+    /// on another host or port, the requests for it do not have these headers.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
         self
     }
 
-    /// Chooses the kind of connection. By default the client finds out what gets through.
+    /// Sets the kind of connection. By default the client tries one after another; see
+    /// [`Route::Any`].
     #[must_use]
     pub fn route(self, route: Route) -> Self {
         Self { route, ..self }
     }
 
-    /// Limits what may wait in each lane until the server has it: bytes, and 64 for each message or
-    /// fragment. Default 4 MiB.
+    /// Sets how many bytes may wait unacknowledged in each lane. Each message or fragment counts 64
+    /// bytes in addition to its payload. Default 4 MiB.
     #[must_use]
     pub fn outbox(self, bytes: u64) -> Self {
         Self {
@@ -96,17 +98,17 @@ impl ClientBuilder {
         }
     }
 
-    /// Names the page that a ticket is from, so that a relative URL in it can be resolved.
+    /// Sets the URL of the page that the ticket is from, to resolve a relative URL in the ticket.
     ///
     /// # Errors
-    /// [`ConnectError::Url`], if this is not a URL of HTTP.
+    /// Returns [`ConnectError::Url`] if this is not an `http` or `https` URL.
     pub fn page(self, url: &str) -> Result<Self, ConnectError> {
         let page = Some(http_url(url)?);
         Ok(Self { page, ..self })
     }
 
-    /// Spreads the times at which the client reconnects. Random by default; a test that sets it can
-    /// be repeated.
+    /// Sets the seed of the jitter between reconnects. Random by default; set it to make a test
+    /// repeatable.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         Self {
@@ -115,10 +117,10 @@ impl ClientBuilder {
         }
     }
 
-    /// Connects as [`Client::connect`] does.
+    /// Does the same as [`Client::connect`], with these settings.
     ///
     /// # Errors
-    /// [`ConnectError`], if there is no ticket.
+    /// Returns a [`ConnectError`] if there is no ticket.
     pub async fn connect(self, source: &str) -> Result<Client, ConnectError> {
         if source.trim_start().starts_with('{') {
             return self.connect_with(Ticket::parse(source)?);
@@ -133,7 +135,8 @@ impl ClientBuilder {
     /// Connects to the session of this ticket. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`ConnectError`], if the ticket's URL is not one.
+    /// Returns a [`ConnectError`] if the URL in the ticket is invalid, or relative without a
+    /// [`page`](Self::page).
     pub fn connect_with(self, ticket: Ticket) -> Result<Client, ConnectError> {
         let url = match &self.page {
             Some(page) => page.join(&ticket.url),
@@ -157,9 +160,9 @@ impl ClientBuilder {
         Ok(client)
     }
 
-    /// Makes a client for a ticket whose connections come from `connector`, and the driver that has
-    /// to be polled for anything to happen, usually as a task of its own. Of the settings, the
-    /// outbox and the seed apply. Must be called within a tokio runtime.
+    /// Creates a client for this ticket whose connections come from `connector`. The client does
+    /// nothing until its driver is polled, usually as a task of its own. Only the outbox and seed
+    /// settings apply. Must be called within a tokio runtime.
     pub fn build(self, ticket: &Ticket, connector: impl Connector + 'static) -> (Client, Driver) {
         let outbox = self.outbox.unwrap_or(ticket.limits.outbox);
         let options = DocumentOptions {
@@ -179,7 +182,7 @@ impl ClientBuilder {
     }
 }
 
-/// Parses a URL of HTTP or of WebSockets as one of HTTP, without a user and a password.
+/// Parses an HTTP or WebSocket URL as an HTTP URL. Removes the user and the password.
 fn http_url(text: &str) -> Result<Url, ConnectError> {
     let http = match text.strip_prefix("ws") {
         Some(rest) => format!("http{rest}"),

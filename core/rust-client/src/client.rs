@@ -1,4 +1,4 @@
-//! The client, as programs use it.
+//! The client's public methods.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use crate::status::Status;
 
 /// The client's end of a session.
 ///
-/// It outlives its connections: what either side sends arrives once and in order, also when the
-/// network fails in between. The methods take `&self`, so that an `Arc` of it can be sent from and
-/// received from in different tasks. Dropping it cuts the connection, and the server keeps the
-/// session for as long as it keeps those of lost browsers; use [`Client::close`] to leave.
+/// A client outlives its connections: messages arrive once and in order in both directions, even if
+/// the network fails in between. All methods take `&self`, so different tasks can send and receive
+/// through one `Arc<Client>`. Dropping the client cuts the connection, and the server keeps the
+/// session as it does for a lost browser. To leave the session, use [`Client::close`].
 #[derive(Debug)]
 pub struct Client {
     shared: Arc<Shared>,
     inflated: u64,
 }
 
-/// A message was not sent.
+/// Why a message was not sent. Contains the message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{refused}")]
 pub struct SendError {
-    /// The message, given back.
+    /// The message that was not sent.
     pub message: Message,
     /// Why it was not sent.
     pub refused: SendRefused,
@@ -43,7 +43,7 @@ impl Client {
     /// Sends a message on the interactive lane. Waits while the outbox is full.
     ///
     /// # Errors
-    /// [`SendError`] with the message, if it is too large or the session is over.
+    /// Returns a [`SendError`] if the message is too large or the session has ended.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.send_when_admitted(Lane::Interactive, message.into()).await
     }
@@ -52,7 +52,7 @@ impl Client {
     /// while the outbox is full.
     ///
     /// # Errors
-    /// As [`Client::send`].
+    /// Returns the errors of [`Client::send`].
     pub async fn send_bulk(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.send_when_admitted(Lane::Bulk, message.into()).await
     }
@@ -60,14 +60,14 @@ impl Client {
     /// Sends a message on a lane, if the outbox has room for it now.
     ///
     /// # Errors
-    /// [`SendError`] with the message, if the outbox is full, the message is too large or the
-    /// session is over.
+    /// Returns a [`SendError`] if the outbox is full, the message is too large or the session has
+    /// ended.
     pub fn try_send(&self, lane: Lane, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
         self.shared.with(|state| state.send(lane, message))
     }
 
-    /// Receives the next message, interactive ones first. Returns `None` once the session is over
+    /// Receives the next message, interactive ones first. Returns `None` once the session has ended
     /// and all messages have been received.
     pub async fn recv(&self) -> Option<Message> {
         self.shared
@@ -78,22 +78,22 @@ impl Client {
             .await
     }
 
-    /// Returns the next message of a lane, if it has arrived already.
+    /// Returns the next message of a lane, if one has arrived.
     pub fn try_recv(&self, lane: Lane) -> Option<Message> {
         self.shared.with(|state| self.take_from(lane, state))
     }
 
-    /// Returns how the session stands.
+    /// Returns the current status of the session.
     pub fn status(&self) -> Status {
         self.shared.status.borrow().clone()
     }
 
-    /// Watches how the session stands.
+    /// Returns a receiver that reports each change of the status.
     pub fn watch_status(&self) -> watch::Receiver<Status> {
         self.shared.status.subscribe()
     }
 
-    /// Waits until the server has acknowledged every message. Returns false if the session is over
+    /// Waits until the server has acknowledged every message. Returns false if the session ends
     /// before that.
     pub async fn flush(&self) -> bool {
         self.shared
@@ -104,8 +104,9 @@ impl Client {
             .await
     }
 
-    /// Leaves the session, as a page does that is closed, and waits until the connection is closed.
-    /// Messages that the server has not acknowledged may be lost; [`Client::flush`] waits for that.
+    /// Leaves the session, as a page does when its tab is closed, and waits until the connection is
+    /// closed. Messages that the server has not acknowledged may be lost; call [`Client::flush`]
+    /// first to avoid that.
     pub async fn close(&self) {
         self.shared.with(|state| {
             state.is_closed = true;
@@ -125,21 +126,21 @@ impl Client {
         });
     }
 
-    /// Tries to connect now instead of waiting, and doubts a connection that is there: call this
-    /// when the network has come back or the computer has woken up.
+    /// Connects now instead of waiting, or checks the current connection with a ping. Call this
+    /// when the network has returned or the computer has resumed from sleep.
     pub fn wake(&self) {
         self.with_machine(|machine| machine.handle_wake(now()));
     }
 
-    /// Accesses the protocol's state machine, after which the client does what follows from the
-    /// change. This is for tests and tools that need more than a program does. Events are the
-    /// client's: a [`Connector`](crate::Connector) can observe them.
+    /// Accesses the protocol's state machine, for tests and special tools. Afterwards the client
+    /// acts on what has changed. Do not poll events from the machine, because the client needs
+    /// them; a [`Connector`](crate::Connector) can observe them.
     pub fn with_machine<T>(&self, access: impl FnOnce(&mut DocumentMachine) -> T) -> T {
         self.shared.with(|state| access(&mut state.machine))
     }
 
-    /// Waits until `condition` returns a value. It is called again whenever something has happened,
-    /// and may use the client.
+    /// Waits until `condition` returns a value. The client calls it again after every change.
+    /// `condition` may use the client.
     pub async fn wait_until<T>(&self, mut condition: impl FnMut() -> Option<T>) -> T {
         let mut changes = self.shared.changed.subscribe();
         loop {
@@ -210,7 +211,7 @@ struct BadPayload {
     is_too_large: bool,
 }
 
-/// The bytes of a message, inflated up to a limit.
+/// Returns the bytes of a message, inflated up to a limit.
 fn inflated(received: Received, limit: u64) -> Result<Bytes, BadPayload> {
     let is_compressed = received.compressed;
     let payload = received.into_bytes();

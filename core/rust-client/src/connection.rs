@@ -1,4 +1,4 @@
-//! The seam between a client and whatever carries its frames.
+//! The interface between a client and the transports that carry its frames.
 
 use std::error::Error;
 use std::future::Future;
@@ -22,12 +22,13 @@ pub enum Packet {
 
 /// An open connection to a session.
 ///
-/// The stream ends when the connection is over. After a [`Packet::Close`] was sent, the stream goes
-/// on until the other side has closed too. Dropping a connection cuts it.
+/// The stream ends when the connection ends. After a [`Packet::Close`] was sent, the stream
+/// continues until the other side has closed too. Dropping a connection cuts it.
 pub trait Connection:
     Stream<Item = Result<Packet, ConnectionError>> + Sink<Packet, Error = ConnectionError> + Send + Unpin
 {
-    /// Names the kind of connection, as [`Status::Connected`](crate::Status::Connected) shows it.
+    /// Returns the name of the kind of connection, for
+    /// [`Status::Connected`](crate::Status::Connected).
     fn kind(&self) -> &'static str;
 }
 
@@ -36,45 +37,46 @@ pub type Opening = Pin<Box<dyn Future<Output = Result<Box<dyn Connection>, Conne
 
 /// Opens the connections of one client.
 ///
-/// The client brings its own connector, which opens WebSockets and falls back to HTTP. Another one
-/// is for transports of your own, and for tests that refuse, cut or stop connections. Pass it to
+/// The default connector opens WebSockets and falls back to HTTP. Implement another one for your
+/// own transports, or for tests that refuse, cut or stop connections, and pass it to
 /// [`ClientBuilder::build`](crate::ClientBuilder::build).
 pub trait Connector: Send {
-    /// Starts to open a connection. The client drops the future to give the attempt up.
+    /// Starts to open a connection. The client drops the future to abandon the attempt.
     fn connect(&mut self) -> Opening;
 
-    /// Learns what the client's machine reports, before the status changes.
+    /// Receives each event of the client's machine, before the status changes.
     fn observe(&mut self, _event: &DocumentEvent) {}
 }
 
-/// A connection could not be opened, or failed.
+/// Why a connection could not be opened, or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
     /// A packet is larger than the session's limits allow.
-    #[error("the server sent a packet above the session's limits")]
+    #[error("the server sent a packet that exceeds the session's limits")]
     TooLarge,
-    /// Nothing was heard from the server in time.
-    #[error("the server does not answer")]
+    /// The server sent nothing in time.
+    #[error("the server did not answer in time")]
     Silent,
-    /// An HTTP request was answered with another status than the one that it needs.
-    #[error("the answer has the HTTP status {status}")]
+    /// An HTTP request was answered with an unexpected status.
+    #[error("the server answered with HTTP status {status}")]
     Status {
         /// The status code.
         status: u16,
-        /// How long the answer asks to wait.
+        /// How long the client should wait, from the `Retry-After` header.
         retry_after: Option<Duration>,
     },
-    /// An HTTP answer of status 200 does not come from a stillhere server.
-    #[error("the answer is not from the server: it has the content type {0:?}")]
+    /// An HTTP answer with status 200 did not come from a stillhere server, as its content type
+    /// shows.
+    #[error("the answer has content type {0:?}, so it is not from a stillhere server")]
     Foreign(String),
-    /// The address needs TLS, which this crate does not bring.
-    #[error("https and wss need TLS, which stillhere-client does not include: pass a Connector that has it")]
+    /// The URL needs TLS, which this crate does not include.
+    #[error("https and wss need TLS, which stillhere-client does not include: pass a Connector that supports it")]
     TlsUnsupported,
     /// The network failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The transport's own error.
+    /// The transport failed with an error of its own.
     #[error(transparent)]
     Transport(Box<dyn Error + Send + Sync>),
 }

@@ -16,18 +16,19 @@ use tokio::time::{Sleep, timeout};
 use crate::connection::{Connection, ConnectionError, Connector, Opening, Packet};
 use crate::shared::{Shared, now};
 
-/// The task of one client. It ends when the session is over, or the client is closed or dropped.
+/// The task of one client. It completes when the session has ended, or the client is closed or
+/// dropped.
 #[must_use = "a client does nothing until its driver is polled"]
 pub struct Driver {
     shared: Arc<Shared>,
     connector: Box<dyn Connector>,
     link: Link,
-    /// Connections that the machine has done with, until they are closed.
+    /// Connections that the machine no longer uses, until they are closed.
     closing: FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// What the last attempt met, for the status.
+    /// Why the last attempt failed, for the status.
     hindrance: String,
     timer: Pin<Box<Sleep>>,
-    /// When `timer` ends.
+    /// When `timer` fires.
     timer_at: Option<Instant>,
 }
 
@@ -55,7 +56,7 @@ impl Driver {
         }
     }
 
-    /// Does what the machine asks of the transport.
+    /// Carries out the actions that the machine requests.
     fn act(&mut self) -> bool {
         let action = self.shared.lock().machine.poll_action();
         match action {
@@ -72,7 +73,7 @@ impl Driver {
         true
     }
 
-    /// Ends the connection in use, with this code if the client is the one that closes it.
+    /// Ends the current connection. `code` is the close code if the client closes it.
     fn hang_up(&mut self, code: Option<u16>) {
         if let Link::Up { connection, .. } = mem::replace(&mut self.link, Link::Down) {
             self.closing.push(Box::pin(close(connection, code)));
@@ -122,7 +123,7 @@ impl Driver {
             Some(Ok(Packet::Frame(bytes))) => self.shared.lock().machine.handle_frame(attempt, bytes, now()),
             Some(Ok(Packet::Close(code))) => self.lose(attempt, code, None),
             Some(Err(ConnectionError::TooLarge)) if self.is_connected() => {
-                // The machine leaves before it closes, over a connection that is still there.
+                // The machine needs the connection to send `leave` before it closes.
                 self.shared.lock().machine.handle_bad_payload(true);
             }
             Some(Err(error)) => self.lose(attempt, LOST, Some(&error)),
@@ -161,7 +162,7 @@ impl Driver {
         };
         let mut connection = Pin::new(connection);
         let mut progress = false;
-        // Reading tells what is wrong with a connection, so writing need not.
+        // Reading reports why a connection failed, so write errors are ignored.
         while let Poll::Ready(Ok(())) = connection.as_mut().poll_ready(context) {
             let frame = self.shared.lock().machine.poll_transmit(*attempt, true, now());
             let Some(frame) = frame else { break };
@@ -175,7 +176,7 @@ impl Driver {
         progress
     }
 
-    /// Tells the application what happened.
+    /// Passes the machine's events to the connector and updates the status.
     fn publish(&mut self) -> bool {
         let mut progress = false;
         loop {
@@ -252,7 +253,7 @@ impl fmt::Debug for Driver {
     }
 }
 
-/// Closes a connection with this code, or answers the other side's close, and reads to its end.
+/// Closes a connection with this code, or answers the other side's close. Then reads to the end.
 async fn close(mut connection: Box<dyn Connection>, code: Option<u16>) {
     let closing = async {
         let closed = match code {
@@ -266,7 +267,7 @@ async fn close(mut connection: Box<dyn Connection>, code: Option<u16>) {
     let _ = timeout(CLOSE_DEADLINE, closing).await;
 }
 
-/// How often the driver goes round before other tasks on its thread get their turn.
+/// Number of turns that the driver takes before it yields to other tasks.
 const TURNS: usize = 64;
 
 /// How long a connection may take to close.

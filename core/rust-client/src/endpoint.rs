@@ -1,4 +1,4 @@
-//! Where a session is served, and the HTTP requests that go there.
+//! The address of a session, and HTTP requests to it.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -18,12 +18,13 @@ use url::Url;
 
 use crate::connection::ConnectionError;
 
-/// The address of one session, and what every request to it says.
+/// The address of a session, and the headers of requests to it.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// The session's URL, with the scheme `http` or `https`.
     pub url: Url,
-    /// Headers of every request, such as `cookie` and `origin`. A `host` replaces that of the URL.
+    /// Headers of every request, such as `cookie` and `origin`. A `host` header replaces the URL's
+    /// host.
     pub headers: HeaderMap,
     /// The subprotocol to offer.
     pub protocol: String,
@@ -32,7 +33,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint for a session with these limits.
+    /// Creates the endpoint of a session with these limits.
     pub fn new(url: Url, headers: HeaderMap, limits: &Limits) -> Self {
         let fragment = usize::try_from(limits.fragment).unwrap_or(usize::MAX);
         Self {
@@ -52,7 +53,7 @@ impl Endpoint {
     }
 }
 
-/// The path and the query of a URL.
+/// Returns the path and the query of a URL.
 pub(crate) fn target(url: &Url) -> &str {
     &url[url::Position::BeforePath..url::Position::AfterQuery]
 }
@@ -72,7 +73,7 @@ async fn dial(url: &Url) -> Result<TcpStream, ConnectionError> {
     Ok(stream)
 }
 
-/// Requests over one TCP connection, one after another.
+/// Sends requests over one TCP connection, one after another.
 pub(crate) struct Requests(SendRequest<Full<Bytes>>);
 
 impl Requests {
@@ -81,12 +82,12 @@ impl Requests {
         let (requests, connection) = handshake(TokioIo::new(stream))
             .await
             .map_err(ConnectionError::transport)?;
-        // The task ends when the sender and the answer under way are dropped.
+        // The task ends when the sender and the pending answer are dropped.
         tokio::spawn(connection);
         Ok(Self(requests))
     }
 
-    /// Sends a request and returns the head of its answer, whatever its status.
+    /// Sends a request and returns its answer, with any status, as soon as the head has arrived.
     pub(crate) async fn send(
         &mut self,
         method: Method,
@@ -110,7 +111,7 @@ impl Requests {
     }
 }
 
-/// The status of an answer, and the time for which it asks to wait.
+/// Returns an error with the status of the answer and its `Retry-After` time.
 pub(crate) fn status_error<T>(response: &Response<T>) -> ConnectionError {
     let retry_after = response.headers().get(RETRY_AFTER);
     let seconds = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
@@ -120,16 +121,16 @@ pub(crate) fn status_error<T>(response: &Response<T>) -> ConnectionError {
     }
 }
 
-/// The body of an answer, in pieces, decompressed if it came as gzip.
+/// The body of an answer, in pieces. Decompresses gzip.
 pub(crate) struct Body {
     body: Incoming,
     decoder: Option<GzDecoder<Vec<u8>>>,
-    /// Received and not decompressed yet.
+    /// Bytes that were received and not yet decompressed.
     rest: Bytes,
 }
 
 impl Body {
-    /// Reads a body as browsers do: what is encoded more than once is handed over as it came.
+    /// Reads a body. A body that was encoded more than once is returned as it arrived.
     pub(crate) fn new(response: Response<Incoming>) -> Self {
         let encodings: Vec<_> = response.headers().get_all(CONTENT_ENCODING).iter().collect();
         let decoder = (encodings == ["gzip"]).then(|| GzDecoder::new(Vec::new()));
@@ -152,7 +153,7 @@ impl Body {
         let Some(decoder) = &mut self.decoder else {
             return Ok(Some(std::mem::take(&mut self.rest)));
         };
-        // A piece inflates to about a thousand times its size at most.
+        // A piece may inflate to about a thousand times its size.
         let piece = self.rest.split_to(self.rest.len().min(INFLATED_AT_ONCE));
         decoder.write_all(&piece)?;
         decoder.flush()?;
@@ -163,8 +164,8 @@ impl Body {
 /// The largest frame without a payload is `end`, with a text of 512 bytes.
 const LARGEST_CONTROL: usize = 1024;
 
-/// Bytes of gzip that are inflated at once.
+/// Most bytes of gzip to inflate at once.
 const INFLATED_AT_ONCE: usize = 1024;
 
-/// A server is obeyed for at most this long.
+/// Longest `Retry-After` time that the client respects.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);

@@ -1,5 +1,4 @@
-//! A connection over HTTP requests, for networks that let no WebSocket through (PROTOCOL.md,
-//! section 16).
+//! A connection over HTTP requests, for networks that block WebSockets (PROTOCOL.md, section 16).
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -28,9 +27,9 @@ pub struct Fallback {
 }
 
 impl Fallback {
-    /// Makes a connection that begins with the first frame that is sent on it: streamed if `wait`
-    /// is `None`, else polled with answers that may wait for so long. Must be called within a tokio
-    /// runtime.
+    /// Creates a connection that opens with the first frame sent on it. It is streamed if `wait` is
+    /// `None`, and otherwise polled, with answers that may take this long. Must be called within a
+    /// tokio runtime.
     pub fn new(endpoint: &Endpoint, wait: Option<Duration>) -> Self {
         let posts = Posts::new(endpoint.clone(), wait);
         Self::start(posts, None)
@@ -39,7 +38,7 @@ impl Fallback {
     /// Opens a connection at once, before there is a frame to send.
     ///
     /// # Errors
-    /// [`ConnectionError`], if the server cannot be reached or refuses the POST.
+    /// Returns a [`ConnectionError`] if the server cannot be reached or refuses the POST.
     pub async fn open(endpoint: &Endpoint, wait: Option<Duration>) -> Result<Self, ConnectionError> {
         let mut posts = Posts::new(endpoint.clone(), wait);
         let answer = posts.open(&mut VecDeque::new()).await?;
@@ -105,7 +104,7 @@ impl Sink<Packet> for Fallback {
         Ok(())
     }
 
-    /// What was sent travels with the next POST.
+    /// Does nothing, because queued frames travel with the next POST.
     fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
@@ -126,7 +125,7 @@ impl Drop for Fallback {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
-    /// Signals the task that there are frames, or no more to come.
+    /// Tells the task that there are frames, or that no more will come.
     filled: Notify,
     /// Wakes the sink when there is room.
     emptied: AtomicWaker,
@@ -162,7 +161,7 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Puts frames before those that wait.
+    /// Puts frames back at the front of the queue.
     fn put_back(&self, mut frames: VecDeque<Bytes>) {
         let mut waiting = self.lock();
         waiting.size += frames.iter().map(Bytes::len).sum::<usize>();
@@ -177,7 +176,7 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Takes the frames that wait. `None` once there are none and none will come.
+    /// Takes all frames in the queue. Returns `None` if it is empty and closed.
     fn take(&self) -> Option<VecDeque<Bytes>> {
         let mut waiting = self.lock();
         let frames = std::mem::take(&mut waiting.frames);
@@ -188,7 +187,7 @@ impl Queue {
         (!is_over).then_some(frames)
     }
 
-    /// Waits for frames.
+    /// Waits for frames and takes them. Returns `None` once the queue is empty and closed.
     async fn next(&self) -> Option<VecDeque<Bytes>> {
         loop {
             let filled = self.filled.notified();
@@ -200,9 +199,9 @@ impl Queue {
     }
 }
 
-/// A connection is over.
+/// Why a connection has ended.
 enum Over {
-    /// The server or the client has ended it.
+    /// The server or the client ended it in order.
     Closed,
     Failed(ConnectionError),
 }
@@ -221,7 +220,7 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// Makes the first POST, unless it has been made, and returns its answer.
+    /// Sends the first POST, unless that was done already, and returns its answer.
     async fn begin(&mut self, answer: Option<Body>) -> Result<Body, Over> {
         if let Some(answer) = answer {
             return Ok(answer);
@@ -232,7 +231,8 @@ impl Exchange {
         Ok(answer)
     }
 
-    /// The answer to the first POST carries everything, and its end is the connection's.
+    /// Runs a streamed connection: the answer to the first POST carries all frames from the server,
+    /// and the connection ends with it.
     async fn stream(mut self, answer: Option<Body>) -> Result<(), Over> {
         let answer = self.begin(answer).await?;
         let Self {
@@ -257,12 +257,12 @@ impl Exchange {
         }
     }
 
-    /// The answer to each POST carries what there is.
+    /// Runs a polled connection: the answer to each POST carries the frames that are ready.
     async fn poll(mut self, answer: Option<Body>) -> Result<(), Over> {
         let mut answer = self.begin(answer).await?;
         let limit = self.posts.packet_limit();
         let mut frames = VecDeque::new();
-        // Polls in a row that neither side had anything for.
+        // Number of polls in a row without packets in either direction.
         let mut idle = 0;
         loop {
             self.down.read(answer, limit).await?;
@@ -274,7 +274,8 @@ impl Exchange {
                 };
                 let next = tokio::time::timeout(pause, self.queue.next()).await;
                 let Some(next) = next.unwrap_or(Some(VecDeque::new())) else {
-                    // The server notices at once that nobody waits for this answer.
+                    // Dropping the answer to this poll tells the server at once that the client has
+                    // gone.
                     let _ = tokio::time::timeout(VANISHING, self.posts.send(&mut frames)).await;
                     return Err(Over::Closed);
                 };
@@ -287,10 +288,10 @@ impl Exchange {
     }
 }
 
-/// Hands on what the server says.
+/// Forwards the server's packets to the client.
 struct Down {
     to_client: mpsc::Sender<Result<Packet, ConnectionError>>,
-    /// The answer read last had packets.
+    /// True if the last answer contained packets.
     had_packets: bool,
 }
 
@@ -304,7 +305,7 @@ impl Down {
                 self.had_packets = true;
                 self.hand_on(Packet::Frame(frame.clone())).await?;
                 if let Ok(Frame::End(end)) = Frame::decode(frame, Sender::Server) {
-                    // Over HTTP there is no close; the end stands for it.
+                    // HTTP has no close code, so the `end` frame provides it.
                     let code = u16::try_from(end.code).unwrap_or(LOST);
                     self.hand_on(Packet::Close(code)).await?;
                     return Err(Over::Closed);
@@ -319,12 +320,14 @@ impl Down {
     }
 }
 
-/// How long to wait before the next poll, so that many quiet clients do not keep a server busy.
+/// Returns how long to wait before the next poll, so that many idle clients do not keep a server
+/// busy.
 fn quiet_pause(idle: u32) -> Duration {
     (QUIET_PAUSE * 2u32.pow(idle.min(4))).min(LONGEST_PAUSE)
 }
 
-/// Takes the next frame that is here in full. A length of 0 keeps an answer alive and is no frame.
+/// Takes the next frame that has arrived in full. Skips lengths of 0, which only keep the answer
+/// alive.
 fn next_frame(rest: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, ConnectionError> {
     loop {
         let Some(length) = rest.first_chunk() else {
@@ -344,16 +347,17 @@ fn next_frame(rest: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, Connec
     }
 }
 
-/// Bytes that may wait for a POST before the client is asked for no more.
+/// Bytes in the queue from which the client has to wait.
 const ENOUGH: usize = 64 * 1024;
 
-/// Packets that are read before the client takes them.
+/// Most packets to read before the client takes them.
 const READ_AHEAD: usize = 4;
 
-/// Between two polls, after an answer with packets: what the client replies travels with the next.
+/// Pause before the next poll after an answer with packets, so that the client's replies travel
+/// with it.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Between two polls, after an answer without packets: doubled with each in a row.
+/// Pause before the next poll after an answer without packets. Doubles with each one in a row.
 const QUIET_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 

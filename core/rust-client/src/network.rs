@@ -1,4 +1,4 @@
-//! The connector of every ordinary client: WebSockets, and HTTP where those do not get through.
+//! The default connector: opens WebSockets, and falls back to HTTP where they are blocked.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -80,7 +80,7 @@ fn lock(routes: &Shared) -> MutexGuard<'_, Routes> {
     routes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tells the routes, once, how an attempt went.
+/// Reports to the routes, once, how an attempt ended.
 struct Judge {
     routes: Shared,
     route: Route,
@@ -102,11 +102,11 @@ impl Judge {
     }
 }
 
-/// A connection whose attempt is judged by whether the server answers.
+/// A connection that reports whether the server answers on it.
 struct Judged {
     inner: Box<dyn Connection>,
     judge: Judge,
-    /// Ends when the server should have answered.
+    /// Fires when the server should have answered.
     patience: Option<Pin<Box<Sleep>>>,
 }
 
@@ -170,14 +170,14 @@ impl Drop for Judged {
     }
 }
 
-/// Returns true for what only a server says that has understood the hello.
+/// Returns true for frames that a server sends only after it has read the hello.
 fn is_answer(frame: &bytes::Bytes) -> bool {
     let frame = Frame::decode(frame.clone(), Sender::Server);
     matches!(frame, Ok(Frame::Offer | Frame::Welcome(_) | Frame::End(_)))
 }
 
-/// For how long the answer to a poll may wait: what is sent meanwhile waits as long.
+/// How long the answer to a poll may take. Messages that the client sends meanwhile wait as long.
 const POLL_WAIT: Duration = Duration::from_millis(300);
 
-/// A streamed answer that ends this soon after its first packet was held back on the way.
+/// A streamed answer that ends this soon after its first packet was buffered by a proxy.
 const HELD_BACK: Duration = Duration::from_millis(100);

@@ -10,16 +10,16 @@ use url::Url;
 use crate::connection::ConnectionError;
 use crate::endpoint::{Body, Requests, status_error};
 
-/// A page could not be fetched.
+/// Why a page could not be fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PageError {
-    /// The request failed, or was answered with another status than 200. Redirects are not
-    /// followed: they may lead to a login.
+    /// The request failed, or its status is not 200. The client does not follow redirects, because
+    /// they may lead to a login.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
-    /// The page is not here after 15 seconds.
-    #[error("the page does not arrive in time")]
+    /// The page did not arrive within 15 seconds.
+    #[error("the page did not arrive in time")]
     Silent,
     /// The page is larger than 8 MiB.
     #[error("the page is too large")]

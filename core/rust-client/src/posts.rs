@@ -1,4 +1,4 @@
-//! The POSTs of one connection, one at a time and numbered (PROTOCOL.md, section 16).
+//! The numbered POSTs of one connection, sent one at a time (PROTOCOL.md, section 16).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,13 +17,14 @@ pub(crate) struct Posts {
     endpoint: Endpoint,
     headers: HeaderMap,
     token: [u8; 16],
-    /// How long an answer may wait; `None` if the first is streamed.
+    /// How long an answer may take; `None` for a streamed connection.
     wait: Option<Duration>,
-    /// Number of the last POST that sent.
+    /// Number of the last POST that sends.
     number: u32,
-    /// A frame was sent. Until then no answer waits: the hello would wait as long.
+    /// True once a frame was sent. Until then answers must not wait, because the hello would wait
+    /// as long.
     has_sent: bool,
-    /// Bytes that a POST with several frames may have.
+    /// Largest size in bytes of a POST with several frames.
     most: usize,
     requests: Option<Requests>,
 }
@@ -55,7 +56,7 @@ impl Posts {
         self.endpoint.packet_limit
     }
 
-    /// Opens the connection with what fits of these frames, and takes it off the queue.
+    /// Opens the connection with as many of these frames as fit, and removes them from the queue.
     pub(crate) async fn open(&mut self, frames: &mut VecDeque<Bytes>) -> Result<Body, ConnectionError> {
         let mut packets = BytesMut::new();
         self.has_sent = take(frames, &mut packets, LARGEST_OPENING) > 0;
@@ -63,13 +64,13 @@ impl Posts {
         body.put(packets);
         let response = self.request(body.freeze()).await.map_err(Failure::into_error)?;
         if self.is_streamed() {
-            // The answer occupies its TCP connection for as long as it is streamed.
+            // The streamed answer occupies its TCP connection until it ends.
             self.requests = None;
         }
         accept(response)
     }
 
-    /// Sends what fits of these frames, and takes it off the queue.
+    /// Sends as many of these frames as fit, and removes them from the queue.
     pub(crate) async fn send(&mut self, frames: &mut VecDeque<Bytes>) -> Result<Body, ConnectionError> {
         self.number += 1;
         loop {
@@ -82,7 +83,8 @@ impl Posts {
             post.put(body);
             let post = post.freeze();
             let response = match self.request(post.clone()).await {
-                // Servers close TCP connections that were quiet. A streamed POST may come twice.
+                // Servers close idle TCP connections. A POST of a streamed connection may be
+                // repeated.
                 Err(Failure::Request(_)) if self.is_streamed() => self.request(post.clone()).await,
                 done => done,
             };
@@ -122,7 +124,7 @@ impl Posts {
 }
 
 enum Failure {
-    /// There is no connection.
+    /// No TCP connection could be opened.
     Connection(ConnectionError),
     /// The request or its answer was lost.
     Request(hyper::Error),
@@ -137,7 +139,7 @@ impl Failure {
     }
 }
 
-/// Returns the body of an answer that comes from the server.
+/// Returns the body of an answer, if the answer comes from a stillhere server.
 fn accept(response: Response<Incoming>) -> Result<Body, ConnectionError> {
     if response.status() != StatusCode::OK {
         return Err(status_error(&response));
@@ -153,8 +155,9 @@ fn accept(response: Response<Incoming>) -> Result<Body, ConnectionError> {
     Ok(Body::new(response))
 }
 
-/// Moves frames into a body, each behind its length, until it has enough or the next would be too
-/// many. Returns how many it moved: at least one if there is one.
+/// Moves frames into a body, each preceded by its length, until the body is large enough or the
+/// next frame would not fit. Returns the number of frames moved, which is at least one if there are
+/// any.
 fn take(frames: &mut VecDeque<Bytes>, body: &mut BytesMut, most: usize) -> usize {
     let mut count = 0;
     while let Some(frame) = frames.front() {
@@ -173,14 +176,14 @@ fn take(frames: &mut VecDeque<Bytes>, body: &mut BytesMut, most: usize) -> usize
 const OPEN: u8 = 1;
 const SEND: u8 = 2;
 
-/// Bytes that the server takes in one POST, without its head.
+/// Most bytes that the server accepts in one POST, without the head.
 const LARGEST: usize = 1024 * 1024 - 25;
 
-/// Bytes that the server takes in a POST that opens a connection, without its head.
+/// Most bytes that the server accepts in a POST that opens a connection, without the head.
 const LARGEST_OPENING: usize = 4096 - 21;
 
-/// A POST takes no further frame once it has so many bytes.
+/// Size in bytes from which no further frame is added to a POST.
 const ENOUGH: usize = 64 * 1024;
 
-/// How much of a foreign content type is reported.
+/// Most bytes of an unexpected content type to report.
 const LONGEST_NAME: usize = 100;

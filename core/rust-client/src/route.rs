@@ -1,4 +1,4 @@
-//! Which kind of connection the next attempt takes (PROTOCOL.md, section 16).
+//! Chooses the kind of connection for the next attempt (PROTOCOL.md, section 16).
 
 use std::time::{Duration, Instant};
 
@@ -8,23 +8,23 @@ use crate::connection::ConnectionError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Route {
-    /// A WebSocket; where the server does not answer over it a streamed connection, and where that
-    /// does not get through either a polled one. An attempt may take 4 seconds.
+    /// Tries a WebSocket, then a streamed connection, then a polled one, until the server answers.
+    /// Each attempt may take 4 seconds.
     #[default]
     Any,
-    /// A WebSocket and nothing else.
+    /// Only WebSockets.
     WebSocket,
-    /// One HTTP answer down, and POSTs up.
+    /// One streamed HTTP answer from the server, and POSTs to the server.
     Streamed,
-    /// POSTs whose answers carry what the server has to say.
+    /// POSTs whose answers carry the frames from the server.
     Polled,
 }
 
-/// One kind of connection, and how the last ones went.
+/// One kind of connection, and whether it has worked.
 #[derive(Debug)]
 struct Kind {
     route: Route,
-    /// The server has answered over it before.
+    /// True if the server has answered over this kind before.
     is_proven: bool,
 }
 
@@ -32,15 +32,15 @@ struct Kind {
 #[derive(Debug)]
 pub(crate) struct Routes {
     kinds: Vec<Kind>,
-    /// The index of the kind in use.
+    /// Index of the current kind.
     at: usize,
-    /// Attempts in a row of the kind in use that were not answered.
+    /// Number of unanswered attempts in a row with the current kind.
     failures: usize,
-    /// Attempts that were silent for all their time since the server was heard last.
+    /// Number of attempts that timed out since the server was last heard.
     silences: usize,
-    /// No POST is wanted before this.
+    /// Time before which no POST may be sent.
     posts_at: Option<Instant>,
-    /// Refusals in a row that named no time.
+    /// Number of refusals in a row without a `Retry-After` time.
     refusals: u32,
 }
 
@@ -68,15 +68,15 @@ impl Routes {
         self.kinds[self.at].route
     }
 
-    /// How long an attempt may go without an answer. With one kind only, or once all were silent
-    /// twice, the machine's own deadlines decide.
+    /// Returns how long an attempt may wait for an answer. Returns `None` if there is only one
+    /// kind, or once all kinds have timed out twice: then the machine's own deadlines decide.
     pub(crate) fn patience(&self) -> Option<Duration> {
         let rounds = self.silences / self.kinds.len();
         let patience = PATIENCE * 2u32.pow(rounds.min(2) as u32);
         (self.kinds.len() > 1 && patience <= LONGEST_PATIENCE).then_some(patience)
     }
 
-    /// When the next connection may be opened, if not at once.
+    /// Returns when the next connection may be opened, or `None` if it may be opened at once.
     pub(crate) fn wait_until(&self) -> Option<Instant> {
         self.posts_at.filter(|_| self.current() != Route::WebSocket)
     }
@@ -89,7 +89,7 @@ impl Routes {
         self.posts_at = None;
     }
 
-    /// An attempt with this kind was not answered.
+    /// Records that an attempt with this kind was not answered.
     pub(crate) fn fail(&mut self, route: Route, error: Option<&ConnectionError>, now: Instant) {
         if route != self.current() {
             return;
@@ -100,14 +100,14 @@ impl Routes {
             _ => {}
         }
         self.failures += 1;
-        // What worked before may do so again.
+        // A kind that has worked before gets a second attempt.
         if self.failures > usize::from(self.kinds[self.at].is_proven) {
             self.failures = 0;
             self.at = (self.at + 1) % self.kinds.len();
         }
     }
 
-    /// Obeys the server, or what stands before it, when it wants to be left alone.
+    /// Delays the next POST as the server or a proxy asks.
     fn hold(&mut self, status: u16, retry_after: Option<Duration>, now: Instant) {
         let is_limit = matches!(status, 413 | 429);
         let wait = retry_after.or_else(|| {
@@ -118,15 +118,15 @@ impl Routes {
     }
 }
 
-/// How long an attempt may take, doubled once every kind was silent for so long.
+/// How long an attempt may take. Doubles once every kind has timed out.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 const LONGEST_PATIENCE: Duration = Duration::from_secs(8);
 
-/// The wait after a refusal that names no time, doubled with each in a row.
+/// How long to wait after a refusal without a `Retry-After` time. Doubles with each one in a row.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// A server is obeyed for at most this long.
+/// Longest `Retry-After` time that the client respects.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_answered_gives_way_to_the_next_kind_and_what_was_proven_gets_a_second_attempt() {
+    fn an_unanswered_kind_gives_way_to_the_next_and_a_proven_one_gets_a_second_attempt() {
         let now = Instant::now();
         let mut routes = Routes::new(Route::Any);
         assert_eq!(routes.current(), Route::WebSocket);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_gets_more_time_when_all_were_silent_and_a_single_kind_has_the_machines() {
+    fn an_attempt_gets_more_time_after_all_kinds_timed_out_and_a_single_kind_has_no_limit() {
         let now = Instant::now();
         let mut routes = Routes::new(Route::Any);
         let mut seen = Vec::new();

@@ -1,4 +1,4 @@
-//! What a client and its driver share.
+//! The state that a client and its driver share.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -14,7 +14,7 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Wakes the driver.
     pub(crate) driver: AtomicWaker,
-    /// Signals that the machine may be in another state.
+    /// Notifies that the state may have changed.
     pub(crate) changed: watch::Sender<()>,
     pub(crate) status: watch::Sender<Status>,
 }
@@ -22,11 +22,11 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) machine: DocumentMachine,
-    /// The program has closed the client: nothing more is sent or received.
+    /// True once the program has closed the client. Nothing more is sent or received.
     pub(crate) is_closed: bool,
-    /// The client was dropped: the driver ends at once.
+    /// True once the client was dropped. The driver then ends at once.
     pub(crate) is_dropped: bool,
-    /// The driver has nothing left to do.
+    /// True once the driver has completed.
     pub(crate) is_done: bool,
 }
 
@@ -49,14 +49,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state, and lets the driver do what follows.
+    /// Changes the state and wakes the driver, which acts on the change.
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.lock());
         self.driver.wake();
         result
     }
 
-    /// Waits until `condition` returns a value. It is asked again after every change.
+    /// Waits until `condition` returns a value. Calls it again after every change.
     pub(crate) async fn wait_until<T>(&self, mut condition: impl FnMut(&mut State) -> Option<T>) -> T {
         let mut changes = self.changed.subscribe();
         loop {
@@ -70,7 +70,7 @@ impl Shared {
     }
 }
 
-/// The time by the runtime's clock, which tests can stop.
+/// Returns the time from the runtime's clock, which tests can pause.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

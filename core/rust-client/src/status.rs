@@ -1,76 +1,78 @@
-//! How a session stands.
+//! The status of a session.
 
 use std::time::{Duration, Instant};
 
 use stillhere_proto::machine::{DocumentEvent, Outcome};
 
-/// How a client's session stands. The codes and reasons are those of PROTOCOL.md, section 11.
+/// The status of a client's session. PROTOCOL.md, section 11, lists the codes and reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
     /// The server has not welcomed the client yet.
     Connecting(Attempt),
-    /// Messages flow.
+    /// The client is connected, and messages can flow.
     Connected {
-        /// What the server said at the last welcome: whether it knew this client or this session.
+        /// Outcome of the last welcome: whether the session was opened, resumed or restored.
         outcome: Outcome,
-        /// The kind of connection: `websocket`, `streamed`, `polled`, or that of another connector.
+        /// The kind of connection: `websocket`, `streamed`, `polled`, or the name that a custom
+        /// connector gives.
         kind: &'static str,
     },
     /// The connection was lost. The client resumes the session as soon as it can.
     Reconnecting(Attempt),
-    /// The server does not accept this ticket.
+    /// The server refused this ticket for good.
     Refused {
         /// The close code.
         code: u64,
-        /// One line for a person; may be empty.
+        /// One line of explanation for a person; may be empty.
         text: String,
     },
-    /// The session is over.
+    /// The session has ended.
     Ended {
         /// The close code.
         code: u64,
-        /// The number of the reason.
+        /// Number of the end reason.
         reason: u64,
-        /// When a new session may be had.
+        /// How long to wait before asking for a new session.
         retry_after: Duration,
-        /// One line for a person; may be empty.
+        /// One line of explanation for a person; may be empty.
         text: String,
         /// Number of messages that the server did not acknowledge.
         unacknowledged: usize,
     },
-    /// The client was closed by this program.
+    /// This program closed the client.
     Closed {
         /// Number of messages that the server did not acknowledge.
         unacknowledged: usize,
     },
 }
 
-/// Why there is no connection, and when the next one is tried.
+/// Why there is no connection, and when the client tries again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// The close code of the last connection: 1006 if it was lost without one, 0 if there was none.
+    /// Close code of the last connection: 1006 if it was lost without a close, and 0 before the
+    /// first connection.
     pub code: u64,
-    /// One line for a person; may be empty.
+    /// One line of explanation for a person; may be empty.
     pub text: String,
-    /// When the next connection is tried.
+    /// When the client tries again.
     pub retry_at: Option<Instant>,
 }
 
 impl Status {
-    /// Returns true while messages flow.
+    /// Returns true while the client is connected.
     pub fn is_connected(&self) -> bool {
         matches!(self, Self::Connected { .. })
     }
 
-    /// Returns true once nothing more will happen: the session is refused, ended or closed.
+    /// Returns true once the session is refused, ended or closed, so that the status is final.
     pub fn is_over(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Ended { .. } | Self::Closed { .. })
     }
 
-    /// Returns the status after an event, if the event changes it. `kind` is that of the connection
-    /// in use, and `hindrance` what the last attempt met.
+    /// Returns the status after an event, if the event changes it. `kind` is the kind of the
+    /// current connection, and `hindrance` says why the last attempt failed.
     pub(crate) fn after(&self, event: &DocumentEvent, kind: &'static str, hindrance: &str) -> Option<Self> {
         let waiting = |code: u64, text: &str, retry_at| {
             let text = if text.is_empty() { hindrance } else { text }.to_owned();

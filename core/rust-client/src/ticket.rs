@@ -1,4 +1,4 @@
-//! What a server gives a page so that it can reach its session (PROTOCOL.md, section 14).
+//! Tickets: what a page needs to connect to its session (PROTOCOL.md, section 14).
 
 use std::time::Duration;
 
@@ -8,43 +8,44 @@ use serde::Deserialize;
 use stillhere_proto::wire::SUBPROTOCOL;
 use stillhere_proto::{Limits, Secret};
 
-/// The right to one session.
+/// Access to one session.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Ticket {
-    /// Where the session is: absolute, or relative to the page that the ticket is from.
+    /// URL of the session: absolute, or relative to the page that the ticket is from.
     pub url: String,
-    /// The public name of the session.
+    /// The session's public id.
     pub id: String,
-    /// What gives access to the session. Whoever has it has the session.
+    /// The session's secret. Anyone who knows it has access to the session.
     pub secret: Secret,
-    /// The session's sizes. The `outbox` is the client's own, and has its default here.
+    /// Size limits of the session. `outbox` is a setting of the client and has its default value
+    /// here.
     pub limits: Limits,
-    /// The label under which a reloaded page finds the session again.
+    /// The label under which a page keeps the session across reloads.
     pub restore: Option<String>,
 }
 
-/// A text is not a ticket that can be used.
+/// Why there is no usable ticket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TicketError {
     /// The text is not a ticket of this protocol version.
-    #[error("not a ticket of {SUBPROTOCOL}")]
+    #[error("this is not a ticket for {SUBPROTOCOL}")]
     Invalid,
-    /// There is no ticket in the page.
-    #[error("the page has no attribute data-stillhere")]
+    /// The page contains no ticket.
+    #[error("the page has no data-stillhere attribute")]
     Missing,
-    /// The page was made without a server behind it.
-    #[error("the page was made without a server behind it")]
+    /// The page was rendered without a server, so it has no session.
+    #[error("the page was rendered without a server, so it has no session")]
     NoServer,
     /// The server had no room for the session.
-    #[error("refused with {code}: {text}")]
+    #[error("the server refused to open a session, with close code {code}: {text}")]
     Refused {
         /// A close code of the class *later*.
         code: u64,
-        /// When to ask for another ticket.
+        /// How long to wait before asking for another ticket.
         retry_after: Duration,
-        /// One line for a person.
+        /// One line of explanation for a person.
         text: String,
     },
 }
@@ -83,7 +84,7 @@ impl Ticket {
     /// Reads a ticket from its JSON.
     ///
     /// # Errors
-    /// [`TicketError`], if the text is not a ticket, or is one that gives no session.
+    /// Returns a [`TicketError`] if the text is not a ticket, or if the ticket holds no session.
     pub fn parse(json: &str) -> Result<Self, TicketError> {
         let json: Json = serde_json::from_str(json).map_err(|_| TicketError::Invalid)?;
         if json.protocol != SUBPROTOCOL {
@@ -116,11 +117,11 @@ impl Ticket {
         }
     }
 
-    /// Finds the first ticket in a page: in the attribute `data-stillhere` of an element, or the
-    /// page itself if it is JSON.
+    /// Finds the first ticket in a page: in the `data-stillhere` attribute of an element, or the
+    /// whole text if it is JSON.
     ///
     /// # Errors
-    /// [`TicketError`], as [`Ticket::parse`], or if there is no ticket.
+    /// Returns the errors of [`Ticket::parse`], or [`TicketError::Missing`] if there is no ticket.
     pub fn find_in(page: &str) -> Result<Self, TicketError> {
         if page.trim_start().starts_with('{') {
             return Self::parse(page);
@@ -156,7 +157,7 @@ impl Json {
     }
 }
 
-/// The text of an HTML attribute, with the character references that servers write.
+/// Decodes the character references that servers write into an HTML attribute.
 fn unescaped(value: &str) -> String {
     let references = [
         ("&quot;", "\""),
@@ -170,7 +171,7 @@ fn unescaped(value: &str) -> String {
         .fold(value.to_owned(), |text, (reference, character)| {
             text.replace(reference, character)
         });
-    // Last, so that it makes no new references.
+    // This comes last, so that it creates no new references.
     text.replace("&amp;", "&")
 }
 
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ticket_says_why() {
+    fn an_invalid_ticket_reports_the_reason() {
         let refused = r#"{"protocol":"stillhere.v1","refused":{"code":4201,"retryAfter":5000,"text":"full"}}"#;
         let refusal = TicketError::Refused {
             code: 4201,

@@ -24,8 +24,8 @@ impl WebSocket {
     /// Opens a WebSocket.
     ///
     /// # Errors
-    /// [`ConnectionError`], if the server cannot be reached or answers with anything but an upgrade
-    /// to the subprotocol that was offered.
+    /// Returns a [`ConnectionError`] if the server cannot be reached, or if it does not upgrade to
+    /// the offered subprotocol.
     pub async fn open(endpoint: &Endpoint) -> Result<Self, ConnectionError> {
         let stream = endpoint.dial().await?;
         let address = format!("ws://{}{}", endpoint.authority(), target(&endpoint.url));
@@ -116,5 +116,5 @@ fn failure(error: Error) -> ConnectionError {
 /// The code of a close frame without a code (RFC 6455, section 7.1.5).
 const NO_CODE: u16 = 1005;
 
-/// Size of the buffer for reading, and of the one that gathers frames before they are written.
+/// Size of the read buffer, and of the write buffer that gathers frames.
 const BUFFER: usize = 16 * 1024;

@@ -1,4 +1,4 @@
-//! What servers, and what stands before them, must not be able to do to a client.
+//! Servers and proxies that misbehave must not harm a client.
 
 use std::future::IntoFuture as _;
 use std::io::Write as _;
@@ -47,7 +47,7 @@ async fn serve(app: Router) -> SocketAddr {
     address
 }
 
-/// A client whose session would be at this address.
+/// Returns a client whose ticket leads to this address.
 async fn client(address: SocketAddr, route: Route) -> Client {
     let ticket = Hub::builder().session_options(small()).build().open(echo).ticket_json();
     let builder = Client::builder().page(&format!("http://{address}/")).expect("a URL");
@@ -81,18 +81,18 @@ fn welcome() -> Bytes {
 
 fn inflating_to(size: usize) -> Bytes {
     let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(&vec![0; size]).expect("memory takes it");
+    encoder.write_all(&vec![0; size]).expect("writing to memory succeeds");
     let data = Data {
         lane: Lane::Interactive,
         sequence: 1,
         more: false,
         compressed: true,
-        payload: encoder.finish().expect("memory takes it").into(),
+        payload: encoder.finish().expect("writing to memory succeeds").into(),
     };
     Frame::Data(data).to_bytes()
 }
 
-/// A server of one WebSocket that welcomes its client.
+/// Returns a client, and the server's end of the WebSocket on which the client was welcomed.
 async fn welcomed(route: Route) -> (Client, WebSocketStream<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
@@ -122,7 +122,7 @@ async fn say(socket: &mut WebSocketStream<TcpStream>, frame: Bytes) {
         .expect("the client reads");
 }
 
-/// What the client says last, and the code with which it closes.
+/// Returns the client's last frame and its close code.
 async fn last_words(mut socket: WebSocketStream<TcpStream>) -> (Option<Frame>, Option<u16>) {
     let mut last = None;
     while let Some(Ok(message)) = soon(socket.next()).await {
@@ -207,7 +207,7 @@ async fn a_length_above_the_limits_in_an_answer_ends_the_session() {
         body.put_u32_le(welcome().len() as u32);
         body.put(welcome());
         body.put_u32_le(u32::MAX);
-        // The answer goes on for ever.
+        // The answer never ends.
         let chunks = futures_util::stream::iter([Ok::<_, std::io::Error>(body.freeze())]);
         let body = Body::from_stream(chunks.chain(futures_util::stream::pending()));
         ([(CONTENT_TYPE, "application/stillhere.v1")], body)
@@ -259,7 +259,7 @@ async fn refuse_web_sockets(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Says yes to a WebSocket, and then nothing.
+/// Never answers a WebSocket request.
 async fn swallow_web_sockets(request: Request, next: Next) -> Response {
     if request.headers().contains_key(UPGRADE) {
         return std::future::pending().await;
@@ -268,7 +268,7 @@ async fn swallow_web_sockets(request: Request, next: Next) -> Response {
 }
 
 #[tokio::test]
-async fn where_web_sockets_are_refused_or_swallowed_http_gets_through() {
+async fn http_works_where_web_sockets_are_refused_or_swallowed() {
     let hub = Hub::new();
     let refusing = routes(&hub).layer(from_fn(refuse_web_sockets));
     let swallowing = routes(&hub).layer(from_fn(swallow_web_sockets));

@@ -25,7 +25,7 @@ async fn serve(app: Router) -> SocketAddr {
     address
 }
 
-/// A server of pages whose sessions `run` runs: the URL of the page.
+/// Serves pages whose sessions run `run`, and returns the URL of the page.
 async fn page<R: Future<Output = ()> + Send + 'static>(hub: &Hub, run: fn(Session) -> R) -> String {
     let pages = hub.clone();
     let page = get(move || async move { Html(format!("<p>Hello{}", pages.open(run).script_tag())) });
@@ -55,7 +55,7 @@ async fn close_after_one(mut session: Session) {
     session.close("enough");
 }
 
-/// What `future` gives, which takes nowhere near as long.
+/// Returns the output of `future`, and fails if it takes far too long.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(30), future).await.expect("it happens soon")
 }
@@ -101,7 +101,7 @@ async fn a_page_is_connected_to_over_each_kind_of_connection() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_session_is_told_after_its_last_message() {
+async fn the_end_of_a_session_follows_its_last_message() {
     let url = page(&Hub::new(), close_after_one).await;
     for route in [Route::WebSocket, Route::Streamed, Route::Polled] {
         let client = Client::builder().route(route).connect(&url).await.expect("a ticket");
@@ -122,7 +122,7 @@ async fn the_end_of_a_session_is_told_after_its_last_message() {
 }
 
 #[tokio::test]
-async fn the_servers_restart_is_a_refusal_and_an_absent_server_is_waited_for() {
+async fn a_restarted_server_refuses_and_an_absent_server_is_waited_for() {
     let hub = Hub::new();
     let url = page(&hub, echo).await;
     let ticket = Hub::new().open(echo).ticket_json();
@@ -138,7 +138,7 @@ async fn the_servers_restart_is_a_refusal_and_an_absent_server_is_waited_for() {
         unreachable!("it was waited for")
     };
     assert_eq!(attempt.code, 1006);
-    assert!(!attempt.text.is_empty(), "it says what is wrong");
+    assert!(!attempt.text.is_empty(), "the text says what is wrong");
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn headers_reach_the_page_and_the_session_and_no_other_origin() {
 }
 
 #[tokio::test]
-async fn what_gives_no_ticket_says_why() {
+async fn a_source_without_a_ticket_reports_the_reason() {
     let full = Hub::builder().max_sessions(0).build();
     let refused = page(&full, echo).await;
     let app = Router::new().route("/empty", get("nothing here"));

@@ -98,7 +98,7 @@ impl CleanupPolicy for MemoryBudget {
         session.state.is_soft_closed() && self.next_to_end(&self.held.lock()) == Some(session.id)
     }
 
-    /// Always allows it: if there is no room, the session that has waited longest ends.
+    /// Always returns true: if there is no room, the session that has waited longest ends.
     fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
         true
     }

@@ -52,8 +52,8 @@ pub trait CleanupPolicy: Send + Sync + 'static {
         Some(now + Duration::from_secs(1))
     }
 
-    /// Returns how long a session is kept without a connection. Browsers are told this time and
-    /// retry for at least that long. Default 120 s.
+    /// Returns how long a session is kept without a connection. Browsers learn this time and retry
+    /// for at least that long. Default 120 s.
     fn keep(&self, _session: &SessionSnapshot) -> Duration {
         DefaultCleanupPolicy::default().soft_closed
     }

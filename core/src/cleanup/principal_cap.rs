@@ -91,7 +91,7 @@ impl CleanupPolicy for PrincipalCap {
         Rank::of(session).is_some() && self.next_to_end(&self.sessions.lock(), principal) == Some(session.id)
     }
 
-    /// Always allows it: if there is no room, the session that has waited longest ends.
+    /// Always returns true: if there is no room, the session that has waited longest ends.
     fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
         true
     }

@@ -9,7 +9,7 @@ use crate::cleanup::{CleanupPolicy, SessionSnapshot};
 /// are connected.
 ///
 /// The policy checks each session of a principal after every change, and at the given interval if
-/// nothing changes. So the sessions of a user who logs out end within one interval. To end them at
+/// nothing changes, so the sessions of a user who logs out end within one interval. To end them at
 /// once, close the sessions that [`Hub::sessions_of`](crate::Hub::sessions_of) returns. A session
 /// whose principal is no longer authenticated when its connection is lost ends immediately. The
 /// policy ignores sessions without a principal and never frees a session of an authenticated one,
@@ -59,7 +59,7 @@ impl CleanupPolicy for WhileAuthenticated {
         !self.may_stay(session)
     }
 
-    /// Allows it while the principal is authenticated.
+    /// Returns true while the principal is authenticated.
     fn allow_soft_close(&self, session: &SessionSnapshot) -> bool {
         self.may_stay(session)
     }

@@ -1,4 +1,4 @@
-//! Reads the body of a POST, within bounds, and counts it for its session or its sender.
+//! Reads the body of a POST, within limits, and counts it for its session or its sender.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::memory::Account;
 use crate::request::SessionRequest;
 use crate::session::Beside;
 
-/// The body of a POST, with what it occupies until its packets are taken.
+/// The body of a POST, and the memory that it counts for until its packets are taken.
 pub(super) struct Body {
     pub(super) bytes: Bytes,
     pub(super) place: Place,
@@ -46,7 +46,8 @@ impl Body {
         let mut bytes = BytesMut::new();
         let mut place = Place::Small(hub.account());
         let length = request.header("content-length").and_then(|length| length.parse().ok());
-        // Where it says `Upgrade: websocket`, actix-web takes all that comes for its body.
+        // If the request has `Upgrade: websocket`, actix-web's body does not end at
+        // `Content-Length`.
         while length.is_none_or(|length: usize| bytes.len() < length) {
             let chunk = tokio::select! {
                 biased;
@@ -70,7 +71,7 @@ impl Body {
 }
 
 impl Place {
-    /// Lets only an open connection send a large body, and only two of them at once.
+    /// Allows a large body only on an open connection, and only two at once.
     fn large(hub: &HubInner, body: &[u8]) -> Result<Self, Answer> {
         let exchange = Post::token(body).and_then(|token| hub.exchanges.find(&token));
         let Some(exchange) = exchange else {
@@ -92,7 +93,7 @@ impl Place {
         }
     }
 
-    /// Completes when nobody will take the body any more.
+    /// Completes once nobody will read the body.
     async fn over(&self) {
         match self {
             Self::Small(_) => std::future::pending().await,
@@ -102,7 +103,7 @@ impl Place {
 }
 
 fn refused() -> Answer {
-    Answer::text(413, "more than a POST may carry, or broken off")
+    Answer::text(413, "the body is too large or incomplete")
 }
 
 /// Maximum size of a POST in bytes. The client sends at most 64 KiB and one frame.

@@ -52,7 +52,8 @@ impl Stream for OverPosts {
             match self.bodies.poll_recv(context) {
                 Poll::Ready(Some(body)) => self.rest = body,
                 Poll::Ready(None) => return Poll::Ready(None),
-                // The POSTs have no end that could be seen; an answer, streamed or waited for, has.
+                // Nothing shows that the client will send no more POSTs, but the end of an answer
+                // does.
                 Poll::Pending => {
                     ready!(self.down.poll_gone(context));
                     return Poll::Ready(None);
@@ -71,7 +72,7 @@ impl Sink<Packet> for OverPosts {
     }
 
     fn start_send(self: Pin<&mut Self>, packet: Packet) -> Result<(), Self::Error> {
-        // A close has no code of its own here: the end frame before it says all.
+        // A close needs no packet of its own, because the end frame before it has the code.
         if let Packet::Binary(bytes) = packet {
             self.down.push(&bytes);
         }
@@ -99,5 +100,5 @@ fn failed(gone: Gone) -> ConnectionError {
 }
 
 fn broken() -> ConnectionError {
-    ConnectionError::Failed("a POST's packets are cut off".into())
+    ConnectionError::Failed("the body of a POST ends within a packet".into())
 }

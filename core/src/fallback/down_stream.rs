@@ -21,7 +21,7 @@ pub(crate) struct DownStream {
 }
 
 impl DownStream {
-    /// Starts with a keep-alive, because some proxies hold the head back until there is a body.
+    /// Starts with a keep-alive, because some proxies hold back the head until the body starts.
     pub(crate) fn new(down: Arc<Down>) -> Self {
         Self {
             down,

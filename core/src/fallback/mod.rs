@@ -48,7 +48,10 @@ where
     let peers = hub.inner.peers(request, request.known_principal().flatten());
     let Some(_place) = hub.inner.posts.take(&peers, |peer| hub.inner.share_of(peer).posts) else {
         if let Some(count) = hub.inner.warnings.too_many_posts.count(crate::clock::now()) {
-            tracing::warn!(count, "POSTs refused: too many at a time from one address or user");
+            tracing::warn!(
+                count,
+                "refused POSTs: too many in progress from one address or user; HubBuilder::address_share and principal_share set the limits"
+            );
         }
         return too_many();
     };
@@ -68,7 +71,7 @@ impl Hub {
     ) -> Answer {
         let Body { bytes, place } = body;
         let Some(post) = Post::parse(bytes) else {
-            return Answer::text(400, "this is no POST of the stillhere client");
+            return Answer::text(400, "the body is not in the format of the stillhere client");
         };
         if let Operation::Send { number } = post.operation {
             return self.send(number, post, place).await;
@@ -82,7 +85,7 @@ impl Hub {
         };
         match accepted {
             Ok(accepted) if accepted.protocol().is_none() => {
-                Answer::text(400, "a plain session is reached by a WebSocket")
+                Answer::text(400, "a plain session accepts only WebSockets")
             }
             Ok(accepted) if post.operation == Operation::Discard => discard(accepted, &post.packets),
             Ok(accepted) => self.open_exchange(accepted, post).await,
@@ -97,7 +100,7 @@ impl Hub {
                 ..
             }) => Some(Arc::clone(session)),
             Ok(_) => None,
-            // It is over before it has begun: there is nothing to read, or to keep.
+            // A refused connection needs no exchange, because there is nothing to read.
             Err(end) => return of_end(end.clone()),
         };
         let (bodies, incoming) = mpsc::channel(BODIES);
@@ -128,7 +131,7 @@ impl Hub {
         }
         drop(place);
         let said = match post.wait {
-            // What it has to say comes in the stream.
+            // The packets for the client travel in the streamed answer.
             None => Bytes::new(),
             Some(wait) => poll::next_chunk(&exchange.down, wait).await,
         };
@@ -136,11 +139,11 @@ impl Hub {
     }
 }
 
-/// Returns an answer that carries packets.
+/// Returns an answer whose body contains packets.
 fn of_packets(body: AnswerBody) -> Answer {
     let headers = [
         ("content-type", "application/stillhere.v1"),
-        // What stands between must neither keep it, nor gather it, nor change it.
+        // Proxies must not cache, buffer or transform the answer.
         ("cache-control", "no-store, no-transform"),
         ("x-accel-buffering", "no"),
         ("content-encoding", "identity"),
@@ -162,18 +165,17 @@ fn of_end(end: End) -> Answer {
     of_packets(AnswerBody::Whole(packet.freeze()))
 }
 
-/// Ends the session if no page has connected to it. A session that a page uses or may return to
-/// stays.
+/// Ends the session if no page has connected to it. A session that has had a page is not affected.
 fn discard(accepted: Accepted, secret: &[u8]) -> Answer {
     let session = match accepted.admitted {
         Ok(admitted) => admitted.session,
         Err(end) => return of_end(end),
     };
     let Ok(secret) = <[u8; 32]>::try_from(secret) else {
-        return Answer::text(400, "this is no POST of the stillhere client");
+        return Answer::text(400, "the body is not in the format of the stillhere client");
     };
     if !session.has_secret(&Secret::from_bytes(secret)) {
-        return of_end(End::connection(Code::WrongSecret, "not this session's secret"));
+        return of_end(End::connection(Code::WrongSecret, "the secret is wrong"));
     }
     let session = match session {
         Found::Live(session) => session,
@@ -188,13 +190,13 @@ fn discard(accepted: Accepted, secret: &[u8]) -> Answer {
 }
 
 fn too_many() -> Answer {
-    let mut answer = Answer::text(429, "too many requests at a time: come again in a second");
+    let mut answer = Answer::text(429, "too many requests in progress: try again in a second");
     answer.headers.push(("retry-after", "1".to_owned()));
     answer
 }
 
 fn gone() -> Answer {
-    Answer::text(410, "this connection is over: open another")
+    Answer::text(410, "this connection has ended: open a new one")
 }
 
 /// How long a POST may take to arrive.

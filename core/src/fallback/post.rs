@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_post_is_read_as_it_was_written() {
+    fn a_post_is_decoded_as_it_was_encoded() {
         let mut body = vec![2];
         body.extend([7; 16]);
         body.extend(500u32.to_le_bytes());

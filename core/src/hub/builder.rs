@@ -55,7 +55,7 @@ impl Hub {
     /// Creates a hub with default settings, on the current runtime.
     ///
     /// # Panics
-    /// When called outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub fn new() -> Self {
         Self::builder().build()
     }
@@ -105,8 +105,8 @@ impl HubBuilder {
     ///   `Cross-Origin-Embedder-Policy: require-corp`.
     ///
     /// # Panics
-    /// If it is none of these. A browser would look for `live.example.com/stillhere`, for example,
-    /// below the page.
+    /// Panics if the URL is none of these, such as `live.example.com/stillhere`, which a browser
+    /// would resolve relative to the page.
     #[track_caller]
     pub fn public_url(mut self, url: &str) -> Self {
         self.config.public_url = Some(base_url(url).into());
@@ -151,7 +151,7 @@ impl HubBuilder {
     }
 
     /// Sets after how much silence the server pings a browser. After twice that time without a sign
-    /// of life it gives the connection up. Default 15 s.
+    /// of life it gives up the connection. Default 15 s.
     pub fn heartbeat(self, interval: Duration) -> Self {
         self.change_option(move |options| options.timing.heartbeat = interval)
     }
@@ -293,7 +293,7 @@ impl HubBuilder {
     /// that [`HubBuilder::runtime`] has set.
     ///
     /// # Panics
-    /// When called outside a tokio runtime without [`HubBuilder::runtime`].
+    /// Panics outside a tokio runtime, unless [`HubBuilder::runtime`] was called.
     pub fn build(mut self) -> Hub {
         for change in self.changes {
             change(&mut self.config.defaults);

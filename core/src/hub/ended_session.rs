@@ -1,4 +1,4 @@
-//! What the hub keeps of an ended session: enough to make the same checks as before, and to say why
+//! The record of an ended session: enough to repeat the checks of a live session, and to report why
 //! it ended.
 
 use std::sync::Arc;

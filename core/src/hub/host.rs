@@ -1,4 +1,4 @@
-//! The hub as its sessions see it: what they ask it, and what they tell it.
+//! The hub as its sessions see it: the questions that they ask and the events that they report.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,7 +78,7 @@ impl Host for HubInner {
         if reason == EndReason::NeverConnected && self.reach.note_missed() {
             tracing::warn!(
                 tickets_lead_to = %self.base,
-                "no page has come for any session yet: are the hub's routes mounted where its tickets lead, and outside of layers that refuse requests, such as CORS?"
+                "no page has reached this hub yet: mount its routes at the path in its tickets, and outside layers that refuse requests, such as CORS"
             );
         }
         self.tell(&*self.policy(), session);

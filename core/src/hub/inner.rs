@@ -87,7 +87,10 @@ impl HubInner {
                 if reason == EndReason::Full
                     && let Some(count) = self.warnings.full.count(now)
                 {
-                    tracing::warn!(count, "no room for more sessions");
+                    tracing::warn!(
+                        count,
+                        "refused new sessions: the hub is full; HubBuilder::max_sessions sets the limit"
+                    );
                 }
                 session.abort(reason);
             }
@@ -137,7 +140,7 @@ impl HubInner {
                 tracing::warn!(
                     count,
                     ?waited,
-                    "ended sessions that waited for their first browser: too many do, of all or of one address or user"
+                    "ended sessions before their first browser connected: too many wait, in total (HubBuilder::max_unconnected) or for one address or user (address_share, principal_share)"
                 );
             }
         }
@@ -169,7 +172,7 @@ impl HubInner {
         let address = client_address(request, hops).and_then(|address| Peer::address(address, hops));
         if let Some(reason) = address.is_none().then(|| why_uncounted(request, hops)).flatten() {
             self.told_uncounted
-                .call_once(|| tracing::info!("what one address may hold is not limited: {reason}"));
+                .call_once(|| tracing::info!("the limits per address are not enforced: {reason}"));
         }
         address.into_iter().chain(principal.map(Peer::principal)).collect()
     }
@@ -208,8 +211,8 @@ impl HubInner {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Tells connections that still wait for their hello to come back within `spread`, because all
-    /// sessions are over.
+    /// Tells connections that still wait for their hello to reconnect within `spread`, because all
+    /// sessions have ended.
     pub(crate) fn end_drain(&self, spread: Duration) {
         self.hellos.drain(spread);
     }
@@ -226,7 +229,7 @@ impl HubInner {
         self.registry().sessions.values().cloned().collect()
     }
 
-    /// Returns the session with this id, or what is kept of it after its end.
+    /// Returns the session with this id, or its record after its end.
     pub(crate) fn look_up(&self, id: &SessionId) -> Option<Found> {
         self.registry().find(id)
     }
@@ -244,8 +247,9 @@ impl HubInner {
         let Some(hook) = &self.principal else {
             if let Some(count) = self.warnings.no_principal_hook.count(crate::clock::now()) {
                 tracing::error!(
+                    %session,
                     count,
-                    "a session of a user is asked for, and the hub has no way to know users: set HubBuilder::principal, or mount the adapter's routes_for"
+                    "refused connections to a user's session: the hub cannot determine users; set HubBuilder::principal, or mount the adapter's routes_for"
                 );
             }
             return false;
@@ -281,7 +285,7 @@ impl fmt::Debug for HubInner {
 impl Drop for HubInner {
     fn drop(&mut self) {
         for session in self.all() {
-            session.abort_on(self, EndReason::Aborted("the hub is gone".into()));
+            session.abort_on(self, EndReason::Aborted("the hub was dropped".into()));
             // Over already, but nobody was left to whom that could be reported.
             if self.find(&session.id).is_some()
                 && let Some(reason) = session.end_reason()

@@ -1,4 +1,4 @@
-//! Asks the cleanup policy about a session, and does what the policy says.
+//! Asks the cleanup policy about a session, and carries out its decision.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use crate::session::Shared;
 use stillhere_proto::SessionId;
 
 impl HubInner {
-    /// Ends the session if the policy says so and the session has not changed meanwhile. Otherwise
-    /// schedules the next check.
+    /// Ends the session if the policy decides so and the session has not changed meanwhile.
+    /// Otherwise schedules the next check.
     pub(super) fn check(&self, session: &Arc<Shared>, now: Instant) {
         let policy = self.policy();
         for _ in 0..ATTEMPTS {
@@ -36,8 +36,8 @@ impl HubInner {
         self.schedule.check_at(session, now + SOONEST);
     }
 
-    /// Tells the policy the state of the session, and queues the sessions that the policy wants to
-    /// judge because of it.
+    /// Reports the state of the session to the policy, and queues the sessions that the policy
+    /// wants to judge because of it.
     pub(super) fn tell(&self, policy: &dyn CleanupPolicy, session: &Shared) -> SessionSnapshot {
         let (snapshot, to_check) = observe(policy, session);
         for id in to_check {
@@ -49,9 +49,9 @@ impl HubInner {
     }
 }
 
-/// Tells the policy the state of the session, and again if the state has changed meanwhile. So the
-/// last state that the policy is told is true, even if several threads tell it. Returns the
-/// sessions that the policy wants to judge because of it.
+/// Reports the state of the session to the policy, and again if it has changed meanwhile. So the
+/// last reported state is the final one, even if several threads report. Returns the sessions that
+/// the policy wants to judge because of it.
 pub(super) fn observe(policy: &dyn CleanupPolicy, session: &Shared) -> (SessionSnapshot, Vec<SessionId>) {
     let mut to_check = Vec::new();
     let mut snapshot = session.snapshot();
@@ -66,7 +66,7 @@ pub(super) fn observe(policy: &dyn CleanupPolicy, session: &Shared) -> (SessionS
     }
 }
 
-/// What a policy decides.
+/// The decision of a policy.
 enum Verdict {
     End,
     /// Keep the session, and ask again at this time.
@@ -87,5 +87,5 @@ const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 /// The shortest delay before a policy is asked again about the same session.
 const SOONEST: Duration = Duration::from_millis(10);
 
-/// How often the policy is asked in a row about a session that keeps changing.
+/// How many times in a row the policy is asked about a session that keeps changing.
 const ATTEMPTS: usize = 3;

@@ -82,7 +82,11 @@ impl Holder {
     fn end(self) {
         let Self { session, buffered, .. } = self;
         if session.abort_if_unchanged(self.version, Some(EndReason::MemoryPressure)) {
-            tracing::warn!(session = %session.id, buffered, "ended: the hub's memory limit is reached");
+            tracing::warn!(
+                session = %session.id,
+                buffered,
+                "ended a session to free memory: the sessions buffer more than HubBuilder::memory_limit"
+            );
             session.update(|machine, _| machine.discard_received());
         }
     }

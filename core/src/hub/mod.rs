@@ -87,7 +87,7 @@ impl Hub {
         self.inner.open(Arc::new(options.normalised()), boxed(application))
     }
 
-    /// Opens a session like [`Hub::open`], for a client that has a protocol of its own. The client
+    /// Opens a session like [`Hub::open`], for a client with a protocol of its own. The client
     /// needs only [`SessionHandle::url`]. [`PlainOptions`] describes such sessions.
     ///
     /// ```
@@ -142,18 +142,17 @@ impl Hub {
         client_address(request, self.inner.config.trusted_hops)
     }
 
-    /// Returns the session with this id, unless it is over.
+    /// Returns the session with this id, unless it has ended.
     pub fn session(&self, id: &SessionId) -> Option<SessionHandle> {
         self.inner.find(id).map(SessionHandle::new)
     }
 
-    /// Returns all sessions that are not over.
+    /// Returns all live sessions.
     pub fn sessions(&self) -> Vec<SessionHandle> {
         self.inner.all().into_iter().map(SessionHandle::new).collect()
     }
 
-    /// Returns the sessions that were opened for this principal and are not over. This logs a user
-    /// out:
+    /// Returns the live sessions of this principal. To log out a user:
     ///
     /// ```
     /// # async fn log_out(hub: stillhere::Hub) {
@@ -187,8 +186,8 @@ impl Hub {
     /// Before that, it observes all sessions, so that it can compare them.
     pub fn set_cleanup_policy(&self, policy: impl CleanupPolicy) {
         let policy: Arc<dyn CleanupPolicy> = Arc::new(policy);
-        // Before it judges the first session: otherwise it takes the oldest that it knows for the
-        // oldest of all.
+        // The policy must know all sessions before it judges the first one. Otherwise it would
+        // take the oldest that it knows for the oldest of all.
         let known = self.inner.all();
         for session in &known {
             observe(&*policy, session);
@@ -263,13 +262,13 @@ impl fmt::Debug for Hub {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Number of sessions that are not over.
+    /// Number of live sessions.
     pub sessions: usize,
     /// Number of them to which no browser has connected yet.
     pub unconnected: usize,
     /// Number of connections, including those that have not sent a hello.
     pub connections: usize,
-    /// Bytes that all sessions buffer, taken together.
+    /// Total number of bytes that all sessions buffer.
     pub buffered: u64,
     /// Number of sessions opened since the hub was built.
     pub opened: u64,

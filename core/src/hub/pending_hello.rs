@@ -12,11 +12,11 @@ use crate::peer::Peer;
 use stillhere_proto::Code;
 use stillhere_proto::wire::{End, millis};
 
-/// The places for connections that wait for their hello.
+/// Counts the connections that wait for their hello.
 #[derive(Debug, Default)]
 pub(super) struct PendingHellos {
     taken: Arc<AtomicUsize>,
-    /// The same, per peer.
+    /// Counts the same connections per peer.
     by_peer: Arc<Places>,
     /// The time over which a hub that has shut down spreads reconnects.
     drained: watch::Sender<Option<Duration>>,
@@ -56,9 +56,10 @@ impl PendingHello {
     /// Waits until the hub has shut down, and returns what to tell the waiting connection.
     pub(crate) async fn drained(&mut self) -> End {
         let place = u32::try_from(self.place % SPREAD).expect("the spread is small");
-        // A connection that came after the shutdown says hello first, and is told more.
+        // A connection that opens after the shutdown is not told here: it sends its hello first,
+        // and then learns more.
         if self.drained.changed().await.is_err() {
-            // The hub is gone, and did not shut down.
+            // The hub was dropped without a shutdown.
             return pending().await;
         }
         let spread = self.drained.borrow().unwrap_or_default();
@@ -73,7 +74,7 @@ impl Drop for PendingHello {
     }
 }
 
-/// The shortest delay after which a browser is told to come back from a shutdown.
+/// The shortest time after which a browser is told to reconnect after a shutdown.
 pub(crate) const RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// The number of delays over which waiting connections are spread.

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_given_back_when_dropped_and_nothing_is_left_of_its_peer() {
+    fn a_dropped_place_is_free_again_and_its_peer_is_forgotten() {
         let (places, ada) = (Arc::new(Places::default()), Peer::principal("ada"));
         let both = [ada.clone(), Peer::principal("bob")];
         let first = places.take(&both, |_| 2);

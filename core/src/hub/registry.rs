@@ -1,4 +1,4 @@
-//! The live sessions, and what is kept of recently ended ones.
+//! The live sessions, and records of recently ended ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use stillhere_proto::{Secret, SessionId};
 pub(super) struct Registry {
     pub(super) sessions: HashMap<SessionId, Arc<Shared>>,
     pub(super) unconnected: Unconnected,
-    /// The peers for whom a session counts once a browser has asked for it.
+    /// The places that sessions hold for the peers that first connected to them.
     pub(super) holders: HashMap<SessionId, Place>,
     pub(super) ended: EndedSessions,
     /// Ended sessions that no browser connected to. They are kept apart, so that a flood of pages
@@ -50,8 +50,8 @@ impl Registry {
         Some(place)
     }
 
-    /// Keeps what is needed of an ended session: for the latest `most`, and for a tenth as many
-    /// that no browser connected to.
+    /// Keeps the record of an ended session: the latest `most` records, and a tenth as many of
+    /// sessions that no browser connected to.
     pub(super) fn keep(&mut self, id: SessionId, ended: EndedSession, most: usize) {
         match ended.reason() {
             EndReason::NeverConnected => self.never_connected.insert(id, ended, most / 10),
@@ -120,7 +120,7 @@ impl EndedSessions {
 /// A table is shrunk once fewer than one in this many of its slots are in use.
 pub(crate) const SPARSE: usize = 4;
 
-/// The capacity that a table may keep however empty it is.
+/// The capacity that a table keeps even when it is empty.
 pub(crate) const KEPT_CAPACITY: usize = 1024;
 
 #[cfg(test)]

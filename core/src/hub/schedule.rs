@@ -21,7 +21,7 @@ pub(super) struct Schedule {
     /// each is here at most once.
     queue: Lock<VecDeque<SessionId>>,
     /// Notified when the sweep must run earlier than it expects: something is due earlier, memory
-    /// is short, or the hub is gone.
+    /// is short, or the hub was dropped.
     woken: Arc<Notify>,
 }
 
@@ -81,8 +81,8 @@ impl Schedule {
         self.push(Due { at, task });
     }
 
-    /// Empties the schedule and wakes the sweep, which then stops because the hub is gone. Returns
-    /// the tasks that were to be aborted.
+    /// Empties the schedule and wakes the sweep, which then stops because the hub was dropped.
+    /// Returns the tasks that were to be aborted.
     pub(super) fn close(&self) -> Vec<AbortHandle> {
         let due = std::mem::take(&mut *self.due.lock());
         self.woken.notify_one();

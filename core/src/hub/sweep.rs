@@ -1,5 +1,5 @@
-//! The task that frees sessions. It sleeps until something is due, and looks only at the sessions
-//! that are.
+//! The task that frees sessions. It sleeps until something is due, and checks only sessions that
+//! are due.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::hub::inner::HubInner;
 use crate::hub::schedule::Task;
 
-/// Runs until the hub is gone.
+/// Runs until the hub is dropped.
 pub(super) async fn run_sweep(hub: Weak<HubInner>, woken: Arc<Notify>) {
     loop {
         let next = {

@@ -38,8 +38,8 @@ impl Unconnected {
         Some(id)
     }
 
-    /// Removes the sessions that must end so that these peers may have one more: the oldest of
-    /// whoever has too many.
+    /// Removes the sessions that must end to make room for one more of these peers: the oldest of
+    /// each peer that is at its limit, and the oldest of all if `most` are waiting.
     pub(super) fn make_room(
         &mut self,
         peers: &[Peer],

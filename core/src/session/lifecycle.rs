@@ -28,7 +28,7 @@ impl Shared {
                 .catch_unwind()
                 .await;
             if result.is_err() {
-                tracing::error!(session = %shared.id, "the application function panicked");
+                tracing::error!(session = %shared.id, "the application function panicked, so its session ends");
             }
             shared.change(|inner, now| {
                 inner.function = Function::Returned;
@@ -54,8 +54,8 @@ impl Shared {
         self.change(|inner, now| inner.close(reason, now));
     }
 
-    /// Closes the session as [`EndReason::Draining`]. Browsers are told to come back after
-    /// `retry_after`; the last messages get `wait` to be delivered.
+    /// Closes the session as [`EndReason::Draining`]. Browsers are told to reconnect after
+    /// `retry_after`. Delivery of the last messages may take up to `wait`.
     pub(crate) fn drain(self: &Arc<Self>, retry_after: Duration, wait: Duration) {
         self.change(|inner, now| {
             inner.empty_gate();
@@ -98,7 +98,8 @@ impl Shared {
         })
     }
 
-    /// Ends the session at once while its hub is being dropped and can no longer be upgraded to.
+    /// Ends the session at once while its hub is being dropped, when the weak reference to the hub
+    /// no longer works.
     pub(crate) fn abort_on(self: &Arc<Self>, host: &dyn Host, reason: EndReason) {
         let ((), follow_up) = self.settle(|inner| {
             inner.machine.abort(reason, crate::clock::now());

@@ -38,7 +38,7 @@ impl Shared {
         key
     }
 
-    /// Removes a connection and tells the machine that it is gone.
+    /// Removes a connection and reports its end to the machine.
     pub(crate) fn unregister(self: &Arc<Self>, key: ConnectionKey) {
         self.change(|inner, now| {
             inner.connections.retain(|(known, _)| *known != key);
@@ -58,8 +58,8 @@ impl Shared {
         });
     }
 
-    /// As [`Shared::update`], called by the connection `key`, which polls the machine afterwards
-    /// and so is not woken.
+    /// Does the same as [`Shared::update`], but does not wake the connection `key`: the caller is
+    /// that connection and polls the machine afterwards.
     pub(crate) fn update_from(self: &Arc<Self>, key: ConnectionKey, change: impl FnOnce(&mut SessionMachine, Instant)) {
         self.touch(|inner| {
             change(&mut inner.machine, crate::clock::now());
@@ -90,13 +90,14 @@ impl Shared {
         Next::More
     }
 
-    /// How long browsers are told that the session is kept without a connection, in milliseconds.
+    /// Returns how long the session is kept without a connection, in milliseconds, as browsers are
+    /// told.
     fn keep(&self) -> u64 {
         let host = self.host.upgrade();
         host.map_or(0, |host| millis(host.keep(&self.snapshot())))
     }
 
-    /// How long a connection may take to say hello.
+    /// Returns how long a connection may take to send its hello.
     pub(crate) fn hello_deadline(&self) -> Duration {
         self.options.timing.hello
     }

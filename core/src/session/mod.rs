@@ -60,8 +60,8 @@ pub struct Session {
 pub enum Incoming {
     /// A message from the browser.
     Message(Message),
-    /// Another document has taken the session over, by a reload or a restored tab. What follows
-    /// comes from it. It has no state yet: send it what it needs.
+    /// Another document has taken over the session, by a reload or a restored tab. All later
+    /// messages come from it. It has no state yet, so send it what it needs.
     Restored,
 }
 
@@ -119,7 +119,7 @@ impl Session {
             match shared.unpack((lane, received)) {
                 Ok(message) => return Some(Incoming::Message(message)),
                 Err(error) => {
-                    tracing::debug!(session = %shared.id, %error, "a message cannot be inflated: the session ends");
+                    tracing::debug!(session = %shared.id, %error, "ended the session: a message cannot be inflated");
                     shared.update(|machine, now| {
                         machine.handle_bad_payload(error == InflateError::TooLarge, now);
                         // Otherwise the application would read on and not notice that one is
@@ -137,12 +137,11 @@ impl Session {
     }
 
     /// Sets the function that sends a new document its state. It runs whenever another document
-    /// takes the session over, by a reload or a restored tab.
+    /// takes over the session, by a reload or a restored tab.
     ///
-    /// What `restore` sends goes first: other sends queue behind it, and messages of the new
-    /// document are not read before it has returned. If it panics, or takes longer than 10 s, the
-    /// failure is logged and the session continues. It is dropped when yet another document takes
-    /// over or the session ends.
+    /// `restore` sends first: other senders wait until it has returned, and so do messages of the
+    /// new document. If it panics or takes longer than 10 s, the failure is logged and the session
+    /// continues. It is dropped when another document takes over or the session ends.
     ///
     /// Call this before the function's first `.await`. If a second document has connected even
     /// earlier, `restore` runs for it at once, ahead of later sends, unless [`Session::next`] has
@@ -205,8 +204,8 @@ impl SessionHandle {
     /// queued nothing.
     ///
     /// # Errors
-    /// [`SendError`] if the session has ended or is closing, or if the message is above its limit.
-    /// The error contains the message.
+    /// Returns a [`SendError`] with the message if the session has ended or is closing, or if the
+    /// message exceeds its limit.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.shared.send(Lane::Interactive, message.into(), Via::Handle).await
     }
@@ -214,7 +213,7 @@ impl SessionHandle {
     /// Queues a message on the bulk lane. Large messages there do not delay the interactive lane.
     ///
     /// # Errors
-    /// Those of [`SessionHandle::send`].
+    /// Returns the errors of [`SessionHandle::send`].
     pub async fn send_bulk(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.shared.send(Lane::Bulk, message.into(), Via::Handle).await
     }
@@ -222,8 +221,8 @@ impl SessionHandle {
     /// Queues a message on the interactive lane if there is room.
     ///
     /// # Errors
-    /// [`TrySendError`] if there is no room, if the session has ended or is closing, or if the
-    /// message is above its limit. The error contains the message.
+    /// Returns a [`TrySendError`] with the message if there is no room, if the session has ended or
+    /// is closing, or if the message exceeds its limit.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         self.shared.try_send(Lane::Interactive, message.into(), Via::Handle)
     }
@@ -231,15 +230,15 @@ impl SessionHandle {
     /// Queues a message on the bulk lane if there is room.
     ///
     /// # Errors
-    /// Those of [`SessionHandle::try_send`].
+    /// Returns the errors of [`SessionHandle::try_send`].
     pub fn try_send_bulk(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         self.shared.try_send(Lane::Bulk, message.into(), Via::Handle)
     }
 
-    /// Declares how many bytes the application holds for this session; 0 by default.
+    /// Sets how many bytes the application holds for this session; 0 by default.
     ///
-    /// Cleanup policies judge by it: see [`SessionSnapshot::weight`]. The policy is asked soon
-    /// after each change, on another thread. The weight does not count against
+    /// Cleanup policies see it as [`SessionSnapshot::weight`]. The policy is asked soon after each
+    /// change, on another thread. The weight does not count against
     /// [`HubBuilder::memory_limit`](crate::HubBuilder::memory_limit), which bounds the buffers.
     pub fn set_weight(&self, bytes: u64) {
         self.shared.set_weight(bytes);
@@ -268,7 +267,7 @@ impl SessionHandle {
 
     /// Ends the connection and keeps the session. The browser reconnects at once, if it can.
     ///
-    /// A session without a connection stays as it is. If the policy allows no soft close, the
+    /// Has no effect on a session without a connection. If the policy allows no soft close, the
     /// session ends as [`EndReason::Disconnected`].
     pub fn soft_close(&self) {
         self.shared.update(SessionMachine::soft_close);
@@ -284,7 +283,7 @@ impl SessionHandle {
         self.shared.snapshot()
     }
 
-    /// Returns the user whom the session was opened for, if any.
+    /// Returns the user for whom the session was opened, if any.
     pub fn principal(&self) -> Option<&str> {
         self.shared.principal()
     }

@@ -1,4 +1,4 @@
-//! Reading received messages, in order with the news of other documents.
+//! Reads received messages, and reports other documents in order with them.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,7 +23,7 @@ impl Shared {
         self.touch(|inner| inner.poll_take(known))
     }
 
-    /// Returns the message as the application gets it: inflated.
+    /// Returns the message for the application, inflated.
     pub(crate) fn unpack(&self, (lane, received): (Lane, Received)) -> Result<Message, InflateError> {
         let compressed = received.compressed;
         let payload = received.into_bytes();

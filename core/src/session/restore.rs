@@ -1,4 +1,4 @@
-//! Restoring a session's state in a new document: the application's restore function sends first.
+//! Restores a session's state in a new document: the application's restore function sends first.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -15,7 +15,7 @@ use crate::session::shared::{Shared, Touched};
 use crate::session::state::Effect;
 use stillhere_proto::{Lane, Message};
 
-/// Sends to a document that has just taken the session over, ahead of all other senders.
+/// Sends to a document that has just taken over the session, ahead of all other senders.
 #[derive(Debug)]
 pub struct Restoring {
     handle: SessionHandle,
@@ -26,7 +26,7 @@ impl Restoring {
     /// Sends as [`SessionHandle::send`] does, ahead of all other senders.
     ///
     /// # Errors
-    /// Those of [`SessionHandle::send`].
+    /// Returns the errors of [`SessionHandle::send`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.handle
             .shared
@@ -37,7 +37,7 @@ impl Restoring {
     /// Sends as [`SessionHandle::send_bulk`] does, ahead of all other senders.
     ///
     /// # Errors
-    /// Those of [`SessionHandle::send`].
+    /// Returns the errors of [`SessionHandle::send`].
     pub async fn send_bulk(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.handle
             .shared
@@ -63,7 +63,8 @@ impl Shared {
             let missed = is_missed.then(|| inner.begin_restore(current)).flatten();
             ((replaced, missed), Touched::Nothing)
         });
-        // Not under the lock: what it captured may run code of the application when dropped.
+        // This must happen without the lock, because dropping the function's captured values may
+        // run code of the application.
         drop(replaced);
         if let Some(Effect::Restore(restore, incarnation)) = missed
             && let Some(host) = self.host.upgrade()
@@ -90,8 +91,14 @@ impl Shared {
                 () = shared.gate_is_gone(incarnation) => {}
                 restored = tokio::time::timeout(RESTORE_WAIT, restored) => match restored {
                     Ok(Ok(())) => {}
-                    Ok(Err(_)) => tracing::error!(session = %shared.id, "the restore function panicked"),
-                    Err(_) => tracing::error!(session = %shared.id, "the restore function did not return within 10 s"),
+                    Ok(Err(_)) => tracing::error!(
+                        session = %shared.id,
+                        "the restore function panicked; the session continues without it"
+                    ),
+                    Err(_) => tracing::error!(
+                        session = %shared.id,
+                        "stopped the restore function because it did not return within 10 s; the session continues"
+                    ),
                 }
             }
         });

@@ -1,4 +1,4 @@
-//! Queueing a message: the errors, who goes first, and waiting for room.
+//! Queues messages: errors, the order of senders, and waiting for room.
 
 use std::future::Future;
 use std::pin::pin;
@@ -30,7 +30,7 @@ use stillhere_proto::{EndReason, Lane, Limits, Message};
 #[non_exhaustive]
 pub enum SendError {
     /// The session has ended or is closing.
-    #[error("the session is over: {reason}")]
+    #[error("the session has ended or is closing: {reason}")]
     Ended {
         /// Why the session has ended or closes.
         reason: EndReason,
@@ -38,7 +38,7 @@ pub enum SendError {
         message: Message,
     },
     /// The message is above the session's limit and can never be sent.
-    #[error("a message of {size} bytes is above this session's limit of {limit}")]
+    #[error("the message has {size} bytes, but this session's limit is {limit}")]
     TooLarge {
         /// Size of the message in bytes, after compression.
         size: u64,
@@ -74,7 +74,7 @@ pub enum TrySendError {
     #[error("the session's outbox is full")]
     Full(Message),
     /// The session has ended or is closing.
-    #[error("the session is over: {reason}")]
+    #[error("the session has ended or is closing: {reason}")]
     Ended {
         /// Why the session has ended or closes.
         reason: EndReason,
@@ -82,7 +82,7 @@ pub enum TrySendError {
         message: Message,
     },
     /// The message is above the session's limit and can never be sent.
-    #[error("a message of {size} bytes is above this session's limit of {limit}")]
+    #[error("the message has {size} bytes, but this session's limit is {limit}")]
     TooLarge {
         /// Size of the message in bytes, after compression.
         size: u64,
@@ -94,7 +94,7 @@ pub enum TrySendError {
 }
 
 impl SendError {
-    /// Returns the message, as it was given to `send`.
+    /// Returns the original message.
     pub fn into_message(self) -> Message {
         let (Self::Ended { message, .. } | Self::TooLarge { message, .. }) = self;
         message
@@ -102,7 +102,7 @@ impl SendError {
 }
 
 impl TrySendError {
-    /// Returns the message, as it was given to `try_send`.
+    /// Returns the original message.
     pub fn into_message(self) -> Message {
         let (Self::Full(message) | Self::Ended { message, .. } | Self::TooLarge { message, .. }) = self;
         message
@@ -118,7 +118,7 @@ impl From<SendError> for TrySendError {
     }
 }
 
-/// Who sends.
+/// The sender of a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Via {
     Handle,
@@ -161,7 +161,7 @@ impl Shared {
         Err(TrySendError::Full(self.unpacked(message)))
     }
 
-    /// Compresses the message if that pays off, and refuses what could never be sent.
+    /// Compresses the message if that makes it smaller, and refuses it if it is too large.
     fn pack(&self, mut message: Message) -> Result<Message, SendError> {
         let threshold = self.options.compress_from.unwrap_or(usize::MAX);
         if message.len() >= threshold && message.len() as u64 <= self.options.limits.inflated {
@@ -190,8 +190,8 @@ impl Shared {
         })
     }
 
-    /// Queues the message if there is room, and returns whether it did. Takes it out of `message`
-    /// unless there is no room.
+    /// Queues the message and returns true if there is room. Otherwise leaves it in `message` and
+    /// returns false.
     fn push(self: &Arc<Self>, lane: Lane, message: &mut Option<Message>, via: Via) -> Result<bool, SendError> {
         let pushed = self.touch(|inner| match inner.push(lane, message, via, &self.options.limits) {
             Ok(true) => (Ok(true), Touched::Outbox),
@@ -217,7 +217,7 @@ impl Inner {
             return Err(reason.clone());
         }
         if matches!(via, Via::Restore(incarnation) if incarnation != self.machine.incarnation()) {
-            // The document is gone, and everything that was sent to it is dropped.
+            // Another document has taken over, so messages to this one are dropped.
             *message = None;
             return Ok(true);
         }

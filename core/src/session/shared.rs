@@ -1,5 +1,5 @@
-//! The state that the hub, the connections, the function and the handles of a session share, and
-//! the one path by which all of them change it.
+//! The state that a session's hub, connections, function and handles share, and the only path by
+//! which they change it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ use stillhere_proto::{Secret, SessionId};
 /// A session, shared by the hub, its connections, its function and its handles.
 pub(crate) struct Shared {
     pub(crate) id: SessionId,
-    /// Increases from session to session of a hub.
+    /// Number of the session within its hub, in the order of opening.
     pub(crate) number: u64,
     secret: Secret,
     pub(crate) options: Arc<SessionOptions>,
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     inner: Lock<Inner>,
 }
 
-/// What a change has touched. This decides who is woken.
+/// The part of the state that a change has touched. It determines which tasks are woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Touched {
     /// Nothing has changed.
@@ -51,7 +51,7 @@ pub(crate) enum Touched {
     Outbox,
     /// A message was taken. With `credit`, the peer should soon be told that it may send more.
     Inbox { credit: bool },
-    /// A restore function has returned: others may send and read again.
+    /// A restore function has returned, so others may send and read again.
     Gate,
     /// The bytes that are held for the session outside its machine.
     Beside,
@@ -59,7 +59,7 @@ pub(crate) enum Touched {
     Weight,
 }
 
-/// What remains to be done after a change, without the lock.
+/// The effects of a change, to be carried out without the lock.
 #[derive(Default)]
 pub(super) struct FollowUp {
     effects: Vec<Effect>,
@@ -146,17 +146,17 @@ impl Shared {
         }
     }
 
-    /// Locks the state. Whoever changes the machine uses [`Shared::touch`] or a method above it.
+    /// Locks the state. To change the machine, use [`Shared::touch`] or a method that calls it.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
     }
 
-    /// Lets `change` change the machine, then does what follows from the change.
+    /// Calls `change` with the machine, and then carries out the effects of the change.
     pub(crate) fn update<T>(self: &Arc<Self>, change: impl FnOnce(&mut SessionMachine, Instant) -> T) -> T {
         self.change(|inner, now| change(&mut inner.machine, now))
     }
 
-    /// As [`Shared::update`], for all of the state.
+    /// Does the same as [`Shared::update`], with the whole state.
     pub(crate) fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut Inner, Instant) -> T) -> T {
         self.touch(|inner| {
             let result = change(inner, crate::clock::now());
@@ -164,13 +164,14 @@ impl Shared {
         })
     }
 
-    /// Lets `change` change the state under the lock and say what it has touched, then does what
-    /// follows from the change. Every change of the machine takes this path.
+    /// Calls `change` under the lock, which returns what it has touched, and then carries out the
+    /// effects. Every change of the machine takes this path.
     pub(crate) fn touch<T>(self: &Arc<Self>, change: impl FnOnce(&mut Inner) -> (T, Touched)) -> T {
         self.touch_at(Home::Hub, change)
     }
 
-    /// As [`Shared::touch`]. A function that the change starts is spawned in this home.
+    /// Does the same as [`Shared::touch`]. A function that the change starts is spawned in this
+    /// home.
     pub(super) fn touch_at<T>(self: &Arc<Self>, home: Home, change: impl FnOnce(&mut Inner) -> (T, Touched)) -> T {
         let (result, follow_up) = self.settle(change);
         if !follow_up.is_empty()
@@ -181,7 +182,8 @@ impl Shared {
         result
     }
 
-    /// Makes a change under the lock, wakes whoever it concerns, and returns what else follows.
+    /// Makes a change under the lock, wakes the tasks that it concerns, and returns the effects to
+    /// carry out.
     pub(super) fn settle<T>(&self, change: impl FnOnce(&mut Inner) -> (T, Touched)) -> (T, FollowUp) {
         let mut inner = self.lock();
         let (result, touched) = change(&mut inner);
@@ -209,7 +211,7 @@ impl Shared {
         (result, follow_up)
     }
 
-    /// Tells the host and the application what has happened.
+    /// Reports the change to the hub and the application.
     pub(super) fn follow_up(self: &Arc<Self>, follow_up: FollowUp, host: &dyn Host, home: Home) {
         let now = crate::clock::now();
         for effect in follow_up.effects {
@@ -244,7 +246,8 @@ impl Touched {
         }
     }
 
-    /// Buffers matter to the host only while no connection empties them.
+    /// Returns the size that has changed. The hub needs to know about buffers only while no
+    /// connection empties them.
     fn resized(self, is_soft_closed: bool) -> Option<Resized> {
         match self {
             Self::Weight => Some(Resized::Weight),

@@ -24,7 +24,7 @@ pub(crate) struct Inner {
     /// The machine's version when the hub was last notified.
     version: u64,
     pub(crate) function: Function,
-    /// The application has dropped its `Session`: received messages are never read.
+    /// True once the application has dropped its `Session`, so that nobody reads messages.
     pub(crate) reader_is_gone: bool,
     pub(crate) connections: Vec<(ConnectionKey, Arc<AtomicWaker>)>,
     pub(crate) next_connection: u64,
@@ -39,11 +39,11 @@ pub(crate) struct Inner {
     pub(crate) beside: u64,
     /// Weight in bytes, as the application declared it.
     pub(crate) weight: u64,
-    /// How often the weight has changed.
+    /// Number of changes of the weight.
     pub(crate) weighings: u64,
     /// When the sweeper judges this session next.
     pub(crate) scheduled: Option<Instant>,
-    /// The sweeper has been asked to judge this session soon.
+    /// True while the sweeper's queue contains this session.
     pub(crate) is_queued: bool,
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum Function {
     Returned,
 }
 
-/// A consequence of a change that is carried out without the lock.
+/// A consequence of a change, to be carried out after the lock is released.
 pub(crate) enum Effect {
     Start(Application),
     Restore(RestoreFunction, u64),
@@ -65,7 +65,7 @@ pub(crate) enum Effect {
     Ended(Teardown),
 }
 
-/// What is left of a session that has ended. The hub reports the reason and drops the rest.
+/// The remains of an ended session. The hub reports the reason and drops the rest.
 pub(crate) struct Teardown {
     pub(crate) reason: EndReason,
     /// The function, if it never started. Dropping it may run code of the application, so it must
@@ -76,7 +76,7 @@ pub(crate) struct Teardown {
 }
 
 impl Teardown {
-    /// For a session whose function and task are gone already.
+    /// Creates the teardown of a session whose function and task have already been dropped.
     pub(crate) fn of(reason: EndReason) -> Self {
         Self {
             reason,
@@ -109,7 +109,8 @@ impl Inner {
         }
     }
 
-    /// Increases with every change on which a policy's decision may rest, except those of buffers.
+    /// Returns a number that increases with every change that may affect a policy's decision,
+    /// except changes of buffers.
     pub(crate) fn version(&self) -> u64 {
         self.machine.version() + self.weighings
     }
@@ -126,8 +127,8 @@ impl Inner {
         matches!(self.machine.phase(), Phase::Ending(_) | Phase::Closed(_))
     }
 
-    /// Brings the rest of the state in line with the machine. Returns what follows outside the
-    /// lock.
+    /// Updates the rest of the state after a change of the machine. Returns the effects to carry
+    /// out after the lock is released.
     pub(crate) fn settle(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         while let Some(event) = self.machine.poll_event() {
@@ -193,7 +194,7 @@ impl Inner {
     fn publish(&mut self, event: Event) {
         let is_last = matches!(event, Event::Ended(_));
         if let Some(events) = &self.events {
-            // Sending fails if all subscribers are gone, which is no error.
+            // Sending fails if there are no subscribers, which is fine.
             let _ = events.send(event);
         }
         if is_last {
@@ -206,8 +207,8 @@ impl Inner {
         self.machine.close(reason, now);
     }
 
-    /// Queues the messages that wait behind the gate. They would be lost where the session is about
-    /// to close, because nothing can be queued afterwards.
+    /// Queues the messages that wait behind the gate. If the session is about to close, they would
+    /// otherwise be lost, because nothing can be queued afterwards.
     pub(crate) fn empty_gate(&mut self) {
         if self.is_ending_or_over() {
             return;
@@ -223,7 +224,7 @@ impl Inner {
         self.machine.unacknowledged() + queued
     }
 
-    /// Bytes held in both directions.
+    /// Returns the number of bytes held in both directions.
     pub(crate) fn buffered(&self) -> u64 {
         let machine = &self.machine;
         let lanes: u64 = Lane::ALL
@@ -233,14 +234,14 @@ impl Inner {
         lanes + machine.spare() + self.beside() + self.gate.as_ref().map_or(0, |gate| gate.charge())
     }
 
-    /// The part of [`Inner::buffered`] that the end of this session would free: what it does not
-    /// share with others.
+    /// Returns the part of [`Inner::buffered`] that the end of this session would free, because it
+    /// is not shared with other sessions.
     pub(crate) fn owned(&self) -> u64 {
         self.machine.owned() + self.beside() + self.gate.as_ref().map_or(0, |gate| gate.owned())
     }
 
-    /// 0 once the session is over: the holders are told to let go, and until they have, other
-    /// sessions should not lack the room.
+    /// Returns the bytes held outside the machine, or 0 once the session has ended. Their holders
+    /// drop them soon, and until then they must not take room from other sessions.
     fn beside(&self) -> u64 {
         if self.is_over() { 0 } else { self.beside }
     }

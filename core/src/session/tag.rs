@@ -1,4 +1,4 @@
-//! What a page's HTML contains to reach its session: the ticket and the script tag.
+//! The ticket and the script tag, which connect a page with its session.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -88,7 +88,7 @@ pub(crate) async fn settled() {
 /// Fails instead of waiting forever: after an hour on the paused clock.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let waiting = tokio::time::timeout(Duration::from_secs(3600), future).await;
-    waiting.unwrap_or_else(|_| panic!("never happened: {what}"))
+    waiting.unwrap_or_else(|_| panic!("this never happened: {what}"))
 }
 
 /// Fails if `future` is ready now, or becomes ready without time passing.

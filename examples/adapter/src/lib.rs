@@ -1,4 +1,4 @@
-//! stillhere for servers on hyper 1 itself: an adapter, whole.
+//! A complete adapter: stillhere for servers that use hyper 1 directly.
 
 use std::net::SocketAddr;
 
@@ -9,22 +9,24 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response};
 pub use stillhere::*;
 
-/// Whether a request with this path is for [`answer`]: one segment under the hub's mount.
+/// Returns true if [`answer`] handles this path: one segment under the hub's mount.
 pub fn is_route(hub: &Hub, path: &str) -> bool {
     let name = path.strip_prefix(hub.mount()).and_then(|rest| rest.strip_prefix('/'));
     name.is_some_and(|name| name_of(path) == name.trim_end_matches('/'))
 }
 
-/// Answers a request to one of the hub's routes: a session's WebSocket, the POSTs that stand in for
-/// it, or one of the client's files. `peer` is at the other end of its connection.
+/// Answers a request to one of the hub's routes: for a session's WebSocket, for a POST of the
+/// fallback, or for one of the client's files. `peer` is the address of the TCP connection's other
+/// end.
 pub async fn answer<B: Body>(hub: &Hub, peer: SocketAddr, mut request: Request<B>) -> Response<AnswerBody> {
     let uri = request.uri().clone();
     request.extensions_mut().insert(upgrade::Peer(peer));
     upgrade::answer(hub, name_of(uri.path()), request.map(BodyDataStream::new)).await
 }
 
-/// [`answer`] where `principal` tells who makes the request. It is asked whenever a page connects,
-/// and stands for the hub's own [`principal`](HubBuilder::principal). `None` is nobody.
+/// Does the same as [`answer`], but determines the user with `principal` instead of the hub's own
+/// [`principal`](HubBuilder::principal). It is called whenever a page connects, and returns `None`
+/// if nobody is logged in.
 pub async fn answer_for<B: Body>(
     hub: &Hub,
     peer: SocketAddr,
@@ -39,7 +41,8 @@ pub async fn answer_for<B: Body>(
     upgrade::answer_for(hub, name_of(asked.uri.path()), request, found).await
 }
 
-/// An HTML page that carries a ticket, which no cache may hand to somebody else.
+/// Returns an HTML page that contains a ticket, with headers that keep caches from giving it to
+/// anyone else.
 pub fn page(html: impl Into<Bytes>) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::Whole(html.into()));
     let headers = response.headers_mut();

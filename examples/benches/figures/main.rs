@@ -1,15 +1,15 @@
-//! What durability costs: the server's CPU time for each echoed message and its memory for each
-//! session, on each framework, side by side with the framework's own WebSockets.
+//! Measures the cost of durability: the server's CPU time for each echoed message and its memory
+//! for each session, on each framework, compared with the framework's own WebSockets.
 //!
 //!     cargo bench -p stillhere-examples --bench figures               # everything, about five minutes
 //!     cargo bench -p stillhere-examples --bench figures -- --quick    # fewer messages and sessions
 //!     cargo bench -p stillhere-examples --bench figures -- axum       # one framework
 //!     cargo bench -p stillhere-examples --bench figures -- memory     # without the messages
 //!
-//! Each server is a process of its own on core 0, the load on core 1 (where `taskset` is there);
-//! axum and warp have one thread, actix-web two, as its worker is not the runtime that sessions
-//! live on. CPU time is the server's, user and system, from `/proc`; memory is what its allocator
-//! has handed out and not got back, and the resident set. Compare figures of one run only.
+//! Each server is a process of its own on core 0, and the load runs on core 1 (if `taskset` is
+//! installed). axum and warp have one thread, and actix-web two: its worker, and the hub's runtime.
+//! CPU time is the server's user and system time from `/proc`. Memory is the number of allocated
+//! bytes, and the resident set. Compare figures of one run only.
 
 mod client;
 mod process;
@@ -22,8 +22,8 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 
-/// By framework, the baseline first. `4k` is axum with a read buffer of 4 KiB, a setting that warp
-/// and most applications do not have.
+/// The servers by framework, the baseline first. `4k` is axum with a read buffer of 4 KiB, a
+/// setting that warp and most applications do not have.
 const SERVERS: [&str; 7] = [
     "axum bare",
     "axum bare-4k",

@@ -210,7 +210,7 @@ async fn greet(session: &Session, draft: &str, all: &mut watch::Receiver<Vec<Not
 }
 
 fn to_page(message: &ToPage<'_>) -> Vec<u8> {
-    serde_json::to_vec(message).expect("plain texts become JSON")
+    serde_json::to_vec(message).expect("strings serialize to JSON")
 }
 
 fn escape(text: &str) -> String {

@@ -206,7 +206,9 @@ async fn a_foreign_page_is_refused(site: Site) {
     let credentials = Credentials::parse(&ticket).expect("the hub has room");
     let request = Request::new(site.address(), credentials.path()).with_cookie(&cookie);
     let foreign = request.from_origin("https://evil.example");
-    let mut foreign = RawConnection::open(&foreign).await.expect("it is upgraded to be told");
+    let mut foreign = RawConnection::open(&foreign)
+        .await
+        .expect("it is upgraded, to be told why it is refused");
     assert_eq!(foreign.end().await.code, Code::Forbidden as u64);
     assert_alive(&ada, "mine").await;
 }

@@ -139,7 +139,7 @@ impl Server {
                 Ok((stream, _)) => drop(tokio::spawn(self.clone().serve(stream))),
                 // Most likely too many files are open.
                 Err(error) => {
-                    eprintln!("cannot accept: {error}");
+                    eprintln!("cannot accept a connection: {error}");
                     sleep(Duration::from_secs(1)).await;
                 }
             }
@@ -210,7 +210,7 @@ impl Server {
         tokio::spawn(carry(on_upgrade, accepted));
         response
             .body(Full::default())
-            .expect("a subprotocol was a header's value before")
+            .expect("the subprotocol came from a header")
     }
 }
 

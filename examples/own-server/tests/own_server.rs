@@ -125,7 +125,7 @@ async fn with_close_a_session_ends_with_its_connection_and_its_route_is_removed(
     page.leave().await;
     site.route_is_removed(&route).await;
     assert_clicked(&other, "1").await;
-    assert_eq!(site.status(&others).await, 426, "nobody else's is");
+    assert_eq!(site.status(&others).await, 426, "no other route is removed");
     site.cut();
     let end = other.session_end().await;
     assert_eq!(
@@ -136,17 +136,19 @@ async fn with_close_a_session_ends_with_its_connection_and_its_route_is_removed(
 }
 
 #[tokio::test]
-async fn a_browser_without_a_route_is_told_so_over_the_web_socket() {
+async fn a_browser_without_a_route_is_refused_over_the_web_socket() {
     let site = Site::start(&[]).await;
     for path in ["/live/nothing", "/live/AAAAAAAAAAAAAAAAAAAAAA"] {
         let request = Request::new(site.program.address, path);
-        let mut connection = RawConnection::open(&request).await.expect("it is upgraded to be told");
+        let mut connection = RawConnection::open(&request)
+            .await
+            .expect("it is upgraded, to be told why it is refused");
         assert_eq!(connection.end().await.code, Code::Unknown as u64, "{path}");
     }
 }
 
 #[tokio::test]
-async fn who_does_not_speak_the_protocol_is_not_upgraded() {
+async fn a_request_without_the_protocol_is_not_upgraded() {
     let site = Site::start(&[]).await;
     let (_, route) = site.open().await;
     let request = Request::new(site.program.address, &route).offering_nothing();

@@ -1,4 +1,4 @@
-// The server of the application, beside Vite's own while you develop.
+// The application's server, which runs beside Vite's during development.
 const server = process.env.SERVER ?? 'http://127.0.0.1:3000';
 
 export default {

@@ -38,7 +38,7 @@ fn send(browser: &Browser, message: impl Into<bytes::Bytes>) {
 }
 
 #[tokio::test]
-async fn a_counter_goes_on_after_a_reload() {
+async fn a_counter_continues_after_a_reload() {
     let program = recipes(&[]).await;
     let page = open(&program, "/f5").await;
     send(&page, "click");
@@ -52,7 +52,7 @@ async fn a_counter_goes_on_after_a_reload() {
 }
 
 #[tokio::test]
-async fn json_is_read_and_what_is_none_is_an_error_for_its_page() {
+async fn json_is_parsed_and_anything_else_is_an_error_for_its_page() {
     let program = recipes(&[]).await;
     let page = open(&program, "/json").await;
     let mut answers: Vec<Value> = Vec::new();

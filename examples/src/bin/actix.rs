@@ -38,7 +38,7 @@ async fn other_page(demo: Data<Demo>) -> Page<String> {
 
 async fn answer(demo: Data<Demo>, request: HttpRequest) -> HttpResponse {
     let answer = demo.answer(request.method().as_str(), request.path());
-    let status = StatusCode::from_u16(answer.status).expect("the demo's statuses are HTTP's");
+    let status = StatusCode::from_u16(answer.status).expect("the demo's statuses are valid HTTP");
     let mut response = HttpResponse::build(status);
     response.insert_header((header::CONTENT_TYPE, answer.content_type));
     response.insert_header((header::CACHE_CONTROL, answer.cache_control));

@@ -35,7 +35,7 @@ async fn other_page(State(demo): State<Demo>) -> Page<String> {
 
 async fn answer(State(demo): State<Demo>, method: Method, uri: Uri) -> impl IntoResponse {
     let answer = demo.answer(method.as_str(), uri.path());
-    let status = StatusCode::from_u16(answer.status).expect("the demo's statuses are HTTP's");
+    let status = StatusCode::from_u16(answer.status).expect("the demo's statuses are valid HTTP");
     let headers = [
         (header::CONTENT_TYPE, answer.content_type),
         (header::CACHE_CONTROL, answer.cache_control),

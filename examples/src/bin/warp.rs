@@ -38,5 +38,5 @@ fn answer(demo: Demo, method: Method, path: FullPath) -> Response<String> {
         .header(header::CONTENT_TYPE, answer.content_type)
         .header(header::CACHE_CONTROL, answer.cache_control);
     let body = answer.body.into_owned();
-    response.body(body).expect("the demo's answers are HTTP's")
+    response.body(body).expect("the demo's answers are valid HTTP")
 }

@@ -1,5 +1,5 @@
-//! Promise 2: a page never becomes unresponsive. Which document has the session, and what other
-//! documents are told.
+//! Promise 2: a page never becomes unresponsive. The cases check which document has the session,
+//! and what other documents are told.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub async fn a_duplicate_of_a_living_page_is_told_so(server: &Server) {
     }
     browser.send("mine").expect("the session is open");
     assert_eq!(browser.recv().await.payload, "mine");
-    assert_eq!(browser.events().len(), 1, "it was told nothing but that it is open");
+    assert_eq!(browser.events().len(), 1, "the page got no event but the welcome");
     neighbour.assert_untouched().await;
 }
 
@@ -140,7 +140,7 @@ pub async fn a_second_newcomer_is_told_that_the_session_is_busy(server: &Server)
     let offered = frames
         .iter()
         .position(|frame| *frame == Frame::Offer)
-        .expect("one is offered the session");
+        .expect("one newcomer is offered the session");
     let Frame::End(end) = &frames[1 - offered] else {
         panic!("both are: {frames:?}")
     };
@@ -242,7 +242,7 @@ pub async fn nothing_of_the_old_document_reaches_the_new_one(server: &Server) {
     new.wait_until_acknowledged().await;
     assert!(
         new.received().is_empty() && incoming.try_recv().is_err(),
-        "nothing else came"
+        "nothing else arrived"
     );
 }
 
@@ -327,7 +327,7 @@ pub async fn the_restore_function_speaks_first(server: &Server) {
     assert_eq!(next_message(&mut incoming).await, "from the new document");
 }
 
-/// R25: if the welcome of a restore is lost, the document, which has not seen it, says hello again
+/// R25: if the welcome of a restore is lost, the document has not seen it, sends its hello again
 /// and is Restored.
 pub async fn a_lost_welcome_of_a_restore_does_no_harm(server: &Server) {
     let session = server.hub.open(never_reads);
@@ -366,7 +366,7 @@ async fn wait_until_all_is_acknowledged(session: &SessionHandle, raw: &mut crate
     assert_eq!(session.unacknowledged(), 0);
 }
 
-/// R32: a page that goes away says so, and its session waits. When the page returns from the
+/// R32: a page that goes away announces it, and its session waits. When the page returns from the
 /// back/forward cache it is Resumed.
 pub async fn a_page_that_comes_back_from_the_cache_resumes(server: &Server) {
     let session = server.hub.open(echo);

@@ -17,8 +17,8 @@ use crate::load::numbered;
 use crate::patience::within;
 use crate::server::{Server, credentials, end_of};
 
-/// R39: a thousand browsers are told that the server is shutting down, each with its own time to
-/// reconnect.
+/// R39: a thousand browsers are told that the server is shutting down, each with a different time
+/// to reconnect.
 pub async fn a_thousand_browsers_are_told_to_come_back_spread_over_time(server: &Server) {
     const COUNT: usize = 1000;
     let deadline = Duration::from_secs(20);
@@ -126,7 +126,7 @@ pub async fn connections_that_wait_are_told_that_the_server_shuts_down(server: &
     newcomer.say_hello(&credentials, 2, 0, 1).await;
     assert!(
         matches!(current.frame().await, Frame::Ping { .. }),
-        "the newcomer is held"
+        "the newcomer waits"
     );
     let mut silent = server.raw(&credentials).await;
     let shutdown = server.hub.shutdown(Duration::from_secs(60));

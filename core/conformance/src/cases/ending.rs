@@ -1,5 +1,5 @@
-//! Promise 5: every session ends exactly once, with a reason. Also how a session waits after its
-//! browser has gone.
+//! Promise 5: every session ends exactly once, with a reason. Some cases check how a session waits
+//! after its browser has disconnected.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -54,8 +54,8 @@ pub async fn the_last_messages_arrive_before_the_end(server: &Server) {
     );
 }
 
-/// R34, R35: the same if nobody is connected at that moment. The browser reconnects for the
-/// messages.
+/// R34, R35: the last messages also arrive if nobody is connected when the function returns. The
+/// browser reconnects to get them.
 pub async fn the_last_messages_wait_for_a_browser_that_is_gone(server: &Server) {
     let session = server.hub.open(never_reads);
     let browser = server.browse_through_proxy(&session);
@@ -82,7 +82,7 @@ pub async fn the_last_messages_wait_for_a_browser_that_is_gone(server: &Server) 
 pub async fn a_session_closed_before_its_browser_came_delivers_to_it(server: &Server) {
     let session = server
         .hub
-        .open(|_| async { panic!("there is no use for this function any more") });
+        .open(|_| async { panic!("the function of a closed session must not start") });
     session.send("sorry").await.expect("an outbox has room");
     session.close("no room in this lecture");
     let browser = server.browse(&session);
@@ -181,19 +181,19 @@ pub async fn an_ended_session_stays_answerable(server: &Server) {
     let session = server.hub.open(never_reads);
     let ticket = session.ticket_json();
     let credentials = credentials(&session);
-    session.abort("over before it began");
+    session.abort("aborted early");
     let browser = Browser::connect(server.address, &ticket);
     let end = browser.session_end().await;
     assert_eq!(
         (end.code, end.reason, &end.text[..]),
-        (Code::Ended as u64, 3, "over before it began")
+        (Code::Ended as u64, 3, "aborted early")
     );
     let mut raw = server.raw(&credentials).await;
     raw.say_hello(&credentials, 9, 4, 7).await;
     assert_eq!(raw.end().await.reason, 3, "whichever document asks");
 }
 
-/// PROTOCOL 5, 10.4: a client that asks for an ended session must prove as much as for a live one
+/// PROTOCOL 5, 10.4: a client must pass the same checks for an ended session as for a live one
 /// before it is told that the session has ended, and why.
 pub async fn an_ended_session_asks_as_much_as_a_live_one(server: &Server) {
     let mut options = server.hub.session_options();
@@ -275,7 +275,7 @@ pub async fn a_session_ended_by_a_violation_is_over_like_any_other(server: &Serv
     }
 }
 
-/// R42: a browser that becomes silent is detected within two heartbeats, and told so if it can
+/// R42: a browser that becomes silent is detected within two heartbeats, and told why if it can
 /// still read.
 pub async fn a_silent_browser_is_found_out(server: &Server) {
     let mut options = server.hub.session_options();
@@ -416,7 +416,7 @@ pub async fn every_end_is_reported_exactly_once(server: &Server) {
     assert_eq!(
         reported.len(),
         expected.len(),
-        "one report for each session: {reported:?}"
+        "each session is reported once: {reported:?}"
     );
     for (id, reason) in &reported {
         assert_eq!(expected.get(id), Some(reason), "session {id}");

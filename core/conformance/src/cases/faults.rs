@@ -101,7 +101,7 @@ pub async fn nothing_is_lost_when_frames_are_truncated(server: &Server) {
 }
 
 /// Promises 1 and 3: connections become silent, and the browser replaces them while the server
-/// still believes in them. What was in transit arrives late.
+/// still relies on them. Data in transit arrives late.
 pub async fn nothing_is_lost_when_half_open_connections_are_replaced(server: &Server) {
     under_load(server, small(server), 14, 30, async |setup, connection, random| {
         connection.silence();

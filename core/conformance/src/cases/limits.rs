@@ -1,5 +1,5 @@
-//! Promise 4: memory is bounded by construction. Messages at the size limits, and browsers and
-//! applications that do not read.
+//! Promise 4: memory is bounded by construction. The cases send messages at the size limits, and
+//! use browsers and applications that do not read.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -148,7 +148,7 @@ pub async fn a_browser_that_never_reads_costs_only_its_session(server: &Server) 
             Err(TrySendError::Full(_)) => {
                 browser.ping().await;
             }
-            Err(other) => panic!("not full but {other}"),
+            Err(other) => panic!("expected Full, got {other}"),
         }
     }
     assert!(session.snapshot().buffered <= limits.outbox);
@@ -162,7 +162,7 @@ pub async fn a_browser_that_never_reads_costs_only_its_session(server: &Server) 
         tally.assert_exact(sent + 1);
     };
     let (sent, ()) = tokio::join!(waiting, reading);
-    sent.expect("there was room in the end");
+    sent.expect("there is room eventually");
 }
 
 /// R12: unread messages count with their compressed size. 128 messages of 8 MiB wait within the
@@ -171,8 +171,8 @@ pub async fn compressed_messages_wait_compressed(server: &Server) {
     const SIZE: usize = 8 << 20;
     const COUNT: u64 = 128;
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(&vec![0; SIZE]).expect("memory takes it");
-    let payload = Bytes::from(encoder.finish().expect("memory takes it"));
+    encoder.write_all(&vec![0; SIZE]).expect("writing to memory succeeds");
+    let payload = Bytes::from(encoder.finish().expect("writing to memory succeeds"));
     let mut options = server.hub.session_options();
     options.compress_from = Some(usize::MAX);
     options.limits.window = COUNT * (payload.len() as u64 + stillhere::FRAME_CHARGE);
@@ -202,7 +202,7 @@ pub async fn compressed_messages_wait_compressed(server: &Server) {
     let buffered = session.snapshot().buffered;
     assert!(
         (window..window + window / 64).contains(&buffered),
-        "they wait as they came: {buffered}"
+        "they wait as they arrived: {buffered}"
     );
     assert!(window < 2 << 20);
     read.send(()).expect("the application waits");
@@ -210,7 +210,7 @@ pub async fn compressed_messages_wait_compressed(server: &Server) {
 }
 
 /// Promise 4: a broadcast reaches subscribers that read, whatever the others do. The others get, in
-/// order, what there was room for.
+/// order, the messages for which there was room.
 pub async fn a_broadcast_is_not_delayed_by_a_stuck_subscriber(server: &Server) {
     const ROUNDS: u64 = 200;
     const SIZE: usize = 100_000;
@@ -251,7 +251,7 @@ pub async fn a_broadcast_is_not_delayed_by_a_stuck_subscriber(server: &Server) {
     // Subscribers that read have acknowledged all but part of a window.
     assert!(
         buffered <= limits.outbox + limits.window,
-        "shared by all who hold it: {buffered} bytes"
+        "sessions share the message: {buffered} bytes"
     );
     stuck[0].1.thaw();
     stuck[1].1.wake();
@@ -281,7 +281,7 @@ pub async fn memory_pressure_ends_the_longest_gone_first(server: &Server) {
     }
     let newest = server.hub.open(never_reads);
     newest.send(vec![0; SIZE]).await.expect("an outbox has room");
-    let first = gone.pop_front().expect("two are gone");
+    let first = gone.pop_front().expect("two sessions have lost their connections");
     assert_eq!(
         within("the end of the longest gone", first.ended()).await,
         EndReason::MemoryPressure

@@ -2,8 +2,8 @@
 
 /// Passes the list of all cases to the macro `$macro`, after `$arguments`.
 ///
-/// Before the name of each theme stands where its cases run: over `any` connection, over a
-/// `connection` whose loss the server notices at once, or over a `web_socket` only. Cases marked
+/// The word before the name of each theme says where its cases run: over `any` connection, over a
+/// `connection` whose loss the server notices at once, or only over a `web_socket`. Cases marked
 /// with `sample` are those of [`polled_sample!`](crate::polled_sample).
 #[doc(hidden)]
 #[macro_export]

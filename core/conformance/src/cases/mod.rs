@@ -1,4 +1,4 @@
-//! The cases. Each is an async function whose name says what it shows.
+//! The cases. Each is an async function whose name states what it checks.
 
 pub mod bad_input;
 pub mod documents;

@@ -63,7 +63,7 @@ pub async fn a_hundred_thousand_empty_messages_arrive(server: &Server) {
     };
     tokio::join!(to_browser, at_browser, to_server, at_server);
     browser.wait_until_acknowledged().await;
-    assert!(browser.received().is_empty(), "not one more");
+    assert!(browser.received().is_empty(), "no message arrives twice");
 }
 
 /// Promise 1: messages sent before the first browser connects wait for it.
@@ -194,17 +194,14 @@ pub async fn drops_during_the_replay_lose_nothing(server: &Server) {
             }
         }
     }
-    assert!(
-        tally.received < COUNT,
-        "the replay was still under way at the last drop"
-    );
+    assert!(tally.received < COUNT, "the last drop happened during the replay");
     while tally.received < COUNT {
         tally.count(&browser.recv().await.payload);
     }
     tally.assert_exact(COUNT);
     browser.send("done").expect("the session is open");
     browser.wait_until_acknowledged().await;
-    assert!(browser.received().is_empty(), "not one more");
+    assert!(browser.received().is_empty(), "no message arrives twice");
 }
 
 /// Promise 1, a case in which Socket.IO's recovery fails: a thousand disconnections in a row, with
@@ -291,7 +288,7 @@ pub async fn a_large_transfer_goes_on_where_it_was_cut(server: &Server) {
     };
     let delivery = tokio::select! {
         delivery = receiving => delivery,
-        () = cutting => unreachable!("it cuts for ever"),
+        () = cutting => unreachable!("the task runs forever"),
     };
     assert!(delivery.payload == numbered(7, SIZE), "the transfer is whole");
     assert!(connections.len() > 2, "it was cut");
@@ -359,7 +356,7 @@ async fn assert_clicks_pass(browser: &Browser, clicks: u64, under_way: impl Fn()
         tally.count(&browser.recv_on(Lane::Interactive).await);
         assert!(
             number > 0 || under_way(),
-            "the first click came back while the transfer was under way"
+            "the first click returned during the transfer"
         );
     }
     tally.assert_exact(clicks);

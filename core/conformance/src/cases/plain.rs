@@ -1,4 +1,4 @@
-//! Plain sessions: clients with a protocol of their own, which do not know ours (PROTOCOL.md,
+//! Plain sessions, whose clients have a protocol of their own and do not know ours (PROTOCOL.md,
 //! section 17).
 
 use std::io::{Read as _, Write as _};
@@ -33,8 +33,8 @@ fn plain_options(server: &Server) -> SessionOptions {
     options
 }
 
-/// PROTOCOL 17: one WebSocket message is one application message, whatever its size and its frames,
-/// with nothing added.
+/// PROTOCOL 17: one WebSocket message of any size, in any number of frames, is one application
+/// message, with nothing added.
 pub async fn one_web_socket_message_is_one_message(server: &Server) {
     let mut options = plain_options(server);
     options.limits.message = 3_000_000;
@@ -203,7 +203,7 @@ fn compress(compression: PlainCompression, message: &[u8]) -> Bytes {
         let mut encoder = ZlibEncoder::new(Vec::new(), level);
         encoder.write_all(message).and_then(|()| encoder.finish())
     };
-    compressed.expect("memory takes it").into()
+    compressed.expect("writing to memory succeeds").into()
 }
 
 fn decompress(compression: PlainCompression, bytes: &[u8]) -> Vec<u8> {
@@ -254,7 +254,7 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
         (at(&hers.url()), Code::Forbidden),
         (at(&hers.url()).with_cookie("user=eve"), Code::Forbidden),
     ] {
-        let mut client = PlainClient::open(&request).await.expect("it is upgraded all the same");
+        let mut client = PlainClient::open(&request).await.expect("it is upgraded anyway");
         assert_eq!(client.read().await, Err(code as u16), "{request:?}");
     }
     let mut ours = RawConnection::open(&Request::new(server.address, &session.url()))
@@ -268,7 +268,7 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
     assert_eq!(
         PlainClient::open(&at(&durable.url())).await.err(),
         Some(400),
-        "as while it lived"
+        "the answer is the same as for a live session"
     );
 
     let same_origin = format!("http://{}", server.address);
@@ -289,13 +289,19 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
         (at(&hers.url()), Code::Forbidden),
         (at(&hers.url()).with_cookie("user=ada"), Code::Ended),
     ] {
-        let mut client = PlainClient::open(&request).await.expect("it is upgraded to be told");
+        let mut client = PlainClient::open(&request)
+            .await
+            .expect("it is upgraded, to be told why it is refused");
         assert_eq!(client.read().await, Err(code as u16), "{request:?}");
     }
     let mut ours = RawConnection::open(&Request::new(server.address, &session.url()))
         .await
         .expect("our protocol is always upgraded");
-    assert_eq!(ours.end().await.code, Code::Version as u64, "as while it lived");
+    assert_eq!(
+        ours.end().await.code,
+        Code::Version as u64,
+        "the answer is the same as for a live session"
+    );
 }
 
 /// PROTOCOL 17: WebSocket pings detect a dead client within two heartbeats, even while messages are
@@ -330,7 +336,7 @@ pub async fn a_silent_client_is_found_out_and_a_quiet_one_is_kept(server: &Serve
 }
 
 /// The cleanup policy ends a plain session without a client, and a client that connects too late is
-/// told.
+/// told why.
 pub async fn a_session_without_a_client_is_cleaned_up(server: &Server) {
     let policy = DefaultCleanupPolicy {
         unconnected: Duration::from_secs(60),

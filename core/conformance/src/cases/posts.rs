@@ -27,7 +27,10 @@ pub async fn the_hello_may_come_in_the_post_after_the_opening_one(server: &Serve
 
     let session = server.hub.open(echo);
     let polled = RawPosts::new(server.address, &credentials(&session), 1);
-    assert!(polled.open(&[]).await.is_empty().await, "it ends empty after its wait");
+    assert!(
+        polled.open(&[]).await.is_empty().await,
+        "the answer ends without content"
+    );
     let said = polled
         .waiting(POLLED)
         .send(1, &first_hello(&session))
@@ -70,7 +73,7 @@ pub async fn a_polled_answer_waits_as_long_as_it_is_asked_to(server: &Server) {
     assert_eq!(
         messages(answer.frames().await),
         ["late"],
-        "what comes first within the wait"
+        "the first packets within the wait"
     );
 }
 
@@ -94,7 +97,7 @@ pub async fn a_streamed_post_that_comes_twice_is_taken_once(server: &Server) {
     assert_eq!(
         next_message(&mut incoming).await,
         "2",
-        "what came under a taken number is dropped"
+        "a POST whose number was used before is dropped"
     );
 }
 
@@ -217,7 +220,7 @@ async fn resumed(server: &Server, credentials: &Credentials, received: u64) {
             assert_eq!((welcome.incarnation, welcome.epoch), (1, 2));
             assert_eq!(welcome.counts.received[Lane::Interactive], received);
         }
-        other => panic!("not a welcome: {other:?}"),
+        other => panic!("expected a welcome, got {other:?}"),
     }
 }
 
@@ -241,7 +244,7 @@ fn messages(frames: Vec<Frame>) -> Vec<String> {
 fn end_code(frames: &[Frame]) -> (u64, u64) {
     match frames.last() {
         Some(Frame::End(end)) => (end.code, end.reason),
-        other => panic!("not an end: {other:?}"),
+        other => panic!("expected an end, got {other:?}"),
     }
 }
 

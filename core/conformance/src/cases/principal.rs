@@ -20,7 +20,7 @@ async fn raw_as(server: &Server, session: &SessionHandle, cookie: Option<&str>) 
     };
     RawConnection::open(&request)
         .await
-        .expect("it is upgraded, to be told why not")
+        .expect("it is upgraded, to be told why it is refused")
 }
 
 async fn assert_forbidden(server: &Server, session: &SessionHandle, cookie: Option<&str>) {

@@ -1,4 +1,4 @@
-//! How requests under the mount are classified, and the status of each answer (PROTOCOL.md,
+//! Requests under the mount: how they are classified, and the status of each answer (PROTOCOL.md,
 //! sections 2 and 16).
 
 use stillhere::SessionState;
@@ -33,7 +33,7 @@ const NO_WEB_SOCKETS: [Headers; 8] = [
     &[("connection", "upgrade"), UPGRADE, ("sec-websocket-version", "8"), KEY],
 ];
 
-/// Section 2: the client's files are served whatever headers a proxy adds to the request.
+/// Section 2: the client's files are served even if a proxy adds headers to the request.
 pub async fn files_are_served_beside_headers_of_an_upgrade(server: &Server) {
     let plain = get(server.address, "/stillhere/client.js", &[]).await;
     for headers in NO_WEB_SOCKETS {

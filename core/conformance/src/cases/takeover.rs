@@ -57,7 +57,7 @@ pub async fn the_late_end_of_a_replaced_connection_changes_nothing(server: &Serv
         assert_eq!(
             next,
             Some(Event::SoftClosed(stillhere::Cause::Asked)),
-            "the old end told the session nothing"
+            "the old connection's end did not reach the session"
         );
         browser.wait_for_outcome(Outcome::Resumed).await;
     }
@@ -113,7 +113,7 @@ pub async fn frames_of_a_replaced_connection_are_dropped(server: &Server) {
     assert_eq!(
         (replayed.sequence, &replayed.payload[..]),
         (1, &b"one"[..]),
-        "the hello said that nothing was received"
+        "the hello stated that nothing was received"
     );
     new.send(whole(Lane::Bulk, 2, "the rest")).await;
     new.send(whole(Lane::Interactive, 2, "two")).await;
@@ -157,7 +157,7 @@ pub async fn takeovers_of_half_open_connections_lose_nothing(server: &Server) {
     wait_until_disconnected(&server.hub).await;
 }
 
-/// Promises 4 and 6: a replaced connection that takes no more bytes is dropped after a few seconds.
+/// Promises 4 and 6: a replaced connection that reads nothing is dropped after a few seconds.
 pub async fn a_replaced_connection_that_takes_nothing_is_let_go(server: &Server) {
     let mut options = server.hub.session_options();
     options.limits.window = 64 << 20;
@@ -183,7 +183,7 @@ pub async fn a_replaced_connection_that_takes_nothing_is_let_go(server: &Server)
     tally.assert_exact(40);
     browser.leave().await;
     wait_until_disconnected(&server.hub).await;
-    assert!(old.is_open(), "it is the server that let go");
+    assert!(old.is_open(), "the server dropped the connection");
 }
 
 /// Promise 3: an application that asks for a new connection gets one and loses nothing.

@@ -1,4 +1,4 @@
-//! Lost connections that the server notices at once, because there is a connection at all times.
+//! Lost connections that the server notices at once. Polling has no such connections.
 
 use stillhere::machine::Event;
 use stillhere::machine::Outcome;
@@ -9,7 +9,7 @@ use crate::patience::within;
 use crate::server::{Server, wait_until_disconnected};
 
 /// Promises 3 and 5: a browser that disappears by FIN or RST leaves its session soft-closed at
-/// once. A browser that leaves says so.
+/// once. A browser that leaves announces it.
 pub async fn a_browser_that_vanishes_leaves_its_session_soft_closed(server: &Server) {
     for vanish in ["cut", "reset", "leave", "drop"] {
         let session = server.hub.open(echo);

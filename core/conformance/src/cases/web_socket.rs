@@ -39,7 +39,7 @@ pub async fn a_close_is_answered_with_a_close(server: &Server) {
     wait_for_state(&session, SessionState::SoftClosed).await;
 
     let silent = server.raw(&credentials(&session)).await;
-    assert_eq!(silent.close(1001).await, 1001, "before the hello, too");
+    assert_eq!(silent.close(1001).await, 1001, "before the hello too");
     assert_eq!(session.state(), SessionState::SoftClosed);
 }
 

@@ -1,10 +1,10 @@
-//! What the handles have ordered for a connection.
+//! Orders that handles give to a connection.
 
 use tokio::time::Instant;
 
 use super::ending::Ending;
 
-/// What the handles have ordered for a connection.
+/// Orders for one connection.
 #[derive(Debug)]
 pub(super) struct Orders {
     pub(super) mode: Mode,

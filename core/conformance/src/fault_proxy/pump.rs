@@ -1,4 +1,4 @@
-//! Carries one direction of a connection as ordered.
+//! Forwards one direction of a connection and applies the orders to it.
 
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::select;
@@ -11,7 +11,7 @@ use super::orders::{Mode, Orders};
 use super::registration::Registration;
 use super::request_reader::RequestReader;
 
-/// Carries one direction as ordered.
+/// Forwards one direction and applies the orders to it.
 pub(super) struct Pump<'a> {
     direction: Direction,
     registration: &'a Registration,

@@ -1,4 +1,4 @@
-//! Finds out to which session a connection belongs.
+//! Determines to which session a connection belongs.
 
 use super::handle::Direction;
 use super::link::saturating_usize;

@@ -59,7 +59,7 @@ fn a_lying_connection_costs_time_and_nothing_else() {
         load.at_browser.wait_for("messages from the server", enough).await;
         load.at_server.wait_for("messages from the browser", enough).await;
         load.finish().await;
-        assert!(session.snapshot().reconnects > 3, "the lies were found out");
+        assert!(session.snapshot().reconnects > 3, "the distortions were detected");
     }
     run(|hub| start_with(hub, Some(Fault::Lies)), nothing_wrong_is_handed_over);
 }

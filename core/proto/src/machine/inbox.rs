@@ -15,13 +15,13 @@ pub(crate) struct Inbox {
     received: u64,
     /// Charge of all frames accepted in this incarnation.
     charged: u64,
-    /// Charge of what is stored and whose credit has not been returned.
+    /// Charge of stored frames whose credit has not been returned.
     held: u64,
-    /// Charge of all that is stored, whether or not its credit has been returned.
+    /// Charge of all stored frames, whether or not their credit has been returned.
     stored: u64,
     partial: Option<Box<Partial>>,
     complete: VecDeque<Complete>,
-    /// Messages that were taken and not released. They count like those in `complete`.
+    /// Number of messages that were taken and not released. They count like those in `complete`.
     in_hand: usize,
     /// Highest credit so far; it never decreases.
     credit: u64,
@@ -44,7 +44,7 @@ struct Complete {
     stored: u64,
 }
 
-/// A whole message as it was received: not yet inflated.
+/// A whole message as it was received, not yet inflated.
 #[derive(Debug)]
 pub struct Received {
     payload: Bytes,

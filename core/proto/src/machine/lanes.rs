@@ -1,4 +1,4 @@
-//! Both lanes in both directions: the part that the server's and the browser's half have in common.
+//! Both lanes in both directions: the part that both halves of the protocol share.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// Lanes on which compressed messages are taken.
+    /// Creates lanes that accept compressed messages.
     pub(crate) fn new(limits: Limits) -> Self {
         Self::with_compressed(limits, true)
     }
@@ -187,8 +187,8 @@ impl Lanes {
         (self.counts() != self.told).then(|| Frame::Ack(self.report()))
     }
 
-    /// Returns when an acknowledgement becomes due by time alone. If it is already due, it waits
-    /// for the transport and not for time.
+    /// Returns when an acknowledgement becomes due by time. Returns `None` if it is already due,
+    /// because it then waits only for the transport.
     pub(crate) fn ack_timeout(&self) -> Option<Instant> {
         self.unreported_since
             .filter(|_| !self.ack_due)

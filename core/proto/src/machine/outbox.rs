@@ -187,7 +187,7 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// Messages of which at least the last part is not acknowledged.
+    /// Returns the number of messages that are not completely acknowledged.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.frames.iter().filter(|frame| !frame.more).count()
     }

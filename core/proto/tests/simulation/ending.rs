@@ -45,7 +45,7 @@ impl World<'_> {
         while !self.is_session_over() || self.has_willing_page() {
             assert!(
                 self.now < began + 60 * SECOND,
-                "the end takes for ever: {:?}",
+                "the end did not arrive: {:?}",
                 self.server.machine.phase()
             );
             self.run_until(self.now + 100 * MS);
@@ -86,7 +86,7 @@ impl World<'_> {
 
     fn check_accounts(&mut self, is_complete: bool) {
         self.read_the_rest();
-        assert!(self.server.ended.is_some(), "every end is told");
+        assert!(self.server.ended.is_some(), "every end is reported");
         assert!(
             self.server.machine.poll_timeout().is_none(),
             "nothing is due after the end"
@@ -98,16 +98,19 @@ impl World<'_> {
                 let (told, received) = (page.acknowledged_messages(lane), page.sent[lane].received());
                 assert!(
                     told <= received,
-                    "{told} messages of page {index} were acknowledged, {received} handed out"
+                    "{told} messages of page {index} were acknowledged, but {received} were delivered"
                 );
             }
         }
         for (index, page) in self.pages.iter().enumerate().filter(|(_, page)| page.is_alive) {
-            assert!(page.verdict.is_some(), "page {index} was never told why it is over");
+            assert!(
+                page.verdict.is_some(),
+                "page {index} was never told why the session ended"
+            );
             assert_eq!(
                 page.browser.next_timeout(),
                 None,
-                "page {index} waits for something after the end"
+                "page {index} has a timeout after the end"
             );
             if let Some(Verdict::Ended {
                 unacknowledged,
@@ -128,7 +131,7 @@ impl World<'_> {
                 );
                 assert!(
                     self.server.reasons.contains(&reason),
-                    "page {index} was told another reason"
+                    "page {index} was told a different reason"
                 );
             }
         }
@@ -144,7 +147,7 @@ impl World<'_> {
         let told = self.server.machine.unacknowledged();
         assert!(
             lost <= told,
-            "the server thinks {told} messages are unacknowledged, but page {page} lacks {lost}"
+            "the server reports {told} unacknowledged messages, but page {page} lacks {lost}"
         );
         if is_complete {
             assert_eq!(told, 0, "a closed session delivers everything");

@@ -230,7 +230,7 @@ impl World<'_> {
                 began = self.now;
             } else if !self.is_session_over() && !self.has_willing_page() {
                 replacements += 1;
-                assert!(replacements < 4, "nobody can have the session");
+                assert!(replacements < 4, "the session accepts nobody");
                 self.open_page();
             }
             self.run_until(self.now + 100 * MS);

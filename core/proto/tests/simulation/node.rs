@@ -381,6 +381,6 @@ fn event(json: &Bytes) -> Seen {
             }
         }
         Some("pong") => Seen::Pong,
-        _ => panic!("{event} is no event"),
+        _ => panic!("{event} is not an event"),
     }
 }

@@ -423,7 +423,7 @@ impl<'a> World<'a> {
                 self.pages[page].timeouts_in_a_row += 1;
                 assert!(
                     self.pages[page].timeouts_in_a_row < 10,
-                    "page {page}'s timer is always due"
+                    "page {page}'s timer is due again and again"
                 );
                 self.poll_page_events(page);
             } else {
@@ -438,7 +438,10 @@ impl<'a> World<'a> {
             self.server.machine.handle_timeout(now);
             self.server.is_dirty = true;
             self.server.timeouts_in_a_row += 1;
-            assert!(self.server.timeouts_in_a_row < 10, "the server's timer is always due");
+            assert!(
+                self.server.timeouts_in_a_row < 10,
+                "the server's timer is due again and again"
+            );
         } else {
             self.server.timeouts_in_a_row = 0;
         }
@@ -772,7 +775,7 @@ impl<'a> World<'a> {
 
     fn page_closes(&mut self, page: usize, number: u64, code: u64) {
         let is_error = (Code::Malformed as u64..=Code::Flood as u64).contains(&code) || code == Code::Gap as u64;
-        assert!(!is_error, "page {page} finds a fault with the server: {code}");
+        assert!(!is_error, "page {page} reports a violation by the server: {code}");
         let found = self
             .connections
             .iter_mut()
@@ -874,7 +877,7 @@ impl<'a> World<'a> {
         };
         let (current, lost) = (&self.connections[attached], &self.connections[lost]);
         let is_older = lost.page == current.page && lost.number < current.number;
-        assert!(!is_older, "an older connection took #{attached} with it");
+        assert!(!is_older, "the end of an older connection ended #{attached}");
     }
 
     /// Checks that a newcomer becomes the session's document only after its confirm.
@@ -883,7 +886,11 @@ impl<'a> World<'a> {
         let page = &mut self.pages[connection.page];
         let was_confirmed = page.has_confirmed || incarnation == 1;
         let is_known = page.served.replace(incarnation) == Some(incarnation);
-        assert!(is_known || was_confirmed, "page {} was not asked", connection.page);
+        assert!(
+            is_known || was_confirmed,
+            "page {} was welcomed without its confirm",
+            connection.page
+        );
     }
 
     /// Checks that a session is not offered while its page answers.
@@ -897,7 +904,11 @@ impl<'a> World<'a> {
         let was_awake = page.is_alive && page.frozen_until <= began && self.server.paused_until <= began;
         let was_there = page.connection == Some(attached) && connection.greeted_at < began;
         let answers = was_awake && was_there && connection.answers_within(probe, self.now);
-        assert!(!answers, "page {} lives and its session was offered", connection.page);
+        assert!(
+            !answers,
+            "page {} answers, but its session was offered",
+            connection.page
+        );
     }
 
     /// Checks that a page that is gone does not keep another page out.
@@ -905,7 +916,7 @@ impl<'a> World<'a> {
         let Some(attached) = self.server.attached else { return };
         let page = self.connections[attached].page;
         let was_gone = self.pages[page].died_at < self.connections[newcomer].greeted_at;
-        assert!(!was_gone, "page {page} is gone and keeps another out");
+        assert!(!was_gone, "page {page} is gone but keeps another out");
     }
 
     pub(crate) fn poll_server_events(&mut self) {
@@ -954,7 +965,11 @@ impl<'a> World<'a> {
                         unacknowledged,
                         was_connected,
                     };
-                    assert_eq!(self.pages[index].verdict.replace(verdict), None, "a page is told once");
+                    assert_eq!(
+                        self.pages[index].verdict.replace(verdict),
+                        None,
+                        "a page gets only one verdict"
+                    );
                 }
                 Seen::Disconnected { .. } | Seen::Pong => {}
             }
@@ -1045,7 +1060,7 @@ impl<'a> World<'a> {
             let bound = (heard + 2 * heartbeat).max(self.server.paused_until + heartbeat);
             assert!(
                 self.now <= bound,
-                "the server has believed in a silent connection since {heard}"
+                "the server has relied on a silent connection since {heard}"
             );
         }
     }
@@ -1059,7 +1074,7 @@ impl<'a> World<'a> {
         let bound = connection.client_heard.max(page.frozen_until) + 2 * self.plan.heartbeat() + 10 * SECOND;
         assert!(
             self.now <= bound,
-            "page {index} has believed in a silent connection since {}",
+            "page {index} has relied on a silent connection since {}",
             connection.client_heard
         );
     }
@@ -1103,7 +1118,7 @@ fn judge_end(code: u64, reason: u64) -> &'static str {
         4301 => "silent",
         4302 => "replaced",
         4400 => "stale",
-        _ => panic!("a page that keeps the rules is told {code}"),
+        _ => panic!("a page that follows the protocol was refused with {code}"),
     }
 }
 

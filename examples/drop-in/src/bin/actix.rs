@@ -97,7 +97,7 @@ async fn log_in(notes: Data<Notes>, session: Session, form: Form<Login>) -> Http
     let Some(login) = notes.log_in(&form.name) else {
         return to_login();
     };
-    session.insert(LOGIN, login).expect("a text becomes JSON");
+    session.insert(LOGIN, login).expect("text serializes to JSON");
     HttpResponse::SeeOther().insert_header((LOCATION, "./")).finish()
 }
 

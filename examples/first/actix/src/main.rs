@@ -1,4 +1,4 @@
-//! The whole of a counter on actix-web, as the README shows it.
+//! A complete counter on actix-web, shown in the README.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn counter(mut session: Session) {
     let mut clicks = 0u64;
     while let Some(_click) = session.recv().await {
         clicks += 1;
-        // Kept until the browser has acknowledged it.
+        // The session keeps the message until the browser has acknowledged it.
         if session.send(clicks.to_string()).await.is_err() {
             return;
         }
@@ -26,7 +26,7 @@ async fn counter(mut session: Session) {
 
 #[tokio::main] // or actix_web::main: sessions over WebSockets run on actix's workers anyway
 async fn main() -> std::io::Result<()> {
-    // Once, outside the closure. Allow each name that browsers know your server by.
+    // Create the hub once, outside the closure. Allow every host name that browsers use.
     let hub = Hub::builder().allow_host("localhost").build();
     let hub_of_app = hub.clone();
     let app = move || {
@@ -44,7 +44,7 @@ async fn main() -> std::io::Result<()> {
         .tcp_nodelay(true)
         .h1_allow_half_closed(false)
         .client_disconnect_timeout(Duration::ZERO);
-    let server = server.shutdown_signal(drain).shutdown_timeout(5); // seconds for the requests under way
+    let server = server.shutdown_signal(drain).shutdown_timeout(5); // seconds for pending requests
     server.bind("127.0.0.1:3000")?.run().await
 }
 

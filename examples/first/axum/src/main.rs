@@ -1,4 +1,4 @@
-//! The whole of a counter on axum, as the README shows it.
+//! A complete counter on axum, shown in the README.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +17,7 @@ async fn counter(mut session: Session) {
     let mut clicks = 0u64;
     while let Some(_click) = session.recv().await {
         clicks += 1;
-        // Kept until the browser has acknowledged it.
+        // The session keeps the message until the browser has acknowledged it.
         if session.send(clicks.to_string()).await.is_err() {
             return;
         }
@@ -26,20 +26,20 @@ async fn counter(mut session: Session) {
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let hub = Hub::builder().allow_host("localhost").build(); // and each name that browsers know your server by
+    let hub = Hub::builder().allow_host("localhost").build(); // and every other host name that browsers use
     let app = Router::new()
         .route("/", get(page))
-        .merge(stillhere_axum::routes(&hub)) // into a router of any state
+        .merge(stillhere_axum::routes(&hub)) // works with any router state
         .with_state(hub.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    let app = app.into_make_service_with_connect_info::<SocketAddr>(); // one address gets its share, no more
+    let app = app.into_make_service_with_connect_info::<SocketAddr>(); // needed for the limits per address
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async { drop(stopped.await) });
     let serving = tokio::spawn(serving.into_future());
     stop_signal().await; // Ctrl-C or SIGTERM
-    hub.shutdown(Duration::from_secs(10)).await; // every browser is told
+    hub.shutdown(Duration::from_secs(10)).await; // tells every browser
     drop(stop);
-    let _ = tokio::time::timeout(Duration::from_secs(5), serving).await; // for the requests under way, not for a half-sent one
+    let _ = tokio::time::timeout(Duration::from_secs(5), serving).await; // waits for pending requests, but not for incomplete ones
     Ok(())
 }
 

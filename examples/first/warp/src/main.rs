@@ -1,4 +1,4 @@
-//! The whole of a counter on warp, as the README shows it.
+//! A complete counter on warp, shown in the README.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn counter(mut session: Session) {
     let mut clicks = 0u64;
     while let Some(_click) = session.recv().await {
         clicks += 1;
-        // Kept until the browser has acknowledged it.
+        // The session keeps the message until the browser has acknowledged it.
         if session.send(clicks.to_string()).await.is_err() {
             return;
         }
@@ -25,10 +25,10 @@ async fn counter(mut session: Session) {
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let hub = Hub::builder().allow_host("localhost").build(); // and each name that browsers know your server by
+    let hub = Hub::builder().allow_host("localhost").build(); // and every other host name that browsers use
     let hub_of_page = hub.clone();
     let index = warp::path::end().map(move || page(&hub_of_page));
-    let app = stillhere_warp::routes(&hub).or(index); // what is not ours goes on to the next
+    let app = stillhere_warp::routes(&hub).or(index); // other requests go to the next filter
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = warp::serve(app)
@@ -36,9 +36,9 @@ async fn main() -> std::io::Result<()> {
         .graceful(async { drop(stopped.await) });
     let serving = tokio::spawn(serving.run());
     stop_signal().await; // Ctrl-C or SIGTERM
-    hub.shutdown(Duration::from_secs(10)).await; // every browser is told
+    hub.shutdown(Duration::from_secs(10)).await; // tells every browser
     drop(stop);
-    let _ = tokio::time::timeout(Duration::from_secs(5), serving).await; // for the requests under way, not for a half-sent one
+    let _ = tokio::time::timeout(Duration::from_secs(5), serving).await; // waits for pending requests, but not for incomplete ones
     Ok(())
 }
 

@@ -86,9 +86,7 @@ pub async fn a_strange_host_is_refused(server: &Server) {
         let request = Request::new(server.address, &path)
             .to_host(&host)
             .from_origin(&format!("http://{host}"));
-        let mut raw = RawConnection::open(&request)
-            .await
-            .expect("it is upgraded all the same");
+        let mut raw = RawConnection::open(&request).await.expect("it is upgraded anyway");
         let end = raw.end().await;
         assert_eq!((end.code, end.reason), (Code::Forbidden as u64, 0), "{host}");
     }
@@ -114,9 +112,7 @@ pub async fn a_foreign_origin_is_refused(server: &Server) {
         "https://friend.example.evil",
     ] {
         let request = Request::new(server.address, &path).from_origin(origin);
-        let mut raw = RawConnection::open(&request)
-            .await
-            .expect("it is upgraded all the same");
+        let mut raw = RawConnection::open(&request).await.expect("it is upgraded anyway");
         let end = raw.end().await;
         assert_eq!((end.code, end.reason), (Code::Forbidden as u64, 0), "{origin}");
     }
@@ -167,7 +163,7 @@ pub async fn another_version_is_refused(server: &Server) {
     for offer in ["stillhere.v2", "chat, stillhere.v9, stillhere.v10"] {
         let mut raw = RawConnection::open(&request.clone().offering(offer))
             .await
-            .expect("it is upgraded all the same");
+            .expect("it is upgraded anyway");
         let end = raw.end().await;
         assert_eq!((end.code, end.reason), (Code::Version as u64, 0), "{offer}");
     }
@@ -265,6 +261,6 @@ pub async fn the_ticket_keeps_its_secret_out_of_the_url(server: &Server) {
     assert_ne!(
         credentials.secret.expose()[..16],
         session.id().as_bytes()[..],
-        "the id tells nothing of it"
+        "the id reveals nothing about it"
     );
 }

@@ -46,7 +46,7 @@ pub async fn a_gap_ends_the_connection_and_the_third_the_session(server: &Server
         }
     }
     assert_eq!(end_of(&session).await, EndReason::Malformed);
-    assert!(incoming.recv().await.is_none(), "nothing of the gaps was handed over");
+    assert!(incoming.recv().await.is_none(), "nothing after a gap was delivered");
     neighbour.assert_untouched().await;
 }
 
@@ -103,7 +103,7 @@ pub async fn false_counts_end_the_session(server: &Server) {
         .await;
         assert!(
             matches!(raw.frame().await, Frame::Pong { nonce: 5, .. }),
-            "the truth does no harm"
+            "correct counts are accepted"
         );
         raw.send(Frame::Pong {
             nonce: 77,

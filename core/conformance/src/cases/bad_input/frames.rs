@@ -217,13 +217,15 @@ fn taking_compressed(server: &Server) -> SessionOptions {
 fn bomb(mebibytes: usize) -> Bytes {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     let zeros = |encoder: &mut ZlibEncoder<Vec<u8>>| {
-        encoder.write_all(&vec![0; 1 << 20]).expect("memory takes it");
-        encoder.flush().expect("memory takes it");
+        encoder
+            .write_all(&vec![0; 1 << 20])
+            .expect("writing to memory succeeds");
+        encoder.flush().expect("writing to memory succeeds");
         encoder.get_ref().len()
     };
     let first = zeros(&mut encoder);
     let second = zeros(&mut encoder);
-    let deflated = encoder.finish().expect("memory takes it");
+    let deflated = encoder.finish().expect("writing to memory succeeds");
     let mut bomb = BytesMut::from(&deflated[..first]);
     for _ in 1..mebibytes {
         bomb.extend_from_slice(&deflated[first..second]);
@@ -243,8 +245,8 @@ fn peak_memory() -> Option<u64> {
 pub async fn a_broken_zlib_stream_ends_the_session(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(&[7; 1000]).expect("memory takes it");
-    let good = encoder.finish().expect("memory takes it");
+    encoder.write_all(&[7; 1000]).expect("writing to memory succeeds");
+    let good = encoder.finish().expect("writing to memory succeeds");
     let mut with_more = good.clone();
     with_more.push(0);
     let truncated = good[..good.len() - 1].to_vec();

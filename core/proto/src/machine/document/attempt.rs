@@ -1,4 +1,4 @@
-//! An attempt to connect: from opening the transport to the welcome (PROTOCOL.md section 6).
+//! An attempt to connect: from opening the transport to the welcome (PROTOCOL.md, section 6).
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub(super) struct Attempt {
     pub(super) step: Step,
     /// The hello or the confirm of this step is still to be written.
     pub(super) is_due: bool,
-    /// When the document gives this connection up.
+    /// When the document gives up this connection.
     pub(super) deadline: Instant,
 }
 
@@ -27,9 +27,9 @@ pub(super) struct Attempt {
 pub(super) enum Step {
     /// The transport is opening the connection.
     Opening,
-    /// The connection is open; the document says hello.
+    /// The connection is open, and the document sends its hello.
     Hello,
-    /// The server offered a session that another document had; this one confirms.
+    /// The server offered a session of another document, and this document confirms.
     Offered,
 }
 
@@ -99,7 +99,7 @@ impl DocumentMachine {
         let outcome = self.outcome_of(welcome);
         let outcome = outcome.and_then(|outcome| self.lanes.handle_counts(&welcome.counts).map(|()| outcome));
         self.lanes.rewind();
-        // Even a welcome that breaks the protocol is one: from here on such errors end the session.
+        // Even an invalid welcome counts: from here on, violations end the session.
         self.phase = Phase::Connected(Connected {
             connection,
             heartbeat: from_wire(welcome.heartbeat),

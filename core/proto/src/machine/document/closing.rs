@@ -1,5 +1,5 @@
 //! How a connection ends, and what follows: another attempt, or the end of the session
-//! (PROTOCOL.md sections 9 to 11).
+//! (PROTOCOL.md, sections 9 to 11).
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::phase::{Leaving, Phase, Wait};
 use super::{DocumentMachine, from_wire};
 
 impl DocumentMachine {
-    /// Acts on the server's reason for closing the connection.
+    /// Handles the server's `end` frame.
     pub(super) fn handle_end(&mut self, end: End, now: Instant) {
         let End {
             code,
@@ -41,7 +41,7 @@ impl DocumentMachine {
         }
     }
 
-    /// Acts on a frame that breaks the protocol.
+    /// Handles a frame that violates the protocol.
     pub(super) fn handle_violation(&mut self, violation: Violation, now: Instant) {
         let is_gap = violation == Violation::Gap;
         self.gaps += u8::from(is_gap);
@@ -49,11 +49,11 @@ impl DocumentMachine {
         if matches!(self.phase, Phase::Connected(_)) && !is_repaired {
             return self.fail(if is_gap { Violation::Malformed } else { violation });
         }
-        // Before the welcome an error costs only the connection.
+        // Before the welcome, a violation ends only the connection.
         self.lose(violation.code(), now);
     }
 
-    /// Ends the session because the server broke the protocol.
+    /// Ends the session because the server violated the protocol.
     pub(super) fn fail(&mut self, violation: Violation) {
         let code = violation.code() as u64;
         let leaving = self.leave(code);
@@ -86,7 +86,7 @@ impl DocumentMachine {
         }
     }
 
-    /// Waits for the next attempt, at least for `least`. Returns its time, or `None` if the page
+    /// Schedules the next attempt after at least `least`. Returns its time, or `None` if the page
     /// rests.
     fn wait(&mut self, least: Duration, now: Instant) -> Option<Instant> {
         if let Phase::Connected(connected) = &self.phase {
@@ -97,7 +97,8 @@ impl DocumentMachine {
             }
         }
         let retry_at = now + self.backoff.next(self.presence.backoff_cap()).max(least);
-        // Even a page that was hidden for long makes the attempt that is due at once.
+        // Even a page that was hidden for a long time makes the first attempt, which is due at
+        // once.
         let is_resting = self.presence.rest_at().is_some_and(|at| at <= now) && self.backoff.waits > 1;
         self.phase = Phase::Waiting(Wait {
             retry_at,
@@ -107,7 +108,7 @@ impl DocumentMachine {
         (!is_resting).then_some(retry_at)
     }
 
-    /// Closes the connection in use, if there is one. The caller enters another phase.
+    /// Closes the current connection, if there is one. The caller enters another phase.
     pub(super) fn close_connection(&mut self, code: u64) {
         if let Some(connection) = self.phase.connection() {
             self.actions.push_back(Action::Close(connection, code));
@@ -138,7 +139,7 @@ impl DocumentMachine {
     }
 }
 
-/// Shortest wait after a code of class *later*.
+/// Shortest wait after a code of the class *later*.
 const LATER: Duration = Duration::from_millis(500);
 /// A connection on which the last frame is younger than this when it ends is not replaced at once.
 const SHORT_LIFE: Duration = Duration::from_secs(1);

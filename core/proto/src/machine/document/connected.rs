@@ -1,5 +1,5 @@
 //! A connection on which the server has welcomed the document: frames, pings and signs of life
-//! (PROTOCOL.md sections 7 to 9).
+//! (PROTOCOL.md, sections 7 to 9).
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub(super) struct Connected {
     pub(super) heartbeat: Duration,
     /// Time of the last frame.
     pub(super) heard: Instant,
-    /// Detects the loss of what was written last.
+    /// Detects the loss of the frames that were written last.
     pub(super) tail: Tail,
     /// Nonce of the newest ping to answer.
     pub(super) pong_due: Option<u64>,
@@ -31,8 +31,8 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    /// Returns when to act if no frame arrives: probe the server, give it up, or ask for what it
-    /// has received.
+    /// Returns when to act if no frame arrives: to probe the server, to give up the connection, or
+    /// to ask what the server has received.
     pub(super) fn timeout(&self, lanes: &Lanes, pings: &Pings) -> Instant {
         let ask_at = self.ask_at(lanes, pings);
         let suspect_at = self.suspect_at();
@@ -44,13 +44,13 @@ impl Connected {
         self.heard + 2 * self.heartbeat + PATIENCE
     }
 
-    /// Returns when to ask whether the server has received what was written last.
+    /// Returns when to ask whether the server has received the frames that were written last.
     fn ask_at(&self, lanes: &Lanes, pings: &Pings) -> Option<Instant> {
         let at = self.tail.deadline(lanes, self.heartbeat);
         at.filter(|_| !pings.is_due)
     }
 
-    /// Asks for a sign of life.
+    /// Sends a ping, to check whether the server answers.
     pub(super) fn probe(&mut self, pings: &mut Pings, now: Instant) {
         pings.ask();
         self.probed_until = Some(now + PATIENCE);

@@ -18,7 +18,7 @@ pub enum Outcome {
     Opened,
     /// This document continues where it was.
     Resumed,
-    /// The session existed already, and this document has taken it over.
+    /// The session existed before, and this document has taken it over.
     Restored,
 }
 

@@ -1,4 +1,4 @@
-//! The browser's half of a session: one document (PROTOCOL.md sections 5 to 10). Its TypeScript
+//! The browser's half of a session: one document (PROTOCOL.md, sections 5 to 10). Its TypeScript
 //! twin is `core/client/src/machine.ts`.
 
 mod attempt;
@@ -32,7 +32,7 @@ use self::phase::Phase;
 use self::pings::Pings;
 use self::presence::Presence;
 
-/// What a document knows of its session from the start.
+/// What a document knows about its session from the start.
 #[derive(Debug, Clone)]
 pub struct DocumentOptions {
     /// Secret of the session, from the ticket.
@@ -48,14 +48,14 @@ pub struct DocumentOptions {
 /// Why [`DocumentMachine::send`] did not queue a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendRefused {
-    /// Too much waits for acknowledgement.
+    /// Too many bytes wait for acknowledgement.
     #[error("the outbox is full")]
     OutboxFull,
     /// The message is longer than the session allows.
     #[error("the message is longer than the session's limit")]
     TooLarge,
     /// The session has ended.
-    #[error("the session is over")]
+    #[error("the session has ended")]
     SessionOver,
 }
 
@@ -81,7 +81,7 @@ pub struct DocumentMachine {
 }
 
 impl DocumentMachine {
-    /// Returns a document that has not started.
+    /// Creates a document that has not started.
     pub fn new(mut options: DocumentOptions, now: Instant) -> Self {
         options.limits = options.limits.normalised();
         Self {
@@ -110,7 +110,7 @@ impl DocumentMachine {
     /// Handles a page that came online, became visible, or was shown again.
     pub fn handle_wake(&mut self, now: Instant) {
         match &mut self.phase {
-            // A probe that ran out while the page slept proves nothing.
+            // A probe that timed out while the page was suspended proves nothing.
             Phase::Connected(connected) if connected.probed_until.is_none_or(|until| until <= now) => {
                 connected.probe(&mut self.pings, now);
             }
@@ -136,7 +136,7 @@ impl DocumentMachine {
         }
     }
 
-    /// Handles a page that goes away (`pagehide`). Nothing more happens until
+    /// Handles a page that goes away (`pagehide`). The machine does nothing more until
     /// [`DocumentMachine::handle_wake`].
     pub fn handle_leave(&mut self) {
         if !matches!(self.phase, Phase::Idle | Phase::Left(_) | Phase::Over(_)) {
@@ -182,7 +182,7 @@ impl DocumentMachine {
         }
     }
 
-    /// Handles a connection that is gone. `code` is its close code, or 1006 if it had none.
+    /// Handles the end of a connection. `code` is its close code, or 1006 if it had none.
     pub fn handle_close(&mut self, connection: u64, code: u64, now: Instant) {
         if self.phase.connection() != Some(connection) {
             return;
@@ -231,8 +231,8 @@ impl DocumentMachine {
         Ok(())
     }
 
-    /// Returns the next message of a lane. Each lane gives one at a time:
-    /// [`DocumentMachine::release`] it before you take the next.
+    /// Returns the next message of a lane. Call [`DocumentMachine::release`] before you take
+    /// another message of this lane.
     pub fn take(&mut self, lane: Lane) -> Option<Received> {
         if self.in_hand[lane].is_some() {
             return None;
@@ -310,12 +310,12 @@ impl DocumentMachine {
         self.incarnation
     }
 
-    /// Returns the charge of what waits for acknowledgement.
+    /// Returns the charge of the messages that wait for acknowledgement.
     pub fn outgoing(&self, lane: Lane) -> u64 {
         self.lanes.outgoing(lane)
     }
 
-    /// Returns the charge of what was received and not taken.
+    /// Returns the charge of the messages that were received and not taken.
     pub fn incoming(&self, lane: Lane) -> u64 {
         self.lanes.incoming(lane)
     }

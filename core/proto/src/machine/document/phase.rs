@@ -23,7 +23,7 @@ pub enum DocumentPhase {
     /// The page was hidden for longer than the server keeps the session. It does nothing until it
     /// is shown.
     Resting,
-    /// The page went away. It does nothing until it comes back.
+    /// The page went away. It does nothing until it returns.
     Left,
     /// The session has ended, or the server refused it for good.
     Over,

@@ -44,9 +44,9 @@ impl Presence {
     }
 }
 
-/// For a page that is visible.
+/// Longest wait of a visible page.
 const VISIBLE_CAP: Duration = Duration::from_secs(3);
 /// Upper bound on a quarter of `keep`, which may be unlimited.
 const HIDDEN_CAP: Duration = Duration::from_secs(300);
-/// For a hidden page that does not know `keep`.
+/// Longest wait of a hidden page that does not know `keep`.
 const UNKNOWN_CAP: Duration = Duration::from_secs(10);

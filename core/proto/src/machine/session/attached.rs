@@ -1,4 +1,5 @@
-//! The connection that carries the session: frames, heartbeat, loss (PROTOCOL.md sections 5 and 9).
+//! The connection that carries the session: frames, heartbeat, loss (PROTOCOL.md, sections 5 and
+//! 9).
 
 use std::time::{Duration, Instant};
 
@@ -112,8 +113,8 @@ impl SessionMachine {
         Ok(())
     }
 
-    /// Ends the session or its connection because the peer broke the protocol. The rules are the
-    /// same before and after the welcome is written, because the peer cannot know which it is.
+    /// Ends the session or its connection because the peer violated the protocol. The rules are the
+    /// same before and after the welcome is written, because the peer cannot tell the difference.
     pub(super) fn handle_violation(&mut self, key: ConnectionKey, violation: Violation, now: Instant) {
         if !self.is_attached(key) {
             if self.newcomer.take_if(|newcomer| newcomer.key == key).is_some() {
@@ -124,7 +125,7 @@ impl SessionMachine {
         self.gaps += u8::from(violation == Violation::Gap);
         let text = match violation {
             Violation::Gap if self.gaps < GAPS_IN_A_ROW => "a sequence was skipped",
-            Violation::Loss => "what was sent before a ping has not come",
+            Violation::Loss => "a frame sent before a ping is missing",
             _ => return self.enter_closed_with(violation.text(), violation.reason(), now),
         };
         self.detach(Cause::Gap, now);
@@ -156,7 +157,7 @@ impl SessionMachine {
         if attached.ping != Ping::None {
             let key = attached.key;
             self.detach(Cause::Silent, now);
-            return self.refuse(key, Code::Silent, "two heartbeats without a sign of life");
+            return self.refuse(key, Code::Silent, "nothing was received for two heartbeats");
         }
         self.nonce += 1;
         attached.ping = Ping::Due {
@@ -229,9 +230,9 @@ impl Attached {
                     .deadline(lanes, timing.heartbeat)
                     .map_or(quiet, |tail| tail.min(quiet))
             }
-            // The ping may be late, because the process was stopped or starved. The answer gets its
-            // full time all the same. A ping that is due counts like one that is outstanding,
-            // because a blocked socket may never let it out.
+            // The ping may be late, because the process was stopped or starved. The answer still
+            // gets its full time. A ping that is due counts like one that is outstanding, because a
+            // blocked socket may never let it out.
             Some(since) => (self.heard + 2 * timing.heartbeat).max(since + timing.heartbeat),
         }
     }

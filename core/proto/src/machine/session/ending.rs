@@ -1,4 +1,4 @@
-//! How a session ends, and how a connection is told that it is over (PROTOCOL.md section 10).
+//! How a session ends, and how a connection learns of its end (PROTOCOL.md, section 10).
 
 use std::time::{Duration, Instant};
 
@@ -117,7 +117,7 @@ impl SessionMachine {
         self.depart(key, false, End::connection(code, text).retry_after(retry_after));
     }
 
-    /// Returns true if a connection is over and only has to be told why.
+    /// Returns true if a connection has ended and only has to be told why.
     pub fn is_departing(&self, key: ConnectionKey) -> bool {
         self.departing.iter().any(|departing| departing.key == key)
     }

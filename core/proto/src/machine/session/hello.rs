@@ -1,4 +1,5 @@
-//! The hello of a connection, which is then refused or carries the session (PROTOCOL.md section 5).
+//! The hello of a connection, which is then refused or carries the session (PROTOCOL.md, section
+//! 5).
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +18,18 @@ impl SessionMachine {
             return self.depart(key, false, end);
         }
         if hello.incarnation == 0 && hello.counts.received != Counts::default().received {
-            return self.refuse(key, Code::Malformed, "counts of a document that was never welcomed");
+            return self.refuse(
+                key,
+                Code::Malformed,
+                "a document that was never welcomed cannot have these counts",
+            );
         }
         let known = self
             .document
             .as_ref()
             .is_some_and(|document| document.id == hello.document);
         if hello.incarnation != 0 && (hello.incarnation != self.incarnation || !known) {
-            return self.refuse(key, Code::Superseded, "this session was opened by another document");
+            return self.refuse(key, Code::Superseded, "another document has taken over this session");
         }
         if known {
             return self.handle_return(key, hello, keep, now);
@@ -42,7 +47,11 @@ impl SessionMachine {
     /// Handles the hello of the session's first document.
     fn handle_first(&mut self, key: ConnectionKey, hello: &Hello, keep: u64, now: Instant) {
         if self.lanes.handle_counts(&hello.counts).is_err() {
-            return self.refuse(key, Code::Malformed, "counts of a document that was never welcomed");
+            return self.refuse(
+                key,
+                Code::Malformed,
+                "a document that was never welcomed cannot have these counts",
+            );
         }
         self.incarnation = 1;
         self.lanes.begin(1);
@@ -59,10 +68,10 @@ impl SessionMachine {
     fn handle_return(&mut self, key: ConnectionKey, hello: &Hello, keep: u64, now: Instant) {
         let document = self.document.as_mut().expect("a known document is there");
         if hello.attempt <= document.attempt {
-            return self.refuse(key, Code::Stale, "this document has said hello again since");
+            return self.refuse(key, Code::Stale, "this document has sent a newer hello");
         }
         if self.lanes.handle_counts(&hello.counts).is_err() {
-            return self.refuse(key, Code::Malformed, "counts that this document cannot have");
+            return self.refuse(key, Code::Malformed, "this document cannot have these counts");
         }
         document.attempt = hello.attempt;
         let replayed = self.lanes.unacknowledged();

@@ -1,4 +1,4 @@
-//! The server's half of a session as a state machine (PROTOCOL.md sections 5, 6, 9 and 10).
+//! The server's half of a session as a state machine (PROTOCOL.md, sections 5, 6, 9 and 10).
 
 mod attached;
 mod ending;
@@ -132,7 +132,7 @@ impl SessionMachine {
     pub fn handle_silent(&mut self, key: ConnectionKey, now: Instant) {
         if self.is_attached(key) {
             self.detach(Cause::Silent, now);
-            self.refuse(key, Code::Silent, "two heartbeats without a sign of life");
+            self.refuse(key, Code::Silent, "nothing was received for two heartbeats");
         }
     }
 
@@ -282,7 +282,7 @@ impl SessionMachine {
         self.epoch
     }
 
-    /// Returns how often a document has connected again, or another one has taken over.
+    /// Returns how many times a document has reconnected, or another one has taken over.
     pub fn reconnects(&self) -> u64 {
         self.reconnects
     }

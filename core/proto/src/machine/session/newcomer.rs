@@ -48,7 +48,7 @@ impl SessionMachine {
                 );
             }
             if hello.attempt <= waiting.document.attempt {
-                return self.refuse(key, Code::Stale, "this document has said hello again since");
+                return self.refuse(key, Code::Stale, "this document has sent a newer hello");
             }
             let older = waiting.key;
             self.refuse(older, Code::Replaced, "this document has a newer connection");
@@ -110,7 +110,11 @@ impl SessionMachine {
             return;
         };
         if let Some(old) = self.attached.take() {
-            self.refuse(old.key, Code::Superseded, "this session was opened by another document");
+            self.refuse(
+                old.key,
+                Code::Superseded,
+                "another document has taken over this session",
+            );
         }
         self.incarnation += 1;
         self.lanes.restart(self.incarnation);
@@ -146,7 +150,7 @@ impl SessionMachine {
                 .is_some_and(|probe| (probe.nonce..=self.nonce).contains(&nonce))
         };
         if let Some(newcomer) = self.newcomer.take_if(alive) {
-            self.refuse(newcomer.key, Code::Duplicate, "this session's page is open elsewhere");
+            self.refuse(newcomer.key, Code::Duplicate, "this session is in use in another tab");
         }
     }
 

@@ -73,7 +73,7 @@ impl fmt::Display for Cause {
         f.write_str(match self {
             Self::Lost => "the connection was lost",
             Self::Left => "the page went away",
-            Self::Silent => "the browser fell silent",
+            Self::Silent => "the browser stopped answering",
             Self::Gap => "a frame was missing",
             Self::Asked => "the application asked for it",
         })
@@ -95,7 +95,7 @@ pub enum Event {
         /// Number of messages that the browser had not acknowledged, which are sent again.
         replayed: usize,
     },
-    /// Another document has taken the session over.
+    /// Another document has taken over the session.
     Restored {
         /// The number of the new document.
         incarnation: u64,

@@ -1,5 +1,5 @@
-//! Data, order, acknowledgement and credit as a document handles them (PROTOCOL.md sections 7 and
-//! 8). The server's half shares the code.
+//! Data, order, acknowledgement and credit on the document's side (PROTOCOL.md, sections 7 and 8).
+//! The server's machine shares this code.
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ use crate::wire::{Data, Frame, Welcome};
 
 use Lane::{Bulk, Interactive};
 
-/// The credit of the interactive lane, as the next counts tell it.
+/// Returns the interactive lane's credit from the next counts.
 fn credit(page: &mut Page) -> u64 {
     page.advance(ms(200));
     page.forget();
@@ -715,7 +715,8 @@ fn a_blocked_transport_is_not_waited_for_by_the_timer() {
     page.now += ms(200);
     assert_eq!(page.machine.poll_timeout(), Some(page.now));
     page.machine.handle_timeout(page.now);
-    // Nobody polls what to transmit: the acknowledgement waits for that, not for time.
+    // The driver does not poll for frames. The acknowledgement waits for the poll, so no timer is
+    // due.
     assert!(page.machine.poll_timeout() > Some(page.now));
     assert_eq!(page.counts().received, PerLane::new(1, 0));
 }

@@ -1,4 +1,5 @@
-//! A document's connections, its end and its time (PROTOCOL.md sections 5, 6, 9 and 10).
+//! Connections, timing and end of a session on the document's side (PROTOCOL.md, sections 5, 6, 9
+//! and 10).
 
 use std::time::Duration;
 
@@ -20,11 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 fn outcome(page: &mut Page) -> Outcome {
     match page.events().pop() {
         Some(DocumentEvent::Welcomed { outcome, .. }) => outcome,
-        other => panic!("{other:?} is no welcome"),
+        other => panic!("expected a welcome, got {other:?}"),
     }
 }
 
-/// A page whose connection has lived for longer than a moment.
+/// Returns a page whose connection is old enough to reset the backoff.
 fn settled() -> Page {
     settled_with(KEEP.as_millis() as u64)
 }
@@ -35,7 +36,7 @@ fn settled_with(keep: u64) -> Page {
     page
 }
 
-/// Fails every attempt as soon as it is made; gives the delay before each next one.
+/// Fails this many attempts as soon as they start. Returns the delay after each one.
 fn delays(page: &mut Page, count: usize) -> Vec<Duration> {
     let fail = || {
         let from = page.now;
@@ -45,7 +46,8 @@ fn delays(page: &mut Page, count: usize) -> Vec<Duration> {
     std::iter::repeat_with(fail).take(count).collect()
 }
 
-/// The longest of the delays that many pages draw: nearly the bound they are drawn below.
+/// Returns the longest delay that many pages draw for each attempt, which is close to the upper
+/// bound.
 fn longest_delays(make: impl Fn(u64) -> Page, count: usize) -> Vec<u128> {
     let drawn = (0..300).map(|seed| delays(&mut make(seed), count)).collect::<Vec<_>>();
     (0..count)
@@ -586,7 +588,7 @@ fn what_was_lost_with_nothing_behind_it_is_missed_when_a_ping_is_answered() {
     page.send("lost");
     for _ in 0..4 {
         assert_eq!(sequences(page.frames()), [1]);
-        // The server pings, and so is not silent.
+        // The server's ping proves that it is not silent.
         page.advance(HEARTBEAT / 2);
         page.receive(ping(1));
         page.forget();

@@ -1,4 +1,5 @@
-//! A page for the tests: the document's machine, a clock, and what the machine has said so far.
+//! A page for the tests: the document's machine, a virtual clock, and a record of what the machine
+//! has sent and reported.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ pub(super) const LIMITS: Limits = Limits {
 };
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 pub(super) const KEEP: Duration = Duration::from_secs(120);
-/// Enough for anything.
+/// More credit than any test uses.
 pub(super) const PLENTY: PerLane<u64> = PerLane::new(100_000, 100_000);
 pub(super) const NOTHING: PerLane<u64> = PerLane::new(0, 0);
 
@@ -41,7 +42,7 @@ pub(super) fn text(payload: &'static str) -> Bytes {
     Bytes::from_static(payload.as_bytes())
 }
 
-/// A data frame on the interactive lane that is a message of its own.
+/// Returns an interactive data frame that holds a whole message.
 pub(super) fn data(sequence: u64, payload: impl Into<Bytes>) -> Data {
     Data {
         lane: Lane::Interactive,
@@ -52,7 +53,7 @@ pub(super) fn data(sequence: u64, payload: impl Into<Bytes>) -> Data {
     }
 }
 
-/// A fragment that is not the last of its message.
+/// Returns a fragment that another fragment follows.
 pub(super) fn fragment(sequence: u64) -> Data {
     Data {
         more: true,
@@ -121,7 +122,7 @@ pub(super) fn welcome() -> Welcome {
     }
 }
 
-/// The data frames among others.
+/// Returns only the data frames.
 pub(super) fn data_of(frames: Vec<Frame>) -> Vec<Data> {
     let data = frames.into_iter().filter_map(|frame| {
         if let Frame::Data(data) = frame {
@@ -137,7 +138,7 @@ pub(super) fn sequences(frames: Vec<Frame>) -> Vec<u64> {
     data_of(frames).iter().map(|data| data.sequence).collect()
 }
 
-/// Lane, sequence, *more* and size of data frames.
+/// Returns lane, sequence, *more* flag and size of each data frame.
 pub(super) fn shapes(frames: Vec<Frame>) -> Vec<(Lane, u64, bool, usize)> {
     data_of(frames)
         .iter()
@@ -148,7 +149,7 @@ pub(super) fn shapes(frames: Vec<Frame>) -> Vec<(Lane, u64, bool, usize)> {
 pub(super) struct Page {
     pub(super) machine: DocumentMachine,
     pub(super) now: Instant,
-    /// That of the newest connect action.
+    /// The connection that the newest connect action asked for.
     pub(super) connection: u64,
     pub(super) bulk_allowed: bool,
     frames: Vec<Frame>,
@@ -176,7 +177,7 @@ impl Page {
         }
     }
 
-    /// A page whose first connection is being opened.
+    /// Returns a page that is opening its first connection.
     pub(super) fn started() -> Self {
         let mut page = Self::idle(LIMITS, 1);
         page.machine.start(page.now);
@@ -184,7 +185,7 @@ impl Page {
         page
     }
 
-    /// A page whose first connection has been welcomed, with nothing left to look at.
+    /// Returns a page that was welcomed on its first connection, with all output already consumed.
     pub(super) fn connected() -> Self {
         Self::connected_with(LIMITS, welcome())
     }
@@ -207,7 +208,7 @@ impl Page {
         page
     }
 
-    /// Transmits and collects as a driver does.
+    /// Transmits frames and collects actions and events, as a driver does.
     pub(super) fn pump(&mut self) {
         loop {
             if let Some(frame) = self.machine.poll_transmit(self.connection, self.bulk_allowed, self.now) {
@@ -240,7 +241,7 @@ impl Page {
         std::mem::take(&mut self.events)
     }
 
-    /// The only frame since the last look.
+    /// Returns the frame sent since the last call, which must be the only one.
     pub(super) fn frame(&mut self) -> Frame {
         only(self.frames())
     }
@@ -256,15 +257,15 @@ impl Page {
     pub(super) fn hello(&mut self) -> Hello {
         match self.frame() {
             Frame::Hello(hello) => hello,
-            other => panic!("{other:?} is no hello"),
+            other => panic!("expected a hello, got {other:?}"),
         }
     }
 
-    /// The counts of the only frame since the last look.
+    /// Returns the counts in the only frame sent since the last call.
     pub(super) fn counts(&mut self) -> Counts {
         match self.frame() {
             Frame::Ack(counts) | Frame::Ping { counts, .. } | Frame::Pong { counts, .. } => counts,
-            other => panic!("{other:?} has no counts"),
+            other => panic!("expected counts, got {other:?}"),
         }
     }
 
@@ -304,7 +305,7 @@ impl Page {
         self.pump();
     }
 
-    /// Loses the connection, and another is being opened.
+    /// Loses the connection and starts to open another.
     pub(super) fn lose(&mut self) {
         self.close(1006);
         if self.phase() == DocumentPhase::Waiting {
@@ -312,7 +313,7 @@ impl Page {
         }
     }
 
-    /// Loses the connection, opens another and is welcomed.
+    /// Loses the connection and is welcomed on another.
     pub(super) fn resume(&mut self, received: [u64; 2]) {
         self.lose();
         self.open();
@@ -344,7 +345,7 @@ impl Page {
         self.machine.release(Lane::Interactive, self.now);
     }
 
-    /// Takes and releases all messages of a lane.
+    /// Takes all messages of a lane and releases their credit.
     pub(super) fn take_all(&mut self, lane: Lane) -> Vec<Bytes> {
         let mut taken = Vec::new();
         while let Some(received) = self.machine.take(lane) {
@@ -358,7 +359,7 @@ impl Page {
         self.machine.phase()
     }
 
-    /// Lets time pass, with every timeout on the way.
+    /// Advances the clock and fires every timeout on the way.
     pub(super) fn advance(&mut self, duration: Duration) {
         let until = self.now + duration;
         self.pump();
@@ -370,13 +371,14 @@ impl Page {
         self.now = until;
     }
 
-    /// Lets time pass until the next timeout.
+    /// Advances the clock to the next timeout.
     pub(super) fn wait(&mut self) {
         let at = self.machine.poll_timeout().expect("something is due");
         self.advance(at.saturating_duration_since(self.now));
     }
 
-    /// The server broke the protocol: `leave`, a close with the code, and the end.
+    /// Asserts that the page treated the last input as a protocol violation: it sent `leave`,
+    /// closed with this code and ended.
     pub(super) fn assert_violated(&mut self, code: Code) {
         let connection = self.connection;
         assert_eq!(self.frames().last(), Some(&Frame::Leave));
@@ -394,7 +396,7 @@ impl Page {
             }) => {
                 assert_eq!((*told, *because), (code as u64, reason.number()));
             }
-            other => panic!("{other:?} is not the end"),
+            other => panic!("expected the end, got {other:?}"),
         }
         assert_eq!(self.phase(), DocumentPhase::Over);
     }

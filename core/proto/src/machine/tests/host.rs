@@ -1,4 +1,5 @@
-//! A session for the tests: the server's machine, a clock, and connections that are only numbers.
+//! A session for the tests: the server's machine, a virtual clock, and connections that are mere
+//! keys.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ pub(super) const TIMING: Timing = Timing {
 
 pub(super) const KEEP: u64 = 120_000;
 
-/// The hello of a document that was never welcomed.
+/// Returns the hello of a document that was never welcomed.
 pub(super) fn hello(document: u8, attempt: u64) -> Hello {
     Hello {
         secret: secret(),
@@ -32,7 +33,7 @@ pub(super) fn hello(document: u8, attempt: u64) -> Hello {
     }
 }
 
-/// The hello of a document that comes back.
+/// Returns the hello of a document that reconnects.
 pub(super) fn hello_again(document: u8, incarnation: u64, attempt: u64, received: [u64; 2]) -> Hello {
     Hello {
         incarnation,
@@ -69,7 +70,7 @@ impl Host {
         }
     }
 
-    /// A session whose first document (1) is connected, with nothing left to look at.
+    /// Returns a session with document 1 connected, and all output already consumed.
     pub(super) fn open() -> (Self, ConnectionKey) {
         Self::new().opened()
     }
@@ -81,7 +82,7 @@ impl Host {
         (self, key)
     }
 
-    /// A new connection says this hello.
+    /// Opens a connection and sends this hello on it.
     pub(super) fn hello(&mut self, hello: &Hello) -> ConnectionKey {
         self.connections += 1;
         let key = ConnectionKey(self.connections);
@@ -112,29 +113,29 @@ impl Host {
     pub(super) fn welcome(&mut self, key: ConnectionKey) -> Welcome {
         match self.frame(key) {
             Frame::Welcome(welcome) => welcome,
-            other => panic!("{other:?} is no welcome"),
+            other => panic!("expected a welcome, got {other:?}"),
         }
     }
 
     pub(super) fn end(&mut self, key: ConnectionKey) -> End {
         match self.frame(key) {
             Frame::End(end) => end,
-            other => panic!("{other:?} is no end"),
+            other => panic!("expected an end, got {other:?}"),
         }
     }
 
-    /// The connection, and not the session, is told that it is over.
+    /// Asserts that the connection ended with this code and the session did not end.
     pub(super) fn assert_refused(&mut self, key: ConnectionKey, code: Code) {
         let end = self.end(key);
         assert_eq!((end.code, end.reason), (code as u64, 0), "{end:?}");
         assert!(!self.machine.is_known(key));
     }
 
-    /// The nonce of the ping that is the only frame to be written.
+    /// Returns the nonce of the ping that must be the only pending frame.
     pub(super) fn ping(&mut self, key: ConnectionKey) -> u64 {
         match self.frame(key) {
             Frame::Ping { nonce, .. } => nonce,
-            other => panic!("{other:?} is no ping"),
+            other => panic!("expected a ping, got {other:?}"),
         }
     }
 
@@ -168,8 +169,8 @@ impl Host {
         std::iter::from_fn(|| self.take()).collect()
     }
 
-    /// Lets time pass, with every timeout on the way. Writes nothing: sockets are blocked
-    /// meanwhile.
+    /// Advances the clock and fires every timeout on the way. Writes nothing, as if all sockets
+    /// were blocked.
     pub(super) fn advance(&mut self, duration: Duration) {
         let until = self.now + duration;
         while let Some(at) = self.machine.poll_timeout().filter(|at| *at <= until) {
@@ -177,12 +178,12 @@ impl Host {
             self.now = self.now.max(at);
             self.machine.handle_timeout(self.now);
             let again = self.machine.poll_timeout().is_some_and(|next| next <= self.now);
-            assert!(!again || before < timers, "a timer is always due");
+            assert!(!again || before < timers, "a timer is due again and again");
         }
         self.now = until;
     }
 
-    /// Lets time pass just before `duration`, and then until it.
+    /// Advances the clock to just before `duration`, runs the check, and then advances to it.
     pub(super) fn advance_with(&mut self, duration: Duration, mut check_before: impl FnMut(&mut Self)) {
         self.advance(duration - ms(1));
         check_before(self);

@@ -1,5 +1,5 @@
-//! The machines in virtual time. The tests of the document carry the names of their TypeScript
-//! twins.
+//! Tests of the machines in virtual time. Each test of the document has the name of its TypeScript
+//! twin.
 
 mod data;
 mod document;

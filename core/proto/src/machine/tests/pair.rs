@@ -1,4 +1,4 @@
-//! Both machines together, over a transport that is instant until it is cut.
+//! Tests of both machines together, over a transport without latency that can be cut.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ struct Pair {
 struct Page {
     machine: DocumentMachine,
     link: Option<Link>,
-    /// Nothing reaches it and nothing comes from it.
+    /// True if the page neither receives nor sends anything.
     is_dead: bool,
     events: Vec<DocumentEvent>,
     received: Vec<Bytes>,
@@ -40,7 +40,7 @@ struct Link {
     number: u64,
     key: ConnectionKey,
     said_hello: bool,
-    /// Frames that still pass to the server, then to the page.
+    /// How many more frames reach the server. `down` counts those that reach the page.
     up: usize,
     down: usize,
 }
@@ -58,7 +58,7 @@ impl Pair {
         }
     }
 
-    /// A session with one page that is connected.
+    /// Returns a session with one connected page.
     fn connected() -> Self {
         let mut pair = Self::new(LIMITS);
         pair.load();
@@ -67,7 +67,7 @@ impl Pair {
         pair
     }
 
-    /// Another page presents the session.
+    /// Opens another page with the same session.
     fn load(&mut self) -> usize {
         let page = self.present();
         self.settle();
@@ -95,13 +95,13 @@ impl Pair {
         self.pages.len() - 1
     }
 
-    /// Lets everything happen that needs no time.
+    /// Runs both machines until nothing happens without time passing.
     fn settle(&mut self) {
         while (0..self.pages.len()).any(|page| self.step(page)) {}
         self.events.extend(std::iter::from_fn(|| self.session.poll_event()));
         assert!(
             self.session.poll_timeout().is_none_or(|at| at > self.now),
-            "a timer is always due"
+            "a timer is due again and again"
         );
     }
 
@@ -138,7 +138,7 @@ impl Pair {
         progressed
     }
 
-    /// One frame each way.
+    /// Passes at most one frame in each direction.
     fn exchange(&mut self, index: usize) -> bool {
         let page = &mut self.pages[index];
         let Some(link) = &mut page.link else { return false };
@@ -169,7 +169,7 @@ impl Pair {
         true
     }
 
-    /// The connection of a page breaks and both sides notice.
+    /// Breaks a page's connection, which both sides notice.
     fn cut(&mut self, page: usize) {
         if let Some(link) = self.pages[page].link.take() {
             self.session.handle_closed(link.key, self.now);
@@ -177,7 +177,7 @@ impl Pair {
         }
     }
 
-    /// The page is gone without a word, and its connection still looks alive.
+    /// Stops a page without notice. Its connection still looks alive to the server.
     fn kill(&mut self, page: usize) {
         self.pages[page].is_dead = true;
     }
@@ -214,13 +214,13 @@ impl Pair {
             .expect("there is room");
     }
 
-    /// What the session's application reads.
+    /// Reads all messages as the session's application.
     fn take_all(&mut self) -> Vec<Bytes> {
         let taken = std::iter::from_fn(|| self.session.take(self.now)).map(|(_, received)| received.into_bytes());
         taken.collect()
     }
 
-    /// What a page's application reads.
+    /// Reads all messages as a page's application.
     fn take_all_from(&mut self, page: usize) -> Vec<Bytes> {
         let page = &mut self.pages[page];
         for lane in Lane::ALL {
@@ -235,7 +235,7 @@ impl Pair {
     fn outcome(&mut self, page: usize) -> Outcome {
         match self.pages[page].events.drain(..).next_back() {
             Some(DocumentEvent::Welcomed { outcome, .. }) => outcome,
-            other => panic!("{other:?} is no welcome"),
+            other => panic!("expected a welcome, got {other:?}"),
         }
     }
 
@@ -320,7 +320,7 @@ fn a_thousand_drops_in_a_row_lose_nothing() {
 }
 
 #[test]
-fn of_two_clients_with_the_same_session_an_answering_one_keeps_it() {
+fn of_two_clients_with_one_session_the_one_that_answers_keeps_it() {
     let mut pair = Pair::connected();
     let copy = pair.load();
     assert_eq!(
@@ -338,8 +338,8 @@ fn of_two_clients_with_the_same_session_an_answering_one_keeps_it() {
 
 fn refused(code: Code) -> DocumentEvent {
     let text = match code {
-        Code::Duplicate => "this session's page is open elsewhere",
-        _ => "this session was opened by another document",
+        Code::Duplicate => "this session is in use in another tab",
+        _ => "another document has taken over this session",
     };
     DocumentEvent::Refused {
         code: code as u64,
@@ -359,8 +359,8 @@ fn of_two_clients_with_the_same_session_a_silent_one_loses_it_within_two_seconds
     pair.send(text("for the second"));
     pair.settle();
     assert_eq!(pair.take_all_from(other), ["for the second"]);
-    // The first was only frozen. Its connection is closed with Superseded, or it finds out by
-    // itself.
+    // The first page was only frozen. When it thaws, it learns that it was superseded from the
+    // close code, or from its next hello.
     pair.pages[0].is_dead = false;
     pair.settle();
     assert_eq!(pair.pages[0].events, [refused(Code::Superseded)]);
@@ -399,7 +399,7 @@ fn a_lost_welcome_of_a_restore_is_repaired() {
 }
 
 #[test]
-fn a_reload_while_ending_is_told_the_end() {
+fn a_reload_during_the_ending_learns_the_reason() {
     let mut pair = Pair::connected();
     pair.cut(0);
     pair.kill(0);
@@ -422,7 +422,7 @@ fn ended(pair: &Pair) -> (u64, usize) {
         Some(DocumentEvent::Ended {
             reason, unacknowledged, ..
         }) => (*reason, *unacknowledged),
-        other => panic!("{other:?} is not the end"),
+        other => panic!("expected the end, got {other:?}"),
     }
 }
 
@@ -555,7 +555,8 @@ fn applications_that_never_read_fill_the_buffers_and_no_more() {
         pair.advance(ms(200));
     }
     assert!(pair.session.incoming(Interactive) <= 2000 && pair.session.outgoing(Interactive) <= 5000);
-    // What is not acknowledged is in an outbox, what is fills a window: 68 each.
+    // Unacknowledged messages fill the outbox and acknowledged ones the window. Each is charged 68
+    // bytes.
     assert_eq!(sent, [(5000 / 68) + 2000 / 68; 2]);
     assert_eq!(pair.phase(0), DocumentPhase::Connected);
     assert_eq!(
@@ -582,7 +583,7 @@ fn a_page_from_the_back_forward_cache_resumes() {
 }
 
 #[test]
-fn a_half_open_connection_is_found_by_both_sides() {
+fn both_sides_detect_a_half_open_connection() {
     let mut pair = Pair::connected();
     let link = pair.pages[0].link.as_mut().expect("it is connected");
     (link.up, link.down) = (0, 0);

@@ -1,5 +1,5 @@
-//! A session's documents, connections, time and end, as the server decides them (PROTOCOL.md
-//! sections 5 to 10).
+//! Documents, connections, timing and end of a session on the server's side (PROTOCOL.md, sections
+//! 5 to 10).
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn closed(text: &str) -> EndReason {
     EndReason::Closed(text.into())
 }
 
-/// A session that lost the connection of its document (1).
+/// Returns a session with document 1 that has lost its connection.
 fn soft_closed() -> Host {
     let (mut host, key) = Host::open();
     host.close(key);
@@ -31,8 +31,8 @@ fn soft_closed() -> Host {
     host
 }
 
-/// A session whose document (1) is connected while another (2) asks for it, with the nonce of the
-/// probe.
+/// Returns a session with document 1 connected while document 2 asks for the session, the keys of
+/// both connections, and the nonce of the probe.
 fn probed() -> (Host, ConnectionKey, ConnectionKey, u64) {
     let (mut host, incumbent) = Host::open();
     let newcomer = host.hello(&hello(2, 1));
@@ -40,7 +40,7 @@ fn probed() -> (Host, ConnectionKey, ConnectionKey, u64) {
     (host, incumbent, newcomer, nonce)
 }
 
-/// A session that was taken over from document 1 by document 2.
+/// Returns a session that document 2 has taken over from document 1.
 fn restored() -> (Host, ConnectionKey) {
     let mut host = soft_closed();
     let key = host.hello(&hello(2, 1));
@@ -53,7 +53,7 @@ fn restored() -> (Host, ConnectionKey) {
 
 fn assert_ended(host: &mut Host, key: ConnectionKey, reason: &EndReason) {
     let Some(Frame::End(end)) = host.frames(key).pop() else {
-        panic!("the connection is not told the end")
+        panic!("expected an end on the connection")
     };
     assert_eq!((end.code, end.reason), (reason.code() as u64, reason.number()));
     assert_eq!(host.phase(), &Phase::Closed(reason.clone()));
@@ -79,7 +79,7 @@ fn the_first_document_is_welcomed_at_once() {
 }
 
 #[test]
-fn what_was_sent_before_the_first_document_is_delivered_to_it() {
+fn messages_sent_before_the_first_document_are_delivered_to_it() {
     let mut host = Host::new();
     host.send(text("early"));
     let key = host.hello(&hello(1, 1));
@@ -124,7 +124,7 @@ fn a_hello_of_another_incarnation_is_superseded() {
 }
 
 #[test]
-fn a_document_that_was_superseded_is_told_so_for_ever() {
+fn a_superseded_document_is_refused_at_every_attempt() {
     let (mut host, _) = restored();
     for attempt in 2..5 {
         let key = host.hello(&hello_again(1, 1, attempt, [0, 0]));
@@ -153,7 +153,7 @@ fn a_resume_continues_on_both_sides_where_the_other_stopped() {
     );
     let mut frames = host.frames(key);
     let Frame::Welcome(welcome) = frames.remove(0) else {
-        panic!("the welcome comes first")
+        panic!("the welcome arrives first")
     };
     assert_eq!((welcome.incarnation, welcome.epoch), (1, 2));
     assert_eq!(welcome.counts.received, PerLane::new(2, 0));
@@ -181,7 +181,7 @@ fn a_lost_welcome_does_no_harm() {
 }
 
 #[test]
-fn a_lost_welcome_of_a_restore_is_said_again() {
+fn a_lost_welcome_of_a_restore_is_repeated() {
     let (mut host, first) = restored();
     host.close(first);
     let key = host.hello(&hello(2, 2));
@@ -249,7 +249,7 @@ fn a_late_hello_after_a_newer_welcome_is_stale_and_changes_nothing() {
 }
 
 #[test]
-fn a_hello_whose_counts_its_document_cannot_have_costs_the_connection_only() {
+fn a_hello_with_impossible_counts_ends_only_its_connection() {
     let mut host = soft_closed();
     let key = host.hello(&hello_again(1, 1, 2, [1, 0]));
     host.assert_refused(key, Code::Malformed);
@@ -403,7 +403,7 @@ fn one_newcomer_waits_and_others_are_told_to_come_later() {
 }
 
 #[test]
-fn a_newcomer_that_says_hello_again_waits_in_its_own_place_and_is_offered_again() {
+fn a_newcomer_that_sends_another_hello_keeps_its_place_and_is_offered_again() {
     let mut host = soft_closed();
     let first = host.hello(&hello(2, 5));
     assert_eq!(host.frame(first), Frame::Offer);
@@ -431,7 +431,7 @@ fn a_newcomer_that_does_not_confirm_in_ten_seconds_makes_room() {
 }
 
 #[test]
-fn a_newcomer_whose_socket_takes_nothing_makes_room_too() {
+fn a_newcomer_with_a_blocked_socket_makes_room_too() {
     let mut host = soft_closed();
     let blocked = host.hello(&hello(2, 1));
     host.advance(TEN_SECONDS);
@@ -441,7 +441,7 @@ fn a_newcomer_whose_socket_takes_nothing_makes_room_too() {
 }
 
 #[test]
-fn what_a_newcomer_sends_but_confirm_and_leave_costs_its_connection_only() {
+fn any_frame_of_a_newcomer_but_confirm_and_leave_ends_only_its_connection() {
     for frame in [Frame::Data(data(1, text("x"))), ping(1), Frame::Hello(hello(2, 2))] {
         let mut host = soft_closed();
         let key = host.hello(&hello(2, 1));
@@ -469,7 +469,7 @@ fn a_newcomer_that_gives_up_leaves_the_incumbent_alone() {
 }
 
 #[test]
-fn an_incumbent_that_comes_back_while_a_newcomer_waits_is_asked_anew() {
+fn an_incumbent_that_reconnects_while_a_newcomer_waits_is_probed_again() {
     let mut host = soft_closed();
     let newcomer = host.hello(&hello(2, 1));
     host.frames(newcomer);
@@ -478,7 +478,7 @@ fn an_incumbent_that_comes_back_while_a_newcomer_waits_is_asked_anew() {
     let [Frame::Welcome(_), Frame::Ping { nonce, .. }] = frames[..] else {
         panic!("{frames:?}")
     };
-    // The confirm comes during the probe and is remembered; the offer is not repeated.
+    // The session remembers a confirm that arrives during the probe and does not repeat the offer.
     host.receive(newcomer, Frame::Confirm);
     assert_eq!((host.frames(newcomer), host.machine.incarnation()), (vec![], 1));
     host.receive(incumbent, pong(nonce));
@@ -510,7 +510,7 @@ fn a_confirm_during_a_probe_counts_when_the_incumbents_connection_ends() {
 }
 
 #[test]
-fn a_restore_drops_what_was_on_its_way_and_begins_anew() {
+fn a_restore_drops_messages_in_transit_and_resets_the_counts() {
     let (mut host, old) = Host::open();
     for message in ["1", "2", "3"] {
         host.send(text(message));
@@ -558,7 +558,7 @@ fn messages_of_an_earlier_document_stay_readable_and_come_first() {
 }
 
 #[test]
-fn what_is_unread_weighs_on_the_first_credit_of_the_next_document() {
+fn unread_messages_reduce_the_first_credit_of_the_next_document() {
     let (mut host, old) = Host::open();
     host.receive_all(old, (1..=12).map(|sequence| data(sequence, bytes(100))));
     host.close(old);
@@ -569,13 +569,13 @@ fn what_is_unread_weighs_on_the_first_credit_of_the_next_document() {
     host.take_all();
     host.advance(ms(200));
     let Frame::Ack(counts) = host.frame(key) else {
-        panic!("credit that grew is told")
+        panic!("expected an ack with the new credit")
     };
     assert_eq!(counts.credit.interactive, 2000);
 }
 
 #[test]
-fn a_document_may_begin_without_any_credit() {
+fn a_document_may_start_without_credit() {
     let limits = Limits {
         window: 4 * 164,
         message: 10_000,
@@ -655,7 +655,7 @@ fn a_frame_that_cannot_be_read_ends_the_session() {
 }
 
 #[test]
-fn what_comes_after_an_accepted_hello_is_judged_alike_whether_the_welcome_is_written_or_not() {
+fn frames_after_an_accepted_hello_are_judged_alike_before_and_after_the_welcome_is_written() {
     for second in [Frame::Hello(hello(1, 2)), Frame::Confirm, Frame::Offer] {
         for is_written in [false, true] {
             let mut host = Host::new();
@@ -676,7 +676,7 @@ fn what_comes_after_an_accepted_hello_is_judged_alike_whether_the_welcome_is_wri
 }
 
 #[test]
-fn a_newcomer_may_say_nothing_but_confirm_and_leave() {
+fn a_newcomer_may_send_only_confirm_and_leave() {
     for second in [
         Frame::Hello(hello(2, 2)),
         Frame::from(data(1, text("early"))),
@@ -696,7 +696,7 @@ fn a_newcomer_may_say_nothing_but_confirm_and_leave() {
 }
 
 #[test]
-fn a_confirm_is_taken_as_soon_as_the_offer_is_due_and_not_while_the_incumbent_is_asked() {
+fn a_confirm_counts_once_the_offer_is_due_but_not_during_the_probe() {
     let mut host = soft_closed();
     let key = host.hello(&hello(2, 1));
     host.receive(key, Frame::Confirm);
@@ -859,7 +859,7 @@ fn a_compressed_message_where_none_is_taken_ends_the_session_and_says_why() {
         host.receive(key, compressed);
         let frames: Vec<_> = std::iter::from_fn(|| host.machine.poll_transmit(key, host.now)).collect();
         let Some(Frame::End(end)) = frames.last() else {
-            panic!("no end: {frames:?}");
+            panic!("expected an end, got {frames:?}");
         };
         assert_eq!(
             (end.code, end.reason),
@@ -869,7 +869,7 @@ fn a_compressed_message_where_none_is_taken_ends_the_session_and_says_why() {
         assert_eq!(
             host.take_all(),
             ["plain"],
-            "what came before is handed out, the compressed one is not"
+            "earlier messages are delivered, and the compressed one is not"
         );
     }
 }
@@ -893,7 +893,7 @@ fn credit_returns_when_the_application_takes() {
     host.take_all();
     assert!(host.machine.is_ack_due());
     let Frame::Ack(counts) = host.frame(key) else {
-        panic!("a quarter of the window is told at once")
+        panic!("expected an ack: a quarter of the window is free")
     };
     assert_eq!(counts.credit.interactive, 2000 + 4 * 164);
 }
@@ -905,7 +905,7 @@ fn an_application_that_never_reads_holds_a_window_and_nothing_is_lost() {
     host.receive_all(key, (1..=6).map(|sequence| bulk(data(sequence, bytes(100)))));
     host.advance(ms(200));
     let Frame::Ack(counts) = host.frame(key) else {
-        panic!("what was received is told")
+        panic!("expected an ack of the received messages")
     };
     assert_eq!(
         (counts.received, counts.credit),
@@ -924,7 +924,7 @@ fn the_lanes_take_turns() {
 }
 
 #[test]
-fn a_quiet_connection_is_asked_for_a_sign_of_life_within_a_heartbeat() {
+fn a_quiet_connection_is_pinged_within_a_heartbeat() {
     for seed in 0..50 {
         let mut host = Host::new();
         host.machine = crate::machine::SessionMachine::new(LIMITS, TIMING, seed, host.now);
@@ -937,7 +937,7 @@ fn a_quiet_connection_is_asked_for_a_sign_of_life_within_a_heartbeat() {
 }
 
 #[test]
-fn two_heartbeats_without_a_sign_of_life_are_silence() {
+fn two_heartbeats_without_a_frame_are_silence() {
     let (mut host, key) = Host::open();
     host.advance(HEARTBEAT);
     host.ping(key);
@@ -968,8 +968,8 @@ fn a_ping_is_answered_at_once_and_only_the_newest() {
 }
 
 #[test]
-fn a_ping_that_went_out_late_has_its_time_to_be_answered() {
-    // The process was stopped: the timer fires long after it was due.
+fn a_ping_that_was_sent_late_still_gets_its_time_for_an_answer() {
+    // The process was suspended, so the timer fires long after it was due.
     let (mut host, key) = Host::open();
     host.now += 100 * HEARTBEAT;
     host.machine.handle_timeout(host.now);
@@ -990,11 +990,11 @@ fn ready_input_is_handled_before_expired_timers() {
 }
 
 #[test]
-fn a_blocked_socket_goes_silent_and_its_timer_is_never_due_for_ever() {
+fn a_blocked_socket_becomes_silent_and_its_timer_does_not_spin() {
     let (mut host, key) = Host::open();
     host.send(text("never written"));
     host.receive(key, data(1, text("unacknowledged")));
-    // `Host::advance` writes nothing and complains about a timer that is always due.
+    // `Host::advance` writes nothing and panics if a timer is due again and again.
     host.advance_with(2 * HEARTBEAT, |host| assert_eq!(host.phase(), &Phase::Open));
     assert_eq!(host.phase(), &Phase::SoftClosed(Cause::Silent));
 }
@@ -1003,7 +1003,7 @@ fn a_blocked_socket_goes_silent_and_its_timer_is_never_due_for_ever() {
 fn what_was_lost_with_nothing_behind_it_is_missed_when_a_ping_is_answered() {
     let (mut host, mut key) = Host::open();
     host.send(text("lost"));
-    // Any number of times: it is no gap of the browser's.
+    // This may happen any number of times, because the gap is not the browser's fault.
     for attempt in 2..6 {
         assert_eq!(sequences(host.frames(key)), [1]);
         host.advance(HEARTBEAT);
@@ -1031,7 +1031,7 @@ fn what_was_written_after_a_ping_is_not_missed_in_its_pong() {
 }
 
 #[test]
-fn a_browser_that_talks_and_does_not_acknowledge_is_asked() {
+fn a_browser_that_sends_without_acknowledging_is_pinged() {
     let (mut host, key) = Host::open();
     host.send(text("lost"));
     assert_eq!(sequences(host.frames(key)), [1]);
@@ -1099,7 +1099,7 @@ fn every_change_of_phase_link_or_document_changes_the_version() {
 }
 
 #[test]
-fn a_closed_session_delivers_first_and_then_says_why_it_ends() {
+fn a_closed_session_delivers_first_and_then_reports_the_reason() {
     let (mut host, key) = Host::open();
     host.receive(key, data(1, text("unread")));
     host.send(text("bye"));
@@ -1148,7 +1148,7 @@ fn an_ending_session_without_a_connection_waits_for_its_own_document() {
     assert_eq!(host.phase(), &Phase::Ending(EndReason::Finished));
     let key = host.hello(&hello_again(1, 1, 2, [0, 0]));
     assert_eq!(sequences(host.frames(key)), [1]);
-    // The wait begins with the connection.
+    // The wait starts when the document connects.
     host.advance(TEN_SECONDS - ms(1));
     host.receive(key, ack([1, 0]));
     assert_ended(&mut host, key, &EndReason::Finished);
@@ -1156,7 +1156,7 @@ fn an_ending_session_without_a_connection_waits_for_its_own_document() {
 }
 
 #[test]
-fn an_ending_session_that_was_delivered_after_all_says_so_at_the_resume() {
+fn an_ending_session_whose_messages_had_arrived_ends_at_the_resume() {
     let (mut host, key) = Host::open();
     host.send(text("bye"));
     host.frames(key);
@@ -1217,7 +1217,7 @@ fn aborting_ends_at_once() {
 }
 
 #[test]
-fn what_was_received_is_told_before_the_end_of_a_session() {
+fn received_messages_are_acknowledged_before_the_end_of_a_session() {
     let (mut host, key) = Host::open();
     host.receive(key, data(1, text("a")));
     host.machine.abort(EndReason::Panicked, host.now);
@@ -1232,7 +1232,7 @@ fn what_was_received_is_told_before_the_end_of_a_session() {
     host.machine.abort(EndReason::Panicked, host.now);
     assert!(
         matches!(host.frames(key)[..], [Frame::End(_)]),
-        "no counts before a welcome"
+        "an ack needs an earlier welcome"
     );
 }
 
@@ -1297,7 +1297,7 @@ fn each_reason_has_its_code() {
 }
 
 #[test]
-fn what_nobody_will_read_can_be_let_go() {
+fn messages_that_nobody_will_read_can_be_discarded() {
     let (mut host, key) = Host::open();
     host.receive_all(key, [data(1, text("a")), fragment(2)]);
     host.machine.abort(EndReason::Panicked, host.now);
