@@ -45,7 +45,7 @@ async fn worker_at(address: SocketAddr) -> String {
 
 async fn send_thread(session: Session) {
     session.send(this_thread()).await.expect("the session is open");
-    pending().await
+    pending::<()>().await;
 }
 
 /// Opens a session and returns the thread on which its function runs.
