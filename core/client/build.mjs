@@ -36,7 +36,10 @@ const bundles = [
   { entry: 'src/global.ts', file: 'stillhere.js', format: 'iife' },
 ];
 
-/** Bundles one entry point; gives the script's bytes and what each source module adds to them before the last step. */
+/**
+ * Bundles one entry point. Returns the script's bytes, and each module's share of them before the
+ * last step.
+ */
 async function bundle({ entry, file, format }) {
   const result = await build({
     absWorkingDir: root,
@@ -54,7 +57,7 @@ async function bundle({ entry, file, format }) {
   });
   const [output] = Object.values(result.metafile.outputs);
   const modules = Object.entries(output.inputs).map(([path, { bytesInOutput }]) => [path, bytesInOutput]);
-  // Terser finds what esbuild does not look for: half a kilobyte of gzip.
+  // Terser applies optimizations that esbuild lacks; they save half a kilobyte of gzip.
   const { code } = await minify(result.outputFiles[0].text, {
     module: format === 'esm',
     ecma: 2022,
@@ -77,7 +80,7 @@ function report({ file, script, gzipped, modules }) {
   }
 }
 
-// Everything is made before dist/ is touched: a build that fails leaves the last one in place.
+// All files are built before dist/ is changed, so a failed build leaves the previous one in place.
 const types = mkdtempSync(join(tmpdir(), 'stillhere-types-'));
 try {
   const scripts = await Promise.all(bundles.map(bundle));

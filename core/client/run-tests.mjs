@@ -1,12 +1,12 @@
-// Node's test runner with this project's rules: no test may be skipped, and a run without tests has
-// failed. The browser tests use it too.
+// Node's test runner with this project's rules: skipped tests and runs without tests fail. The
+// browser tests use it too.
 
 import { basename } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 
 /**
- * Runs test files, each in a process of its own, and prints what happened.
+ * Runs test files, each in a separate process, and prints the results.
  *
  * @param {string[]} files absolute paths
  * @param {{ concurrency: number | boolean, timeout: number }} options how many files run at once,

@@ -26,7 +26,7 @@ try {
     target: 'node20',
     sourcemap: 'inline',
     logLevel: 'warning',
-    // A test finds its files, the golden frames for one, as if it still stood in test/.
+    // Tests find files, such as the golden frames, as if they still were in test/.
     define: {
       'import.meta.url': JSON.stringify(pathToFileURL(join(folder, 'bundled.mjs')).href),
       'import.meta.dirname': JSON.stringify(folder),

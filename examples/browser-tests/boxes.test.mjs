@@ -1,5 +1,5 @@
-// What stands in the middle, and more tabs than HTTP has connections: the demo is connected over
-// the best route there is.
+// Middleboxes, and more tabs than HTTP has connections: the demo connects over the best route
+// available.
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,9 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Network } from './network.mjs';
 import { assertCountersClean, browserTest, openTab, stateOf, until, untilCarriedBy, untilReady } from './support.mjs';
 
-/** One more than the connections a browser opens to a host. */
+/** One more than the number of connections that a browser opens to a host. */
 const TABS = 7;
-/** Milliseconds until a page is connected, whatever stands in the middle. */
+/** Time limit in milliseconds for a page to connect through any middlebox. */
 const SOON = 15_000;
 
 const BOXES = {
@@ -31,7 +31,7 @@ for (const [what, box] of Object.entries(BOXES)) {
       stage.report(`behind a box that ${what}, over ${best}: connected after ${Math.round(took)} ms`);
       await untilReady(page);
       await assertCountersClean(page);
-      // Longer than the heartbeats that end a stream which is held back.
+      // Longer than the heartbeats after which a stream that is held back ends.
       await sleep(5000);
       await assertCountersClean(page);
       assert.deepEqual([await page.evaluate(() => stillhere.session.connection), (await stateOf(page)).cuts], [best, 0]);

@@ -1,5 +1,5 @@
 // The client under a Content-Security-Policy that allows nothing else, and behind a proxy that
-// gives the application a path.
+// serves the application under a path.
 
 import assert from 'node:assert/strict';
 import { createServer, request } from 'node:http';
@@ -9,7 +9,7 @@ import { assertCountersClean, browserTest, openDemo, openTab, reload, stateOf, u
 
 const PREFIX = '/app';
 const NONCE = 'bm90IGd1ZXNzZWQ';
-/** As strict as a policy can be that lets a nonce's scripts run and connect. */
+/** The strictest policy under which scripts with the nonce can run and connect. */
 const NONCE_POLICY = `default-src 'none'; script-src 'nonce-${NONCE}'; connect-src 'self'`;
 
 browserTest("the demo's pages run under default-src 'self' and violate nothing", async (stage) => {
@@ -21,7 +21,7 @@ browserTest("the demo's pages run under default-src 'self' and violate nothing",
   await reload(page);
   await assertCountersClean(page);
   assert.deepEqual(await violations(page), []);
-  // The policy is there: an inline script does not run.
+  // The policy is in force: an inline script does not run.
   assert.deepEqual(await runInline(page), [undefined, ['script-src-elem']]);
 
   await page.goto(`${demo.url}/other`);
@@ -80,7 +80,7 @@ browserTest('a ticket with a relative url finds its way from the page', async (s
     const ticket = await demo.ticket('echo');
     return { ...ticket, url: `${base}${ticket.id}` };
   };
-  // The server that writes this page does not know under which path browsers find it.
+  // The server that writes this page does not know its public path.
   const html = `<script src="app/stillhere/client.js" data-stillhere="${attributeOf(await relative('app/stillhere/'))}"></script>`;
   const page = await openTab(await stage.openChromium(), await stage.serve(reverseProxy(demo, PREFIX, html, "default-src 'self'")));
 
@@ -101,7 +101,7 @@ async function scriptTag(demo) {
 
 const attributeOf = (ticket) => JSON.stringify(ticket).replaceAll('"', '&quot;');
 
-/** The session of the page's script tag echoes. */
+/** Checks that the session of the page's script tag echoes. */
 async function assertAnswers(page) {
   const answer = page.evaluate(() => {
     const { session } = stillhere;
@@ -122,7 +122,9 @@ async function recordViolations(context) {
 
 const violations = (page) => page.evaluate(() => violations);
 
-/** Tries a script that no policy of these pages allows; gives what it left and the directives that it violated. */
+/**
+ * Tries a script that these pages' policies forbid; returns its effect and the violated directives.
+ */
 async function runInline(page) {
   await page.evaluate(() => {
     const script = document.createElement('script');
@@ -134,9 +136,9 @@ async function runInline(page) {
 }
 
 /**
- * A reverse proxy that shows the demo under a path, as if the demo had been told of it; `html`,
- * under this policy, is the page at its root. (Of a page that Playwright makes up Chromium does not
- * know that it is local, and forbids it to connect.)
+ * A reverse proxy that serves the demo under a path, as if the demo were configured for it. The
+ * page at its root is `html`, under this policy. (Chromium does not treat a page made up by
+ * Playwright as local, and forbids it to connect.)
  */
 function reverseProxy({ port }, prefix, html = '', policy = '') {
   const server = createServer((incoming, outgoing) => {
@@ -168,6 +170,9 @@ function reverseProxy({ port }, prefix, html = '', policy = '') {
   return server;
 }
 
-/** Where the demo's texts name a path of its own: what `HubBuilder::public_url` and a base path do in an application. */
+/**
+ * Matches texts of the demo that name its own paths. In an application, `HubBuilder::public_url`
+ * and a base path adjust these.
+ */
 const PATHS = /(["'`;])\/(?=(?:stillhere|assets|fault|other)\b)/g;
 const isText = ({ headers }) => /html|javascript|css/.test(headers['content-type']);

@@ -12,8 +12,8 @@ browserTest('plug pulls under the full streams lose, double and reorder nothing'
   const page = await openDemo(await stage.openChromium(), demo.url);
 
   for (let pulled = 1; pulled <= PLUG_PULLS; pulled += 1) {
-    // From right after the welcome, in the middle of what is sent again, to a third of a second of
-    // streams later.
+    // From right after the welcome, while frames are being sent again, to a third of a second
+    // later.
     const received = await page.evaluate(() => demo.counts.down.received);
     await until(page, (received) => demo.counts.down.received >= received, received + (pulled % 5) * 20);
     await page.click('[data-fault=reset]');

@@ -1,4 +1,4 @@
-// The application of drop-in/, as its users see it.
+// The application in drop-in/, as its users see it.
 
 import assert from 'node:assert/strict';
 
@@ -53,7 +53,7 @@ browserTest('a page whose server restarts asks for a new session, and says why i
   assert.ok(await page.isHidden('#over'));
   assert.equal(await site.over, 0);
 
-  // It has forgotten who is logged in.
+  // The restarted server has lost all logins.
   await stage.startDropIn('--addr', `127.0.0.1:${site.port}`);
   await until(page, () => document.getElementById('status').dataset.state === 'ended');
   assert.match(await page.innerText('#over'), /no longer live: .*it redirects; perhaps a login is needed[^]*Reload/);

@@ -1,4 +1,4 @@
-// A copy of a tab has the original's sessionStorage and with it the ticket: it must not take the
+// A duplicated tab has the original's sessionStorage and thus its ticket. It must not take the
 // session.
 
 import assert from 'node:assert/strict';
@@ -15,7 +15,7 @@ for (const [origin, urlOf] of [
     const demo = await stage.startDemo();
     const { context, duplicate } = await openDuplicator(stage);
     const first = await openDemo(context, urlOf(demo));
-    // The original has been reloaded: the ticket it holds is a stored one too.
+    // The original has been reloaded, so it too uses a stored ticket.
     await reload(first);
     const before = await stateOf(first);
 
@@ -87,7 +87,7 @@ const idOf = (page) =>
     outcomes: [...demo.outcomes],
   }));
 
-/** Either page's reload finds its own session, the one's while the other lives. */
+/** Checks that each page finds its own session after a reload, while the other page is open. */
 async function assertEachKeepsItsOwn(...pages) {
   for (const page of pages) {
     const { id } = await stateOf(page);
@@ -98,7 +98,7 @@ async function assertEachKeepsItsOwn(...pages) {
   await Promise.all(pages.map(assertCountersClean));
 }
 
-/** Chromium with an extension that can do what the tab's menu does. */
+/** Starts Chromium with an extension that duplicates a tab as the tab's menu does. */
 async function openDuplicator(stage) {
   const extension = stage.makeFolder();
   const manifest = { manifest_version: 3, name: 'duplicate', version: '1', permissions: ['tabs'], background: { service_worker: 'worker.js' } };

@@ -1,4 +1,4 @@
-// Each way in which a session ends, and what the page says about it.
+// Every way a session can end, and what the page shows.
 
 import assert from 'node:assert/strict';
 
@@ -42,8 +42,8 @@ browserTest('after a crash and a restart of the server the page says that its se
   assert.match(await page.innerText('#over'), /session is gone[^]*Open a new session/);
   await page.click('#over-reload');
   await until(page, (id) => window.demo?.readyAt !== undefined && demo.session.id !== id, id);
-  // Its outcomes do not tell: what found the server again may have been the fallback, from which
-  // the new session moves to a WebSocket.
+  // The outcomes would not show this, because the fallback may have reached the server first, and
+  // the move to a WebSocket adds another outcome.
   assert.equal((await stateOf(page)).documents, 1);
   assert.equal(successor.url, demo.url);
   await assertCountersClean(page);
@@ -98,7 +98,7 @@ browserTest('a server that stops tells its pages, refuses new ones with a hint, 
   const demo = await stage.startDemo(0, '--heartbeat', '600', '--drain', '600');
   const context = await stage.openChromium();
   const page = await openDemo(context, demo.url);
-  // A page that cannot be told keeps the server draining.
+  // A page that cannot be reached keeps the server draining.
   const unreachable = await openDemo(context, demo.url);
   const { id } = await stateOf(unreachable);
   await demo.fault(id, 'silence');
@@ -120,7 +120,7 @@ browserTest('a server that stops tells its pages, refuses new ones with a hint, 
   const { refused: ticket } = await demo.ticket('echo');
   assert.equal(ticket.code, 4200);
 
-  // Now it connects again, and is told.
+  // Now the page connects again and learns of the drain.
   await demo.fault(id, 'reset');
   await untilOver(unreachable);
   assert.equal(await demo.over, 0);

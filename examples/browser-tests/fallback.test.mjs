@@ -1,4 +1,5 @@
-// Networks that block WebSockets: the demo goes on over HTTP requests, and moves back when it can.
+// Networks that block WebSockets: the demo continues over HTTP requests and switches back when it
+// can.
 
 import assert from 'node:assert/strict';
 
@@ -21,7 +22,7 @@ browserTest('where WebSockets are blocked the demo goes on over HTTP, loses noth
   const { id } = await stateOf(page);
   for (let cut = 1; cut <= CUTS; cut += 1) {
     network.cut();
-    // A stream that is cut so often makes the page poll, which cuts may miss.
+    // After so many cuts of its stream, the page polls, and a cut may fall between two polls.
     if (cut <= 3) await until(page, (resumes) => demo.outcomes.filter((outcome) => outcome === 'resumed').length >= resumes, cut);
     await assertCountersClean(page);
   }
@@ -36,7 +37,7 @@ browserTest('where WebSockets are blocked the demo goes on over HTTP, loses noth
   assert.deepEqual([restored.id, restored.outcomes[0]], [id, 'restored'], 'an F5 keeps the session');
   assert.ok(network.upgrades - tried <= 2, 'the tab remembers: only trials beside the fallback');
 
-  // While both streams run.
+  // Both streams keep running.
   for (let move = 1; move <= 3; move += 1) {
     network.isBlocked = false;
     await page.evaluate(() => window.dispatchEvent(new Event('online')));

@@ -1,5 +1,5 @@
-// Runs the test files it is given, for run.mjs, which starts it with one framework's environment
-// and is sent the counts.
+// Runs the given test files and sends the counts to run.mjs, which starts this script with the
+// environment of one framework.
 
 import { runTests } from '../../core/client/run-tests.mjs';
 

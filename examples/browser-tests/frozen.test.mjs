@@ -1,12 +1,14 @@
-// A page in the background that the browser has frozen runs nothing, answers nothing and learns
-// nothing.
+// Background pages that the browser has frozen: they run no code and answer nothing.
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { assertCountersClean, browserTest, eventually, openDemo, repetitions, stateOf, until, untilOver, untilReady } from './support.mjs';
 
-/** Milliseconds: more than the server needs to notice silence, which is 4 s; in full more than twice as much. */
+/**
+ * Milliseconds: longer than the 4 s in which the server notices silence; more than twice as long in
+ * a full run.
+ */
 const LONG = 4_000 + repetitions(6_000);
 
 for (const [what, cut] of [
@@ -47,8 +49,7 @@ browserTest('a frozen page whose session was opened elsewhere says so when it wa
   const kept = await page.evaluate(() => ({ ...sessionStorage }));
   const sleeper = await freeze(context, page);
 
-  // Another browser that has come by the tab's storage: it shares no locks and no channels with
-  // this one.
+  // Another browser with a copy of the tab's storage. It shares no locks or channels with this one.
   const elsewhere = await openDemo(await stage.openChromium(), demo.url);
   await elsewhere.goto(`${demo.url}/assets/icon.svg`);
   await elsewhere.evaluate((kept) => {
@@ -69,7 +70,10 @@ browserTest('a frozen page whose session was opened elsewhere says so when it wa
   assert.deepEqual((await stateOf(elsewhere)).outcomes, ['restored']);
 });
 
-/** Hides the page behind another tab and freezes it, as a browser does with a tab that nobody has looked at for minutes. */
+/**
+ * Hides the page behind another tab and freezes it, as a browser does with a tab left in the
+ * background for minutes.
+ */
 async function freeze(context, page) {
   const other = await context.newPage();
   await other.bringToFront();
@@ -83,7 +87,7 @@ async function freeze(context, page) {
   const ticks = await page.evaluate(() => ticks);
   return {
     async wake() {
-      // A page that only seemed to be frozen proves nothing. A hidden one ticks once a second.
+      // Checks that the page is really frozen: a page that is only hidden ticks once a second.
       assert.ok((await page.evaluate(() => ticks)) <= ticks + 1, 'the page was frozen');
       await devtools.send('Page.setWebLifecycleState', { state: 'active' });
       await page.bringToFront();

@@ -1,4 +1,4 @@
-// Links and the history: which page gets its session back.
+// Links and history: which pages get their session back.
 
 import assert from 'node:assert/strict';
 
@@ -63,14 +63,14 @@ browserTest('without the back/forward cache a step back restores the session', a
   await assertCountersClean(page);
 });
 
-/** Follows a link of the page. */
+/** Follows a link on the page. */
 async function follow(page, path) {
   await page.click(`a[href="${path}"]`);
   await until(page, (path) => location.pathname === path, path);
   await untilConnected(page);
 }
 
-/** Not page.goBack(), which waits in vain for a page from the cache. */
+/** Goes back without page.goBack(), which never returns if the page comes from the cache. */
 async function stepBack(page) {
   await page.evaluate(() => {
     setTimeout(() => history.back());

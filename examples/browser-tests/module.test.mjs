@@ -1,4 +1,4 @@
-// The ES module, as a page uses it that fetches its ticket itself.
+// The ES module in a page that fetches its own ticket.
 
 import assert from 'node:assert/strict';
 
@@ -25,9 +25,8 @@ for (const [when, cuts] of [
 }
 
 /**
- * Runs in the page: sends messages on either lane at random, as fast as the outbox takes them, and
- * compares what comes back. The plug is pulled so many times, evenly spread, with messages under
- * way in both directions.
+ * Runs in the page: sends messages on random lanes, as fast as the outbox takes them, and compares
+ * the echoes. Cuts the connection at regular intervals, with messages in flight in both directions.
  */
 async function echo({ ticket, count, largest, cuts }) {
   const { connect, OutboxFull } = await import('/stillhere/client.mjs');
@@ -49,7 +48,7 @@ async function echo({ ticket, count, largest, cuts }) {
   });
 
   for (let number = 0; number < count; number += 1) {
-    // From nothing to the largest, each order of magnitude as often as the others.
+    // Sizes from empty to the largest, with every order of magnitude equally likely.
     const message = new Uint8Array(Math.floor(largest ** Math.random()) - 1 + (number % 2));
     for (let start = 0; start < message.length; start += 65_536) crypto.getRandomValues(message.subarray(start, start + 65_536));
     const lane = Math.random() < 0.5 ? 'interactive' : 'bulk';

@@ -1,12 +1,12 @@
-// A network between a browser and a program, which a test moves.
+// A network between a browser and a program, controlled by a test.
 
 import { createHash } from 'node:crypto';
 import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
 
-/** A proxy before the demo that lets no WebSocket through, as long as it is so told, or nothing at all. */
+/** A proxy in front of the demo that can block WebSockets, or all traffic. */
 export class Network {
-  /** WebSockets are refused, or with `webSockets: 'mute'` opened and carry nothing. */
+  /** Refuses WebSockets or, with `webSockets: 'mute'`, opens them but forwards nothing. */
   isBlocked = true;
   isDown = false;
   upgrades = 0;
@@ -27,7 +27,10 @@ export class Network {
 
   #isWhole;
 
-  /** `isWhole`: an answer is handed on when it has ended. The target knows nothing of the prefix under which it is found here. */
+  /**
+   * With `isWhole`, forwards an answer only after its end. The target does not know the prefix used
+   * here.
+   */
   constructor(target, { webSockets = 'refused', isWhole = false, prefix = '' } = {}) {
     this.target = target;
     this.prefix = prefix;
@@ -68,7 +71,7 @@ export class Network {
   }
 }
 
-/** Opens a WebSocket and leaves it at that. */
+/** Opens a WebSocket and forwards nothing. */
 function openMute({ headers }, socket) {
   const accept = createHash('sha1').update(`${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
   const { 'sec-websocket-protocol': protocol } = headers;

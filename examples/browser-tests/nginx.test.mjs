@@ -1,12 +1,12 @@
-// The application of drop-in/ under a path behind nginx, whose patience with an idle connection is
-// five seconds: drop-in/nginx.conf.
+// The application in drop-in/ under a path behind nginx, which closes an idle connection after five
+// seconds (drop-in/nginx.conf).
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { addNote, browserTest, notesOf, openNotes, until, untilLive, untilNewest } from './support.mjs';
 
-/** Milliseconds: longer than nginx waits. */
+/** Milliseconds: longer than the idle timeout of nginx. */
 const IDLE = 8_000;
 
 browserTest('behind nginx a heartbeat below its idle timeout keeps an idle session connected', async (stage) => {
@@ -85,7 +85,7 @@ browserTest('behind nginx F5 keeps the session, and logging out is shown in ever
   assert.match(await page.innerText('#over'), /^You have been logged out\./);
 });
 
-/** Counts the WebSockets of all pages to come. */
+/** Counts the WebSockets of all pages opened from now on. */
 function socketsOf(context) {
   const sockets = { opened: 0, closed: 0, url: '' };
   const watch = (page) => page.on('websocket', (socket) => {

@@ -1,5 +1,4 @@
-// How soon a page is connected again once the network is back, with nobody and nothing to tell it
-// so, and when its user does something.
+// How soon a page reconnects once the network is back: without any event, and after user activity.
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,7 +10,7 @@ const isLong = process.env.STILLHERE_LONG !== undefined;
 const OUTAGES = isLong ? 20 : 3;
 /** Milliseconds. */
 const OUTAGE = 3000;
-/** What a page that is seen waits at most, and what an attempt takes on a busy machine. */
+/** Maximum wait of a visible page, plus the duration of an attempt on a busy machine. */
 const LONGEST = 3000 + 1000;
 
 async function measure(stage, isUserThere) {
@@ -40,7 +39,7 @@ browserTest(`after ${OUTAGES} outages of 3 s a page is connected again soon, tho
   const taken = await measure(stage, false);
   stage.report(`${OUTAGES} outages of 3 s: connected again after ${spread(taken)}`);
   assert.ok(Math.max(...taken) < LONGEST, taken.join());
-  // Few say little about a median.
+  // A median of a few samples is not meaningful.
   if (isLong) assert.ok(median(taken) < 1000, taken.join());
 }, { timeout: 60_000 + OUTAGES * 15_000 });
 

@@ -1,5 +1,4 @@
-// F5 brings the page back to its session: on a good connection, and on one that is dead without
-// anybody knowing.
+// F5 returns the page to its session, on a good connection and on one that is silently dead.
 
 import assert from 'node:assert/strict';
 
@@ -74,7 +73,7 @@ async function assertLocks(page, hasLocks) {
   assert.deepEqual(await page.evaluate(() => [isSecureContext, navigator.locks !== undefined]), [hasLocks, hasLocks]);
 }
 
-/** Gives the milliseconds from the start of the navigation to the outcome. */
+/** Returns the milliseconds from the start of the navigation to the outcome. */
 async function reloadMeasured(page) {
   await reload(page);
   return page.evaluate(() => demo.welcomedAt);

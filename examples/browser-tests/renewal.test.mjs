@@ -1,11 +1,11 @@
-// Pages whose ticket will not do: each gets a session of its own by itself.
+// Pages with unusable tickets: each gets a new session automatically.
 
 import assert from 'node:assert/strict';
 
 import { scriptTag, sendPage, startSite } from './site.mjs';
 import { browserTest, openTab, until, untilConnected } from './support.mjs';
 
-/** The session in use, and how often this document was welcomed with what. */
+/** The session in use, and how often each outcome occurred in this document. */
 const stateOf = (page) => page.evaluate(() => ({ id: demo.session.id, outcomes: [...demo.outcomes], value: demo.value }));
 
 browserTest('a page that a step back takes from the cache gets a new session where restore was not chosen', async (stage) => {
@@ -20,7 +20,7 @@ browserTest('a page that a step back takes from the cache gets a new session whe
     fetched += 1;
     return route.continue();
   });
-  await page.unroute('**/other'); // Interception would switch the cache off.
+  await page.unroute('**/other'); // Interception would disable the cache.
 
   await page.goto(`${demo.url}/assets/icon.svg`);
   await page.evaluate(() => {

@@ -26,9 +26,15 @@ import { createInterface } from 'node:readline';
 
 const FRAMEWORKS = ['axum', 'actix', 'warp'];
 const ENGINES = ['firefox', 'webkit', 'chromium'];
-/** Chromium has tests of its own for the others of engines/, which it runs only where time does not matter, or if it is asked for. */
+/**
+ * Files of engines/ that Chromium always runs. It runs the others only in long runs or on request,
+ * because it has separate tests for them.
+ */
 const IN_CHROMIUM_TOO = ['engines/messages.test.mjs', 'engines/origins.test.mjs'];
-/** What a framework has no part in: the client's own doing, nginx and Vite before a server, and the demo over WebRTC. */
+/**
+ * Tests that do not depend on the framework: the client alone, nginx or Vite in front of a server,
+ * and the demo over WebRTC.
+ */
 const ONCE = [
   'boxes', 'csp', 'duplicate', 'ends', 'frozen', 'history', 'module', 'nginx', 'outages', 'renewal', 'status', 'turbo', 'vite', 'webrtc',
 ].map((name) => `${name}.test.mjs`);
@@ -39,7 +45,7 @@ const PACKAGES = ['stillhere-examples', ...['drop-in', 'recipes', 'webrtc'].map(
 const folder = import.meta.dirname;
 const isLong = process.env.STILLHERE_LONG !== undefined;
 
-/** Builds the programs, which does nothing where they are up to date, and gives the path of each. */
+/** Builds the programs unless they are up to date, and returns the path of each. */
 function build() {
   const packages = PACKAGES.flatMap((name) => ['--package', name]);
   const options = [...packages, '--bins', '--locked', '--message-format', 'json-render-diagnostics'];
@@ -55,7 +61,10 @@ function build() {
   return new Map(messages.filter(({ executable }) => executable).map(({ executable, target }) => [target.name, executable]));
 }
 
-/** Which frameworks and which files the command line chooses, and which files of engines/ for which engine. */
+/**
+ * Returns the frameworks and files chosen on the command line, and the files of engines/ for each
+ * engine.
+ */
 function choose(words) {
   const frameworks = FRAMEWORKS.filter((name) => words.includes(name));
   const engines = ENGINES.filter((name) => words.includes(name));
@@ -75,7 +84,10 @@ function choose(words) {
   };
 }
 
-/** Runs the files for one framework in a process of its own, because that has an environment of its own; gives the counts. */
+/**
+ * Runs the files for one framework in a separate process, which has its own environment. Returns
+ * the counts.
+ */
 async function test(framework, files, share, { name = framework, ...environment } = {}) {
   const began = performance.now();
   const child = fork(join(folder, 'framework.mjs'), files.map((name) => join(folder, name)), {
@@ -104,14 +116,14 @@ const programs = build();
 const onEach = files.filter((name) => !ONCE.includes(name));
 const others = onEach.length > 0 ? rest : [];
 
-/** Runs one after another; gives the counts of each. */
+/** Runs the functions one after another; returns the counts of each. */
 async function inTurn(runs) {
   const tallies = [];
   for (const run of runs) tallies.push(await run());
   return tallies;
 }
 
-// Two at a time, since the tests wait more than they work.
+// Two run at a time, because the tests mostly wait.
 const beside = [
   files.length > 0 ? [() => test(first, files, isLong ? '1' : '0.25')] : [],
   [
@@ -120,7 +132,7 @@ const beside = [
   ],
 ];
 const tallies = (await Promise.all(beside.map(inTurn))).flat();
-// Named once more, since the end is what is read first.
+// Failures are listed again at the end, where readers look first.
 for (const failure of tallies.flatMap(({ failures }) => failures)) console.log(`failed on ${failure}`);
 const sum = (count) => tallies.reduce((total, tally) => total + tally[count], 0);
 console.log(`${sum('passed')} passed, ${sum('failed')} failed`);

@@ -1,11 +1,11 @@
-// A website of the test's own before a demo: its pages, and everything else as the demo has it,
-// WebSockets too.
+// A test's own website in front of a demo. It serves the test's pages and forwards everything else
+// to the demo, including WebSockets.
 
 import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
 
 /**
- * Starts it; gives its origin.
+ * Starts the site and returns its origin.
  *
  * @param {Stage} stage
  * @param {Demo} demo
@@ -45,11 +45,11 @@ export function sendPage(response, html, headers = {}) {
   return true;
 }
 
-/** The client's element with this ticket, as the server writes it. */
+/** Returns the client's script element with this ticket, as the server writes it. */
 export function scriptTag(ticket, attributes = '') {
   const escaped = JSON.stringify(ticket).replaceAll('&', '&amp;').replaceAll('"', '&quot;');
   return `<script src="/stillhere/client.js" ${attributes} data-stillhere="${escaped}"></script>`;
 }
 
-/** The ids of the tickets whose sessions live in this window. */
+/** Returns the ids of the tickets whose sessions are open in this window. */
 export const livingSessions = (page) => page.evaluate(() => [...window[Symbol.for('stillhere')].sessions.keys()]);

@@ -14,7 +14,7 @@ browserTest('silence is shown while it lasts, then the reconnection, then the co
   await page.click('[data-fault=silence]');
   await until(page, () => document.getElementById('status').dataset.state === 'silent');
   assert.match(await shown(page), /Nothing heard\s+for \d+\.\d s/);
-  // An awakening makes the page ask at once: it has the answer after 5 s.
+  // Waking the page makes it send a ping at once; it decides after 5 s.
   await page.evaluate(() => dispatchEvent(new Event('online')));
   await until(page, () => demo.cuts === 1 && demo.status.state === 'connected');
 

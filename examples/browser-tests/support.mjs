@@ -1,5 +1,5 @@
-// What the browser tests share: a stage with a demo and Chromium of their own, and conditions to
-// wait for.
+// Shared code of the browser tests: a stage with a demo and Chromium for each test, and conditions
+// to wait for.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -16,7 +16,10 @@ import { chromium } from 'playwright-core';
 
 const CHROMIUM = '/usr/bin/chromium';
 const NGINX = '/usr/sbin/nginx';
-/** A name of 127.0.0.1 that Chromium does not trust: no secure context, so no Web Locks. */
+/**
+ * A name of 127.0.0.1 that Chromium does not trust: its pages have no secure context and no Web
+ * Locks.
+ */
 const INSECURE_HOST = 'demo.test';
 const ARGUMENTS = [
   '--no-sandbox',
@@ -31,11 +34,12 @@ const ARGUMENTS = [
 const POLL = 20;
 const SHARE = Number(process.env.STILLHERE_SHARE ?? 1);
 
-/** How often a long test repeats something, if it does so `count` times when it is run in full. */
+/** Returns how often a long test repeats something that it repeats `count` times in a full run. */
 export const repetitions = (count) => Math.ceil(count * SHARE);
 
 /**
- * A test in a browser: `body` gets a stage, and what it started there is closed whatever happens.
+ * Defines a test in a browser. `body` gets a stage, and everything started there is closed in any
+ * case.
  *
  * @param {string} name
  * @param {(stage: Stage) => Promise<void>} body
@@ -52,7 +56,7 @@ export function browserTest(name, body, { timeout: usual = 60_000 } = {}) {
     try {
       await Promise.race([body(stage), expired]);
     } catch (error) {
-      // Chromium complains about the absence of a desktop, at length.
+      // Chromium prints long complaints about the missing desktop.
       error.message = error.message.replace(/^.*\bdbus\b.*\n/gm, '') + (await stage.describe());
       throw error;
     } finally {
@@ -63,10 +67,10 @@ export function browserTest(name, body, { timeout: usual = 60_000 } = {}) {
   });
 }
 
-/** What one test started. */
+/** Everything that one test has started. */
 class Stage {
   #test;
-  /** How to close what was started, the last first. */
+  /** Closes what was started, in reverse order. */
   #closing = [];
   #contexts = [];
 
@@ -74,27 +78,30 @@ class Stage {
     this.#test = test;
   }
 
-  /** A figure for the reader of the run. */
+  /** Prints a figure in the output of the run. */
   report(text) {
     this.#test.diagnostic(text);
   }
 
-  /** A demo on a free port of loopback, or on the one of a demo that is gone, with these further arguments. */
+  /**
+   * Starts a demo with these extra arguments, on a free loopback port or on the port of a stopped
+   * demo.
+   */
   async startDemo(port = 0, ...options) {
     return this.#start(new Demo(port, ['--allow-host', INSECURE_HOST, ...options]));
   }
 
-  /** The demo over WebRTC. */
+  /** Starts the demo over WebRTC. */
   async startWebrtc(port = 0) {
     return this.#start(new Demo(port, [], 'STILLHERE_WEBRTC'));
   }
 
-  /** The application of drop-in/ on a free port of loopback, with these further arguments. */
+  /** Starts the application in drop-in/ on a free loopback port, with these extra arguments. */
   async startDropIn(...options) {
     return this.#start(new Program('STILLHERE_DROP_IN', ['--addr', '127.0.0.1:0', ...options]));
   }
 
-  /** The recipes' program, which finds this in its environment. */
+  /** Starts the recipes' program with these environment variables. */
   async startRecipes(environment = {}) {
     return this.#start(new Program('STILLHERE_RECIPES', ['127.0.0.1:0'], environment));
   }
@@ -108,7 +115,10 @@ class Stage {
     return program;
   }
 
-  /** nginx before this program as drop-in/nginx.conf has it; gives where the application is. */
+  /**
+   * Starts nginx in front of this program, as in drop-in/nginx.conf; returns the application's
+   * address.
+   */
   async startNginx({ port }) {
     const folder = this.makeFolder();
     const listen = await freePort();
@@ -125,7 +135,7 @@ class Stage {
     return url;
   }
 
-  /** Chromium with a fresh profile; gives Playwright's context. */
+  /** Starts Chromium with a new profile; returns Playwright's context. */
   async openChromium({ args = [], ...options } = {}) {
     const profile = this.makeFolder();
     const context = await chromium.launchPersistentContext(profile, {
@@ -138,7 +148,10 @@ class Stage {
     return context;
   }
 
-  /** Chromium without what Playwright does to every page: only here can a page be hidden, and so frozen. */
+  /**
+   * Starts Chromium without Playwright's changes to every page, because only then can a page be
+   * hidden and frozen.
+   */
   async openPlainChromium() {
     const profile = this.makeFolder();
     const args = [...ARGUMENTS, '--headless=new', '--remote-debugging-port=0', `--user-data-dir=${profile}`, 'about:blank'];
@@ -154,7 +167,7 @@ class Stage {
       }
     });
     const browser = await chromium.connectOverCDP(`http://127.0.0.1:${port}`, { noDefaults: true });
-    // Asked to close, Chromium ends its children too; the kill above is for one that does not.
+    // On a close request, Chromium also ends its children. The kill above is for one that hangs.
     this.#closing.push(async () => {
       const session = await browser.newBrowserCDPSession();
       await Promise.all([once(child, 'exit', { signal: AbortSignal.timeout(5_000) }), session.send('Browser.close')]).catch(() => {});
@@ -169,13 +182,13 @@ class Stage {
     return closeable;
   }
 
-  /** Closes this at the end, and tells what its pages show where a test fails. */
+  /** Closes this at the end, and reports what its pages show if the test fails. */
   show(context) {
     this.keep(context);
     this.#contexts.push(context);
   }
 
-  /** Lets an HTTP server of the test's own listen on a free port of loopback; gives its origin. */
+  /** Makes a test's HTTP server listen on a free loopback port; returns its origin. */
   async serve(server) {
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -186,14 +199,14 @@ class Stage {
     return `http://127.0.0.1:${server.address().port}`;
   }
 
-  /** An empty folder. */
+  /** Creates an empty folder. */
   makeFolder() {
     const folder = mkdtempSync(join(tmpdir(), 'stillhere-browser-'));
     this.#closing.push(() => rmSync(folder, { recursive: true, force: true, maxRetries: 10 }));
     return folder;
   }
 
-  /** What the open pages show, for the report of a failure. */
+  /** Describes what the open pages show, for the report of a failure. */
   async describe() {
     const pages = this.#contexts.flatMap((context) => context.pages());
     const told = await Promise.all(pages.map(async (page) => {
@@ -219,18 +232,18 @@ class Stage {
   }
 }
 
-/** A process that says where it listens. */
+/** A process that prints its listening address. */
 class Program {
   url = '';
-  /** Resolves once pages can be had. */
+  /** Resolves once the process serves pages. */
   listening;
   /** Resolves to the exit code, null after a signal. */
   over;
-  /** What it wrote to stderr. */
+  /** Output of the process on stderr. */
   complaints = '';
   #process;
 
-  /** `variable` of the environment has the program's path. */
+  /** The environment variable `variable` contains the program's path. */
   constructor(variable, options, environment = {}) {
     const path = process.env[variable];
     assert.ok(path, `${variable} is the path of the program: run npm test`);
@@ -255,19 +268,19 @@ class Program {
     return Number(new URL(this.url).port);
   }
 
-  /** As a deploy does. */
+  /** Stops the process as a deploy does. */
   terminate() {
     this.#process.kill('SIGTERM');
   }
 
-  /** As a crash does. */
+  /** Kills the process, like a crash. */
   async kill() {
     this.#process.kill('SIGKILL');
     await this.over;
   }
 }
 
-/** The demo's process. It writes to stderr only what should be seen. */
+/** The process of the demo. It writes only real problems to stderr. */
 class Demo extends Program {
   constructor(port, options, variable = 'STILLHERE_DEMO') {
     super(variable, ['--addr', `127.0.0.1:${port}`, ...options]);
@@ -283,7 +296,10 @@ class Demo extends Program {
     return this.url.replace('127.0.0.1', INSECURE_HOST);
   }
 
-  /** Does it to the session's newest connection, or to the session; gives the HTTP status. */
+  /**
+   * Injects the fault into the session's newest connection, or into the session; returns the HTTP
+   * status.
+   */
   async fault(id, kind) {
     const { status } = await fetch(`${this.url}/fault/${id}/${kind}`, { method: 'POST' });
     return status;
@@ -294,7 +310,7 @@ class Demo extends Program {
   }
 }
 
-/** A port of loopback that nobody listens on. */
+/** Returns a free loopback port. */
 export async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -304,7 +320,7 @@ export async function freePort() {
   return port;
 }
 
-/** Asks again and again until the answer is true, and gives it. */
+/** Polls until the answer is truthy, and returns it. */
 export async function eventually(what, condition, timeout = 30_000) {
   const deadline = performance.now() + timeout;
   for (;;) {
@@ -315,7 +331,10 @@ export async function eventually(what, condition, timeout = 30_000) {
   }
 }
 
-/** Waits until the condition holds in the page, and gives what it returned. It is asked from here, so the page may sleep or be replaced. */
+/**
+ * Waits until the condition holds in the page, and returns its value. Polls from outside, so the
+ * page may sleep or be replaced.
+ */
 export function until(page, condition, argument, timeout) {
   return eventually(`${condition} with ${JSON.stringify(argument)}`, async () => {
     try {
@@ -327,7 +346,7 @@ export function until(page, condition, argument, timeout) {
   }, timeout);
 }
 
-/** Opens the demo's page in a tab and waits until it has its session and what the server keeps. */
+/** Opens the demo's page in a tab and waits until it has its session and the server's state. */
 export async function openDemo(context, url) {
   const page = await openTab(context, url);
   await untilReady(page);
@@ -342,7 +361,7 @@ export async function openTab(context, url) {
 
 export const untilReady = (page) => until(page, () => window.demo?.readyAt !== undefined);
 export const untilConnected = (page) => until(page, () => window.demo?.status.state === 'connected');
-/** Until the demo is connected by this kind of connection. */
+/** Waits until the demo is connected over this kind of connection. */
 export const untilCarriedBy = (page, kind) =>
   until(page, (kind) => stillhere.session.connection === kind && window.demo?.status.state === 'connected', kind);
 export const untilOver = (page) => until(page, () => ['ended', 'refused'].includes(window.demo?.status.state));
@@ -353,14 +372,17 @@ export async function reload(page) {
   await untilReady(page);
 }
 
-/** What a test asks most. */
+/** Returns the values that tests use most. */
 export const stateOf = (page) =>
   page.evaluate(() => {
     const { session, outcomes, status, value, note, documents, cuts } = window.demo;
     return { id: session.id, outcomes: [...outcomes], state: status.state, value, note, documents, cuts };
   });
 
-/** Both streams go on, all that the page had sent so far arrives, and nothing was lost, doubled or moved. Gives the counts. */
+/**
+ * Checks that both streams continue, that everything the page has sent arrives, and that nothing
+ * was lost, duplicated or reordered. Returns the counts.
+ */
 export async function assertCountersClean(page) {
   const before = await page.evaluate(() => ({ sent: demo.sent, ...demo.counts }));
   await until(
@@ -375,7 +397,7 @@ export async function assertCountersClean(page) {
   return counts;
 }
 
-/** Logs in to the application of drop-in/ at `url` and waits until its page is live. */
+/** Logs in to the application in drop-in/ at `url` and waits until its page is live. */
 export async function openNotes(context, url, name) {
   const page = await openTab(context, url);
   await page.fill('#name', name);
@@ -384,11 +406,11 @@ export async function openNotes(context, url, name) {
   return page;
 }
 
-/** The notes' page is connected and has been told what the server keeps. */
+/** Waits until the notes page is connected and has the server's state. */
 export const untilLive = (page) =>
   until(page, () => document.getElementById('status')?.dataset.state === 'connected' && !document.getElementById('draft').disabled);
 
-/** What the notes' page shows, the newest note first. */
+/** Returns what the notes page shows, the newest note first. */
 export const notesOf = (page) =>
   page.evaluate(() => ({
     id: stillhere.session.id,
@@ -397,19 +419,19 @@ export const notesOf = (page) =>
     notes: [...document.querySelectorAll('#notes li')].map((note) => note.innerText.replace(/\n+/, ': ')),
   }));
 
-/** Adds a note as a person does. */
+/** Adds a note as a user does. */
 export async function addNote(page, text) {
   await page.fill('#draft', text);
   await page.click('#add');
 }
 
-/** The newest note is this one. */
+/** Waits until the newest note is this one. */
 export const untilNewest = (page, note) =>
   until(page, (note) => document.querySelector('#notes li')?.innerText.replace(/\n+/, ': ') === note, note);
 
 export const median = (numbers) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1];
 
-/** Median and maximum, in whole milliseconds. */
+/** Formats the median and the maximum in whole milliseconds. */
 export function spread(milliseconds) {
   return `median ${Math.round(median(milliseconds))} ms, maximum ${Math.round(Math.max(...milliseconds))} ms`;
 }

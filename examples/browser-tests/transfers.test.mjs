@@ -1,4 +1,4 @@
-// 20 MB on the bulk lane, with clicks and both streams beside them on the same socket.
+// Transfers of 20 MB on the bulk lane, with clicks and both streams on the same socket.
 
 import assert from 'node:assert/strict';
 
@@ -14,7 +14,7 @@ for (const direction of ['upload', 'download']) {
     const { result, clicks, overtaken } = await transfer(page, direction);
 
     assert.deepEqual({ ok: result.ok, bytes: result.bytes, overtaken }, { ok: true, bytes: BYTES, overtaken: 0 });
-    // Behind 20 MB, a click would wait for half of the transfer's time.
+    // Without a lane of its own, a click would wait for half of the transfer on average.
     assert.ok(median(clicks) < result.milliseconds / 4, `clicks took ${clicks} ms`);
     await assertCountersClean(page);
     const seconds = (result.milliseconds / 1000).toFixed(1);
@@ -35,9 +35,9 @@ for (const direction of ['upload', 'download']) {
 }
 
 /**
- * Runs it as the button does, with ten clicks a second and plug pulls at these fractions of it.
- * Tells the milliseconds of each click, how many clicks were overtaken by a later one, and where
- * the plug was pulled.
+ * Runs the transfer as the button does, with ten clicks a second and cuts at these fractions of it.
+ * Returns the milliseconds of each click, how many clicks a later one overtook, and where the
+ * connection was cut.
  */
 function transfer(page, direction, pullsAt = []) {
   return page.evaluate(async ([direction, pullsAt]) => {

@@ -1,5 +1,5 @@
-// A body that Turbo swaps: each page has the session of its own ticket, and what is swapped out
-// lets its session go.
+// Pages whose body Turbo replaces: each page has the session of its own ticket, and closes it when
+// its body is removed.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -42,7 +42,10 @@ browserTest('a session whose script element Turbo keeps stays over visits', asyn
   assert.deepEqual(await livingSessions(page), [id]);
 });
 
-/** A site of two pages that link to each other; `place` gives what of the tag stands in the head and what in the body. */
+/**
+ * Starts a site of two pages that link to each other; `place` returns the parts of the tag in the
+ * head and in the body.
+ */
 export async function startTurbo(stage, place) {
   const demo = await stage.startDemo();
   const tickets = [];
@@ -68,7 +71,7 @@ async function visit(page, path) {
   await untilLive(page);
 }
 
-/** The one session of the page is connected: that of a page before it is gone. */
+/** Waits until the page has one connected session, and the previous page's session is gone. */
 export const untilLive = (page) =>
   eventually('one session lives and is connected', async () => {
     const living = await livingSessions(page);

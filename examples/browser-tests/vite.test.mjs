@@ -1,5 +1,5 @@
-// The recipe of the single-page application, under Vite as its page says: while it is developed and
-// its code is edited, and built.
+// The recipe of the single-page application under Vite, as its page describes: during development,
+// while its code is edited, and after a build.
 
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -89,7 +89,10 @@ function install(stage) {
   return folder;
 }
 
-/** Vite for that folder before the recipe's server, and its page; the paths of the WebSockets that the server was asked for, and those still open. */
+/**
+ * Starts Vite for that folder in front of the recipe's server. Returns the page, the paths of all
+ * WebSockets requested from the server, and those still open.
+ */
 async function startVite(stage) {
   const folder = install(stage);
   const opened = [];
@@ -112,7 +115,7 @@ const edit = (folder, module) => writeFileSync(join(folder, 'main.js'), module);
 
 const live = (page) => until(page, () => document.title === 'connected');
 
-/** Says it as a user does, and waits until the log is this. */
+/** Sends a message as a user does, and waits until the log has this content. */
 async function says(page, text, log) {
   await page.fill('#say', text);
   await page.dispatchEvent('#say', 'change');

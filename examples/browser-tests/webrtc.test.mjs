@@ -1,15 +1,18 @@
-// The demo over a WebRTC data channel, which is none of the library's own: what the page and its
-// application see must be the same.
+// The demo over a WebRTC data channel, a kind from outside the library: the page and its
+// application must see no difference.
 
 import assert from 'node:assert/strict';
 
 import { assertCountersClean, browserTest, openDemo, stateOf, until, untilOver } from './support.mjs';
 
 const CUTS = 10;
-/** Without a network Chromium offers no address that leads anywhere but loopback, and hides that one. */
+/** Without a network, Chromium has only loopback addresses to offer, and hides them by default. */
 const LOOPBACK = ['--allow-loopback-in-peer-connection', '--disable-features=WebRtcHideLocalIpsWithMdns'];
 
-/** The page of the demo, and the URLs of all WebSockets it opens. Its RTCPeerConnections are in `window.peers`. */
+/**
+ * Opens the demo's page; returns it with the URLs of all WebSockets it opens. Its
+ * RTCPeerConnections are in `window.peers`.
+ */
 async function openOverDataChannel(stage) {
   const demo = await stage.startWebrtc();
   const context = await stage.openChromium({ args: LOOPBACK });
@@ -29,7 +32,9 @@ async function openOverDataChannel(stage) {
 
 const untilResumed = (page, cuts) => until(page, (cuts) => demo.cuts === cuts && demo.status.state === 'connected', cuts);
 
-/** What carries the session, what the page says of it, and how many of the page's data channels are alive. */
+/**
+ * Returns the kind of connection, what the page shows of it, and the number of open data channels.
+ */
 const carriers = (page) =>
   page.evaluate(() => ({
     kind: demo.session.connection,

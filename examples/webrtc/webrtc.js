@@ -1,7 +1,8 @@
-// A kind of connection for stillhere: a WebRTC data channel, agreed on by one POST to `/rtc/` and the session's id.
-// Binary messages are frames; a text message is the last: the code with which its sender closes.
+// A kind of connection for stillhere: a WebRTC data channel, negotiated by one POST to `/rtc/` plus
+// the session's id. Binary messages are frames. A text message comes last and contains the sender's
+// close code.
 
-/** Milliseconds for the channel to open. */
+/** Time limit in milliseconds for the channel to open. */
 const OPENING = 5_000;
 
 window.stillhere.registerConnection('webrtc', ({ url, onopen, onmessage, onclose }) => {
@@ -25,7 +26,8 @@ window.stillhere.registerConnection('webrtc', ({ url, onopen, onmessage, onclose
   };
   channel.onmessage = ({ data }) => (typeof data === 'string' ? over(Number(data)) : onmessage(data));
   channel.onclose = () => over();
-  // A peer that is gone without a word: the channel stays "open" for ever. A new connection costs less than waiting for this one to come back.
+  // If the peer disappears without closing, the channel stays "open" forever. A new connection
+  // costs less than waiting for this one to recover.
   peer.onconnectionstatechange = () => {
     if (['disconnected', 'failed', 'closed'].includes(peer.connectionState)) over();
   };
@@ -34,7 +36,7 @@ window.stillhere.registerConnection('webrtc', ({ url, onopen, onmessage, onclose
   return {
     get bufferedAmount() { return channel.bufferedAmount; },
     send: (frame) => channel.send(frame),
-    /** What was sent before still goes out. */
+    /** Closes the channel after the frames sent so far. */
     close: (code) => {
       if (channel.readyState !== 'open') return queueMicrotask(() => over(code));
       channel.send(String(code));

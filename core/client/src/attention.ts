@@ -4,7 +4,7 @@ const EVENTS = ['focus', 'pointerdown', 'keydown'];
 /** Minimum time in milliseconds between two reports. */
 const PAUSE = 1000;
 
-/** Reports that the user does something with the page, while it is switched on. */
+/** Reports user activity on the page while it is switched on. */
 export class Attention {
   readonly #environment: Environment;
   readonly #told: () => void;

@@ -1,6 +1,6 @@
 const BASE = 500;
 const GROWTH = 1.2;
-/** For a page that is visible. */
+/** Maximum wait in milliseconds for a visible page. */
 const CAP = 3000;
 
 /** Exponential back-off with full jitter, in milliseconds. */

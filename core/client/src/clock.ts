@@ -1,15 +1,15 @@
 import type { Environment } from './environment';
 
-/** Milliseconds that the wall clock must gain on the steady clock to count as sleep. */
+/** Minimum gain of the wall clock over the steady clock, in milliseconds, that counts as sleep. */
 const SLEEP = 1000;
 
 /**
  * A clock in milliseconds that never goes back and goes on while the machine sleeps.
  *
- * `performance.now()` stops during sleep on some systems, `Date.now()` jumps when somebody sets it.
- * So this is the steady clock plus every forward jump of the wall clock over it; smaller steps are
- * left out, or the wall clock's rounding would add up. A wall clock set forward looks like sleep
- * and costs one ping; one set back changes nothing.
+ * `performance.now()` stops during sleep on some systems, and `Date.now()` jumps when the time is
+ * set. So this clock adds every forward jump of the wall clock to the steady clock. It ignores
+ * smaller steps, because the rounding errors of the wall clock would add up. Setting the wall clock
+ * forward looks like sleep and costs one ping; setting it back changes nothing.
  */
 export function sleepAwareClock({ Date, performance }: Pick<Environment, 'Date' | 'performance'>): () => number {
   let slept = 0;

@@ -1,4 +1,4 @@
-/** Close codes of the protocol (PROTOCOL.md, section 11). The hundreds are the class. */
+/** Close codes of the protocol (PROTOCOL.md, section 11). The hundreds digit is the class. */
 export enum Code {
   Unknown = 4100,
   WrongSecret = 4101,
@@ -20,7 +20,7 @@ export enum Code {
   Stale = 4400,
 }
 
-/** Why a session is over; 0 if it is not (PROTOCOL.md, section 11). */
+/** Why a session ended; 0 if it has not (PROTOCOL.md, section 11). */
 export enum Reason {
   None,
   Finished,
@@ -38,10 +38,15 @@ export enum Reason {
   Full,
 }
 
-/** What a code tells the client to do: never present this ticket again, try later, reconnect now, or nothing (`ignore`). */
+/**
+ * What a code tells the client to do: never present this ticket again, retry later, reconnect now,
+ * or do nothing (`ignore`).
+ */
 export type CodeClass = 'never' | 'later' | 'now' | 'ignore';
 
-/** Returns the class of any code, known or not. A code that is not the protocol's, such as 1006, is `now`. */
+/**
+ * Returns the class of any code, known or not. Codes outside the protocol, such as 1006, are `now`.
+ */
 export function classOf(code: number): CodeClass {
   return (['never', 'later', 'now', 'ignore'] as const)[Math.floor(code / 100) - 41] ?? 'now';
 }

@@ -4,7 +4,7 @@ import type { Pings } from './pings';
 import { Tail } from './tail';
 import { type Bytes, type ServerFrame, Type } from './wire';
 
-/** Longest silence after a ping, and beyond two heartbeats. */
+/** Maximum silence in milliseconds after a ping, and after two heartbeats without a frame. */
 const PATIENCE = 5000;
 
 /** A connection on which the server has welcomed the document. */
@@ -13,9 +13,9 @@ export class Connected {
   readonly connection: number;
   /** Time of the last frame. */
   heardAt: number;
-  /** When the silence after a probe has lasted too long. */
+  /** Deadline for a frame after a probe. */
   probedUntil: number | undefined;
-  /** Detects the loss of what was written last. */
+  /** Detects the loss of the last frames written. */
   readonly tail: Tail;
   readonly #heartbeat: number;
   readonly #lanes: Lanes;
@@ -45,13 +45,16 @@ export class Connected {
     return isNew;
   }
 
-  /** Asks for a sign of life. */
+  /** Sends a ping and sets a deadline for the next frame. */
   probe(now: number): void {
     this.#pings.ask();
     this.probedUntil = now + PATIENCE;
   }
 
-  /** Asks for a sign of life, or whether the last frames arrived; returns false if the connection has been silent for too long. */
+  /**
+   * Sends a ping after silence, or to check that the last frames arrived. Returns false if the
+   * connection has been silent for too long.
+   */
   handleTimeout(now: number): boolean {
     if (this.probedUntil !== undefined) return false;
     if (now >= this.#suspectAt) this.probe(now);

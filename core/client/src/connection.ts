@@ -10,21 +10,24 @@ import { soon } from './soon';
 import { isHeardOver } from './trial';
 import { type Bytes, Type } from './wire';
 
-/** Bulk frames go to the connection while it buffers fewer bytes than this, which bounds how long interactive messages wait behind them. */
+/**
+ * Bulk frames are sent only while the connection buffers fewer bytes than this. This bounds how
+ * long interactive messages wait behind them.
+ */
 const BUFFER = 65_536;
-/** Milliseconds until the buffer is checked again. */
+/** Interval in milliseconds at which the buffer is checked. */
 const BUFFER_POLL = 20;
-/** Longest delay in milliseconds that a browser's timer accepts. */
+/** Maximum delay in milliseconds that a browser timer accepts. */
 const LONGEST_TIMER = 2 ** 31 - 1;
-/** Milliseconds that a trial of another kind of connection may take. */
+/** Maximum duration in milliseconds of a trial of another kind of connection. */
 const TRIAL = 10_000;
-/** Close code that a browser reports for a connection that was lost. */
+/** Close code that a browser reports for a lost connection. */
 const LOST = 1006;
 const LEFT = 1000;
-/** Frames that only a server that has understood the hello sends. */
+/** Frames that a server sends only after it has understood the hello. */
 const ANSWERS: readonly (number | undefined)[] = [Type.Offer, Type.Welcome, Type.End];
 
-/** Drives a machine: opens and closes connections, sends its frames, and calls it when its time has come. */
+/** Drives a machine: opens and closes connections, sends frames, and runs the timer. */
 export class ConnectionLoop {
   /** Address of the next connection, with the scheme `http:` or `https:`. */
   url = '';
@@ -41,15 +44,15 @@ export class ConnectionLoop {
   #carrier: Connection | undefined;
   /** Kind of the carrier. */
   #kind = '';
-  /** When an attempt without an answer is given up. */
+  /** Deadline for an answer to the current attempt. */
   #giveUpAt = Infinity;
-  /** When the server was first heard over this connection. */
+  /** When the server first answered on this connection. */
   #heardAt: number | undefined;
   /** Number of bytes received over this connection. */
   #bytes = 0;
-  /** True once the route knows how this connection went. */
+  /** True once the route has been told the outcome of this connection. */
   #isJudged = true;
-  /** Cancels the trial of a kind beside the one in use. */
+  /** Cancels the trial of another kind. */
   #trial: AbortController | undefined;
   #timer: unknown;
   #timerAt = Infinity;
@@ -69,7 +72,7 @@ export class ConnectionLoop {
     return this.#carrier instanceof Fallback ? this.#carrier.kind : this.#kind;
   }
 
-  /** Obstacle that the last attempts met. */
+  /** Obstacle found by the latest attempts. */
   get obstacle(): Obstacle | null {
     return this.#obstacles.current;
   }
@@ -82,12 +85,18 @@ export class ConnectionLoop {
     this.#isJudged = true;
   }
 
-  /** Forgets failures because the network has changed, or because the application asks to retry (`isAsked`). */
+  /**
+   * Forgets failures because the network has changed, or because the application asks to retry
+   * (`isAsked`).
+   */
   wake(isAsked = false): void {
     this.#route?.reset(this.#now(), isAsked);
   }
 
-  /** Sends what is ready, then carries out the actions. In this order a `leave` goes out before its close. */
+  /**
+   * Sends the frames that are ready, then performs the actions. This order sends a `leave` before
+   * its close.
+   */
   flush(): void {
     const isBulkHeld = this.#transmit();
     for (let action; (action = this.#machine.pollAction()); ) {
@@ -97,7 +106,9 @@ export class ConnectionLoop {
     this.#arm(isBulkHeld);
   }
 
-  /** Sends what is ready; returns true if bulk waits for the connection's buffer. */
+  /**
+   * Sends the frames that are ready. Returns true if bulk frames wait for the connection's buffer.
+   */
   #transmit(): boolean {
     const carrier = this.#carrier;
     if (!carrier) return false;
@@ -115,7 +126,7 @@ export class ConnectionLoop {
 
   #open(connection: number): void {
     this.#judge();
-    // A browser opens WebSockets to one host one after the other.
+    // A browser establishes WebSockets to a host one at a time, so a trial would delay this one.
     this.#trial?.abort();
     const route = this.#route!;
     const kind = (this.#kind = route.kind);
@@ -138,7 +149,7 @@ export class ConnectionLoop {
     else {
       const isKnown = whenRegistered(kind, (open) => connection === this.#connection && this.#carry(connection, () => open(handlers)));
       // The script that registers the kind may load after the first attempt has begun. By the
-      // second it had ten seconds.
+      // second attempt, it has had ten seconds to load.
       if (!isKnown && connection > 1) this.#complain(`no script of the page has registered a connection named "${kind}"`);
     }
   }
@@ -147,7 +158,7 @@ export class ConnectionLoop {
     try {
       const carrier = open() as Connection | undefined;
       if (!carrier) throw new TypeError('nothing was returned');
-      // This connection may already be lost and replaced.
+      // The connection may already have been lost and replaced.
       if (connection === this.#connection) this.#carrier = carrier;
     } catch (error) {
       this.#complain(
@@ -159,7 +170,7 @@ export class ConnectionLoop {
   }
 
   #close(code: number): void {
-    // A page that leaves by itself proves nothing about its connection.
+    // A page that leaves on its own says nothing about the quality of its connection.
     if (this.#machine.phase === 'left') this.#isJudged = true;
     this.#judge();
     try {
@@ -171,9 +182,9 @@ export class ConnectionLoop {
 
   #receive(connection: number, data: ArrayBuffer | Bytes): void {
     const isBytes = data?.byteLength !== undefined;
-    if (!isBytes) this.#complain('a connection gave what is no bytes: a socket needs binaryType "arraybuffer"', data);
-    // Anything but bytes becomes an empty frame, which is malformed. Converting it would turn a
-    // number into a length.
+    if (!isBytes) this.#complain('a connection delivered no bytes: set binaryType to "arraybuffer"', data);
+    // Anything but bytes becomes an empty frame, which is malformed. The constructor of Uint8Array
+    // would read a number as a length.
     const frame = isBytes ? new Uint8Array(data) : new Uint8Array();
     if (connection === this.#connection && this.#heardAt === undefined && ANSWERS.includes(frame[0])) {
       this.#heardAt = this.#now();
@@ -197,7 +208,7 @@ export class ConnectionLoop {
     this.#handled();
   }
 
-  /** Tells the route how the connection went, once. */
+  /** Reports the connection's outcome to the route, once. */
   #judge(isSilent = false): void {
     this.#giveUpAt = Infinity;
     if (this.#isJudged) return;
@@ -210,7 +221,7 @@ export class ConnectionLoop {
     route.fail(isSilent, now);
   }
 
-  /** Tries a better kind than the one in use, and switches to it if the server answers. */
+  /** Tries a better kind than the current one, and switches to it if the server answers. */
   async #tryBetter(): Promise<void> {
     const route = this.#route!;
     const kind = route.takeTrial(this.#now());
@@ -239,7 +250,10 @@ export class ConnectionLoop {
     this.#hasComplained = true;
   }
 
-  /** Sets the one timer. A timer that fires too early is set again, which costs less than moving it with every frame. */
+  /**
+   * Sets the timer. If it fires too early, it is set again; this costs less than moving it with
+   * every frame.
+   */
   #arm(isBulkHeld: boolean): void {
     let at = this.#machine.pollTimeout() ?? Infinity;
     if (isBulkHeld) at = Math.min(at, this.#now() + BUFFER_POLL);
@@ -247,7 +261,7 @@ export class ConnectionLoop {
     if (at >= this.#timerAt) return;
     this.#environment.clearTimeout(this.#timer);
     this.#timerAt = at;
-    // Frames that arrived before the deadline, perhaps during sleep, are handled first.
+    // Frames that arrived before the deadline, perhaps while the machine slept, are handled first.
     const run = (): void => soon(this.#environment, () => this.#handleTimeout());
     this.#timer = this.#environment.setTimeout(run, Math.min(Math.ceil(at - this.#now()), LONGEST_TIMER));
   }

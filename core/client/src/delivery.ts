@@ -4,26 +4,26 @@ import type { DocumentMachine } from './machine';
 import { soon } from './soon';
 import type { Bytes, Lane } from './wire';
 
-/** Messages of one lane arrive in order; `interactive` goes first. */
+/** Name of a lane. Each lane keeps its order; `interactive` messages are delivered first. */
 export type LaneName = 'interactive' | 'bulk';
 
 /**
- * Handles a message. `data.buffer` holds nothing else. While a promise that the handler returned is
- * pending, the next message of the lane waits.
+ * Handles a message. `data.buffer` contains only this message. If the handler returns a promise,
+ * the next message of the lane waits until it settles.
  */
 export type MessageHandler = (data: Bytes, lane: LaneName) => unknown;
 
-/** Milliseconds of delivery before the page gets a turn: half a frame at 60 Hz. */
+/** Time budget in milliseconds before delivery yields to the page: half a frame at 60 Hz. */
 const SLICE = 8;
 
 /** Delivers received messages to the application. */
 export class Delivery {
-  /** Highest size in bytes of an inflated message. */
+  /** Maximum size of an inflated message in bytes. */
   inflated: number;
   readonly #machine: DocumentMachine;
   readonly #now: () => number;
   readonly #environment: Environment;
-  /** Called in a task of its own when delivery can continue. */
+  /** Called in a separate task when delivery can continue. */
   readonly #resume: () => void;
   #handler: MessageHandler | null = null;
   #isResuming = false;
@@ -46,7 +46,7 @@ export class Delivery {
     this.#resumeSoon();
   }
 
-  /** Delivers what waits, in the current task. Messages wait for a handler. */
+  /** Delivers waiting messages in the current task. Without a handler, they keep waiting. */
   deliver(): void {
     const end = this.#now() + SLICE;
     while (this.#deliverNext()) {
@@ -56,7 +56,7 @@ export class Delivery {
     }
   }
 
-  /** Stops delivery, unless it is started again in the same task. */
+  /** Stops delivery unless it restarts in the same task. */
   stop(): void {
     this.#isStopped = true;
   }
@@ -70,7 +70,10 @@ export class Delivery {
     return this.#deliverFrom(0) || this.#deliverFrom(1);
   }
 
-  /** Delivers one message of a lane. The machine gives no second before the first is released. */
+  /**
+   * Delivers one message of a lane. The machine returns the next one only after this one is
+   * released.
+   */
   #deliverFrom(lane: Lane): boolean {
     const handler = this.#handler;
     const message = handler && !this.#isStopped && this.#machine.take(lane);

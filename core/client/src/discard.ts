@@ -4,7 +4,10 @@ import { credentialsOf, isRefused, isStatic, type Ticket } from './ticket';
 
 const DISCARD = 3;
 
-/** Returns an unused ticket: the server ends its session at once if no page has connected to it. `url` is the same option as for `connect`. */
+/**
+ * Gives up an unused ticket: the server ends its session at once if no page has connected to it.
+ * The option `url` is the same as for `connect`.
+ */
 export function discard(ticket: Ticket, { url }: { readonly url?: string } = {}): void {
   discardIn(window, ticket, url);
 }
@@ -16,6 +19,7 @@ export function discardIn(environment: Environment, ticket: Ticket, base = envir
   const body = new Uint8Array(53);
   body[0] = DISCARD;
   body.set(secret, 21);
-  // If this does not arrive, the server ends the session after its wait for a first connection.
+  // If this request is lost, the server ends the session when its wait for a first connection
+  // expires.
   post(environment, url, body, { keepalive: true }).catch(() => {});
 }

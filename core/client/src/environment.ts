@@ -1,13 +1,13 @@
-// What a session needs from its page. A browser's `window` satisfies it; tests pass their own.
+// The browser APIs that a session uses. A `window` satisfies the interface; tests pass fakes.
 
 import type { Bytes } from './wire';
 
 export interface Environment extends Listenable {
   readonly WebSocket: new (url: string, protocol: string) => Socket;
-  /** Without `fetch` there is no fallback. */
+  /** Without `fetch`, there is no fallback. */
   fetch?(url: string, options: RequestInit): Promise<Response>;
   readonly MessageChannel: new () => { readonly port1: Port; readonly port2: Port };
-  /** Absent outside of documents. */
+  /** Absent outside documents. */
   readonly DOMParser?: new () => { parseFromString(text: string, type: 'text/html'): Queryable };
   /** Absent or unusable in some old or embedded browsers. */
   readonly BroadcastChannel?: new (name: string) => Port;
@@ -24,7 +24,7 @@ export interface Environment extends Listenable {
   /** Locks are absent in insecure contexts. */
   readonly navigator: { readonly onLine: boolean; readonly locks?: Locks };
   readonly document: Listenable & Queryable & { readonly baseURI: string; readonly hidden: boolean; readonly prerendering?: boolean };
-  /** This page's own frame; at the top, a frame is its own parent. */
+  /** The frame of this page. The top frame is its own parent. */
   readonly self: Frame;
   setTimeout(run: () => void, delay: number): unknown;
   clearTimeout(timer: unknown): void;

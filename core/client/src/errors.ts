@@ -15,14 +15,14 @@ export class SessionOver extends Error {
   override readonly name = 'SessionOver';
 }
 
-/** The server broke the protocol; `code` is the close code. */
+/** Thrown when the server breaks the protocol; `code` is the close code. */
 export class Violation extends Error {
   constructor(readonly code: number, text: string) {
     super(text);
   }
 }
 
-/** A pong shows that frames written before its ping were lost; handled like a gap. */
+/** Thrown when a pong shows that frames written before its ping were lost; handled like a gap. */
 export class Loss extends Violation {
   constructor() {
     super(Code.Gap, 'what was sent has not come');

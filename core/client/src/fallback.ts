@@ -9,20 +9,20 @@ import type { Bytes } from './wire';
 
 const OPEN = 1;
 const SEND = 2;
-/** A POST that has this many bytes takes no more frames. */
+/** Size in bytes from which a POST takes no more frames. */
 const ENOUGH = 65_536;
 /**
- * Number of tabs of one browser that may stream. A browser opens six connections to a host, and
- * other tabs must load pages.
+ * Maximum number of tabs of one browser that stream. A browser opens six connections to a host, and
+ * some must stay free to load pages.
  */
 const STREAMS = 4;
-/** Polling, in milliseconds: how long an answer waits for frames, */
+/** How long a polling answer waits for frames, in milliseconds. */
 const WAIT = 300;
-/** the pause after an answer with frames, */
+/** Pause in milliseconds after a polling answer with frames. */
 const PAUSE = 50;
-/** and the pause after one without. */
+/** Pause in milliseconds after a polling answer without frames. */
 const QUIET_PAUSE = 500;
-/** After a close: how long until the remaining frames must have been taken. */
+/** Time in milliseconds after a close for the server to take the remaining frames. */
 const FAREWELL = 1000;
 
 /**
@@ -41,9 +41,9 @@ export class Fallback implements Connection {
   /** Number of the last POST. The first one opens the connection. */
   #number = -1;
   #isBusy = true;
-  /** The pause between two polls. */
+  /** Timer for the pause between two polls. */
   #pause: unknown;
-  /** True if the current or last answer had frames. */
+  /** True if the current or last answer contained frames. */
   #hasPackets = false;
   #isOver = false;
   #rest: Bytes = new Uint8Array();
@@ -56,7 +56,7 @@ export class Fallback implements Connection {
     void this.#begin(kind === STREAMED ? STREAMS : 0);
   }
 
-  /** If enough other tabs stream already, this connection polls. */
+  /** Kind of this connection. It polls if enough other tabs already stream. */
   get kind(): string {
     return this.#release ? STREAMED : POLLED;
   }
@@ -64,14 +64,14 @@ export class Fallback implements Connection {
   send(frame: Bytes): void {
     this.#queue.push(frame);
     this.bufferedAmount += frame.length;
-    // Frames that are sent in one task travel in one POST.
+    // Frames sent in one task share one POST.
     queueMicrotask(() => void this.#post());
   }
 
   close(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    // A leave must outlive the page, and must be taken before the stream ends.
+    // A leave must outlive the page, and the server must take it before the stream ends.
     const last = this.#queue.length && this.#number >= 0 ? this.#send({ keepalive: true }).catch(() => {}) : undefined;
     const end = (): void => this.#end();
     if (!last) return end();
@@ -114,8 +114,8 @@ export class Fallback implements Connection {
   }
 
   /**
-   * Takes frames off the queue. A POST that is too large is sent again with fewer frames: the
-   * server has not taken it, or knows it by its number.
+   * Sends frames from the queue. Splits a POST that was too large into smaller ones: the server has
+   * not taken it, or recognizes it by its number.
    */
   async #send(options: RequestInit): Promise<Response | undefined> {
     const number = ++this.#number;
@@ -147,7 +147,7 @@ export class Fallback implements Connection {
     const view = new DataView(body.buffer);
     body[0] = number ? SEND : OPEN;
     body.set(this.#token, 1);
-    // A closing connection does not let the answer wait.
+    // A closing connection asks for an immediate answer.
     view.setUint32(17, this.#release ? 0 : this.#queue.length ? 1 : WAIT, true);
     if (number) view.setUint32(21, number, true);
     let at = head;

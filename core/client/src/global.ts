@@ -9,7 +9,7 @@ declare global {
       readonly connect: typeof connect;
       readonly discard: typeof discard;
       readonly registerConnection: typeof registerConnection;
-      /** Of the ticket in the script tag that ran last, null if there was none. */
+      /** Session of the ticket in the script tag that ran last; null if it had none. */
       session: Session | null;
       readonly OutboxFull: typeof OutboxFull;
       readonly TooLarge: typeof TooLarge;
@@ -18,7 +18,7 @@ declare global {
   }
 }
 
-// A page may run this script again, for another session: what the first run made stays.
+// A page may run this script again for another session. The global of the first run stays.
 const stillhere = ((window as Partial<Window>).stillhere ??= { connect, discard, registerConnection, session: null, OutboxFull, TooLarge, SessionOver });
 
 const script = document.currentScript;

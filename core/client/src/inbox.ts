@@ -6,37 +6,39 @@ import { type Bytes, Flag, FRAME_CHARGE, type Limits } from './wire';
 
 interface Incoming {
   parts: Bytes[];
-  /** Payload bytes. */
+  /** Number of payload bytes. */
   size: number;
   compressed: boolean;
-  /** Charge of its frames, and how much of that is withheld from the peer's credit. */
+  /** Charge of its frames; `held` is the part of it withheld from the peer's credit. */
   charge: number;
   held: number;
 }
 
 export interface Message {
-  /** Has a buffer of its own, unless it is compressed. */
+  /** Owns its buffer unless it is compressed. */
   payload: Bytes;
-  /** The payload is a zlib stream. */
+  /** True if the payload is a zlib stream. */
   compressed: boolean;
 }
 
 const nothing = (): Incoming => ({ parts: [], size: 0, compressed: false, charge: 0, held: 0 });
 
-/** Received messages of one lane: half assembled, waiting, and the one that the application has taken. */
+/**
+ * Received messages of one lane: incomplete, waiting, and the one that the application has taken.
+ */
 export class InboxLane {
   /** Highest accepted sequence. The peer may forget everything up to it. */
   received = 0;
   /** Charge of everything stored here. */
   charge = 0;
-  /** Charge that the peer is granted at the start. */
+  /** Charge that the peer may send at the start. */
   window: number;
   readonly #waiting = new Queue<Incoming>();
   #partial = nothing();
   #inHand: Incoming | undefined;
   #accepted = 0;
   #held = 0;
-  /** The credit that the peer was last told, and the accepted charge at that time. */
+  /** Credit last reported to the peer, and the accepted charge at that time. */
   #toldCredit = 0;
   #toldAccepted = 0;
 
@@ -49,18 +51,21 @@ export class InboxLane {
     return this.window + this.#accepted - this.#held;
   }
 
-  /** True if so much has changed that the peer must be told now. */
+  /** True if the counts have changed enough to be reported now. */
   get isDue(): boolean {
     return Math.max(this.#accepted - this.#toldAccepted, this.credit - this.#toldCredit) * 4 >= this.window;
   }
 
-  /** Notes that the counts are being written to the peer. */
+  /** Records that the counts are being reported to the peer. */
   tell(): void {
     this.#toldCredit = this.credit;
     this.#toldAccepted = this.#accepted;
   }
 
-  /** Takes a data frame in; returns false for a duplicate. Throws a `Violation`, with code Gap for a skipped sequence. */
+  /**
+   * Handles a data frame; returns false for a duplicate. Throws a `Violation`, whose code is Gap
+   * for a skipped sequence.
+   */
   accept(flags: number, sequence: number, payload: Bytes, limits: Limits): boolean {
     if (sequence <= this.received) return false;
     if (sequence > this.received + 1) throw new Violation(Code.Gap, 'gap');
@@ -101,8 +106,8 @@ export class InboxLane {
     if (!message) return;
     this.#inHand = message;
     const { parts, compressed } = message;
-    // Copied, because most typed arrays must start at a multiple of their element's size, and the
-    // frame's payload may not.
+    // The payload is copied because most typed arrays must start at a multiple of their element
+    // size, and it may start anywhere in its frame.
     const payload = compressed && !parts[1] ? parts[0]! : join(parts);
     // The application owns the payload now.
     message.parts = [];

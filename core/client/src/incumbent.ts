@@ -1,16 +1,16 @@
 import type { Environment, Port } from './environment';
 import { lock, type Release } from './lock';
 
-/** How long a living document has to answer on the channel, in milliseconds. */
+/** Time in milliseconds for another document to answer on the channel. */
 const ANSWER = 100;
 
 /**
- * Makes this document the incumbent of a session among the documents of this browser; undefined if
- * another living document is.
+ * Makes this document the session's incumbent within this browser. Returns undefined if another
+ * open document already is.
  *
- * The judge is the Web Lock `stillhere:<id>`; where there are none (insecure contexts) a question
- * on the BroadcastChannel of that name, which is asked only of a `contested` session; where there
- * is neither, nobody: then the server decides.
+ * The Web Lock `stillhere:<id>` decides. Where there are no locks (insecure contexts), a question
+ * on the BroadcastChannel of that name does; it is asked only about a `contested` session. Where
+ * there is neither, the server decides.
  */
 export async function becomeIncumbent(id: string, contested: boolean, environment: Environment): Promise<Release | undefined> {
   const name = `stillhere:${id}`;
@@ -18,7 +18,7 @@ export async function becomeIncumbent(id: string, contested: boolean, environmen
     const { locks } = environment.navigator;
     if (locks) return await lock(locks, name);
   } catch {
-    // An opaque origin has locks that nobody may request.
+    // In an opaque origin, `locks` exists but rejects every request.
   }
   try {
     const channel = new environment.BroadcastChannel!(name);
@@ -45,7 +45,10 @@ function isAnswered(channel: Port, id: string, environment: Environment): Promis
   });
 }
 
-/** Anybody of this origin can post there, anything. */
+/**
+ * Returns true if the message is `word` for this session. Any page of the origin can post any
+ * value.
+ */
 function says(data: unknown, word: 'ask' | 'alive', id: string): boolean {
   return (data as { readonly [word in 'ask' | 'alive']?: unknown } | null)?.[word] === id;
 }

@@ -4,16 +4,15 @@ import type { Environment } from './environment';
 import type { Bytes } from './wire';
 
 /**
- * Number of compressed bytes that are inflated at a time. A browser inflates all that it is given
- * before the result can be checked, at worst a thousandfold.
+ * Number of compressed bytes inflated at a time. A browser inflates its whole input before the size
+ * can be checked, and the output may be a thousand times as long.
  */
 const SLICE = 8192;
 
 /**
- * Inflates a message (zlib, RFC 1950) to at most `limit` bytes, or tells what is wrong with it.
+ * Inflates a message (zlib, RFC 1950) to at most `limit` bytes, or returns the code for its defect.
  *
- * That bytes after the end are an error is the browser's doing: the standard of DecompressionStream
- * demands it.
+ * The browser rejects bytes after the end, as the DecompressionStream standard requires.
  */
 export async function inflate(
   payload: Bytes,
@@ -22,7 +21,7 @@ export async function inflate(
 ): Promise<Bytes | Code> {
   try {
     const { readable, writable } = new DecompressionStream!('deflate');
-    feed(writable.getWriter(), payload).catch(() => {}); // the reader fails with it
+    feed(writable.getWriter(), payload).catch(() => {}); // the reader reports the failure
     const reader = readable.getReader();
     const chunks: Uint8Array[] = [];
     let length = 0;

@@ -5,15 +5,15 @@ import { type Bytes, type Counts, encode, type Lane, type Limits, type ServerFra
 const OUTBOX = 4 * 2 ** 20;
 /** Interactive charge after which one bulk frame goes first, so that neither lane starves. */
 const INTERACTIVE_RUN = 65_536;
-/** Longest time that received data waits for its acknowledgement. */
+/** Maximum time in milliseconds until received data is acknowledged. */
 const ACK_DELAY = 200;
 
-/** Both lanes in both directions. */
+/** The outboxes and inboxes of both lanes. */
 export class Lanes {
   readonly outboxes = [new OutboxLane(0), new OutboxLane(1)] as const;
   readonly inboxes: readonly [InboxLane, InboxLane];
   #limits: Limits;
-  /** Highest charge of each outbox. */
+  /** Maximum charge of each outbox. */
   readonly #outbox: number;
   /** When an acknowledgement is due. */
   ackAt = Infinity;
@@ -29,7 +29,7 @@ export class Lanes {
     return this.#limits;
   }
 
-  /** Limits of another session, which is to get what was sent. */
+  /** Adopts the limits of another session, which gets the messages sent so far. */
   set limits(limits: Limits) {
     if (limits.fragment !== this.#limits.fragment) for (const lane of this.outboxes) lane.recut(limits.fragment);
     const [interactive, bulk] = this.inboxes;
@@ -47,7 +47,7 @@ export class Lanes {
     if (this.inboxes[lane].release()) this.#note(now);
   }
 
-  /** Takes data in; returns false for a duplicate. */
+  /** Handles a data frame; returns false for a duplicate. */
   handleData({ flags, sequence, payload }: ServerFrame & { type: Type.Data }, now: number): boolean {
     const isNew = this.inboxes[(flags & 1) as Lane].accept(flags, sequence, payload, this.#limits);
     if (isNew) this.#note(now);
@@ -58,7 +58,7 @@ export class Lanes {
     for (const lane of [0, 1] as const) this.outboxes[lane].acknowledge(received[lane], credit[lane]);
   }
 
-  /** Encodes a frame that ends with our counts, which the server has been told from then on. */
+  /** Encodes a frame that ends with our counts, and records them as reported. */
   pollCounts(type: number, numbers: readonly number[] = [], before?: readonly number[]): Bytes {
     const [interactive, bulk] = this.inboxes;
     interactive.tell();
@@ -67,7 +67,7 @@ export class Lanes {
     return encode(type, [...numbers, interactive.received, bulk.received, interactive.credit, bulk.credit], [], before);
   }
 
-  /** Returns the next acknowledgement or data frame: interactive first, but bulk is not starved. */
+  /** Returns the next acknowledgement or data frame: interactive first, without starving bulk. */
   pollTransmit(bulkAllowed: boolean, now: number): Bytes | undefined {
     const [interactive, bulk] = this.outboxes;
     const small = interactive.peek();
@@ -86,7 +86,7 @@ export class Lanes {
     return small.bytes;
   }
 
-  /** Begins a connection: what is not acknowledged is sent again. */
+  /** Prepares a new connection, on which all unacknowledged frames are sent again. */
   rewind(): void {
     for (const lane of this.outboxes) lane.rewind();
   }
@@ -97,7 +97,7 @@ export class Lanes {
     return interactive.messages + bulk.messages;
   }
 
-  /** There is something to acknowledge. */
+  /** Schedules an acknowledgement. */
   #note(now: number): void {
     this.ackAt = Math.min(this.ackAt, now + ACK_DELAY);
   }

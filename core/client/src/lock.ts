@@ -3,7 +3,7 @@ import type { Locks } from './environment';
 /** Releases a lock. */
 export type Release = () => void;
 
-/** Takes the Web Lock of this name; undefined if another document has it. */
+/** Takes the Web Lock of this name. Returns undefined if another document holds it. */
 export function lock(locks: Locks, name: string): Promise<Release | undefined> {
   return new Promise((resolve, reject) => {
     const hold = (granted: object | null): Promise<void> | undefined => (granted ? new Promise<void>(resolve) : void resolve(undefined));

@@ -17,35 +17,38 @@ export type { Bytes, Lane, Limits, Message, Phase };
 
 export interface MachineOptions {
   secret: Uint8Array;
-  /** 16 random bytes, drawn once for the life of the page. */
+  /** 16 random bytes, generated once per page. */
   document: Uint8Array;
   limits: Limits;
-  /** Highest charge of each lane's outbox. */
+  /** Maximum charge of each lane's outbox. */
   outbox?: number | undefined;
   /** Returns numbers evenly distributed in [0, 1). */
   random: () => number;
-  /** Returns true if this document does not take over a session that another document had. */
+  /** Returns true if this document declines a session that another document had. */
   declines?: () => boolean;
 }
 
-/** Longest time for the transport to open, for the answer to hello, and for the answer to confirm. */
+/**
+ * Maximum time in milliseconds for each of three steps: the transport opens, the server answers
+ * hello, the server answers confirm.
+ */
 const ANSWER_DEADLINE = 10_000;
-/** Number of connections in a row that may end by a gap without progress. */
+/** Number of consecutive connections ended by a gap without progress that ends the session. */
 const GAPS = 3;
-/** Shortest wait after a code of class *later*. */
+/** Minimum wait in milliseconds after a code of class *later*. */
 const LATER = 500;
-/** A connection on which the last frame is younger than this when it ends is not replaced at once. */
+/** If a connection ends within this many milliseconds of its last frame, the next attempt waits. */
 const SHORT_LIFE = 1000;
-/** Close code of a page that leaves by itself. */
+/** Close code of a page that leaves on its own. */
 const LEFT = 1000;
 
 /**
- * One document's half of the protocol, without timers, sockets or randomness of its own.
+ * One document's side of the protocol. Time, sockets and randomness come from the caller.
  *
  * After every input, poll frames for the connection in use, then actions and events, until there
- * are none. Transmit a `leave` before you carry out the close among the actions. Times are in
- * milliseconds, never go back, and continue while the computer sleeps. Handle frames that have
- * arrived before `handleTimeout`.
+ * are none. Send a `leave` before you perform its close. Times are in milliseconds, never go back,
+ * and continue while the computer sleeps. Handle frames that have arrived before you call
+ * `handleTimeout`.
  */
 export class DocumentMachine {
   #state: State = { phase: 'idle', connection: 0, code: 0 };
@@ -63,7 +66,7 @@ export class DocumentMachine {
   readonly #events: MachineEvent[] = [];
   /** Number of attempts so far, which is also the number of the last connection. */
   #attempts = 0;
-  /** Number of connections in a row that ended by a gap without progress. */
+  /** Number of consecutive connections that a gap ended without progress. */
   #gaps = 0;
 
   constructor({ secret, document, limits, outbox, random, declines = () => false }: MachineOptions) {
@@ -82,7 +85,7 @@ export class DocumentMachine {
     return this.#incarnation;
   }
 
-  /** Highest size of a message in bytes. */
+  /** Maximum size of a message in bytes. */
   get messageLimit(): number {
     return this.#lanes.limits.message;
   }
@@ -91,17 +94,20 @@ export class DocumentMachine {
     if (this.phase === 'idle') this.#connect(now);
   }
 
-  /** Waits for another ticket, as before the start; what is sent until then is for its session. */
+  /** Waits for another ticket, as before the start. Messages sent meanwhile go to its session. */
   standBy(): void {
     this.#mark('idle');
   }
 
-  /** Ends the wait for another ticket: there will be none. */
+  /** Stops waiting for another ticket, because none will come. */
   giveUp(): void {
     this.#mark('over');
   }
 
-  /** Replaces the ticket of a document that no server has welcomed; what was sent stays in the outbox. */
+  /**
+   * Replaces the ticket of a document that no server has welcomed. Sent messages stay in the
+   * outbox.
+   */
   present(secret: Uint8Array, limits: Limits, now: number): void {
     if (this.#incarnation) throw new Error('it is too late for another ticket');
     this.#lanes.limits = limits;
@@ -110,13 +116,13 @@ export class DocumentMachine {
     if (this.phase !== 'idle' && this.phase !== 'left') this.#connect(now);
   }
 
-  /** Handles a connection that has opened: hello becomes due. */
+  /** Handles an opened connection: hello becomes due. */
   handleOpen(connection: number, now: number): void {
     const state = this.#state;
     if (connection === state.connection && state.phase === 'connecting') begin(state, 'hello', now);
   }
 
-  /** Handles bytes that arrived. Those of an older connection are dropped. */
+  /** Handles a received frame. Drops those of older connections. */
   handleFrame(connection: number, bytes: Bytes, now: number): void {
     if (connection !== this.#state.connection || 'code' in this.#state) return;
     try {
@@ -135,9 +141,9 @@ export class DocumentMachine {
   }
 
   /**
-   * Handles a connection that is gone. `code` is its close code, or 1006 if it had none. A
-   * transport that wants to be left alone says for how long in `wait`, which counts like a wait
-   * that the server asked for.
+   * Handles a closed connection. `code` is its close code, or 1006 if it had none. A transport that
+   * must not be used for a while passes that time as `wait`, which has the effect of a wait
+   * requested by the server.
    */
   handleClose(connection: number, code: number, now: number, wait = 0): void {
     if (connection !== this.#state.connection) return;
@@ -146,7 +152,7 @@ export class DocumentMachine {
     else this.#judge(code, 0, 0, '', now);
   }
 
-  /** Does whatever is due by `pollTimeout`. */
+  /** Performs what is due at `pollTimeout`. */
   handleTimeout(now: number): void {
     if (now < this.#dueAt) return;
     const state = this.#state;
@@ -164,7 +170,7 @@ export class DocumentMachine {
     const state = this.#state;
     switch (state.phase) {
       case 'connected':
-        // A probe that ran out while the page slept proves nothing.
+        // A probe that expired while the page slept proves nothing.
         if (!(state.probedUntil! > now)) state.probe(now);
         break;
       case 'waiting':
@@ -177,7 +183,7 @@ export class DocumentMachine {
     }
   }
 
-  /** Connects now, even if the server asked for a wait. */
+  /** Connects now, even if the server requested a wait. */
   handleRetry(now: number): void {
     if ('isLater' in this.#state) this.#state.isLater = false;
     this.handleWake(now);
@@ -188,39 +194,50 @@ export class DocumentMachine {
     if (this.#presence.handleHidden(hidden, now) && this.phase !== 'left') this.handleWake(now);
   }
 
-  /** Handles a page that goes away; nothing more happens until `handleWake`. */
+  /** Handles a page that goes away. The machine stays idle until `handleWake`. */
   handleLeave(_now: number): void {
     if (!('code' in this.#state)) this.#leave('left', LEFT);
   }
 
-  /** Copies the message into the lane's outbox, or throws `OutboxFull`, `TooLarge` or `SessionOver`. */
+  /**
+   * Copies the message into the lane's outbox, or throws `OutboxFull`, `TooLarge` or `SessionOver`.
+   */
   send(lane: Lane, payload: Uint8Array, _now: number): void {
     if (this.phase === 'over') throw new SessionOver();
     if (payload.length > this.messageLimit) throw new TooLarge();
     this.#lanes.admit(lane, payload);
   }
 
-  /** Returns the lane's next message. Each lane gives one at a time: release it before you take the next. */
+  /** Returns the lane's next message. Release it before you take another one from this lane. */
   take(lane: Lane): Message | undefined {
     return this.#lanes.inboxes[lane].take();
   }
 
-  /** Releases the message that was taken, and with it the credit that it holds. */
+  /** Releases the message that was taken, and the credit withheld for it. */
   release(lane: Lane, now: number): void {
     this.#lanes.release(lane, now);
   }
 
-  /** Ends the session because a message that was taken cannot be inflated; `code` is Malformed or TooLarge. */
+  /**
+   * Ends the session because a message that was taken cannot be inflated; `code` is Malformed or
+   * TooLarge.
+   */
   failInflate(code: number, _now: number): void {
     if (this.phase !== 'over') this.#fail(code, 'message cannot be inflated');
   }
 
-  /** Asks for a ping on the connection in use; returns the nonce of the `pong` event. A lost connection drops its pings. */
+  /**
+   * Requests a ping on the connection in use; returns the nonce of its `pong` event. Pings of a
+   * lost connection get no event.
+   */
   ping(_now: number): number {
     return this.#pings.ask();
   }
 
-  /** Returns the next frame to write on a connection. Set `bulkAllowed` while the transport has little buffered. */
+  /**
+   * Returns the next frame to write on a connection. Set `bulkAllowed` while the transport buffers
+   * little.
+   */
   pollTransmit(connection: number, bulkAllowed: boolean, now: number): Bytes | undefined {
     const state = this.#state;
     if (!connection || connection !== state.connection) return;
@@ -249,12 +266,12 @@ export class DocumentMachine {
     return at < Infinity ? at : undefined;
   }
 
-  /** Returns the charge of what the lane's outbox holds. */
+  /** Returns the charge of the lane's outbox. */
   bufferedCharge(lane: Lane): number {
     return this.#lanes.outboxes[lane].charge;
   }
 
-  /** Returns the charge of what the lane's inbox holds: half assembled, waiting and taken. */
+  /** Returns the charge of the lane's inbox: incomplete, waiting and taken messages. */
   inboxCharge(lane: Lane): number {
     return this.#lanes.inboxes[lane].charge;
   }
@@ -306,7 +323,7 @@ export class DocumentMachine {
     const { incarnation, limits } = frame;
     const before = this.#incarnation;
     const lanes = this.#lanes;
-    // Even a welcome that breaks the protocol is one: from here on such errors end the session.
+    // Violations end the session from here on, even one in the welcome itself.
     const state = (this.#state = new Connected(this.#state.connection, frame.heartbeat, lanes, this.#pings, now));
     const isKnown = before ? incarnation === before : incarnation;
     if (!isKnown || Object.entries(limits).some(([key, limit]) => limit !== lanes.limits[key as keyof Limits])) {
@@ -328,7 +345,7 @@ export class DocumentMachine {
     this.#judge(Code.Duplicate, 0, 0, '', now);
   }
 
-  /** When `handleTimeout` has something to do other than an acknowledgement. */
+  /** When `handleTimeout` is due for anything but an acknowledgement. */
   get #dueAt(): number {
     const state = this.#state;
     if (state.phase === 'connected') return state.pollTimeout();
@@ -336,13 +353,13 @@ export class DocumentMachine {
     return 'isDue' in state ? state.deadline : Infinity;
   }
 
-  /** Closes the connection in use, if there is one. The caller enters another phase. */
+  /** Closes the connection in use, if any. The caller enters another phase. */
   #close(code = LEFT): void {
     const { connection } = this.#state;
     if (connection) this.#actions.push({ type: 'close', connection, code });
   }
 
-  /** Enters a phase without a connection. A connection that the server has welcomed is closed after `leave`. */
+  /** Enters a phase without a connection. Closes a welcomed connection only after `leave`. */
   #leave(phase: Unconnected['phase'], code: number): void {
     const isWelcomed = this.phase === 'connected';
     if (!isWelcomed) this.#close(code);
@@ -372,17 +389,17 @@ export class DocumentMachine {
     this.#events.push({ type: 'ended', code, reason, retryAfter, text, unacknowledged: this.unacknowledgedMessages() });
   }
 
-  /** Waits for the next attempt, at least for `later`. */
+  /** Schedules the next attempt, no earlier than in `later` milliseconds. */
   #retry(code: number, text: string, now: number, later = 0): void {
     const state = this.#state;
     if (state.phase === 'connected') {
       this.#presence.lostAt = now;
-      // Connections that end right after their welcome must not follow each other at once.
+      // Without this, connections that end right after their welcome would follow without pause.
       if (now - state.heardAt >= SHORT_LIFE) this.#backoff.waits = 0;
     }
     const delay = Math.max(later, this.#backoff.next(this.#random, this.#presence.backoffCap));
     const deadline = now + delay;
-    // Even a page that was hidden for long makes the attempt that is due at once.
+    // Even a page that was hidden for a long time makes an attempt that is due immediately.
     const isResting = now >= this.#presence.restAt && this.#backoff.waits > 1;
     this.#state = { phase: isResting ? 'resting' : 'waiting', connection: 0, deadline, isLater: later > 0 };
     const retryAt = isResting ? undefined : deadline;

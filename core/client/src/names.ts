@@ -1,5 +1,5 @@
-// The names of the codes and reasons as text. The enums' own reverse mapping would say each name
-// three times, a fortieth of the whole script.
+// The names of codes and reasons as text. The reverse mapping of the enums would contain each name
+// three times and make the script 2.5% larger.
 
 const CODES = [
   'Unknown WrongSecret Ended Superseded Duplicate Forbidden Version Malformed TooLarge Flood',

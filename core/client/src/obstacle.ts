@@ -15,7 +15,7 @@ export interface Obstacle {
   readonly text: string;
 }
 
-/** What helps against a status. For all others, see the server's log. */
+/** Remedies by HTTP status. For all others, see the server's log. */
 const HINTS: Record<number, string> = {
   401: 'a login stands before the server',
   403: 'a firewall or a CORS filter stands before the server',
@@ -24,7 +24,7 @@ const HINTS: Record<number, string> = {
   429: 'raise the rate limit there',
 };
 
-/** Keeps the last obstacle, and which obstacles the console has been told. */
+/** Tracks the last obstacle and reports each one to the console once. */
 export class Obstacles {
   readonly #console: Environment['console'];
   #current: Obstacle | null = null;
@@ -38,25 +38,25 @@ export class Obstacles {
     return this.#current;
   }
 
-  /** Notes that an attempt got no answer at all. */
+  /** Records that an attempt got no answer at all. */
   meetNone(isSilent: boolean, url: string): void {
     const what = isSilent ? 'does not answer' : 'cannot be reached';
     this.#current = { kind: isSilent ? 'silent' : 'unreachable', status: 0, text: `${url} ${what}` };
   }
 
-  /** Notes an answer to a POST that did not come from the server. */
+  /** Records an answer to a POST that did not come from the server. */
   meetAnswer({ type, status, headers }: Response, url: string): void {
     if (type === 'opaqueredirect') this.#meet('redirected', 0, url, 'redirected, to a login page perhaps: log in again, or exempt the address');
     else if (status === 200) this.#meet('foreign', status, url, `answered with ${headers.get('content-type')} by a captive portal, a login page or a service worker, not by the server`);
     else this.#meet('refused', status, url, `answered ${status}: ${HINTS[status] ?? 'see the logs of the server and its proxy'}`);
   }
 
-  /** Notes that a POST of this many bytes, which is a single frame, was refused with 413. */
+  /** Records that a POST of this many bytes, a single frame, was refused with 413. */
   meetTooLarge(size: number, url: string): void {
     this.#meet('too-large', 413, url, `answered 413 at ${size} bytes: raise the proxy's limit (nginx: client_max_body_size), or lower the session's fragment size`);
   }
 
-  /** Notes that the server was heard from. This does not clear `too-large` unless `isAll`. */
+  /** Clears the obstacle after the server answered; `too-large` only if `isAll`. */
   clear(isAll: boolean): void {
     if (isAll || this.#current?.kind !== 'too-large') this.#current = null;
   }

@@ -13,13 +13,13 @@ interface Outgoing {
   total: number;
 }
 
-/** Data frames of one lane, encoded when their message is admitted and kept until they are acknowledged. */
+/** Data frames of one lane, encoded on admission and kept until they are acknowledged. */
 export class OutboxLane {
-  /** Number of messages that are not wholly acknowledged. */
+  /** Number of messages that are not fully acknowledged. */
   messages = 0;
   readonly #lane: Lane;
   #frames = new Queue<Outgoing>();
-  /** Sequences: acknowledged by the peer, to be sent next, and sent at any time of the incarnation. */
+  /** Sequences: acknowledged by the peer, to be sent next, and highest sent in this incarnation. */
   #acknowledged = 0;
   #next = 1;
   #sent = 0;
@@ -32,22 +32,25 @@ export class OutboxLane {
     this.#lane = lane;
   }
 
-  /** Charge of what is not acknowledged. */
+  /** Charge of the unacknowledged frames. */
   get charge(): number {
     return this.#admitted - this.#released;
   }
 
-  /** The last sequence that the peer has received. */
+  /** Last sequence that the peer has received. */
   get acknowledged(): number {
     return this.#acknowledged;
   }
 
-  /** The last sequence sent on the current connection, or acknowledged before. */
+  /** Last sequence sent on the current connection or acknowledged before it. */
   get written(): number {
     return this.#next - 1;
   }
 
-  /** Copies a message in and cuts it into frames. Throws `OutboxFull` if it does not fit, unless the lane is empty. */
+  /**
+   * Copies a message and splits it into frames. Throws `OutboxFull` if it does not fit, unless the
+   * lane is empty.
+   */
   admit(payload: Uint8Array, fragment: number, limit: number): void {
     const { length } = payload;
     const frames = Math.ceil(length / fragment) || 1;
@@ -65,7 +68,7 @@ export class OutboxLane {
     this.messages++;
   }
 
-  /** Cuts all messages anew, for a peer that has received none of them. */
+  /** Splits all messages again, for a peer that has received none of them. */
   recut(fragment: number): void {
     const frames = this.#frames;
     this.#frames = new Queue();
@@ -86,7 +89,7 @@ export class OutboxLane {
     return frame && frame.total <= this.#credit ? frame : undefined;
   }
 
-  /** Notes that the frame from `peek` has been handed to the transport. */
+  /** Moves on after the frame from `peek` was handed to the transport. */
   advance(): void {
     this.#sent = Math.max(this.#sent, this.#next++);
   }
@@ -105,7 +108,7 @@ export class OutboxLane {
     this.#next = Math.max(this.#next, received + 1);
   }
 
-  /** Begins a connection: what is not acknowledged is sent again. */
+  /** Prepares a new connection, on which all unacknowledged frames are sent again. */
   rewind(): void {
     this.#next = this.#acknowledged + 1;
   }

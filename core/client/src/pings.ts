@@ -1,12 +1,12 @@
 /** Pings of the current connection and their round trips. */
 export class Pings {
-  /** A ping is to be written. One stands for all that were asked for. */
+  /** True if a ping must be written. One ping serves all requests so far. */
   isDue = false;
   #nonce = 0;
-  /** Pings without an answer; `at` is when the ping that stands for each was written. */
+  /** Unanswered requests; `at` is when the ping that serves each one was written. */
   #waiting: { readonly nonce: number; at?: number }[] = [];
 
-  /** Asks for a ping and returns the nonce of its answer. */
+  /** Requests a ping and returns the nonce of its answer. */
   ask(): number {
     this.#waiting.push({ nonce: ++this.#nonce });
     this.isDue = true;
@@ -20,7 +20,10 @@ export class Pings {
     return this.#nonce;
   }
 
-  /** Removes the answered pings and returns them with their round trips. A pong settles all pings before it. */
+  /**
+   * Removes the answered pings and returns them with their round trips. A pong answers all earlier
+   * pings too.
+   */
   settle(nonce: number, now: number): { nonce: number; roundTrip: number }[] {
     const count = this.#waiting.findIndex((ping) => ping.nonce === nonce) + 1;
     return this.#waiting.splice(0, count).map(({ nonce, at = now }) => ({ nonce, roundTrip: now - at }));

@@ -12,8 +12,8 @@ const GONE = 410;
 const TOO_LARGE = 413;
 const TOO_MANY = 429;
 /**
- * How long in milliseconds to wait after a refusal without `Retry-After`; it doubles with each
- * refusal in a row.
+ * Wait in milliseconds after a refusal without `Retry-After`. It doubles with each consecutive
+ * refusal.
  */
 const WAIT = 1000;
 const LONGEST_WAIT = 60_000;
@@ -21,8 +21,8 @@ const LONGEST_WAIT = 60_000;
 const LONGEST_RETRY_AFTER = 3_600_000;
 
 /**
- * Sends POSTs to one session, and keeps what they showed about the network. It outlives the
- * connections that consist of them.
+ * Sends the POSTs of one session and remembers what they revealed about the network. It outlives
+ * individual connections.
  */
 export class Posts {
   /** Maximum size of a POST in bytes, except for a POST with a single frame. */
@@ -41,8 +41,8 @@ export class Posts {
   }
 
   /**
-   * Returns the server's answer, or `undefined` if something else answers. Throws if nothing does.
-   * The body has `frames` frames.
+   * Sends a POST whose body contains `frames` frames. Returns the server's answer, or `undefined`
+   * if something else answers. Throws if there is no answer.
    */
   async send(url: string, body: Bytes, frames: number, options: RequestInit): Promise<Response | undefined> {
     const response = await post(this.#environment, url, body, options);
@@ -59,7 +59,7 @@ export class Posts {
     return;
   }
 
-  /** Returns how long to wait before the next POST, and forgets it. */
+  /** Returns the wait before the next POST and resets it. */
   takeWait(): number {
     const wait = this.#wait;
     this.#wait = 0;
@@ -84,7 +84,7 @@ export class Posts {
   }
 }
 
-/** Redirects are not followed, because no redirect leads to an answer of the server. */
+/** Sends a POST without following redirects, because none leads to an answer from the server. */
 export function post(environment: Environment, url: string, body: Bytes, options: RequestInit): Promise<Response> {
   const headers = { 'content-type': CONTENT_TYPE };
   return environment.fetch!(url, { method: 'POST', body, headers, cache: 'no-store', credentials: 'include', redirect: 'manual', ...options });

@@ -1,11 +1,13 @@
-/** Upper bound on a quarter of `keep`, which may be unlimited. */
+/** Maximum back-off in milliseconds of a hidden page; it is otherwise a quarter of `keep`. */
 const HIDDEN_CAP = 300_000;
-/** For a hidden page that does not know `keep`. */
+/** Maximum back-off in milliseconds of a hidden page that does not know `keep`. */
 const UNKNOWN_CAP = 10_000;
 
-/** Whether the page is visible, and how patiently a hidden page reconnects. */
+/** Tracks whether the page is visible, and slows the reconnects of a hidden page. */
 export class Presence {
-  /** How long the server keeps the session without a connection; undefined before the first welcome. */
+  /**
+   * How long the server keeps the session without a connection; undefined before the first welcome.
+   */
   keep: number | undefined;
   /** When the last welcomed connection was lost. */
   lostAt = 0;
@@ -23,7 +25,7 @@ export class Presence {
     return this.keep !== undefined && this.#hiddenAt !== undefined ? Math.max(this.#hiddenAt, this.lostAt) + this.keep : Infinity;
   }
 
-  /** The longest wait between two attempts; undefined for the default. */
+  /** Maximum wait between two attempts; undefined for the default. */
   get backoffCap(): number | undefined {
     if (this.#hiddenAt === undefined) return;
     return this.keep === undefined ? UNKNOWN_CAP : Math.min(this.keep / 4, HIDDEN_CAP);

@@ -12,7 +12,7 @@ export class PresentedTicket {
   readonly #environment: Environment;
   #own: Credentials | undefined;
   #stored: StoredTicket | undefined;
-  /** Absent before there is a ticket, and after the session has become useless. */
+  /** Undefined before there is a ticket, and after the session has become useless. */
   #presented: Credentials | undefined;
   #incumbency: Promise<Release | undefined> | undefined;
 
@@ -25,7 +25,7 @@ export class PresentedTicket {
     return this.#presented;
   }
 
-  /** Takes the page's own ticket, or a newer one in its place. Throws if it is not a ticket. */
+  /** Sets the page's own ticket, or a newer one that replaces it. Throws if it is not a ticket. */
   take(own: OpenTicket): void {
     const label = this.#own?.ticket.restore;
     this.#own = this.#presented = credentialsOf(own, this.#base);
@@ -35,8 +35,8 @@ export class PresentedTicket {
   }
 
   /**
-   * Prefers the stored ticket to the page's own, if it fits and no living document of this browser
-   * uses it.
+   * Prefers the stored ticket to the page's own if it fits and no other open document of this
+   * browser uses it.
    */
   async choose(): Promise<void> {
     const { limits } = this.#own!.ticket;
@@ -51,7 +51,7 @@ export class PresentedTicket {
         }
       }
     } catch {
-      // The storage has no ticket.
+      // The stored value is not a ticket.
     }
     this.hold();
   }
@@ -70,7 +70,7 @@ export class PresentedTicket {
 
   /**
    * Keeps a ticket that a reload may present, and tells the other documents of this browser that
-   * this one uses the session. Another may do so too: then the server decides.
+   * this one uses the session. If another one does too, the server decides.
    */
   hold(): void {
     const { ticket } = this.#presented ?? {};
@@ -79,7 +79,7 @@ export class PresentedTicket {
     this.#incumbency = becomeIncumbent(ticket.id, false, this.#environment);
   }
 
-  /** Leaves the session to the next document of the page, whose address may have changed. */
+  /** Hands the session to the next document of the page, whose address may have changed. */
   leave(): void {
     if (!this.#presented) return;
     this.#stored!.save(this.#presented.ticket);

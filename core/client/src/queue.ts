@@ -1,4 +1,4 @@
-/** A first-in, first-out queue with constant-time operations (`Array.shift` moves all that follow). */
+/** A FIFO queue with constant-time operations. (`Array.shift` moves all remaining items.) */
 export class Queue<T extends object> {
   #items: (T | undefined)[] = [];
   #head = 0;
@@ -7,7 +7,7 @@ export class Queue<T extends object> {
     return this.#items.length - this.#head;
   }
 
-  /** Returns the item that `index` others precede. */
+  /** Returns the item at `index`, counted from the front. */
   at(index: number): T | undefined {
     return this.#items[this.#head + index];
   }

@@ -5,8 +5,8 @@ import type { OpenTicket } from './ticket';
 import type { Answer, TicketSource } from './ticket_source';
 
 /**
- * In milliseconds: the longest wait between two requests, how long an answer may take, and after
- * how long the back-off starts again.
+ * In milliseconds: the maximum wait between two requests, the time limit for an answer, and the
+ * time after which the back-off starts again.
  */
 const CAP = 30_000;
 const ANSWER = 15_000;
@@ -14,8 +14,8 @@ const CALM = 60_000;
 /** Maximum wait in milliseconds that a server can ask for. */
 const LONGEST_WAIT = 300_000;
 /**
- * Number of new tickets in a row that may fail, each within this many milliseconds. A session that
- * lasted longer may have been told to wait.
+ * Maximum number of consecutive new tickets that fail, each within the milliseconds below. A
+ * session that lasted longer may have been told to wait.
  */
 const PATIENCE = 5;
 const LASTING = 10_000;
@@ -23,8 +23,8 @@ const LASTING = 10_000;
 const GROWTH = 2;
 
 /**
- * End codes for which there is a new session by default. For the last five, only if this document
- * never had the session: then another document had it, or none.
+ * Reasons after which the page gets a new session by default. The last five count only if this
+ * document never had the session, because then another document had it, or none.
  */
 const RENEWED = ['Unknown', 'NeverConnected', 'Draining', 'Duplicate', 'Full', 'Finished', 'Expired', 'Disconnected', 'MemoryPressure'];
 
@@ -43,7 +43,7 @@ export class Renewal {
   #obtainedAt = -Infinity;
   /** Ends the current pause. */
   #resume: (() => void) | undefined;
-  /** The server did not ask for the pause, so it may end early. */
+  /** True if the pause may end early, because the server did not request it. */
   #isShortened = false;
   #asking: AbortController | undefined;
   #isStopped = false;
@@ -58,7 +58,10 @@ export class Renewal {
     return this.#source.isThere;
   }
 
-  /** A ticket, in so many milliseconds at the earliest, or why there is none. `waiting` is told when the next request is due, and what hinders them if they fail. */
+  /**
+   * Requests a ticket after `delay` milliseconds or later. Returns it, or why there is none. Calls
+   * `waiting` with the time of the next request and what prevents requests, if anything does.
+   */
   async obtain(delay: number, waiting: (at: number, hindrance: string) => void): Promise<OpenTicket | string> {
     const lasted = this.#now() - this.#obtainedAt;
     this.#fruitless = lasted < LASTING ? this.#fruitless + 1 : 0;
@@ -76,12 +79,12 @@ export class Renewal {
     }
   }
 
-  /** Notes that a ticket led to a session. */
+  /** Records that a ticket led to a session. */
   succeed(): void {
-    this.#fruitless = -1; // It is the next to end, and was not fruitless.
+    this.#fruitless = -1; // Its own end adds one, although the ticket was of use.
   }
 
-  /** The network may be back: ends a pause that the server did not ask for. */
+  /** Ends a pause that the server did not request, because the network may be back. */
   wake(): void {
     if (this.#isShortened) this.#resume?.();
   }

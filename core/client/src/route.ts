@@ -9,37 +9,40 @@ export const POLLED = 'polled';
  * every kind was silent for that long.
  */
 const PATIENCE = 4000;
-/** Longer times are left to the deadlines of the machine. */
+/** Maximum of that time in milliseconds. The deadlines of the machine cover longer times. */
 const LONGEST_PATIENCE = 8000;
-/** A connection that is lost within this time had a short life, */
+/** A connection lost within this many milliseconds had a short life. */
 const SHORT_LIFE = 10_000;
-/** and so had one whose first bytes arrive only at its end: something held them back. */
+/**
+ * So had one whose first bytes arrived within this many milliseconds of its end: something held
+ * them back.
+ */
 export const HELD_BACK = 100;
 /**
- * After this many short lives in a row, cut off after about the same time or number of bytes,
- * another kind gets its turn.
+ * Number of consecutive short lives after which the route tries another kind. They count if they
+ * ended after about the same time or number of bytes.
  */
 const TOLERANCE = 6;
-/** Tolerance, as a share of the greater value. */
+/** Relative difference up to which two values count as the same, as a share of the greater one. */
 const ALIKE = 0.1;
 /**
- * How long in milliseconds until a better kind is tried beside the one in use: after such a row,
- * doubled with each further short life,
+ * Wait in milliseconds until a better kind is tried beside the one in use, after that many short
+ * lives. It doubles with each further one.
  */
 const TRY_UNSTABLE = 30_000;
-/** and after a trial that failed. */
+/** The same wait after a failed trial. */
 const TRY_AGAIN = 300_000;
-/** Key under which the tab remembers which kind worked. */
+/** Storage key under which the tab keeps the kind that worked. */
 const KEY = 'stillhere:route';
 
-/** What is known about a kind of connection. */
+/** Record of how a kind of connection has worked. */
 interface Experience {
   readonly kind: string;
-  /** An attempt with this kind was answered once. */
+  /** True if an attempt with this kind was ever answered. */
   isProven: boolean;
-  /** The last attempt was not answered. */
+  /** True if the last attempt was not answered. */
   isFailing: boolean;
-  /** Number of similar short lives in a row. */
+  /** Number of consecutive similar short lives. */
   shortLives: number;
   tolerance: number;
   lastLife: number;
@@ -57,18 +60,18 @@ export class Route {
   readonly #environment: Environment;
   readonly #isChosen: boolean;
   #at = 0;
-  /** Number of unanswered attempts in a row with the kind in use. */
+  /** Number of consecutive unanswered attempts with the kind in use. */
   #failures = 0;
   /**
    * Number of attempts that were silent until their deadline, since the server was last heard from.
    */
   #silences = 0;
   /**
-   * The kind that worked before a trial led to the one in use. The new kind must last before it is
+   * The kind in use before a successful trial. The new kind must prove stable before it is
    * preferred.
    */
   #origin = -1;
-  /** Until when the server, or a proxy before it, refuses POSTs. */
+  /** Time until which the server, or a proxy in front of it, refuses POSTs. */
   #postsAt = 0;
 
   constructor(preferred: string | undefined, environment: Environment) {
@@ -89,31 +92,31 @@ export class Route {
   }
 
   /**
-   * Returns how long the attempt may wait for an answer. A kind of the page's own has the machine's
-   * deadlines.
+   * Returns how long the attempt may wait for an answer. For a registered kind, only the machine's
+   * deadlines apply.
    */
   get patience(): number {
     const patience = PATIENCE * 2 ** Math.floor(this.#silences / this.#kinds.length);
     return isOurs(this.kind) && patience <= LONGEST_PATIENCE ? patience : Infinity;
   }
 
-  /** Notes that the attempt ended without an answer. `isSilent`: it had all its time. */
+  /** Records that the attempt ended without an answer; `isSilent` if it reached its deadline. */
   fail(isSilent: boolean, now: number): void {
     const current = this.#kinds[this.#at]!;
     current.isFailing = true;
     this.#silences += Number(isSilent);
-    // A kind that worked may work again, and a script that makes connections may load late.
+    // A kind that worked may work again, and the script that registers a kind may load late.
     if (++this.#failures >= (current.isProven || !isOurs(current.kind) ? 2 : 1) || this.#isHeld(now)) this.#turn(now);
   }
 
-  /** Notes that the attempt was answered. */
+  /** Records that the attempt was answered. */
   succeed(now: number): void {
     const current = this.#kinds[this.#at]!;
     this.#failures = this.#silences = this.#postsAt = 0;
     current.isProven = true;
     current.isFailing = false;
     this.#remember();
-    // Perhaps the server could not be reached, and the better kinds work.
+    // Perhaps the server was down, and the better kinds work now.
     for (const better of this.#better) {
       const excess = better.shortLives - TOLERANCE;
       better.tryAt = excess < 0 ? now : now + Math.min(TRY_UNSTABLE * 2 ** excess, TRY_AGAIN);
@@ -121,7 +124,7 @@ export class Route {
   }
 
   /**
-   * Notes the loss of an answered connection after `life` milliseconds and `bytes` bytes from the
+   * Records the loss of an answered connection after `life` milliseconds and `bytes` bytes from the
    * server.
    */
   lose(life: number, bytes: number, now: number): void {
@@ -144,12 +147,12 @@ export class Route {
     if (current.shortLives >= current.tolerance || this.#isHeld(now)) this.#turn(now);
   }
 
-  /** Notes that no POSTs may be sent for `wait` milliseconds. */
+  /** Forbids POSTs for `wait` milliseconds. */
   holdPosts(wait: number, now: number): void {
     this.#postsAt = Math.max(this.#postsAt, now + wait);
   }
 
-  /** Returns how long the next attempt must wait because no other kind is more promising. */
+  /** Returns how long POSTs stay forbidden if no other kind is likely to work; otherwise 0. */
   wait(now: number): number {
     const isHopeless = this.#kinds.every(({ kind, isFailing }) => isFailing || isPosted(kind));
     return isHopeless ? Math.max(0, this.#postsAt - now) : 0;
@@ -167,7 +170,7 @@ export class Route {
     return due?.kind;
   }
 
-  /** Notes that the server was heard over this kind in a trial. */
+  /** Switches to a kind over which the server answered in a trial. */
   move(kind: string): void {
     this.#origin = this.#at;
     this.#at = this.#kinds.findIndex((other) => other.kind === kind);
@@ -175,8 +178,8 @@ export class Route {
   }
 
   /**
-   * Notes that the network has changed, or that the user or the application asks for an attempt
-   * (`isAsked`): what failed before may work now.
+   * Forgets failures, because the network has changed or the user or the application requests an
+   * attempt (`isAsked`): what failed before may work now.
    */
   reset(now: number, isAsked: boolean): void {
     this.#silences = this.#failures = 0;
@@ -201,7 +204,7 @@ export class Route {
     this.#origin = -1;
     while (this.#isHeld(now)) this.#at = (this.#at + 1) % length;
     const next = this.#kinds[this.#at]!;
-    // If nothing else works, a connection that does not last is better than none.
+    // If nothing else works, a short-lived connection is better than none.
     const isAlone = this.#kinds.every(({ isFailing }, at) => isFailing || at === this.#at);
     if (next.shortLives >= next.tolerance) next.tolerance = next.shortLives + (isAlone ? next.shortLives : 1);
   }
@@ -220,7 +223,7 @@ export class Route {
       if (isPosted(this.kind)) sessionStorage.setItem(KEY, this.kind);
       else sessionStorage.removeItem(KEY);
     } catch {
-      // Without access to the storage nothing is remembered.
+      // Without access to the storage, the kind is not kept.
     }
   }
 }

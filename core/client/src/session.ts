@@ -16,7 +16,10 @@ import { TicketSource } from './ticket_source';
 import type { Lane, Limits } from './wire';
 
 export interface Options {
-  /** Highest amount that may wait for acknowledgement in each lane: bytes, plus 64 for each message or fragment. Default 4 MiB. */
+  /**
+   * Maximum amount that may wait for acknowledgement in each lane: bytes, plus 64 for each message
+   * or fragment. Default: 4 MiB.
+   */
   outbox?: number;
   /** Base of a relative url in the ticket. Default: the page, as for the `src` of a script. */
   url?: string;
@@ -30,13 +33,13 @@ export interface Options {
   onstatus?: (status: Status) => void;
 }
 
-/** Limits for messages that are sent before there is a ticket: the server's defaults. */
+/** The server's default limits, used for messages sent before there is a ticket. */
 const LIMITS: Limits = { fragment: 65_536, message: 2 ** 20, inflated: 2 ** 23, window: 2 ** 20, bulkWindow: 262_400 };
 
 /** Bytes to send. The client copies them. */
 export type Data = ArrayBuffer | ArrayBufferView;
 
-/** The parts of a session that can still do something. */
+/** The parts of a session that is not over. */
 interface Parts {
   readonly machine: DocumentMachine;
   readonly presented: PresentedTicket;
@@ -44,7 +47,10 @@ interface Parts {
   readonly delivery: Delivery;
 }
 
-/** Connects this page to the session of its ticket. Throws if the ticket is invalid. The same ticket returns the same session while that lives. */
+/**
+ * Connects this page to the session of its ticket. Throws if the ticket is invalid. Returns the
+ * same session for the same ticket until it is over.
+ */
 export function connect(ticket: Ticket | From, options: Options = {}): Session {
   return connectIn(window, ticket, options);
 }
@@ -59,14 +65,16 @@ export function connectIn(environment: Environment, ticket: Ticket | From, optio
 export class Session {
   /** Called when `status` changes. */
   onstatus: ((status: Status) => void) | null;
-  /** Decides whether to replace a session that would be `refused` or `ended` with this status by a new one. */
+  /**
+   * Decides whether a new session replaces one that would be `refused` or `ended` with this status.
+   */
   renew: (status: Status) => boolean = isRenewed;
   readonly #environment: Environment;
   readonly #options: Options;
   readonly #now: () => number;
   /** Removes the listeners for the page's events when aborted. */
   readonly #watching = new AbortController();
-  /** Watches for the user while there is no connection. */
+  /** Watches for user activity while there is no connection. */
   readonly #attention: Attention;
   readonly #pings = new Map<number, { resolve(roundTrip: number): void; reject(error: Error): void }>();
   readonly #renewal: Renewal;
@@ -93,7 +101,7 @@ export class Session {
     const because = statusWith(ticket, environment.Date.now());
     if (because && (isStatic(ticket) || !this.#renewal.isPossible)) {
       this.#status = because;
-      queueMicrotask(() => this.#tell()); // after the caller could set `onstatus`
+      queueMicrotask(() => this.#tell()); // lets the caller set `onstatus` first
       return;
     }
     const own = because ? undefined : (ticket as OpenTicket);
@@ -104,12 +112,18 @@ export class Session {
     void this.#begin(this.#parts, because);
   }
 
-  /** Id of the session in use, which after a reload may be that of the previous page. Empty if the server had no room, and once closed. */
+  /**
+   * Id of the session in use, which after a reload may be that of the previous page. Empty if the
+   * server had no room, and once closed.
+   */
   get id(): string {
     return this.#parts?.presented.credentials?.ticket.id ?? '';
   }
 
-  /** Kind of the connection in use: `websocket`, `streamed` or `polled` where WebSockets are blocked, or a registered one. */
+  /**
+   * Kind of the connection in use: `websocket`, `streamed` or `polled` where WebSockets are
+   * blocked, or a registered one.
+   */
   get connection(): string {
     return this.#parts?.loop.kind ?? '';
   }
@@ -118,7 +132,10 @@ export class Session {
     return this.#status;
   }
 
-  /** Receives each message. Messages wait while there is no handler. Those received before the end are delivered after it too. */
+  /**
+   * Receives each message. Messages wait while there is no handler. Those received before the end
+   * are still delivered after it.
+   */
   get onmessage(): MessageHandler | null {
     return this.#parts?.delivery.handler ?? null;
   }
@@ -127,24 +144,32 @@ export class Session {
     if (this.#parts) this.#parts.delivery.handler = handler;
   }
 
-  /** Sends a message ahead of all bulk messages. Throws `OutboxFull`, `TooLarge` or `SessionOver`. */
+  /**
+   * Sends a message ahead of all bulk messages. Throws `OutboxFull`, `TooLarge` or `SessionOver`.
+   */
   send(data: Data): void {
     this.#send(0, data);
   }
 
-  /** Sends a message in the lane for large transfers. Throws like `send`. */
+  /** Sends a message in the bulk lane, for large transfers. Throws like `send`. */
   sendBulk(data: Data): void {
     this.#send(1, data);
   }
 
-  /** Returns what the server has not acknowledged, in one lane or in both: bytes, plus 64 for each message or fragment. */
+  /**
+   * Returns the amount that the server has not acknowledged, in one lane or both: bytes, plus 64
+   * for each message or fragment.
+   */
   bufferedAmount(lane?: LaneName): number {
     const machine = this.#parts?.machine;
     if (!machine) return 0;
     return (lane === 'bulk' ? 0 : machine.bufferedCharge(0)) + (lane === 'interactive' ? 0 : machine.bufferedCharge(1));
   }
 
-  /** Measures the round trip in milliseconds. Rejects if there is no connection, or if it is lost before the answer. */
+  /**
+   * Measures the round trip in milliseconds. Rejects if there is no connection, or if it is lost
+   * before the answer.
+   */
   ping(): Promise<number> {
     return new Promise((resolve, reject) => {
       const parts = this.#parts;
@@ -154,7 +179,10 @@ export class Session {
     });
   }
 
-  /** Tries to connect now, even if the server or a proxy asked the page to wait. A session that is over stays over. */
+  /**
+   * Tries to connect now, even if the server or a proxy asked the page to wait. A session that is
+   * over stays over.
+   */
   retry(): void {
     const parts = this.#parts;
     if (!parts) return;
@@ -234,8 +262,8 @@ export class Session {
       document: environment.crypto.getRandomValues(new Uint8Array(16)),
       limits,
       random: environment.Math.random,
-      // A page with restore takes over what another document had. Without it, that document came
-      // from a cache.
+      // With restore, a page takes over the session that another document had. Without it, the page
+      // came from a cache, and so did its ticket.
       declines: () =>
         presented.credentials?.ticket.restore === undefined && this.#isRenewable({ ...this.#status, code: Code.Duplicate, reason: nameOfCode(Code.Duplicate) }),
     });
@@ -328,9 +356,12 @@ export class Session {
     }
   }
 
-  /** Gets the first ticket or a replacement. If there is none, the session ends with the status `because`. */
+  /**
+   * Gets the first ticket or a replacement. If there is none, the session ends with the status
+   * `because`.
+   */
   async #renew(because: Status): Promise<void> {
-    await undefined; // The page hears of the end first.
+    await undefined; // The page learns of the end first.
     const { presented } = this.#parts!;
     presented.discard();
     const { Date } = this.#environment;
@@ -365,7 +396,10 @@ export class Session {
     return parts;
   }
 
-  /** Runs after every input: sends what the server waits for, calls the page's handlers, then sends what they produced. */
+  /**
+   * Runs after every input: sends what is due, calls the page's handlers, then sends what they
+   * produced.
+   */
   #pump(): void {
     const parts = this.#parts;
     if (!parts) return;
@@ -405,7 +439,10 @@ export class Session {
     return lost === undefined ? status : { ...status, outcome: 'renewed', unacknowledged: lost };
   }
 
-  /** Ends a session that is to be replaced. Messages sent in the meantime go to the replacement only if the page had no session before. */
+  /**
+   * Ends a session that will be replaced. Messages sent meanwhile go to the replacement only if the
+   * page had no session before.
+   */
   #give({ machine }: Parts, status: Status): Status {
     if (machine.incarnation) this.#lost = status.unacknowledged;
     else machine.standBy();
@@ -419,7 +456,7 @@ export class Session {
     return { ...status, text: status.text || (isRenewed(status) ? 'reload the page for a new session' : '') };
   }
 
-  /** Releases what the session holds. Messages that were received are still delivered. */
+  /** Releases the resources of the session. Received messages are still delivered. */
   #retire({ presented }: Parts): void {
     sharedIn(this.#environment).sessions.delete(this.#key);
     this.#watching.abort();

@@ -1,6 +1,9 @@
 import type { Environment } from './environment';
 
-/** Runs a function in a task of its own, after the events that already wait. Browsers delay timers in hidden tabs, but not messages. */
+/**
+ * Runs a function in a separate task, after the events already queued. It uses a message because
+ * browsers delay timers in hidden tabs, but not messages.
+ */
 export function soon({ MessageChannel }: Pick<Environment, 'MessageChannel'>, run: () => void): void {
   const { port1, port2 } = new MessageChannel();
   port1.onmessage = () => {

@@ -16,17 +16,32 @@ export interface Status {
    * session replaces the one that the page had, and shares no state with it.
    */
   readonly outcome: Outcome | 'renewed' | null;
-  /** Code of the last problem, 0 while connected. The protocol's codes are 4100 to 4499; 1006 is a lost connection. */
+  /**
+   * Code of the last problem; 0 while connected. The protocol uses 4100 to 4499; 1006 is a lost
+   * connection.
+   */
   readonly code: number;
-  /** Name of the code, or of the reason why the session ended. Empty for a code that is not the protocol's. */
+  /**
+   * Name of the code, or of the reason why the session ended. Empty for a code outside the
+   * protocol.
+   */
   readonly reason: string;
-  /** Explanation for a person in one line; may be empty. */
+  /** One-line explanation for people; may be empty. */
   readonly text: string;
-  /** Time of the next attempt, on the clock of `Date.now()`. With `refused` and `ended`: the time when a new ticket may be available. */
+  /**
+   * Time of the next attempt, on the clock of `Date.now()`. With `refused` and `ended`: the time
+   * when a new ticket may be available.
+   */
   readonly retryAt: number | null;
-  /** Obstacle between the page and the server, once all kinds of connections have met it. `null` while connected, unless a message is too large. */
+  /**
+   * Obstacle between the page and the server, once all kinds of connections have met it. `null`
+   * while connected, unless a message is too large.
+   */
   readonly obstacle: Obstacle | null;
-  /** Number of messages that the server has not acknowledged, once the session has ended or was renewed. */
+  /**
+   * Number of messages that the server has not acknowledged, once the session has ended or was
+   * renewed.
+   */
   readonly unacknowledged: number;
 }
 
@@ -43,7 +58,10 @@ export function statusWith(ticket: Ticket | From, wall: number): Status | undefi
   return (ticket as Partial<From> | undefined)?.from === undefined ? undefined : status;
 }
 
-/** Returns the status after an event, when the machine's clock shows `now` and `Date.now()` is `wall`. */
+/**
+ * Returns the status after an event, when the machine's clock shows `now` and `Date.now()` is
+ * `wall`.
+ */
 export function statusAfter(event: MachineEvent, before: Status, now: number, wall: number): Status {
   if (event.type === 'pong') return before;
   if (event.type === 'welcomed') return { ...CONNECTING, state: 'connected', outcome: event.outcome };
@@ -65,7 +83,10 @@ export function statusIn(phase: Phase, before: Status, obstacle: Obstacle | null
   return { ...before, obstacle, state: before.outcome ? 'reconnecting' : 'connecting', retryAt: phase === 'waiting' ? before.retryAt : null };
 }
 
-/** Returns true if the application must be told. The time of the next attempt alone is no news: it changes with each attempt. */
+/**
+ * Returns true if the application must be notified. A change of `retryAt` alone does not count,
+ * because it changes with each attempt.
+ */
 export function isNews(status: Status, before: Status): boolean {
   const isTrying = status.state === 'connecting' || status.state === 'reconnecting';
   const told = (status: Status): string => JSON.stringify(isTrying ? { ...status, retryAt: null } : status);

@@ -1,10 +1,13 @@
 import { Loss } from './errors';
 import type { OutboxLane } from './outbox';
 
-/** Detects the loss of what was written last on a connection. No gap shows it, because nothing follows. */
+/**
+ * Detects the loss of the last frames written on a connection, which no gap shows because nothing
+ * follows them.
+ */
 export class Tail {
   readonly #lanes: readonly OutboxLane[];
-  /** Nonce of the oldest ping without an answer, and the last sequences written before it. */
+  /** Nonce of the oldest unanswered ping, and the last sequences written before it. */
   #asked: { readonly nonce: number; readonly written: readonly number[] } | undefined;
   /** Nonce of the newest ping. */
   #newest = 0;
@@ -12,14 +15,14 @@ export class Tail {
   #acknowledged = 0;
   /** When that number last rose, everything was acknowledged, or a ping was written. */
   #progressAt = 0;
-  /** No frame has arrived since that ping. */
+  /** True if no frame has arrived since the newest ping. */
   #isSilent = false;
 
   constructor(lanes: readonly OutboxLane[]) {
     this.#lanes = lanes;
   }
 
-  /** Starts anew for a connection on which nothing has been written. */
+  /** Resets the state for a connection on which nothing has been written. */
   restart(now: number): void {
     this.#asked = undefined;
     this.#acknowledged = this.#sum;
@@ -27,10 +30,10 @@ export class Tail {
     this.#isSilent = false;
   }
 
-  /** Notes that a ping is being written. */
+  /** Records that a ping is being written. */
   ask(nonce: number, now: number): void {
-    // A pong for a later ping answers this one too. If this moved on with each ping, it might never
-    // be answered.
+    // The oldest ping is kept, because a pong for a later one answers it too. If each ping replaced
+    // it, it might never be answered.
     this.#asked ??= { nonce, written: this.#lanes.map((lane) => lane.written) };
     this.#newest = nonce;
     this.#progressAt = now;
@@ -46,7 +49,10 @@ export class Tail {
     this.#progressAt = now;
   }
 
-  /** Handles a pong whose counts have been handled; throws a `Loss` if the server lacks what was written before its ping. */
+  /**
+   * Handles a pong whose counts have been handled; throws a `Loss` if the server lacks what was
+   * written before its ping.
+   */
   handlePong(nonce: number): void {
     const asked = this.#asked;
     if (!asked || nonce < asked.nonce || nonce > this.#newest) return;
@@ -54,7 +60,9 @@ export class Tail {
     if (this.#lanes.some((lane, index) => lane.acknowledged < asked.written[index]!)) throw new Loss();
   }
 
-  /** Returns when to send a ping, if frames wait for acknowledgement. `Connected` deals with silence. */
+  /**
+   * Returns when to send a ping if frames wait for acknowledgement. `Connected` handles silence.
+   */
   deadline(heartbeat: number): number {
     return this.#hasOutstanding && !this.#isSilent ? this.#progressAt + heartbeat : Infinity;
   }

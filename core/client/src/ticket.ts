@@ -2,7 +2,7 @@ import type { Environment, Frame } from './environment';
 import { sharedIn, takePlace } from './shared';
 import type { Bytes, Limits } from './wire';
 
-/** What the server gives a page, as JSON. Unknown members are ignored. */
+/** The JSON object that the server gives a page. Unknown members are ignored. */
 export type Ticket = OpenTicket | RefusedTicket | StaticTicket;
 
 /** A page's right to one session. */
@@ -11,27 +11,27 @@ export interface OpenTicket {
   readonly url: string;
   /** Id of the session, which is not secret. */
   readonly id: string;
-  /** 32 bytes in base64url. Whoever has it can take the session over. */
+  /** 32 bytes in base64url. Anyone who has it can take over the session. */
   readonly secret: string;
   readonly limits: Limits;
   /** Label under which this tab keeps the ticket for a reload. */
   readonly restore?: string;
-  /** Kind of connection that the server chose. Default: WebSocket. */
+  /** Kind of connection, chosen by the server. Default: WebSocket. */
   readonly connection?: string;
 }
 
-/** In place of a ticket: an address that answers a POST with one, as `Options.from`. */
+/** An address that answers a POST with a ticket, like `Options.from`. Used instead of a ticket. */
 export interface From {
   readonly from: string;
 }
 
-/** A page without a server behind it. */
+/** Ticket of a static page, which has no server. */
 export interface StaticTicket {
   readonly protocol: string;
   readonly connection: 'none';
 }
 
-/** The server has no room for another session. */
+/** Answer of a server that has no room for another session. */
 export interface RefusedTicket {
   readonly protocol: string;
   readonly refused: { readonly code: number; /** Milliseconds. */ readonly retryAfter: number; readonly text: string };
@@ -54,14 +54,20 @@ export interface Credentials {
   readonly secret: Bytes;
 }
 
-/** An address by HTTP, resolved against `base`. A page may have been opened with a user and a password: no browser fetches an address that has them. */
+/**
+ * Resolves an address against `base`, with the scheme `http:` or `https:`. Removes a user name and
+ * password, which the page's address may contain and `fetch` rejects.
+ */
 export function resolve(address: string, base: string): URL {
   const url = new URL(new URL(address, base).href.replace(/^ws/, 'http'));
   url.username = url.password = '';
   return url;
 }
 
-/** What a ticket entitles to, its url resolved against `base`; throws if it is none. */
+/**
+ * Returns the credentials in a ticket, with its url resolved against `base`. Throws if it is not a
+ * ticket.
+ */
 export function credentialsOf(ticket: OpenTicket, base: string): Credentials {
   try {
     const { protocol, limits } = ticket;
@@ -69,27 +75,33 @@ export function credentialsOf(ticket: OpenTicket, base: string): Credentials {
     const isTicket = protocol === PROTOCOL && secret.length === 32 && limits.fragment > 0;
     if (isTicket) return { ticket, url: resolve(ticket.url, base).href, secret };
   } catch {
-    // Told below.
+    // Reported below.
   }
   throw new TypeError(
     `connect() takes the ticket object that the server made for this page: ${PROTOCOL} (else reload), with a url that fits the page's (else pass the option url).`,
   );
 }
 
-/** The ticket a reload of this page may present: kept by the tab for this label, the session's number among those of the label, the address and the frame. */
+/**
+ * The ticket that a reload of this page may present. The tab stores it under the label, the
+ * session's number within the label, the address and the frame.
+ */
 export class StoredTicket {
   readonly #environment: Environment;
   readonly #place: string | undefined;
   /** Key of the last save. */
   #key: string | undefined;
 
-  /** Without a label nothing is stored. */
+  /** Without a label, nothing is stored. */
   constructor(label: string | undefined, environment: Environment) {
     this.#environment = environment;
     this.#place = label === undefined ? label : takePlace(label, environment);
   }
 
-  /** What an earlier document of this page used, if this one is its reload or was reached through the history. */
+  /**
+   * Returns the ticket of an earlier document of this page, if this one is a reload or was reached
+   * through the history.
+   */
   load(): OpenTicket | undefined {
     const [navigation] = this.#environment.performance.getEntriesByType('navigation') as readonly { readonly type?: string }[];
     if (!['reload', 'back_forward'].includes(navigation?.type ?? '')) return;
@@ -103,17 +115,17 @@ export class StoredTicket {
     });
   }
 
-  /** Forgets what was saved, where it was saved: the address may have changed. */
+  /** Removes the saved ticket under the key of its save, because the address may have changed. */
   remove(): void {
     this.#access((storage) => this.#key && storage.removeItem(this.#key));
   }
 
-  /** Leaves the place to the next session of this label. */
+  /** Frees the place for the next session of this label. */
   free(): void {
     if (this.#place !== undefined) sharedIn(this.#environment).places.delete(this.#place);
   }
 
-  /** Storage that is forbidden or full counts as absent. */
+  /** Calls `use` with the storage and the key. Forbidden or full storage counts as absent. */
   #access<T>(use: (storage: Environment['sessionStorage'], key: string) => T): T | undefined {
     if (this.#place === undefined) return;
     try {
@@ -125,7 +137,10 @@ export class StoredTicket {
   }
 }
 
-/** The frame's place among its siblings, and its parents' among theirs; empty at the top. */
+/**
+ * Returns the index of the frame and of each ancestor among their siblings; empty for the top
+ * frame.
+ */
 function framePosition(frame: Frame): string {
   let position = '';
   for (; frame.parent !== frame; frame = frame.parent) {

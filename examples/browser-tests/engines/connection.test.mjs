@@ -1,5 +1,5 @@
-// A connection that is cut, silenced, stopped, blocked or out for long: in each engine the session
-// goes on, with nothing lost.
+// Connections that are cut, silenced, stalled, blocked or down for long: in every engine, the
+// session continues and nothing is lost.
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,7 +10,10 @@ import { engineTest } from './engine.mjs';
 
 const isLong = process.env.STILLHERE_LONG !== undefined;
 const CUTS = isLong ? 20 : 5;
-/** Milliseconds. A minute is more than every wait of the client, so nothing else is to be seen in a longer one. */
+/**
+ * Milliseconds. A minute exceeds every wait of the client, so a longer outage would show nothing
+ * new.
+ */
 const OUTAGE = isLong ? 60_000 : 4_000;
 
 const untilResumed = (tab, times) =>
@@ -41,7 +44,7 @@ engineTest('window.stop() costs at most the connection', async (stage, engine) =
   await untilReady(tab);
   const { id } = await stateOf(tab);
 
-  // Over a WebSocket, while one is being opened, and over HTTP requests.
+  // Cuts a WebSocket, an opening WebSocket, and HTTP requests.
   await stopAndGoOn(tab);
   network.cut();
   await tab.evaluate(() => window.stop());
@@ -95,7 +98,7 @@ engineTest(`two outages of ${OUTAGE / 1000} s are resumed from`, async (stage, e
 
   const taken = [];
   for (let outage = 1; outage <= 2; outage += 1) {
-    // A page that tried HTTP meanwhile moves back to a WebSocket, which is a resume of its own.
+    // A page that tried HTTP meanwhile moves back to a WebSocket, which counts as another resume.
     await until(tab, () => stillhere.session.connection === 'websocket' && demo.status.state === 'connected');
     const before = (await stateOf(tab)).outcomes.length;
     network.isDown = true;

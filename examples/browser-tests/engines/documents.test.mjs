@@ -1,5 +1,5 @@
-// Pages that are reloaded, left, come back, copied, and that hold more than one session: in each
-// engine each has its own.
+// Pages that are reloaded, left, revisited or duplicated, or that hold several sessions: in every
+// engine, each has its own session.
 
 import assert from 'node:assert/strict';
 
@@ -52,7 +52,7 @@ engineTest('a step back and a step forward each find the session of their page',
     await assertCountersClean(tab);
 
     await step(tab, 'forward');
-    // Its server did not choose restore, so a page that is loaded anew has a new session.
+    // Its server did not choose restore, so a newly loaded page has a new session.
     const { id: again, outcomes } = await arrive(tab, '/other');
     assert.deepEqual([again === other.id, outcomes], engine.keepsPages ? [true, ['opened', ...Array(returns).fill('resumed')]] : [false, ['opened']]);
   }
@@ -60,7 +60,7 @@ engineTest('a step back and a step forward each find the session of their page',
 
 const step = (tab, where) => tab.evaluate((where) => void setTimeout(() => history[where]()), where);
 
-/** Waits until the page is there and connected. */
+/** Waits until the page is loaded and connected. */
 async function arrive(tab, path) {
   await until(tab, (path) => location.pathname === path, path);
   await untilConnected(tab);
@@ -71,7 +71,7 @@ engineTest('a copy of a tab gets a session of its own and leaves the first untou
   const demo = await stage.startDemo();
   const first = await engine.open(demo.url);
   await untilReady(first);
-  // The ticket it holds is a stored one from here on.
+  // From here on, it uses a stored ticket.
   await first.reload();
   await untilReady(first);
   const before = await stateOf(first);
@@ -87,7 +87,7 @@ engineTest('a copy of a tab gets a session of its own and leaves the first untou
   await assertCountersClean(first);
   assert.deepEqual(await stateOf(first), before);
 
-  // Either page's reload finds its own session, the one's while the other lives.
+  // Each page finds its own session after a reload, while the other page is open.
   for (const tab of [first, copy]) {
     await tab.bringToFront();
     const { id } = await stateOf(tab);
@@ -99,7 +99,10 @@ engineTest('a copy of a tab gets a session of its own and leaves the first untou
   }
 });
 
-/** What a menu's copy consists of: the tab's storage, and a page that is not there by a navigation of its own. */
+/**
+ * Imitates a tab duplicated by the menu: the tab's storage, and a page without a navigation of its
+ * own.
+ */
 async function copyByHand(engine, tab) {
   const copy = await engine.opened(async () => {
     await tab.evaluate(() => {
@@ -167,7 +170,10 @@ engineTest('after a reload each of several sessions on one page is restored as i
   }
 });
 
-/** Connects the page with two sessions that a reload keeps, as a page does that asks for its tickets; gives what became of them. */
+/**
+ * Connects the page to two sessions that survive a reload, with tickets that it requested. Returns
+ * their outcomes.
+ */
 async function connectTwo(tab, demo) {
   const tickets = [await demo.ticket('echo'), await demo.ticket('echo')].map((ticket) => ({ ...ticket, restore: 'echo' }));
   await tab.evaluate(async (tickets) => {

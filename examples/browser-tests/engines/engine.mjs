@@ -1,5 +1,5 @@
-// One test body for every engine; run.mjs says which. A browser is started once for a file; each
-// test has tabs and a demo, and so an origin, of its own.
+// Runs one test body in every engine; run.mjs chooses the engine. Each file starts one browser, and
+// each test has its own tabs and demo, and thus its own origin.
 
 import { after } from 'node:test';
 
@@ -8,11 +8,11 @@ import { Puppeteer } from './puppeteer.mjs';
 import { WebKit } from './webdriver.mjs';
 
 /**
- * What the engines are, and where they differ by nature.
+ * The engines and their inherent differences.
  *
- * `keepsPages`: a step back finds the page itself, in the back/forward cache. Firefox keeps none
- * that has an open WebSocket, a request under way or a Web Lock, and it looks before the page hears
- * that it is being left; so it loads the page anew. `duplicates`: a tab can be duplicated.
+ * `keepsPages`: going back restores the page from the back/forward cache. Firefox keeps no page
+ * that has an open WebSocket, a pending request or a Web Lock. It checks this before the page
+ * learns that it is being left, so it loads the page again. `duplicates`: tabs can be duplicated.
  * MiniBrowser has no such menu.
  */
 const ENGINES = {
@@ -26,7 +26,7 @@ let browser;
 after(async () => (await browser)?.close());
 
 /**
- * A test in this process's engine: `body` gets a stage, and the engine with `open`, which gives
+ * Defines a test in this process's engine. `body` gets a stage and the engine, whose `open` returns
  * tabs that are closed afterwards.
  *
  * @param {string} name
@@ -57,12 +57,12 @@ class Engine {
     return tab;
   }
 
-  /** The tab that a page opens while `open` runs. */
+  /** Returns the tab that a page opens while `open` runs. */
   async opened(open) {
     return this.#keep(this.#browser.opened(open));
   }
 
-  /** A copy of the tab, made by its menu. */
+  /** Duplicates the tab through its menu. */
   async duplicate(tab) {
     return this.#keep(this.#browser.duplicate(tab));
   }

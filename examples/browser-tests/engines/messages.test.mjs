@@ -1,11 +1,13 @@
-// Messages as the application gets them: whole, in order, and ready for any typed array, over each
+// Messages reach the application complete, in order and ready for any typed array, over every
 // route.
 
 import assert from 'node:assert/strict';
 
 import { engineTest } from './engine.mjs';
 
-/** Nothing, one frame, more than one fragment of 64 KiB, and lengths that fit no typed array. */
+/**
+ * Sizes: empty, one frame, more than one fragment of 64 KiB, and lengths that fit no typed array.
+ */
 const SIZES = [0, 1, 13, 1_000, 65_536, 200_001];
 
 engineTest('a message is alone in its buffer, at the start of it, on both lanes and over each route', async (stage, engine) => {
@@ -18,7 +20,7 @@ engineTest('a message is alone in its buffer, at the start of it, on both lanes 
   }
 });
 
-/** Runs in the page: has messages echoed, and gives what is wrong with what comes back. */
+/** Runs in the page: sends messages and returns what is wrong with their echoes. */
 async function echo({ ticket, sizes, route }) {
   if (route !== 'websocket') {
     window.WebSocket = class {
@@ -27,7 +29,7 @@ async function echo({ ticket, sizes, route }) {
       }
     };
   }
-  // Then streams cannot be counted, and nobody has one.
+  // Without locks, tabs cannot count streams, so none streams.
   if (route === 'polled') Object.defineProperty(navigator, 'locks', { value: undefined });
   const { connect } = await import('/stillhere/client.mjs');
   const views = [Int8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array, BigInt64Array, BigUint64Array, DataView];

@@ -1,5 +1,5 @@
-// Pages of another origin than the hub's: they load the client in every way there is, and have
-// their session over every route.
+// Pages from an origin other than the hub's: they load the client in every possible way and have a
+// session over every route.
 
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -8,7 +8,7 @@ import { Network } from '../network.mjs';
 import { freePort, until } from '../support.mjs';
 import { engineTest } from './engine.mjs';
 
-/** Only what agrees to be embedded is loaded. */
+/** A policy under which only resources that allow embedding load. */
 const ISOLATED = { 'cross-origin-embedder-policy': 'require-corp', 'cross-origin-opener-policy': 'same-origin' };
 const WITHOUT_WEB_SOCKETS = `<script>window.WebSocket = class { constructor() { throw new Error('blocked'); } };</script>`;
 const WATCH = `<script>
@@ -16,7 +16,7 @@ const WATCH = `<script>
   window.watch = (session) => { window.session = session; session.onmessage = () => { window.heard += 1; }; };
 </script>`;
 
-/** What stands in the page, of the hub's own tag. */
+/** Variants of the hub's tag in the page. */
 const WAYS = {
   'as a script': (tag) => `${tag}<script>watch(stillhere.session)</script>`,
   'as a script with crossorigin': (tag) => `${tag.replace('<script ', '<script crossorigin ')}<script>watch(stillhere.session)</script>`,
@@ -45,7 +45,7 @@ for (const [way, embed] of Object.entries(WAYS)) {
         connection: session.connection,
       }));
       assert.deepEqual([isIsolated, state, connection === 'websocket'], [true, 'connected', route === 'websocket']);
-      // So the policy is in force: what does not agree is not loaded.
+      // The policy is in force: a resource that does not allow embedding does not load.
       await assert.rejects(tab.evaluate((url) => fetch(url, { mode: 'no-cors' }).then(() => 0), `${demo.url}/assets/counts.js`));
     }
   });
@@ -67,7 +67,7 @@ engineTest('a public URL relative to the page works under a prefix that the appl
   assert.equal(network.upgrades, 1);
 });
 
-/** The tag of a session that was opened for this. */
+/** Returns the tag of a newly opened session. */
 async function tagOf(url) {
   const [tag] = /<script src="[^"]*" data-stillhere="[^"]*"><\/script>/.exec(await (await fetch(url)).text());
   return tag;

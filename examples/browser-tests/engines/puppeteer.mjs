@@ -1,5 +1,4 @@
-// Firefox over the protocol WebDriver BiDi, and Chromium over its own, by Puppeteer, which has one
-// interface for both.
+// Drives Firefox over WebDriver BiDi and Chromium over its own protocol, both through Puppeteer.
 
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,14 +10,14 @@ import puppeteer from 'puppeteer-core';
 const FIREFOX = { browser: 'firefox', executablePath: '/usr/bin/firefox-esr' };
 const CHROMIUM = { browser: 'chrome', executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'], enableExtensions: true };
 
-/** Duplicates a tab as its menu does, for a page that asks by an event. */
+/** Duplicates a tab as its menu does, when a page requests it by an event. */
 const MANIFEST = {
   manifest_version: 3,
   name: 'duplicate',
   version: '1',
   permissions: ['tabs'],
   host_permissions: ['http://*/*'],
-  // Each browser takes the one it knows.
+  // Each browser uses the key it knows.
   background: { scripts: ['background.js'], service_worker: 'background.js' },
   content_scripts: [{ matches: ['http://*/*'], js: ['content.js'], run_at: 'document_start' }],
 };
@@ -45,13 +44,13 @@ export class Puppeteer {
     return engine;
   }
 
-  /** Asked to close, Firefox with an extension takes five seconds. */
+  /** Kills the browser, because Firefox with an extension takes five seconds to close. */
   async close() {
     const child = this.#browser.process();
     const isOver = once(child, 'exit');
     if (child.exitCode === null && child.signalCode === null) {
-      // Its helpers too, which would go on writing into the folder: Puppeteer makes it the leader
-      // of a group.
+      // Kills its helpers too, which would keep writing to the folder. Puppeteer makes the browser
+      // the leader of a process group.
       process.kill(-child.pid, 'SIGKILL');
       await isOver;
     }
@@ -64,7 +63,7 @@ export class Puppeteer {
     return tab;
   }
 
-  /** The tab that a page opens while `open` runs. */
+  /** Returns the tab that a page opens while `open` runs. */
   async opened(open) {
     const target = new Promise((resolve) => this.#browser.once('targetcreated', resolve));
     await open();

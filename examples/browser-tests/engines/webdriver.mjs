@@ -1,4 +1,4 @@
-// WebKitGTK over the protocol WebDriver, on a screen of its own that nobody sees.
+// Drives WebKitGTK over WebDriver, on a separate virtual screen.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,7 +11,9 @@ const SCREEN = ['-displayfd', '3', '-screen', '0', '1400x1400x24', '-nolisten', 
 /** WebDriver's name for a reference to an element. */
 const ELEMENT = 'element-6066-11e4-a52e-4f735466cecf';
 
-/** Debian keeps it in the folder of the library, whose name has the version and the machine in it. */
+/**
+ * Debian installs it in the library's folder, whose name contains the version and the architecture.
+ */
 function findMiniBrowser() {
   const folders = readdirSync('/usr/lib', { withFileTypes: true }).filter((entry) => entry.isDirectory() && entry.name.endsWith('-linux-gnu'));
   for (const { name } of folders) {
@@ -28,9 +30,14 @@ export class WebKit {
   #driver;
   #address;
   #session;
-  /** The window that is there from the start. It stays: the driver asks the window it is at for another. */
+  /**
+   * The first window. It stays open, because the driver opens other windows from the current one.
+   */
   #first;
-  /** What is done on one tab is not to end up on another, and the driver knows one at a time. */
+  /**
+   * Serializes commands, because the driver has one current tab and a command must reach its own
+   * tab.
+   */
   #turn = Promise.resolve();
 
   static async launch() {
@@ -70,7 +77,7 @@ export class WebKit {
     return new Tab(this, handle);
   }
 
-  /** The tabs that a page opens while `open` runs. */
+  /** Returns the tabs that a page opens while `open` runs. */
   async opened(open) {
     const before = await this.#handles();
     await open();
@@ -82,7 +89,7 @@ export class WebKit {
     return this.#ask('GET', `${this.#session}/window/handles`);
   }
 
-  /** Asks for something that concerns the tab with this handle. */
+  /** Sends a command for the tab with this handle. */
   on(handle, method, path, body) {
     const asked = this.#turn.then(async () => {
       await this.#ask('POST', `${this.#session}/window`, { handle });
@@ -101,7 +108,7 @@ export class WebKit {
   }
 }
 
-/** As much of Playwright's page as the tests use. */
+/** The part of Playwright's page interface that the tests use. */
 class Tab {
   #engine;
   #handle;
@@ -125,7 +132,7 @@ class Tab {
     return this.#ask('POST', '/refresh', {});
   }
 
-  /** As a person clicks: what needs a person's leave, such as opening a tab, is allowed. */
+  /** Clicks as a user does, which allows what requires user activation, such as opening a tab. */
   async click(selector) {
     const element = await this.#ask('POST', '/element', { using: 'css selector', value: selector });
     await this.#ask('POST', `/element/${element[ELEMENT]}/click`, {});

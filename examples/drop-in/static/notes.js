@@ -1,4 +1,4 @@
-// The notes' page: shows everybody's notes as they come, and sends the draft as it is typed.
+// The notes page: shows all users' notes as they arrive, and sends the draft while it is typed.
 
 const { session } = window.stillhere;
 const $ = (id) => document.getElementById(id);

@@ -1,13 +1,13 @@
-// Two small charts on canvas. Times are milliseconds of performance.now().
+// Two small charts on canvas. Times are in milliseconds, on the clock of performance.now().
 
-/** Canvas, scaled to the screen's pixels, and the page's colours. */
+/** A canvas scaled to the screen's pixels, with the page's colours. */
 class Drawing {
   constructor(canvas) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
   }
 
-  /** Clears, and returns the size in CSS pixels. */
+  /** Clears the canvas and returns its size in CSS pixels. */
   begin() {
     const { canvas, context } = this;
     const scale = window.devicePixelRatio || 1;
@@ -25,9 +25,12 @@ class Drawing {
   }
 }
 
-/** Received per second over the last minute: from the server upwards, from the page downwards. */
+/**
+ * Messages received per second over the last minute: from the server upwards, from the page
+ * downwards.
+ */
 export class StreamChart {
-  /** Above this a burst is cut off and its messages are written beside it. */
+  /** Height at which a burst is clipped. Its number of messages is written beside it. */
   static TOP = 450;
   static SPAN = 60_000;
 
@@ -40,13 +43,13 @@ export class StreamChart {
     this.#drawing = new Drawing(canvas);
   }
 
-  /** `count` messages were received in the `duration` before `time`. */
+  /** Adds `count` messages received in the `duration` before `time`. */
   sample(stream, time, duration, count) {
     this.#samples[stream].push({ from: time - duration, to: time, count, rate: (1000 * count) / Math.max(duration, 1) });
     this.#forget(time);
   }
 
-  /** Something was done to the connection. */
+  /** Marks a fault in the connection. */
   mark(time, label) {
     this.#marks.push({ time, label });
   }
@@ -75,7 +78,7 @@ export class StreamChart {
     const { width, height } = this.#drawing.begin();
     const { context, colour } = this.#drawing;
     const span = width < 500 ? StreamChart.SPAN / 2 : StreamChart.SPAN;
-    // Half a second behind, so that a bin is complete before it comes into sight.
+    // The chart runs half a second behind, so that each bin is complete before it is visible.
     const x = (time) => width - ((now - 600 - time) / span) * width;
     const top = 22;
     const middle = top + (height - top) / 2;
@@ -133,7 +136,7 @@ export class StreamChart {
     context.lineJoin = "round";
     context.stroke(outline);
 
-    // A burst reaches over one or two samples; its label is their sum.
+    // A burst spans one or two samples; its label is their sum.
     context.fillStyle = colour(stream);
     context.textAlign = "left";
     let burst = null;
@@ -183,10 +186,10 @@ export class StreamChart {
   }
 }
 
-/** The last click round trips, one bar each, those beside a transfer in another colour. */
+/** Round trips of the last clicks, one bar each; another colour marks those during a transfer. */
 export class ClickChart {
   static BAR = 5;
-  /** A click that took longer waited for a connection. */
+  /** Milliseconds above which a click must have waited for a connection. */
   static WAITED = 1_000;
 
   #drawing;
@@ -205,7 +208,8 @@ export class ClickChart {
     const { width, height } = this.#drawing.begin();
     const { context, colour } = this.#drawing;
     const shown = this.#clicks.slice(-Math.floor(width / ClickChart.BAR));
-    // At least 20 ms, otherwise the noise of a quick network fills the picture; what waited for a cut to end is cut off.
+    // The scale is at least 20 ms, or the noise of a fast network would fill the chart. Bars of
+    // clicks that waited for a cut to end are clipped.
     const highest = Math.max(...shown.map((click) => click.milliseconds).filter((time) => time <= ClickChart.WAITED), 0);
     const top = [20, 50, 100, 200, 500].find((round) => round >= highest) ?? ClickChart.WAITED;
     context.fillStyle = colour("line");

@@ -1,6 +1,7 @@
-// What became of a stream of consecutive numbers. The server counts in the same way: see counts.rs.
+// Counts what happened to a stream of consecutive numbers. The server counts in the same way: see
+// counts.rs.
 
-/** So many skipped numbers are remembered, to tell one that comes late from one that comes twice. */
+/** Maximum number of skipped numbers kept, to tell a late number from a duplicate. */
 const REMEMBERED = 10_000;
 
 export class Counts {
@@ -8,11 +9,11 @@ export class Counts {
   missing = 0;
   doubled = 0;
   outOfOrder = 0;
-  /** The number that should come next; undefined until the stream's start is known. */
+  /** The next expected number; undefined until the stream's start is known. */
   next;
   #skipped = new Set();
 
-  /** Begins at `next`; what was counted stays. */
+  /** Expects `next` from now on and keeps the counts. */
   startAt(next) {
     this.next = next;
     this.#skipped.clear();

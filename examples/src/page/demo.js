@@ -1,15 +1,19 @@
-// The page's side of the demo. The message formats are at the top of src/lib.rs; `window.demo` is what tests hold on to.
+// The page's side of the demo. The message formats are at the top of src/lib.rs. Tests use
+// `window.demo`.
 
 import { ClickChart, StreamChart } from "/assets/chart.js";
 import { Counts } from "/assets/counts.js";
 
-/** Numbers a second from this page while it is visible. The server sends as many. */
+/** Numbers per second that this page sends while it is visible. The server sends as many. */
 const RATE = 250;
 const TRANSFER_BYTES = 20_000_000;
-/** A server's number or report is due many times a second: without one for this long, something is wrong. */
+/**
+ * Silence in milliseconds that shows a problem: the server sends numbers and reports many times a
+ * second.
+ */
 const SILENT_AFTER = 1_200;
 
-// Kinds of messages: both ways, from the server, from the page.
+// Kinds of messages: in both directions, from the server, from the page.
 const NUMBER = 1, CLICK = 2;
 const START = 3, REPORT = 4, UPLOADED = 5, CHUNK = 6, KEPT = 7;
 const ADD = 3, NOTE = 4, UPLOAD = 5, DOWNLOAD = 6;
@@ -28,7 +32,7 @@ let documents = 0;
 let nextUp;
 let lastHeard = performance.now();
 
-// Messages in.
+// Incoming messages.
 
 function takeMessage(data) {
   lastHeard = performance.now();
@@ -45,9 +49,12 @@ function takeMessage(data) {
   }
 }
 
-// Messages out.
+// Outgoing messages.
 
-/** Sends one message: its kind, then what `fill` writes behind it. False if the outbox is full or the session over. */
+/**
+ * Sends one message: its kind, then what `fill` writes. Returns false if the outbox is full or the
+ * session is over.
+ */
 function send(kind, length, fill) {
   const view = new DataView(new ArrayBuffer(1 + length));
   view.setUint8(0, kind);
@@ -65,7 +72,7 @@ let lastNumbers = performance.now();
 
 function sendNumbers() {
   const now = performance.now();
-  // A page that slept owes no more than a second's numbers.
+  // A page that slept sends at most one second's worth of numbers.
   numbersDue = Math.min(numbersDue + ((now - lastNumbers) / 1000) * RATE, RATE);
   lastNumbers = now;
   if (nextUp === undefined) return;
@@ -76,7 +83,7 @@ function sendNumbers() {
 }
 setInterval(sendNumbers, 20);
 
-// What the server keeps.
+// State kept by the server.
 
 function start(nextDown, nextFromPage, pageLoads) {
   if (nextUp !== undefined) return;
@@ -113,11 +120,11 @@ $("note").oninput = () => setNote($("note").value);
 
 const clicksOut = new Map();
 const clickChart = new ClickChart($("clicks"));
-/** From anywhere: the session may still answer a click of the page load before. */
+/** Starts at a random number, because the session may still answer a click from before a reload. */
 let nextClick = crypto.getRandomValues(new Uint32Array(1))[0];
 let lastClick;
 
-/** Resolves to the milliseconds there and back; it waits as long as a cut lasts. */
+/** Resolves to the round trip in milliseconds. A cut delays it until the connection is back. */
 function click() {
   const id = nextClick;
   nextClick = (nextClick + 1) >>> 0;
@@ -144,12 +151,14 @@ setInterval(() => {
   if (clicksOut.size === 0) $("click").onclick();
 }, 250);
 
-// 20 MB.
+// Transfers of 20 MB.
 
-/** The transfer that is under way. */
+/** The current transfer. */
 let transfer;
 
-/** FNV-1a (32 bits) over words instead of bytes; `checksum` continues one. */
+/**
+ * Computes FNV-1a (32 bits) over words instead of bytes; `checksum` continues an earlier result.
+ */
 function checksumOf(words, checksum = 0x811c9dc5) {
   for (let i = 0; i < words.length; i += 1) checksum = Math.imul(checksum ^ words[i], 0x01000193);
   return checksum >>> 0;
@@ -185,7 +194,7 @@ function showTransfer(fraction, text) {
   $("transfer-text").textContent = text;
 }
 
-/** One message of 20 MB on the bulk lane. The session's message limit was raised for it. */
+/** Sends one message of 20 MB on the bulk lane. The session's message limit is raised for it. */
 const upload = (bytes = TRANSFER_BYTES) => transferring("Upload", async (transfer) => {
   showTransfer(0, "Upload: preparing");
   const message = new ArrayBuffer(8 + bytes);
@@ -220,7 +229,7 @@ const upload = (bytes = TRANSFER_BYTES) => transferring("Upload", async (transfe
   }
 });
 
-/** Messages of 1 MB on the bulk lane, so that there is progress to show. */
+/** Receives messages of 1 MB on the bulk lane, so that the page can show progress. */
 const download = (bytes = TRANSFER_BYTES) => transferring("Download", (transfer) => new Promise((resolve, reject) => {
   let arrived = 0, checksum, ok = true;
   transfer.chunk = (data) => {
@@ -247,7 +256,7 @@ const FAULTS = {
   drain: { mark: "drained", told: "You asked the server to drain this session" },
 };
 
-/** Asks the proxy, by a request of its own, to do this to the page's connection. */
+/** Asks the proxy, in a separate request, to inject this fault into the page's connection. */
 async function fault(kind) {
   const now = performance.now();
   log(FAULTS[kind].told, "out");
@@ -270,7 +279,7 @@ for (const button of document.querySelectorAll("[data-fault]")) {
   };
 }
 
-// What carries the session.
+// The kind of connection in use.
 
 const NOT_NOW = "not now: the proxy in front of the server breaks WebSockets, and HTTP requests carry this page";
 const CARRIERS = {
@@ -282,7 +291,7 @@ const CARRIERS = {
 
 let carrier;
 
-/** The kind may change with every connection. */
+/** Shows the kind, which may change with every connection. */
 function showCarrier() {
   const [name, breaking] = CARRIERS[session.connection];
   if (name !== carrier) log(`Carried by ${name}`);
@@ -341,11 +350,11 @@ function takeStatus(status) {
 }
 
 const isSilent = (now) => now - lastHeard > SILENT_AFTER;
-/** Seconds; undefined if there is nothing to wait for. */
+/** Returns the seconds until the next attempt; undefined if none is scheduled. */
 const untilRetry = ({ retryAt }) => (retryAt === null || retryAt <= Date.now() ? undefined : (retryAt - Date.now()) / 1000);
 const describe = ({ code, reason, text }) => [code, reason, text].filter((part) => part).join(", ") || "no reason given";
 
-/** Also every 100 ms: for the countdown, and because silence has no event. */
+/** Also runs every 100 ms, for the countdown and because no event reports silence. */
 function showStatus() {
   const status = session.status;
   let title = TITLES[status.state] ?? status.state, outcome = "", detail = "", shown = status.state;
@@ -408,7 +417,8 @@ setInterval(async () => {
 const chart = new StreamChart($("chart"));
 const rates = { down: 0, up: 0 };
 
-// The server's clock starts with the session; the quickest report tells best how it compares with the page's.
+// The server's clock starts with the session. The fastest report gives the best estimate of its
+// offset from the page's clock.
 let clockOffset = Infinity;
 let lastReport;
 
@@ -478,7 +488,7 @@ function show() {
 }
 setInterval(show, 100);
 
-// 30 pictures a second, and none while nobody looks.
+// Draws 30 frames a second while the page is visible.
 let lastPicture = 0;
 requestAnimationFrame(function picture(now) {
   requestAnimationFrame(picture);
@@ -504,9 +514,9 @@ addEventListener("pageshow", (event) => {
   if (event.persisted) log("Back from the back/forward cache");
 });
 
-// For tests.
+// Access for tests.
 
-/** Everything a test needs, read live. Times are of performance.now(). */
+/** Live values for tests. Times are on the clock of performance.now(). */
 const demo = {
   session,
   outcomes,
@@ -528,7 +538,8 @@ const demo = {
 };
 window.demo = demo;
 
-// What is counted here is one session's: when that is over the page says so, and its button opens another.
+// The counts belong to one session. When it is over, the page says so, and its button opens another
+// one.
 const { renew } = session;
 session.renew = (status) => status.outcome === null && renew(status);
 session.onstatus = takeStatus;

@@ -1,4 +1,5 @@
-// The other page: a counter in a session of its own. Its messages are one byte up (add one) and a u64 down (the value).
+// The second page: a counter in a separate session. The page sends one byte to add one; the server
+// sends the value as a u64.
 
 const session = window.stillhere.session;
 const $ = (id) => document.getElementById(id);

@@ -1,4 +1,4 @@
-/** Close codes of the protocol (PROTOCOL.md, section 11). The hundreds are the class. */
+/** Close codes of the protocol (PROTOCOL.md, section 11). The hundreds digit is the class. */
 export declare enum Code {
     Unknown = 4100,
     WrongSecret = 4101,
@@ -19,7 +19,7 @@ export declare enum Code {
     Gap = 4303,
     Stale = 4400
 }
-/** Why a session is over; 0 if it is not (PROTOCOL.md, section 11). */
+/** Why a session ended; 0 if it has not (PROTOCOL.md, section 11). */
 export declare enum Reason {
     None = 0,
     Finished = 1,
@@ -36,7 +36,12 @@ export declare enum Reason {
     Flood = 12,
     Full = 13
 }
-/** What a code tells the client to do: never present this ticket again, try later, reconnect now, or nothing (`ignore`). */
+/**
+ * What a code tells the client to do: never present this ticket again, retry later, reconnect now,
+ * or do nothing (`ignore`).
+ */
 export type CodeClass = 'never' | 'later' | 'now' | 'ignore';
-/** Returns the class of any code, known or not. A code that is not the protocol's, such as 1006, is `now`. */
+/**
+ * Returns the class of any code, known or not. Codes outside the protocol, such as 1006, are `now`.
+ */
 export declare function classOf(code: number): CodeClass;

@@ -9,16 +9,19 @@ export declare class Connected {
     readonly connection: number;
     /** Time of the last frame. */
     heardAt: number;
-    /** When the silence after a probe has lasted too long. */
+    /** Deadline for a frame after a probe. */
     probedUntil: number | undefined;
-    /** Detects the loss of what was written last. */
+    /** Detects the loss of the last frames written. */
     readonly tail: Tail;
     constructor(connection: number, heartbeat: number, lanes: Lanes, pings: Pings, now: number);
     /** Handles any frame but `end`; returns true if it brought new data. */
     handleFrame(frame: ServerFrame, now: number): boolean;
-    /** Asks for a sign of life. */
+    /** Sends a ping and sets a deadline for the next frame. */
     probe(now: number): void;
-    /** Asks for a sign of life, or whether the last frames arrived; returns false if the connection has been silent for too long. */
+    /**
+     * Sends a ping after silence, or to check that the last frames arrived. Returns false if the
+     * connection has been silent for too long.
+     */
     handleTimeout(now: number): boolean;
     /** Returns the next frame to write. */
     pollTransmit(bulkAllowed: boolean, now: number): Bytes | undefined;

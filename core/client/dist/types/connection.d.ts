@@ -1,7 +1,7 @@
 import type { Environment } from './environment';
 import type { DocumentMachine } from './machine';
 import { type Obstacle } from './obstacle';
-/** Drives a machine: opens and closes connections, sends its frames, and calls it when its time has come. */
+/** Drives a machine: opens and closes connections, sends frames, and runs the timer. */
 export declare class ConnectionLoop {
     #private;
     /** Address of the next connection, with the scheme `http:` or `https:`. */
@@ -9,12 +9,18 @@ export declare class ConnectionLoop {
     constructor(machine: DocumentMachine, now: () => number, environment: Environment, handled: () => void);
     /** Kind of the connection in use: `websocket`, `streamed`, `polled` or a registered one. */
     get kind(): string;
-    /** Obstacle that the last attempts met. */
+    /** Obstacle found by the latest attempts. */
     get obstacle(): Obstacle | null;
     /** Sets the address and the kind to try first. */
     direct(url: string, preferred: string | undefined): void;
-    /** Forgets failures because the network has changed, or because the application asks to retry (`isAsked`). */
+    /**
+     * Forgets failures because the network has changed, or because the application asks to retry
+     * (`isAsked`).
+     */
     wake(isAsked?: boolean): void;
-    /** Sends what is ready, then carries out the actions. In this order a `leave` goes out before its close. */
+    /**
+     * Sends the frames that are ready, then performs the actions. This order sends a `leave` before
+     * its close.
+     */
     flush(): void;
 }

@@ -1,6 +1,9 @@
 import type { Environment } from './environment';
 import { type Ticket } from './ticket';
-/** Returns an unused ticket: the server ends its session at once if no page has connected to it. `url` is the same option as for `connect`. */
+/**
+ * Gives up an unused ticket: the server ends its session at once if no page has connected to it.
+ * The option `url` is the same as for `connect`.
+ */
 export declare function discard(ticket: Ticket, { url }?: {
     readonly url?: string;
 }): void;

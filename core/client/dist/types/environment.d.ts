@@ -1,13 +1,13 @@
 import type { Bytes } from './wire';
 export interface Environment extends Listenable {
     readonly WebSocket: new (url: string, protocol: string) => Socket;
-    /** Without `fetch` there is no fallback. */
+    /** Without `fetch`, there is no fallback. */
     fetch?(url: string, options: RequestInit): Promise<Response>;
     readonly MessageChannel: new () => {
         readonly port1: Port;
         readonly port2: Port;
     };
-    /** Absent outside of documents. */
+    /** Absent outside documents. */
     readonly DOMParser?: new () => {
         parseFromString(text: string, type: 'text/html'): Queryable;
     };
@@ -48,7 +48,7 @@ export interface Environment extends Listenable {
         readonly hidden: boolean;
         readonly prerendering?: boolean;
     };
-    /** This page's own frame; at the top, a frame is its own parent. */
+    /** The frame of this page. The top frame is its own parent. */
     readonly self: Frame;
     setTimeout(run: () => void, delay: number): unknown;
     clearTimeout(timer: unknown): void;

@@ -10,12 +10,12 @@ export declare class TooLarge extends Error {
 export declare class SessionOver extends Error {
     readonly name = "SessionOver";
 }
-/** The server broke the protocol; `code` is the close code. */
+/** Thrown when the server breaks the protocol; `code` is the close code. */
 export declare class Violation extends Error {
     readonly code: number;
     constructor(code: number, text: string);
 }
-/** A pong shows that frames written before its ping were lost; handled like a gap. */
+/** Thrown when a pong shows that frames written before its ping were lost; handled like a gap. */
 export declare class Loss extends Violation {
     constructor();
 }

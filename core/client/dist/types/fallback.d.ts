@@ -9,7 +9,7 @@ export declare class Fallback implements Connection {
     #private;
     bufferedAmount: number;
     constructor(kind: string, environment: Environment, handlers: ConnectionHandlers, posts: Posts);
-    /** If enough other tabs stream already, this connection polls. */
+    /** Kind of this connection. It polls if enough other tabs already stream. */
     get kind(): string;
     send(frame: Bytes): void;
     close(): void;

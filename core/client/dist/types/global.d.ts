@@ -5,7 +5,7 @@ declare global {
             readonly connect: typeof connect;
             readonly discard: typeof discard;
             readonly registerConnection: typeof registerConnection;
-            /** Of the ticket in the script tag that ran last, null if there was none. */
+            /** Session of the ticket in the script tag that ran last; null if it had none. */
             session: Session | null;
             readonly OutboxFull: typeof OutboxFull;
             readonly TooLarge: typeof TooLarge;

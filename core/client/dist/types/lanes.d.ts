@@ -1,7 +1,7 @@
 import { InboxLane } from './inbox';
 import { OutboxLane } from './outbox';
 import { type Bytes, type Counts, type Lane, type Limits, type ServerFrame, Type } from './wire';
-/** Both lanes in both directions. */
+/** The outboxes and inboxes of both lanes. */
 export declare class Lanes {
     #private;
     readonly outboxes: readonly [OutboxLane, OutboxLane];
@@ -10,21 +10,21 @@ export declare class Lanes {
     ackAt: number;
     constructor(limits: Limits, outbox?: number);
     get limits(): Limits;
-    /** Limits of another session, which is to get what was sent. */
+    /** Adopts the limits of another session, which gets the messages sent so far. */
     set limits(limits: Limits);
     /** Copies a message into the lane's outbox; throws `OutboxFull` if it does not fit. */
     admit(lane: Lane, payload: Uint8Array): void;
     release(lane: Lane, now: number): void;
-    /** Takes data in; returns false for a duplicate. */
+    /** Handles a data frame; returns false for a duplicate. */
     handleData({ flags, sequence, payload }: ServerFrame & {
         type: Type.Data;
     }, now: number): boolean;
     handleCounts({ received, credit }: Counts): void;
-    /** Encodes a frame that ends with our counts, which the server has been told from then on. */
+    /** Encodes a frame that ends with our counts, and records them as reported. */
     pollCounts(type: number, numbers?: readonly number[], before?: readonly number[]): Bytes;
-    /** Returns the next acknowledgement or data frame: interactive first, but bulk is not starved. */
+    /** Returns the next acknowledgement or data frame: interactive first, without starving bulk. */
     pollTransmit(bulkAllowed: boolean, now: number): Bytes | undefined;
-    /** Begins a connection: what is not acknowledged is sent again. */
+    /** Prepares a new connection, on which all unacknowledged frames are sent again. */
     rewind(): void;
     /** Number of messages that the server has not acknowledged. */
     get unacknowledged(): number;

@@ -1,5 +1,5 @@
 import type { Locks } from './environment';
 /** Releases a lock. */
 export type Release = () => void;
-/** Takes the Web Lock of this name; undefined if another document has it. */
+/** Takes the Web Lock of this name. Returns undefined if another document holds it. */
 export declare function lock(locks: Locks, name: string): Promise<Release | undefined>;

@@ -8,7 +8,10 @@ export type Action = {
     connection: number;
     code: number;
 };
-/** `retryAt` is on the caller's clock, `undefined` while the machine rests or will not try again. */
+/**
+ * Event of the machine. `retryAt` uses the caller's clock; it is `undefined` if no attempt is
+ * scheduled.
+ */
 export type MachineEvent = {
     type: 'welcomed';
     outcome: Outcome;

@@ -13,17 +13,17 @@ export interface Obstacle {
     /** What the obstacle is and what helps, for the operator of the application. */
     readonly text: string;
 }
-/** Keeps the last obstacle, and which obstacles the console has been told. */
+/** Tracks the last obstacle and reports each one to the console once. */
 export declare class Obstacles {
     #private;
     constructor({ console }: Environment);
     get current(): Obstacle | null;
-    /** Notes that an attempt got no answer at all. */
+    /** Records that an attempt got no answer at all. */
     meetNone(isSilent: boolean, url: string): void;
-    /** Notes an answer to a POST that did not come from the server. */
+    /** Records an answer to a POST that did not come from the server. */
     meetAnswer({ type, status, headers }: Response, url: string): void;
-    /** Notes that a POST of this many bytes, which is a single frame, was refused with 413. */
+    /** Records that a POST of this many bytes, a single frame, was refused with 413. */
     meetTooLarge(size: number, url: string): void;
-    /** Notes that the server was heard from. This does not clear `too-large` unless `isAll`. */
+    /** Clears the obstacle after the server answered; `too-large` only if `isAll`. */
     clear(isAll: boolean): void;
 }

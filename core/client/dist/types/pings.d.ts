@@ -1,13 +1,16 @@
 /** Pings of the current connection and their round trips. */
 export declare class Pings {
     #private;
-    /** A ping is to be written. One stands for all that were asked for. */
+    /** True if a ping must be written. One ping serves all requests so far. */
     isDue: boolean;
-    /** Asks for a ping and returns the nonce of its answer. */
+    /** Requests a ping and returns the nonce of its answer. */
     ask(): number;
     /** Returns the nonce of the ping that is being written. */
     write(now: number): number;
-    /** Removes the answered pings and returns them with their round trips. A pong settles all pings before it. */
+    /**
+     * Removes the answered pings and returns them with their round trips. A pong answers all earlier
+     * pings too.
+     */
     settle(nonce: number, now: number): {
         nonce: number;
         roundTrip: number;

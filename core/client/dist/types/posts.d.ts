@@ -2,8 +2,8 @@ import type { Environment } from './environment';
 import type { Obstacles } from './obstacle';
 import type { Bytes } from './wire';
 /**
- * Sends POSTs to one session, and keeps what they showed about the network. It outlives the
- * connections that consist of them.
+ * Sends the POSTs of one session and remembers what they revealed about the network. It outlives
+ * individual connections.
  */
 export declare class Posts {
     #private;
@@ -13,14 +13,14 @@ export declare class Posts {
     isAnswered: boolean;
     constructor(environment: Environment, obstacles: Obstacles);
     /**
-     * Returns the server's answer, or `undefined` if something else answers. Throws if nothing does.
-     * The body has `frames` frames.
+     * Sends a POST whose body contains `frames` frames. Returns the server's answer, or `undefined`
+     * if something else answers. Throws if there is no answer.
      */
     send(url: string, body: Bytes, frames: number, options: RequestInit): Promise<Response | undefined>;
-    /** Returns how long to wait before the next POST, and forgets it. */
+    /** Returns the wait before the next POST and resets it. */
     takeWait(): number;
 }
-/** Redirects are not followed, because no redirect leads to an answer of the server. */
+/** Sends a POST without following redirects, because none leads to an answer from the server. */
 export declare function post(environment: Environment, url: string, body: Bytes, options: RequestInit): Promise<Response>;
 /** Returns true if the response carries frames. */
 export declare function isServers({ status, headers }: Response): boolean;

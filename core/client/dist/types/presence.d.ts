@@ -1,7 +1,9 @@
-/** Whether the page is visible, and how patiently a hidden page reconnects. */
+/** Tracks whether the page is visible, and slows the reconnects of a hidden page. */
 export declare class Presence {
     #private;
-    /** How long the server keeps the session without a connection; undefined before the first welcome. */
+    /**
+     * How long the server keeps the session without a connection; undefined before the first welcome.
+     */
     keep: number | undefined;
     /** When the last welcomed connection was lost. */
     lostAt: number;
@@ -9,6 +11,6 @@ export declare class Presence {
     handleHidden(hidden: boolean, now: number): boolean;
     /** When a page that stays hidden and unconnected stops trying. */
     get restAt(): number;
-    /** The longest wait between two attempts; undefined for the default. */
+    /** Maximum wait between two attempts; undefined for the default. */
     get backoffCap(): number | undefined;
 }

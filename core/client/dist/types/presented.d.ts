@@ -8,11 +8,11 @@ export declare class PresentedTicket {
     #private;
     constructor(base: string, environment: Environment);
     get credentials(): Credentials | undefined;
-    /** Takes the page's own ticket, or a newer one in its place. Throws if it is not a ticket. */
+    /** Sets the page's own ticket, or a newer one that replaces it. Throws if it is not a ticket. */
     take(own: OpenTicket): void;
     /**
-     * Prefers the stored ticket to the page's own, if it fits and no living document of this browser
-     * uses it.
+     * Prefers the stored ticket to the page's own if it fits and no other open document of this
+     * browser uses it.
      */
     choose(): Promise<void>;
     /**
@@ -22,10 +22,10 @@ export declare class PresentedTicket {
     fallBack(): boolean;
     /**
      * Keeps a ticket that a reload may present, and tells the other documents of this browser that
-     * this one uses the session. Another may do so too: then the server decides.
+     * this one uses the session. If another one does too, the server decides.
      */
     hold(): void;
-    /** Leaves the session to the next document of the page, whose address may have changed. */
+    /** Hands the session to the next document of the page, whose address may have changed. */
     leave(): void;
     /** Forgets a session that has become useless. */
     discard(): void;

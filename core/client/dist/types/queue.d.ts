@@ -1,8 +1,8 @@
-/** A first-in, first-out queue with constant-time operations (`Array.shift` moves all that follow). */
+/** A FIFO queue with constant-time operations. (`Array.shift` moves all remaining items.) */
 export declare class Queue<T extends object> {
     #private;
     get length(): number;
-    /** Returns the item that `index` others precede. */
+    /** Returns the item at `index`, counted from the front. */
     at(index: number): T | undefined;
     push(item: T): void;
     shift(): T | undefined;

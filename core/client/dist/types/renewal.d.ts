@@ -9,11 +9,14 @@ export declare class Renewal {
     #private;
     constructor(source: TicketSource, now: () => number, environment: Environment);
     get isPossible(): boolean;
-    /** A ticket, in so many milliseconds at the earliest, or why there is none. `waiting` is told when the next request is due, and what hinders them if they fail. */
+    /**
+     * Requests a ticket after `delay` milliseconds or later. Returns it, or why there is none. Calls
+     * `waiting` with the time of the next request and what prevents requests, if anything does.
+     */
     obtain(delay: number, waiting: (at: number, hindrance: string) => void): Promise<OpenTicket | string>;
-    /** Notes that a ticket led to a session. */
+    /** Records that a ticket led to a session. */
     succeed(): void;
-    /** The network may be back: ends a pause that the server did not ask for. */
+    /** Ends a pause that the server did not request, because the network may be back. */
     wake(): void;
     stop(): void;
 }

@@ -2,7 +2,10 @@ import type { Environment } from './environment';
 export declare const WEB_SOCKET = "websocket";
 export declare const STREAMED = "streamed";
 export declare const POLLED = "polled";
-/** and so had one whose first bytes arrive only at its end: something held them back. */
+/**
+ * So had one whose first bytes arrived within this many milliseconds of its end: something held
+ * them back.
+ */
 export declare const HELD_BACK = 100;
 /**
  * Chooses the kind of connection for the next attempt: the best one over which the server is heard.
@@ -15,32 +18,32 @@ export declare class Route {
     /** Returns true if no later kind might do better. */
     get isLast(): boolean;
     /**
-     * Returns how long the attempt may wait for an answer. A kind of the page's own has the machine's
-     * deadlines.
+     * Returns how long the attempt may wait for an answer. For a registered kind, only the machine's
+     * deadlines apply.
      */
     get patience(): number;
-    /** Notes that the attempt ended without an answer. `isSilent`: it had all its time. */
+    /** Records that the attempt ended without an answer; `isSilent` if it reached its deadline. */
     fail(isSilent: boolean, now: number): void;
-    /** Notes that the attempt was answered. */
+    /** Records that the attempt was answered. */
     succeed(now: number): void;
     /**
-     * Notes the loss of an answered connection after `life` milliseconds and `bytes` bytes from the
+     * Records the loss of an answered connection after `life` milliseconds and `bytes` bytes from the
      * server.
      */
     lose(life: number, bytes: number, now: number): void;
-    /** Notes that no POSTs may be sent for `wait` milliseconds. */
+    /** Forbids POSTs for `wait` milliseconds. */
     holdPosts(wait: number, now: number): void;
-    /** Returns how long the next attempt must wait because no other kind is more promising. */
+    /** Returns how long POSTs stay forbidden if no other kind is likely to work; otherwise 0. */
     wait(now: number): number;
     /** Returns when a better kind is to be tried beside the one in use. */
     get nextTrial(): number;
     /** Returns the best kind that is due for a trial. It is then not due for a while. */
     takeTrial(now: number): string | undefined;
-    /** Notes that the server was heard over this kind in a trial. */
+    /** Switches to a kind over which the server answered in a trial. */
     move(kind: string): void;
     /**
-     * Notes that the network has changed, or that the user or the application asks for an attempt
-     * (`isAsked`): what failed before may work now.
+     * Forgets failures, because the network has changed or the user or the application requests an
+     * attempt (`isAsked`): what failed before may work now.
      */
     reset(now: number, isAsked: boolean): void;
 }

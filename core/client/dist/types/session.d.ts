@@ -3,7 +3,10 @@ import type { Environment } from './environment';
 import { type Status } from './status';
 import { type From, type Ticket } from './ticket';
 export interface Options {
-    /** Highest amount that may wait for acknowledgement in each lane: bytes, plus 64 for each message or fragment. Default 4 MiB. */
+    /**
+     * Maximum amount that may wait for acknowledgement in each lane: bytes, plus 64 for each message
+     * or fragment. Default: 4 MiB.
+     */
     outbox?: number;
     /** Base of a relative url in the ticket. Default: the page, as for the `src` of a script. */
     url?: string;
@@ -18,7 +21,10 @@ export interface Options {
 }
 /** Bytes to send. The client copies them. */
 export type Data = ArrayBuffer | ArrayBufferView;
-/** Connects this page to the session of its ticket. Throws if the ticket is invalid. The same ticket returns the same session while that lives. */
+/**
+ * Connects this page to the session of its ticket. Throws if the ticket is invalid. Returns the
+ * same session for the same ticket until it is over.
+ */
 export declare function connect(ticket: Ticket | From, options?: Options): Session;
 /** Implements `connect`; tests pass their own environment. */
 export declare function connectIn(environment: Environment, ticket: Ticket | From, options?: Options): Session;
@@ -27,27 +33,49 @@ export declare class Session {
     #private;
     /** Called when `status` changes. */
     onstatus: ((status: Status) => void) | null;
-    /** Decides whether to replace a session that would be `refused` or `ended` with this status by a new one. */
+    /**
+     * Decides whether a new session replaces one that would be `refused` or `ended` with this status.
+     */
     renew: (status: Status) => boolean;
     /** Use `connect`; only `connectIn` and tests call this. */
     constructor(ticket: Ticket | From, options: Options, environment: Environment);
-    /** Id of the session in use, which after a reload may be that of the previous page. Empty if the server had no room, and once closed. */
+    /**
+     * Id of the session in use, which after a reload may be that of the previous page. Empty if the
+     * server had no room, and once closed.
+     */
     get id(): string;
-    /** Kind of the connection in use: `websocket`, `streamed` or `polled` where WebSockets are blocked, or a registered one. */
+    /**
+     * Kind of the connection in use: `websocket`, `streamed` or `polled` where WebSockets are
+     * blocked, or a registered one.
+     */
     get connection(): string;
     get status(): Status;
-    /** Receives each message. Messages wait while there is no handler. Those received before the end are delivered after it too. */
+    /**
+     * Receives each message. Messages wait while there is no handler. Those received before the end
+     * are still delivered after it.
+     */
     get onmessage(): MessageHandler | null;
     set onmessage(handler: MessageHandler | null);
-    /** Sends a message ahead of all bulk messages. Throws `OutboxFull`, `TooLarge` or `SessionOver`. */
+    /**
+     * Sends a message ahead of all bulk messages. Throws `OutboxFull`, `TooLarge` or `SessionOver`.
+     */
     send(data: Data): void;
-    /** Sends a message in the lane for large transfers. Throws like `send`. */
+    /** Sends a message in the bulk lane, for large transfers. Throws like `send`. */
     sendBulk(data: Data): void;
-    /** Returns what the server has not acknowledged, in one lane or in both: bytes, plus 64 for each message or fragment. */
+    /**
+     * Returns the amount that the server has not acknowledged, in one lane or both: bytes, plus 64
+     * for each message or fragment.
+     */
     bufferedAmount(lane?: LaneName): number;
-    /** Measures the round trip in milliseconds. Rejects if there is no connection, or if it is lost before the answer. */
+    /**
+     * Measures the round trip in milliseconds. Rejects if there is no connection, or if it is lost
+     * before the answer.
+     */
     ping(): Promise<number>;
-    /** Tries to connect now, even if the server or a proxy asked the page to wait. A session that is over stays over. */
+    /**
+     * Tries to connect now, even if the server or a proxy asked the page to wait. A session that is
+     * over stays over.
+     */
     retry(): void;
     /**
      * Ends the session after the current task, once each caller of `connect` has closed it. Code that

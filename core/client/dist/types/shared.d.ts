@@ -1,20 +1,23 @@
 import type { OpenConnection } from './kinds';
 import type { Options, Session } from './session';
-/** State that all sessions of a window share, whichever copy of this script created them. */
+/** State shared by all sessions of a window, even across several copies of this script. */
 interface Shared {
     /** Returns the living session of a ticket to another caller of `connect`, by the ticket's id. */
     readonly sessions: Map<string, (options: Options) => Session>;
-    /** Places where sessions that survive a reload keep their tickets. */
+    /** Storage places in use by sessions that survive a reload. */
     readonly places: Set<string>;
-    /** Elements that hold a session, with the address of the page that they came with. */
+    /** Elements that hold a session, each with the address of its page. */
     readonly scripts: Map<Element, string>;
-    /** Ids of the tickets whose elements have left the document. */
+    /** Ids of tickets whose elements have been removed from the document. */
     readonly spent: Set<string>;
     readonly kinds: Map<string, OpenConnection>;
     /** Callbacks to run when the kind of this name is registered. */
     readonly awaited: Map<string, (() => void)[]>;
 }
 export declare function sharedIn(window: object): Shared;
-/** Takes the first place that no other session with this label has. A reload finds it again, because it creates its sessions in the same order. */
+/**
+ * Takes the first place that no other session of this label uses. A reload finds it again because
+ * it creates its sessions in the same order.
+ */
 export declare function takePlace(label: string, window: object): string;
 export {};

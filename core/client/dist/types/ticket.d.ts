@@ -1,6 +1,6 @@
 import type { Environment } from './environment';
 import type { Bytes, Limits } from './wire';
-/** What the server gives a page, as JSON. Unknown members are ignored. */
+/** The JSON object that the server gives a page. Unknown members are ignored. */
 export type Ticket = OpenTicket | RefusedTicket | StaticTicket;
 /** A page's right to one session. */
 export interface OpenTicket {
@@ -8,24 +8,24 @@ export interface OpenTicket {
     readonly url: string;
     /** Id of the session, which is not secret. */
     readonly id: string;
-    /** 32 bytes in base64url. Whoever has it can take the session over. */
+    /** 32 bytes in base64url. Anyone who has it can take over the session. */
     readonly secret: string;
     readonly limits: Limits;
     /** Label under which this tab keeps the ticket for a reload. */
     readonly restore?: string;
-    /** Kind of connection that the server chose. Default: WebSocket. */
+    /** Kind of connection, chosen by the server. Default: WebSocket. */
     readonly connection?: string;
 }
-/** In place of a ticket: an address that answers a POST with one, as `Options.from`. */
+/** An address that answers a POST with a ticket, like `Options.from`. Used instead of a ticket. */
 export interface From {
     readonly from: string;
 }
-/** A page without a server behind it. */
+/** Ticket of a static page, which has no server. */
 export interface StaticTicket {
     readonly protocol: string;
     readonly connection: 'none';
 }
-/** The server has no room for another session. */
+/** Answer of a server that has no room for another session. */
 export interface RefusedTicket {
     readonly protocol: string;
     readonly refused: {
@@ -43,20 +43,32 @@ export interface Credentials {
     readonly url: string;
     readonly secret: Bytes;
 }
-/** An address by HTTP, resolved against `base`. A page may have been opened with a user and a password: no browser fetches an address that has them. */
+/**
+ * Resolves an address against `base`, with the scheme `http:` or `https:`. Removes a user name and
+ * password, which the page's address may contain and `fetch` rejects.
+ */
 export declare function resolve(address: string, base: string): URL;
-/** What a ticket entitles to, its url resolved against `base`; throws if it is none. */
+/**
+ * Returns the credentials in a ticket, with its url resolved against `base`. Throws if it is not a
+ * ticket.
+ */
 export declare function credentialsOf(ticket: OpenTicket, base: string): Credentials;
-/** The ticket a reload of this page may present: kept by the tab for this label, the session's number among those of the label, the address and the frame. */
+/**
+ * The ticket that a reload of this page may present. The tab stores it under the label, the
+ * session's number within the label, the address and the frame.
+ */
 export declare class StoredTicket {
     #private;
-    /** Without a label nothing is stored. */
+    /** Without a label, nothing is stored. */
     constructor(label: string | undefined, environment: Environment);
-    /** What an earlier document of this page used, if this one is its reload or was reached through the history. */
+    /**
+     * Returns the ticket of an earlier document of this page, if this one is a reload or was reached
+     * through the history.
+     */
     load(): OpenTicket | undefined;
     save(ticket: OpenTicket): void;
-    /** Forgets what was saved, where it was saved: the address may have changed. */
+    /** Removes the saved ticket under the key of its save, because the address may have changed. */
     remove(): void;
-    /** Leaves the place to the next session of this label. */
+    /** Frees the place for the next session of this label. */
     free(): void;
 }
