@@ -32,7 +32,6 @@ fn serve(configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static) -
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_routes_stand_beside_others_and_pages_are_not_cached() {
     async fn page(hub: web::Data<Hub>) -> Page<String> {
-        // Although a worker opens the session, it runs on the hub's runtime.
         Page(hub.open(echo).script_tag())
     }
     let hub = Hub::new();

@@ -1,18 +1,21 @@
 //! Carries one connection: its hello, then frames between it and the session's machine.
 
+use std::collections::VecDeque;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use smallvec::SmallVec;
 use tokio::time::Sleep;
 
 use crate::admission::Admitted;
 use crate::connection::{Connection, ConnectionError, Packet};
 use crate::hello::await_hello;
-use crate::session::{Home, Shared, Transmit};
+use crate::session::{Batch, Home, Next, Shared};
 use stillhere_proto::machine::{ConnectionKey, SessionMachine};
 use stillhere_proto::wire::{End, Frame, Hello};
 
@@ -64,6 +67,8 @@ struct Carrier<'a, C> {
     attachment: Attachment,
     waker: Arc<AtomicWaker>,
     connection: Pin<&'a mut C>,
+    /// Frames that the connection had no room for.
+    waiting: VecDeque<Frame>,
     sleep: Pin<Box<Sleep>>,
     /// When `sleep` fires, if it is set.
     armed: Option<Instant>,
@@ -83,6 +88,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
             attachment,
             waker,
             connection,
+            waiting: VecDeque::new(),
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
             flushing: false,
@@ -103,31 +109,48 @@ impl<'a, C: Connection> Carrier<'a, C> {
 
     /// Passes received packets to the machine. Completes when the connection is lost.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let key = self.attachment.key;
-        for _ in 0..READS_IN_A_ROW {
-            if !self.reading {
-                return Poll::Pending;
+        let mut arrived = SmallVec::<[Arrived; 16]>::new();
+        let polled = self.poll_arrived(context, &mut arrived);
+        if !arrived.is_empty() {
+            let key = self.attachment.key;
+            self.update(|machine, now| {
+                for arrived in arrived.drain(..) {
+                    arrived.hand_to(machine, key, now);
+                }
+            });
+        }
+        polled
+    }
+
+    fn poll_arrived(&mut self, context: &mut Context<'_>, arrived: &mut SmallVec<[Arrived; 16]>) -> Poll<()> {
+        let mut size = 0;
+        while self.reading {
+            if arrived.len() == READS_IN_A_ROW || size >= READ_IN_A_ROW {
+                context.waker().wake_by_ref();
+                break;
             }
-            match ready!(self.connection.as_mut().poll_next(context)) {
-                Some(Ok(Packet::Binary(bytes))) => self.update(|machine, now| machine.handle_frame(key, bytes, now)),
-                Some(Ok(Packet::Text(_))) => self.update(|machine, now| machine.handle_unreadable(key, false, now)),
-                Some(Ok(Packet::Ping | Packet::Other)) => {}
+            arrived.push(match ready!(self.connection.as_mut().poll_next(context)) {
+                Some(Ok(Packet::Binary(bytes))) => {
+                    size += bytes.len();
+                    Arrived::Frame(bytes)
+                }
+                Some(Ok(Packet::Text(_))) => Arrived::Text,
+                Some(Ok(Packet::Ping | Packet::Other)) => continue,
                 Some(Err(ConnectionError::TooLarge)) => {
                     self.reading = false;
-                    self.update(|machine, now| machine.handle_unreadable(key, true, now));
+                    Arrived::TooLarge
                 }
                 Some(Err(ConnectionError::Silent)) => {
                     self.reading = false;
-                    self.update(|machine, now| machine.handle_silent(key, now));
+                    Arrived::Silence
                 }
                 Some(Err(error)) => {
                     self.report(&error);
                     return Poll::Ready(());
                 }
                 Some(Ok(Packet::Close(_))) | None => return Poll::Ready(()),
-            }
+            });
         }
-        context.waker().wake_by_ref();
         Poll::Pending
     }
 
@@ -151,29 +174,33 @@ impl<'a, C: Connection> Carrier<'a, C> {
     /// a part in the session.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let now = crate::clock::now();
+        let mut batch: Batch = std::mem::take(&mut self.waiting).into_iter().collect();
+        let mut pause = None;
         loop {
-            match self.connection.as_mut().poll_ready(context) {
+            match self.poll_written(&mut batch, context) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     self.report(&error);
                     return Poll::Ready(None);
                 }
-                Poll::Pending => return self.poll_blocked(now, context),
+                Poll::Pending => {
+                    self.waiting.extend(batch);
+                    return self.poll_blocked(now, context);
+                }
             }
-            match self.attachment.session.poll_transmit(self.attachment.key, now) {
-                Transmit::Frame(Frame::End(end)) => return Poll::Ready(Some(ClosingFrames::new(end))),
-                Transmit::Frame(frame) => {
-                    if let Err(error) = self.connection.as_mut().start_send(Packet::Binary(frame.to_bytes())) {
-                        self.report(&error);
-                        return Poll::Ready(None);
-                    }
-                    self.flushing = true;
-                }
-                Transmit::Nothing { until } => {
-                    self.arm(until, context);
-                    break;
-                }
-                Transmit::Over => return Poll::Ready(None),
+            if let Some(until) = pause {
+                self.arm(until, context);
+                break;
+            }
+            match self
+                .attachment
+                .session
+                .poll_transmit(self.attachment.key, now, &mut batch)
+            {
+                Next::More => {}
+                Next::Pause { until } => pause = Some(until),
+                Next::End(end) => return Poll::Ready(Some(ClosingFrames { ack: batch.pop(), end })),
+                Next::Over => return Poll::Ready(None),
             }
         }
         if self.flushing {
@@ -186,18 +213,38 @@ impl<'a, C: Connection> Carrier<'a, C> {
         Poll::Pending
     }
 
+    /// Writes the frames of a batch. Ready if there is room for another one.
+    fn poll_written(&mut self, batch: &mut Batch, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        let mut written = 0;
+        let polled = loop {
+            match self.connection.as_mut().poll_ready(context) {
+                Poll::Ready(Ok(())) => {}
+                unready => break unready,
+            }
+            let Some(frame) = batch.get(written) else {
+                break Poll::Ready(Ok(()));
+            };
+            if let Err(error) = self.connection.as_mut().start_send(Packet::Binary(frame.to_bytes())) {
+                break Poll::Ready(Err(error));
+            }
+            self.flushing = true;
+            written += 1;
+        };
+        batch.drain(..written);
+        polled
+    }
+
     /// Handles a connection that accepts no data at present. The machine's deadlines still apply. A
     /// connection that only has to be told why it ends does not wait here, because its closing
     /// frames have a deadline of their own.
     fn poll_blocked(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let Attachment { session, key } = &self.attachment;
-        let mut ack = None;
-        while session.lock().machine.is_departing(*key) {
-            match session.poll_transmit(*key, now) {
-                Transmit::Frame(Frame::End(end)) => return Poll::Ready(Some(ClosingFrames { ack, end })),
-                Transmit::Frame(frame) => ack = Some(frame),
-                Transmit::Nothing { .. } | Transmit::Over => return Poll::Ready(None),
-            }
+        if session.lock().machine.is_departing(*key) {
+            let mut batch = Batch::new();
+            return Poll::Ready(match session.poll_transmit(*key, now, &mut batch) {
+                Next::End(end) => Some(ClosingFrames { ack: batch.pop(), end }),
+                Next::More | Next::Pause { .. } | Next::Over => None,
+            });
         }
         let until = session.lock().machine.poll_timeout();
         self.arm(until, context);
@@ -218,5 +265,27 @@ impl<'a, C: Connection> Carrier<'a, C> {
     }
 }
 
+/// What a connection has read.
+enum Arrived {
+    Frame(Bytes),
+    Text,
+    TooLarge,
+    Silence,
+}
+
+impl Arrived {
+    fn hand_to(self, machine: &mut SessionMachine, key: ConnectionKey, now: Instant) {
+        match self {
+            Self::Frame(bytes) => machine.handle_frame(key, bytes, now),
+            Self::Text => machine.handle_unreadable(key, false, now),
+            Self::TooLarge => machine.handle_unreadable(key, true, now),
+            Self::Silence => machine.handle_silent(key, now),
+        }
+    }
+}
+
 /// How many packets to read before writing.
 const READS_IN_A_ROW: usize = 64;
+
+/// How many bytes to read before the machine takes them.
+const READ_IN_A_ROW: usize = 64 * 1024;

@@ -350,17 +350,18 @@ fn array<const N: usize>(bytes: &mut Bytes) -> Result<[u8; N], DecodeError> {
 }
 
 fn put_counts(counts: &Counts, out: &mut BytesMut) {
-    for value in [
-        counts.received.interactive,
-        counts.received.bulk,
-        counts.credit.interactive,
-        counts.credit.bulk,
-    ] {
-        put_number(value, out);
-    }
+    numbers_of(counts).into_iter().for_each(|value| put_number(value, out));
+}
+
+fn numbers_of(counts: &Counts) -> [u64; 4] {
+    let Counts { received, credit } = counts;
+    [received.interactive, received.bulk, credit.interactive, credit.bulk]
 }
 
 fn encode_counts(kind: u8, nonce: Option<u64>, counts: &Counts, out: &mut BytesMut) {
+    let nonce_len = nonce.map_or(0, number_len);
+    let counts_len: usize = numbers_of(counts).into_iter().map(number_len).sum();
+    out.reserve(1 + nonce_len + counts_len);
     out.put_u8(kind);
     if let Some(nonce) = nonce {
         put_number(nonce, out);

@@ -276,8 +276,9 @@ impl HubBuilder {
         self
     }
 
-    /// Sets the runtime on which sessions run. Default: the runtime on which [`HubBuilder::build`]
-    /// is called.
+    /// Sets the runtime on which the functions of sessions run. Default: the runtime on which
+    /// [`HubBuilder::build`] is called, except that a function may run
+    /// [where its first connection is](crate::Accepted::on_local_set), as it does with actix-web.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -288,7 +289,8 @@ impl HubBuilder {
         self
     }
 
-    /// Builds the hub. Its sessions run on this runtime, whichever thread opens them.
+    /// Builds the hub. Whichever thread opens its sessions, they run on this runtime or the one
+    /// that [`HubBuilder::runtime`] has set.
     ///
     /// # Panics
     /// Panics outside a tokio runtime, unless [`HubBuilder::runtime`] was called.

@@ -4,19 +4,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
+use smallvec::SmallVec;
 
 use crate::session::host::Home;
 use crate::session::shared::{Shared, Touched};
 use stillhere_proto::machine::{ConnectionKey, SessionMachine};
-use stillhere_proto::wire::{Frame, Hello, millis};
+use stillhere_proto::wire::{End, Frame, Hello, millis};
 
-/// What a connection should write next.
-pub(crate) enum Transmit {
-    Frame(Frame),
-    /// Nothing, until something changes or this time is reached.
-    Nothing {
-        until: Option<Instant>,
-    },
+/// Frames for a connection to write together.
+pub(crate) type Batch = SmallVec<[Frame; 16]>;
+
+/// What comes after a batch of frames.
+pub(crate) enum Next {
+    /// More frames.
+    More,
+    /// Nothing, until something changes or this time comes.
+    Pause { until: Option<Instant> },
+    /// The end. The batch before it contains at most an acknowledgement.
+    End(End),
     /// The connection no longer has a part in the session.
     Over,
 }
@@ -62,17 +67,27 @@ impl Shared {
         });
     }
 
-    /// Returns what the connection should write next. Takes a frame out of the machine, which
-    /// affects nobody but this connection.
-    pub(crate) fn poll_transmit(&self, key: ConnectionKey, now: Instant) -> Transmit {
+    /// Takes the next frames that the connection should write out of the machine. This affects
+    /// nobody but this connection.
+    pub(crate) fn poll_transmit(&self, key: ConnectionKey, now: Instant, batch: &mut Batch) -> Next {
         let machine = &mut self.lock().machine;
-        match machine.poll_transmit(key, now) {
-            Some(frame) => Transmit::Frame(frame),
-            None if machine.is_known(key) => Transmit::Nothing {
-                until: machine.poll_timeout(),
-            },
-            None => Transmit::Over,
+        let mut size = 0;
+        while size <= BATCH {
+            match machine.poll_transmit(key, now) {
+                Some(Frame::End(end)) => return Next::End(end),
+                Some(frame @ Frame::Ack(_)) if size >= LARGE => batch.insert(start_of_data(batch), frame),
+                Some(frame) => {
+                    size += size_of(&frame);
+                    batch.push(frame);
+                }
+                None if machine.is_known(key) => {
+                    let until = machine.poll_timeout();
+                    return Next::Pause { until };
+                }
+                None => return Next::Over,
+            }
         }
+        Next::More
     }
 
     /// Returns how long the session is kept without a connection, in milliseconds, as browsers are
@@ -87,3 +102,24 @@ impl Shared {
         self.options.timing.hello
     }
 }
+
+/// Returns where the data begins with which the batch ends.
+fn start_of_data(batch: &[Frame]) -> usize {
+    let is_data = |frame: &&Frame| matches!(frame, Frame::Data(_));
+    batch.len() - batch.iter().rev().take_while(is_data).count()
+}
+
+/// Bytes from which an acknowledgement goes before the data that it rides with. A transport writes
+/// large data at once, and an acknowledgement behind it would cost a write of its own.
+const LARGE: usize = 8 * 1024;
+
+/// Returns the memory that a frame takes, without that of its message's owner.
+fn size_of(frame: &Frame) -> usize {
+    match frame {
+        Frame::Data(data) => std::mem::size_of::<Frame>() + data.payload.len(),
+        _ => std::mem::size_of::<Frame>(),
+    }
+}
+
+/// Bytes after which a batch is large enough: one of the largest fragments.
+const BATCH: usize = 64 * 1024;

@@ -29,7 +29,7 @@ use stillhere_proto::{EndReason, Lane, Message, SessionId};
 
 pub(crate) use beside::Beside;
 pub(crate) use host::{Home, Host, Resized};
-pub(crate) use link::Transmit;
+pub(crate) use link::{Batch, Next};
 pub use restore::Restoring;
 pub use send::{SendError, TrySendError};
 pub(crate) use shared::Shared;

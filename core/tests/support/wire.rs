@@ -97,11 +97,7 @@ impl Wire {
     }
 
     pub(crate) fn ack(&self, received: u64, received_bulk: u64) {
-        let credit = PerLane::new(1 << 40, 1 << 40);
-        self.send(Frame::Ack(Counts {
-            received: PerLane::new(received, received_bulk),
-            credit,
-        }));
+        self.send(ack(received, received_bulk));
     }
 
     /// Waits for the next packet. Returns `None` after the server has dropped the connection.
@@ -150,6 +146,14 @@ impl Wire {
             }
         }
     }
+}
+
+/// Returns an acknowledgement that grants all the credit there could be.
+pub(crate) fn ack(received: u64, received_bulk: u64) -> Frame {
+    Frame::Ack(Counts {
+        received: PerLane::new(received, received_bulk),
+        credit: PerLane::new(1 << 40, 1 << 40),
+    })
 }
 
 pub(crate) fn data(lane: Lane, sequence: u64, payload: impl Into<Bytes>) -> Data {

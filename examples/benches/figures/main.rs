@@ -7,7 +7,8 @@
 //!     cargo bench -p stillhere-examples --bench figures -- memory     # without the messages
 //!
 //! Each server is a process of its own on core 0, and the load runs on core 1 (if `taskset` is
-//! installed). axum and warp have one thread, and actix-web two: its worker, and the hub's runtime.
+//! installed). axum and warp have one thread, and actix-web two: its worker, on which sessions run,
+//! and the runtime of the hub.
 //! CPU time is the server's user and system time from `/proc`. Memory is the number of allocated
 //! bytes, and the resident set. Compare figures of one run only.
 

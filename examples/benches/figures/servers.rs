@@ -1,5 +1,7 @@
 //! An echo on each framework, over its own WebSockets and over sessions.
 
+use std::time::Duration;
+
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use axum::Router;
 use axum::extract::State;
@@ -84,7 +86,12 @@ async fn serve_actix(kind: &str, hub: Hub, listener: TcpListener) {
         }
     };
     let listener = listener.into_std().expect("a listener");
-    let server = HttpServer::new(app).workers(1).tcp_nodelay(true).listen(listener);
+    let server = HttpServer::new(app)
+        .workers(1)
+        .tcp_nodelay(true)
+        .h1_allow_half_closed(false)
+        .client_disconnect_timeout(Duration::ZERO)
+        .listen(listener);
     server.expect("a listener").run().await.expect("serving goes on");
 }
 

@@ -24,7 +24,7 @@ async fn counter(mut session: Session) {
     }
 }
 
-#[tokio::main] // not actix_web::main: sessions need a runtime with several threads that outlives any worker
+#[tokio::main] // or actix_web::main: sessions over WebSockets run on actix's workers anyway
 async fn main() -> std::io::Result<()> {
     // Create the hub once, outside the closure. Allow every host name that browsers use.
     let hub = Hub::builder().allow_host("localhost").build();
