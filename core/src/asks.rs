@@ -9,6 +9,7 @@ use stillhere_proto::SessionId;
 
 /// What a request under the mount asks for. Returned by [`SessionRequest::asks`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Asks<'a> {
     /// A WebSocket over HTTP/1.1 (RFC 6455, section 4.2.1).
     WebSocket {

@@ -10,6 +10,7 @@ use futures_util::Stream;
 
 /// An HTTP response for the adapter to send.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Answer {
     /// The HTTP status code.
     pub status: u16,

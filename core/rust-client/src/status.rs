@@ -79,7 +79,6 @@ impl Status {
             self.without_connection(Attempt { code, text, retry_at })
         };
         Some(match event.clone() {
-            DocumentEvent::Pong { .. } => return None,
             DocumentEvent::Welcomed { outcome, .. } => Self::Connected { outcome, kind },
             DocumentEvent::Disconnected { code, retry_at } => waiting(code, "", retry_at),
             DocumentEvent::Refused {
@@ -101,6 +100,7 @@ impl Status {
                 text,
                 unacknowledged,
             },
+            _ => return None,
         })
     }
 

@@ -173,6 +173,7 @@ impl Browser for RustBrowser {
                     unacknowledged,
                 },
                 DocumentEvent::Pong { .. } => Seen::Pong,
+                other => panic!("the simulation does not know {other:?}"),
             });
         }
         self.events.pop_front()

@@ -998,6 +998,7 @@ impl<'a> World<'a> {
             Outcome::Opened => "opened",
             Outcome::Resumed => "resumed",
             Outcome::Restored => "restored",
+            other => panic!("the simulation does not know {other:?}"),
         });
         self.pages[index].incarnation = Some(incarnation);
         let known = self.server.pages[incarnation].replace(index);

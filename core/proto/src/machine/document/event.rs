@@ -13,6 +13,7 @@ pub enum Action {
 
 /// What a welcome means for this document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// This is the first document of the session.
     Opened,
@@ -24,6 +25,7 @@ pub enum Outcome {
 
 /// A change that the application may want to know of.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DocumentEvent {
     /// The server has welcomed the document.
     Welcomed {

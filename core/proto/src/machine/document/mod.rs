@@ -47,6 +47,7 @@ pub struct DocumentOptions {
 
 /// Why [`DocumentMachine::send`] did not queue a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendRefused {
     /// Too many bytes wait for acknowledgement.
     #[error("the outbox is full")]
