@@ -162,7 +162,7 @@ export class ConnectionLoop {
       if (connection === this.#connection) this.#carrier = carrier;
     } catch (error) {
       this.#complain(
-        `no ${this.#kind} connection to ${this.url}: see the ticket's url and connect-src of the page's Content-Security-Policy; an https page needs wss`,
+        `cannot open a ${this.#kind} connection to ${this.url}: check the ticket's url and connect-src in the page's Content-Security-Policy; an https page needs wss`,
         error,
       );
       soon(this.#environment, () => this.#lose(connection));

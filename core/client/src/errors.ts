@@ -25,7 +25,7 @@ export class Violation extends Error {
 /** Thrown when a pong shows that frames written before its ping were lost; handled like a gap. */
 export class Loss extends Violation {
   constructor() {
-    super(Code.Gap, 'what was sent has not come');
+    super(Code.Gap, 'frames sent before a ping are missing');
   }
 }
 

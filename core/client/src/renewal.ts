@@ -65,7 +65,7 @@ export class Renewal {
   async obtain(delay: number, waiting: (at: number, hindrance: string) => void): Promise<OpenTicket | string> {
     const lasted = this.#now() - this.#obtainedAt;
     this.#fruitless = lasted < LASTING ? this.#fruitless + 1 : 0;
-    if (this.#fruitless >= PATIENCE) return 'each new session came to nothing';
+    if (this.#fruitless >= PATIENCE) return 'every new session failed';
     if (lasted > CALM) this.#backoff.waits = 0;
     for (let answer: Answer = delay; ; ) {
       const { Date, Math: { random } } = this.#environment;

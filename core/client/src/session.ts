@@ -482,7 +482,7 @@ export class Session {
     try {
       this.onstatus?.(this.#status);
     } catch (error) {
-      this.#environment.console.error('stillhere: onstatus failed; the session goes on.', error);
+      this.#environment.console.error('stillhere: onstatus failed; the session continues.', error);
     }
   }
 }

@@ -247,7 +247,7 @@ test('a kind that returns nothing is reported once, and WebSockets have their tu
     assert.equal(chosen.flights.length, 2);
     await chosen.assertFellBack();
     assert.equal(chosen.page.errors.length, 1);
-    assert.match(chosen.page.errors[0]!, /no kind .* connection .*nothing was returned/);
+    assert.match(chosen.page.errors[0]!, /cannot open a kind .* connection .*nothing was returned/);
   }
 });
 

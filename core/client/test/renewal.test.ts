@@ -345,7 +345,7 @@ for (const isWelcomed of [false, true]) {
     assert.equal(fixture.requests.length, 5);
     const { state, reason, text } = fixture.session.status;
     assert.deepEqual([state, reason], ['refused', 'Unknown']);
-    assert.match(text, /each new session came to nothing/);
+    assert.match(text, /every new session failed/);
   });
 }
 

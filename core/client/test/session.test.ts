@@ -106,7 +106,7 @@ test('what is no ticket is refused with a text that says what to do', () => {
   ];
   for (const ticket of faulty) {
     const open = (): unknown => new Session(ticket as Ticket, {}, new FakePage());
-    assert.throws(open, /connect\(\) takes the ticket object that the server made.*stillhere\.v1.*reload.*url/, JSON.stringify(ticket));
+    assert.throws(open, /connect\(\) takes the ticket object that the server made.*Reload.*stillhere\.v1.*url/, JSON.stringify(ticket));
   }
 });
 
@@ -619,7 +619,7 @@ test('a browser that opens no WebSocket is reported once and tried again', async
   assert.equal(statuses[0]?.code, 1006);
   await page.browser.advance(2000);
   assert.equal(page.errors.length, 1);
-  assert.match(page.errors[0]!, /no websocket connection to https:\/\/example\.com\/stillhere\/mine.*connect-src.*Content-Security-Policy.*connect-src/s);
+  assert.match(page.errors[0]!, /cannot open a websocket connection to https:\/\/example\.com\/stillhere\/mine.*connect-src.*Content-Security-Policy.*connect-src/s);
   page.refusal = undefined;
   await page.browser.advance(10_000);
   accept(page.socket);
