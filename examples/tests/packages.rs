@@ -57,8 +57,10 @@ fn the_versions_in_each_manifest_are_those_of_the_workspace() {
 /// Applies the instructions in the manifest's comment. The paths stay, because the crates are not
 /// published, but become absolute.
 fn copied_out(manifest: &str, from: &Path) -> String {
-    let manifest = manifest.split("[dev-dependencies]").next().unwrap_or_default();
-    let lines = manifest.lines().map(|line| match line.split_once("path = \"..") {
+    let is_kept = |section: &&str| !section.starts_with("dev-dependencies]") && !section.starts_with("lints]");
+    let kept: Vec<_> = manifest.split("\n[").filter(is_kept).collect();
+    let kept = kept.join("\n[");
+    let lines = kept.lines().map(|line| match line.split_once("path = \"..") {
         Some((before, path)) => format!("{before}path = \"{}/..{path}\n", from.display()),
         None => format!("{line}\n"),
     });
