@@ -20,6 +20,9 @@ for (const place of ['body', 'head']) {
 
     for (let visits = 1; visits <= VISITS; visits += 1) {
       await visit(page, visits % 2 ? '/b' : '/a');
+      // The new body may be there before the script in the head has run.
+      await until(page, () => !sessions.includes(stillhere.session));
+      await untilLive(page);
       await page.evaluate(() => sessions.push(stillhere.session));
     }
 

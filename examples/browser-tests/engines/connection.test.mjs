@@ -26,13 +26,16 @@ engineTest('plug pulls under the full streams are resumed from', async (stage, e
   const { id } = await stateOf(tab);
 
   for (let cut = 1; cut <= CUTS; cut += 1) {
+    // A page that tried HTTP meanwhile moves back to a WebSocket, which is a resume of its own.
+    await until(tab, () => stillhere.session.connection === 'websocket' && demo.status.state === 'connected');
+    const before = (await stateOf(tab)).outcomes.length;
     await tab.evaluate(() => demo.fault('reset'));
-    await untilResumed(tab, cut);
+    await untilResumed(tab, before);
     await assertCountersClean(tab);
   }
 
   const after = await stateOf(tab);
-  assert.deepEqual({ id: after.id, outcomes: after.outcomes }, { id, outcomes: ['opened', ...Array(CUTS).fill('resumed')] });
+  assert.deepEqual([after.id, after.outcomes[0], ...new Set(after.outcomes.slice(1))], [id, 'opened', 'resumed']);
 });
 
 engineTest('window.stop() costs at most the connection', async (stage, engine) => {
