@@ -12,7 +12,7 @@
 // - STILLHERE_WEBRTC: the path of the demo over WebRTC
 // - STILLHERE_RECIPES: the path of the recipes' program
 // - STILLHERE_SHARE: the share of a long test's repetitions that runs. If it is not set by hand, it
-//   is a quarter on the first framework and a tenth on the others, because the core and the client
+//   is a fifth on the first framework and a tenth on the others, because the core and the client
 //   do the same on each
 // - STILLHERE_LONG: set if slow and rare tests run too (bash .ci/test --long). All repetitions then
 //   run on the first framework and two fifths on the others, and the engines have long outages
@@ -125,7 +125,7 @@ async function inTurn(runs) {
 
 // Two run at a time, because the tests mostly wait.
 const beside = [
-  files.length > 0 ? [() => test(first, files, isLong ? '1' : '0.25')] : [],
+  files.length > 0 ? [() => test(first, files, isLong ? '1' : '0.2')] : [],
   [
     ...others.map((framework) => () => test(framework, onEach, isLong ? '0.4' : '0.1')),
     ...engines.map(({ name, files }) => () => test(first, files, '1', { name, STILLHERE_ENGINE: name })),
