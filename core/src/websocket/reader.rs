@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{BufMut as _, Bytes};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
 use crate::connection::ConnectionError;
@@ -26,9 +26,8 @@ pub(super) enum Incoming {
 pub(super) struct Reader {
     /// Most bytes in a message.
     limit: usize,
-    /// Bytes that were read and not yet parsed. They start at `parsed`.
-    buffer: Vec<u8>,
-    parsed: usize,
+    /// Bytes that were read and not yet parsed.
+    buffer: BytesMut,
     /// A message of which more frames follow. Boxed, because browsers hardly ever send one.
     partial: Option<Box<Partial>>,
 }
@@ -83,8 +82,7 @@ impl Reader {
     pub(super) fn new(already_read: Vec<u8>, limit: usize) -> Self {
         Self {
             limit,
-            buffer: already_read,
-            parsed: 0,
+            buffer: Bytes::from(already_read).into(),
             partial: None,
         }
     }
@@ -110,10 +108,7 @@ impl Reader {
     }
 
     fn next_in_buffer(&mut self) -> Result<Option<Incoming>, ReadError> {
-        while self.parsed < self.buffer.len() {
-            let Some(header) = Header::parse(&self.buffer[self.parsed..])? else {
-                break;
-            };
+        while let Some(header) = Header::parse(&self.buffer)? {
             self.check(&header)?;
             let Some(payload) = self.take_payload(&header) else {
                 break;
@@ -134,10 +129,9 @@ impl Reader {
         mut io: Pin<&mut (impl AsyncRead + Unpin)>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        self.buffer.drain(..std::mem::take(&mut self.parsed));
         if let Some(missing) = self.missing() {
             let room = missing.min(self.buffer.len().max(GROWTH));
-            self.buffer.reserve_exact(room);
+            self.buffer.reserve(room);
             let mut buffer = (&mut self.buffer).limit(room);
             return pin!(io.read_buf(&mut buffer)).poll(context);
         }
@@ -147,7 +141,8 @@ impl Reader {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => {
-                self.buffer.shrink_to(IDLE_CAPACITY);
+                // The rest of a short frame should not keep the block that it was read into.
+                self.buffer = BytesMut::from(&self.buffer[..]);
                 return Poll::Pending;
             }
         }
@@ -186,28 +181,22 @@ impl Reader {
         Ok(())
     }
 
-    /// Returns the payload of the next frame, without its mask, if all of it has arrived.
+    /// Returns the payload of the next frame, without its mask, if all of it has arrived. It stays
+    /// where it was read.
     fn take_payload(&mut self, header: &Header) -> Option<Bytes> {
-        let start = self.parsed + header.size;
-        let end = start.saturating_add(header.length);
+        let end = header.size.saturating_add(header.length);
         if self.buffer.len() < end {
             return None;
         }
-        let mask = header.mask.unwrap_or_default();
-        if header.length > LONG && end == self.buffer.len() {
-            self.parsed = 0;
-            let mut bytes = std::mem::take(&mut self.buffer);
-            unmask(&mut bytes[start..], mask);
-            return Some(Bytes::from(bytes).slice(start..));
-        }
-        self.parsed = end;
-        let mut payload = self.buffer[start..end].to_vec();
-        unmask(&mut payload, mask);
-        if self.parsed == self.buffer.len() {
-            self.parsed = 0;
-            self.buffer.clear();
-        }
-        Some(payload.into())
+        unmask(&mut self.buffer[header.size..end], header.mask.unwrap_or_default());
+        // The last frame takes the block along, so that nothing of it stays allocated here.
+        let mut frame = if end == self.buffer.len() {
+            std::mem::take(&mut self.buffer)
+        } else {
+            self.buffer.split_to(end)
+        };
+        frame.advance(header.size);
+        Some(frame.freeze())
     }
 
     /// Returns what a frame completes.
@@ -331,11 +320,8 @@ const CONTROL_MAX: usize = 125;
 /// Bytes that one read takes: a message of 16 KiB with its headers, and more of the next ones.
 const SCRATCH: usize = 20 * 1024;
 
-/// Bytes of a payload from which it is not copied if it can stay where it was read.
+/// Bytes of a payload from which the missing ones are read to where it stays.
 const LONG: usize = SCRATCH / 4;
 
 /// Bytes of a frame for which room is made before half of it has arrived.
 const GROWTH: usize = 128 * 1024;
-
-/// Room that the buffer keeps while nothing arrives, in bytes.
-const IDLE_CAPACITY: usize = 256;
