@@ -185,7 +185,7 @@ async fn a_missing_hello_ends_the_connection_whatever_else_arrives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_before_the_welcome_costs_the_connection_only() {
+async fn an_error_before_the_welcome_ends_only_the_connection() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let mut document = RawDocument::new(&session);

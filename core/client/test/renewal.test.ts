@@ -85,7 +85,7 @@ for (const [name, frame] of [
   ['of a session that was given up', encodeEnd(4102, 5)],
   ['of a session that a draining server ended', encodeEnd(4200, 8)],
 ] as const) {
-  test(`a page whose own ticket is ${name} gets a new one from its own address, once, and what was sent goes along`, async () => {
+  test(`a page whose own ticket is ${name} gets one new ticket from its own address, and messages sent before go to the new session`, async () => {
     const fixture = new Fixture(pageOf(ticketOf('own')));
     const { page, session, requests, answers } = fixture;
     session.send(Buffer.from('early'));
@@ -140,7 +140,7 @@ for (const [name, ticket, html, options] of [
   });
 }
 
-test('a page that loses its session to a restart of the server is told what was lost, and gets none of the old session', async () => {
+test('a page that loses its session to a restart of the server learns what was lost, and gets nothing of the old session', async () => {
   const fixture = await Fixture.connected(pageOf(ticketOf('own')));
   const { page, session, statuses } = fixture;
   session.send(Buffer.from('lost'));
@@ -166,7 +166,7 @@ test('a page that loses its session to a restart of the server is told what was 
   assert.deepEqual([session.status.outcome, session.status.unacknowledged], ['resumed', 0]);
 });
 
-test('a draining server is left alone for as long as it asks', async () => {
+test('a draining server gets no request for as long as it asks', async () => {
   const fixture = await Fixture.connected(pageOf(ticketOf('own')));
   fixture.answers.push(pageOf(ticketOf('new')));
   await fixture.refuse(encodeEnd(4200, 8, 20_000));
@@ -198,7 +198,7 @@ for (const [name, frame, told] of [
 }
 
 for (const [name, frame] of [['logged out', encodeEnd(4102, 2)], ['aborted', encodeEnd(4102, 3)], ['refused as another user', encodeEnd(4105)], ['whose function panicked', encodeEnd(4102, 9)]] as const) {
-  test(`a page that was ${name} before it ever connected stays so`, async () => {
+  test(`a page that was ${name} before it first connected stays so`, async () => {
     const fixture = new Fixture(pageOf(ticketOf('own')));
     await fixture.settle();
     await fixture.refuse(frame);
@@ -207,7 +207,7 @@ for (const [name, frame] of [['logged out', encodeEnd(4102, 2)], ['aborted', enc
   });
 }
 
-test('the application decides, by what the status would be', async () => {
+test('the application decides, given the status that would follow', async () => {
   const never = await Fixture.connected(pageOf(ticketOf('own')));
   never.session.renew = () => false;
   await never.refuse();
@@ -231,7 +231,7 @@ for (const [name, options, html] of [
   ['switched off', { from: null }, pageOf(ticketOf('own'))],
   ['of a ticket that does not stand in the page', {}, pageOf(ticketOf('other'))],
 ] as const) {
-  test(`without a way to a new ticket (${name}) the page is told what to do`, async () => {
+  test(`if there is no way to get a new ticket (${name}), the status says what to do`, async () => {
     const fixture = new Fixture(html, ticketOf('own'), options);
     await fixture.settle();
     await fixture.refuse();
@@ -251,7 +251,7 @@ test('an address of the application gives tickets as JSON, by POST', async () =>
   assert.equal(fixture.accept(), 'new');
 });
 
-test('a static page gets its first ticket from an address, and sends at once what was sent before', async () => {
+test('a static page gets its first ticket from an address, and then sends what was queued before', async () => {
   const fixture = new Fixture('', { from: '/ticket' });
   const { session } = fixture;
   session.send(new Uint8Array(3000).fill(1));
@@ -279,7 +279,7 @@ for (const [name, answer, why] of [
   ['is forbidden', new Response('', { status: 403 }), /status 403/],
   ['has a ticket of another protocol', pageOf(ticketOf('new', { protocol: 'stillhere.v9' })), /takes the ticket object/],
 ] as const) {
-  test(`a page whose address ${name} is refused, says why, and asks no more`, async () => {
+  test(`a page whose address ${name} is refused, says why, and does not ask again`, async () => {
     const fixture = new Fixture(pageOf(ticketOf('own')));
     fixture.answers.push(answer);
     await fixture.settle();
@@ -294,7 +294,7 @@ for (const [name, answer, why] of [
   });
 }
 
-test('while there is no network, no server or no room the page asks again, ever less often, and says when', async () => {
+test('while there is no network, no server or no room, the page asks again, less and less often, and says when', async () => {
   const fixture = new Fixture(pageOf(ticketOf('own')));
   const { requests, answers, page, session } = fixture;
   const refused = { protocol: 'stillhere.v1', refused: { code: 4201, retryAfter: 7000, text: 'full' } };
@@ -324,7 +324,7 @@ test('while there is no network, no server or no room the page asks again, ever 
 });
 
 for (const isWelcomed of [false, true]) {
-  test(`new tickets that are all refused are not asked for without end, ${isWelcomed ? 'after a new one that was good for a moment' : 'as was the first'}`, async () => {
+  test(`a page whose new tickets are all refused stops asking, ${isWelcomed ? 'even if one of them was welcomed for a moment' : 'if its first was refused too'}`, async () => {
     const fixture = new Fixture(pageOf(ticketOf('own')));
     await fixture.settle();
     if (isWelcomed) {
@@ -379,7 +379,7 @@ test('each of several sessions finds its own ticket in the page', async () => {
   }
 });
 
-test('a renewed session keeps its place for a reload, also among others that are renewed in another order', async () => {
+test('a renewed session is restored by a reload, even if others are renewed in another order', async () => {
   const storage = new FakeStorage();
   const own = ['o1', 'o2'].map((name) => ticketOf(name, { restore: 'demo' }));
   const fixture = new Fixture(pageOf(...own), own[0], {}, { storage });
@@ -398,7 +398,7 @@ test('a renewed session keeps its place for a reload, also among others that are
   assert.deepEqual(kept, [['stillhere:demo#1:/page?q=1:', 'n2'], ['stillhere:demo:/page?q=1:', 'n1']]);
 });
 
-test('a session closed while it waits for a ticket asks no more', async () => {
+test('a session closed while it waits for a ticket does not ask again', async () => {
   const fixture = await Fixture.connected(pageOf(ticketOf('own')));
   fixture.session.send(Buffer.from('lost'));
   await fixture.refuse();
@@ -412,7 +412,7 @@ test('a session closed while it waits for a ticket asks no more', async () => {
   assert.equal(fixture.page.browser.timers.size, 0);
 });
 
-test('an answer that does not come is given up, and asked for again', async () => {
+test('a request that is not answered is given up and repeated', async () => {
   const fixture = new Fixture(pageOf(ticketOf('own')));
   const signals: AbortSignal[] = [];
   Object.assign(fixture.page, {
@@ -430,7 +430,7 @@ test('an answer that does not come is given up, and asked for again', async () =
   assert.ok(signals[1]!.aborted);
 });
 
-test('a stored ticket that is refused gives way to the own one, and that to a new one', async () => {
+test('after a refused stored ticket the page presents its own, and then a new one', async () => {
   const storage = new FakeStorage();
   const own = ticketOf('own', { restore: 'demo' });
   storage.setItem('stillhere:demo:/page?q=1:', JSON.stringify(ticketOf('old', { restore: 'demo' })));
@@ -448,7 +448,7 @@ test('a stored ticket that is refused gives way to the own one, and that to a ne
   assert.equal((JSON.parse(storage.getItem('stillhere:demo:/page?q=1:')!) as OpenTicket).id, 'new');
 });
 
-test('what was sent for a ticket of other limits is sent within those of the new one', async () => {
+test('messages queued for a ticket with other limits are sent within those of the new one', async () => {
   const fixture = new Fixture(pageOf(ticketOf('own')));
   fixture.session.send(new Uint8Array(900));
   fixture.answers.push(pageOf(ticketOf('new', { limits: { ...LIMITS, fragment: 500 } })));
@@ -461,7 +461,7 @@ test('what was sent for a ticket of other limits is sent within those of the new
 const refusedWith = (code: number, retryAfter = 5000): Ticket => ({ protocol: 'stillhere.v1', refused: { code, retryAfter, text: `refused with ${code}` } });
 
 for (const [code, reason] of [[4200, 'Draining'], [4201, 'Full']] as const) {
-  test(`a page that got no session because of ${reason} asks again when the server says, and then ever less often, until it has one`, async () => {
+  test(`a page that got no session because of ${reason} asks again when the server says, and then less and less often, until it has one`, async () => {
     const fixture = new Fixture(pageOf(refusedWith(code)), refusedWith(code));
     const { page, session, requests, answers } = fixture;
     const began = page.browser.wall;
@@ -497,7 +497,7 @@ for (const [name, comment] of [
   ['of the same origin', ticketOf('bad')],
   ['that was refused', refusedWith(4201)],
 ] as const) {
-  test(`a ticket ${name} that somebody has written into the page as an element of another name is none of it`, async () => {
+  test(`a ticket ${name} that somebody has written into the page as an element of another name is not used`, async () => {
     for (const own of [ticketOf('own'), refusedWith(4201)]) {
       const fixture = new Fixture(pageOf(own) + markup('p', comment), own);
       fixture.answers.push(markup('p', comment) + pageOf(ticketOf('new')));
@@ -518,7 +518,7 @@ for (const [name, own, foreign] of [
   ['the page, to no address', ticketOf('own'), ticketOf('bad', { url: 'https://[' })],
 ] as const) {
   for (const above of [true, false]) {
-    test(`of like elements only those of the origin of the first ticket count: ${name}${above ? ', and one above it' : ''}`, async () => {
+    test(`of similar elements only those with the origin of the first ticket count: ${name}${above ? ', and one above it' : ''}`, async () => {
       const fixture = new Fixture(markup('div', own), own);
       const fresh = name === 'another server' ? on('live.example', 'new') : ticketOf('new');
       fixture.answers.push(markup('div', foreign) + (above ? markup('div', fresh) : ''));
@@ -536,7 +536,7 @@ for (const [name, own, foreign] of [
   }
 }
 
-test('a script whose ticket was refused for want of room may get one of another server', async () => {
+test('a script whose ticket was refused because there was no room may get one of another server', async () => {
   const fixture = new Fixture(pageOf(refusedWith(4201)), refusedWith(4201));
   fixture.answers.push(pageOf(on('live.example', 'new')));
   await fixture.page.browser.advance(5000);
@@ -552,7 +552,7 @@ test('an address of the application may name another server', async () => {
   assert.equal(fixture.accept(), 'new');
 });
 
-test('a page that is told Busy for ten minutes is connected when there is room', async () => {
+test('a page that is Busy for ten minutes connects when there is room', async () => {
   const fixture = new Fixture(pageOf(ticketOf('own')));
   const { page, session } = fixture;
   Object.assign(page, { fetch: async (_: string, { method }: RequestInit) => {
@@ -581,7 +581,7 @@ test('a page that is told Busy for ten minutes is connected when there is room',
 });
 
 for (const [name, ticket, options] of [['the page', ticketOf('own'), {}], ['an address', ticketOf('own'), { from: 'ticket' }]] as const) {
-  test(`a page opened with a user and a password gets tickets from ${name} without them, and tells nobody the password`, async () => {
+  test(`a page opened with a user and a password gets tickets from ${name} without them, and does not reveal the password`, async () => {
     const fixture = new Fixture(pageOf(ticket), ticket, options, { href: 'https://ada:pass%40word@example.com/page?q=//a@b' });
     fixture.answers.push(name === 'the page' ? pageOf(ticketOf('new')) : JSON.stringify(ticketOf('new')));
     await fixture.settle();
@@ -599,7 +599,7 @@ for (const [name, ticket, options] of [['the page', ticketOf('own'), {}], ['an a
   });
 }
 
-test('the password of a page stands in no error', () => {
+test('no error contains the password of a page', () => {
   const page = new FakePage({ href: 'https://ada:password@example.com/' });
   assert.throws(
     () => new Session(ticketOf('own', { url: 'https://[' }), {}, page),
@@ -607,7 +607,7 @@ test('the password of a page stands in no error', () => {
   );
 });
 
-test('a request that fails twice in a row is told once, with what may forbid it, and no longer once there is an answer', async () => {
+test('a request that fails twice in a row is reported once, with what may forbid it, until there is an answer', async () => {
   const fixture = new Fixture(pageOf(ticketOf('own')));
   const { page, session, answers } = fixture;
   await fixture.settle();
@@ -630,7 +630,7 @@ test('a request that fails twice in a row is told once, with what may forbid it,
   assert.equal(session.status.text, 'unknown here');
 });
 
-test('where there is no network, no fetch is blamed', async () => {
+test('a failed fetch is not reported while there is no network', async () => {
   const fixture = new Fixture(pageOf(ticketOf('own')));
   Object.assign(fixture.page.navigator, { onLine: false });
   await fixture.settle();
@@ -640,7 +640,7 @@ test('where there is no network, no fetch is blamed', async () => {
 });
 
 for (const retryAfter of ['5s', {}, null, -5000, [1, 2]]) {
-  test(`a refusal whose retryAfter is ${JSON.stringify(retryAfter)} is asked again ever less often`, async () => {
+  test(`after a refusal with retryAfter ${JSON.stringify(retryAfter)} the page asks less and less often`, async () => {
     const refused = refusedWith(4201, retryAfter as number);
     const fixture = new Fixture('', { from: '/ticket' });
     for (let answer = 1; answer <= 100; answer += 1) fixture.answers.push(JSON.stringify(refused));
@@ -653,7 +653,7 @@ for (const retryAfter of ['5s', {}, null, -5000, [1, 2]]) {
 }
 
 for (const body of ['null', '5', '"x"', 'true', '']) {
-  test(`what is no object is no ticket: ${body}`, async () => {
+  test(`a value that is not an object is not a ticket: ${body}`, async () => {
     const fixture = new Fixture('', { from: '/ticket' });
     fixture.answers.push(body);
     await fixture.settle();
@@ -663,7 +663,7 @@ for (const body of ['null', '5', '"x"', 'true', '']) {
 }
 
 for (const [name, seconds] of [['a date', 60], ['a date far away', 86_400]] as const) {
-  test(`a Retry-After that is ${name} is heeded, for five minutes at most`, async () => {
+  test(`a Retry-After that is ${name} is obeyed, for five minutes at most`, async () => {
     const fixture = new Fixture('', { from: '/ticket' });
     const { page, requests, answers } = fixture;
     answers.push(new Response('', { status: 503, headers: { 'retry-after': new Date(page.browser.wall + seconds * 1000).toUTCString() } }));
@@ -677,13 +677,13 @@ for (const [name, seconds] of [['a date', 60], ['a date far away', 86_400]] as c
   });
 }
 
-test('no ticket at all is told as such, whatever the page has', () => {
+test('a missing ticket is reported as missing, whatever the page has', () => {
   const page = new FakePage();
   page.html = `${pageOf(ticketOf('other'))}<p data-stillhere='{'></p>`;
   assert.throws(() => new Session(undefined as unknown as Ticket, {}, page), /takes the ticket object/);
 });
 
-test('an application whose renew throws is told how its session ended', async () => {
+test('an application whose renew throws still learns how its session ended', async () => {
   const fixture = await Fixture.connected(pageOf(ticketOf('own')));
   fixture.session.renew = () => {
     throw new Error('a mistake');
@@ -696,7 +696,7 @@ test('an application whose renew throws is told how its session ended', async ()
   assert.equal(fixture.requests.length, 0);
 });
 
-test('of several tickets that were refused each gets the new one at its place', async () => {
+test('each of several refused tickets is replaced by the new one at its position', async () => {
   const page = new FakePage();
   const answers: string[] = [];
   Object.assign(page, { fetch: async () => new Response(answers.shift()) });
@@ -712,7 +712,7 @@ test('of several tickets that were refused each gets the new one at its place', 
   assert.deepEqual(sessions.map(({ id }) => id), ['a1', 'b2']);
 });
 
-test('a page that is reloaded while there is no room comes back to its session once there is', async () => {
+test('a page that is reloaded while there is no room gets its session back once there is', async () => {
   const storage = new FakeStorage();
   storage.setItem('stillhere:demo:/page?q=1:', JSON.stringify(ticketOf('old', { restore: 'demo' })));
   const fixture = new Fixture(pageOf(refusedWith(4201)), refusedWith(4201), {}, { storage, navigation: 'reload' });
@@ -732,7 +732,7 @@ test('a static page is restored after a reload', async () => {
 });
 
 for (const [name, options, renew] of [['wants no other', { from: null }, undefined], ['decides against it', {}, () => false]] as const) {
-  test(`a page that got no session and ${name} is told when there may be one`, async () => {
+  test(`a page that got no session and ${name} learns when to try again`, async () => {
     const fixture = new Fixture(pageOf(refusedWith(4201)), refusedWith(4201), options);
     if (renew) fixture.session.renew = renew;
     await fixture.settle();
@@ -744,7 +744,7 @@ for (const [name, options, renew] of [['wants no other', { from: null }, undefin
   });
 }
 
-test('where Trusted Types do not let the page be read, the page is told so', async () => {
+test('if Trusted Types forbid reading the page, the status says so', async () => {
   const fixture = new Fixture(pageOf(ticketOf('own')));
   class DOMParser {
     parseFromString(): never {

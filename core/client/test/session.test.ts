@@ -66,7 +66,7 @@ test('a page says hello on one binary WebSocket with our subprotocol and is conn
   assert.equal(page.sockets.length, 1);
 });
 
-test('the secret is presented as the bytes that its base64url stands for', async () => {
+test('the hello contains the secret decoded from base64url', async () => {
   const secret = Buffer.alloc(32, Buffer.of(0xfb, 0xef, 0xff)).toString('base64url');
   assert.match(secret, /-.*_/);
   const { page } = new Fixture({}, {}, ticketOf('mine', { secret }));
@@ -93,7 +93,7 @@ test('a relative url is resolved against the page, as the src of its scripts is'
   }
 });
 
-test('what is no ticket is refused with a text that says what to do', () => {
+test('an invalid ticket is refused with a text that says what to do', () => {
   const faulty = [
     undefined,
     null,
@@ -120,14 +120,14 @@ test('messages sent before the welcome follow it in order', async () => {
   assert.deepEqual(payloadsOf(page.socket.read()), ['a', '', 'c']);
 });
 
-test('a message is handed over within the event that brings it', async () => {
+test('a message is delivered within the event that brings it', async () => {
   const { page, messages } = await Fixture.connected();
   page.socket.receive(encodeData(1, 'a'));
   page.socket.receive(encodeData(1, 'b', { lane: 1 }));
   assert.deepEqual(messages, ['interactive a', 'bulk b']);
 });
 
-test('messages wait until there is a handler and are then handed over in a task of their own', async () => {
+test('messages wait until there is a handler and are then delivered in a task of their own', async () => {
   const { page, session, messages } = await Fixture.connected();
   const { onmessage } = session;
   session.onmessage = null;
@@ -139,7 +139,7 @@ test('messages wait until there is a handler and are then handed over in a task 
   assert.deepEqual(messages, ['interactive a', 'interactive b']);
 });
 
-test('a promise holds its lane and no other, and its message is credited when it settles', async () => {
+test('a promise blocks its lane and no other, and its message is credited when it settles', async () => {
   const { page, session } = await Fixture.connected();
   const seen: string[] = [];
   const settle: (() => void)[] = [];
@@ -161,7 +161,7 @@ test('a promise holds its lane and no other, and its message is credited when it
   assert.deepEqual(readNumbers(page.socket.read()[0]!.subarray(1)), [2, 1, 8065, 8068]);
 });
 
-test('a handler that fails, at once or later, is reported and the next message follows', async () => {
+test('a handler that throws or rejects is reported, and the next message follows', async () => {
   const { page, session } = await Fixture.connected();
   const seen: string[] = [];
   session.onmessage = (data) => {
@@ -179,7 +179,7 @@ test('a handler that fails, at once or later, is reported and the next message f
   assert.match(page.errors[1]!, /onmessage failed.*second/);
 });
 
-test('a compressed message is inflated and holds what follows it', async () => {
+test('a compressed message is inflated, and those after it wait', async () => {
   const { page, session } = await Fixture.connected();
   const seen: string[] = [];
   const done = new Promise<void>((resolve) => {
@@ -196,7 +196,7 @@ test('a compressed message is inflated and holds what follows it', async () => {
   assert.deepEqual(seen, ['large', 'small']);
 });
 
-test('a compressed message above the limit ends the session and is not handed over', async () => {
+test('a compressed message above the limit ends the session and is not delivered', async () => {
   const { page, session, messages } = await Fixture.connected();
   const ended = new Promise<Status>((resolve) => (session.onstatus = resolve));
   page.socket.receive(encodeData(1, deflateSync(Buffer.alloc(20_001)), { compressed: true }));
@@ -207,7 +207,7 @@ test('a compressed message above the limit ends the session and is not handed ov
   assert.deepEqual(messages, []);
 });
 
-test('a flood is handed over in slices of about 8 ms between which the page gets a turn', async () => {
+test('many messages are delivered in slices of about 8 ms, between which the page runs other tasks', async () => {
   const { page, session } = await Fixture.connected();
   const seen: string[] = [];
   session.onmessage = null;
@@ -227,7 +227,7 @@ test('a flood is handed over in slices of about 8 ms between which the page gets
   assert.deepEqual(seen, Array.from({ length: 20 }, (_, index) => `${index + 1}`));
 });
 
-test('what a handler sends goes out at once and no handler runs inside another', async () => {
+test('a message that a handler sends goes out at once, and no handler runs inside another', async () => {
   const { page, session } = await Fixture.connected();
   const seen: string[] = [];
   session.onmessage = null;
@@ -243,7 +243,7 @@ test('what a handler sends goes out at once and no handler runs inside another',
   assert.deepEqual(seen, ['begin a', 'sent a', 'end a', 'begin b', 'sent b', 'end b']);
 });
 
-test('a ping is answered before the handlers have their turn', async () => {
+test('a ping is answered before the handlers run', async () => {
   const { page, session } = await Fixture.connected();
   session.onmessage = null;
   page.socket.receive(encodeData(1, 'a'));
@@ -296,7 +296,7 @@ test('after a cut the page resumes and sends again what the server has not recei
   );
 });
 
-test('the time of the next attempt is told on the wall clock and withdrawn when it begins', async () => {
+test('the time of the next attempt is given on the wall clock and removed when the attempt begins', async () => {
   const { page, session, statuses } = await Fixture.connected();
   const lostAt = page.browser.wall;
   page.browser.steady += 1 / 3;
@@ -323,7 +323,7 @@ test('onstatus is called once per change and not once per attempt', async () => 
   assert.ok(times.size > 5, 'when the next attempt is due can be asked for');
 });
 
-test('frames and the close of an older socket change nothing', async () => {
+test('frames and the close of an older socket are ignored', async () => {
   const { page, messages, session } = await Fixture.connected();
   const [old] = page.sockets;
   old!.lose();
@@ -363,7 +363,7 @@ test('a page that leaves says so, and one that comes back resumes', async () => 
   assert.deepEqual(statuses.map(({ state }) => state), ['paused', 'reconnecting', 'connected']);
 });
 
-test('a page whose session is not kept for a reload holds no lock and answers nobody', async () => {
+test('a page whose session is not kept for a reload holds no lock and answers no other page', async () => {
   for (const options of [{}, { withoutLocks: true }]) {
     const { page } = await Fixture.connected(options);
     await page.browser.settle();
@@ -382,7 +382,7 @@ test('a page that comes back says hello even if another document holds its lock'
   assert.equal(readHello(page.socket.read()[0]).attempt, 2);
 });
 
-test('the first pageshow of a page is not a return', async () => {
+test('the first pageshow of a page does not count as a return', async () => {
   const { page } = await Fixture.connected();
   page.emit('pageshow', { persisted: false });
   assert.deepEqual(page.socket.read(), []);
@@ -434,7 +434,7 @@ test('a page that was hidden from the start rests as well', async () => {
   assert.equal(session.status.state, 'paused');
 });
 
-test('a machine that slept suspects its connection though its steady clock stood still', async () => {
+test('a computer that slept suspects its connection even if its steady clock stood still', async () => {
   const { page } = await Fixture.connected();
   await page.browser.advance(20_000);
   const { socket } = page;
@@ -471,7 +471,7 @@ test('a prerendered page connects when it is activated', async () => {
   assert.equal(page.sockets.length, 1);
 });
 
-test('a ticket without room is refused at once, with the time to try again', async () => {
+test('a ticket of a full server is refused at once, with the time to try again', async () => {
   const refused = { code: 4201, retryAfter: 5000, text: 'too many sessions' };
   const { page, session, statuses } = new Fixture({}, {}, { protocol: 'stillhere.v1', refused });
   const status = { state: 'refused', outcome: null, code: 4201, reason: 'Full', text: refused.text, retryAt: page.browser.wall + 5000, obstacle: null, unacknowledged: 0 };
@@ -487,7 +487,7 @@ test('a ticket without room is refused at once, with the time to try again', asy
   assert.equal(page.sockets.length, 0);
 });
 
-test('the end of a draining server tells when a new ticket may be had', async () => {
+test('the end from a draining server says when to get a new ticket', async () => {
   const { page, session } = await Fixture.connected();
   page.socket.receive(encodeEnd(4200, 8, 3000));
   await page.browser.settle();
@@ -510,7 +510,7 @@ test('a session taken over by another document is refused and does not come back
   assert.equal(page.browser.timers.size, 0);
 });
 
-test('an ended session says why and hands over what it had received', async () => {
+test('an ended session says why and delivers what it had received', async () => {
   const { page, session } = await Fixture.connected();
   session.onmessage = null;
   session.send(bytes('not acknowledged'));
@@ -527,7 +527,7 @@ test('an ended session says why and hands over what it had received', async () =
   assert.deepEqual(session.status, status);
 });
 
-test('errors of send say how much waits and what to do', async () => {
+test('errors of send say how much is waiting and what to do', async () => {
   const { session } = new Fixture({}, { outbox: 1000 });
   assert.throws(() => session.send(new Uint8Array(5001)), (error) => error instanceof TooLarge && /5001 bytes.*5000.*parts/.test(error.message));
   session.send(new Uint8Array(900));
@@ -555,7 +555,7 @@ test('ping rejects without a connection and when it is lost before the answer', 
   await pong;
 });
 
-test('close leaves, reports it once, and hands over nothing more', async () => {
+test('close leaves, reports it once, and delivers nothing more', async () => {
   const { page, session, messages, statuses } = await Fixture.connected();
   session.onmessage = (data) => {
     messages.push(text(data));
@@ -582,7 +582,7 @@ test('close leaves, reports it once, and hands over nothing more', async () => {
   assert.equal(page.sockets.length, 1);
 });
 
-test('close within a handler or during inflation hands over nothing more', async () => {
+test('after close within a handler or during inflation nothing more is delivered', async () => {
   const { page, session } = await Fixture.connected();
   session.onmessage = null;
   const seen: string[] = [];
@@ -626,7 +626,7 @@ test('a browser that opens no WebSocket is reported once and tried again', async
   assert.equal(session.status.state, 'connected');
 });
 
-test('that a browser opens no WebSocket is told in a task of its own', async () => {
+test('a browser that opens no WebSocket is reported in a task of its own', async () => {
   const { page, session } = await Fixture.connected();
   page.socket.lose();
   page.refusal = new Error('connect-src');
@@ -670,7 +670,7 @@ test('a session never has more than one timer', async () => {
   }
 });
 
-test('a server that asks for a month of patience gets it, though no timer is that long', async () => {
+test('a server that asks for a wait of a month gets it, although no timer is that long', async () => {
   const { page } = new Fixture();
   await page.browser.settle();
   page.socket.open();
@@ -684,7 +684,7 @@ test('a server that asks for a month of patience gets it, though no timer is tha
   assert.equal(page.sockets.length, 2);
 });
 
-test('a connection that is refused for a while is tried again at the time the server named', async () => {
+test('a connection that is refused for a while is retried at the time the server gave', async () => {
   const { page, session } = new Fixture();
   await page.browser.settle();
   page.socket.open();
