@@ -1,50 +1,16 @@
+// How a session connects, exchanges messages and recovers.
+
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 import { deflateSync } from 'node:zlib';
 
-import { OutboxFull, SessionOver, TooLarge } from '../src/errors';
-import { inflate } from '../src/inflate';
-import { type Options, Session } from '../src/session';
+import { Session } from '../src/session';
 import type { Status } from '../src/status';
 import type { Ticket } from '../src/ticket';
 import { encode, Type } from '../src/wire';
-import { FakePage, type PageOptions } from './fake_page';
-import { accept, encodeData, encodeEnd, encodeWelcome, payloadsOf, readHello, readNumbers, ticketOf, typesOf } from './fake_server';
-
-const text = (data: Uint8Array): string => Buffer.from(data).toString();
-const bytes = (content: string): Uint8Array => Buffer.from(content);
-
-/** A session and everything it reported. */
-class Fixture {
-  readonly page: FakePage;
-  readonly session: Session;
-  readonly messages: string[] = [];
-  readonly statuses: Status[] = [];
-
-  constructor(page: PageOptions = {}, options: Options = {}, ticket: Ticket = ticketOf('mine')) {
-    this.page = new FakePage(page);
-    const onmessage = (data: Uint8Array, lane: string): void => void this.messages.push(`${lane} ${text(data)}`);
-    const onstatus = (status: Status): void => void this.statuses.push(status);
-    this.session = new Session(ticket, { onmessage, onstatus, ...options }, this.page);
-  }
-
-  static async connected(page: PageOptions = {}, options: Options = {}, ticket?: Ticket): Promise<Fixture> {
-    const fixture = new Fixture(page, options, ticket);
-    await fixture.settle();
-    accept(fixture.page.socket);
-    await fixture.settle();
-    fixture.statuses.length = 0;
-    return fixture;
-  }
-
-  settle(): Promise<void> {
-    return this.page.browser.settle();
-  }
-
-  advance(time: number): Promise<void> {
-    return this.page.browser.advance(time);
-  }
-}
+import { FakePage } from './fake_page';
+import { accept, encodeData, encodeEnd, payloadsOf, readNumbers, ticketOf, typesOf } from './fake_server';
+import { bytes, Fixture, text } from './session_fixture';
 
 test('a page says hello on one binary WebSocket with our subprotocol and is connected by the welcome', async () => {
   const { page, session, statuses } = new Fixture();
@@ -343,199 +309,6 @@ test('a text message is malformed and ends the session', async () => {
   assert.equal(page.socket.closedWith, 4107);
 });
 
-test('a page that leaves says so, and one that comes back resumes', async () => {
-  const { page, session, statuses } = await Fixture.connected({}, {}, ticketOf('mine', { restore: 'demo' }));
-  assert.equal(page.browser.lockHolders.get('stillhere:mine'), page);
-  page.emit('pagehide', { persisted: true });
-  assert.deepEqual(typesOf(page.socket.read()), [Type.Leave]);
-  assert.equal(page.socket.closedWith, 1000);
-  await page.browser.settle();
-  assert.equal(page.browser.lockHolders.size, 0);
-  assert.equal(session.status.state, 'paused');
-
-  page.emit('pageshow', { persisted: true });
-  page.sockets[0]!.lose(1000);
-  await page.browser.settle();
-  assert.equal(page.browser.lockHolders.get('stillhere:mine'), page);
-  assert.equal(page.sockets.length, 2);
-  const hello = accept(page.socket);
-  assert.deepEqual([hello.incarnation, hello.attempt], [1, 2]);
-  assert.deepEqual(statuses.map(({ state }) => state), ['paused', 'reconnecting', 'connected']);
-});
-
-test('a page whose session is not kept for a reload holds no lock and answers no other page', async () => {
-  for (const options of [{}, { withoutLocks: true }]) {
-    const { page } = await Fixture.connected(options);
-    await page.browser.settle();
-    assert.deepEqual([page.browser.lockHolders.size, page.browser.channels.size], [0, 0]);
-  }
-});
-
-test('a page that comes back says hello even if another document holds its lock', async () => {
-  const { page } = await Fixture.connected({}, {}, ticketOf('mine', { restore: 'demo' }));
-  page.emit('pagehide', { persisted: true });
-  await page.browser.settle();
-  page.browser.lockHolders.set('stillhere:mine', new FakePage());
-  page.emit('pageshow', { persisted: true });
-  await page.browser.settle();
-  page.socket.open();
-  assert.equal(readHello(page.socket.read()[0]).attempt, 2);
-});
-
-test('the first pageshow of a page does not count as a return', async () => {
-  const { page } = await Fixture.connected();
-  page.emit('pageshow', { persisted: false });
-  assert.deepEqual(page.socket.read(), []);
-});
-
-for (const [name, wake] of [
-  ['online', (page: FakePage) => page.emit('online')],
-  ['resume', (page: FakePage) => page.document.dispatchEvent(new Event('resume'))],
-  [
-    'visible',
-    (page: FakePage) => {
-      page.setHidden(true);
-      page.setHidden(false);
-    },
-  ],
-] as const) {
-  test(`${name} probes a live connection and ends the wait for the next attempt`, async () => {
-    const { page } = await Fixture.connected();
-    wake(page);
-    assert.deepEqual(typesOf(page.socket.read()), [Type.Ping]);
-    page.socket.lose();
-    await page.browser.settle();
-    assert.equal(page.sockets.length, 1);
-    wake(page);
-    assert.equal(page.sockets.length, 2);
-  });
-}
-
-test('a page that stays hidden for longer than the session is kept rests, and tries again when shown', async () => {
-  const { page, session } = await Fixture.connected();
-  page.setHidden(true);
-  page.refusal = new Error('no network');
-  page.socket.lose();
-  await page.browser.advance(130_000);
-  assert.deepEqual([session.status.state, session.status.retryAt], ['paused', null]);
-  const { size } = page.browser.timers;
-  assert.ok(size <= 1);
-  page.refusal = undefined;
-  page.setHidden(false);
-  assert.equal(page.sockets.length, 2);
-  assert.equal(session.status.state, 'reconnecting');
-});
-
-test('a page that was hidden from the start rests as well', async () => {
-  const { page, session } = await Fixture.connected({ hidden: true });
-  page.refusal = new Error('no network');
-  page.socket.lose();
-  await page.browser.advance(130_000);
-  assert.equal(session.status.state, 'paused');
-});
-
-test('a computer that slept suspects its connection even if its steady clock stood still', async () => {
-  const { page } = await Fixture.connected();
-  await page.browser.advance(20_000);
-  const { socket } = page;
-  assert.deepEqual(socket.read(), []);
-  page.browser.sleep(60_000);
-  await page.browser.advance(15_000);
-  assert.deepEqual(typesOf(socket.read()), [Type.Ping]);
-  page.browser.sleep(60_000);
-  await page.browser.advance(5000);
-  assert.equal(socket.closedWith, 4301);
-});
-
-test('frames that arrived during sleep are handled before a deadline is judged', async () => {
-  const { page } = await Fixture.connected();
-  page.emit('online');
-  const { socket } = page;
-  page.browser.sleep(60_000);
-  page.browser.pass(5000);
-  const [timer] = page.browser.timers;
-  page.browser.timers.clear();
-  timer!.run();
-  socket.receive(encode(Type.Pong, [1, 0, 0, 1_000_000, 1_000_000]));
-  await page.browser.settle();
-  assert.equal(socket.closedWith, undefined);
-});
-
-test('a prerendered page connects when it is activated', async () => {
-  const { page } = new Fixture({ prerendering: true });
-  await page.browser.settle();
-  assert.equal(page.sockets.length, 0);
-  assert.equal(page.browser.lockHolders.size, 0);
-  page.document.dispatchEvent(new Event('prerenderingchange'));
-  await page.browser.settle();
-  assert.equal(page.sockets.length, 1);
-});
-
-test('a ticket of a full server is refused at once, with the time to try again', async () => {
-  const refused = { code: 4201, retryAfter: 5000, text: 'too many sessions' };
-  const { page, session, statuses } = new Fixture({}, {}, { protocol: 'stillhere.v1', refused });
-  const status = { state: 'refused', outcome: null, code: 4201, reason: 'Full', text: refused.text, retryAt: page.browser.wall + 5000, obstacle: null, unacknowledged: 0 };
-  assert.deepEqual(session.status, status);
-  await page.browser.settle();
-  assert.deepEqual(statuses, [status]);
-  assert.throws(() => session.send(bytes('a')), SessionOver);
-  assert.equal(session.id, '');
-  assert.equal(session.bufferedAmount(), 0);
-  await assert.rejects(session.ping());
-  session.close();
-  assert.equal(session.status.state, 'refused');
-  assert.equal(page.sockets.length, 0);
-});
-
-test('the end from a draining server says when to get a new ticket', async () => {
-  const { page, session } = await Fixture.connected();
-  page.socket.receive(encodeEnd(4200, 8, 3000));
-  await page.browser.settle();
-  const { state, reason, retryAt } = session.status;
-  assert.deepEqual({ state, reason, retryAt }, { state: 'ended', reason: 'Draining', retryAt: page.browser.wall + 3000 });
-});
-
-test('a session taken over by another document is refused and does not come back', async () => {
-  const { page, session } = await Fixture.connected();
-  session.send(bytes('lost'));
-  page.socket.receive(encodeEnd(4103));
-  await page.browser.settle();
-  const { state, code, reason, unacknowledged } = session.status;
-  assert.deepEqual({ state, code, reason, unacknowledged }, { state: 'refused', code: 4103, reason: 'Superseded', unacknowledged: 1 });
-  assert.equal(page.browser.lockHolders.size, 0);
-  page.emit('online');
-  page.emit('pageshow', { persisted: true });
-  await page.browser.advance(100_000);
-  assert.equal(page.sockets.length, 1);
-  assert.equal(page.browser.timers.size, 0);
-});
-
-test('an ended session says why and delivers what it had received', async () => {
-  const { page, session } = await Fixture.connected();
-  session.onmessage = null;
-  session.send(bytes('not acknowledged'));
-  page.socket.receive(encodeData(1, 'last words'));
-  page.socket.receive(encodeEnd(4102, 1, 0, 'bye'));
-  const status = { state: 'ended', outcome: 'opened', code: 4102, reason: 'Finished', text: 'bye', retryAt: null, obstacle: null, unacknowledged: 1 };
-  assert.deepEqual(session.status, status);
-  const seen: string[] = [];
-  session.onmessage = (data) => seen.push(text(data));
-  await page.browser.settle();
-  assert.deepEqual(seen, ['last words']);
-  assert.throws(() => session.send(bytes('a')), { name: 'SessionOver', message: /over \(Finished\): reload/ });
-  session.close();
-  assert.deepEqual(session.status, status);
-});
-
-test('errors of send say how much is waiting and what to do', async () => {
-  const { session } = new Fixture({}, { outbox: 1000 });
-  assert.throws(() => session.send(new Uint8Array(5001)), (error) => error instanceof TooLarge && /5001 bytes.*5000.*parts/.test(error.message));
-  session.send(new Uint8Array(900));
-  assert.throws(() => session.send(new Uint8Array(100)), (error) => error instanceof OutboxFull && /964 bytes wait.*slow.*Wait until.*drop/.test(error.message));
-  session.sendBulk(new Uint8Array(100));
-  assert.throws(() => session.send('text' as unknown as ArrayBuffer), /TextEncoder/);
-});
-
 test('ping resolves with the round trip', async () => {
   const { page, session } = await Fixture.connected();
   const pong = session.ping();
@@ -553,63 +326,6 @@ test('ping rejects without a connection and when it is lost before the answer', 
   const pong = assert.rejects(session.ping(), /lost/);
   page.socket.lose();
   await pong;
-});
-
-test('close leaves, reports it once, and delivers nothing more', async () => {
-  const { page, session, messages, statuses } = await Fixture.connected();
-  session.onmessage = (data) => {
-    messages.push(text(data));
-    session.close();
-  };
-  await page.browser.settle();
-  const pong = assert.rejects(session.ping());
-  session.send(bytes('last'));
-  page.socket.read();
-  page.socket.receive(encodeData(1, 'a'));
-  page.socket.receive(encodeData(2, 'b'));
-  assert.throws(() => session.send(bytes('a')), { name: 'SessionOver', message: /over \(Closed\)/ });
-  await page.browser.settle();
-  await pong;
-  assert.deepEqual(messages, ['a']);
-  assert.deepEqual(typesOf(page.socket.read()), [Type.Leave]);
-  assert.equal(page.socket.closedWith, 1000);
-  assert.deepEqual(statuses.map(({ state, code, reason, unacknowledged }) => [state, code, reason, unacknowledged]), [['ended', 1000, 'Closed', 1]]);
-  assert.throws(() => session.send(bytes('a')), SessionOver);
-  await page.browser.settle();
-  assert.equal(page.browser.lockHolders.size, 0);
-  page.emit('online');
-  await page.browser.advance(100_000);
-  assert.equal(page.sockets.length, 1);
-});
-
-test('after close within a handler or during inflation nothing more is delivered', async () => {
-  const { page, session } = await Fixture.connected();
-  session.onmessage = null;
-  const seen: string[] = [];
-  for (const sequence of [1, 2]) page.socket.receive(encodeData(sequence, 'a'));
-  page.socket.receive(encodeData(1, deflateSync(Buffer.from('bulk')), { lane: 1, compressed: true }));
-  session.onmessage = (_data, lane) => {
-    seen.push(lane);
-    session.close();
-  };
-  await page.browser.settle();
-  assert.deepEqual(seen, ['interactive']);
-
-  const inflating = await Fixture.connected();
-  inflating.page.socket.receive(encodeData(1, deflateSync(Buffer.from('a')), { compressed: true }));
-  inflating.session.close();
-  await inflate(new Uint8Array(deflateSync(Buffer.from('a'))), 1, page);
-  await page.browser.settle();
-  assert.deepEqual(inflating.messages, []);
-});
-
-test('a session closed before it began opens no connection', async () => {
-  const { page, session } = new Fixture();
-  session.close();
-  await page.browser.settle();
-  assert.equal(page.sockets.length, 0);
-  assert.equal(page.browser.lockHolders.size, 0);
-  assert.equal(session.status.state, 'ended');
 });
 
 test('a browser that opens no WebSocket is reported once and tried again', async () => {
@@ -668,32 +384,4 @@ test('a session never has more than one timer', async () => {
     await page.browser.advance(7);
     assert.equal(page.browser.timers.size, 1);
   }
-});
-
-test('a server that asks for a wait of a month gets it, although no timer is that long', async () => {
-  const { page } = new Fixture();
-  await page.browser.settle();
-  page.socket.open();
-  page.socket.receive(encodeEnd(4200, 0, 30 * 86_400_000));
-  await page.browser.advance(20_000);
-  const [timer] = page.browser.timers;
-  assert.ok(timer!.at - page.browser.steady < 2 ** 31);
-  await page.browser.advance(29 * 86_400_000);
-  assert.equal(page.sockets.length, 1);
-  await page.browser.advance(86_380_000);
-  assert.equal(page.sockets.length, 2);
-});
-
-test('a connection that is refused for a while is retried at the time the server gave', async () => {
-  const { page, session } = new Fixture();
-  await page.browser.settle();
-  page.socket.open();
-  page.socket.receive(encodeEnd(4202, 0, 3000, 'busy'));
-  const { state, reason, text: why, retryAt } = session.status;
-  assert.deepEqual({ state, reason, why, retryAt }, { state: 'connecting', reason: 'Busy', why: 'busy', retryAt: page.browser.wall + 3000 });
-  await page.browser.advance(3000);
-  assert.equal(page.sockets.length, 2);
-  page.socket.open();
-  page.socket.receive(encodeWelcome());
-  assert.equal(session.status.state, 'connected');
 });
