@@ -28,18 +28,19 @@ impl Client {
         let path = credentials.as_ref().map_or("/ws", Credentials::path);
         let mut request = format!("ws://{}{path}", server.address)
             .into_client_request()
-            .expect("a url");
+            .expect("the URL is valid");
         if credentials.is_some() {
-            request
-                .headers_mut()
-                .insert("sec-websocket-protocol", "stillhere.v1".parse().expect("a header"));
+            request.headers_mut().insert(
+                "sec-websocket-protocol",
+                "stillhere.v1".parse().expect("the header is valid"),
+            );
         }
         let stream = TcpStream::connect(server.address).await.expect("the server listens");
-        stream.set_nodelay(true).expect("a TCP stream");
+        stream.set_nodelay(true).expect("the socket is connected");
         let config = tokio_tungstenite::tungstenite::protocol::WebSocketConfig::default().read_buffer_size(4096);
         let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config))
             .await
-            .expect("an upgrade");
+            .expect("the server upgrades the request");
         let mut client = Self {
             socket,
             document: credentials.map(document),
@@ -130,7 +131,7 @@ impl Client {
 }
 
 fn document(Credentials { secret, .. }: Credentials) -> DocumentMachine {
-    let document = DocumentId(*secret.expose().first_chunk().expect("32 bytes"));
+    let document = DocumentId(*secret.expose().first_chunk().expect("the secret has 32 bytes"));
     DocumentMachine::new(
         DocumentOptions {
             secret,

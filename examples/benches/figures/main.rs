@@ -42,7 +42,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .expect("a runtime");
+        .expect("the runtime starts");
     match std::env::var("FIGURES_SERVER") {
         Ok(kind) => runtime.block_on(servers::serve(&kind)),
         Err(_) => runtime.block_on(measure()),

@@ -45,7 +45,7 @@ impl Server {
             .expect("the server says where it listens");
         Self {
             process,
-            address: line.trim().parse().expect("an address"),
+            address: line.trim().parse().expect("the address is valid"),
         }
     }
 
@@ -58,19 +58,19 @@ impl Server {
             text.split_whitespace()
                 .next()
                 .and_then(|field| field.parse::<u64>().ok())
-                .expect("nanoseconds")
+                .expect("the value is in nanoseconds")
         });
         Duration::from_nanos(nanoseconds.sum())
     }
 
     pub(crate) async fn memory(&self) -> Memory {
-        let live = self.get("/live").await.trim().parse().expect("a number");
+        let live = self.get("/live").await.trim().parse().expect("the value is a number");
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.id())).expect("the server runs");
         let pages: i64 = statm
             .split_whitespace()
             .nth(1)
             .and_then(|field| field.parse().ok())
-            .expect("pages");
+            .expect("the value is a number of pages");
         Memory {
             live,
             resident: pages * 4096,
@@ -86,14 +86,18 @@ impl Server {
         stream.write_all(request.as_bytes()).await.expect("the server reads");
         let mut response = String::new();
         stream.read_to_string(&mut response).await.expect("the server answers");
-        response.split_once("\r\n\r\n").expect("a head and a body").1.to_owned()
+        response
+            .split_once("\r\n\r\n")
+            .expect("the response has a head and a body")
+            .1
+            .to_owned()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.process.kill().expect("it is ours");
-        self.process.wait().expect("it is ours");
+        self.process.kill().expect("the process is our child");
+        self.process.wait().expect("the process is our child");
     }
 }
 

@@ -21,9 +21,11 @@ pub(crate) async fn serve(kind: &str) {
         .max_unconnected(1_000_000)
         .max_sessions(1_000_000)
         .build();
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    println!("{}", listener.local_addr().expect("a bound address"));
-    match kind.split_once(' ').expect("a framework and a kind") {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback has a free port");
+    println!("{}", listener.local_addr().expect("the socket has an address"));
+    match kind.split_once(' ').expect("the argument names a framework and a kind") {
         ("axum", kind) => serve_axum(kind, hub, listener).await,
         ("actix", kind) => serve_actix(kind, hub, listener).await,
         (_, kind) => serve_warp(kind, hub, listener).await,
@@ -60,7 +62,7 @@ async fn serve_axum(kind: &str, hub: Hub, listener: TcpListener) {
         _ => Router::new().route("/ws", get(bare_axum)),
     };
     let app = app.route("/live", get(async || live())).with_state(hub);
-    axum::serve(listener, app).await.expect("serving goes on");
+    axum::serve(listener, app).await.expect("the server keeps running");
 }
 
 async fn bare_axum(upgrade: WebSocketUpgrade) -> impl IntoResponse {
@@ -85,14 +87,18 @@ async fn serve_actix(kind: &str, hub: Hub, listener: TcpListener) {
                 .configure(stillhere_actix::routes(&hub))
         }
     };
-    let listener = listener.into_std().expect("a listener");
+    let listener = listener.into_std().expect("the listener is usable");
     let server = HttpServer::new(app)
         .workers(1)
         .tcp_nodelay(true)
         .h1_allow_half_closed(false)
         .client_disconnect_timeout(Duration::ZERO)
         .listen(listener);
-    server.expect("a listener").run().await.expect("serving goes on");
+    server
+        .expect("the listener is usable")
+        .run()
+        .await
+        .expect("the server keeps running");
 }
 
 async fn bare_actix(request: HttpRequest, payload: web::Payload) -> actix_web::Result<HttpResponse> {
