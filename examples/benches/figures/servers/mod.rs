@@ -23,6 +23,9 @@ pub(crate) enum Role {
     Stream,
     /// It sends each message to all pages.
     FanOut,
+    /// It sends messages back, and meanwhile sends on the bulk lane as many bytes as a page asks
+    /// for.
+    Transfer,
 }
 
 impl Role {
@@ -31,6 +34,7 @@ impl Role {
             Self::Echo => "echo",
             Self::Stream => "stream",
             Self::FanOut => "fan-out",
+            Self::Transfer => "transfer",
         }
     }
 }
@@ -39,7 +43,7 @@ impl FromStr for Role {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
-        let mut roles = [Self::Echo, Self::Stream, Self::FanOut].into_iter();
+        let mut roles = [Self::Echo, Self::Stream, Self::FanOut, Self::Transfer].into_iter();
         roles.find(|role| role.name() == name).ok_or(())
     }
 }
