@@ -244,6 +244,26 @@ async fn a_client_that_breaks_the_rules_is_told_the_code_for_it() {
 }
 
 #[tokio::test]
+async fn a_ping_is_answered_while_nothing_else_is_written() {
+    let (mut connection, mut peer) = connected(1000);
+    let answered = async {
+        peer.write_all(&frame(0x89, b"anybody?")).await.expect("there is room");
+        let mut pong = [0; 10];
+        peer.read_exact(&mut pong).await.expect("the pong has arrived");
+        assert_eq!(&pong, b"\x8a\x08anybody?");
+        drop(peer);
+    };
+    let reading = async {
+        while let Some(Ok(packet)) = connection.next().await {
+            assert_eq!(packet, Packet::Other)
+        }
+    };
+    timeout(Duration::from_secs(10), async { tokio::join!(answered, reading) })
+        .await
+        .expect("it is answered");
+}
+
+#[tokio::test]
 async fn codes_that_no_close_frame_may_have_are_answered_as_a_protocol_error() {
     for (code, answer) in [
         (1000, 1000),
