@@ -118,9 +118,9 @@ async fn stream(burst: u64) -> f64 {
 async fn messages_cost_few_allocations() {
     let figures = [
         ("an echo, 1 in flight", echoes(1).await, 5.0),
-        ("an echo, 16 in flight", echoes(16).await, 3.5),
+        ("an echo, 16 in flight", echoes(16).await, 2.5),
         ("a message of a stream", stream(1).await, 2.0),
-        ("a message of a stream, 16 at once", stream(16).await, 1.25),
+        ("a message of a stream, 16 at once", stream(16).await, 0.32),
     ];
     for (what, allocations, _) in figures {
         println!("{what}: {allocations:.2} allocations");
