@@ -147,6 +147,13 @@ test('counts ride along with data', () => {
   assert.deepEqual(page.send('again').frame, data(2, 'again'));
 });
 
+test('counts ride along with data at most once in 20 milliseconds', () => {
+  const page = Page.connected().receive(data(1, 'a')).send('b').forget().receive(data(2, 'c'));
+  assert.deepEqual(page.advance(19).send('d').frame, data(2, 'd'));
+  const [first, second, ...rest] = page.advance(1).send('e').frames;
+  assert.deepEqual([first!.type, first!.received, second, rest], ['ack', [2, 0], data(3, 'e'), []]);
+});
+
 test('a quarter of the window is reported at once', () => {
   const page = Page.connected().receive(data(1, bytes(100)), data(2, bytes(100)), data(3, bytes(100)));
   assert.deepEqual(page.frames, []);
