@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-// Zopfli saves 3% over the best of zlib. As WebAssembly it also gives the same bytes on each machine,
-// which Node's own zlib does not.
+// Zopfli saves 3% over the best of zlib. As WebAssembly it also gives the same bytes on each
+// machine, which Node's own zlib does not.
 import { gzipAsync as gzip } from '@gfx/zopfli';
 import { build } from 'esbuild';
 import { minify } from 'terser';
