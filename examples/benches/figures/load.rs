@@ -119,7 +119,7 @@ impl Load {
 }
 
 /// Connects a page with each ticket, a few at a time, and has each echo some messages.
-async fn connect(server: &Server, tickets: &[Option<Ticket>], echoes: usize) -> Vec<Page> {
+pub(crate) async fn connect(server: &Server, tickets: &[Option<Ticket>], echoes: usize) -> Vec<Page> {
     let mut connected = Vec::with_capacity(tickets.len());
     for tickets in tickets.chunks(AT_A_TIME) {
         let pages = tickets.iter().map(async |ticket| {
@@ -193,8 +193,9 @@ async fn idle(server: &Server, pages: usize) -> f64 {
     figure
 }
 
-/// Few pages are connected at a time, so that the memory of connections is used again.
-async fn soft_closed(server: &Server, sessions: usize) -> f64 {
+/// Returns the KB of each session. Few pages are connected at a time, so that the memory of
+/// connections is used again.
+pub(crate) async fn soft_closed(server: &Server, sessions: usize) -> f64 {
     let round = async || {
         for page in connect(server, &server.tickets(AT_A_TIME).await, 1).await {
             page.close().await;

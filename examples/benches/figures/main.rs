@@ -8,9 +8,10 @@
 //!     cargo bench -p stillhere-benches -- messages      # without the memory
 //!     cargo bench -p stillhere-benches -- memory        # without the messages
 //!     cargo bench -p stillhere-benches -- chart FROM.json TO.svg
+//!     cargo bench -p stillhere-benches -- million       # or resume, stalled, transfer: see `scale`
 //!
-//! A run prints a table, and writes `target/figures.json` and the chart `target/figures.svg`. The
-//! last command draws the chart again from such a file.
+//! A run prints a table, and writes `target/figures.json` and the chart `target/figures.svg`.
+//! `chart` draws the chart again from such a file.
 //!
 //! Each server is a process of its own on core 0, and the load runs on core 1 (if `taskset` is
 //! installed). Each server has one thread that serves, and actix-web a second one, the runtime of
@@ -25,6 +26,7 @@ mod client;
 mod load;
 mod process;
 mod report;
+mod scale;
 mod servers;
 
 use std::path::{Path, PathBuf};
@@ -68,14 +70,20 @@ fn main() {
         let report = serde_json::from_str(&report).expect("the file is one that a run has written");
         return write(to, &chart::draw(&report));
     }
-    let report = runtime.block_on(measure(&arguments));
+    let scale = if arguments.contains(&"--quick") { 10 } else { 1 };
+    if let [name, ..] = arguments[..]
+        && runtime.block_on(scale::measure(name, scale))
+    {
+        return;
+    }
+    let report = runtime.block_on(measure(&arguments, scale));
     println!("{}", report.table());
     let report = report.json();
     write("target/figures.json", &format!("{report:#}\n"));
     write("target/figures.svg", &chart::draw(&report));
 }
 
-async fn measure(arguments: &[&str]) -> Report {
+async fn measure(arguments: &[&str], scale: usize) -> Report {
     let has = |argument| arguments.contains(&argument);
     let frameworks = ["axum", "actix", "warp", "socketioxide"];
     let wanted: Vec<_> = frameworks.into_iter().filter(|framework| has(framework)).collect();
@@ -84,7 +92,7 @@ async fn measure(arguments: &[&str]) -> Report {
     if servers[0] != SERVERS[0] {
         servers.insert(0, SERVERS[0]);
     }
-    let (scale, repeats) = if has("--quick") { (10, 1) } else { (1, REPEATS) };
+    let repeats = if has("--quick") { 1 } else { REPEATS };
     let loads = Load::all(scale).into_iter();
     let loads = loads.filter(|load| {
         if load.is_memory() {

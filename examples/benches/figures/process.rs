@@ -81,7 +81,7 @@ impl Server {
         pages.expect("pages") * 4096
     }
 
-    async fn get(&self, path: &str) -> String {
+    pub(crate) async fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.expect("the server listens");
         let request = format!("GET {path} HTTP/1.0\r\nhost: {}\r\n\r\n", self.address);
         stream.write_all(request.as_bytes()).await.expect("the server reads");

@@ -86,7 +86,7 @@ impl Inbox {
         }
     }
 
-    /// Accepts a data frame. `told` is the credit that the peer has been told.
+    /// Accepts a data frame. `told` is the credit last reported to the peer.
     pub(crate) fn accept(
         &mut self,
         data: Data,

@@ -22,9 +22,9 @@ pub(crate) struct Lanes {
     incarnation: u64,
     outboxes: PerLane<Outbox>,
     inboxes: PerLane<Inbox>,
-    /// The counts that the peer was last told.
+    /// The counts last reported to the peer.
     told: Counts,
-    /// Charge that had been accepted when the peer was last told.
+    /// Charge that had been accepted at the last report.
     told_charged: PerLane<u64>,
     unreported_since: Option<Instant>,
     ack_due: bool,
@@ -104,7 +104,7 @@ impl Lanes {
         }
     }
 
-    /// Returns the counts and records that the peer has been told.
+    /// Returns the counts, and records them as reported to the peer.
     pub(crate) fn report(&mut self) -> Counts {
         self.told = self.counts();
         self.told_charged = PerLane::each(|lane| self.inboxes[lane].charged());
@@ -182,7 +182,7 @@ impl Lanes {
         (wrote_data && self.unreported_since.is_some()).then(|| Frame::Ack(self.report()))
     }
 
-    /// Returns the counts that the peer has not been told, if there are any.
+    /// Returns an acknowledgement if the counts have changed since the last report.
     pub(crate) fn poll_last_ack(&mut self) -> Option<Frame> {
         (self.counts() != self.told).then(|| Frame::Ack(self.report()))
     }

@@ -135,7 +135,7 @@ impl Outbox {
             let frame = self
                 .frames
                 .pop_front()
-                .expect("check bounds received by what was transmitted");
+                .expect("`check` bounds `received` by what was transmitted");
             self.acknowledged += 1;
             self.acknowledged_charge += charge(&frame.payload);
             self.buffered -= charge(&frame.payload);

@@ -1,11 +1,12 @@
-//! The browser's half of stillhere's protocol, as far as a load on the interactive lane needs it.
-//! It checks each sequence and each count that the server sends.
+//! The browser's half of stillhere's protocol, as far as a load needs it: it sends on the
+//! interactive lane, and receives on both. It checks each sequence and each count that the server
+//! sends.
 
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use stillhere::wire::{Counts, Frame, Hello, Sender, Welcome};
-use stillhere::{DocumentId, FRAME_CHARGE, Limits, PerLane};
+use stillhere::{DocumentId, FRAME_CHARGE, Lane, Limits, PerLane, Secret};
 use stillhere_client::Ticket;
 
 use super::socket::{BINARY, Output};
@@ -13,19 +14,23 @@ use super::socket::{BINARY, Output};
 /// When counts are reported on their own (PROTOCOL.md, section 8.5).
 const ACK_AFTER: Duration = Duration::from_millis(200);
 
-/// Type of a frame with a whole message on the interactive lane.
+/// Types of a frame with a whole message, for each lane.
 const DATA: u8 = 0x40;
+const DATA_BULK: u8 = 0x41;
 
 pub(crate) struct Document {
+    secret: Secret,
+    incarnation: u64,
+    attempt: u64,
     limits: Limits,
     /// Sequence, and charge, of what was sent.
     sent: u64,
     sent_charge: u64,
     /// The newest counts of the server.
     theirs: Counts,
-    received: u64,
+    received: PerLane<u64>,
     /// Charge of what was received. All of it is taken at once.
-    received_charge: u64,
+    received_charge: PerLane<u64>,
     /// What the server was last told.
     told: Counts,
     unreported_since: Option<Instant>,
@@ -33,38 +38,51 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    /// Returns a new document, and its hello.
-    pub(crate) fn new(ticket: &Ticket) -> (Self, Frame) {
-        let told = Counts {
-            received: PerLane::default(),
-            credit: PerLane::new(ticket.limits.window, ticket.limits.bulk_window),
-        };
-        let hello = Frame::Hello(Hello {
+    pub(crate) fn new(ticket: &Ticket) -> Self {
+        Self {
             secret: ticket.secret.clone(),
-            document: DocumentId(*ticket.secret.expose().first_chunk().expect("a secret has 32 bytes")),
             incarnation: 0,
-            attempt: 1,
-            counts: told,
-        });
-        let document = Self {
+            attempt: 0,
             limits: ticket.limits,
             sent: 0,
             sent_charge: 0,
             theirs: Counts::default(),
-            received: 0,
-            received_charge: 0,
-            told,
+            received: PerLane::default(),
+            received_charge: PerLane::default(),
+            told: Counts::default(),
             unreported_since: None,
             frame: BytesMut::new(),
-        };
-        (document, hello)
+        }
     }
 
+    /// Returns the hello of the next connection.
+    pub(crate) fn hello(&mut self) -> Frame {
+        self.attempt += 1;
+        Frame::Hello(Hello {
+            secret: self.secret.clone(),
+            document: DocumentId(*self.secret.expose().first_chunk().expect("a secret has 32 bytes")),
+            incarnation: self.incarnation,
+            attempt: self.attempt,
+            counts: self.counts(),
+        })
+    }
+
+    /// Handles the answer to a hello. The session must be the one of the first welcome, and must
+    /// have received all that was sent.
     pub(crate) fn handle_welcome(&mut self, bytes: &[u8]) {
         let frame = Frame::decode(Bytes::copy_from_slice(bytes), Sender::Server);
-        let Ok(Frame::Welcome(Welcome { counts, .. })) = frame else {
+        let Ok(Frame::Welcome(welcome)) = frame else {
             panic!("expected a welcome, got {frame:?}");
         };
+        let Welcome {
+            incarnation, counts, ..
+        } = welcome;
+        assert!([0, incarnation].contains(&self.incarnation), "the session is the same");
+        assert_eq!(
+            counts.received.interactive, self.sent,
+            "the server has received everything"
+        );
+        self.incarnation = incarnation;
         self.theirs = counts;
     }
 
@@ -84,24 +102,26 @@ impl Document {
 
     /// Handles a frame, and passes a message to `on_message`.
     pub(crate) fn handle_frame(&mut self, bytes: &[u8], output: &mut Output, on_message: &mut impl FnMut(&[u8])) {
-        if bytes.first() != Some(&DATA) {
-            return self.handle_control(bytes, output);
-        }
+        let lane = match bytes.first() {
+            Some(&DATA) => Lane::Interactive,
+            Some(&DATA_BULK) => Lane::Bulk,
+            _ => return self.handle_control(bytes, output),
+        };
         let (sequence, payload) = number(&bytes[1..]);
-        self.received += 1;
-        assert_eq!(sequence, self.received, "messages arrive once and in order");
-        self.received_charge += payload.len() as u64 + FRAME_CHARGE;
+        self.received[lane] += 1;
+        assert_eq!(sequence, self.received[lane], "messages arrive once and in order");
+        self.received_charge[lane] += payload.len() as u64 + FRAME_CHARGE;
         assert!(
-            self.received_charge <= self.told.credit.interactive,
+            self.received_charge[lane] <= self.told.credit[lane],
             "the server stays within its credit"
         );
         on_message(payload);
-        let unreported = self.limits.window + self.received_charge - self.told.credit.interactive;
-        if unreported >= self.limits.window / 4 {
-            self.unreported_since.get_or_insert_with(Instant::now);
-            self.acknowledge(output);
-        } else if self.unreported_since.is_none() {
+        let unreported = self.credit(lane) - self.told.credit[lane];
+        if self.unreported_since.is_none() {
             self.unreported_since = Some(Instant::now());
+        }
+        if unreported >= self.window(lane) / 4 {
+            self.acknowledge(output);
         }
     }
 
@@ -147,9 +167,22 @@ impl Document {
     /// Returns the counts, which are about to be written.
     fn counts(&mut self) -> Counts {
         self.unreported_since = None;
-        self.told.received.interactive = self.received;
-        self.told.credit.interactive = self.limits.window + self.received_charge;
+        self.told = Counts {
+            received: self.received,
+            credit: PerLane::each(|lane| self.credit(lane)),
+        };
         self.told
+    }
+
+    fn credit(&self, lane: Lane) -> u64 {
+        self.window(lane) + self.received_charge[lane]
+    }
+
+    fn window(&self, lane: Lane) -> u64 {
+        match lane {
+            Lane::Interactive => self.limits.window,
+            Lane::Bulk => self.limits.bulk_window,
+        }
     }
 
     fn queue(&mut self, frame: &Frame, output: &mut Output) {

@@ -36,7 +36,7 @@ impl Page {
     /// Connects, and waits until messages can be sent. A server with sessions needs a ticket.
     pub(crate) async fn connect(server: &Server, ticket: Option<&Ticket>) -> Self {
         if let Some(ticket) = ticket {
-            return Self::say_hello(server, ticket).await;
+            return Self::greet(server, ticket, Document::new(ticket)).await;
         }
         if !server.speaks_socket_io() {
             return Self {
@@ -61,10 +61,9 @@ impl Page {
         }
     }
 
-    async fn say_hello(server: &Server, ticket: &Ticket) -> Self {
+    async fn greet(server: &Server, ticket: &Ticket, mut document: Document) -> Self {
         let mut socket = Socket::connect(server, &ticket.url, Some(SUBPROTOCOL)).await;
-        let (mut document, hello) = Document::new(ticket);
-        socket.output.queue(BINARY, &[&hello.to_bytes()]);
+        socket.output.queue(BINARY, &[&document.hello().to_bytes()]);
         socket.flush().await;
         socket
             .set_up(|welcome, _| {
@@ -78,6 +77,19 @@ impl Page {
         }
     }
 
+    /// Cuts the connection, and keeps what the page needs to resume.
+    pub(crate) fn cut(self) -> Option<Box<Document>> {
+        match self.dialect {
+            Dialect::Stillhere(document) => Some(document),
+            Dialect::Bare | Dialect::SocketIo => None,
+        }
+    }
+
+    /// Resumes the session of a page that was cut.
+    pub(crate) async fn resume(server: &Server, ticket: &Ticket, document: Box<Document>) -> Self {
+        Self::greet(server, ticket, *document).await
+    }
+
     /// Queues a message.
     fn send(&mut self, payload: &[u8]) {
         let output = &mut self.socket.output;
@@ -89,7 +101,7 @@ impl Page {
     }
 
     /// Waits for input, and passes each message that it brings to `on_message`.
-    async fn receive(&mut self, mut on_message: impl FnMut(&[u8])) {
+    pub(crate) async fn receive(&mut self, mut on_message: impl FnMut(&[u8])) {
         while let Some(due) = self.dialect.ack_due() {
             if timeout_at(due.into(), self.socket.input.readable()).await.is_ok() {
                 break;

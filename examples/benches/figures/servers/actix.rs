@@ -63,7 +63,7 @@ async fn page(mut session: actix_ws::Session, mut messages: actix_ws::MessageStr
             continue;
         };
         match role {
-            Role::Echo => session.binary(bytes).await.ok()?,
+            Role::Echo | Role::Transfer => session.binary(bytes).await.ok()?,
             Role::Stream => {
                 let (count, message) = requested(&bytes);
                 let message = Bytes::from(message);

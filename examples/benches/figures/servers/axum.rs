@@ -59,6 +59,11 @@ pub(super) fn sessions(role: Role) -> Router {
     let tickets = async move |State(hub): State<Hub>, Path(count): Path<usize>| sessions::tickets(&hub, role, count);
     Router::new()
         .route("/tickets/{count}", get(tickets))
+        .route(
+            "/sessions",
+            get(async |State(hub): State<Hub>| hub.stats().sessions.to_string()),
+        )
+        .route("/expire", get(async |State(hub): State<Hub>| sessions::expire(&hub)))
         .merge(stillhere_axum::routes(&hub))
         .with_state(hub)
 }

@@ -28,11 +28,11 @@ pub(super) async fn serve<P: Packet, E>(mut socket: impl Socket<P, E>, mut membe
                     continue;
                 }
             },
-            Role::Echo | Role::Stream => socket.next().await?.ok()?.into_binary(),
+            _ => socket.next().await?.ok()?.into_binary(),
         };
         let Some(bytes) = bytes else { continue };
         match member.role {
-            Role::Echo => socket.send(P::binary(bytes)).await.ok()?,
+            Role::Echo | Role::Transfer => socket.send(P::binary(bytes)).await.ok()?,
             Role::Stream => {
                 let (count, message) = requested(&bytes);
                 let message = Bytes::from(message);
@@ -49,7 +49,7 @@ pub(super) async fn serve<P: Packet, E>(mut socket: impl Socket<P, E>, mut membe
 /// is, and then flushes once.
 pub(super) async fn serve_batching<P: Packet, E>(mut socket: impl Socket<P, E>, member: Member) -> Option<()> {
     match member.role {
-        Role::Echo => loop {
+        Role::Echo | Role::Transfer => loop {
             let mut next = socket.next().await;
             while let Some(message) = next {
                 if let Some(bytes) = message.ok()?.into_binary() {

@@ -14,6 +14,9 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
+/// What a transfer sends, again and again.
+pub(crate) static CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+
 /// What a server does with the messages of a page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Role {
@@ -23,6 +26,9 @@ pub(crate) enum Role {
     Stream,
     /// It sends each message to all pages.
     FanOut,
+    /// It sends messages back, and meanwhile sends on the bulk lane as many bytes as a page asks
+    /// for.
+    Transfer,
 }
 
 impl Role {
@@ -31,6 +37,7 @@ impl Role {
             Self::Echo => "echo",
             Self::Stream => "stream",
             Self::FanOut => "fan-out",
+            Self::Transfer => "transfer",
         }
     }
 }
@@ -39,7 +46,7 @@ impl FromStr for Role {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
-        let mut roles = [Self::Echo, Self::Stream, Self::FanOut].into_iter();
+        let mut roles = [Self::Echo, Self::Stream, Self::FanOut, Self::Transfer].into_iter();
         roles.find(|role| role.name() == name).ok_or(())
     }
 }

@@ -1,15 +1,37 @@
 //! What sessions do, on every framework.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use stillhere::{Hub, Message, Session, SessionHandle};
+use stillhere::{DefaultCleanupPolicy, Hub, Message, Session, SessionHandle};
 
-use super::{Role, requested};
+use super::{CHUNK, Role, requested};
 
-/// Most sessions of one server.
-const SESSIONS: usize = 1_000_000;
+/// Most sessions of one server: more than any run has.
+const SESSIONS: usize = 2_000_000;
+
+/// Longer than any run.
+const KEEP: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn hub() -> Hub {
-    Hub::builder().max_unconnected(SESSIONS).max_sessions(SESSIONS).build()
+    Hub::builder()
+        .max_unconnected(SESSIONS)
+        .max_sessions(SESSIONS)
+        .cleanup_policy(keeping(KEEP))
+        .build()
+}
+
+fn keeping(keep: Duration) -> DefaultCleanupPolicy {
+    DefaultCleanupPolicy {
+        unconnected: KEEP,
+        soft_closed: keep,
+        ..DefaultCleanupPolicy::default()
+    }
+}
+
+/// Ends all soft-closed sessions.
+pub(super) fn expire(hub: &Hub) {
+    hub.set_cleanup_policy(keeping(Duration::ZERO));
 }
 
 /// Opens sessions as a page's handler does. Returns one ticket in each line.
@@ -26,6 +48,7 @@ fn open(hub: &Hub, role: Role) -> SessionHandle {
             let everybody = hub.clone();
             hub.open(|session| fan_out(session, everybody))
         }
+        Role::Transfer => hub.open(transfer),
     }
 }
 
@@ -55,5 +78,29 @@ async fn fan_out(mut session: Session, hub: Hub) {
         for page in hub.sessions() {
             let _ = page.try_send(message.clone());
         }
+    }
+}
+
+async fn transfer(mut session: Session) {
+    while let Some(message) = session.recv().await {
+        let bulk = message
+            .strip_prefix(b"bulk ")
+            .and_then(|size| std::str::from_utf8(size).ok());
+        let Some(bytes) = bulk else {
+            if session.send(message).await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let bytes: usize = bytes.parse().expect("a number of bytes");
+        let page = session.handle();
+        tokio::spawn(async move {
+            let chunk = Bytes::from_static(&CHUNK);
+            for _ in 0..bytes.div_ceil(CHUNK.len()) {
+                if page.send_bulk(chunk.clone()).await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 }

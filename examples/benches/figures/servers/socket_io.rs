@@ -12,7 +12,7 @@ pub(super) fn router(role: Role) -> Router {
     let (layer, io) = SocketIo::new_layer();
     let everybody = io.clone();
     io.ns("/", async move |socket: SocketRef| match role {
-        Role::Echo => socket.on(EVENT, async |socket: SocketRef, Data::<String>(message)| {
+        Role::Echo | Role::Transfer => socket.on(EVENT, async |socket: SocketRef, Data::<String>(message)| {
             drop(socket.emit(EVENT, &message));
         }),
         Role::Stream => socket.on(EVENT, stream),
