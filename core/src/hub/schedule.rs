@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::hub::registry::{KEPT_CAPACITY, SPARSE};
+use crate::hub::registry::{KEPT_CAPACITY, shrink_to};
 use crate::lock::Lock;
 use crate::session::Shared;
 use stillhere_proto::SessionId;
@@ -96,9 +96,8 @@ impl Schedule {
     /// Takes the next session to check at once.
     pub(super) fn pop_queued(&self) -> Option<SessionId> {
         let mut queue = self.queue.lock();
-        if queue.len() < queue.capacity() / SPARSE && queue.capacity() > KEPT_CAPACITY {
-            let len = queue.len();
-            queue.shrink_to(2 * len);
+        if let Some(capacity) = shrink_to(queue.len(), queue.capacity(), KEPT_CAPACITY) {
+            queue.shrink_to(capacity);
         }
         queue.pop_front()
     }
@@ -106,9 +105,8 @@ impl Schedule {
     /// Takes the next task that is due.
     pub(super) fn pop_due(&self, now: Instant) -> Option<Due> {
         let mut heap = self.due.lock();
-        if heap.len() < heap.capacity() / SPARSE && heap.capacity() > KEPT_CAPACITY {
-            let len = heap.len();
-            heap.shrink_to(2 * len);
+        if let Some(capacity) = shrink_to(heap.len(), heap.capacity(), KEPT_CAPACITY) {
+            heap.shrink_to(capacity);
         }
         if heap.peek()?.0.at > now {
             return None;

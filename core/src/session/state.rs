@@ -17,7 +17,11 @@ use crate::session::restore::RestoreFunction;
 use stillhere_proto::machine::{ConnectionKey, Event, Phase, SessionMachine};
 use stillhere_proto::{EndReason, Lane};
 
-pub(crate) type Application = Box<dyn FnOnce(Session) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+/// The application function, not yet called. Making its future calls nothing of the application:
+/// that happens when the future is first polled.
+pub(crate) type Application = Box<dyn FnOnce(Session) -> ApplicationFuture + Send>;
+
+pub(crate) type ApplicationFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(crate) struct Inner {
     pub(crate) machine: SessionMachine,
@@ -26,7 +30,8 @@ pub(crate) struct Inner {
     pub(crate) function: Function,
     /// True once the application has dropped its `Session`, so that nobody reads messages.
     pub(crate) reader_is_gone: bool,
-    pub(crate) connections: Vec<(ConnectionKey, Arc<AtomicWaker>)>,
+    /// A slice instead of a vector, because it rarely has more than one element and is often empty.
+    pub(crate) connections: Box<[(ConnectionKey, Arc<AtomicWaker>)]>,
     pub(crate) next_connection: u64,
     pub(crate) events: Option<broadcast::Sender<Event>>,
     pub(crate) on_restore: Option<RestoreFunction>,
@@ -94,7 +99,7 @@ impl Inner {
             machine,
             function: Function::Unstarted(application),
             reader_is_gone: false,
-            connections: Vec::new(),
+            connections: Box::default(),
             next_connection: 0,
             events: None,
             on_restore: None,

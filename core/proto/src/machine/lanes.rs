@@ -1,10 +1,11 @@
 //! Both lanes in both directions: the part that both halves of the protocol share.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::limits::Limits;
 use crate::machine::Violation;
-use crate::machine::inbox::{Accepted, Inbox, Received};
+use crate::machine::inbox::{Accepted, Inbox, Received, Terms};
 use crate::machine::outbox::Outbox;
 use crate::message::{Lane, Message, PerLane};
 use crate::wire::{Counts, Data, Frame};
@@ -14,48 +15,89 @@ pub(crate) const ACK_DELAY: Duration = Duration::from_millis(200);
 
 /// Charge of interactive data after which one bulk frame is sent first, so that neither lane
 /// starves.
-const INTERACTIVE_RUN: u64 = 64 * 1024;
+const INTERACTIVE_RUN: u32 = 64 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    limits: Limits,
+    limits: Arc<Limits>,
     incarnation: u64,
     outboxes: PerLane<Outbox>,
     inboxes: PerLane<Inbox>,
-    /// The counts that the peer was last told.
-    told: Counts,
-    /// Charge that had been accepted when the peer was last told.
-    told_charged: PerLane<u64>,
-    unreported_since: Option<Instant>,
-    ack_due: bool,
+    /// Present while there is a connection on which to report.
+    reports: Option<Box<Reports>>,
+    interactive_run: u32,
     /// Whether data was written since the last pause, so that an acknowledgement can be sent with
     /// it.
     wrote_data: bool,
-    interactive_run: u64,
+    takes_compressed: bool,
+}
+
+/// What the peer was told of the inboxes, and what it is still to be told.
+#[derive(Debug)]
+struct Reports {
+    told: PerLane<Told>,
+    unreported_since: Option<Instant>,
+    ack_due: bool,
+}
+
+/// The state of an inbox when the peer was last told. The count of frames need not be kept: it
+/// changes only together with their charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Told {
+    credit: u64,
+    charged: u64,
+}
+
+impl Reports {
+    /// Records that the peer is told everything now.
+    fn new(inboxes: &PerLane<Inbox>) -> Self {
+        Self {
+            told: PerLane::each(|lane| Told::of(&inboxes[lane])),
+            unreported_since: None,
+            ack_due: false,
+        }
+    }
+
+    /// Returns when an acknowledgement becomes due by time. Returns `None` if it is already due,
+    /// because it then waits only for the transport.
+    fn ack_timeout(&self) -> Option<Instant> {
+        self.unreported_since
+            .filter(|_| !self.ack_due)
+            .map(|since| since + ACK_DELAY)
+    }
+}
+
+impl Told {
+    fn of(inbox: &Inbox) -> Self {
+        Self {
+            credit: inbox.credit(),
+            charged: inbox.charged(),
+        }
+    }
 }
 
 impl Lanes {
     /// Creates lanes that accept compressed messages.
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self::with_compressed(limits, true)
+    pub(crate) fn new(limits: impl Into<Arc<Limits>>) -> Self {
+        Self::with_compressed(limits.into(), true)
     }
 
-    pub(crate) fn with_compressed(limits: Limits, takes_compressed: bool) -> Self {
-        let inbox = |window| Inbox::new(window, takes_compressed);
-        let mut lanes = Self {
+    pub(crate) fn with_compressed(limits: Arc<Limits>, takes_compressed: bool) -> Self {
+        Self {
+            outboxes: PerLane::default(),
+            inboxes: PerLane::new(Inbox::new(limits.window), Inbox::new(limits.bulk_window)),
             limits,
             incarnation: 0,
-            outboxes: PerLane::default(),
-            inboxes: PerLane::new(inbox(limits.window), inbox(limits.bulk_window)),
-            told: Counts::default(),
-            told_charged: PerLane::default(),
-            unreported_since: None,
-            ack_due: false,
-            wrote_data: false,
+            reports: None,
             interactive_run: 0,
-        };
-        lanes.told = lanes.counts();
-        lanes
+            wrote_data: false,
+            takes_compressed,
+        }
+    }
+
+    /// Makes the lanes accept compressed messages.
+    pub(crate) fn take_compressed(&mut self) {
+        self.takes_compressed = true;
     }
 
     /// Starts an incarnation: drops everything in transit and keeps the whole messages that were
@@ -64,11 +106,10 @@ impl Lanes {
         self.incarnation = incarnation;
         self.outboxes = PerLane::default();
         for lane in Lane::ALL {
-            self.inboxes[lane].restart();
+            let window = self.window(lane);
+            self.inboxes[lane].restart(window);
         }
-        self.told = self.counts();
-        self.told_charged = PerLane::default();
-        self.reported();
+        self.reports = None;
     }
 
     /// Starts the first incarnation, and keeps the messages that were queued for it.
@@ -80,8 +121,17 @@ impl Lanes {
         &self.limits
     }
 
-    /// Releases unused memory, because the session may be idle for long.
+    fn window(&self, lane: Lane) -> u64 {
+        match lane {
+            Lane::Interactive => self.limits.window,
+            Lane::Bulk => self.limits.bulk_window,
+        }
+    }
+
+    /// Releases memory that is needed only with a connection, because the session may be idle for
+    /// long.
     pub(crate) fn rest(&mut self) {
+        self.reports = None;
         for lane in Lane::ALL {
             self.outboxes[lane].rest();
             self.inboxes[lane].rest();
@@ -93,6 +143,7 @@ impl Lanes {
         for lane in Lane::ALL {
             self.outboxes[lane].rewind();
         }
+        self.reports.get_or_insert_with(|| Box::new(Reports::new(&self.inboxes)));
         self.wrote_data = false;
         self.interactive_run = 0;
     }
@@ -106,15 +157,12 @@ impl Lanes {
 
     /// Returns the counts and records that the peer has been told.
     pub(crate) fn report(&mut self) -> Counts {
-        self.told = self.counts();
-        self.told_charged = PerLane::each(|lane| self.inboxes[lane].charged());
-        self.reported();
-        self.told
-    }
-
-    fn reported(&mut self) {
-        self.unreported_since = None;
-        self.ack_due = false;
+        let reports = Reports::new(&self.inboxes);
+        match &mut self.reports {
+            Some(before) => **before = reports,
+            None => self.reports = Some(Box::new(reports)),
+        }
+        self.counts()
     }
 
     /// Processes the peer's counts.
@@ -130,22 +178,36 @@ impl Lanes {
 
     pub(crate) fn handle_data(&mut self, data: Data, now: Instant) -> Result<Accepted, Violation> {
         let lane = data.lane;
-        let accepted = self.inboxes[lane].accept(data, self.told.credit[lane], &self.limits, self.incarnation)?;
+        let terms = Terms {
+            limits: &self.limits,
+            window: self.window(lane),
+            told: self.told_credit(lane),
+            takes_compressed: self.takes_compressed,
+        };
+        let accepted = self.inboxes[lane].accept(data, &terms, self.incarnation)?;
         if accepted != Accepted::Duplicate {
             self.note_unreported(lane, now);
         }
         Ok(accepted)
     }
 
+    /// Returns the credit that the peer was last told.
+    fn told_credit(&self, lane: Lane) -> u64 {
+        let reports = self.reports.as_ref();
+        reports.map_or(self.inboxes[lane].credit(), |reports| reports.told[lane].credit)
+    }
+
     fn note_unreported(&mut self, lane: Lane, now: Instant) {
+        let window = self.window(lane);
         let inbox = &self.inboxes[lane];
-        let accepted = inbox.charged() - self.told_charged[lane];
-        let credited = inbox.credit() - self.told.credit[lane];
+        let Some(reports) = &mut self.reports else { return };
+        let accepted = inbox.charged() - reports.told[lane].charged;
+        let credited = inbox.credit() - reports.told[lane].credit;
         if accepted == 0 && credited == 0 {
             return;
         }
-        self.unreported_since.get_or_insert(now);
-        self.ack_due |= accepted.max(credited) >= inbox.window() / 4;
+        reports.unreported_since.get_or_insert(now);
+        reports.ack_due |= accepted.max(credited) >= window / 4;
     }
 
     /// Returns the next data frame to transmit: interactive data first, without starving bulk data.
@@ -162,7 +224,10 @@ impl Lanes {
             data => data,
         }?;
         self.interactive_run = match data.lane {
-            Lane::Interactive => self.interactive_run + data.charge(),
+            Lane::Interactive => {
+                let charge = u32::try_from(data.charge()).unwrap_or(u32::MAX);
+                self.interactive_run.saturating_add(charge)
+            }
             Lane::Bulk => 0,
         };
         self.wrote_data = true;
@@ -172,35 +237,37 @@ impl Lanes {
     /// Returns an acknowledgement that must not wait for data.
     pub(crate) fn poll_due_ack(&mut self, now: Instant) -> Option<Frame> {
         self.handle_timeout(now);
-        self.ack_due.then(|| Frame::Ack(self.report()))
+        self.is_ack_due().then(|| Frame::Ack(self.report()))
     }
 
     /// Returns an acknowledgement to send with the data just written. Call this when there is no
     /// more data.
     pub(crate) fn poll_riding_ack(&mut self) -> Option<Frame> {
         let wrote_data = std::mem::take(&mut self.wrote_data);
-        (wrote_data && self.unreported_since.is_some()).then(|| Frame::Ack(self.report()))
+        let is_unreported = |reports: &Reports| reports.unreported_since.is_some();
+        (wrote_data && self.reports.as_deref().is_some_and(is_unreported)).then(|| Frame::Ack(self.report()))
     }
 
     /// Returns the counts that the peer has not been told, if there are any.
     pub(crate) fn poll_last_ack(&mut self) -> Option<Frame> {
-        (self.counts() != self.told).then(|| Frame::Ack(self.report()))
+        let told = self.reports.as_ref()?.told;
+        let is_told = |lane: &Lane| told[*lane] == Told::of(&self.inboxes[*lane]);
+        (!Lane::ALL.iter().all(is_told)).then(|| Frame::Ack(self.report()))
     }
 
-    /// Returns when an acknowledgement becomes due by time. Returns `None` if it is already due,
-    /// because it then waits only for the transport.
+    /// Returns when an acknowledgement becomes due by time.
     pub(crate) fn ack_timeout(&self) -> Option<Instant> {
-        self.unreported_since
-            .filter(|_| !self.ack_due)
-            .map(|since| since + ACK_DELAY)
+        self.reports.as_ref()?.ack_timeout()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.ack_due |= self.ack_timeout().is_some_and(|at| at <= now);
+        if let Some(reports) = &mut self.reports {
+            reports.ack_due |= reports.ack_timeout().is_some_and(|at| at <= now);
+        }
     }
 
     pub(crate) fn is_ack_due(&self) -> bool {
-        self.ack_due
+        self.reports.as_ref().is_some_and(|reports| reports.ack_due)
     }
 
     pub(crate) fn admits(&self, lane: Lane, size: usize) -> bool {
@@ -212,7 +279,8 @@ impl Lanes {
     }
 
     pub(crate) fn take(&mut self, lane: Lane, now: Instant) -> Option<Received> {
-        let received = self.inboxes[lane].take();
+        let window = self.window(lane);
+        let received = self.inboxes[lane].take(window);
         self.note_unreported(lane, now);
         received
     }
@@ -222,7 +290,8 @@ impl Lanes {
     }
 
     pub(crate) fn release(&mut self, lane: Lane, held: u64, now: Instant) {
-        self.inboxes[lane].release(held);
+        let window = self.window(lane);
+        self.inboxes[lane].release(held, window);
         self.note_unreported(lane, now);
     }
 

@@ -138,7 +138,7 @@ impl SessionMachine {
         self.lanes.rest();
         if self.phase == Phase::Open {
             self.enter(Phase::SoftClosed(cause), now);
-            self.events.push_back(Event::SoftClosed(cause));
+            self.note(Event::SoftClosed(cause));
         } else {
             self.changed(now);
         }

@@ -60,7 +60,7 @@ impl SessionMachine {
             attempt: hello.attempt,
         });
         self.attach(key, keep, now);
-        self.events.push_back(Event::Opened);
+        self.note(Event::Opened);
         self.close_if_delivered(now);
     }
 
@@ -81,7 +81,7 @@ impl SessionMachine {
             now.saturating_duration_since(self.since)
         };
         self.attach(key, keep, now);
-        self.events.push_back(Event::Resumed { gap, replayed });
+        self.note(Event::Resumed { gap, replayed });
         self.close_if_delivered(now);
     }
 
@@ -108,7 +108,7 @@ impl SessionMachine {
             tail: Tail::new(&self.lanes, now),
         }));
         if let Phase::Ending(_) = self.phase {
-            self.ending.deadline = Some(now + self.timing.ending);
+            self.restart_ending(now);
             self.changed(now);
         } else {
             self.enter(Phase::Open, now);

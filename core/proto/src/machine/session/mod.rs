@@ -7,6 +7,7 @@ mod newcomer;
 mod phase;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -28,7 +29,7 @@ pub use phase::{Cause, ConnectionKey, Event, Phase, Timing};
 /// The server's half of one session.
 #[derive(Debug)]
 pub struct SessionMachine {
-    timing: Timing,
+    timing: Arc<Timing>,
     lanes: Lanes,
     phase: Phase,
     /// When the phase or the connection last changed.
@@ -42,15 +43,24 @@ pub struct SessionMachine {
     /// Why the last connection was lost, if none has replaced it.
     cause: Option<Cause>,
     newcomer: Option<Box<Newcomer>>,
-    departing: Vec<Departing>,
-    ending: Ending,
+    news: Option<Box<News>>,
+    /// Present once the session closes.
+    ending: Option<Box<Ending>>,
     nonce: u64,
     gaps: u8,
     duplicates: u64,
     reconnects: u64,
     last_lane: Lane,
     jitter: u64,
+}
+
+/// What others have not been told yet. Rarely present, so that an idle session is small.
+#[derive(Debug, Default)]
+struct News {
+    /// For the application.
     events: VecDeque<Event>,
+    /// For connections that have ended.
+    departing: Vec<Departing>,
 }
 
 /// The document that the session belongs to.
@@ -61,11 +71,15 @@ struct Document {
 }
 
 impl SessionMachine {
-    /// Creates an unconnected session. `seed` spreads the heartbeats of many sessions.
-    pub fn new(limits: Limits, timing: Timing, seed: u64, now: Instant) -> Self {
+    /// Creates an unconnected session. `seed` spreads the heartbeats of many sessions, which can
+    /// share their limits and timing.
+    pub fn new(limits: impl Into<Arc<Limits>>, timing: impl Into<Arc<Timing>>, seed: u64, now: Instant) -> Self {
+        let limits = limits.into();
+        let normalised = limits.normalised();
+        let limits = if *limits == normalised { limits } else { normalised.into() };
         Self {
-            timing,
-            lanes: Lanes::with_compressed(limits.normalised(), false),
+            timing: timing.into(),
+            lanes: Lanes::with_compressed(limits, false),
             phase: Phase::Unconnected,
             since: now,
             version: 0,
@@ -75,27 +89,23 @@ impl SessionMachine {
             attached: None,
             cause: None,
             newcomer: None,
-            departing: Vec::new(),
-            ending: Ending::default(),
+            news: None,
+            ending: None,
             nonce: 0,
             gaps: 0,
             duplicates: 0,
             reconnects: 0,
             last_lane: Lane::Bulk,
             jitter: seed | 1,
-            events: VecDeque::new(),
         }
     }
 
     /// Makes the session accept compressed messages. Without this, receiving one ends the session
     /// as [`EndReason::Malformed`](crate::EndReason::Malformed).
     #[must_use]
-    pub fn taking_compressed(self) -> Self {
-        let limits = *self.lanes.limits();
-        Self {
-            lanes: Lanes::new(limits),
-            ..self
-        }
+    pub fn taking_compressed(mut self) -> Self {
+        self.lanes.take_compressed();
+        self
     }
 
     /// Handles a packet that arrived on a connection after its hello.
@@ -138,7 +148,10 @@ impl SessionMachine {
 
     /// Handles the end of a connection.
     pub fn handle_closed(&mut self, key: ConnectionKey, now: Instant) {
-        self.departing.retain(|departing| departing.key != key);
+        if let Some(news) = &mut self.news {
+            news.departing.retain(|departing| departing.key != key);
+        }
+        self.drop_old_news();
         if self.is_attached(key) {
             self.detach(Cause::Lost, now);
         } else if self.newcomer.as_ref().is_some_and(|newcomer| newcomer.key == key) {
@@ -151,7 +164,8 @@ impl SessionMachine {
         self.lanes.handle_timeout(now);
         self.check_heartbeat(now);
         self.check_newcomer(now);
-        let over = self.ending.deadline.is_some_and(|deadline| deadline <= now) && self.attached.is_some();
+        let deadline = self.ending_deadline();
+        let over = deadline.is_some_and(|deadline| deadline <= now) && self.attached.is_some();
         if let (true, Phase::Ending(reason)) = (over, &self.phase) {
             let reason = reason.clone();
             self.enter_closed(reason, now);
@@ -194,8 +208,8 @@ impl SessionMachine {
     /// Returns the next frame to write on a connection. After a [`Frame::End`] the connection must
     /// be closed with its code.
     pub fn poll_transmit(&mut self, key: ConnectionKey, now: Instant) -> Option<Frame> {
-        if let Some(position) = self.departing.iter().position(|departing| departing.key == key) {
-            return Some(self.poll_departing(position));
+        if self.is_departing(key) {
+            return self.poll_departing(key);
         }
         if self.is_attached(key) {
             return self.poll_attached(now);
@@ -218,11 +232,18 @@ impl SessionMachine {
 
     /// Returns the next event that the application has not seen.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front();
-        if event.is_none() && self.events.capacity() > 0 {
-            self.events = VecDeque::new();
-        }
+        let event = self.news.as_mut()?.events.pop_front();
+        self.drop_old_news();
         event
+    }
+
+    fn drop_old_news(&mut self) {
+        self.news
+            .take_if(|news| news.events.is_empty() && news.departing.is_empty());
+    }
+
+    fn note(&mut self, event: Event) {
+        self.news.get_or_insert_default().events.push_back(event);
     }
 
     /// Returns when to call [`SessionMachine::handle_timeout`]. A session without a connection
@@ -236,7 +257,7 @@ impl SessionMachine {
             return newcomer;
         };
         let heartbeat = Some(attached.heartbeat_deadline(&self.timing, &self.lanes));
-        [newcomer, heartbeat, self.lanes.ack_timeout(), self.ending.deadline]
+        [newcomer, heartbeat, self.lanes.ack_timeout(), self.ending_deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -322,7 +343,7 @@ impl SessionMachine {
     /// session it no longer changes.
     pub fn unacknowledged(&self) -> usize {
         if matches!(self.phase, Phase::Closed(_)) {
-            self.ending.unacknowledged
+            self.ending.as_ref().map_or(0, |ending| ending.unacknowledged)
         } else {
             self.lanes.unacknowledged()
         }

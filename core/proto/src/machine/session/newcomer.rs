@@ -124,7 +124,7 @@ impl SessionMachine {
         self.document = Some(newcomer.document);
         self.gaps = 0;
         self.attach(newcomer.key, newcomer.keep, now);
-        self.events.push_back(Event::Restored {
+        self.note(Event::Restored {
             incarnation: self.incarnation,
         });
     }
