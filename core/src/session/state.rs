@@ -37,8 +37,6 @@ pub(crate) struct Inner {
     pub(crate) on_restore: Option<RestoreFunction>,
     /// Present while a restore function runs.
     pub(crate) gate: Option<Box<Gate>>,
-    /// Number of messages that were still behind the gate when the session ended.
-    undelivered: usize,
     account: Account,
     /// Bytes held for this session outside its machine: see [`Beside`](crate::session::Beside).
     pub(crate) beside: u64,
@@ -104,7 +102,6 @@ impl Inner {
             events: None,
             on_restore: None,
             gate: None,
-            undelivered: 0,
             account,
             beside: 0,
             weight: 0,
@@ -177,7 +174,8 @@ impl Inner {
     }
 
     fn teardown(&mut self, reason: EndReason) -> Teardown {
-        self.undelivered = self.gate.take().map_or(0, |gate| gate.len());
+        let behind_the_gate = self.gate.take().map_or(0, |gate| gate.len());
+        self.machine.count_undelivered(behind_the_gate);
         let (never_started, task) = match std::mem::replace(&mut self.function, Function::Returned) {
             Function::Unstarted(application) => (Some(application), None),
             Function::Running(task) => (None, Some(task)),
@@ -225,7 +223,7 @@ impl Inner {
     }
 
     pub(crate) fn unacknowledged(&self) -> usize {
-        let queued = self.gate.as_ref().map_or(self.undelivered, |gate| gate.len());
+        let queued = self.gate.as_ref().map_or(0, |gate| gate.len());
         self.machine.unacknowledged() + queued
     }
 

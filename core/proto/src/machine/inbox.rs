@@ -9,13 +9,11 @@ use crate::machine::Violation;
 use crate::wire::Data;
 
 /// The receiving half of a lane. It belongs to the session and the document, not to a connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Inbox {
     received: u64,
     /// Charge of all frames accepted in this incarnation.
     charged: u64,
-    /// Highest credit so far; it never decreases.
-    credit: u64,
     /// Absent while nothing has arrived since the last rest, so that an idle session is small.
     stored: Option<Box<Stored>>,
 }
@@ -23,6 +21,8 @@ pub(crate) struct Inbox {
 /// Frames that the application has not taken.
 #[derive(Debug, Default)]
 struct Stored {
+    /// Highest credit so far; it never decreases.
+    credit: u64,
     /// Charge of the frames.
     charge: u64,
     /// The part of the charge whose credit has not been returned.
@@ -87,15 +87,6 @@ pub(crate) enum Accepted {
 }
 
 impl Inbox {
-    pub(crate) fn new(window: u64) -> Self {
-        Self {
-            received: 0,
-            charged: 0,
-            credit: window,
-            stored: None,
-        }
-    }
-
     /// Accepts a data frame from this incarnation.
     pub(crate) fn accept(&mut self, data: Data, terms: &Terms<'_>, incarnation: u64) -> Result<Accepted, Violation> {
         if data.sequence <= self.received {
@@ -105,11 +96,18 @@ impl Inbox {
             return Err(Violation::Gap);
         }
         self.check(&data, terms)?;
+        let credit = self.credit(terms.window);
         self.received += 1;
         self.charged += data.charge();
         let complete = !data.more;
-        self.stored.get_or_insert_default().push(data, incarnation);
-        self.update_credit(terms.window);
+        let stored = self.stored.get_or_insert_with(|| {
+            Box::new(Stored {
+                credit,
+                ..Stored::default()
+            })
+        });
+        stored.push(data, incarnation);
+        stored.update_credit(terms.window + self.charged);
         Ok(Accepted::New { complete })
     }
 
@@ -154,13 +152,8 @@ impl Inbox {
     pub(crate) fn release(&mut self, held: u64, window: u64) {
         if let Some(stored) = &mut self.stored {
             stored.release(held);
+            stored.update_credit(window + self.charged);
         }
-        self.update_credit(window);
-    }
-
-    fn update_credit(&mut self, window: u64) {
-        let held = self.stored.as_ref().map_or(0, |stored| stored.held);
-        self.credit = self.credit.max((window + self.charged).saturating_sub(held));
     }
 
     /// Returns the incarnation of the next whole message, if there is one.
@@ -172,21 +165,22 @@ impl Inbox {
     /// Starts a new document: resets the counts, drops the incomplete message, and keeps whole
     /// messages, which reduce the first credit.
     pub(crate) fn restart(&mut self, window: u64) {
-        let mut stored = self.stored.take();
-        if let Some(stored) = &mut stored {
+        self.received = 0;
+        self.charged = 0;
+        if let Some(stored) = &mut self.stored {
             stored.drop_partial();
+            stored.credit = window.saturating_sub(stored.held);
         }
-        let held = stored.as_ref().map_or(0, |stored| stored.held);
-        *self = Self {
-            credit: window.saturating_sub(held),
-            stored,
-            ..Self::new(window)
-        };
     }
 
     /// Drops all messages, because the session has ended and nobody will read them.
     pub(crate) fn clear(&mut self) {
-        self.stored = None;
+        if let Some(stored) = &mut self.stored {
+            **stored = Stored {
+                credit: stored.credit,
+                ..Stored::default()
+            };
+        }
     }
 
     /// Releases unused memory.
@@ -205,8 +199,10 @@ impl Inbox {
         self.charged
     }
 
-    pub(crate) fn credit(&self) -> u64 {
-        self.credit
+    /// Returns how much charge the peer may send in this incarnation. What holds it back is stored.
+    pub(crate) fn credit(&self, window: u64) -> u64 {
+        let stored = self.stored.as_ref();
+        stored.map_or(window + self.charged, |stored| stored.credit)
     }
 
     pub(crate) fn has_complete(&self) -> bool {
@@ -270,6 +266,10 @@ impl Stored {
         }
     }
 
+    fn update_credit(&mut self, most: u64) {
+        self.credit = self.credit.max(most.saturating_sub(self.held));
+    }
+
     fn drop_partial(&mut self) {
         if let Some(partial) = self.partial.take() {
             self.held -= partial.held;
@@ -282,7 +282,7 @@ impl Stored {
     }
 
     fn is_empty(&self) -> bool {
-        !self.has_waiting() && self.partial.is_none()
+        !self.has_waiting() && self.partial.is_none() && self.held == 0
     }
 
     fn spare(&self) -> u64 {

@@ -50,9 +50,9 @@ struct Told {
 
 impl Reports {
     /// Records that the peer is told everything now.
-    fn new(inboxes: &PerLane<Inbox>) -> Self {
+    fn new(told: PerLane<Told>) -> Self {
         Self {
-            told: PerLane::each(|lane| Told::of(&inboxes[lane])),
+            told,
             unreported_since: None,
             ack_due: false,
         }
@@ -68,9 +68,9 @@ impl Reports {
 }
 
 impl Told {
-    fn of(inbox: &Inbox) -> Self {
+    fn of(inbox: &Inbox, window: u64) -> Self {
         Self {
-            credit: inbox.credit(),
+            credit: inbox.credit(window),
             charged: inbox.charged(),
         }
     }
@@ -85,7 +85,7 @@ impl Lanes {
     pub(crate) fn with_compressed(limits: Arc<Limits>, takes_compressed: bool) -> Self {
         Self {
             outboxes: PerLane::default(),
-            inboxes: PerLane::new(Inbox::new(limits.window), Inbox::new(limits.bulk_window)),
+            inboxes: PerLane::default(),
             limits,
             incarnation: 0,
             reports: None,
@@ -117,6 +117,11 @@ impl Lanes {
         self.incarnation = incarnation;
     }
 
+    /// Returns the number of the current document, from 1; 0 before the first.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -143,7 +148,9 @@ impl Lanes {
         for lane in Lane::ALL {
             self.outboxes[lane].rewind();
         }
-        self.reports.get_or_insert_with(|| Box::new(Reports::new(&self.inboxes)));
+        if self.reports.is_none() {
+            self.reports = Some(Box::new(Reports::new(self.to_tell())));
+        }
         self.wrote_data = false;
         self.interactive_run = 0;
     }
@@ -151,13 +158,18 @@ impl Lanes {
     pub(crate) fn counts(&self) -> Counts {
         Counts {
             received: PerLane::each(|lane| self.inboxes[lane].received()),
-            credit: PerLane::each(|lane| self.inboxes[lane].credit()),
+            credit: PerLane::each(|lane| self.inboxes[lane].credit(self.window(lane))),
         }
+    }
+
+    /// Returns what the peer should be told of each lane.
+    fn to_tell(&self) -> PerLane<Told> {
+        PerLane::each(|lane| Told::of(&self.inboxes[lane], self.window(lane)))
     }
 
     /// Returns the counts and records that the peer has been told.
     pub(crate) fn report(&mut self) -> Counts {
-        let reports = Reports::new(&self.inboxes);
+        let reports = Reports::new(self.to_tell());
         match &mut self.reports {
             Some(before) => **before = reports,
             None => self.reports = Some(Box::new(reports)),
@@ -194,15 +206,16 @@ impl Lanes {
     /// Returns the credit that the peer was last told.
     fn told_credit(&self, lane: Lane) -> u64 {
         let reports = self.reports.as_ref();
-        reports.map_or(self.inboxes[lane].credit(), |reports| reports.told[lane].credit)
+        let of_inbox = || self.inboxes[lane].credit(self.window(lane));
+        reports.map_or_else(of_inbox, |reports| reports.told[lane].credit)
     }
 
     fn note_unreported(&mut self, lane: Lane, now: Instant) {
         let window = self.window(lane);
-        let inbox = &self.inboxes[lane];
         let Some(reports) = &mut self.reports else { return };
-        let accepted = inbox.charged() - reports.told[lane].charged;
-        let credited = inbox.credit() - reports.told[lane].credit;
+        let (told, now_true) = (reports.told[lane], Told::of(&self.inboxes[lane], window));
+        let accepted = now_true.charged - told.charged;
+        let credited = now_true.credit - told.credit;
         if accepted == 0 && credited == 0 {
             return;
         }
@@ -251,8 +264,7 @@ impl Lanes {
     /// Returns the counts that the peer has not been told, if there are any.
     pub(crate) fn poll_last_ack(&mut self) -> Option<Frame> {
         let told = self.reports.as_ref()?.told;
-        let is_told = |lane: &Lane| told[*lane] == Told::of(&self.inboxes[*lane]);
-        (!Lane::ALL.iter().all(is_told)).then(|| Frame::Ack(self.report()))
+        (told != self.to_tell()).then(|| Frame::Ack(self.report()))
     }
 
     /// Returns when an acknowledgement becomes due by time.

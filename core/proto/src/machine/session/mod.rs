@@ -36,7 +36,6 @@ pub struct SessionMachine {
     since: Instant,
     version: u64,
     document: Option<Document>,
-    incarnation: u64,
     epoch: u64,
     /// Boxed, like the newcomer, so that a session without a connection is small.
     attached: Option<Box<Attached>>,
@@ -48,10 +47,9 @@ pub struct SessionMachine {
     ending: Option<Box<Ending>>,
     nonce: u64,
     gaps: u8,
-    duplicates: u64,
-    reconnects: u64,
+    duplicates: u32,
     last_lane: Lane,
-    jitter: u64,
+    jitter: u32,
 }
 
 /// What others have not been told yet. Rarely present, so that an idle session is small.
@@ -84,7 +82,6 @@ impl SessionMachine {
             since: now,
             version: 0,
             document: None,
-            incarnation: 0,
             epoch: 0,
             attached: None,
             cause: None,
@@ -94,9 +91,8 @@ impl SessionMachine {
             nonce: 0,
             gaps: 0,
             duplicates: 0,
-            reconnects: 0,
             last_lane: Lane::Bulk,
-            jitter: seed | 1,
+            jitter: seed as u32 | 1,
         }
     }
 
@@ -295,7 +291,7 @@ impl SessionMachine {
 
     /// Returns the number of the current document, from 1; 0 before the first.
     pub fn incarnation(&self) -> u64 {
-        self.incarnation
+        self.lanes.incarnation()
     }
 
     /// Returns the number of the current or last connection, from 1; 0 before the first.
@@ -305,12 +301,12 @@ impl SessionMachine {
 
     /// Returns how many times a document has reconnected, or another one has taken over.
     pub fn reconnects(&self) -> u64 {
-        self.reconnects
+        self.epoch.saturating_sub(1)
     }
 
     /// Returns the number of data frames that were dropped because they had arrived before.
     pub fn duplicates(&self) -> u64 {
-        self.duplicates
+        self.duplicates.into()
     }
 
     /// Returns true if a message can be taken.
@@ -337,6 +333,13 @@ impl SessionMachine {
     /// Returns the number of bytes that are allocated and unused.
     pub fn spare(&self) -> u64 {
         self.lanes.spare()
+    }
+
+    /// Counts messages that were still to be queued when the session ended.
+    pub fn count_undelivered(&mut self, messages: usize) {
+        if let Some(ending) = &mut self.ending {
+            ending.unacknowledged += messages;
+        }
     }
 
     /// Returns the number of messages that the browser has not acknowledged. After the end of the
