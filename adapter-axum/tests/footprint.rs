@@ -1,4 +1,4 @@
-//! Measures the memory of an idle connection.
+//! Measures the memory of an idle connection and of its session.
 
 use std::alloc::System;
 use std::net::SocketAddr;
@@ -7,6 +7,7 @@ use axum::Router;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use stillhere_axum::wire::Frame;
 use stillhere_axum::{Hub, Session, SessionState};
+use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::raw_connection::hello;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,14 +38,20 @@ async fn upgraded(address: SocketAddr, id: &str) -> TcpStream {
 async fn welcomed(hub: &Hub, address: SocketAddr) -> TcpStream {
     let session = hub.open(echo);
     let mut stream = upgraded(address, &session.id().to_string()).await;
-    let credentials = session.ticket_json().parse().expect("the ticket is valid");
+    let credentials = Credentials::parse(&session.ticket_json()).expect("the ticket is valid");
     let hello = Frame::Hello(hello(&credentials, 1, 0, 1)).to_bytes();
     let length = u8::try_from(hello.len()).expect("a hello is short");
     // A binary message with a mask of zeros.
     let header = [0x82, 0x80 | length, 0, 0, 0, 0];
     assert!(length < 126);
-    stream.write_all(&[&header[..], &hello].concat()).await.expect("the server reads");
-    while hub.session(session.id()).is_some_and(|session| session.state() != SessionState::Open) {
+    stream
+        .write_all(&[&header[..], &hello].concat())
+        .await
+        .expect("the server reads");
+    while hub
+        .session(session.id())
+        .is_some_and(|session| session.state() != SessionState::Open)
+    {
         tokio::task::yield_now().await;
     }
     stream

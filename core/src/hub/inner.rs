@@ -69,13 +69,7 @@ impl HubInner {
         let now = crate::clock::now();
         let account = self.account();
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        let session = Shared::new(
-            Arc::clone(&self.common),
-            options,
-            application,
-            account,
-            (number, now),
-        );
+        let session = Shared::new(Arc::clone(&self.common), options, application, account, (number, now));
         match self.enter(&session) {
             Ok(crowded_out) => {
                 self.end_unconnected(&crowded_out, now);

@@ -14,6 +14,7 @@ mod reach;
 mod registry;
 mod schedule;
 mod sessions;
+mod shrink;
 mod sweep;
 mod unconnected;
 mod warnings;

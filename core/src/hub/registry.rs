@@ -55,11 +55,6 @@ impl Registry {
     }
 }
 
-/// Returns the capacity that a collection should shrink to, or `None` if it should not shrink.
-pub(super) fn shrink_to(len: usize, capacity: usize, kept: usize) -> Option<usize> {
-    (len < capacity / SPARSE && capacity > kept).then_some(2 * len)
-}
-
 impl Found {
     pub(crate) fn principal(&self) -> Option<&str> {
         match self {
@@ -110,12 +105,6 @@ impl EndedSessions {
         self.younger.insert(id, session);
     }
 }
-
-/// A table is shrunk once fewer than one in this many of its slots are in use.
-const SPARSE: usize = 4;
-
-/// The capacity that a table keeps even when it is empty.
-pub(super) const KEPT_CAPACITY: usize = 1024;
 
 #[cfg(test)]
 mod tests {

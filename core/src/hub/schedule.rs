@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::hub::registry::{KEPT_CAPACITY, shrink_to};
+use crate::hub::shrink::shrink_to;
 use crate::lock::Lock;
 use crate::session::Shared;
 use stillhere_proto::SessionId;
@@ -169,3 +169,6 @@ impl<T> Ord for Due<T> {
         self.at.cmp(&other.at)
     }
 }
+
+/// The capacity that a queue keeps even when it is empty.
+const KEPT_CAPACITY: usize = 1024;

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::hub::places::Place;
-use crate::hub::registry::shrink_to;
+use crate::hub::shrink::shrink_to;
 use crate::session::Shared;
 use stillhere_proto::SessionId;
 

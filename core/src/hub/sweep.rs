@@ -48,11 +48,15 @@ impl HubInner {
 
     fn do_due(&self, now: Instant) {
         for _ in 0..STEPS {
-            let Some(task) = self.schedule.pop_abort(now) else { break };
+            let Some(task) = self.schedule.pop_abort(now) else {
+                break;
+            };
             task.abort();
         }
         for _ in 0..STEPS {
-            let Some(due) = self.schedule.pop_check(now) else { return };
+            let Some(due) = self.schedule.pop_check(now) else {
+                return;
+            };
             let Some(session) = self.find(&due.what) else { continue };
             // Otherwise the check has been moved to another time.
             let is_current = session.lock().scheduled.take_if(|at| *at == due.at).is_some();

@@ -105,7 +105,11 @@ impl Common {
 }
 
 fn shared_if_equal<T: PartialEq>(default: &Arc<T>, value: T) -> Arc<T> {
-    if **default == value { Arc::clone(default) } else { value.into() }
+    if **default == value {
+        Arc::clone(default)
+    } else {
+        value.into()
+    }
 }
 
 impl Shared {

@@ -207,7 +207,10 @@ impl Queue {
 
     /// Drops the first frame, which the peer has received, and returns its charge.
     fn pop(&mut self) -> u64 {
-        let frame = self.frames.pop_front().expect("check bounds received by what was transmitted");
+        let frame = self
+            .frames
+            .pop_front()
+            .expect("check bounds received by what was transmitted");
         let charge = charge(&frame.payload);
         self.buffered -= charge;
         if frame.shared.is_none() {

@@ -74,7 +74,11 @@ impl SessionMachine {
     pub fn new(limits: impl Into<Arc<Limits>>, timing: impl Into<Arc<Timing>>, seed: u64, now: Instant) -> Self {
         let limits = limits.into();
         let normalised = limits.normalised();
-        let limits = if *limits == normalised { limits } else { normalised.into() };
+        let limits = if *limits == normalised {
+            limits
+        } else {
+            normalised.into()
+        };
         Self {
             timing: timing.into(),
             lanes: Lanes::with_compressed(limits, false),
