@@ -132,7 +132,11 @@ mod tests {
         writer.write_all(b"a frame, ").await.expect("the body is there");
         writer.write_all(&[b'x'; 3 * ROOM]).await.expect("the body is there");
         writer.flush().await.expect("the body is there");
-        let chunk = body.next().await.expect("the writer is there").expect("infallible");
+        let chunk = body
+            .next()
+            .await
+            .expect("the writer is there")
+            .expect("reading cannot fail");
         assert_eq!(chunk.len(), 9 + 3 * ROOM);
         assert_eq!(body.next().now_or_never(), None);
     }

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use actix_web::{App, HttpServer};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use stillhere_actix::{Hub, routes};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use stillhere_conformance::socket::upgrade;
 use tokio::net::TcpStream;
 
 #[global_allocator]
@@ -19,16 +19,9 @@ fn live_bytes() -> usize {
 
 /// Returns a socket that was upgraded and has not said hello.
 async fn upgraded(address: SocketAddr, id: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(address).await.expect("the server listens");
-    let request = format!(
-        "GET /stillhere/{id} HTTP/1.1\r\nhost: {address}\r\nx-forwarded-for: 8.8.8.8\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-         sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-protocol: stillhere.v1\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.expect("the server reads");
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).await.expect("the server answers");
-    assert_eq!(&answer, b"HTTP/1.1 101");
-    stream
+    let stream = TcpStream::connect(address).await.expect("the server listens");
+    let headers = "x-forwarded-for: 8.8.8.8\r\nsec-websocket-protocol: stillhere.v1\r\n";
+    upgrade(stream, &format!("/stillhere/{id}"), headers).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

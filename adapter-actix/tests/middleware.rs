@@ -51,7 +51,7 @@ async fn common_middleware_lets_sessions_through() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn normalisers_of_paths_let_sessions_through() {
+async fn path_normalisers_let_sessions_through() {
     for slash in [TrailingSlash::Always, TrailingSlash::Trim, TrailingSlash::MergeOnly] {
         let hub = Hub::new();
         let address = serve!(hub, |app: App<_>| app.wrap(NormalizePath::new(slash)));
@@ -115,7 +115,7 @@ async fn cors_must_allow_credentials_to_other_origins() {
 /// A request timeout does not apply to the body of the answer, so a streamed answer continues, and
 /// so does a WebSocket.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_time_out_cuts_only_polls_that_wait_for_longer() {
+async fn a_timeout_cuts_only_polls_that_wait_for_longer() {
     async fn within(
         time: Duration,
         request: ServiceRequest,
@@ -142,7 +142,7 @@ async fn a_time_out_cuts_only_polls_that_wait_for_longer() {
 
 /// A request above the limit ends the connection, not the session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rate_limit_costs_connections_over_posts() {
+async fn a_rate_limit_ends_connections_over_posts() {
     async fn limit(
         rate: web::Data<Rate>,
         request: ServiceRequest,

@@ -30,7 +30,7 @@ fn serve(configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_routes_stand_beside_others_and_pages_are_not_cached() {
+async fn the_routes_work_beside_others_and_pages_are_not_cached() {
     async fn page(hub: web::Data<Hub>) -> Page<String> {
         Page(hub.open(echo).script_tag())
     }
@@ -146,7 +146,7 @@ async fn user_of(login: web::ReqData<Login>, asked: web::Data<AtomicUsize>) -> O
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_application_tells_the_principal_after_its_middleware_has_run() {
+async fn the_application_supplies_the_principal_after_its_middleware_has_run() {
     // This hook is not called; otherwise everybody would be Ada.
     let hub = Hub::builder().principal(|_| Some("ada".to_owned())).build();
     let asked = web::Data::new(AtomicUsize::new(0));

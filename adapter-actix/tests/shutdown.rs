@@ -18,7 +18,7 @@ async fn serve(hub: Hub, drain: Drain) -> (SocketAddr, JoinHandle<()>) {
         .listen(listener)
         .expect("the listener listens")
         .run();
-    let serving = async move { server.await.expect("the server ends well") };
+    let serving = async move { server.await.expect("the server ends without an error") };
     (address, tokio::spawn(serving))
 }
 

@@ -9,7 +9,8 @@ use stillhere_axum::wire::Frame;
 use stillhere_axum::{Hub, Session, SessionState};
 use stillhere_conformance::credentials::Credentials;
 use stillhere_conformance::raw_connection::hello;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use stillhere_conformance::socket::upgrade;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
 #[global_allocator]
@@ -22,16 +23,9 @@ fn live_bytes() -> usize {
 
 /// Returns a socket that was upgraded and has not said hello.
 async fn upgraded(address: SocketAddr, id: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(address).await.expect("the server listens");
-    let request = format!(
-        "GET /stillhere/{id} HTTP/1.1\r\nhost: {address}\r\nx-forwarded-for: 8.8.8.8\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-         sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-protocol: stillhere.v1\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.expect("the server reads");
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).await.expect("the server answers");
-    assert_eq!(&answer, b"HTTP/1.1 101");
-    stream
+    let stream = TcpStream::connect(address).await.expect("the server listens");
+    let headers = "x-forwarded-for: 8.8.8.8\r\nsec-websocket-protocol: stillhere.v1\r\n";
+    upgrade(stream, &format!("/stillhere/{id}"), headers).await
 }
 
 /// Returns a socket on which the page of a new session has said hello and was welcomed.
@@ -90,8 +84,10 @@ async fn an_upgraded_connection_keeps_no_buffer_of_the_request_it_came_with() {
     let hub = Hub::builder().trusted_hops(1).build();
     let session = hub.open(async |session| drop(session.ended().await));
     let id = session.id().to_string();
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("a bound address");
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback has a free port");
+    let address = listener.local_addr().expect("the socket has an address");
     let app: Router = stillhere_axum::routes(&hub);
     tokio::spawn(async move { axum::serve(listener, app).await });
     let mut streams = vec![upgraded(address, &id).await];

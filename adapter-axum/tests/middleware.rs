@@ -100,7 +100,7 @@ async fn cors_layers_must_allow_credentials_to_other_origins() {
 /// A request timeout does not apply to the body of the answer, so a streamed answer continues. A
 /// WebSocket is no longer a request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_time_out_cuts_only_polls_that_wait_for_longer() {
+async fn a_timeout_cuts_only_polls_that_wait_for_longer() {
     let hub = Hub::new();
     let timeout = |time| TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_millis(time));
     assert_carried(&hub, serve(routes(&hub).layer(timeout(1000))).await).await;
@@ -111,7 +111,7 @@ async fn a_time_out_cuts_only_polls_that_wait_for_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_time_out_of_bodies_cuts_streams_that_are_quiet_for_longer() {
+async fn a_body_timeout_cuts_streams_that_are_quiet_for_longer() {
     let hub = Hub::new();
     let timeout = ResponseBodyTimeoutLayer::new(Duration::from_millis(100));
     let address = serve(routes(&hub).layer(timeout)).await;
@@ -122,7 +122,7 @@ async fn a_time_out_of_bodies_cuts_streams_that_are_quiet_for_longer() {
 
 /// A request above the limit ends the connection, not the session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rate_limit_costs_connections_over_posts() {
+async fn a_rate_limit_ends_connections_over_posts() {
     let hub = Hub::new();
     let rate = Arc::new(Rate::default());
     let limit = {
@@ -145,7 +145,7 @@ async fn a_rate_limit_costs_connections_over_posts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn normalisers_of_paths_let_sessions_through() {
+async fn path_normalisers_let_sessions_through() {
     for normalise in [NormalizePath::trim_trailing_slash, NormalizePath::append_trailing_slash] {
         let hub = Hub::new();
         let listener = TcpListener::bind("127.0.0.1:0")
@@ -159,10 +159,10 @@ async fn normalisers_of_paths_let_sessions_through() {
     }
 }
 
-/// A layer that buffers whole answers, for an ETag or a log, has nothing to buffer of a WebSocket,
-/// and buffers each poll.
+/// A layer that buffers whole answers, for an ETag or a log, does not affect WebSockets, and
+/// buffers each poll on its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_layer_that_gathers_answers_lets_web_sockets_and_polls_through() {
+async fn a_layer_that_buffers_answers_lets_web_sockets_and_polls_through() {
     async fn gather(request: Request, next: Next) -> Response {
         let (parts, body) = next.run(request).await.into_parts();
         let body = to_bytes(body, 1 << 20).await.expect("the answer ends");

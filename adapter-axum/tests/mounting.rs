@@ -174,7 +174,7 @@ async fn user_of(Login(user): Login, asked: &AtomicUsize) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_application_tells_the_principal_after_its_layers_have_run() {
+async fn the_application_supplies_the_principal_after_its_layers_have_run() {
     // This hook is not called; otherwise everybody would be Ada.
     let hub = Hub::builder().principal(|_| Some("ada".to_owned())).build();
     let asked = Arc::new(AtomicUsize::new(0));

@@ -51,7 +51,7 @@ async fn compression_lets_sessions_through() {
 
 /// warp's CORS treats a page of the same origin as a foreign one, so the routes must be outside it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_routes_stand_outside_cors() {
+async fn the_routes_work_outside_cors() {
     let hub = Hub::new();
     let api = warp::path!("api").map(|| "api");
     let cors = warp::cors().allow_origin("https://app.example").build();
@@ -128,7 +128,7 @@ async fn towers_compression_lets_sessions_through() {
 /// A request timeout does not apply to the body of the answer, so a streamed answer continues. A
 /// WebSocket is no longer a request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_time_out_cuts_only_polls_that_wait_for_longer() {
+async fn a_timeout_cuts_only_polls_that_wait_for_longer() {
     let hub = Hub::new();
     let within = |time| {
         let service = warp::service(routes(&hub));
@@ -149,7 +149,7 @@ impl warp::reject::Reject for TooMany {}
 
 /// A request above the limit ends the connection, not the session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rate_limit_costs_connections_over_posts() {
+async fn a_rate_limit_ends_connections_over_posts() {
     async fn refuse(rejection: Rejection) -> Result<impl Reply, Rejection> {
         if rejection.find::<TooMany>().is_none() {
             return Err(rejection);

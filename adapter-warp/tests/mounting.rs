@@ -25,7 +25,7 @@ async fn serve<R: Reply>(
 }
 
 #[tokio::test]
-async fn the_routes_let_others_go_on_and_pages_are_not_cached() {
+async fn the_routes_pass_other_requests_on_and_pages_are_not_cached() {
     // At the root, every path could belong to the routes.
     let hub = Hub::builder().mount("/").build();
     let shared = hub.clone();
@@ -46,7 +46,7 @@ async fn the_routes_let_others_go_on_and_pages_are_not_cached() {
 }
 
 #[tokio::test]
-async fn under_a_path_of_the_users_browsers_find_them_by_the_public_url() {
+async fn under_a_path_of_the_application_browsers_find_them_by_the_public_url() {
     let hub = Hub::builder().public_url("/app/live").build();
     let address = serve(warp::path!("app" / "live" / ..).and(filter(&hub))).await;
     let session = hub.open(echo);
@@ -95,7 +95,7 @@ async fn user_of(user: Option<String>) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_application_tells_the_principal_by_a_filter() {
+async fn the_application_supplies_the_principal_with_a_filter() {
     // This hook is not called; otherwise everybody would be Ada.
     let hub = Hub::builder().principal(|_| Some("ada".to_owned())).build();
     // A rejection means that nobody is logged in.

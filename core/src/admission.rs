@@ -1,4 +1,4 @@
-//! Admission: what the hub decides about a connection before its first frame.
+//! Decides whether to admit a connection, before its first frame.
 
 use std::fmt;
 use std::str::FromStr as _;
@@ -11,8 +11,8 @@ use crate::peer::Peer;
 use crate::rate_limited_log::RateLimitedLog;
 use crate::request::SessionRequest;
 use crate::session::Home;
-use stillhere_proto::Code;
 use stillhere_proto::SessionId;
+use stillhere_proto::code::Code;
 use stillhere_proto::wire::{End, SUBPROTOCOL};
 
 /// The error for a request that names no `stillhere.*` protocol although the session is not plain.
@@ -179,6 +179,7 @@ impl Hub {
             return Err(busy(
                 &self.inner.warnings.too_many_connections,
                 "too many connections from one address or user",
+                SHARES,
             ));
         };
         if let Found::Live(session) = &session
@@ -187,12 +188,14 @@ impl Hub {
             return Err(busy(
                 &self.inner.warnings.too_many_sessions,
                 "too many sessions from one address or user",
+                SHARES,
             ));
         }
         let Some(pending) = self.inner.admit_hello(&peers) else {
             return Err(busy(
                 &self.inner.warnings.too_many_hellos,
                 "too many connections have not sent a hello yet",
+                "max_pending_hellos, address_share and principal_share",
             ));
         };
         let deadline = match &session {
@@ -227,16 +230,20 @@ impl Hub {
     }
 }
 
-/// Returns the answer to a connection that may try again in a second.
-fn busy(warning: &RateLimitedLog, text: &'static str) -> End {
+/// Logs that connections were refused, and returns the answer: the client may try again in a
+/// second. `limits` names the methods that set the limits.
+fn busy(warning: &RateLimitedLog, text: &'static str, limits: &str) -> End {
     if let Some(count) = warning.count(crate::clock::now()) {
         tracing::warn!(
             count,
-            "refused connections: {text}; HubBuilder::address_share, principal_share and max_pending_hellos set the limits"
+            "refused connections: {text}; HubBuilder::{limits} set the limits"
         );
     }
     End::connection(Code::Busy, text).retry_after(1000)
 }
+
+/// The methods of [`HubBuilder`](crate::HubBuilder) that limit one address or user.
+const SHARES: &str = "address_share and principal_share";
 
 /// The packet limit in bytes of a connection without a session.
 const PACKET_MIN: u64 = 1024;

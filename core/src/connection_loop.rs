@@ -10,7 +10,7 @@ use crate::admission::Accepted;
 use crate::carrier::{ClosingFrames, carry};
 use crate::connection::{Connection, Packet};
 use crate::plain::carry_plain;
-use stillhere_proto::Code;
+use stillhere_proto::code::Code;
 use stillhere_proto::wire::Frame;
 
 /// Carries a session over `connection` until the connection ends. An adapter runs nothing else.

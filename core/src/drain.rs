@@ -59,7 +59,7 @@ impl Hub {
                 report.unacknowledged.push((*handle.id(), unacknowledged));
             }
         }
-        // Not earlier, because a page whose hello is on its way may fetch its last messages.
+        // Not earlier, because a page whose hello is in transit may fetch its last messages.
         self.inner.end_drain(deadline);
         self.inner.connections.close();
         let _ = tokio::time::timeout_at(until + CLOSING_TIME, self.inner.connections.wait()).await;

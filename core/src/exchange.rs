@@ -128,7 +128,7 @@ struct State {
     written: BytesMut,
     /// True once the session writes no more.
     is_finished: bool,
-    /// True once no client reads any more.
+    /// True once the client has stopped reading.
     is_gone: bool,
     answer: Option<Waker>,
     writer: Option<Waker>,
@@ -192,7 +192,7 @@ impl Down {
         wake(answer);
     }
 
-    /// Closes the pipe, because no client reads any more.
+    /// Closes the pipe, because the client has stopped reading.
     pub(crate) fn close(&self) {
         let wakers = {
             let mut state = self.lock();

@@ -10,7 +10,7 @@ use tokio::task::coop::cooperative;
 use crate::connection::{Connection, ConnectionError, Packet};
 use crate::hub::{Found, PendingHello};
 use crate::session::Shared;
-use stillhere_proto::Code;
+use stillhere_proto::code::Code;
 use stillhere_proto::wire::{End, Frame, Hello, Sender};
 
 /// Waits for the hello and returns it with its session. The error is what to tell the peer, or

@@ -54,14 +54,15 @@ pub struct SessionOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Renewal {
-    /// From the page, which the client fetches again. It must answer a `GET` with a new ticket, as
-    /// a page handler does. This does not work for a page that is the response to a form, nor under
+    /// The client fetches the page again. The page must answer a `GET` with a new ticket, as a page
+    /// handler does. This does not work for a page that is the response to a form, nor under
     /// `require-trusted-types-for 'script'`, where a script may not read a page.
     #[default]
     Page,
-    /// From this address, which answers a `POST` with a ticket as JSON.
+    /// The client sends a `POST` to this address, which answers with a ticket as JSON.
     Address(String),
-    /// Nowhere. The client reports `refused` or `ended`, and the page must show that.
+    /// There are no new tickets. The client reports `refused` or `ended`, and the page must show
+    /// that.
     Off,
 }
 
@@ -133,7 +134,7 @@ pub enum PlainText {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PlainCompression {
-    /// Not compressed.
+    /// Messages are not compressed.
     #[default]
     None,
     /// One zlib stream (RFC 1950) for each message.

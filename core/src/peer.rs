@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     fn address(text: &str) -> IpAddr {
-        text.parse().expect("an address")
+        text.parse().expect("the address is valid")
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::connection::{Connection, ConnectionError, Packet};
 use crate::lock::Lock;
 use crate::options::{PlainCompression, PlainOptions, PlainText};
 use crate::session::Shared;
-use stillhere_proto::Code;
+use stillhere_proto::code::Code;
 use stillhere_proto::machine::PlainDocument;
 use stillhere_proto::wire::{End, Frame, Sender};
 

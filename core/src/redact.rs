@@ -268,7 +268,7 @@ mod tests {
             let stream = frame(0x82, message);
             let (read, _) = redacted(&stream, 1, message);
             let header = stream.len() - message.len();
-            let mask: [u8; 4] = *stream[..header].last_chunk().expect("a mask");
+            let mask: [u8; 4] = *stream[..header].last_chunk().expect("the header ends with a mask");
             let blanked: Vec<u8> = read[header..]
                 .iter()
                 .zip(mask.iter().cycle())

@@ -124,7 +124,7 @@ impl fmt::Debug for SessionRequest<'_> {
 }
 
 /// Returns the name that a request with this path asks for: the last segment, as it was sent. A
-/// trailing slash, as path normalisation may append it, is ignored.
+/// trailing slash, which path normalisation may append, is ignored.
 pub fn name_of(path: &str) -> &str {
     let path = path.strip_suffix('/').unwrap_or(path);
     path.rsplit('/').next().unwrap_or_default()

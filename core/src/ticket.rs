@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use stillhere_proto::Code;
 use stillhere_proto::Limits;
+use stillhere_proto::code::Code;
 use stillhere_proto::wire::{SUBPROTOCOL, millis};
 use stillhere_proto::{Secret, SessionId};
 

@@ -262,8 +262,10 @@ mod tests {
         sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\nearly";
 
     async fn tcp() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let client = TcpStream::connect(listener.local_addr().expect("a bound address"));
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port");
+        let client = TcpStream::connect(listener.local_addr().expect("the socket has an address"));
         let (client, server) = tokio::join!(client, listener.accept());
         (client.expect("it is listened to"), server.expect("it is listened to").0)
     }
@@ -277,13 +279,13 @@ mod tests {
         let (sender, mut taken) = mpsc::unbounded_channel();
         let service = service_fn(move |request: Request<Incoming>| {
             let (mut parts, _) = request.into_parts();
-            let upgrade = PendingUpgrade::take(&mut parts).expect("a WebSocket is asked for");
+            let upgrade = PendingUpgrade::take(&mut parts).expect("the request asks for a WebSocket");
             sender.send(upgrade.on_upgrade).expect("the test waits");
             let response = Response::builder()
                 .status(101)
                 .header("connection", "upgrade")
                 .body(AnswerBody::Whole(Bytes::new()));
-            std::future::ready(Ok::<_, Infallible>(response.expect("a response")))
+            std::future::ready(Ok::<_, Infallible>(response.expect("the server answers")))
         });
         let io = TokioIo::new(server);
         let serving = async move {
@@ -291,16 +293,16 @@ mod tests {
                 auto::Builder::new(TokioExecutor::new())
                     .serve_connection_with_upgrades(io, service)
                     .await
-                    .expect("it is served");
+                    .expect("the connection is served");
             } else {
                 http1::Builder::new()
                     .serve_connection(io, service)
                     .with_upgrades()
                     .await
-                    .expect("it is served");
+                    .expect("the connection is served");
             }
         };
-        client.write_all(REQUEST).await.expect("it is read");
+        client.write_all(REQUEST).await.expect("the peer reads it");
         let mut serving = pin!(serving);
         tokio::select! {
             () = &mut serving => {}
@@ -309,7 +311,7 @@ mod tests {
         taken
             .recv()
             .await
-            .expect("it was asked for")
+            .expect("the upgrade was requested")
             .await
             .expect("it is upgraded")
     }
@@ -318,10 +320,10 @@ mod tests {
     async fn the_tcp_stream_comes_out_of_every_stack_of_hyper() {
         for is_auto in [false, true] {
             let (client, server) = tcp().await;
-            let expected = server.local_addr().expect("a bound address");
+            let expected = server.local_addr().expect("the socket has an address");
             let (stream, read_buf) = plain_tcp(upgraded(client, server, is_auto).await).expect("it is plain TCP");
             assert_eq!(
-                (stream.local_addr().expect("a bound address"), &read_buf[..]),
+                (stream.local_addr().expect("the socket has an address"), &read_buf[..]),
                 (expected, &b"early"[..])
             );
         }

@@ -62,7 +62,7 @@ async fn an_unconnected_session_ends_after_thirty_seconds_and_not_a_millisecond_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_whose_page_left_ends_after_fifteen_seconds_and_tells_at_once_that_it_left() {
+async fn a_session_whose_page_left_ends_after_fifteen_seconds_and_reports_at_once_that_it_left() {
     let hub = Hub::new();
     // One session whose function is running, and one that still has messages to deliver.
     for ends in [false, true] {
@@ -119,7 +119,7 @@ async fn a_page_that_left_and_came_back_is_kept_like_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_page_that_left_is_waited_for_longer_than_one_that_is_lost() {
+async fn a_page_that_left_is_never_waited_for_longer_than_one_that_is_lost() {
     for (soft_closed, left, expected) in [(7, 15, 7), (120, 0, 0), (0, 15, 0), (30, 20, 20)] {
         let policy = DefaultCleanupPolicy {
             soft_closed: seconds(soft_closed),
@@ -256,7 +256,7 @@ fn a_reconnect_that_races_with_the_deadline_either_resumes_or_is_refused() {
         .worker_threads(4)
         .enable_all()
         .build()
-        .expect("threads");
+        .expect("the runtime starts");
     let ends = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&ends);
     let hub = {
@@ -286,7 +286,7 @@ fn a_reconnect_that_races_with_the_deadline_either_resumes_or_is_refused() {
             let _context = runtime.enter();
             document.connect(&hub)
         };
-        sweeper.join().expect("no panic");
+        sweeper.join().expect("the task does not panic");
         let id = *session.id();
         match runtime.block_on(wire.frame()) {
             Frame::Welcome(_) => {
@@ -454,7 +454,7 @@ impl CleanupPolicy for Panics {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_that_panics_costs_that_check_and_is_asked_again_a_second_later() {
+async fn a_policy_that_panics_is_asked_again_a_second_later() {
     for place in ["should_cleanup", "allow_soft_close", "next_check", "keep"] {
         let hub = Hub::builder().cleanup_policy(Panics(place)).build();
         let waiting = hub.open(idle);

@@ -459,7 +459,7 @@ async fn a_budget_combined_by_and_waits_for_the_other_policy_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_worth_a_user_is_waited_for_longer_than_a_guest_and_both_longer_than_a_heavy_session() {
+async fn by_worth_a_user_is_kept_longer_than_a_guest_and_both_longer_than_a_heavy_session() {
     let hub = hub(by_worth::ByWorth);
     let mut pages = vec![
         Page::open(&hub).await,
@@ -656,7 +656,7 @@ fn a_policy_ends_up_with_the_final_state_of_every_session_on_many_threads() {
         .worker_threads(3)
         .enable_all()
         .build()
-        .expect("threads");
+        .expect("the runtime starts");
     for round in 0..20 {
         let hub = {
             let _context = runtime.enter();
@@ -696,7 +696,7 @@ fn a_policy_ends_up_with_the_final_state_of_every_session_on_many_threads() {
             })
             .collect();
         for thread in threads {
-            thread.join().expect("no panic");
+            thread.join().expect("the task does not panic");
         }
         pages.clear();
         let is_right = || {

@@ -110,7 +110,11 @@ async fn a_thousand_browsers_are_told_to_reconnect_at_different_times() {
         hints[0],
         hints[999]
     );
-    let widest = hints.windows(2).map(|pair| pair[1] - pair[0]).max().expect("pairs");
+    let widest = hints
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .max()
+        .expect("there are several hints");
     assert!(widest < milliseconds(20), "spread evenly: {widest:?}");
 }
 
@@ -137,7 +141,7 @@ async fn a_drain_refuses_new_documents_and_lets_the_own_document_reconnect() {
 
     let refused = hub.open(idle);
     assert_eq!(soon("the end", refused.ended()).await, EndReason::Draining);
-    let ticket: serde_json::Value = serde_json::from_str(&refused.ticket_json()).expect("JSON");
+    let ticket: serde_json::Value = serde_json::from_str(&refused.ticket_json()).expect("the ticket is JSON");
     assert_eq!(ticket["refused"]["code"], 4200);
     assert!(
         ticket["refused"]["retryAfter"]
@@ -159,7 +163,7 @@ async fn a_drain_refuses_new_documents_and_lets_the_own_document_reconnect() {
     assert_eq!((end.code, end.reason), DRAINING);
     wire.end.send(stillhere::connection::Packet::Close(4200));
     drop(wire);
-    let report = soon("the report", draining).await.expect("no panic");
+    let report = soon("the report", draining).await.expect("the task does not panic");
     assert_eq!(
         (report.sessions, report.aborted, report.unacknowledged.len()),
         (1, 0, 0)
@@ -207,7 +211,7 @@ async fn connections_that_wait_are_told_that_the_server_shuts_down() {
     }
     assert_eq!(hints.len(), 3, "spread");
     drop((wire, newcomer, silent));
-    let report = soon("the report", shutdown).await.expect("no panic");
+    let report = soon("the report", shutdown).await.expect("the task does not panic");
     assert_eq!(report.connections_left, 0);
     assert_eq!(start.elapsed(), seconds(0));
 
@@ -238,7 +242,7 @@ async fn a_connection_that_waits_during_a_drain_may_still_fetch_the_last_message
     wire.ack(1, 0);
     assert_eq!(wire.end().await.reason, DRAINING.1);
     drop(wire);
-    let report = soon("the report", shutdown).await.expect("no panic");
+    let report = soon("the report", shutdown).await.expect("the task does not panic");
     assert!(report.unacknowledged.is_empty());
 }
 
@@ -261,7 +265,7 @@ async fn a_page_that_left_and_is_shown_again_during_a_drain_gets_its_last_messag
     assert_eq!(wire.data().await.payload, "unacknowledged");
     wire.ack(1, 0);
     assert_eq!(wire.end().await.reason, DRAINING.1);
-    let report = soon("the report", draining).await.expect("no panic");
+    let report = soon("the report", draining).await.expect("the task does not panic");
     assert_eq!((report.aborted, report.unacknowledged.len()), (0, 0));
 }
 
@@ -281,7 +285,7 @@ async fn a_session_that_is_already_ending_keeps_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_that_do_not_go_are_counted_and_not_waited_for() {
+async fn connections_that_stay_are_counted_and_not_waited_for() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let mut document = RawDocument::new(&session);
@@ -311,7 +315,7 @@ async fn a_drain_accepts_any_deadline_and_may_be_requested_twice() {
             assert!(!draining.is_finished());
             wire.ack(1, 0);
         }
-        let report = soon("the report", draining).await.expect("no panic");
+        let report = soon("the report", draining).await.expect("the task does not panic");
         assert_eq!(report.aborted, usize::from(deadline == Duration::ZERO));
         let again = hub.shutdown(seconds(1)).await;
         assert_eq!((again.sessions, again.aborted), (0, 0));

@@ -252,7 +252,7 @@ async fn a_function_that_does_not_return_is_aborted_ten_seconds_after_the_end() 
     tokio::time::sleep(seconds(9)).await;
     assert!(dropped.lock().expect("unpoisoned").is_none());
     tokio::time::sleep(seconds(2)).await;
-    let when = dropped.lock().expect("unpoisoned").expect("its guard ran");
+    let when = dropped.lock().expect("unpoisoned").expect("the guard ran");
     assert!(
         (seconds(10)..milliseconds(10_002)).contains(&(when - start)),
         "{:?}",
@@ -322,7 +322,7 @@ async fn a_dropped_hub_still_gives_functions_their_grace_period_and_no_more() {
     assert_eq!(wire.end().await.reason, 3);
     drop(wire);
     tokio::time::sleep(seconds(11)).await;
-    let when = dropped.lock().expect("unpoisoned").expect("its guard ran");
+    let when = dropped.lock().expect("unpoisoned").expect("the guard ran");
     assert!(
         (seconds(10)..milliseconds(10_002)).contains(&(when - start)),
         "{:?}",
@@ -423,7 +423,7 @@ async fn the_end_arrives_even_if_the_connection_was_blocked_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_that_take_nothing_do_not_pile_up() {
+async fn connections_that_read_nothing_do_not_accumulate() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let mut document = RawDocument::new(&session);

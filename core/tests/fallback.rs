@@ -172,14 +172,14 @@ impl Down {
     async fn read(&mut self, bytes: usize) {
         let mut read = 0;
         while read < bytes {
-            read += self.chunk().await.expect("the answer goes on").len();
+            read += self.chunk().await.expect("the answer continues").len();
         }
     }
 
     /// Returns the next message, which must be a small one.
     async fn text(&mut self) -> String {
         loop {
-            match self.frame().await.expect("the answer goes on") {
+            match self.frame().await.expect("the answer continues") {
                 Frame::Data(data) => return String::from_utf8(data.payload.to_vec()).expect("the message is text"),
                 Frame::End(end) => panic!("expected a message, got {end:?}"),
                 _ => {}
@@ -688,7 +688,7 @@ async fn a_repeated_post_of_a_polled_connection_ends_it_because_an_answer_may_be
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_number_that_skips_one_ends_the_connection_and_nothing_of_it_is_taken() {
+async fn a_skipped_post_number_ends_the_connection_and_nothing_of_the_post_is_processed() {
     let hub = Hub::new();
     let session = hub.open(echo);
     let (posts, down) = Posts::streamed(&hub, &session).await;
@@ -786,7 +786,7 @@ async fn a_packet_is_too_large_by_the_length_that_announces_it() {
     assert_eq!(
         session.state(),
         SessionState::Unconnected,
-        "before the welcome it costs the connection only"
+        "before the welcome it ends only the connection"
     );
 
     let (mut posts, down) = Posts::streamed(&hub, &session).await;
@@ -932,7 +932,7 @@ async fn frames_that_nobody_fetches_wait_in_the_session_and_then_continue() {
         session.try_send(vec![b'x'; SIZE]).expect("there is room");
     }
     settled().await;
-    let first = down.chunk().await.expect("the answer goes on").len();
+    let first = down.chunk().await.expect("the answer continues").len();
     assert!(first > SIZE && first < 64 * 1024 + 2 * SIZE, "{first} bytes wait");
     down.read(COUNT * SIZE - first).await;
 }
@@ -1025,7 +1025,7 @@ async fn a_session_that_has_had_a_page_cannot_be_discarded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_gives_back_a_session_without_its_secret_or_as_another_user() {
+async fn a_session_cannot_be_given_back_without_its_secret_or_by_another_user() {
     let hub = Hub::builder()
         .principal(|request| request.cookie("login").map(str::to_owned))
         .build();

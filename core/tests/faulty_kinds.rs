@@ -428,6 +428,8 @@ async fn an_endless_stream_of_any_packets_does_not_starve_other_tasks() {
             assert_eq!(neighbour.text().await, "still here?");
             tokio::time::advance(seconds(1)).await;
         }
-        soon("the loop's end", carrier).await.expect("it gives up in time");
+        soon("the loop's end", carrier)
+            .await
+            .expect("the loop gives up in time");
     }
 }

@@ -185,7 +185,7 @@ async fn a_missing_hello_ends_the_connection_whatever_else_arrives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_before_the_welcome_costs_the_connection_only() {
+async fn an_error_before_the_welcome_ends_only_the_connection() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let mut document = RawDocument::new(&session);
@@ -306,7 +306,7 @@ async fn invalid_limits_are_clamped_and_work() {
     assert!(
         limits
             .as_object()
-            .expect("limits")
+            .expect("the ticket has limits")
             .values()
             .all(|limit| limit.as_u64().is_some_and(|n| n < 1 << 53))
     );
@@ -324,7 +324,12 @@ async fn a_ticket_is_the_json_that_the_protocol_describes() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let id = session.id().to_string();
-    let secret = session.ticket_json().split_once("\"secret\":\"").expect("a secret").1[..43].to_owned();
+    let secret = session
+        .ticket_json()
+        .split_once("\"secret\":\"")
+        .expect("the ticket has a secret")
+        .1[..43]
+        .to_owned();
     let expected = format!(
         "{{\"protocol\":\"stillhere.v1\",\"url\":\"/stillhere/{id}\",\"id\":\"{id}\",\"secret\":\"{secret}\",\
          \"limits\":{{\"fragment\":65536,\"message\":1048576,\"inflated\":8388608,\"window\":1048576,\
@@ -541,7 +546,12 @@ async fn the_secret_is_in_the_ticket_and_nowhere_else() {
         "nothing was logged: {log}"
     );
     shown.push(log);
-    let text = session.ticket_json().split_once("\"secret\":\"").expect("a secret").1[..43].to_owned();
+    let text = session
+        .ticket_json()
+        .split_once("\"secret\":\"")
+        .expect("the ticket has a secret")
+        .1[..43]
+        .to_owned();
     let bytes = access.secret.expose();
     let decimal = bytes[..6].iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
     let hex: String = bytes[..6].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -575,7 +585,7 @@ fn sessions_live_on_the_hubs_runtime_whatever_thread_opens_and_carries_them() {
         .worker_threads(1)
         .enable_all()
         .build()
-        .expect("threads");
+        .expect("the runtime starts");
     let hub = Hub::builder().runtime(home.handle().clone()).build();
     let (report, mut reported) = tokio::sync::mpsc::unbounded_channel();
     let session = {
@@ -589,14 +599,14 @@ fn sessions_live_on_the_hubs_runtime_whatever_thread_opens_and_carries_them() {
             })
         })
         .join()
-        .expect("no panic")
+        .expect("the task does not panic")
     };
     for round in 0..3u8 {
         // Each connection runs on its own runtime, which is dropped before the next one.
         let carrier = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .expect("a runtime");
+            .expect("the runtime starts");
         carrier.block_on(async {
             let browser = Browser::connected(&hub, &session).await;
             browser.send([round]);
@@ -676,7 +686,7 @@ async fn bad_input_after_the_welcome_ends_that_session_with_its_reason_and_no_ot
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gap_costs_the_connection_and_three_without_progress_the_session() {
+async fn a_gap_ends_the_connection_and_three_without_progress_the_session() {
     let hub = Hub::new();
     let session = hub.open(idle);
     let mut document = RawDocument::new(&session);

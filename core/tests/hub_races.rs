@@ -20,7 +20,7 @@ fn runtime(threads: usize) -> Runtime {
         .worker_threads(threads)
         .enable_all()
         .build()
-        .expect("threads")
+        .expect("the runtime starts")
 }
 
 type Ends = Arc<Mutex<HashMap<SessionId, Vec<EndReason>>>>;
@@ -117,7 +117,7 @@ fn each_end_is_reported_exactly_once_under_racing_close_abort_sweep_drain_and_mi
             })
             .collect();
         for thread in threads {
-            thread.join().expect("no panic");
+            thread.join().expect("the task does not panic");
         }
 
         runtime.block_on(async {
@@ -163,7 +163,7 @@ fn every_end_is_reported_once_when_the_hub_goes_while_sessions_end() {
         };
         start.wait();
         drop(hub);
-        aborter.join().expect("no panic");
+        aborter.join().expect("the task does not panic");
         // The sweeper may be the last owner of the hub for a moment.
         while ends.lock().expect("unpoisoned").len() < sessions.len() {
             std::thread::yield_now();
@@ -189,7 +189,7 @@ fn the_limits_hold_and_the_counts_are_true_when_many_threads_open_at_once() {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
             threads
                 .into_iter()
-                .flat_map(|thread| thread.join().expect("no panic"))
+                .flat_map(|thread| thread.join().expect("the task does not panic"))
                 .collect()
         });
         let waiting = opened
@@ -233,7 +233,7 @@ fn a_first_browser_that_races_with_an_abort_leaves_no_count_and_no_function_behi
             let _context = runtime.enter();
             document.connect(&hub)
         };
-        aborter.join().expect("no panic");
+        aborter.join().expect("the task does not panic");
         runtime.block_on(async {
             loop {
                 match wire.frame().await {
@@ -279,7 +279,7 @@ fn messages_survive_reconnects_that_race_with_sends_on_many_threads() {
                 browser.cut();
             }
         }
-        sender.await.expect("no panic");
+        sender.await.expect("the task does not panic");
     });
     assert!(session.snapshot().reconnects > 10, "{}", session.snapshot().reconnects);
     drop(hub);

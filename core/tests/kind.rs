@@ -27,7 +27,7 @@ fn kind(session: &SessionHandle) -> String {
     ticket(session)
         .get("connection")
         .map_or("a WebSocket".to_owned(), |name| {
-            name.as_str().expect("a name").to_owned()
+            name.as_str().expect("the name is valid").to_owned()
         })
 }
 
@@ -36,7 +36,10 @@ fn elements(tag: &str) -> Vec<&str> {
     let parts = tag
         .strip_prefix("<script ")
         .and_then(|rest| rest.strip_suffix("></script>"));
-    parts.expect("script elements").split("></script><script ").collect()
+    parts
+        .expect("the tag has two scripts")
+        .split("></script><script ")
+        .collect()
 }
 
 fn ticket_of(element: &str) -> serde_json::Value {

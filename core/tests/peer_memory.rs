@@ -37,7 +37,7 @@ fn alone(test: impl Future<Output = ()>) {
         .enable_all()
         .start_paused(true)
         .build()
-        .expect("a runtime starts");
+        .expect("the runtime starts");
     runtime.block_on(test);
 }
 
@@ -80,14 +80,14 @@ fn binary(frame: &Frame) -> Vec<u8> {
     octets(BINARY, &frame.to_bytes())
 }
 
-/// Sends 4 MiB of pings, with a sign of life every 50 KiB, to a server whose answers nobody reads.
+/// Sends 4 MiB of pings, with another frame every 50 KiB, to a server whose answers nobody reads.
 /// Returns by how much the memory grew.
-async fn flood_with_pings(peer: &mut DuplexStream, sign_of_life: &[u8]) -> usize {
+async fn flood_with_pings(peer: &mut DuplexStream, between: &[u8]) -> usize {
     let mut flood = octets(PING, &[b'x'; 125]).repeat(400);
-    flood.extend(sign_of_life);
+    flood.extend(between);
     let before = live_bytes();
     for _ in 0..80 {
-        peer.write_all(&flood).await.expect("the server reads on");
+        peer.write_all(&flood).await.expect("the server keeps reading");
     }
     settled().await;
     live_bytes().saturating_sub(before)
@@ -114,7 +114,7 @@ fn pongs_for_a_peer_that_never_reads_are_bounded() {
 
         let plain = hub.open_plain(PlainOptions::default(), never_reads);
         let id = plain.id().to_string();
-        let accepted = hub.accept(&SessionRequest::new(&id, [])).expect("a plain session");
+        let accepted = hub.accept(&SessionRequest::new(&id, [])).expect("the session is plain");
         let (mut peer, _carrier) = web_socket(accepted).await;
         let grown = flood_with_pings(&mut peer, &[]).await;
         let message = hub.session_options().limits.message as usize;
@@ -167,7 +167,7 @@ fn nothing_is_lost_to_pongs_that_fill_the_buffer() {
         let mut arrived = 0;
         loop {
             let message = soon("a message", socket.next()).await;
-            let Message::Binary(bytes) = message.expect("no end yet").expect("no error") else {
+            let Message::Binary(bytes) = message.expect("the connection is open").expect("the frame is valid") else {
                 continue;
             };
             match Frame::decode(bytes, Sender::Server).expect("the server's frames are well-formed") {
@@ -307,7 +307,7 @@ fn unread_messages_of_a_plain_client_hold_no_more_than_is_counted() {
             let session = hub.open_plain(PlainOptions::default(), never_reads);
             let accepted = hub.accept(&SessionRequest::new(&session.id().to_string(), []));
             let (server, client) = support::pipe::pipe();
-            let carrier = tokio::spawn(run_connection_loop(accepted.expect("a plain session"), server));
+            let carrier = tokio::spawn(run_connection_loop(accepted.expect("the session is plain"), server));
             settled().await;
             let before = live_bytes();
             // What the server does not read stays with the client: the last messages, and only one

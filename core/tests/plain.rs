@@ -150,7 +150,7 @@ async fn many_messages_keep_their_order_both_ways() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waited_comes_first_and_in_order() {
+async fn queued_messages_come_first_and_in_order() {
     let hub = Hub::new();
     let session = plain(&hub);
     session.send("before anybody came").await.expect("there is room");
@@ -350,7 +350,7 @@ async fn a_packet_above_the_limit_ends_only_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_message_is_compressed_where_that_was_chosen() {
+async fn every_message_is_compressed_if_so_configured() {
     let hub = Hub::new();
     let payloads = [vec![], vec![1, 2, 3], vec![7; 3_000_000]];
     for payload in &payloads {
@@ -428,7 +428,7 @@ async fn a_quiet_client_is_pinged_and_kept_if_it_answers() {
         client.end.send(Packet::Other);
         settled().await;
     }
-    // Messages are signs of life too.
+    // Messages also show that the client is alive.
     tokio::time::sleep(seconds(9)).await;
     client.send("here");
     assert_waits(client.end.receive()).await;
@@ -745,9 +745,12 @@ async fn a_plain_session_is_carried_over_a_connection_within_the_process() {
     tokio::spawn(run_connection_loop(accepted.expect("it is plain"), ours));
     for size in [0, 1, 200_000] {
         let message = Packet::Binary(vec![5; size].into());
-        client.send(message.clone()).await.expect("the connection takes it");
+        client
+            .send(message.clone())
+            .await
+            .expect("the connection accepts the message");
         let answer = soon("an answer", client.next()).await;
-        assert_eq!(answer.expect("it is open").expect("it holds"), message);
+        assert_eq!(answer.expect("it is open").expect("the connection holds"), message);
     }
     drop(client);
     settled().await;

@@ -111,7 +111,7 @@ async fn both_lanes_reach_the_application_with_their_names_and_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_received_before_the_end_are_handed_out_before_none() {
+async fn messages_received_before_the_end_are_returned_before_none() {
     let hub = Hub::new();
     let (go, wait) = oneshot::channel::<()>();
     let (report, reported) = oneshot::channel();
@@ -178,13 +178,13 @@ async fn a_session_without_a_reader_still_sends_and_frees_its_inbox_at_the_end()
 }
 
 #[tokio::test(start_paused = true)]
-async fn next_gives_messages_and_the_news_of_a_restore() {
+async fn next_returns_messages_and_restores() {
     let hub = Hub::new();
     let (report, mut reported) = mpsc::unbounded_channel();
     let session = hub.open(move |mut session| async move {
         while let Some(incoming) = session.next().await {
             let news = match incoming {
-                Incoming::Message(message) => String::from_utf8(message.to_vec()).expect("text"),
+                Incoming::Message(message) => String::from_utf8(message.to_vec()).expect("the message is text"),
                 Incoming::Restored => "restored".to_owned(),
                 other => panic!("{other:?}"),
             };
@@ -251,7 +251,7 @@ async fn events_come_in_order_and_exactly_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_of_a_session_that_is_over_are_over() {
+async fn a_session_that_is_over_has_no_further_events() {
     let hub = Hub::new();
     let session = hub.open(echo);
     session.abort("");

@@ -127,7 +127,7 @@ async fn a_message_that_compresses_below_the_limit_may_reach_the_inflated_limit(
     session
         .send(message.clone())
         .await
-        .expect("8 MiB of the same byte are far less than 100 kB");
+        .expect("8 MiB of one byte deflate to far less than 100 kB");
     assert_eq!(browser.next().await, message);
     let too_large = session.send(vec![3; (8 << 20) + 1]).await;
     assert!(

@@ -83,7 +83,7 @@ async fn no_message_of_the_new_document_is_read_before_the_restore_function_retu
         });
         while let Some(incoming) = session.next().await {
             let news = match incoming {
-                Incoming::Message(message) => String::from_utf8(message.to_vec()).expect("text"),
+                Incoming::Message(message) => String::from_utf8(message.to_vec()).expect("the message is text"),
                 _ => "restored".to_owned(),
             };
             report.send(news).expect("the test listens");
@@ -379,7 +379,7 @@ async fn messages_that_wait_for_a_restore_are_bounded_and_counted_in_each_lane()
         session.try_send_bulk([3; 1000]),
         Err(TrySendError::Full([3; 1000].into()))
     );
-    session.try_send("the other lane").expect("has room of its own");
+    session.try_send("the other lane").expect("the lane has its own room");
     assert_eq!(hub.stats().buffered, 3 * charge(1000) + charge(14));
     assert_eq!(session.snapshot().buffered, hub.stats().buffered);
     let sender = session.clone();
@@ -387,7 +387,10 @@ async fn messages_that_wait_for_a_restore_are_bounded_and_counted_in_each_lane()
     settled().await;
     assert!(!waiting.is_finished());
     go.notify_one();
-    assert_eq!(soon("the send", waiting).await.expect("no panic"), Ok(()));
+    assert_eq!(
+        soon("the send", waiting).await.expect("the task does not panic"),
+        Ok(())
+    );
     let mut messages: Vec<_> = Vec::new();
     for _ in 0..6 {
         messages.push(page.next().await[0]);
@@ -512,15 +515,19 @@ async fn a_document_that_was_restored_or_met_is_not_restored_by_another_function
         let hub = Hub::new();
         let session = hub.open(move |mut session| async move {
             if meets == Meets::Restoring {
-                session.on_restore(|restoring| async move { restoring.send("first").await.expect("it lives") });
+                session
+                    .on_restore(|restoring| async move { restoring.send("first").await.expect("the session is live") });
             }
             tokio::time::sleep(seconds(1)).await;
             match meets {
                 Meets::Restoring => {}
-                Meets::Reading => assert_eq!(&session.recv().await.expect("it lives")[..], b"from the page"),
+                Meets::Reading => assert_eq!(
+                    &session.recv().await.expect("the session is live")[..],
+                    b"from the page"
+                ),
                 Meets::News => assert_eq!(session.next().await, Some(Incoming::Restored)),
             }
-            session.on_restore(|restoring| async move { restoring.send("second").await.expect("it lives") });
+            session.on_restore(|restoring| async move { restoring.send("second").await.expect("the session is live") });
             session.ended().await;
         });
         Browser::connected(&hub, &session).await;
@@ -546,13 +553,16 @@ async fn reading_messages_of_an_earlier_document_is_not_meeting_the_new_one() {
     let hub = Hub::new();
     let session = hub.open(|mut session| async move {
         tokio::time::sleep(seconds(1)).await;
-        assert_eq!(&session.recv().await.expect("it lives")[..], b"from the first page");
+        assert_eq!(
+            &session.recv().await.expect("the session is live")[..],
+            b"from the first page"
+        );
         tokio::time::timeout(seconds(1), session.recv())
             .await
             .expect_err("there is nothing to read");
-        session.on_restore(|restoring| async move { restoring.send("state").await.expect("it lives") });
+        session.on_restore(|restoring| async move { restoring.send("state").await.expect("the session is live") });
         assert_eq!(session.next().await, Some(Incoming::Restored));
-        session.send("news").await.expect("it lives");
+        session.send("news").await.expect("the session is live");
         session.ended().await;
     });
     let first = Browser::connected(&hub, &session).await;

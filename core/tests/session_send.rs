@@ -43,7 +43,7 @@ async fn data_frames(wire: &Wire, count: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn send_waits_for_room_and_goes_on_when_the_browser_acknowledges() {
+async fn send_waits_for_room_and_continues_when_the_browser_acknowledges() {
     let hub = hub_with_outbox(10 * charge(1000));
     let session = hub.open(idle);
     let mut document = RawDocument::new(&session);
@@ -57,7 +57,10 @@ async fn send_waits_for_room_and_goes_on_when_the_browser_acknowledges() {
     assert!(!eleventh.is_finished(), "written frames are not acknowledged");
     wire.ack(1, 0);
     assert_eq!(wire.data().await.payload[0], 8);
-    assert_eq!(soon("the send", eleventh).await.expect("no panic"), Ok(()));
+    assert_eq!(
+        soon("the send", eleventh).await.expect("the task does not panic"),
+        Ok(())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +74,10 @@ async fn send_waits_also_while_nobody_is_connected() {
     assert!(!waiting.is_finished());
 
     let browser = Browser::connected(&hub, &session).await;
-    assert_eq!(soon("the send", waiting).await.expect("no panic"), Ok(()));
+    assert_eq!(
+        soon("the send", waiting).await.expect("the task does not panic"),
+        Ok(())
+    );
     browser.next().await;
     browser.next().await;
     assert_eq!(browser.text().await, "third");
@@ -85,7 +91,10 @@ async fn send_waits_also_while_nobody_is_connected() {
     tokio::time::sleep(seconds(20)).await;
     assert!(!waiting.is_finished());
     browser.set_online(true);
-    assert_eq!(soon("the send", waiting).await.expect("no panic"), Ok(()));
+    assert_eq!(
+        soon("the send", waiting).await.expect("the task does not panic"),
+        Ok(())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,12 +112,14 @@ async fn many_waiting_senders_all_get_their_turn() {
     let mut seen: Vec<u32> = Vec::new();
     for _ in 0..500 {
         let message = browser.next().await;
-        seen.push(u32::from_le_bytes(*message.first_chunk().expect("a number")));
+        seen.push(u32::from_le_bytes(
+            *message.first_chunk().expect("the value is a number"),
+        ));
     }
     seen.sort_unstable();
     assert_eq!(seen, (0..500).collect::<Vec<_>>());
     for sender in senders {
-        assert_eq!(sender.await.expect("no panic"), Ok(()));
+        assert_eq!(sender.await.expect("the task does not panic"), Ok(()));
     }
 }
 
@@ -130,7 +141,7 @@ async fn waiting_senders_fail_when_the_session_ends_or_is_closed() {
             EndReason::Aborted("over".into())
         };
         assert_eq!(
-            soon("the send", waiting).await.expect("no panic"),
+            soon("the send", waiting).await.expect("the task does not panic"),
             Err(SendError::Ended {
                 reason: reason.clone(),
                 message: [8; 1000].into()
@@ -281,7 +292,7 @@ async fn a_hundred_thousand_empty_messages_are_bounded_and_arrive() {
     for _ in 0..100_000 {
         assert!(browser.next().await.is_empty());
     }
-    rest.await.expect("no panic");
+    rest.await.expect("the task does not panic");
     settled().await;
     assert!(browser.inbox().is_empty());
 }
@@ -378,7 +389,7 @@ async fn senders_on_many_threads_wake_a_connection_that_sleeps() {
             .worker_threads(4)
             .enable_all()
             .build()
-            .expect("threads");
+            .expect("the runtime starts");
         runtime.block_on(async {
             let mut options = SessionOptions::default();
             options.limits.outbox = 20 * charge(8);
@@ -407,7 +418,7 @@ async fn senders_on_many_threads_wake_a_connection_that_sleeps() {
                 browser.next().await;
             }
             for sender in senders {
-                sender.await.expect("no panic");
+                sender.await.expect("the task does not panic");
             }
             for number in 0..2000u64 {
                 browser.send(number.to_le_bytes());
@@ -415,7 +426,7 @@ async fn senders_on_many_threads_wake_a_connection_that_sleeps() {
             }
         });
     });
-    runtime.join().expect("no panic");
+    runtime.join().expect("the task does not panic");
 }
 
 #[tokio::test(start_paused = true)]

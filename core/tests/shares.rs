@@ -17,7 +17,7 @@ async fn idle(session: Session) {
 }
 
 fn address(text: &str) -> IpAddr {
-    text.parse().expect("an address")
+    text.parse().expect("the address is valid")
 }
 
 fn hub(share: Share) -> HubBuilder {
@@ -130,7 +130,7 @@ async fn one_address_or_user_has_its_share_of_connections_and_hellos_and_others_
         drop(held);
         assert!(
             !is_refused(&ask(&hub, &session, Some("6.6.6.6"), "", None)),
-            "it has let go"
+            "the place is free again"
         );
     }
 }

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stillhere::{Hub, Session, SessionRequest};
+use stillhere::{Hub, Session, SessionRequest, Share};
 use tracing::subscriber::DefaultGuard;
 
 #[derive(Clone, Default)]
@@ -80,6 +80,33 @@ async fn crowding_is_logged_once_a_minute_with_a_count() {
         assert!(lines.len() == 1 && lines[0].contains("hello"), "{lines:?}");
         opened.iter().for_each(|session| session.abort(""));
         tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_names_the_options_that_set_its_limit() {
+    let share = Share {
+        connections: 0,
+        ..Share::default()
+    };
+    for (builder, options) in [
+        (Hub::builder().max_sessions(0), "HubBuilder::max_sessions set"),
+        (Hub::builder().max_unconnected(0), "HubBuilder::max_unconnected set"),
+        (
+            Hub::builder().max_pending_hellos(0),
+            "HubBuilder::max_pending_hellos, address_share and principal_share set",
+        ),
+        (
+            Hub::builder().principal_share(share),
+            "HubBuilder::address_share and principal_share set",
+        ),
+    ] {
+        let (log, _logging) = Log::begin();
+        let hub = builder.principal(|_| Some("ada".to_owned())).build();
+        let id = hub.open_for("ada", idle).id().to_string();
+        ask(&hub, &id, &[]);
+        let lines = log.lines();
+        assert!(lines.len() == 1 && lines[0].contains(options), "{options}: {lines:?}");
     }
 }
 

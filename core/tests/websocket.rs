@@ -30,7 +30,9 @@ async fn a_connection_that_failed_may_be_used_and_closed_and_fails_again() {
             .is_ok()
         {}
     };
-    timeout(Duration::from_secs(10), flood).await.expect("it fails");
+    timeout(Duration::from_secs(10), flood)
+        .await
+        .expect("the flood fails in time");
     assert!(connection.next().await.is_none_or(|next| next.is_err()));
     assert!(connection.send(Packet::Close(1000)).await.is_err());
     assert!(connection.close().await.is_err());
@@ -57,5 +59,7 @@ async fn after_a_packet_above_the_limit_the_rest_is_read_and_dropped() {
     assert_eq!(close, [0x88, 2, 0x10, 0x0c]);
     drop(peer);
     let rest = async { while connection.next().await.is_some() {} };
-    timeout(Duration::from_secs(10), rest).await.expect("it ends");
+    timeout(Duration::from_secs(10), rest)
+        .await
+        .expect("the rest ends in time");
 }

@@ -109,14 +109,14 @@ browserTest('a server that stops tells its pages, refuses new ones with a hint, 
   const ended = await page.evaluate(() => demo.status);
   assert.deepEqual({ state: ended.state, reason: ended.reason }, { state: 'ended', reason: 'Draining' });
   assert.ok(ended.retryAt > began, 'there is a hint when to come back');
-  assert.match(await page.innerText('#over'), /drained this session[^]*asks to wait \d+ s/);
+  assert.match(await page.innerText('#over'), /drained this session[^]*asks this page to wait \d+ s/);
 
   const late = await openTab(context, demo.url);
   await until(late, () => window.demo?.status.reason === 'Draining' && demo.status.retryAt !== null);
   const refused = await late.evaluate(() => demo.status);
   assert.deepEqual({ state: refused.state, code: refused.code }, { state: 'connecting', code: 4200 });
   assert.ok(refused.retryAt > began, 'there is a hint when to come back');
-  assert.match(await late.innerText('#status'), /Connecting[^]*Draining: next try in/);
+  assert.match(await late.innerText('#status'), /Connecting[^]*Draining: next attempt in/);
   const { refused: ticket } = await demo.ticket('echo');
   assert.equal(ticket.code, 4200);
 

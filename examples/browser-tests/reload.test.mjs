@@ -60,7 +60,7 @@ browserTest('the value and the note survive F5', async (stage) => {
 
   for (let clicks = 0; clicks < 3; clicks += 1) await page.click('#add');
   await page.fill('#note', 'kept – über F5 🌱');
-  await until(page, () => demo.value === 3 && document.getElementById('note-state').textContent === 'kept by the server');
+  await until(page, () => demo.value === 3 && document.getElementById('note-state').textContent === 'kept on the server');
   await reload(page);
 
   assert.equal(await page.textContent('#value'), '3');

@@ -13,7 +13,7 @@ browserTest('silence is shown while it lasts, then the reconnection, then the co
 
   await page.click('[data-fault=silence]');
   await until(page, () => document.getElementById('status').dataset.state === 'silent');
-  assert.match(await shown(page), /Nothing heard\s+for \d+\.\d s/);
+  assert.match(await shown(page), /Nothing received\s+for \d+\.\d s/);
   // Waking the page makes it send a ping at once; it decides after 5 s.
   await page.evaluate(() => dispatchEvent(new Event('online')));
   await until(page, () => demo.cuts === 1 && demo.status.state === 'connected');
@@ -26,7 +26,7 @@ browserTest('while the server is away the page says when it tries again', async 
   const demo = await stage.startDemo();
   const page = await openDemo(await stage.openChromium(), demo.url);
   await demo.kill();
-  await until(page, () => /Reconnecting\s+next try in \d+\.\d s/.test(document.getElementById('status').innerText));
+  await until(page, () => /Reconnecting\s+next attempt in \d+\.\d s/.test(document.getElementById('status').innerText));
 });
 
 browserTest('a network that stalls shows as silence, and nothing is lost', async (stage) => {

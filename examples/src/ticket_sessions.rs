@@ -29,7 +29,7 @@ pub(crate) async fn run_echo(mut session: Session) -> Result<(), SendError> {
 pub(crate) async fn run_flood(mut session: Session, hub: Hub) -> Result<(), SendError> {
     while let Some(request) = session.recv().await {
         let Some((count, size)) = parse_flood(&request) else {
-            session.abort("a flood is asked for by {count u32, size u32}, little-endian");
+            session.abort("request a flood with {count u32, size u32}, little-endian");
             return Ok(());
         };
         let size = size.min(hub.session_options().limits.message);

@@ -14,7 +14,7 @@ impl Checksum {
     /// Adds these little-endian words. Trailing bytes that do not fill a word are ignored.
     pub(crate) fn update(&mut self, words: &[u8]) {
         for word in words.chunks_exact(4) {
-            let word = u32::from_le_bytes(word.try_into().expect("chunks of 4"));
+            let word = u32::from_le_bytes(word.try_into().expect("each chunk has 4 bytes"));
             self.0 = (self.0 ^ word).wrapping_mul(0x0100_0193);
         }
     }

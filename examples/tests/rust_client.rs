@@ -7,7 +7,7 @@ use stillhere_conformance::program::Program;
 use tokio::process::Command;
 
 #[tokio::test]
-async fn what_is_sent_comes_back() {
+async fn messages_are_echoed() {
     for path in [
         env!("CARGO_BIN_EXE_axum"),
         env!("CARGO_BIN_EXE_actix"),

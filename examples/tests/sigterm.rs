@@ -97,7 +97,10 @@ async fn half_a_request(address: SocketAddr) -> TcpStream {
 /// Asserts that clients do not all reconnect at the same time.
 fn assert_spread(hints: &BTreeSet<Duration>) {
     assert_eq!(hints.len(), CLIENTS, "each client gets its own time: {hints:?}");
-    let (first, last) = (hints.first().expect("not empty"), hints.last().expect("not empty"));
+    let (first, last) = (
+        hints.first().expect("there are hints"),
+        hints.last().expect("there are hints"),
+    );
     assert!(*first >= Duration::from_secs(1), "{first:?}");
     assert!(*last - *first > Demo::DEFAULT_DRAIN / 2, "from {first:?} to {last:?}");
 }

@@ -36,13 +36,13 @@ const DATAGRAM: usize = 2048;
 pub(crate) enum Fault {
     /// Closes without a close code.
     Reset,
-    /// Passes nothing any more, and does not close.
+    /// Passes nothing on, and does not close.
     Silence,
     /// Passes nothing for this long.
     Stall(Duration),
 }
 
-/// str0m with what it needs from outside: datagrams and the time.
+/// Runs str0m: provides it with datagrams and the time.
 pub(crate) struct Peer {
     rtc: Rtc,
     socket: UdpSocket,

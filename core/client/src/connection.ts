@@ -50,7 +50,7 @@ export class ConnectionLoop {
   #heardAt: number | undefined;
   /** Number of bytes received over this connection. */
   #bytes = 0;
-  /** True once the route has been told the outcome of this connection. */
+  /** True once the outcome of this connection was reported to the route. */
   #isJudged = true;
   /** Cancels the trial of another kind. */
   #trial: AbortController | undefined;

@@ -15,7 +15,7 @@ export class SessionOver extends Error {
   override readonly name = 'SessionOver';
 }
 
-/** Thrown when the server breaks the protocol; `code` is the close code. */
+/** Thrown when the server violates the protocol; `code` is the close code. */
 export class Violation extends Error {
   constructor(readonly code: number, text: string) {
     super(text);

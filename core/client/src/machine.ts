@@ -379,7 +379,7 @@ export class DocumentMachine {
     else this.#events.push({ type: 'refused', code, class: kind, text, retryAt: undefined });
   }
 
-  /** Ends the session because the server broke the protocol. */
+  /** Ends the session because the server violated the protocol. */
   #fail(code: number, text: string): void {
     this.#leave('over', code);
     this.#end(code, code - Code.Malformed + Reason.Malformed, 0, text);

@@ -11,7 +11,7 @@ export interface Obstacle {
   readonly kind: 'unreachable' | 'silent' | 'redirected' | 'refused' | 'foreign' | 'too-large';
   /** The HTTP status, or 0 if there was none. */
   readonly status: number;
-  /** What the obstacle is and what helps, for the operator of the application. */
+  /** Says what the obstacle is and what helps, for the operator of the application. */
   readonly text: string;
 }
 

@@ -5,7 +5,7 @@ export const STREAMED = 'streamed';
 export const POLLED = 'polled';
 
 /**
- * How long in milliseconds an attempt may take until the server is heard from. It doubles whenever
+ * How long in milliseconds an attempt may take until the server answers. It doubles whenever
  * every kind was silent for that long.
  */
 const PATIENCE = 4000;
@@ -14,8 +14,8 @@ const LONGEST_PATIENCE = 8000;
 /** A connection lost within this many milliseconds had a short life. */
 const SHORT_LIFE = 10_000;
 /**
- * So had one whose first bytes arrived within this many milliseconds of its end: something held
- * them back.
+ * A connection whose first bytes arrived within this many milliseconds of its end also had a short
+ * life: something held them back.
  */
 export const HELD_BACK = 100;
 /**
@@ -52,7 +52,7 @@ interface Experience {
 }
 
 /**
- * Chooses the kind of connection for the next attempt: the best one over which the server is heard.
+ * Chooses the kind of connection for the next attempt: the best one over which the server answers.
  * Until one is known, it tries each in turn.
  */
 export class Route {
@@ -63,7 +63,7 @@ export class Route {
   /** Number of consecutive unanswered attempts with the kind in use. */
   #failures = 0;
   /**
-   * Number of attempts that were silent until their deadline, since the server was last heard from.
+   * Number of attempts that were silent until their deadline, since the server last answered.
    */
   #silences = 0;
   /**

@@ -57,8 +57,8 @@ export function connect(ticket: Ticket | From, options: Options = {}): Session {
 
 /** Implements `connect`; tests pass their own environment. */
 export function connectIn(environment: Environment, ticket: Ticket | From, options: Options = {}): Session {
-  const living = sharedIn(environment).sessions.get((ticket as Partial<OpenTicket> | undefined)?.id ?? '');
-  return living ? living(options) : new Session(ticket, options, environment);
+  const existing = sharedIn(environment).sessions.get((ticket as Partial<OpenTicket> | undefined)?.id ?? '');
+  return existing ? existing(options) : new Session(ticket, options, environment);
 }
 
 /** The page's end of a session. It outlives its connections: messages arrive once and in order. */

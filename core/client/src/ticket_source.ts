@@ -38,7 +38,7 @@ export class TicketSource {
   /** Number of failed requests in a row. */
   #failures = 0;
 
-  /** With `from` null there are no new tickets. */
+  /** If `from` is null, there are no new tickets. */
   constructor(own: Ticket | From, from: string | null | undefined, base: string, environment: Environment) {
     this.#environment = environment;
     this.#from = from;

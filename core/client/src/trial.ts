@@ -8,7 +8,7 @@ const LEFT = 1000;
 const LOST = 1006;
 
 /**
- * Finds out whether the server is heard over a kind of connection, without asking for a session.
+ * Returns true if the server answers over a kind of connection. Does not ask for a session.
  */
 export async function isHeardOver(kind: string, url: string, environment: Environment, signal: AbortSignal): Promise<boolean> {
   try {

@@ -84,7 +84,7 @@ const MESSAGES: [string, Bytes, { compressed?: boolean }?][] = [
 ];
 
 for (const [how, route, options] of ROUTES) {
-  test(`a message is alone in its buffer, at the start of it: ${how}`, async () => {
+  test(`a message starts at the first byte of a buffer of its own: ${how}`, async () => {
     const page = new FakePage(options);
     const { session, bring } = await route(page);
     assert.equal(session.status.state, 'connected');
@@ -108,7 +108,7 @@ for (const [how, route, options] of ROUTES) {
   });
 }
 
-test('what a page does to a message, or to the buffer that a kind gave, changes nothing that comes later', async () => {
+test('changes to a message, or to a buffer that a kind passed, do not affect later messages', async () => {
   let reused = new Uint8Array();
   const give = (frame: Bytes): Bytes => {
     reused.fill(0xdd);

@@ -38,7 +38,7 @@ for (const event of ['focus', 'pointerdown', 'keydown', 'online']) {
   });
 }
 
-test('a user who types makes at most one attempt a second, and none once the page is connected, or over', async () => {
+test('typing causes at most one attempt a second, and none once the page is connected or its session is over', async () => {
   const { page, session } = await waiting();
   const before = page.sockets.length;
   for (let key = 0; key < 30; key += 1) {
@@ -61,7 +61,7 @@ test('a user who types makes at most one attempt a second, and none once the pag
   assert.deepEqual([page.sockets.length, session.status.state], [length, 'ended']);
 });
 
-test('what the user does shortens no wait that the server asked for, and retry() does', async () => {
+test('user activity does not shorten a wait that the server asked for, but retry() does', async () => {
   const page = new FakePage();
   const session = new Session(ticketOf('mine'), {}, page);
   await page.browser.settle();
@@ -78,7 +78,7 @@ test('what the user does shortens no wait that the server asked for, and retry()
   assert.equal(session.status.state, 'connected');
 });
 
-test('retry() tries POSTs again that a Retry-After holds back', async () => {
+test('retry() repeats POSTs that a Retry-After holds back', async () => {
   const page = new FakePage();
   const posts = answerPosts(page);
   const session = new Session(ticketOf('mine'), {}, page);

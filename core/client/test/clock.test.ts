@@ -16,14 +16,14 @@ function clocks(): { now: () => number; pass(wall: number, steady: number): void
   };
 }
 
-test('awake it is the steady clock', () => {
+test('without sleep, the time is that of the steady clock', () => {
   const { now, pass } = clocks();
   const start = now();
   pass(100, 100);
   assert.equal(now() - start, 100);
 });
 
-test('sleep during which the steady clock stood still counts', () => {
+test('sleep is counted if the steady clock stood still', () => {
   const { now, pass } = clocks();
   const start = now();
   pass(60_000, 10);
@@ -32,14 +32,14 @@ test('sleep during which the steady clock stood still counts', () => {
   assert.equal(now() - start, 120_000);
 });
 
-test('sleep that the steady clock counted counts once', () => {
+test('sleep that the steady clock counted is not counted twice', () => {
   const { now, pass } = clocks();
   const start = now();
   pass(60_000, 60_000);
   assert.equal(now() - start, 60_000);
 });
 
-test('a wall clock set back changes nothing and hides no later sleep', () => {
+test('setting the wall clock back changes nothing and does not hide later sleep', () => {
   const { now, pass } = clocks();
   const start = now();
   pass(-3_600_000, 10);

@@ -51,7 +51,7 @@ class Blocked {
 
 const framesOf = (posts: readonly FakePost[]): Bytes[] => posts.flatMap(({ frames }) => frames);
 
-test('a page whose WebSockets do not open goes on over POSTs, and says hello in the first', async () => {
+test('a page whose WebSockets do not open switches to POSTs, and says hello in the first', async () => {
   const { posts, session, page } = await Blocked.connected();
   assert.equal(page.sockets.length, 2, 'one in vain, and one beside the fallback');
   const [{ url, options, operation, wait, frames }] = posts as [FakePost];
@@ -61,7 +61,7 @@ test('a page whose WebSockets do not open goes on over POSTs, and says hello in 
   assert.equal(session.connection, 'streamed');
 });
 
-test('messages arrive from the stream, and go up one POST at a time with all that has gathered', async () => {
+test('messages arrive over the stream, and each POST sends all that are waiting, one POST at a time', async () => {
   const { posts, session, messages, settle } = await bound();
   posts[0]!.push(encodeData(1, 'one'), keepAlive, encodeData(2, 'two'));
   await settle();
@@ -82,7 +82,7 @@ test('messages arrive from the stream, and go up one POST at a time with all tha
   assert.deepEqual(payloadsOf(framesOf(posts.slice(2))), ['c']);
 });
 
-test('a POST that fails, and a stream that ends, are a lost connection, after which the session resumes', async () => {
+test('a failed POST or an ended stream is a lost connection, after which the session resumes', async () => {
   for (const lose of [(post: FakePost, _: FakePost) => post.fail(), (post: FakePost) => post.status(410), (_: FakePost, stream: FakePost) => stream.end()]) {
     const { posts, session, settle, page } = await bound();
     // A stream that is lost right after its welcome was held back on the way.
@@ -102,7 +102,7 @@ test('a POST that fails, and a stream that ends, are a lost connection, after wh
   }
 });
 
-test('the end of the session is told over the stream', async () => {
+test('the stream reports the end of the session', async () => {
   const { posts, session, settle } = await bound();
   posts[0]!.push(encodeEnd(4102, 2, 0, 'bye'));
   posts[0]!.end();
@@ -123,7 +123,7 @@ test('a page that leaves says so in a POST that outlives it', async () => {
   assert.ok(posts[0]!.isAborted);
 });
 
-test('a WebSocket over which the server is heard beside the fallback takes its place', async () => {
+test('a WebSocket on which the server answers replaces the fallback', async () => {
   const blocked = await Blocked.connected();
   const { page, posts, session } = blocked;
   await blocked.settle();
@@ -140,7 +140,7 @@ test('a WebSocket over which the server is heard beside the fallback takes its p
   assert.ok(posts[0]!.isAborted);
 });
 
-test('a WebSocket that opens beside the fallback and carries nothing leaves it alone', async () => {
+test('a WebSocket that opens but carries nothing does not replace the fallback', async () => {
   const { page, posts, session } = await Blocked.connected();
   page.socket.open();
   page.socket.lose(1006);
@@ -172,7 +172,7 @@ test('the tab remembers that WebSockets do not get through, until one does', asy
   assert.deepEqual([third.page.sockets.length, third.posts.length], [1, 0]);
 });
 
-test('where streams are taken, or cannot be counted, a page polls', async () => {
+test('a page polls if all streams are in use or cannot be counted', async () => {
   const blocked = new Blocked({ withoutLocks: true });
   await blocked.refuseWebSockets();
   const { posts, page, messages, session } = blocked;
@@ -202,7 +202,7 @@ test('where streams are taken, or cannot be counted, a page polls', async () => 
   assert.ok(posts.length - before <= 20, 'what is sent between them does not make polls more frequent');
 });
 
-test('a page that polls does not wait for an answer while it has more to say', async () => {
+test('a page that polls does not wait for an answer while it has more to send', async () => {
   const blocked = new Blocked({ withoutLocks: true });
   await blocked.refuseWebSockets();
   const { posts, session } = blocked;
@@ -238,7 +238,7 @@ test('a POST has at most 1 MiB, however large the fragments are', async () => {
   for (const { options } of posts) assert.ok((options.body as Bytes).length <= 2 ** 20);
 });
 
-test('where WebSockets open and carry nothing, the fallback keeps the session', async () => {
+test('the fallback keeps the session if WebSockets open but carry nothing', async () => {
   const page = new FakePage();
   const posts = answerPosts(page);
   const session = new Session(ticketOf('mine'), {}, page);
@@ -261,7 +261,7 @@ test('where WebSockets open and carry nothing, the fallback keeps the session', 
   assert.ok(connected > 95, `connected for ${connected} s of 120`);
 });
 
-test('a WebSocket that is tried and does not open is closed before the next', async () => {
+test('a WebSocket that does not open is closed before the next one is tried', async () => {
   const blocked = await Blocked.connected();
   for (let minute = 0; minute < 31; minute += 1) {
     for (let times = 0; times < 6; times += 1) {
@@ -307,7 +307,7 @@ test('a session moves from a WebSocket to the fallback, and back', async () => {
   }
 });
 
-test('a kind that was registered carries the session, whenever it was registered; if it does not, WebSockets do', async () => {
+test('a registered kind carries the session, whenever it was registered; if it fails, WebSockets do', async () => {
   const page = new FakePage();
   const session = new Session(ticketOf('mine', { connection: 'carrier-pigeon' }), {}, page);
   await page.browser.settle();
@@ -338,7 +338,7 @@ test('a kind that was registered carries the session, whenever it was registered
   assert.deepEqual(payloadsOf(page.socket.read()), ['a']);
 });
 
-test('a page without a server says so and does not try', async () => {
+test('a page without a server says so and does not try to connect', async () => {
   const page = new FakePage();
   const session = new Session({ protocol: 'stillhere.v1', connection: 'none' }, {}, page);
   await page.browser.advance(60_000);

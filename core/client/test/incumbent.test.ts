@@ -13,7 +13,7 @@ async function settled(page: FakePage, contested = true): Promise<Release | unde
 }
 
 for (const [name, withoutLocks] of [['locks', false], ['channels', true]] as const) {
-  test(`by ${name} one living document has a session, until it gives it back`, async () => {
+  test(`with ${name}, one active document has a session until it releases it`, async () => {
     const browser = new FakeBrowser();
     const [first, second] = [new FakePage({ browser, withoutLocks }), new FakePage({ browser, withoutLocks })];
     const release = await settled(first);
@@ -24,7 +24,7 @@ for (const [name, withoutLocks] of [['locks', false], ['channels', true]] as con
     assert.ok(await settled(second));
   });
 
-  test(`by ${name} the document of one session does not answer for another`, async () => {
+  test(`with ${name}, the document of one session does not answer for another`, async () => {
     const browser = new FakeBrowser();
     await settled(new FakePage({ browser, withoutLocks }));
     const other = becomeIncumbent('other', true, new FakePage({ browser, withoutLocks }));
@@ -33,7 +33,7 @@ for (const [name, withoutLocks] of [['locks', false], ['channels', true]] as con
   });
 }
 
-test('a document that crashed leaves its lock', async () => {
+test('a document that crashes releases its lock', async () => {
   const browser = new FakeBrowser();
   const first = new FakePage({ browser });
   await settled(first);
@@ -41,7 +41,7 @@ test('a document that crashed leaves its lock', async () => {
   assert.ok(await settled(new FakePage({ browser })));
 });
 
-test('a session of one document is not asked for on the channel, only answered for', async () => {
+test('a document whose session is not contested asks nobody on the channel, but answers others', async () => {
   const browser = new FakeBrowser();
   const page = new FakePage({ browser, withoutLocks: true });
   const incumbency = becomeIncumbent('id', false, page);
@@ -50,21 +50,21 @@ test('a session of one document is not asked for on the channel, only answered f
   assert.equal(await settled(new FakePage({ browser, withoutLocks: true })), undefined);
 });
 
-test('a refused question closes its channel', async () => {
+test('a document that is refused closes its channel', async () => {
   const browser = new FakeBrowser();
   await settled(new FakePage({ browser, withoutLocks: true }));
   await settled(new FakePage({ browser, withoutLocks: true }));
   assert.equal(browser.channels.size, 1);
 });
 
-test('two documents that ask at the same time both go on, and the server decides', async () => {
+test('two documents that ask at the same time both continue, and the server decides', async () => {
   const browser = new FakeBrowser();
   const both = [1, 2].map(() => becomeIncumbent('id', true, new FakePage({ browser, withoutLocks: true })));
   await browser.advance(100);
   for (const release of await Promise.all(both)) assert.ok(release);
 });
 
-test('anything posted on the channel by others is ignored', async () => {
+test('other messages on the channel are ignored', async () => {
   const browser = new FakeBrowser();
   const page = new FakePage({ browser, withoutLocks: true });
   const stranger = new page.BroadcastChannel!('stillhere:id');
@@ -86,7 +86,7 @@ for (const [name, page] of [
   ['locks that throw', Object.assign(new FakePage({ withoutChannels: true }), { navigator: { locks: { request: () => { throw new Error('SecurityError'); } } } })],
   ['neither locks nor channels', new FakePage({ withoutLocks: true, withoutChannels: true })],
 ] as const) {
-  test(`with ${name} every document goes on, and the server decides`, async () => {
+  test(`with ${name}, every document continues, and the server decides`, async () => {
     const release = await settled(page);
     release!();
   });

@@ -13,7 +13,7 @@ const compress = (data: Uint8Array): Bytes => new Uint8Array(deflateSync(data));
 const noise = (length: number): Buffer => Buffer.from(Array.from({ length }, (_, index) => (index * index * 31 + index) >> 3));
 
 for (const length of [0, 1, 8192, 100_000]) {
-  test(`${length} bytes come out as they went in`, async () => {
+  test(`${length} bytes are inflated to the original`, async () => {
     const result = await inflate(compress(noise(length)), length, page);
     assert.ok(result instanceof Uint8Array);
     assert.ok(noise(length).equals(result));
@@ -30,12 +30,12 @@ for (const [name, payload] of [
   ['raw deflate', new Uint8Array(deflateRawSync(noise(1000)))],
   ['damaged', compress(noise(1000)).fill(85, 20, 40)],
 ] as const) {
-  test(`what is ${name} is malformed`, async () => {
+  test(`a payload that is ${name} is malformed`, async () => {
     assert.equal(await inflate(payload, 10_000, page), Code.Malformed);
   });
 }
 
-test('a bomb is abandoned before it is read whole', async () => {
+test('a decompression bomb is abandoned before all of it is read', async () => {
   let taken = 0;
   const DecompressionStream = class {
     readonly readable: ReadableStream<Uint8Array>;
@@ -55,6 +55,6 @@ test('a bomb is abandoned before it is read whole', async () => {
   assert.ok(taken <= 2 * 8192, `${taken} bytes taken`);
 });
 
-test('a browser that cannot inflate calls every compressed message malformed', async () => {
+test('in a browser that cannot inflate, every compressed message is malformed', async () => {
   assert.equal(await inflate(compress(noise(10)), 10, {}), Code.Malformed);
 });

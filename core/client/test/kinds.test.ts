@@ -89,7 +89,7 @@ class Chosen {
   }
 }
 
-test('a kind that never opens is given up after 10 seconds, and after two attempts WebSockets have their turn', async () => {
+test('a kind that never opens is given up after 10 seconds, and after two attempts WebSockets are tried', async () => {
   const chosen = new Chosen();
   await chosen.advance(9_999);
   assert.deepEqual([chosen.flights.length, chosen.flight.closedWith], [1, undefined]);
@@ -103,7 +103,7 @@ test('a kind that never opens is given up after 10 seconds, and after two attemp
   assert.deepEqual(chosen.flights.map(({ sent }) => sent.length), [0, 0], 'too late');
 });
 
-test('a kind that opens and answers nothing is given up 10 seconds after the hello', async () => {
+test('a kind that opens and does not answer is given up 10 seconds after the hello', async () => {
   const chosen = new Chosen((flight) => {
     queueMicrotask(flight.handlers.onopen);
     return flight;
@@ -117,7 +117,7 @@ test('a kind that opens and answers nothing is given up 10 seconds after the hel
   await chosen.assertFellBack();
 });
 
-test('a connection that dies without a word is found out by its silence and replaced, and nothing is lost', async () => {
+test('a connection that dies silently is detected and replaced, and nothing is lost', async () => {
   const chosen = await Chosen.connected();
   const { page, flights, session, messages } = chosen;
   const [dead] = flights as [Flight];
@@ -146,7 +146,7 @@ test('a connection that dies without a word is found out by its silence and repl
   assert.equal(page.sockets.length, 0);
 });
 
-test('what a kind tells twice counts once', async () => {
+test('an event that a kind reports twice counts once', async () => {
   const chosen = new Chosen();
   const { flights, session } = chosen;
   await chosen.settle();
@@ -167,7 +167,7 @@ test('what a kind tells twice counts once', async () => {
   assert.equal(session.status.state, 'reconnecting');
 });
 
-test('what a kind tells after its close concerns nobody', async () => {
+test('events that a kind reports after its close are ignored', async () => {
   const chosen = await Chosen.connected();
   const { flights, session, messages } = chosen;
   const [first] = flights as [Flight];
@@ -191,7 +191,7 @@ test('what a kind tells after its close concerns nobody', async () => {
 const NO_BYTES = { 'a frame as text': '\x10', 'no text': '', 'a number as text': '17', 'a negative number as text': '-1', 'a huge number as text': '1e15', 'an object with a length': { length: 1e9 }, null: null, undefined, 'an object': {}, 'a blob': new Blob(['hello']) };
 
 for (const [what, value] of Object.entries(NO_BYTES)) {
-  test(`${what} where bytes are due costs the connection before the welcome and the session after it, and reaches no handler`, async () => {
+  test(`${what} instead of bytes ends the connection before the welcome and the session after it, and reaches no handler`, async () => {
     const chosen = new Chosen();
     const { flights, session, messages } = chosen;
     await chosen.settle();
@@ -226,7 +226,7 @@ test('a kind may open before it has returned', async () => {
   assert.equal(chosen.session.status.state, 'connected');
 });
 
-test('a kind that returns what cannot send, as a promise cannot, is reported once, and WebSockets have their turn', async () => {
+test('a kind that returns an object without send, such as a promise, is reported once, and WebSockets are tried', async () => {
   for (const returned of [{}, Promise.resolve({})]) {
     const chosen = new Chosen((flight) => {
       queueMicrotask(flight.handlers.onopen);
@@ -240,7 +240,7 @@ test('a kind that returns what cannot send, as a promise cannot, is reported onc
   }
 });
 
-test('a kind that returns nothing is reported once, and WebSockets have their turn', async () => {
+test('a kind that returns nothing is reported once, and WebSockets are tried', async () => {
   for (const returned of [undefined, null]) {
     const chosen = new Chosen(() => returned);
     await chosen.advance(2000);
@@ -251,7 +251,7 @@ test('a kind that returns nothing is reported once, and WebSockets have their tu
   }
 });
 
-test('a connection that closes before the kind has returned it leaves the next one alone', async () => {
+test('a connection that closes before the kind has returned it does not affect the next one', async () => {
   const chosen = new Chosen((flight, number) => {
     if (number === 1) flight.handlers.onclose();
     return flight;
@@ -262,7 +262,7 @@ test('a connection that closes before the kind has returned it leaves the next o
   assert.deepEqual(chosen.flights.map(({ sent }) => sent.length), [0, 1]);
 });
 
-test('a connection that cannot be closed is reported once, and replaced all the same', async () => {
+test('a connection that cannot be closed is reported once, and replaced nevertheless', async () => {
   const chosen = new Chosen((flight) => {
     flight.close = () => {
       throw new Error('stuck');
@@ -276,7 +276,7 @@ test('a connection that cannot be closed is reported once, and replaced all the 
   assert.match(chosen.page.errors[0]!, /stillhere: a connection could not be closed.*stuck/);
 });
 
-test('a kind that carries nonsense instead of an answer is given up for WebSockets', async () => {
+test('a kind that carries an invalid answer is given up for WebSockets', async () => {
   const chosen = new Chosen((flight) => {
     queueMicrotask(() => {
       flight.handlers.onopen();
@@ -289,7 +289,7 @@ test('a kind that carries nonsense instead of an answer is given up for WebSocke
   await chosen.assertFellBack();
 });
 
-test('a kind that no script registers is named after ten seconds, and WebSockets have their turn', async () => {
+test('a kind that no script registers is reported after ten seconds, and WebSockets are tried', async () => {
   const page = new FakePage();
   new Session(ticketOf('mine', { connection: 'forgotten' }), {}, page);
   await page.browser.settle();
@@ -302,7 +302,7 @@ test('a kind that no script registers is named after ten seconds, and WebSockets
   assert.ok(page.sockets.length > 0);
 });
 
-test('a kind that doubles and loses is found out before anything wrong is handed over', async () => {
+test('a kind that duplicates and loses frames is detected before anything wrong is delivered', async () => {
   const chosen = await Chosen.connected();
   const { flights, messages, session } = chosen;
   const receive = async (...sequences: number[]): Promise<void> => {

@@ -10,7 +10,7 @@ const started = (): Page => {
   return page;
 };
 
-test('a document never welcomed says hello with nothing received and its full windows', () => {
+test('the first hello of a document has received nothing and grants full windows', () => {
   const page = started();
   assert.deepEqual(page.action, { type: 'connect', connection: 1 });
   assert.deepEqual(page.frames, []);
@@ -26,7 +26,7 @@ test('a page that is started twice connects once', () => {
   assert.equal(page.action.type, 'connect');
 });
 
-test('each hello has a greater attempt than every one before', () => {
+test('each hello has a greater attempt than all before it', () => {
   const page = started();
   for (let attempt = 1; attempt < 5; attempt++) {
     assert.equal(page.open().frame.attempt, attempt);
@@ -53,7 +53,7 @@ test('between hello and welcome only confirm is sent', () => {
   assert.deepEqual(page.receive(welcomeFrame()).frames.map(({ type }) => type), ['ping', 'data', 'data']);
 });
 
-test('the first incarnation is opened and a later one restored and its own one resumed', () => {
+test('the incarnation in the welcome tells opened and restored and resumed apart', () => {
   const opened = started().open().receive(welcomeFrame());
   assert.deepEqual(opened.event, { type: 'welcomed', outcome: 'opened', incarnation: 1 });
   assert.equal(opened.resume().events.at(-1)!.outcome, 'resumed');
@@ -94,7 +94,7 @@ test('nothing is transmitted on a connection that is not in use', () => {
   assert.equal(page.machine.pollTransmit(0, true, page.now), undefined);
 });
 
-test('a hello that was due when its connection was lost is not written on the next before that is open', () => {
+test('a hello due on a lost connection is not written on the next one before that opens', () => {
   const page = started().forget();
   page.machine.handleOpen(1, page.now);
   page.close();
@@ -111,7 +111,7 @@ test('a close of an older connection changes nothing', () => {
   assert.deepEqual([page.frames, page.actions, page.events], [[], [], []]);
 });
 
-test('an error before the welcome costs the connection only', () => {
+test('an error before the welcome ends only the connection', () => {
   const packets = [Uint8Array.of(), Uint8Array.of(0x40, 1, 1), Uint8Array.of(0x21, 1, 0, 0, 0, 0), Uint8Array.of(0x11, 1), Uint8Array.of(0x03)];
   for (const packet of packets) {
     const page = started().open().forget();
@@ -123,7 +123,7 @@ test('an error before the welcome costs the connection only', () => {
   }
 });
 
-test('an answer before the hello costs the connection only', () => {
+test('an answer before the hello ends only the connection', () => {
   for (const isOpen of [false, true]) {
     for (const frame of [welcomeFrame(), { type: 'offer' }]) {
       const page = started().forget();
@@ -135,13 +135,13 @@ test('an answer before the hello costs the connection only', () => {
   }
 });
 
-test('a second offer costs the connection only', () => {
+test('a second offer ends only the connection', () => {
   const page = started().open().receive({ type: 'offer' }).forget().receive({ type: 'offer' });
   assert.deepEqual(page.actions.map(({ connection }) => connection), [1, 2]);
   assert.deepEqual(page.frames, []);
 });
 
-test('an offer to a welcomed document costs the connection only', () => {
+test('an offer to a welcomed document ends only the connection', () => {
   const page = Page.connected().lose().open().forget().receive({ type: 'offer' });
   assert.deepEqual(page.frames, []);
   assert.deepEqual(page.actions[0], { type: 'close', connection: 2, code: Code.Malformed });
@@ -176,7 +176,7 @@ test('a connection that does not open in ten seconds is given up', () => {
   assert.deepEqual(page.advance(1).actions, [{ type: 'close', connection: 1, code: Code.Silent }, { type: 'connect', connection: 2 }]);
 });
 
-test('a hello without an answer in ten seconds is given up', () => {
+test('a connection whose hello is not answered in ten seconds is given up', () => {
   const page = started().advance(9000);
   page.machine.handleOpen(1, page.now);
   assert.equal(page.machine.pollTimeout(), page.now + 10_000);
@@ -185,19 +185,19 @@ test('a hello without an answer in ten seconds is given up', () => {
   assert.deepEqual(page.advance(1).actions, [{ type: 'close', connection: 1, code: Code.Silent }, { type: 'connect', connection: 2 }]);
 });
 
-test('a confirm without an answer in ten seconds is given up', () => {
+test('a connection whose confirm is not answered in ten seconds is given up', () => {
   const page = started().open().advance(9000).receive({ type: 'offer' }).forget().advance(9999);
   assert.deepEqual(page.actions, []);
   assert.deepEqual(page.advance(1).actions, [{ type: 'close', connection: 1, code: Code.Silent }, { type: 'connect', connection: 2 }]);
 });
 
-test('a newcomer whose connection is lost after the confirm begins anew', () => {
+test('a newcomer whose connection is lost after the confirm starts over', () => {
   const page = started().open().receive({ type: 'offer' }).lose().forget().open();
   assert.deepEqual([page.machine.phase, page.frame.attempt], ['hello', 2]);
   assert.deepEqual(page.receive({ type: 'offer' }).frame, { type: 'confirm' });
 });
 
-test('another ticket can be presented while none was welcomed', () => {
+test('another ticket can be presented before the welcome', () => {
   const page = started().open().send('kept').receive(end(Code.Superseded)).forget();
   assert.equal(page.machine.phase, 'over');
   page.machine.present(bytes(32, 7), { ...LIMITS, window: 3000, bulkWindow: 4000 }, page.now);
@@ -207,7 +207,7 @@ test('another ticket can be presented while none was welcomed', () => {
   assert.deepEqual(page.receive(welcomeFrame({ window: 3000, bulk_window: 4000 })).frame, data(1, 'kept'));
 });
 
-test('another ticket replaces a connection that is not welcomed yet', () => {
+test('another ticket replaces a connection that was not welcomed', () => {
   const page = started().open().forget();
   page.machine.present(bytes(32, 7), LIMITS, page.now);
   assert.deepEqual(page.actions, [{ type: 'close', connection: 1, code: 1000 }, { type: 'connect', connection: 2 }]);
@@ -216,12 +216,12 @@ test('another ticket replaces a connection that is not welcomed yet', () => {
   assert.deepEqual(idle.actions, []);
 });
 
-test('after a welcome it is too late for another ticket', () => {
+test('another ticket cannot be presented after the welcome', () => {
   assert.throws(() => Page.connected().machine.present(SECRET, LIMITS, 0), /too late/);
 });
 
 for (const fragment of [7, 1000]) {
-  test(`what was sent for a ticket of other limits is cut anew, into fragments of ${fragment}`, () => {
+  test(`messages queued for a ticket with other limits are fragmented again, at ${fragment}`, () => {
     const page = new Page();
     const messages = [250, 0, 100, 101].map((size, index) => bytes(size, index));
     for (const message of messages) page.machine.send(1, message, page.now);
@@ -242,7 +242,7 @@ for (const fragment of [7, 1000]) {
   });
 }
 
-test('a session that another document had is declined where it is none for this page', () => {
+test('an offer of a session that another document had is declined if this page must not take it over', () => {
   const page = new Page({ declines: true });
   page.machine.start(page.now);
   page.open().forget();

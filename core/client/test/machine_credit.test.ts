@@ -30,7 +30,7 @@ test('a frame sent again is not charged again', () => {
   assert.deepEqual(page.receive(ack(1, 0, [195, 0])).frames.map(({ sequence }) => sequence), [3]);
 });
 
-test('a frame beyond the told credit is flood', () => {
+test('a frame beyond the reported credit is a flood', () => {
   const limits = { ...LIMITS, window: 164 * 4 };
   const page = Page.connected({ limits });
   for (let sequence = 1; sequence <= 4; sequence++) page.receive(data(sequence, bytes(100)));
@@ -41,7 +41,7 @@ test('a frame beyond the told credit is flood', () => {
   assert.deepEqual(page.action, { type: 'close', connection: 1, code: Code.Flood });
 });
 
-test('credit that was granted but not told does not allow more', () => {
+test('credit that was granted but not reported does not allow more', () => {
   const limits = { ...LIMITS, window: 164 * 4 };
   const page = Page.connected({ limits });
   for (let sequence = 1; sequence <= 4; sequence++) page.receive(data(sequence, bytes(100)));
@@ -77,7 +77,7 @@ test('fragments that arrive while no message waits return their credit at once',
   assert.equal(credit(page), 2393);
 });
 
-test('fragments that arrive while a message waits are held until the last that waits is released', () => {
+test('fragments that arrive while messages wait hold their credit until the last of those is released', () => {
   const page = Page.connected().receive(data(1, 'a'), data(2, 'b'), data(3, bytes(100), more), data(4, bytes(100), more));
   page.take();
   page.release().take();
@@ -90,7 +90,7 @@ test('fragments that arrive while a message waits are held until the last that w
   assert.equal(credit(page), 2000 + 2 * 65 + 4 * 164);
 });
 
-test('fragments still held when their message completes are held until it is released', () => {
+test('fragments that still hold credit when their message completes hold it until the message is released', () => {
   const page = Page.connected().receive(data(1, 'a'), data(2, bytes(100), more), data(3, 'c'));
   page.take();
   page.release();
@@ -113,24 +113,24 @@ test('the two lanes have their own credit', () => {
   assert.deepEqual(page.advance(200).frames.at(-1)!.credit, [2000, 1065]);
 });
 
-test('an acknowledgement of what was never sent is malformed', () => {
+test('an acknowledgement of frames that were never sent is malformed', () => {
   assertEnded(Page.connected().receive(ack(1)), Code.Malformed);
   assertEnded(Page.connected().send('a').pump().receive(ack(0, 1)), Code.Malformed);
   const unsent = Page.connected({}, { credit: [65, 0] }).send('a').send('b').pump();
   assertEnded(unsent.receive(ack(2)), Code.Malformed);
 });
 
-test('an acknowledgement that falls is malformed', () => {
+test('an acknowledgement that decreases is malformed', () => {
   assertEnded(Page.connected().send('a').send('b').pump().receive(ack(2), ack(1)), Code.Malformed);
   assertEnded(Page.connected().send('a').pump().receive(ack(1)).resume({ received: [0, 0] }), Code.Malformed);
 });
 
-test('a credit that falls is malformed', () => {
+test('credit that decreases is malformed', () => {
   assertEnded(Page.connected().receive(ack(0, 0, [99_999, 100_000])), Code.Malformed);
   assertEnded(Page.connected().receive(ack(0, 0, [100_000, 99_999])), Code.Malformed);
 });
 
-test('what an older connection sent may be acknowledged by a newer one', () => {
+test('a newer connection may acknowledge what an older one sent', () => {
   const page = Page.connected().send('a').send('b').pump().resume({ received: [2, 0] });
   assert.equal(page.machine.phase, 'connected');
   assert.equal(page.machine.unacknowledgedMessages(), 0);
@@ -140,14 +140,14 @@ test('what an older connection sent may be acknowledged by a newer one', () => {
   assert.equal(later.receive(ack(2)).machine.phase, 'connected');
 });
 
-test('counts ride along with data', () => {
+test('unreported counts are sent along with data', () => {
   const page = Page.connected().receive(data(1, 'ho')).send('hi');
   const [first, second, ...rest] = page.frames;
   assert.deepEqual([first!.type, first!.received, second, rest], ['ack', [1, 0], data(1, 'hi'), []]);
   assert.deepEqual(page.send('again').frame, data(2, 'again'));
 });
 
-test('a quarter of the window is reported at once', () => {
+test('counts are reported as soon as they amount to a quarter of the window', () => {
   const page = Page.connected().receive(data(1, bytes(100)), data(2, bytes(100)), data(3, bytes(100)));
   assert.deepEqual(page.frames, []);
   assert.deepEqual(page.receive(data(4, '')).frame.received, [4, 0]);
@@ -156,7 +156,7 @@ test('a quarter of the window is reported at once', () => {
   assert.deepEqual(bulk.receive(data(2, bytes(22), { lane: 1 })).frame.received, [0, 2]);
 });
 
-test('credit that returns is reported at a quarter of the window too', () => {
+test('returned credit is also reported at a quarter of the window', () => {
   const page = Page.connected();
   for (let sequence = 1; sequence <= 4; sequence++) page.receive(data(sequence, bytes(100)));
   page.forget();
@@ -180,7 +180,7 @@ test('any other change is reported 200 milliseconds after the first', () => {
   assert.deepEqual(page.advance(1).frame.credit, [2130, 1000]);
 });
 
-test('counts that were written in any frame are not written again', () => {
+test('counts that any frame has carried are not written again', () => {
   const page = Page.connected().receive(data(1, 'a'), { type: 'ping', nonce: 1, received: [0, 0], credit: [100_000, 100_000] });
   assert.deepEqual(page.frame.received, [1, 0]);
   assert.deepEqual(page.advance(1000).frames, []);

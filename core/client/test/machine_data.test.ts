@@ -50,13 +50,13 @@ test('the application may change its buffer after send', () => {
   assert.deepEqual(page.frames.map(({ payload }) => payload), ['01'.repeat(10), '01'.repeat(100), '01'.repeat(50)]);
 });
 
-test('messages of one lane are handed over in order', () => {
+test('messages of one lane are delivered in order', () => {
   const page = Page.connected().receive(data(1, 'a'), data(1, 'A', { lane: 1 }), data(2, 'b'), data(2, 'B', { lane: 1 }), data(3, 'c'));
   assert.deepEqual(page.takeAll(), ['a', 'b', 'c']);
   assert.deepEqual(page.takeAll(1), ['A', 'B']);
 });
 
-test('one message of a lane is in hand at a time', () => {
+test('each lane delivers one message at a time', () => {
   const page = Page.connected().receive(data(1, 'a'), data(2, 'b'), data(1, 'A', { lane: 1 }));
   assert.equal(page.take(), 'a');
   assert.equal(page.take(), undefined);
@@ -111,7 +111,7 @@ test('a message cut by a lost connection continues at the next fragment', () => 
   assert.deepEqual(page.takeAll(), ['A'.repeat(100) + 'B'.repeat(100) + 'C']);
 });
 
-test('compressed is told and is the same on all fragments of a message', () => {
+test('the compressed flag is reported and is the same on all fragments of a message', () => {
   const compressed = { compressed: true };
   const page = Page.connected().receive(data(1, bytes(100), { ...compressed, more: true }), data(2, 'x', compressed), data(3, 'y'));
   assert.equal(page.machine.take(0)?.compressed, true);
@@ -145,7 +145,7 @@ test('a message above the message limit is too large as soon as the sum exceeds 
   assertViolated(Page.connected({ limits }).receive(...fragments, data(3, bytes(100), { more: true })), Code.TooLarge);
 });
 
-test('interactive frames go first and after 64 KiB of them one bulk frame', () => {
+test('interactive frames go first and one bulk frame follows each 64 KiB of them', () => {
   const limits = { fragment: 1000, message: 300_000, inflated: 1, window: 1_000_000, bulkWindow: 1_000_000 };
   const page = Page.connected({ limits }, { credit: [1_000_000, 1_000_000] }).send(bytes(3000), 1).send(bytes(140_000));
   const frames = page.frames;
@@ -157,7 +157,7 @@ test('interactive frames go first and after 64 KiB of them one bulk frame', () =
   assert.deepEqual(lanes.slice(-1), [1]);
 });
 
-test('bulk waits while the transport takes none', () => {
+test('bulk waits while the transport does not accept it', () => {
   const page = Page.connected();
   page.bulkAllowed = false;
   page.send('bulk', 1).send('click');
@@ -166,7 +166,7 @@ test('bulk waits while the transport takes none', () => {
   assert.deepEqual(page.frame, data(1, 'bulk', { lane: 1 }));
 });
 
-test('what was not received is sent again with the same sequences and boundaries', () => {
+test('frames that were not received are sent again with the same sequences and boundaries', () => {
   const page = Page.connected().send(bytes(250)).send('b').send(bytes(150), 1);
   const before = page.frames;
   assert.deepEqual(dataOf(page.resume().frames), before);
@@ -175,14 +175,14 @@ test('what was not received is sent again with the same sequences and boundaries
   assert.deepEqual(dataOf(page.frames), [data(5, 'c')]);
 });
 
-test('what was received is not sent again', () => {
+test('frames that were received are not sent again', () => {
   const page = Page.connected().send('a').send('b').send('c').pump().receive(ack(1)).forget();
   assert.deepEqual(dataOf(page.resume({ received: [2, 0] }).frames), [data(3, 'c')]);
   assert.deepEqual(dataOf(page.resume({ received: [3, 0] }).frames), []);
   assert.equal(page.machine.bufferedCharge(0), 0);
 });
 
-test('an acknowledgement spares what waits to be sent again', () => {
+test('a frame that is acknowledged before it is sent again is not sent again', () => {
   const page = Page.connected().send('A', 1).send('B', 1).forget();
   page.bulkAllowed = false;
   page.resume().forget().receive(ack(0, 1));

@@ -17,7 +17,7 @@ const assertSilent = (page: Page): void => {
   assert.deepEqual([page.frames, page.actions, page.events, page.machine.pollTimeout()], [[], [], [], undefined]);
 };
 
-test('an end with a reason is the end of the session', () => {
+test('an end with a reason ends the session', () => {
   const page = Page.connected().receive(end(Code.Ended, Reason.Closed, { retry_after: 5, text: 'bye' }));
   assert.deepEqual(page.event, { type: 'ended', code: Code.Ended, reason: Reason.Closed, retryAfter: 5, text: 'bye', unacknowledged: 0 });
   assert.deepEqual(page.action, { type: 'close', connection: 1, code: 1000 });
@@ -40,7 +40,7 @@ test('the end tells how many messages were not acknowledged', () => {
   assert.equal(page.machine.unacknowledgedMessages(), 2);
 });
 
-test('messages received stay readable after the end', () => {
+test('received messages stay readable after the end', () => {
   const page = Page.connected().receive(data(1, 'a'), data(2, 'b'), end(Code.Ended, Reason.Finished));
   assert.deepEqual(page.takeAll(), ['a', 'b']);
   assertSilent(page);
@@ -64,7 +64,7 @@ test('a document that was superseded does not come back', () => {
   assertSilent(page);
 });
 
-test('a refusal of class later is obeyed after its time', () => {
+test('after a refusal of class later the page waits as long as the server asks', () => {
   for (const code of [Code.Full, Code.Busy, 4299]) {
     const page = Page.connected().advance(1000).receive(end(code, 0, { retry_after: 7000, text: 'full' }));
     assert.deepEqual(page.event, { type: 'refused', code, class: 'later', text: 'full', retryAt: page.now + 7000 });
@@ -76,12 +76,12 @@ test('a refusal of class later is obeyed after its time', () => {
   }
 });
 
-test('a refusal of class later without a time is not obeyed at once', () => {
+test('after a refusal of class later without a time the page does not retry at once', () => {
   const page = Page.connected().receive(data(1, ''), end(Code.Busy));
   assert.deepEqual([page.machine.phase, page.machine.pollTimeout()], ['waiting', page.now + 500]);
 });
 
-test('waking out of rest keeps the time of a refusal', () => {
+test('a page that wakes from its rest still waits as long as a refusal asked', () => {
   const page = Page.connected({}, { keep: 2000 }).advance(1000).receive(end(Code.Full, 0, { retry_after: 60_000 }));
   page.machine.handleHidden(true, page.now);
   page.advance(2000);
@@ -93,7 +93,7 @@ test('waking out of rest keeps the time of a refusal', () => {
   assert.equal(page.machine.phase, 'connecting');
 });
 
-test('a code of class now reconnects', () => {
+test('after a code of class now the page reconnects', () => {
   for (const code of [Code.HelloDeadline, Code.Silent, Code.Replaced, Code.Gap, Code.Stale, 4399, 4499, 4500, 4000, 1000, 2 ** 53 - 1]) {
     const page = Page.connected().receive(data(1, ''), end(code, 0, { retry_after: 7000, text: 'again' }));
     assert.deepEqual(page.event, { type: 'disconnected', code, text: 'again', retryAt: page.now });
@@ -101,7 +101,7 @@ test('a code of class now reconnects', () => {
   }
 });
 
-test('codes are classed by their hundreds', () => {
+test('the hundreds of a code give its class', () => {
   const classes = [0, 1006, 3999, 4099, 4100, 4199, 4200, 4299, 4300, 4399, 4400, 4499, 4500, 9999].map(classOf);
   assert.deepEqual(classes, ['now', 'now', 'now', 'now', 'never', 'never', 'later', 'later', 'now', 'now', 'ignore', 'ignore', 'now', 'now']);
 });
@@ -177,7 +177,7 @@ test('frames that arrive after leaving are dropped', () => {
   assert.deepEqual([page.machine.phase, page.frames, page.actions, page.events], ['left', [], [], []]);
 });
 
-test('a server that breaks the protocol is left for good', () => {
+test('a protocol violation by the server ends the session for good', () => {
   const page = Page.connected().send('unread').pump().forget();
   page.machine.handleFrame(1, Uint8Array.of(0x48), page.now);
   const { type, code, reason, unacknowledged } = page.event;

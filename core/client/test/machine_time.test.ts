@@ -39,13 +39,13 @@ test('a ping of an older connection is not answered on a newer one', () => {
   assert.deepEqual(page.open().receive(welcomeFrame()).frames.map(({ type }) => type), ['hello']);
 });
 
-test('silence of two heartbeats and five seconds is answered with a ping', () => {
+test('a ping follows two heartbeats and five seconds of silence', () => {
   const page = Page.connected().advance(SUSPICION - 1);
   assert.deepEqual(page.frames, []);
   assert.equal(page.advance(1).frame.type, 'ping');
 });
 
-test('any frame is a sign of life', () => {
+test('any frame shows that the peer is alive', () => {
   const page = Page.connected().advance(SUSPICION - 1).receive(data(1, 'a')).advance(200).forget().advance(SUSPICION - 201);
   assert.deepEqual(page.frames, []);
   assert.equal(page.advance(1).frame.type, 'ping');
@@ -61,7 +61,7 @@ test('silence for five seconds after a ping drops the connection', () => {
   assert.deepEqual({ type, code }, { type: 'disconnected', code: Code.Silent });
 });
 
-test('a late timeout asks before it drops', () => {
+test('a late timeout sends a ping before it drops the connection', () => {
   const page = Page.connected();
   page.now += 1e9;
   page.machine.handleTimeout(page.now);
@@ -69,7 +69,7 @@ test('a late timeout asks before it drops', () => {
   assert.equal(page.machine.pollTimeout(), page.now + 5000);
 });
 
-test('a waking page asks its connection for a sign of life', () => {
+test('a page that wakes sends a ping', () => {
   const page = Page.connected();
   page.machine.handleWake(page.now);
   assert.equal(page.frame.type, 'ping');
@@ -78,7 +78,7 @@ test('a waking page asks its connection for a sign of life', () => {
   assert.equal(page.advance(1000).actions.length, 2);
 });
 
-test('a ping that ran out in sleep is repeated on waking', () => {
+test('a ping that timed out during sleep is repeated on waking', () => {
   const page = Page.connected();
   page.machine.handleWake(page.now);
   page.forget().now += 3_600_000;
@@ -87,7 +87,7 @@ test('a ping that ran out in sleep is repeated on waking', () => {
   assert.deepEqual([page.machine.phase, page.machine.pollTimeout()], ['connected', page.now + 5000]);
 });
 
-test('a pong tells the round trip', () => {
+test('a pong reports the round trip time', () => {
   const page = Page.connected();
   const nonce = page.machine.ping(page.now);
   assert.deepEqual(page.frame, { type: 'ping', nonce, received: [0, 0], credit: [2000, 1000] });
@@ -95,13 +95,13 @@ test('a pong tells the round trip', () => {
   assert.deepEqual(page.receive(pong(nonce)).events, []);
 });
 
-test('a pong with an unknown nonce is a sign of life and nothing else', () => {
+test('a pong with an unknown nonce shows only that the peer is alive', () => {
   const page = Page.connected().advance(SUSPICION).receive(pong(99));
   assert.deepEqual(page.events, []);
   assert.equal(page.machine.pollTimeout(), page.now + SUSPICION);
 });
 
-test('what was lost with nothing behind it is missed when a ping is answered', () => {
+test('the loss of the last frame is detected when a ping is answered', () => {
   const page = Page.connected().send('lost');
   // This may repeat without limit, because it is not a gap in the server's frames.
   for (let times = 0; times < 4; times += 1) {
@@ -117,7 +117,7 @@ test('what was lost with nothing behind it is missed when a ping is answered', (
   }
 });
 
-test('what was written after a ping is not missed in its pong', () => {
+test('a frame written after a ping is not taken for lost when the pong arrives', () => {
   const page = Page.connected();
   const nonce = page.machine.ping(page.now);
   page.forget().send('on its way');
@@ -126,7 +126,7 @@ test('what was written after a ping is not missed in its pong', () => {
   assert.deepEqual([page.machine.phase, page.actions], ['connected', []]);
 });
 
-test('a pong of an older ping says nothing of what was written since', () => {
+test('a pong of an older ping says nothing about frames written since', () => {
   const page = Page.connected();
   const older = page.machine.ping(page.now);
   page.forget().send('on its way').pump().machine.ping(page.now);
@@ -134,14 +134,14 @@ test('a pong of an older ping says nothing of what was written since', () => {
   assert.deepEqual([page.machine.phase, page.actions], ['connected', []]);
 });
 
-test('what is written on a new connection has its heartbeat', () => {
+test('a frame written on a new connection has a full heartbeat to be acknowledged', () => {
   const page = Page.connected().send('lost').advance(HEARTBEAT).resume({ received: [1, 0] }).forget().send('on its way');
   assert.equal(page.frame.sequence, 2);
   assert.deepEqual(page.advance(HEARTBEAT - 1).frames, []);
   assert.equal(page.advance(1).frame.type, 'ping');
 });
 
-test('a pong that no ping of the connection asked for is a sign of life and nothing else', () => {
+test('a pong that answers no ping of the connection shows only that the peer is alive', () => {
   const page = Page.connected().send('on its way').pump();
   const nonce = page.machine.ping(page.now);
   page.pump().resume().forget();
@@ -151,7 +151,7 @@ test('a pong that no ping of the connection asked for is a sign of life and noth
   }
 });
 
-test('a page that pings more often than it is answered misses what was lost', () => {
+test('a page that pings more often than it is answered still detects a loss', () => {
   const page = Page.connected().send('lost').forget();
   const nonces = [1, 2, 3, 4].map(() => {
     const nonce = page.machine.ping(page.now);
@@ -162,7 +162,7 @@ test('a page that pings more often than it is answered misses what was lost', ()
   assert.equal(page.machine.phase, 'connecting');
 });
 
-test('a server that acknowledges is not asked', () => {
+test('a server that acknowledges is not sent pings', () => {
   const page = Page.connected();
   for (let sequence = 1; sequence < 10; sequence += 1) {
     assert.equal(page.send('received').frame.sequence, sequence);
@@ -171,7 +171,7 @@ test('a server that acknowledges is not asked', () => {
   }
 });
 
-test('a server that is silent is asked once, and then suspected', () => {
+test('a silent server is sent one ping, and is then suspected', () => {
   const page = Page.connected().send('lost').forget();
   page.advance(SUSPICION - 1);
   assert.equal(page.frame.type, 'ping');
@@ -179,7 +179,7 @@ test('a server that is silent is asked once, and then suspected', () => {
   assert.equal(page.machine.pollTimeout(), page.now + 5000);
 });
 
-test('a pong settles the pings before it', () => {
+test('a pong also answers the pings before it', () => {
   const page = Page.connected();
   const nonces = [page.machine.ping(page.now), page.machine.ping(page.now)];
   assert.equal(page.frame.nonce, nonces[1]);
@@ -269,7 +269,7 @@ test('a page that is told to retry does so even while the server asked it to wai
   assert.equal(page.action.type, 'connect');
 });
 
-test('what carries the connections may ask for a wait, which waking does not shorten', () => {
+test('the transport may ask for a wait that waking does not shorten', () => {
   const page = Page.connected().advance(1000);
   page.machine.handleClose(1, 1006, page.now, 30_000);
   const { type, code, retryAt } = page.event;
@@ -294,7 +294,7 @@ test('a page hidden and without a connection for keep rests until it is shown', 
   assert.equal(page.action.type, 'connect');
 });
 
-test('a page rests at once when an attempt fails after keep in hiding', () => {
+test('a page that was hidden for keep rests as soon as an attempt fails', () => {
   const page = Page.connected({}, { keep: 5000 }).advance(1000).close().advance(3000);
   page.machine.handleHidden(true, page.now);
   page.advance(3000).close();
@@ -321,14 +321,14 @@ test('a page that was hidden for long still replaces a lost connection at once',
   assert.deepEqual(page.action, { type: 'connect', connection: 2 });
 });
 
-test('a page never welcomed does not rest', () => {
+test('a page that was never welcomed does not rest', () => {
   const page = new Page();
   page.machine.start(page.now);
   page.pump().machine.handleHidden(true, page.now);
   assert.equal(delays(page, 100).at(-1), 5000);
 });
 
-test('a page that says twice that it is hidden is hidden since the first time', () => {
+test('a page that reports twice that it is hidden counts from the first time', () => {
   const page = Page.connected({}, { keep: 5000 }).advance(1000).close();
   page.machine.handleHidden(true, page.now);
   page.advance(3000).machine.handleHidden(true, page.now);

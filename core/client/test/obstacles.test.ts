@@ -28,7 +28,7 @@ class Behind {
   }
 }
 
-test('POSTs shrink until they pass, on the connection that there is, and everything arrives', async () => {
+test('POSTs shrink until they pass, on the same connection, and everything arrives', async () => {
   const { box, session, page } = new Behind({});
   box.most = 5000;
   await box.advance(2000);
@@ -40,7 +40,7 @@ test('POSTs shrink until they pass, on the connection that there is, and everyth
   assert.ok(box.posts.length < 40, `${box.posts.length} POSTs`);
 });
 
-test('a frame that does not pass is told with the limit that stops it, tried ever less often, and arrives when the limit is raised', async () => {
+test('a frame that does not pass is reported with the limit that stops it, retried less and less often, and arrives when the limit is raised', async () => {
   const limits = { ...LIMITS, fragment: 60_000, message: 60_000 };
   const behind = new Behind({}, { limits });
   const { box, session, page } = behind;
@@ -67,7 +67,7 @@ test('a frame that does not pass is told with the limit that stops it, tried eve
 
 const DATE = new Date(1_800_000_000_000 + 30_000);
 for (const [retryAfter, least] of [['20', 20_000], [DATE.toUTCString(), 28_000]] as const) {
-  test(`Retry-After: ${retryAfter} is heeded, whatever the user does`, async () => {
+  test(`Retry-After: ${retryAfter} is obeyed, whatever the user does`, async () => {
     const { box, session, page } = new Behind({ posts: '429' });
     box.retryAfter = retryAfter;
     await box.advance(1000);
@@ -82,14 +82,14 @@ for (const [retryAfter, least] of [['20', 20_000], [DATE.toUTCString(), 28_000]]
   });
 }
 
-test('too many requests without a Retry-After are made ever less often', async () => {
+test('after 429 without a Retry-After, requests are made less and less often', async () => {
   const { box } = new Behind({ posts: '429' });
   await box.advance(300_000);
   assert.ok(box.posts.length <= 12, `${box.posts.length} POSTs in five minutes`);
 });
 
 for (const streams of ['work', 'are held back'] as const) {
-  test(`too many requests cost the connection and not the session where streams ${streams}`, async () => {
+  test(`429 ends the connection and not the session if streams ${streams}`, async () => {
     const { box, session, page } = new Behind({ streams });
     await box.advance(10_000);
     for (let round = 1; round <= 5; round += 1) {
@@ -108,7 +108,7 @@ for (const streams of ['work', 'are held back'] as const) {
   });
 }
 
-test('where POSTs are not wanted a WebSocket is tried at once', async () => {
+test('if POSTs are refused, a WebSocket is tried at once', async () => {
   const storage = new FakeStorage();
   storage.setItem('stillhere:route', 'polled');
   const { box, session } = new Behind({ webSockets: 'work', posts: '429' }, {}, { storage });
@@ -124,7 +124,7 @@ for (const [posts, text] of [
   ['503', /answered 503.*logs of the server/],
   ['429', /answered 429.*rate limit/],
 ] as const) {
-  test(`${posts}: the console is told once what it is and what helps, with the address`, async () => {
+  test(`${posts}: one console line says what it is and what helps, with the address`, async () => {
     const { box, session, page } = new Behind({ posts });
     await box.advance(100);
     assert.deepEqual(page.errors, [], 'once may be a deployment');

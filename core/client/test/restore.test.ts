@@ -96,7 +96,7 @@ test('a reload takes over the lock that the page before it released', async () =
 });
 
 for (const [name, withoutLocks] of [['lock', false], ['channel', true]] as const) {
-  test(`a copy of a living page finds it by its ${name} and uses its own ticket`, async () => {
+  test(`a copy of an active page finds it by its ${name} and uses its own ticket`, async () => {
     const browser = new FakeBrowser();
     const original = new FakePage({ browser, withoutLocks });
     new Session(earlier, {}, original);
@@ -130,7 +130,7 @@ for (const [name, end] of [
   ['of an unknown session', encodeEnd(4100)],
   ['of an ended session', encodeEnd(4102, 5)],
 ] as const) {
-  test(`a stored ticket ${name} gives way to the page's own, with what was sent meanwhile`, async () => {
+  test(`after a stored ticket ${name} the page presents its own, and sends what was queued meanwhile`, async () => {
     const { page, session, storage } = reload();
     const states: string[] = [];
     session.onstatus = ({ state }) => states.push(state);
@@ -148,7 +148,7 @@ for (const [name, end] of [
   });
 }
 
-test("the refusal of the page's own ticket after the stored one is final", async () => {
+test("a refusal of the page's own ticket after the stored one is final", async () => {
   const { page, session, storage } = reload();
   assert.equal(await presented(page), 'earlier');
   page.socket.receive(encodeEnd(4100));
@@ -179,7 +179,7 @@ test('the ticket of a session that ended is forgotten', async () => {
   assert.equal(storage.items.size, 0);
 });
 
-test('a page whose address changed under it is restored at the new one', async () => {
+test('a page whose address changed is restored at the new one', async () => {
   const page = new FakePage();
   new Session(own, {}, page);
   await page.browser.settle();
@@ -198,7 +198,7 @@ test('a page that comes back from the cache stores its ticket again', async () =
   assert.equal(storedId(page.storage), 'fresh');
 });
 
-test('a session closed while its ticket is being chosen holds nothing', async () => {
+test('a session closed while its ticket is being chosen holds no lock and no channel', async () => {
   const { page, storage, session } = reload();
   session.close();
   await page.browser.settle();
@@ -217,7 +217,7 @@ test('a page without storage uses its own ticket', async () => {
   assert.deepEqual(page.errors, []);
 });
 
-test('frames of one page keep their tickets apart', async () => {
+test('frames of one page keep separate tickets', async () => {
   const top = new FakeFrame();
   const [first, second] = [new FakeFrame(top), new FakeFrame(top)];
   const inner = new FakeFrame(second);
@@ -270,7 +270,7 @@ test('a label finds its session when the page has its sessions in another order'
   assert.deepEqual(idsOf(sessions), ['old2', 'old1']);
 });
 
-test('when the page has closed one of three sessions, a reload restores the others and gives that one anew', async () => {
+test('when the page has closed one of three sessions, a reload restores the others and opens that one anew', async () => {
   const storage = new FakeStorage();
   const labels = ['demo', 'demo', 'demo'];
   const { page, sessions } = await load(storage, ticketsOf('old', labels));
@@ -314,7 +314,7 @@ test('frames with several sessions each restore their own', async () => {
   }
 });
 
-test('a session that is closed at another address than it began at is kept at neither', async () => {
+test('a session closed at another address than it was opened at is stored under neither', async () => {
   const storage = new FakeStorage();
   const { page, sessions } = await load(storage, ticketsOf('old', ['demo']));
   page.location.pathname = '/other';
@@ -323,7 +323,7 @@ test('a session that is closed at another address than it began at is kept at ne
   assert.equal(storage.items.size, 0);
 });
 
-test('a session that moved to another address is kept there alone', async () => {
+test('a session that moved to another address is stored only there', async () => {
   const storage = new FakeStorage();
   const { page } = await load(storage, ticketsOf('old', ['demo']));
   page.location.pathname = '/other';

@@ -74,7 +74,7 @@ for (const webSockets of WEB_SOCKETS) {
   }
 }
 
-test('a stream that is held back until a short heartbeat has ended it is no way to be connected', async () => {
+test('a stream that is held back until a short heartbeat ends it does not count as connected', async () => {
   const { box, session } = open({ webSockets: 'are refused', streams: 'are held back', posts: 'work' });
   box.heartbeat = 800;
   let losses = 0;
@@ -83,7 +83,7 @@ test('a stream that is held back until a short heartbeat has ended it is no way 
   assert.deepEqual([session.status.state, session.connection, losses], ['connected', 'polled', 1]);
 });
 
-test('a slow network gets through: an attempt has more time when all were silent', async () => {
+test('on a slow network attempts get more time once all routes were silent', async () => {
   const page = new FakePage();
   const session = new Session(ticketOf('mine'), {}, page);
   const heard = new Set<unknown>();
@@ -98,7 +98,7 @@ test('a slow network gets through: an attempt has more time when all were silent
   assert.deepEqual([session.status.state, page.sockets.length], ['connected', 2]);
 });
 
-test('what got through is remembered for the tab, and what does so later is moved to', async () => {
+test('the tab remembers the route that worked, and moves to a better one that works later', async () => {
   const storage = new FakeStorage();
   const first = open({ webSockets: 'hang', streams: 'are held back', posts: 'work' }, storage);
   await first.box.advance(SOON);

@@ -1,50 +1,16 @@
+// How a session connects, exchanges messages and recovers.
+
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 import { deflateSync } from 'node:zlib';
 
-import { OutboxFull, SessionOver, TooLarge } from '../src/errors';
-import { inflate } from '../src/inflate';
-import { type Options, Session } from '../src/session';
+import { Session } from '../src/session';
 import type { Status } from '../src/status';
 import type { Ticket } from '../src/ticket';
 import { encode, Type } from '../src/wire';
-import { FakePage, type PageOptions } from './fake_page';
-import { accept, encodeData, encodeEnd, encodeWelcome, payloadsOf, readHello, readNumbers, ticketOf, typesOf } from './fake_server';
-
-const text = (data: Uint8Array): string => Buffer.from(data).toString();
-const bytes = (content: string): Uint8Array => Buffer.from(content);
-
-/** A session and everything it reported. */
-class Fixture {
-  readonly page: FakePage;
-  readonly session: Session;
-  readonly messages: string[] = [];
-  readonly statuses: Status[] = [];
-
-  constructor(page: PageOptions = {}, options: Options = {}, ticket: Ticket = ticketOf('mine')) {
-    this.page = new FakePage(page);
-    const onmessage = (data: Uint8Array, lane: string): void => void this.messages.push(`${lane} ${text(data)}`);
-    const onstatus = (status: Status): void => void this.statuses.push(status);
-    this.session = new Session(ticket, { onmessage, onstatus, ...options }, this.page);
-  }
-
-  static async connected(page: PageOptions = {}, options: Options = {}, ticket?: Ticket): Promise<Fixture> {
-    const fixture = new Fixture(page, options, ticket);
-    await fixture.settle();
-    accept(fixture.page.socket);
-    await fixture.settle();
-    fixture.statuses.length = 0;
-    return fixture;
-  }
-
-  settle(): Promise<void> {
-    return this.page.browser.settle();
-  }
-
-  advance(time: number): Promise<void> {
-    return this.page.browser.advance(time);
-  }
-}
+import { FakePage } from './fake_page';
+import { accept, encodeData, encodeEnd, payloadsOf, readNumbers, ticketOf, typesOf } from './fake_server';
+import { bytes, Fixture, text } from './session_fixture';
 
 test('a page says hello on one binary WebSocket with our subprotocol and is connected by the welcome', async () => {
   const { page, session, statuses } = new Fixture();
@@ -66,7 +32,7 @@ test('a page says hello on one binary WebSocket with our subprotocol and is conn
   assert.equal(page.sockets.length, 1);
 });
 
-test('the secret is presented as the bytes that its base64url stands for', async () => {
+test('the hello contains the secret decoded from base64url', async () => {
   const secret = Buffer.alloc(32, Buffer.of(0xfb, 0xef, 0xff)).toString('base64url');
   assert.match(secret, /-.*_/);
   const { page } = new Fixture({}, {}, ticketOf('mine', { secret }));
@@ -93,7 +59,7 @@ test('a relative url is resolved against the page, as the src of its scripts is'
   }
 });
 
-test('what is no ticket is refused with a text that says what to do', () => {
+test('an invalid ticket is refused with a text that says what to do', () => {
   const faulty = [
     undefined,
     null,
@@ -120,14 +86,14 @@ test('messages sent before the welcome follow it in order', async () => {
   assert.deepEqual(payloadsOf(page.socket.read()), ['a', '', 'c']);
 });
 
-test('a message is handed over within the event that brings it', async () => {
+test('a message is delivered within the event that brings it', async () => {
   const { page, messages } = await Fixture.connected();
   page.socket.receive(encodeData(1, 'a'));
   page.socket.receive(encodeData(1, 'b', { lane: 1 }));
   assert.deepEqual(messages, ['interactive a', 'bulk b']);
 });
 
-test('messages wait until there is a handler and are then handed over in a task of their own', async () => {
+test('messages wait until there is a handler and are then delivered in a task of their own', async () => {
   const { page, session, messages } = await Fixture.connected();
   const { onmessage } = session;
   session.onmessage = null;
@@ -139,7 +105,7 @@ test('messages wait until there is a handler and are then handed over in a task 
   assert.deepEqual(messages, ['interactive a', 'interactive b']);
 });
 
-test('a promise holds its lane and no other, and its message is credited when it settles', async () => {
+test('a promise blocks its lane and no other, and its message is credited when it settles', async () => {
   const { page, session } = await Fixture.connected();
   const seen: string[] = [];
   const settle: (() => void)[] = [];
@@ -161,7 +127,7 @@ test('a promise holds its lane and no other, and its message is credited when it
   assert.deepEqual(readNumbers(page.socket.read()[0]!.subarray(1)), [2, 1, 8065, 8068]);
 });
 
-test('a handler that fails, at once or later, is reported and the next message follows', async () => {
+test('a handler that throws or rejects is reported, and the next message follows', async () => {
   const { page, session } = await Fixture.connected();
   const seen: string[] = [];
   session.onmessage = (data) => {
@@ -179,7 +145,7 @@ test('a handler that fails, at once or later, is reported and the next message f
   assert.match(page.errors[1]!, /onmessage failed.*second/);
 });
 
-test('a compressed message is inflated and holds what follows it', async () => {
+test('a compressed message is inflated, and those after it wait', async () => {
   const { page, session } = await Fixture.connected();
   const seen: string[] = [];
   const done = new Promise<void>((resolve) => {
@@ -196,7 +162,7 @@ test('a compressed message is inflated and holds what follows it', async () => {
   assert.deepEqual(seen, ['large', 'small']);
 });
 
-test('a compressed message above the limit ends the session and is not handed over', async () => {
+test('a compressed message above the limit ends the session and is not delivered', async () => {
   const { page, session, messages } = await Fixture.connected();
   const ended = new Promise<Status>((resolve) => (session.onstatus = resolve));
   page.socket.receive(encodeData(1, deflateSync(Buffer.alloc(20_001)), { compressed: true }));
@@ -207,7 +173,7 @@ test('a compressed message above the limit ends the session and is not handed ov
   assert.deepEqual(messages, []);
 });
 
-test('a flood is handed over in slices of about 8 ms between which the page gets a turn', async () => {
+test('many messages are delivered in slices of about 8 ms, between which the page runs other tasks', async () => {
   const { page, session } = await Fixture.connected();
   const seen: string[] = [];
   session.onmessage = null;
@@ -227,7 +193,7 @@ test('a flood is handed over in slices of about 8 ms between which the page gets
   assert.deepEqual(seen, Array.from({ length: 20 }, (_, index) => `${index + 1}`));
 });
 
-test('what a handler sends goes out at once and no handler runs inside another', async () => {
+test('a message that a handler sends goes out at once, and no handler runs inside another', async () => {
   const { page, session } = await Fixture.connected();
   const seen: string[] = [];
   session.onmessage = null;
@@ -243,7 +209,7 @@ test('what a handler sends goes out at once and no handler runs inside another',
   assert.deepEqual(seen, ['begin a', 'sent a', 'end a', 'begin b', 'sent b', 'end b']);
 });
 
-test('a ping is answered before the handlers have their turn', async () => {
+test('a ping is answered before the handlers run', async () => {
   const { page, session } = await Fixture.connected();
   session.onmessage = null;
   page.socket.receive(encodeData(1, 'a'));
@@ -296,7 +262,7 @@ test('after a cut the page resumes and sends again what the server has not recei
   );
 });
 
-test('the time of the next attempt is told on the wall clock and withdrawn when it begins', async () => {
+test('the time of the next attempt is given on the wall clock and removed when the attempt begins', async () => {
   const { page, session, statuses } = await Fixture.connected();
   const lostAt = page.browser.wall;
   page.browser.steady += 1 / 3;
@@ -323,7 +289,7 @@ test('onstatus is called once per change and not once per attempt', async () => 
   assert.ok(times.size > 5, 'when the next attempt is due can be asked for');
 });
 
-test('frames and the close of an older socket change nothing', async () => {
+test('frames and the close of an older socket are ignored', async () => {
   const { page, messages, session } = await Fixture.connected();
   const [old] = page.sockets;
   old!.lose();
@@ -341,199 +307,6 @@ test('a text message is malformed and ends the session', async () => {
   page.socket.receive('text');
   assert.deepEqual([session.status.state, session.status.reason], ['ended', 'Malformed']);
   assert.equal(page.socket.closedWith, 4107);
-});
-
-test('a page that leaves says so, and one that comes back resumes', async () => {
-  const { page, session, statuses } = await Fixture.connected({}, {}, ticketOf('mine', { restore: 'demo' }));
-  assert.equal(page.browser.lockHolders.get('stillhere:mine'), page);
-  page.emit('pagehide', { persisted: true });
-  assert.deepEqual(typesOf(page.socket.read()), [Type.Leave]);
-  assert.equal(page.socket.closedWith, 1000);
-  await page.browser.settle();
-  assert.equal(page.browser.lockHolders.size, 0);
-  assert.equal(session.status.state, 'paused');
-
-  page.emit('pageshow', { persisted: true });
-  page.sockets[0]!.lose(1000);
-  await page.browser.settle();
-  assert.equal(page.browser.lockHolders.get('stillhere:mine'), page);
-  assert.equal(page.sockets.length, 2);
-  const hello = accept(page.socket);
-  assert.deepEqual([hello.incarnation, hello.attempt], [1, 2]);
-  assert.deepEqual(statuses.map(({ state }) => state), ['paused', 'reconnecting', 'connected']);
-});
-
-test('a page whose session is not kept for a reload holds no lock and answers nobody', async () => {
-  for (const options of [{}, { withoutLocks: true }]) {
-    const { page } = await Fixture.connected(options);
-    await page.browser.settle();
-    assert.deepEqual([page.browser.lockHolders.size, page.browser.channels.size], [0, 0]);
-  }
-});
-
-test('a page that comes back says hello even if another document holds its lock', async () => {
-  const { page } = await Fixture.connected({}, {}, ticketOf('mine', { restore: 'demo' }));
-  page.emit('pagehide', { persisted: true });
-  await page.browser.settle();
-  page.browser.lockHolders.set('stillhere:mine', new FakePage());
-  page.emit('pageshow', { persisted: true });
-  await page.browser.settle();
-  page.socket.open();
-  assert.equal(readHello(page.socket.read()[0]).attempt, 2);
-});
-
-test('the first pageshow of a page is not a return', async () => {
-  const { page } = await Fixture.connected();
-  page.emit('pageshow', { persisted: false });
-  assert.deepEqual(page.socket.read(), []);
-});
-
-for (const [name, wake] of [
-  ['online', (page: FakePage) => page.emit('online')],
-  ['resume', (page: FakePage) => page.document.dispatchEvent(new Event('resume'))],
-  [
-    'visible',
-    (page: FakePage) => {
-      page.setHidden(true);
-      page.setHidden(false);
-    },
-  ],
-] as const) {
-  test(`${name} probes a live connection and ends the wait for the next attempt`, async () => {
-    const { page } = await Fixture.connected();
-    wake(page);
-    assert.deepEqual(typesOf(page.socket.read()), [Type.Ping]);
-    page.socket.lose();
-    await page.browser.settle();
-    assert.equal(page.sockets.length, 1);
-    wake(page);
-    assert.equal(page.sockets.length, 2);
-  });
-}
-
-test('a page that stays hidden for longer than the session is kept rests, and tries again when shown', async () => {
-  const { page, session } = await Fixture.connected();
-  page.setHidden(true);
-  page.refusal = new Error('no network');
-  page.socket.lose();
-  await page.browser.advance(130_000);
-  assert.deepEqual([session.status.state, session.status.retryAt], ['paused', null]);
-  const { size } = page.browser.timers;
-  assert.ok(size <= 1);
-  page.refusal = undefined;
-  page.setHidden(false);
-  assert.equal(page.sockets.length, 2);
-  assert.equal(session.status.state, 'reconnecting');
-});
-
-test('a page that was hidden from the start rests as well', async () => {
-  const { page, session } = await Fixture.connected({ hidden: true });
-  page.refusal = new Error('no network');
-  page.socket.lose();
-  await page.browser.advance(130_000);
-  assert.equal(session.status.state, 'paused');
-});
-
-test('a machine that slept suspects its connection though its steady clock stood still', async () => {
-  const { page } = await Fixture.connected();
-  await page.browser.advance(20_000);
-  const { socket } = page;
-  assert.deepEqual(socket.read(), []);
-  page.browser.sleep(60_000);
-  await page.browser.advance(15_000);
-  assert.deepEqual(typesOf(socket.read()), [Type.Ping]);
-  page.browser.sleep(60_000);
-  await page.browser.advance(5000);
-  assert.equal(socket.closedWith, 4301);
-});
-
-test('frames that arrived during sleep are handled before a deadline is judged', async () => {
-  const { page } = await Fixture.connected();
-  page.emit('online');
-  const { socket } = page;
-  page.browser.sleep(60_000);
-  page.browser.pass(5000);
-  const [timer] = page.browser.timers;
-  page.browser.timers.clear();
-  timer!.run();
-  socket.receive(encode(Type.Pong, [1, 0, 0, 1_000_000, 1_000_000]));
-  await page.browser.settle();
-  assert.equal(socket.closedWith, undefined);
-});
-
-test('a prerendered page connects when it is activated', async () => {
-  const { page } = new Fixture({ prerendering: true });
-  await page.browser.settle();
-  assert.equal(page.sockets.length, 0);
-  assert.equal(page.browser.lockHolders.size, 0);
-  page.document.dispatchEvent(new Event('prerenderingchange'));
-  await page.browser.settle();
-  assert.equal(page.sockets.length, 1);
-});
-
-test('a ticket without room is refused at once, with the time to try again', async () => {
-  const refused = { code: 4201, retryAfter: 5000, text: 'too many sessions' };
-  const { page, session, statuses } = new Fixture({}, {}, { protocol: 'stillhere.v1', refused });
-  const status = { state: 'refused', outcome: null, code: 4201, reason: 'Full', text: refused.text, retryAt: page.browser.wall + 5000, obstacle: null, unacknowledged: 0 };
-  assert.deepEqual(session.status, status);
-  await page.browser.settle();
-  assert.deepEqual(statuses, [status]);
-  assert.throws(() => session.send(bytes('a')), SessionOver);
-  assert.equal(session.id, '');
-  assert.equal(session.bufferedAmount(), 0);
-  await assert.rejects(session.ping());
-  session.close();
-  assert.equal(session.status.state, 'refused');
-  assert.equal(page.sockets.length, 0);
-});
-
-test('the end of a draining server tells when a new ticket may be had', async () => {
-  const { page, session } = await Fixture.connected();
-  page.socket.receive(encodeEnd(4200, 8, 3000));
-  await page.browser.settle();
-  const { state, reason, retryAt } = session.status;
-  assert.deepEqual({ state, reason, retryAt }, { state: 'ended', reason: 'Draining', retryAt: page.browser.wall + 3000 });
-});
-
-test('a session taken over by another document is refused and does not come back', async () => {
-  const { page, session } = await Fixture.connected();
-  session.send(bytes('lost'));
-  page.socket.receive(encodeEnd(4103));
-  await page.browser.settle();
-  const { state, code, reason, unacknowledged } = session.status;
-  assert.deepEqual({ state, code, reason, unacknowledged }, { state: 'refused', code: 4103, reason: 'Superseded', unacknowledged: 1 });
-  assert.equal(page.browser.lockHolders.size, 0);
-  page.emit('online');
-  page.emit('pageshow', { persisted: true });
-  await page.browser.advance(100_000);
-  assert.equal(page.sockets.length, 1);
-  assert.equal(page.browser.timers.size, 0);
-});
-
-test('an ended session says why and hands over what it had received', async () => {
-  const { page, session } = await Fixture.connected();
-  session.onmessage = null;
-  session.send(bytes('not acknowledged'));
-  page.socket.receive(encodeData(1, 'last words'));
-  page.socket.receive(encodeEnd(4102, 1, 0, 'bye'));
-  const status = { state: 'ended', outcome: 'opened', code: 4102, reason: 'Finished', text: 'bye', retryAt: null, obstacle: null, unacknowledged: 1 };
-  assert.deepEqual(session.status, status);
-  const seen: string[] = [];
-  session.onmessage = (data) => seen.push(text(data));
-  await page.browser.settle();
-  assert.deepEqual(seen, ['last words']);
-  assert.throws(() => session.send(bytes('a')), { name: 'SessionOver', message: /over \(Finished\): reload/ });
-  session.close();
-  assert.deepEqual(session.status, status);
-});
-
-test('errors of send say how much waits and what to do', async () => {
-  const { session } = new Fixture({}, { outbox: 1000 });
-  assert.throws(() => session.send(new Uint8Array(5001)), (error) => error instanceof TooLarge && /5001 bytes.*5000.*parts/.test(error.message));
-  session.send(new Uint8Array(900));
-  assert.throws(() => session.send(new Uint8Array(100)), (error) => error instanceof OutboxFull && /964 bytes wait.*slow.*Wait until.*drop/.test(error.message));
-  session.sendBulk(new Uint8Array(100));
-  assert.throws(() => session.send('text' as unknown as ArrayBuffer), /TextEncoder/);
 });
 
 test('ping resolves with the round trip', async () => {
@@ -555,63 +328,6 @@ test('ping rejects without a connection and when it is lost before the answer', 
   await pong;
 });
 
-test('close leaves, reports it once, and hands over nothing more', async () => {
-  const { page, session, messages, statuses } = await Fixture.connected();
-  session.onmessage = (data) => {
-    messages.push(text(data));
-    session.close();
-  };
-  await page.browser.settle();
-  const pong = assert.rejects(session.ping());
-  session.send(bytes('last'));
-  page.socket.read();
-  page.socket.receive(encodeData(1, 'a'));
-  page.socket.receive(encodeData(2, 'b'));
-  assert.throws(() => session.send(bytes('a')), { name: 'SessionOver', message: /over \(Closed\)/ });
-  await page.browser.settle();
-  await pong;
-  assert.deepEqual(messages, ['a']);
-  assert.deepEqual(typesOf(page.socket.read()), [Type.Leave]);
-  assert.equal(page.socket.closedWith, 1000);
-  assert.deepEqual(statuses.map(({ state, code, reason, unacknowledged }) => [state, code, reason, unacknowledged]), [['ended', 1000, 'Closed', 1]]);
-  assert.throws(() => session.send(bytes('a')), SessionOver);
-  await page.browser.settle();
-  assert.equal(page.browser.lockHolders.size, 0);
-  page.emit('online');
-  await page.browser.advance(100_000);
-  assert.equal(page.sockets.length, 1);
-});
-
-test('close within a handler or during inflation hands over nothing more', async () => {
-  const { page, session } = await Fixture.connected();
-  session.onmessage = null;
-  const seen: string[] = [];
-  for (const sequence of [1, 2]) page.socket.receive(encodeData(sequence, 'a'));
-  page.socket.receive(encodeData(1, deflateSync(Buffer.from('bulk')), { lane: 1, compressed: true }));
-  session.onmessage = (_data, lane) => {
-    seen.push(lane);
-    session.close();
-  };
-  await page.browser.settle();
-  assert.deepEqual(seen, ['interactive']);
-
-  const inflating = await Fixture.connected();
-  inflating.page.socket.receive(encodeData(1, deflateSync(Buffer.from('a')), { compressed: true }));
-  inflating.session.close();
-  await inflate(new Uint8Array(deflateSync(Buffer.from('a'))), 1, page);
-  await page.browser.settle();
-  assert.deepEqual(inflating.messages, []);
-});
-
-test('a session closed before it began opens no connection', async () => {
-  const { page, session } = new Fixture();
-  session.close();
-  await page.browser.settle();
-  assert.equal(page.sockets.length, 0);
-  assert.equal(page.browser.lockHolders.size, 0);
-  assert.equal(session.status.state, 'ended');
-});
-
 test('a browser that opens no WebSocket is reported once and tried again', async () => {
   const { page, session, statuses } = new Fixture();
   page.refusal = new Error('connect-src');
@@ -626,7 +342,7 @@ test('a browser that opens no WebSocket is reported once and tried again', async
   assert.equal(session.status.state, 'connected');
 });
 
-test('that a browser opens no WebSocket is told in a task of its own', async () => {
+test('a browser that opens no WebSocket is reported in a task of its own', async () => {
   const { page, session } = await Fixture.connected();
   page.socket.lose();
   page.refusal = new Error('connect-src');
@@ -668,32 +384,4 @@ test('a session never has more than one timer', async () => {
     await page.browser.advance(7);
     assert.equal(page.browser.timers.size, 1);
   }
-});
-
-test('a server that asks for a month of patience gets it, though no timer is that long', async () => {
-  const { page } = new Fixture();
-  await page.browser.settle();
-  page.socket.open();
-  page.socket.receive(encodeEnd(4200, 0, 30 * 86_400_000));
-  await page.browser.advance(20_000);
-  const [timer] = page.browser.timers;
-  assert.ok(timer!.at - page.browser.steady < 2 ** 31);
-  await page.browser.advance(29 * 86_400_000);
-  assert.equal(page.sockets.length, 1);
-  await page.browser.advance(86_380_000);
-  assert.equal(page.sockets.length, 2);
-});
-
-test('a connection that is refused for a while is tried again at the time the server named', async () => {
-  const { page, session } = new Fixture();
-  await page.browser.settle();
-  page.socket.open();
-  page.socket.receive(encodeEnd(4202, 0, 3000, 'busy'));
-  const { state, reason, text: why, retryAt } = session.status;
-  assert.deepEqual({ state, reason, why, retryAt }, { state: 'connecting', reason: 'Busy', why: 'busy', retryAt: page.browser.wall + 3000 });
-  await page.browser.advance(3000);
-  assert.equal(page.sockets.length, 2);
-  page.socket.open();
-  page.socket.receive(encodeWelcome());
-  assert.equal(session.status.state, 'connected');
 });

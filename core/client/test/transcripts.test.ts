@@ -24,7 +24,7 @@ interface Book {
   secret: string;
   documents: Record<string, string>;
   limits: Omit<Limits, 'bulkWindow'> & { bulk_window: number };
-  transcripts: { name: string; client_breaks_the_protocol?: true; steps: Step[] }[];
+  transcripts: { name: string; client_violates_the_protocol?: true; steps: Step[] }[];
 }
 
 const book = JSON.parse(readFileSync(new URL('../../vectors/transcripts.json', import.meta.url), 'utf8')) as Book;
@@ -119,6 +119,6 @@ class Documents {
   }
 }
 
-for (const { name, steps, client_breaks_the_protocol: isWrong } of book.transcripts) {
+for (const { name, steps, client_violates_the_protocol: isWrong } of book.transcripts) {
   if (!isWrong) test(`the document's half of a transcript: ${name}`, () => new Documents().replay(steps));
 }

@@ -65,7 +65,7 @@ function encoded(frame: ModelFrame): Bytes {
 }
 
 for (const { name, hex, direction, frame } of frames) {
-  test(`a vector is coded exactly: ${name}`, () => {
+  test(`a vector is decoded and encoded exactly: ${name}`, () => {
     if (direction !== 'client') assert.deepEqual(described(decode(bytesOf(hex))), frame);
     if (direction !== 'server') assert.equal(hexOf(encoded(frame)), hex);
     // The model used by the other tests covers both directions.

@@ -21,7 +21,7 @@ async function connected(): Promise<{ page: FakePage; session: ReturnType<typeof
   return { page, session, seen };
 }
 
-test('a ticket presented again gives the living session, whose messages go to the newest handler', async () => {
+test('a ticket presented again gives the same session, whose messages go to the newest handler', async () => {
   const { page, session, seen } = await connected();
   page.socket.receive(encodeData(1, 'a'));
   const states: string[] = [];
@@ -37,7 +37,7 @@ test('a ticket presented again gives the living session, whose messages go to th
   assert.equal(page.sockets.length, 1);
 });
 
-test('a session is left when each of those who connected has closed it', async () => {
+test('a page leaves a session when everybody who connected to it has closed it', async () => {
   const { page, session } = await connected();
   connectIn(page, ticketOf('mine'));
   session.close();
@@ -51,7 +51,7 @@ test('a session is left when each of those who connected has closed it', async (
   assert.equal(page.socket.closedWith, 1000);
 });
 
-test('code that closes and connects again in one task keeps the session, and what came meanwhile', async () => {
+test('code that closes and connects again in one task keeps the session and its messages', async () => {
   const { page, session, seen } = await connected();
   const states: string[] = [];
   session.onstatus = ({ state }) => states.push(state);
@@ -79,7 +79,7 @@ test('code that is mounted twice after a reload is restored', async () => {
   assert.deepEqual([session.id, session.status.outcome, page.sockets.length], ['earlier', 'restored', 1]);
 });
 
-test('a closed session is not joined any more, and neither is one that is over', async () => {
+test('a session that was closed or is over cannot be joined', async () => {
   const { page, session } = await connected();
   session.close();
   await page.browser.settle();
@@ -92,13 +92,13 @@ test('a closed session is not joined any more, and neither is one that is over',
   assert.notEqual(connectIn(page, ticketOf('mine')), second);
 });
 
-test('another ticket, and the same ticket in another window, gives a session of its own', async () => {
+test('another ticket, or the same ticket in another window, gives a separate session', async () => {
   const { page, session } = await connected();
   assert.notEqual(connectIn(page, ticketOf('other')), session);
   assert.notEqual(connectIn(new FakePage(), ticketOf('mine')), session);
 });
 
-test('a page that goes away right after it closed its session does not keep it for a reload', async () => {
+test('a page that goes away right after it closed its session does not store it for a reload', async () => {
   const page = new FakePage();
   const session = connectIn(page, ticketOf('mine', { restore: 'demo' }));
   await page.browser.settle();
@@ -112,7 +112,7 @@ test('a page that goes away right after it closed its session does not keep it f
   assert.equal(session.status.reason, 'Closed');
 });
 
-test('a window that has let its sessions go holds nothing of them', async () => {
+test('a window whose sessions are closed holds nothing of them', async () => {
   const page = new FakePage();
   for (let visit = 0; visit < 100; visit += 1) {
     const session = connectIn(page, ticketOf(`visit${visit}`, { restore: 'demo' }));

@@ -124,12 +124,12 @@ impl Browser {
         let mut headers = HeaderMap::new();
         for (name, value) in [(ORIGIN, Some(&page.origin)), (COOKIE, page.cookie.as_ref())] {
             if let Some(value) = value {
-                headers.insert(name, HeaderValue::from_str(value).expect("a header's value"));
+                headers.insert(name, HeaderValue::from_str(value).expect("the header's value is valid"));
             }
         }
         let log = Arc::new(Log::default());
         let tap = Tap {
-            endpoint: Endpoint::new(url.parse().expect("a URL"), headers, &ticket.limits),
+            endpoint: Endpoint::new(url.parse().expect("the URL is valid"), headers, &ticket.limits),
             log: Arc::clone(&log),
         };
         let (client, driver) = Client::builder().build(&ticket, tap);

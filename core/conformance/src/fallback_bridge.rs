@@ -202,17 +202,19 @@ mod tests {
     /// Checks that the bridge does not forward WebSockets. If it did, every case would pass without
     /// testing the fallback.
     #[tokio::test]
-    async fn what_a_browser_says_over_a_web_socket_comes_as_a_post() {
-        let upstream = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    async fn frames_that_a_browser_sends_over_a_web_socket_arrive_as_a_post() {
+        let upstream = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port");
         let address = upstream.local_addr().expect("it is bound");
         let bridge = start(address, None).await;
         let browser = tokio::spawn(async move { SocketRequest::new(bridge, "/stillhere/id").open().await.map(drop) });
-        let (mut stream, _) = upstream.accept().await.expect("it listens");
-        let head = Head::read(&mut stream).await.expect("a request");
+        let (mut stream, _) = upstream.accept().await.expect("the listener accepts");
+        let head = Head::read(&mut stream).await.expect("the client sends a request");
         assert!(head.text.starts_with("POST /stillhere/id HTTP/1.1"), "{}", head.text);
         assert_eq!(head.header("content-type"), Some("application/stillhere.v1"));
         assert_eq!(
-            stream.read_u8().await.expect("a body"),
+            stream.read_u8().await.expect("the request has a body"),
             1,
             "the first byte is that of an opening POST"
         );

@@ -130,7 +130,7 @@ async fn ask(address: SocketAddr, what: &str, headers: &[(&str, &str)], body: &[
     response
 }
 
-/// Returns true if the response is complete, as far as its head tells.
+/// Returns true if the response is complete according to its head.
 fn is_whole(answer: &[u8], is_head: bool) -> bool {
     let Some((response, body)) = parse_head(answer) else {
         return false;
@@ -159,7 +159,7 @@ fn parse_head(answer: &[u8]) -> Option<(Response, &[u8])> {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
     let response = Response {
-        status: status.expect("a status"),
+        status: status.expect("the head has a status"),
         headers,
         body: body.to_vec(),
     };

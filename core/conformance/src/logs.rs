@@ -21,6 +21,7 @@ use crate::credentials::Credentials;
 use crate::patience::within;
 use crate::raw_connection::hello;
 use crate::server::{Server, credentials, wait_for_state, wait_until_disconnected};
+use crate::socket::upgrade;
 
 /// Creates a test that must be alone in its file, because it reads everything that its process
 /// logs.
@@ -154,15 +155,8 @@ impl Client {
 
     /// Opens a WebSocket and sends these bytes on it.
     async fn web_socket(&self, headers: &str, bytes: &[u8]) -> TcpStream {
-        let (path, address) = (self.credentials.path(), self.address);
-        let head = format!(
-            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: {SUBPROTOCOL}\r\ncookie: login={COOKIE}\r\n{headers}\r\n"
-        );
-        let mut stream = self.send(head.as_bytes()).await;
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).await.expect("the server answers");
-        assert_eq!(&answer, b"HTTP/1.1 101");
+        let headers = format!("sec-websocket-protocol: {SUBPROTOCOL}\r\ncookie: login={COOKIE}\r\n{headers}");
+        let mut stream = upgrade(self.connect().await, self.credentials.path(), &headers).await;
         stream.write_all(bytes).await.expect("the connection holds");
         stream
     }
@@ -176,9 +170,14 @@ impl Client {
         self.send(&[head.as_bytes(), body].concat()).await
     }
 
-    async fn send(&self, request: &[u8]) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.expect("the server listens");
+    async fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).await.expect("the server listens");
         stream.set_nodelay(true).expect("the connection holds");
+        stream
+    }
+
+    async fn send(&self, request: &[u8]) -> TcpStream {
+        let mut stream = self.connect().await;
         stream.write_all(request).await.expect("the connection holds");
         stream
     }

@@ -8,13 +8,14 @@ use std::time::Duration;
 pub use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use stillhere::wire::{Frame, SUBPROTOCOL};
 use stillhere::{Hub, PlainOptions};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::application::never_reads;
 use crate::patience::within;
 use crate::raw_connection::{hello, received};
 use crate::server::{Server, credentials, wait_until_disconnected};
+use crate::socket::upgrade;
 
 /// Creates a test that must be alone in its file, because it counts what its process allocates.
 #[macro_export]
@@ -72,25 +73,15 @@ struct Peer(TcpStream);
 
 impl Peer {
     async fn connect(address: SocketAddr, path: &str, protocol: Option<&str>) -> Self {
-        let socket = TcpSocket::new_v4().expect("there are sockets");
+        let socket = TcpSocket::new_v4().expect("the system has sockets left");
         // A small buffer in the kernel, so that the server has to keep the rest itself.
         socket
             .set_recv_buffer_size(4096)
             .expect("a socket's buffer can be small");
         let stream = within("a connection", socket.connect(address)).await;
-        let mut peer = Self(stream.expect("the server listens"));
+        let stream = stream.expect("the server listens");
         let protocol = protocol.map_or_else(String::new, |name| format!("sec-websocket-protocol: {name}\r\n"));
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-             sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{protocol}\r\n"
-        );
-        peer.write(request.as_bytes()).await;
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(within("the answer", peer.0.read_u8()).await.expect("an answer"));
-        }
-        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        peer
+        Self(upgrade(stream, path, &protocol).await)
     }
 
     async fn write(&mut self, bytes: &[u8]) {
@@ -100,9 +91,9 @@ impl Peer {
 
     /// Sends pings until the server accepts no more, closes, or has accepted many times what it may
     /// hold. Returns by how many bytes the process grew.
-    async fn flood(&mut self, sign_of_life: &[u8]) -> usize {
+    async fn flood(&mut self, between: &[u8]) -> usize {
         let mut pings = masked(PING, &[b'x'; 125]).repeat(400);
-        pings.extend(sign_of_life);
+        pings.extend(between);
         let before = live_bytes();
         let mut most = 0;
         for _ in 0..FLOOD / pings.len() {

@@ -78,7 +78,7 @@ impl Program {
             .args(["-c", &format!("kill -TERM {id}")])
             .status()
             .await;
-        assert!(killed.expect("there is a shell").success(), "the program runs");
+        assert!(killed.expect("the shell starts").success(), "the program runs");
     }
 
     /// Waits until the process has exited.

@@ -125,7 +125,7 @@ impl RawConnection {
     pub async fn ping(&mut self, payload: &'static str) -> Bytes {
         self.write(Message::Ping(payload.into()))
             .await
-            .expect("the connection takes a ping");
+            .expect("the connection accepts a ping");
         loop {
             match within("a pong", self.socket.next()).await {
                 Some(Ok(Message::Pong(payload))) => return payload,
@@ -146,7 +146,7 @@ impl RawConnection {
         };
         self.write(Message::Close(Some(frame)))
             .await
-            .expect("the connection takes the close");
+            .expect("the connection accepts the close");
         self.close_code().await
     }
 
@@ -158,7 +158,7 @@ impl RawConnection {
     pub async fn outlives_close(mut self) -> Duration {
         self.write(Message::Close(None))
             .await
-            .expect("the connection takes the close");
+            .expect("the connection accepts the close");
         self.close_code().await;
         let answered = Instant::now();
         let mut rest = Vec::new();

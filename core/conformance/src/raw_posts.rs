@@ -154,7 +154,7 @@ pub fn packed(frames: impl IntoIterator<Item = Frame>) -> Vec<u8> {
 /// Bytes before the packets in a POST that sends.
 pub const HEAD: usize = 25;
 
-/// A TCP connection to the server for requests.
+/// Opens a TCP connection to the server for requests.
 async fn connect(address: SocketAddr) -> io::Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -166,7 +166,7 @@ async fn connect(address: SocketAddr) -> io::Result<SendRequest<Full<Bytes>>> {
 
 fn framed(packet: &[u8]) -> Bytes {
     let mut bytes = BytesMut::new();
-    bytes.put_u32_le(u32::try_from(packet.len()).expect("within the limit"));
+    bytes.put_u32_le(u32::try_from(packet.len()).expect("the packet is within the limit"));
     bytes.put_slice(packet);
     bytes.freeze()
 }

@@ -78,7 +78,7 @@ impl Server {
             .worker_threads(1)
             .enable_all()
             .build()
-            .expect("a runtime starts");
+            .expect("the runtime starts");
         let hub = Hub::builder().runtime(Handle::current()).build();
         let start = Arc::clone(&self.start);
         let starting = runtime.spawn({
@@ -115,7 +115,8 @@ impl Server {
                 .cloned()
         };
         let waiting = self.proxy.wait_until(|open| newest(open).is_some());
-        newest(&within("a connection of the session through the proxy", waiting).await).expect("it was waited for")
+        newest(&within("a connection of the session through the proxy", waiting).await)
+            .expect("a connection has appeared")
     }
 
     /// Opens a WebSocket for this session that sends nothing on its own.

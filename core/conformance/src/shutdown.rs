@@ -40,9 +40,9 @@ macro_rules! shutdown_suite {
             every_browser_is_told_and_the_server_returns,
             every_browser_of_the_fallback_is_told_and_the_server_returns,
             every_browser_that_polls_is_told_and_the_server_returns,
-            a_browser_that_takes_nothing_delays_the_end_to_the_deadline_only,
-            a_browser_of_the_fallback_that_takes_nothing_delays_the_end_to_the_deadline_only,
-            requests_that_are_sent_by_half_do_not_hold_the_end,
+            a_browser_that_reads_nothing_delays_the_end_only_until_the_deadline,
+            a_browser_of_the_fallback_that_reads_nothing_delays_the_end_only_until_the_deadline,
+            half_sent_requests_do_not_delay_the_end,
         }
     };
     (@cases $serve:ident $($case:ident,)*) => { $(
@@ -204,7 +204,7 @@ impl Others {
 ///
 /// # Panics
 /// Panics if that does not hold.
-pub async fn a_browser_that_takes_nothing_delays_the_end_to_the_deadline_only<R: Serving>(
+pub async fn a_browser_that_reads_nothing_delays_the_end_only_until_the_deadline<R: Serving>(
     serve: impl Fn(Hub, Drain) -> R,
 ) {
     one_takes_nothing(Way::WebSocket, serve).await;
@@ -214,7 +214,7 @@ pub async fn a_browser_that_takes_nothing_delays_the_end_to_the_deadline_only<R:
 ///
 /// # Panics
 /// Panics if that does not hold.
-pub async fn a_browser_of_the_fallback_that_takes_nothing_delays_the_end_to_the_deadline_only<R: Serving>(
+pub async fn a_browser_of_the_fallback_that_reads_nothing_delays_the_end_only_until_the_deadline<R: Serving>(
     serve: impl Fn(Hub, Drain) -> R,
 ) {
     one_takes_nothing(Way::Fallback { wait: None }, serve).await;
@@ -248,7 +248,7 @@ async fn one_takes_nothing<R: Serving>(way: Way, serve: impl Fn(Hub, Drain) -> R
 ///
 /// # Panics
 /// Panics if that does not hold.
-pub async fn requests_that_are_sent_by_half_do_not_hold_the_end<R: Serving>(serve: impl Fn(Hub, Drain) -> R) {
+pub async fn half_sent_requests_do_not_delay_the_end<R: Serving>(serve: impl Fn(Hub, Drain) -> R) {
     let hub = Hub::new();
     let running = start(&hub, Duration::from_secs(1), serve).await;
     let session = hub.open(echo);
@@ -280,7 +280,7 @@ async fn assert_ends(serving: JoinHandle<()>) {
     let Ok(ended) = tokio::time::timeout(FOR_THE_REST, serving).await else {
         panic!(
             "the hub is drained, but the server still runs {FOR_THE_REST:?} later: give the framework's own graceful shutdown \
-             5 s and no more, or connections that are idle, and requests sent by half, hold it for as long as they like"
+             5 s and no more, or idle connections and incomplete requests delay it for as long as they like"
         );
     };
     ended.expect("the server does not panic");

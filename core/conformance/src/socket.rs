@@ -1,14 +1,18 @@
-//! Opens a WebSocket as a browser does.
+//! Opens a WebSocket as a browser does, or upgrades a TCP connection for a case that writes its own
+//! bytes.
 
 use std::net::SocketAddr;
 
 use stillhere::wire::SUBPROTOCOL;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self};
+
+use crate::patience::within;
 
 pub(crate) type Socket = WebSocketStream<TcpStream>;
 
@@ -96,7 +100,7 @@ impl Request {
             if let Some(value) = value {
                 request
                     .headers_mut()
-                    .insert(name, HeaderValue::from_str(value).expect("a header's value"));
+                    .insert(name, HeaderValue::from_str(value).expect("the header's value is valid"));
             }
         }
         let config = WebSocketConfig::default()
@@ -107,4 +111,28 @@ impl Request {
         let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
         Ok(socket)
     }
+}
+
+/// Sends an upgrade request on a TCP connection and reads the answer. `headers` are further header
+/// lines, each with its line break.
+///
+/// # Panics
+/// Panics if the server does not upgrade the connection.
+pub async fn upgrade(mut stream: TcpStream, path: &str, headers: &str) -> TcpStream {
+    let address = stream.peer_addr().expect("the stream is connected");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    );
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("the server reads the request");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let byte = within("the answer to the upgrade request", stream.read_u8()).await;
+        head.push(byte.expect("the server answers"));
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    stream
 }

@@ -26,7 +26,7 @@ where
         .worker_threads(2)
         .enable_all()
         .build()
-        .expect("a runtime starts");
+        .expect("the runtime starts");
     runtime.block_on(async {
         let server = Server::start(Hub::new(), start).await;
         case(&server).await;

@@ -7,7 +7,7 @@ pub mod machine;
 mod message;
 pub mod wire;
 
-pub use code::{Class, Code, EndReason};
+pub use code::EndReason;
 pub use id::{DocumentId, ParseIdError, Secret, SessionId};
 pub use limits::{FRAME_CHARGE, Limits};
 pub use message::{Lane, Message, PerLane, SharedBytes};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Names of tests that exist only in Rust, and why.
 const RUST_ONLY: &[(&str, &str)] = &[
     (
-        "a_server_may_name_times_of_any_length",
+        "a_server_may_send_times_of_any_length",
         "Instant overflows and panics; a JavaScript number does not",
     ),
     (
@@ -16,7 +16,7 @@ const RUST_ONLY: &[(&str, &str)] = &[
         "the memory bound of a server's inbox, which runs the same code",
     ),
     (
-        "a_blocked_transport_is_not_waited_for_by_the_timer",
+        "the_timer_does_not_wait_for_a_blocked_transport",
         "a browser's transport takes every frame but bulk, so an acknowledgement never waits for it",
     ),
 ];
@@ -24,23 +24,23 @@ const RUST_ONLY: &[(&str, &str)] = &[
 /// Names of tests that exist only in TypeScript, and why.
 const TYPESCRIPT_ONLY: &[(&str, &str)] = &[
     (
-        "a_session_that_another_document_had_is_declined_where_it_is_none_for_this_page",
+        "an_offer_of_a_session_that_another_document_had_is_declined_if_this_page_must_not_take_it_over",
         "only a page can decline an offer, to ask for a session of its own",
     ),
     (
-        "after_a_welcome_it_is_too_late_for_another_ticket",
+        "another_ticket_cannot_be_presented_after_the_welcome",
         "only a page replaces its ticket before the welcome",
     ),
     (
-        "another_ticket_can_be_presented_while_none_was_welcomed",
+        "another_ticket_can_be_presented_before_the_welcome",
         "only a page replaces its ticket before the welcome",
     ),
     (
-        "another_ticket_replaces_a_connection_that_is_not_welcomed_yet",
+        "another_ticket_replaces_a_connection_that_was_not_welcomed",
         "only a page replaces its ticket before the welcome",
     ),
     (
-        "what_was_sent_for_a_ticket_of_other_limits_is_cut_anew_into_fragments_of_fragment",
+        "messages_queued_for_a_ticket_with_other_limits_are_fragmented_again_at_fragment",
         "only a page replaces its ticket before the welcome",
     ),
     (
@@ -48,7 +48,7 @@ const TYPESCRIPT_ONLY: &[(&str, &str)] = &[
         "in Rust a message owns its bytes",
     ),
     (
-        "what_carries_the_connections_may_ask_for_a_wait_which_waking_does_not_shorten",
+        "the_transport_may_ask_for_a_wait_that_waking_does_not_shorten",
         "only the browser's fallback transport has to wait",
     ),
     (
@@ -125,7 +125,7 @@ fn complaints(side: &str, mine: &BTreeSet<String>, theirs: &BTreeSet<String>, li
 }
 
 #[test]
-fn the_document_has_the_same_sentences_in_rust_and_typescript() {
+fn the_document_machine_has_the_same_tests_in_rust_and_typescript() {
     let (rust, typescript) = (rust_sentences(), typescript_sentences());
     let shared = rust.intersection(&typescript).count();
     assert!(shared > 100, "only {shared} sentences were found on both sides");

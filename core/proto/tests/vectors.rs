@@ -108,7 +108,7 @@ fn bytes(hex: &str) -> Bytes {
     assert!(hex.len().is_multiple_of(2) && hex.is_ascii(), "{hex:?} is not hex");
     (0..hex.len())
         .step_by(2)
-        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits"))
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("the digits are hexadecimal"))
         .collect()
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Routes {
     at: usize,
     /// Number of unanswered attempts in a row with the current kind.
     failures: usize,
-    /// Number of attempts that timed out since the server was last heard.
+    /// Number of attempts that timed out since the server last answered.
     silences: usize,
     /// Time before which no POST may be sent.
     posts_at: Option<Instant>,

@@ -27,7 +27,9 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request as Handshake, Re
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(30), future).await.expect("it happens soon")
+    timeout(Duration::from_secs(30), future)
+        .await
+        .expect("it happens in time")
 }
 
 async fn over(client: &Client) -> Status {
@@ -50,8 +52,14 @@ async fn serve(app: Router) -> SocketAddr {
 /// Returns a client whose ticket leads to this address.
 async fn client(address: SocketAddr, route: Route) -> Client {
     let ticket = Hub::builder().session_options(small()).build().open(echo).ticket_json();
-    let builder = Client::builder().page(&format!("http://{address}/")).expect("a URL");
-    builder.route(route).connect(&ticket).await.expect("a ticket")
+    let builder = Client::builder()
+        .page(&format!("http://{address}/"))
+        .expect("the URL is valid");
+    builder
+        .route(route)
+        .connect(&ticket)
+        .await
+        .expect("the ticket is valid")
 }
 
 fn small() -> stillhere::SessionOptions {
@@ -98,15 +106,20 @@ async fn welcomed(route: Route) -> (Client, WebSocketStream<TcpStream>) {
         .await
         .expect("loopback has a free port");
     let client = client(listener.local_addr().expect("it is bound"), route).await;
-    let (stream, _) = soon(listener.accept()).await.expect("it listens");
+    let (stream, _) = soon(listener.accept()).await.expect("the listener accepts");
     #[expect(clippy::result_large_err, reason = "tungstenite chose the error")]
     let select = |_: &Handshake, mut accepted: Accepted| {
-        let protocol = "stillhere.v1".parse().expect("a header");
+        let protocol = "stillhere.v1".parse().expect("the header is valid");
         accepted.headers_mut().insert("sec-websocket-protocol", protocol);
         Ok(accepted)
     };
-    let mut socket = accept_hdr_async(stream, select).await.expect("a WebSocket");
-    let hello = soon(socket.next()).await.expect("a hello").expect("it is read");
+    let mut socket = accept_hdr_async(stream, select)
+        .await
+        .expect("the client asks for a WebSocket");
+    let hello = soon(socket.next())
+        .await
+        .expect("the client sends a hello")
+        .expect("the peer reads it");
     assert!(matches!(
         Frame::decode(hello.into_data(), Sender::Client),
         Ok(Frame::Hello(_))
@@ -274,9 +287,11 @@ async fn http_works_where_web_sockets_are_refused_or_swallowed() {
     let swallowing = routes(&hub).layer(from_fn(swallow_web_sockets));
     for app in [refusing, swallowing] {
         let address = serve(app).await;
-        let ticket = Ticket::parse(&hub.open(echo).ticket_json()).expect("a ticket");
-        let builder = Client::builder().page(&format!("http://{address}/")).expect("a URL");
-        let client = builder.connect_with(ticket).expect("a URL");
+        let ticket = Ticket::parse(&hub.open(echo).ticket_json()).expect("the ticket is valid");
+        let builder = Client::builder()
+            .page(&format!("http://{address}/"))
+            .expect("the URL is valid");
+        let client = builder.connect_with(ticket).expect("the URL is valid");
         client.send("hello").await.expect("the session is open");
         assert_eq!(soon(client.recv()).await, Some(Message::from("hello")));
         let status = client.status();

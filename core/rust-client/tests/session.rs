@@ -57,7 +57,9 @@ async fn close_after_one(mut session: Session) {
 
 /// Returns the output of `future`, and fails if it takes far too long.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(30), future).await.expect("it happens soon")
+    timeout(Duration::from_secs(30), future)
+        .await
+        .expect("it happens in time")
 }
 
 async fn status(client: &Client, wanted: impl FnMut(&Status) -> bool) -> Status {
@@ -75,7 +77,11 @@ async fn a_page_is_connected_to_over_each_kind_of_connection() {
         (Route::Streamed, "streamed"),
         (Route::Polled, "polled"),
     ] {
-        let client = Client::builder().route(route).connect(&url).await.expect("a ticket");
+        let client = Client::builder()
+            .route(route)
+            .connect(&url)
+            .await
+            .expect("the ticket is valid");
         client.send("hello").await.expect("the session is open");
         let large = vec![7; 300_000];
         client.send_bulk(large.clone()).await.expect("the session is open");
@@ -104,7 +110,11 @@ async fn a_page_is_connected_to_over_each_kind_of_connection() {
 async fn the_end_of_a_session_follows_its_last_message() {
     let url = page(&Hub::new(), close_after_one).await;
     for route in [Route::WebSocket, Route::Streamed, Route::Polled] {
-        let client = Client::builder().route(route).connect(&url).await.expect("a ticket");
+        let client = Client::builder()
+            .route(route)
+            .connect(&url)
+            .await
+            .expect("the ticket is valid");
         client.send("go").await.expect("the session is open");
         assert_eq!(soon(client.recv()).await, Some(Message::from("bye")));
         assert_eq!(soon(client.recv()).await, None);
@@ -126,13 +136,13 @@ async fn a_restarted_server_refuses_and_an_absent_server_is_waited_for() {
     let hub = Hub::new();
     let url = page(&hub, echo).await;
     let ticket = Hub::new().open(echo).ticket_json();
-    let builder = Client::builder().page(&url).expect("a URL");
-    let client = builder.connect(&ticket).await.expect("a ticket");
+    let builder = Client::builder().page(&url).expect("the URL is valid");
+    let client = builder.connect(&ticket).await.expect("the ticket is valid");
     let refused = status(&client, Status::is_over).await;
     assert!(matches!(refused, Status::Refused { code: 4100, .. }), "{refused:?}");
 
-    let builder = Client::builder().page("http://127.0.0.1:9/").expect("a URL");
-    let client = builder.connect(&ticket).await.expect("a ticket");
+    let builder = Client::builder().page("http://127.0.0.1:9/").expect("the URL is valid");
+    let client = builder.connect(&ticket).await.expect("the ticket is valid");
     let waiting = |status: &Status| matches!(status, Status::Connecting(attempt) if attempt.retry_at.is_some());
     let Status::Connecting(attempt) = status(&client, waiting).await else {
         unreachable!("it was waited for")
@@ -160,18 +170,28 @@ async fn headers_reach_the_page_and_the_session_and_no_other_origin() {
     };
     assert_eq!(status_of(&denied), 401);
 
-    let with_cookie =
-        || Client::builder().header("cookie".parse().expect("a name"), "user=ada".parse().expect("a value"));
+    let with_cookie = || {
+        Client::builder().header(
+            "cookie".parse().expect("the name is valid"),
+            "user=ada".parse().expect("the value is valid"),
+        )
+    };
     for route in [Route::WebSocket, Route::Streamed, Route::Polled] {
-        let client = with_cookie().route(route).connect(&url).await.expect("a ticket");
+        let client = with_cookie()
+            .route(route)
+            .connect(&url)
+            .await
+            .expect("the ticket is valid");
         client.send("hello").await.expect("the session is open");
         assert_eq!(soon(client.recv()).await, Some(Message::from("hello")));
     }
 
     let ticket = hub.open_for("ada", echo).ticket_json();
     let elsewhere = ticket.replace("\"/stillhere", &format!("\"http://{address}/stillhere"));
-    let builder = with_cookie().page("http://elsewhere.example/").expect("a URL");
-    let client = builder.connect(&elsewhere).await.expect("a ticket");
+    let builder = with_cookie()
+        .page("http://elsewhere.example/")
+        .expect("the URL is valid");
+    let client = builder.connect(&elsewhere).await.expect("the ticket is valid");
     let refused = status(&client, Status::is_over).await;
     assert!(matches!(refused, Status::Refused { code: 4105, .. }), "{refused:?}");
 }

@@ -24,10 +24,11 @@ use crate::guard::guarded_principal;
 use crate::http_answer::{Answer, AnswerBody, Chunks};
 use crate::hub::{Found, Hub};
 use crate::request::SessionRequest;
+use stillhere_proto::EndReason;
 use stillhere_proto::Secret;
+use stillhere_proto::code::Code;
 use stillhere_proto::machine::Phase;
 use stillhere_proto::wire::{End, Frame};
-use stillhere_proto::{Code, EndReason};
 
 use body::{Body, Place};
 use connection::OverPosts;

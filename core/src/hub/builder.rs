@@ -151,8 +151,8 @@ impl HubBuilder {
         self
     }
 
-    /// Sets after how much silence the server pings a browser. After twice that time without a sign
-    /// of life it gives up the connection. Default 15 s.
+    /// Sets after how much silence the server pings a browser. After twice that
+    /// time it gives up the connection. Default 15 s.
     pub fn heartbeat(self, interval: Duration) -> Self {
         self.change_option(move |options| options.timing.heartbeat = interval)
     }

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use crate::session::{REFUSED_RETRY, Shared};
+use stillhere_proto::EndReason;
 use stillhere_proto::Secret;
+use stillhere_proto::code::Class;
 use stillhere_proto::wire::{End, millis};
-use stillhere_proto::{Class, EndReason};
 
 /// An ended session. A request for it must pass the same checks as for a live session before it
 /// learns anything.

@@ -79,9 +79,11 @@ impl HubInner {
                 if reason == EndReason::Full
                     && let Some(count) = self.warnings.full.count(now)
                 {
+                    let no_waiting = self.config.max_unconnected == 0;
+                    let limit = if no_waiting { "max_unconnected" } else { "max_sessions" };
                     tracing::warn!(
                         count,
-                        "refused new sessions: the hub is full; HubBuilder::max_sessions sets the limit"
+                        "refused new sessions: the hub is full; HubBuilder::{limit} sets the limit"
                     );
                 }
                 session.abort(reason);

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::hub::places::{Place, Places};
 use crate::peer::Peer;
-use stillhere_proto::Code;
+use stillhere_proto::code::Code;
 use stillhere_proto::wire::{End, millis};
 
 /// Counts the connections that wait for their hello.

@@ -115,7 +115,7 @@ mod tests {
     async fn pages_that_nobody_opens_do_not_evict_other_ended_sessions() {
         let hub = Hub::new();
         let session = hub.open(async |session| drop(session.ended().await));
-        let shared = hub.inner.find(session.id()).expect("it lives");
+        let shared = hub.inner.find(session.id()).expect("the session is live");
         let mut registry = Registry::default();
         registry.keep(shared.id, EndedSession::new(&shared, &EndReason::Finished), 20);
         for _ in 0..100 {

@@ -14,13 +14,13 @@ use stillhere_proto::wire::{End, Frame, Hello, millis};
 /// Frames for a connection to write together.
 pub(crate) type Batch = SmallVec<[Frame; 16]>;
 
-/// What comes after a batch of frames.
+/// What a connection does after it has written a batch of frames.
 pub(crate) enum Next {
-    /// More frames.
+    /// Fetches more frames.
     More,
-    /// Nothing, until something changes or this time comes.
+    /// Waits until something changes, or until this time.
     Pause { until: Option<Instant> },
-    /// The end. The batch before it contains at most an acknowledgement.
+    /// Writes this end. The batch before it contains at most an acknowledgement.
     End(End),
     /// The connection no longer has a part in the session.
     Over,
@@ -100,7 +100,7 @@ impl Shared {
     }
 }
 
-/// Returns where the data begins with which the batch ends.
+/// Returns the index at which the data at the end of the batch begins.
 fn start_of_data(batch: &[Frame]) -> usize {
     let is_data = |frame: &&Frame| matches!(frame, Frame::Data(_));
     batch.len() - batch.iter().rev().take_while(is_data).count()

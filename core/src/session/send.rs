@@ -52,7 +52,7 @@ pub enum SendError {
 ///
 /// ```
 /// # use stillhere::{Hub, Session, TrySendError};
-/// # let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it starts");
 /// # let _guard = runtime.enter();
 /// # let hub = Hub::new();
 /// # let session = hub.open(|_: Session| async {});

@@ -9,7 +9,8 @@ use crate::script_tag::{client_tag, plain_tag};
 use crate::session::SessionHandle;
 use crate::session::shared::Shared;
 use crate::ticket::Ticket;
-use stillhere_proto::{Code, EndReason};
+use stillhere_proto::EndReason;
+use stillhere_proto::code::Code;
 
 impl Shared {
     pub(crate) fn ticket(self: &Arc<Self>) -> Ticket {

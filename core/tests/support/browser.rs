@@ -337,7 +337,7 @@ impl State {
             Action::Connect(attempt) => self.machine.handle_close(attempt, 1006, now()),
             Action::Close(attempt, code) => {
                 if let Some((_, end)) = self.connection.take_if(|(current, _)| *current == attempt) {
-                    end.send(Packet::Close(u16::try_from(code).expect("a close code")));
+                    end.send(Packet::Close(u16::try_from(code).expect("the code fits a close frame")));
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::Value;
-use stillhere::wire::{End, Frame, Sender};
+use stillhere::wire::{Frame, Sender};
 use stillhere::{Lane, Limits};
 
 /// Returns the whole file.
@@ -13,18 +13,7 @@ pub(crate) fn book() -> Value {
 }
 
 pub(crate) fn list(value: &Value) -> &[Value] {
-    value.as_array().expect("a list")
-}
-
-/// Returns the frame without the text of an end, which is for people and may differ.
-pub(crate) fn without_text(frame: Frame) -> Frame {
-    match frame {
-        Frame::End(end) => Frame::End(End {
-            text: String::new(),
-            ..end
-        }),
-        frame => frame,
-    }
+    value.as_array().expect("the value is a list")
 }
 
 pub(crate) fn decoded(hex: &Value, sender: Sender) -> Frame {
@@ -56,21 +45,21 @@ pub(crate) fn message(step: &Value) -> Bytes {
 }
 
 pub(crate) fn number(value: &Value) -> u64 {
-    value.as_u64().expect("a number")
+    value.as_u64().expect("the value is a number")
 }
 
 pub(crate) fn text(value: &Value) -> &str {
-    value.as_str().expect("a text")
+    value.as_str().expect("the value is a string")
 }
 
 pub(crate) fn bytes(hex: &Value) -> Bytes {
     let digits = text(hex);
     let pairs = (0..digits.len()).step_by(2);
     pairs
-        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex digits"))
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("the digits are hexadecimal"))
         .collect()
 }
 
 pub(crate) fn array<const N: usize>(hex: &Value) -> [u8; N] {
-    bytes(hex)[..].try_into().expect("as many bytes as are due")
+    bytes(hex)[..].try_into().expect("the value has the right length")
 }

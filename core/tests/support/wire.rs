@@ -140,7 +140,9 @@ impl Wire {
                 let close = self.packet().await;
                 assert_eq!(
                     close,
-                    Some(Packet::Close(u16::try_from(end.code).expect("a close code")))
+                    Some(Packet::Close(
+                        u16::try_from(end.code).expect("the code fits a close frame")
+                    ))
                 );
                 return end;
             }

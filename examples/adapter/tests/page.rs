@@ -25,7 +25,7 @@ fn the_page_names_cases_of_the_suites() {
         .collect();
     assert!(names.len() > 10, "{names:?}");
     for name in names {
-        let (theme, case) = name.split_once("::").expect("it was looked for");
+        let (theme, case) = name.split_once("::").expect("the name contains ::");
         let is_module = case == "*" && ["web_socket", "streamed", "shutdown"].contains(&theme);
         let is_theme = list.contains(&format!(" {theme} {{\n"));
         let is_case = [",", " sample,"]

@@ -1,182 +1,141 @@
-//! Measures the cost of durability: the server's CPU time for each echoed message and its memory
-//! for each session, on each framework, compared with the framework's own WebSockets.
+//! Measures what durability costs: the server's CPU time for each message and each connection, and
+//! its memory for each page, on each framework, compared with the framework's own WebSockets and
+//! with socketioxide.
 //!
-//!     cargo bench -p stillhere-examples --bench figures               # everything, about five minutes
-//!     cargo bench -p stillhere-examples --bench figures -- --quick    # fewer messages and sessions
-//!     cargo bench -p stillhere-examples --bench figures -- axum       # one framework
-//!     cargo bench -p stillhere-examples --bench figures -- memory     # without the messages
+//!     cargo bench -p stillhere-benches                  # everything, about ten minutes
+//!     cargo bench -p stillhere-benches -- --quick       # fewer messages and pages, one repeat
+//!     cargo bench -p stillhere-benches -- axum          # one framework, beside axum's WebSockets
+//!     cargo bench -p stillhere-benches -- messages      # without the memory
+//!     cargo bench -p stillhere-benches -- memory        # without the messages
+//!     cargo bench -p stillhere-benches -- chart FROM.json TO.svg
+//!     cargo bench -p stillhere-benches -- million       # or resume, stalled, transfer: see `scale`
+//!
+//! A run prints a table, and writes `target/figures.json` and the chart `target/figures.svg`.
+//! `chart` draws the chart again from such a file.
 //!
 //! Each server is a process of its own on core 0, and the load runs on core 1 (if `taskset` is
-//! installed). axum and warp have one thread, and actix-web two: its worker, on which sessions run,
-//! and the runtime of the hub.
-//! CPU time is the server's user and system time from `/proc`. Memory is the number of allocated
-//! bytes, and the resident set. Compare figures of one run only.
+//! installed). Each server has one thread that serves, and actix-web a second one, the runtime of
+//! the hub. CPU time is the server's user and system time from `/proc`, and memory its resident
+//! set. The servers take turns, and a figure is the median of its repeats. The load checks all that
+//! it receives: each byte, and with sessions each sequence and each credit.
+//!
+//! Compare only figures of one run, on a machine that does nothing else.
 
+mod chart;
 mod client;
+mod load;
 mod process;
+mod report;
+mod scale;
 mod servers;
 
-use client::Client;
-use process::Server;
-use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use std::path::{Path, PathBuf};
 
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
+use load::Load;
+use report::{Report, Row};
 
-/// The servers by framework, the baseline first. `4k` is axum with a read buffer of 4 KiB, a
-/// setting that warp and most applications do not have.
-const SERVERS: [&str; 7] = [
-    "axum bare",
-    "axum bare-4k",
-    "axum stillhere",
-    "actix bare",
-    "actix stillhere",
-    "warp bare",
-    "warp stillhere",
+/// The servers; the first is the one that others are compared with. `4 KiB` is a read buffer of
+/// that size, as ours has, and `batch` a loop by hand that reads and writes all that is ready
+/// before it flushes.
+const SERVERS: [&str; 9] = [
+    "axum",
+    "axum 4 KiB",
+    "axum 4 KiB + batch",
+    "actix-ws",
+    "warp",
+    "socketioxide",
+    "stillhere axum",
+    "stillhere actix",
+    "stillhere warp",
 ];
 
-/// Connections, messages in flight on each, and messages in total.
-const LOADS: [(usize, usize, usize); 3] = [(1, 1, 30_000), (100, 1, 400_000), (100, 16, 1_000_000)];
+const REPEATS: usize = 3;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    match std::env::var("FIGURES_SERVER") {
-        Ok(kind) => runtime.block_on(servers::serve(&kind)),
-        Err(_) => runtime.block_on(measure()),
+    if let [Ok(kind), Ok(role)] = process::SERVER.map(std::env::var) {
+        let role = role.parse().expect("a role");
+        return runtime.block_on(servers::serve(&kind, role));
     }
-}
-
-async fn measure() {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let scale = if arguments.iter().any(|argument| argument == "--quick") {
-        10
-    } else {
-        1
-    };
-    let frameworks = ["axum", "actix", "warp"].map(str::to_owned);
-    let wanted: Vec<_> = frameworks
-        .into_iter()
-        .filter(|framework| arguments.contains(framework))
+    let arguments: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
         .collect();
-    let servers: Vec<_> = SERVERS
-        .into_iter()
-        .filter(|kind| wanted.is_empty() || wanted.iter().any(|framework| kind.starts_with(framework.as_str())))
-        .collect();
-
-    if !arguments.iter().any(|argument| argument == "memory") {
-        measure_cpu(&servers, scale).await;
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    if let ["chart", from, to] = arguments[..] {
+        let report = std::fs::read_to_string(in_workspace(from)).expect("the file can be read");
+        let report = serde_json::from_str(&report).expect("the file is one that a run has written");
+        return write(to, &chart::draw(&report));
     }
-    measure_memory(&servers, 5_000 / scale).await;
+    let scale = if arguments.contains(&"--quick") { 10 } else { 1 };
+    if let [name, ..] = arguments[..]
+        && runtime.block_on(scale::measure(name, scale))
+    {
+        return;
+    }
+    let report = runtime.block_on(measure(&arguments, scale));
+    println!("{}", report.table());
+    let report = report.json();
+    write("target/figures.json", &format!("{report:#}\n"));
+    write("target/figures.svg", &chart::draw(&report));
 }
 
-async fn measure_cpu(servers: &[&str], scale: usize) {
-    println!(
-        "CPU of the server for each 64 B echo, microseconds; x: relative to the framework's own WebSockets with their defaults\n"
-    );
-    println!(
-        "| server | 1 connection, 1 in flight | 100 connections, 1 in flight | 100 connections, 16 in flight |\n|---|---|---|---|"
-    );
-    let mut rows = vec![Vec::new(); servers.len()];
-    for (connections, in_flight, messages) in LOADS {
-        for (row, cost) in rows
-            .iter_mut()
-            .zip(echo_costs(servers, connections, in_flight, messages / scale).await)
-        {
-            row.push(cost);
-        }
+async fn measure(arguments: &[&str], scale: usize) -> Report {
+    let has = |argument| arguments.contains(&argument);
+    let frameworks = ["axum", "actix", "warp", "socketioxide"];
+    let wanted: Vec<_> = frameworks.into_iter().filter(|framework| has(framework)).collect();
+    let is_wanted = |kind: &&str| wanted.is_empty() || wanted.iter().any(|framework| kind.contains(framework));
+    let mut servers: Vec<_> = SERVERS.into_iter().filter(is_wanted).collect();
+    if servers[0] != SERVERS[0] {
+        servers.insert(0, SERVERS[0]);
     }
-    let mut bare = Vec::new();
-    for (kind, row) in servers.iter().zip(&rows) {
-        if kind.ends_with(" bare") {
-            bare.clone_from(row);
-        }
-        let cells = row
-            .iter()
-            .zip(&bare)
-            .map(|(cost, bare)| format!("{cost:.2} (x{:.2})", cost / bare));
-        println!("| {kind} | {} |", cells.collect::<Vec<_>>().join(" | "));
-    }
-}
-
-async fn measure_memory(servers: &[&str], count: usize) {
-    println!(
-        "\nMemory of the server, bytes: allocated (resident); {count} connected, {} soft-closed\n",
-        count * 4
-    );
-    println!("| server | idle, connected | soft-closed |\n|---|---|---|");
-    for kind in servers {
-        let idle = idle_memory(kind, count).await;
-        let is_ours = kind.ends_with("stillhere");
-        let soft_closed = if is_ours {
-            soft_closed_memory(kind, count * 4).await
+    let repeats = if has("--quick") { 1 } else { REPEATS };
+    let loads = Load::all(scale).into_iter();
+    let loads = loads.filter(|load| {
+        if load.is_memory() {
+            !has("messages")
         } else {
-            String::new()
-        };
-        println!("| {kind} | {idle} | {soft_closed} |");
+            !has("memory")
+        }
+    });
+    let mut report = Report::new(&servers, repeats);
+    for load in loads {
+        eprintln!("{}", load.name());
+        report.rows.push(measure_row(load, &servers, repeats).await);
     }
+    report
 }
 
-/// Returns the median of three interleaved runs for each server.
-async fn echo_costs(servers: &[&str], connections: usize, in_flight: usize, messages: usize) -> Vec<f64> {
-    let mut costs = vec![Vec::new(); servers.len()];
-    for _ in 0..3 {
-        for (kind, costs) in servers.iter().zip(&mut costs) {
-            costs.push(echo_cost(kind, connections, in_flight, messages).await);
+/// Measures a load on each server, one after another, and then all of them again. The memory for a
+/// page is the same each time, so once is enough.
+async fn measure_row(load: Load, servers: &[&str], repeats: usize) -> Row {
+    let repeats = if load.is_memory() { 1 } else { repeats };
+    let mut figures = vec![Vec::new(); servers.len()];
+    for _ in 0..repeats {
+        for (kind, figures) in servers.iter().zip(&mut figures) {
+            if load.suits(kind) {
+                figures.push(load.measure(kind).await);
+            }
         }
     }
-    let median = |mut costs: Vec<f64>| {
-        costs.sort_by(f64::total_cmp);
-        costs[costs.len() / 2]
-    };
-    costs.into_iter().map(median).collect()
-}
-
-async fn echo_cost(kind: &str, connections: usize, in_flight: usize, messages: usize) -> f64 {
-    let server = Server::start(kind);
-    let mut clients = Vec::new();
-    for _ in 0..connections {
-        clients.push(Client::connect(&server).await);
+    Row {
+        name: load.name(),
+        is_memory: load.is_memory(),
+        figures,
     }
-    let share = messages / connections;
-    run_all(&mut clients, in_flight, share / 10).await;
-    let before = server.cpu();
-    run_all(&mut clients, in_flight, share).await;
-    (server.cpu() - before).as_secs_f64() * 1e6 / (share * connections) as f64
 }
 
-async fn run_all(clients: &mut [Client], in_flight: usize, count: usize) {
-    futures_util::future::join_all(clients.iter_mut().map(|client| client.echo(in_flight, count))).await;
+/// Returns the path, which is relative to the workspace: cargo runs benches in their package.
+fn in_workspace(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-async fn idle_memory(kind: &str, count: usize) -> String {
-    let server = Server::start(kind);
-    let mut clients = vec![Client::connect(&server).await];
-    let before = server.memory().await;
-    for _ in 0..count {
-        clients.push(Client::connect(&server).await);
-    }
-    server.memory().await.since(&before, count)
-}
-
-/// Measures sessions whose connections came and went, a few at a time, so that the memory of
-/// connections is reused.
-async fn soft_closed_memory(kind: &str, count: usize) -> String {
-    let server = Server::start(kind);
-    drop(Client::connect(&server).await);
-    let before = server.memory().await;
-    for _ in 0..count / 20 {
-        let mut clients = Vec::new();
-        for _ in 0..20 {
-            let mut client = Client::connect(&server).await;
-            client.echo(1, 1).await;
-            clients.push(client);
-        }
-        for client in clients {
-            client.close().await;
-        }
-    }
-    server.memory().await.since(&before, count)
+fn write(to: &str, text: &str) {
+    let path = in_workspace(to);
+    std::fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("the folder can be created");
+    std::fs::write(path, text).expect("the file can be written");
+    eprintln!("wrote {to}");
 }

@@ -5,35 +5,28 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use stillhere_client::Ticket;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::servers::Role;
+
+/// Name and role of the server that a process shall be.
+pub(crate) const SERVER: [&str; 2] = ["FIGURES_SERVER", "FIGURES_ROLE"];
+
 pub(crate) struct Server {
+    kind: String,
     process: Child,
     pub(crate) address: SocketAddr,
 }
 
-pub(crate) struct Memory {
-    live: i64,
-    resident: i64,
-}
-
-impl Memory {
-    pub(crate) fn since(&self, before: &Self, count: usize) -> String {
-        format!(
-            "{} ({})",
-            (self.live - before.live) / count as i64,
-            (self.resident - before.resident) / count as i64
-        )
-    }
-}
-
 impl Server {
-    pub(crate) fn start(kind: &str) -> Self {
+    /// Starts the server on core 0, and moves this process to core 1.
+    pub(crate) fn start(kind: &str, role: Role) -> Self {
         pin(std::process::id(), 1);
         let binary = std::env::current_exe().expect("this program has a path");
         let mut process = Command::new(binary)
-            .env("FIGURES_SERVER", kind)
+            .envs(SERVER.into_iter().zip([kind, role.name()]))
             .stdout(Stdio::piped())
             .spawn()
             .expect("the server starts");
@@ -44,9 +37,24 @@ impl Server {
             .read_line(&mut line)
             .expect("the server says where it listens");
         Self {
+            kind: kind.to_owned(),
             process,
             address: line.trim().parse().expect("an address"),
         }
+    }
+
+    pub(crate) fn speaks_socket_io(&self) -> bool {
+        self.kind == "socketioxide"
+    }
+
+    /// Opens sessions, if the server has any. Returns a ticket for each page.
+    pub(crate) async fn tickets(&self, pages: usize) -> Vec<Option<Ticket>> {
+        if !is_ours(&self.kind) {
+            return vec![None; pages];
+        }
+        let tickets = self.get(&format!("/tickets/{pages}")).await;
+        let tickets = tickets.lines().map(|ticket| Ticket::parse(ticket).expect("a ticket"));
+        tickets.map(Some).collect()
     }
 
     /// Returns the user and system time of all its threads, from the scheduler.
@@ -63,26 +71,19 @@ impl Server {
         Duration::from_nanos(nanoseconds.sum())
     }
 
-    pub(crate) async fn memory(&self) -> Memory {
-        let live = self.get("/live").await.trim().parse().expect("a number");
+    /// Returns the bytes of its resident memory.
+    pub(crate) fn resident(&self) -> u64 {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.id())).expect("the server runs");
-        let pages: i64 = statm
+        let pages = statm
             .split_whitespace()
             .nth(1)
-            .and_then(|field| field.parse().ok())
-            .expect("pages");
-        Memory {
-            live,
-            resident: pages * 4096,
-        }
+            .and_then(|field| field.parse::<u64>().ok());
+        pages.expect("pages") * 4096
     }
 
     pub(crate) async fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.expect("the server listens");
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
-            self.address
-        );
+        let request = format!("GET {path} HTTP/1.0\r\nhost: {}\r\n\r\n", self.address);
         stream.write_all(request.as_bytes()).await.expect("the server reads");
         let mut response = String::new();
         stream.read_to_string(&mut response).await.expect("the server answers");
@@ -95,6 +96,18 @@ impl Drop for Server {
         self.process.kill().expect("it is ours");
         self.process.wait().expect("it is ours");
     }
+}
+
+pub(crate) fn is_ours(kind: &str) -> bool {
+    kind.starts_with("stillhere")
+}
+
+/// Returns how many connections a process may have, with some descriptors left for other things.
+pub(crate) fn most_connections() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = files.and_then(|files| files.split_whitespace().next()?.parse::<usize>().ok());
+    soft.unwrap_or(1024).saturating_sub(64)
 }
 
 fn pin(process: u32, core: u32) {

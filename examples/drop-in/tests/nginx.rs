@@ -91,7 +91,10 @@ async fn sessions_are_carried(program: &str) {
             assert_eq!(file.status, 200, "{connection} {script}");
         }
         let answer = http::post(nginx.address, "/app/login", &[], "name=ada").await;
-        let (cookie, _) = answer.header("set-cookie").split_once(';').expect("a login");
+        let (cookie, _) = answer
+            .header("set-cookie")
+            .split_once(';')
+            .expect("the cookie has attributes");
         let streamed = fallback_bridge::start(nginx.address, None).await;
         let polled = fallback_bridge::start(nginx.address, Some(Duration::from_millis(200))).await;
         for address in [nginx.address, streamed, polled] {

@@ -102,7 +102,7 @@ function showKept(keptValue, keptNote) {
   }
   [value, note] = [keptValue, keptNote];
   $("value").textContent = value;
-  $("note-state").textContent = note === "" ? "" : note === $("note").value ? "kept by the server" : "…";
+  $("note-state").textContent = note === "" ? "" : note === $("note").value ? "kept on the server" : "…";
 }
 
 const add = (amount) => send(ADD, 4, (view) => view.setInt32(1, amount, true));
@@ -165,7 +165,7 @@ function checksumOf(words, checksum = 0x811c9dc5) {
 }
 
 async function transferring(what, begin) {
-  if (transfer !== undefined) throw new Error("a transfer is under way");
+  if (transfer !== undefined) throw new Error("a transfer is already running");
   const started = performance.now();
   for (const id of ["upload", "download"]) $(id).disabled = true;
   let giveUp;
@@ -175,8 +175,8 @@ async function transferring(what, begin) {
     const { ok, bytes } = await Promise.race([begin(transfer), over]);
     const milliseconds = performance.now() - started;
     const slowestClick = Math.max(...transfer.clicks, 0);
-    const text = `${what}: ${bytes / 1e6} MB in ${seconds(milliseconds)}, checksum ${ok ? "right" : "WRONG"}`;
-    showTransfer(1, slowestClick === 0 ? text : `${text}. Slowest click meanwhile: ${short(slowestClick)}.`);
+    const text = `${what}: ${bytes / 1e6} MB in ${seconds(milliseconds)}, checksum ${ok ? "correct" : "WRONG"}`;
+    showTransfer(1, slowestClick === 0 ? text : `${text}. Slowest click during the transfer: ${short(slowestClick)}.`);
     log(text, ok ? "good" : "bad");
     return { ok, bytes, milliseconds, slowestClick };
   } catch (error) {
@@ -196,7 +196,7 @@ function showTransfer(fraction, text) {
 
 /** Sends one message of 20 MB on the bulk lane. The session's message limit is raised for it. */
 const upload = (bytes = TRANSFER_BYTES) => transferring("Upload", async (transfer) => {
-  showTransfer(0, "Upload: preparing");
+  showTransfer(0, "Upload: preparing the data");
   const message = new ArrayBuffer(8 + bytes);
   const words = new Uint32Array(message, 8);
   let checksum, word = crypto.getRandomValues(new Uint32Array(1))[0] | 1;
@@ -219,7 +219,7 @@ const upload = (bytes = TRANSFER_BYTES) => transferring("Upload", async (transfe
   session.sendBulk(message);
   const progress = setInterval(() => {
     const done = Math.max(bytes - session.bufferedAmount("bulk"), 0);
-    showTransfer(done / bytes, `Upload: ${megabytes(done)} of ${megabytes(bytes)} MB have arrived`);
+    showTransfer(done / bytes, `Upload: ${megabytes(done)} of ${megabytes(bytes)} MB received`);
   }, 50);
   try {
     const server = await answer;
@@ -240,7 +240,7 @@ const download = (bytes = TRANSFER_BYTES) => transferring("Download", (transfer)
     showTransfer(arrived / bytes, `Download: ${megabytes(arrived)} of ${megabytes(bytes)} MB`);
     if (arrived >= bytes) resolve({ ok: ok && arrived === bytes, bytes: arrived });
   };
-  showTransfer(0, "Download: asked for");
+  showTransfer(0, "Download: requested");
   if (!send(DOWNLOAD, 4, (view) => view.setUint32(1, bytes, true))) reject(new Error("not accepted"));
 }));
 
@@ -281,12 +281,12 @@ for (const button of document.querySelectorAll("[data-fault]")) {
 
 // The kind of connection in use.
 
-const NOT_NOW = "not now: the proxy in front of the server breaks WebSockets, and HTTP requests carry this page";
+const NOT_NOW = "not available: the proxy in front of the server breaks WebSockets, and this page uses HTTP requests";
 const CARRIERS = {
-  websocket: ["a WebSocket", "done for real to this page's TCP connection, by a proxy in front of the server"],
+  websocket: ["a WebSocket", "a proxy in front of the server does this to the page's real TCP connection"],
   streamed: ["HTTP requests (streamed)", NOT_NOW],
   polled: ["HTTP requests (polled)", NOT_NOW],
-  webrtc: ["a WebRTC data channel", "done for real to this page's data channel, by the server's end of it"],
+  webrtc: ["a WebRTC data channel", "the server does this to its end of the page's real data channel"],
 };
 
 let carrier;
@@ -294,7 +294,7 @@ let carrier;
 /** Shows the kind, which may change with every connection. */
 function showCarrier() {
   const [name, breaking] = CARRIERS[session.connection];
-  if (name !== carrier) log(`Carried by ${name}`);
+  if (name !== carrier) log(`Connected over ${name}`);
   carrier = name;
   setText("carrier", name);
   setText("breaking", breaking);
@@ -360,7 +360,7 @@ function showStatus() {
   let title = TITLES[status.state] ?? status.state, outcome = "", detail = "", shown = status.state;
   const now = performance.now();
   if (status.state === "connected" && isSilent(now)) {
-    [title, detail, shown] = ["Nothing heard", `for ${((now - lastHeard) / 1000).toFixed(1)} s`, "silent"];
+    [title, detail, shown] = ["Nothing received", `for ${((now - lastHeard) / 1000).toFixed(1)} s`, "silent"];
   } else if (status.state === "connected") {
     outcome = status.outcome ?? "";
     detail = roundTrip === undefined ? "" : `ping ${short(roundTrip)}`;
@@ -368,7 +368,7 @@ function showStatus() {
     detail = status.reason;
     showOver(status);
   } else if (untilRetry(status) !== undefined) {
-    detail = `${status.reason && `${status.reason}: `}next try in ${untilRetry(status).toFixed(1)} s`;
+    detail = `${status.reason && `${status.reason}: `}next attempt in ${untilRetry(status).toFixed(1)} s`;
   }
   $("status").dataset.state = shown;
   setText("status-title", title);
@@ -377,21 +377,21 @@ function showStatus() {
 }
 
 const ENDS = {
-  Draining: ["The server drained this session.", "It ended it on purpose, as it does before a deploy, and told this page so. What you see stays readable; nothing more will come."],
-  Superseded: ["This session was opened elsewhere.", "Another page has taken it over and goes on with it; this one stays as it is."],
-  Unknown: ["This session is gone.", "The server does not know it any more: it was restarted, or this page was away for too long. A new session begins afresh."],
+  Draining: ["The server drained this session.", "It ended the session on purpose, as it does before a deploy, and told this page why. The page keeps what it shows but receives nothing more."],
+  Superseded: ["This session was opened elsewhere.", "Another page has taken it over. This page no longer updates."],
+  Unknown: ["This session is gone.", "The server no longer has it: the server was restarted, or this page was disconnected for too long. A new session starts from 0."],
 };
-const NO_ROOM = "The server gives no new session now.";
+const NO_ROOM = "The server has no room for a new session.";
 
 function showOver(status) {
   const { outcome, reason, unacknowledged } = status;
-  const [title, text] = outcome === null ? [NO_ROOM, `It says: ${describe(status)}.`]
+  const [title, text] = outcome === null ? [NO_ROOM, `The server says: ${describe(status)}.`]
     : ENDS[reason] ?? ["This session is over.", `The server says: ${describe(status)}.`];
-  const late = unacknowledged === 0 ? "" : ` ${figure(unacknowledged)} ${unacknowledged === 1 ? "message" : "messages"} of this page did not arrive any more.`;
+  const late = unacknowledged === 0 ? "" : ` ${figure(unacknowledged)} ${unacknowledged === 1 ? "message" : "messages"} from this page did not arrive.`;
   const wait = untilRetry(status);
   $("over").hidden = false;
   setText("over-title", title);
-  setText("over-text", `${text}${late}${wait === undefined ? "" : ` The server asks to wait ${Math.ceil(wait)} s.`}`);
+  setText("over-text", `${text}${late}${wait === undefined ? "" : ` The server asks this page to wait ${Math.ceil(wait)} s.`}`);
 }
 
 function stopControls() {
@@ -467,11 +467,11 @@ function show() {
   showCounts("up", up);
   setText("down-rate", `${figure(Math.round(rates.down))} a second`);
   const waiting = nextUp === undefined || isOver(session.status) ? 0 : session.bufferedAmount("interactive");
-  const kilobytes = waiting < 20_000 ? "" : `, ${figure(Math.round(waiting / 1000))} kB wait here`;
+  const kilobytes = waiting < 20_000 ? "" : `, ${figure(Math.round(waiting / 1000))} kB waiting`;
   setText("up-rate", `${figure(Math.round(rates.up))} a second${kilobytes}`);
   const faults = [
     [down.missing + up.missing, "missing"],
-    [down.doubled + up.doubled, "doubled"],
+    [down.doubled + up.doubled, "duplicated"],
     [down.outOfOrder + up.outOfOrder, "out of order"],
   ].filter(([count]) => count !== 0);
   const { outcome, unacknowledged } = session.status;
@@ -511,7 +511,7 @@ function log(text, kind = "") {
 }
 
 addEventListener("pageshow", (event) => {
-  if (event.persisted) log("Back from the back/forward cache");
+  if (event.persisted) log("The page came back from the back/forward cache");
 });
 
 // Access for tests.

@@ -1,6 +1,6 @@
 import type { Environment } from './environment';
 /**
- * A clock in milliseconds that never goes back and goes on while the machine sleeps.
+ * A clock in milliseconds that never goes backwards and keeps counting while the computer sleeps.
  *
  * `performance.now()` stops during sleep on some systems, and `Date.now()` jumps when the time is
  * set. So this clock adds every forward jump of the wall clock to the steady clock. It ignores

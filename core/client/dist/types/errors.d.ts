@@ -10,7 +10,7 @@ export declare class TooLarge extends Error {
 export declare class SessionOver extends Error {
     readonly name = "SessionOver";
 }
-/** Thrown when the server breaks the protocol; `code` is the close code. */
+/** Thrown when the server violates the protocol; `code` is the close code. */
 export declare class Violation extends Error {
     readonly code: number;
     constructor(code: number, text: string);

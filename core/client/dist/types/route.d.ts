@@ -3,12 +3,12 @@ export declare const WEB_SOCKET = "websocket";
 export declare const STREAMED = "streamed";
 export declare const POLLED = "polled";
 /**
- * So had one whose first bytes arrived within this many milliseconds of its end: something held
- * them back.
+ * A connection whose first bytes arrived within this many milliseconds of its end also had a short
+ * life: something held them back.
  */
 export declare const HELD_BACK = 100;
 /**
- * Chooses the kind of connection for the next attempt: the best one over which the server is heard.
+ * Chooses the kind of connection for the next attempt: the best one over which the server answers.
  * Until one is known, it tries each in turn.
  */
 export declare class Route {

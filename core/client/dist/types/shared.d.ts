@@ -2,7 +2,7 @@ import type { OpenConnection } from './kinds';
 import type { Options, Session } from './session';
 /** State shared by all sessions of a window, even across several copies of this script. */
 interface Shared {
-    /** Returns the living session of a ticket to another caller of `connect`, by the ticket's id. */
+    /** Returns the existing session of a ticket to another caller of `connect`, by the ticket's id. */
     readonly sessions: Map<string, (options: Options) => Session>;
     /** Storage places in use by sessions that survive a reload. */
     readonly places: Set<string>;

@@ -15,7 +15,7 @@ export declare class TicketSource {
      * What prevents requests, after two in a row failed although there is a network; otherwise empty.
      */
     hindrance: string;
-    /** With `from` null there are no new tickets. */
+    /** If `from` is null, there are no new tickets. */
     constructor(own: Ticket | From, from: string | null | undefined, base: string, environment: Environment);
     get isThere(): boolean;
     ask(signal: AbortSignal): Promise<Answer>;

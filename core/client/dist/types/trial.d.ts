@@ -1,5 +1,5 @@
 import type { Environment } from './environment';
 /**
- * Finds out whether the server is heard over a kind of connection, without asking for a session.
+ * Returns true if the server answers over a kind of connection. Does not ask for a session.
  */
 export declare function isHeardOver(kind: string, url: string, environment: Environment, signal: AbortSignal): Promise<boolean>;

@@ -37,7 +37,7 @@ pub async fn a_page_is_opened_resumed_and_restored(server: &Server) {
 
 /// R29: the page that has the session answers the probe, so a duplicated tab is answered with
 /// Duplicate and the page is not affected.
-pub async fn a_duplicate_of_a_living_page_is_told_so(server: &Server) {
+pub async fn a_duplicate_of_an_active_page_is_refused(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
     let browser = server.browse(&session);
@@ -76,7 +76,7 @@ pub async fn a_reload_while_the_old_page_is_half_open_is_restored_after_the_prob
 }
 
 /// R26: an old page that returns on a new connection is answered with Superseded too.
-pub async fn a_superseded_page_that_comes_back_is_told_so(server: &Server) {
+pub async fn a_superseded_page_that_comes_back_is_refused(server: &Server) {
     let session = server.hub.open(echo);
     let old = server.browse_through_proxy(&session);
     old.wait_for_outcome(Outcome::Opened).await;
@@ -111,7 +111,7 @@ pub async fn an_incarnation_of_the_future_is_superseded(server: &Server) {
 
 /// PROTOCOL 6.6: without a probe, which is an option of the application, the session is offered at
 /// once.
-pub async fn without_a_probe_a_living_page_is_superseded_at_once(server: &Server) {
+pub async fn without_a_probe_an_active_page_is_superseded_at_once(server: &Server) {
     let mut options = server.hub.session_options();
     options.timing.probe = None;
     let session = server.hub.open_with(options, echo);
@@ -192,7 +192,7 @@ pub async fn an_offer_that_is_not_confirmed_is_withdrawn(server: &Server) {
 
 /// R18: before the welcome, a violation ends only the connection. A newcomer that violates the
 /// protocol does not affect the session.
-pub async fn a_newcomer_that_breaks_the_protocol_costs_only_its_connection(server: &Server) {
+pub async fn a_protocol_violation_by_a_newcomer_ends_only_its_connection(server: &Server) {
     let session = server.hub.open(echo);
     let credentials = credentials(&session);
     let mut current = server.raw_welcomed(&session).await;
@@ -296,7 +296,7 @@ pub async fn the_restore_function_speaks_first(server: &Server) {
             let to_return = std::sync::Arc::clone(&to_return);
             async move {
                 restoring.send("state").await.expect("the session is open");
-                let to_return = to_return.lock().await.take().expect("one restore");
+                let to_return = to_return.lock().await.take().expect("the session is restored once");
                 to_return.await.expect("the case says when to return");
                 restoring.send("more state").await.expect("the session is open");
             }

@@ -62,7 +62,7 @@ pub async fn a_thousand_browsers_are_told_to_come_back_spread_over_time(server: 
 
 /// R39, R34: messages sent before the shutdown are delivered first, even to a browser that has to
 /// reconnect for them.
-pub async fn what_was_sent_is_delivered_before_the_drain_ends(server: &Server) {
+pub async fn queued_messages_are_delivered_before_the_drain_ends(server: &Server) {
     let session = server.hub.open(never_reads);
     let browser = server.browse_through_proxy(&session);
     browser.wait_for_outcome(Outcome::Opened).await;
@@ -98,7 +98,7 @@ pub async fn what_was_sent_is_delivered_before_the_drain_ends(server: &Server) {
 
 /// R39: a browser that does not read its last messages is disconnected at the deadline, and the
 /// report says how many it missed.
-pub async fn a_browser_that_takes_nothing_is_cut_off_at_the_deadline(server: &Server) {
+pub async fn a_browser_that_reads_nothing_is_cut_off_at_the_deadline(server: &Server) {
     let session = server.hub.open(never_reads);
     let browser = server.browse_through_proxy(&session);
     browser.wait_for_outcome(Outcome::Opened).await;
@@ -144,7 +144,7 @@ pub async fn connections_that_wait_are_told_that_the_server_shuts_down(server: &
 
 /// R38, R39: while the server drains, new pages get a ticket that says so, and pages of ended
 /// sessions are told the same.
-pub async fn a_draining_server_takes_no_new_sessions(server: &Server) {
+pub async fn a_draining_server_opens_no_new_sessions(server: &Server) {
     let session = server.hub.open(echo);
     let ticket = session.ticket_json();
     server.hub.shutdown(Duration::from_secs(1)).await;
@@ -164,7 +164,7 @@ pub async fn a_draining_server_takes_no_new_sessions(server: &Server) {
 }
 
 /// R39: a single session can be drained, as the demo does, while the others continue.
-pub async fn one_session_is_drained_alone(server: &Server) {
+pub async fn one_session_can_be_drained_alone(server: &Server) {
     let neighbour = crate::neighbour::Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
     let browser = server.browse(&session);

@@ -114,7 +114,7 @@ pub async fn a_reload_of_an_ending_session_is_told_its_reason(server: &Server) {
 
 /// R36: the end says how many of the browser's messages were not received. The others are
 /// acknowledged before it.
-pub async fn the_end_tells_what_was_not_received(server: &Server) {
+pub async fn the_end_reports_how_much_was_not_received(server: &Server) {
     let mut options = server.hub.session_options();
     options.limits.fragment = 1024;
     options.limits.window = 4 * (1024 + stillhere::FRAME_CHARGE);
@@ -195,7 +195,7 @@ pub async fn an_ended_session_stays_answerable(server: &Server) {
 
 /// PROTOCOL 5, 10.4: a client must pass the same checks for an ended session as for a live one
 /// before it is told that the session has ended, and why.
-pub async fn an_ended_session_asks_as_much_as_a_live_one(server: &Server) {
+pub async fn an_ended_session_checks_a_client_as_strictly_as_a_live_one(server: &Server) {
     let mut options = server.hub.session_options();
     // The hellos of this case must arrive within this time too.
     options.timing.hello = Duration::from_secs(1);
@@ -277,7 +277,7 @@ pub async fn a_session_ended_by_a_violation_is_over_like_any_other(server: &Serv
 
 /// R42: a browser that becomes silent is detected within two heartbeats, and told why if it can
 /// still read.
-pub async fn a_silent_browser_is_found_out(server: &Server) {
+pub async fn a_silent_browser_is_detected(server: &Server) {
     let mut options = server.hub.session_options();
     options.timing.heartbeat = Duration::from_millis(100);
     let session = server.hub.open_with(options, never_reads);
@@ -425,7 +425,7 @@ pub async fn every_end_is_reported_exactly_once(server: &Server) {
 
 /// PROTOCOL 10.5: after its close the server keeps reading for a while, so that data from the
 /// browser does not turn the close into a reset.
-pub async fn what_is_sent_after_the_end_does_not_reset_the_connection(server: &Server) {
+pub async fn frames_sent_after_the_end_do_not_reset_the_connection(server: &Server) {
     let session = server.hub.open(echo);
     let mut raw = server.raw_welcomed(&session).await;
     session.abort("enough");

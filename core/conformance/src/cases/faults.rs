@@ -157,15 +157,15 @@ pub async fn nothing_is_lost_over_a_long_way(server: &Server) {
 
 /// PROTOCOL 9.3: a browser with a half-open connection notices that when it is woken, and loses
 /// nothing.
-pub async fn a_woken_browser_finds_out_that_its_connection_is_half_open(server: &Server) {
+pub async fn a_browser_that_wakes_detects_that_its_connection_is_half_open(server: &Server) {
     let seed = Random::announced(17).number();
     let mut options = server.hub.session_options();
     options.timing.heartbeat = Duration::from_millis(500);
     let setup = Setup::start(server, options, seed).await;
     setup.wait_for_progress(10).await;
     server.newest_connection(&setup.session).await.silence();
-    // Once the server has noticed the loss, nothing is in transit that the browser could take for a
-    // sign of life.
+    // Once the server has noticed the loss, no frame is in transit that would make the browser
+    // believe that the server is alive.
     wait_for_state(&setup.session, SessionState::SoftClosed).await;
     setup.browser.wake();
     setup.browser.wait_for_outcome(Outcome::Resumed).await;

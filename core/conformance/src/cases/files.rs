@@ -6,7 +6,7 @@ use crate::http::get;
 use crate::server::Server;
 
 /// Under its hashed name the client is immutable. Under its plain name it is revalidated by ETag.
-pub async fn the_client_is_served_with_its_caching(server: &Server) {
+pub async fn the_client_is_served_with_cache_headers(server: &Server) {
     for (name, hashed) in [
         ("client.js", client::script_name()),
         ("client.mjs", client::module_name()),
@@ -42,7 +42,7 @@ pub async fn the_client_is_served_with_its_caching(server: &Server) {
 }
 
 /// A request that accepts gzip gets a precompressed file, which has its own ETag.
-pub async fn the_client_is_served_compressed_to_those_who_take_it(server: &Server) {
+pub async fn the_client_is_served_compressed_to_browsers_that_accept_it(server: &Server) {
     let plain = get(server.address, "/stillhere/client.js", &[]).await;
     let zipped = get(
         server.address,

@@ -240,7 +240,9 @@ pub async fn a_broadcast_is_not_delayed_by_a_stuck_subscriber(server: &Server) {
             }
         }
         for (session, _) in &healthy {
-            session.try_send(message.clone()).expect("those who read have room");
+            session
+                .try_send(message.clone())
+                .expect("a reader's connection has room");
         }
         for (_, browser) in &healthy {
             assert!(browser.recv().await.payload == numbered(round, SIZE), "round {round}");

@@ -67,7 +67,7 @@ pub async fn a_hundred_thousand_empty_messages_arrive(server: &Server) {
 }
 
 /// Promise 1: messages sent before the first browser connects wait for it.
-pub async fn what_was_sent_before_the_browser_came_is_delivered_when_it_comes(server: &Server) {
+pub async fn messages_sent_before_the_browser_connects_are_delivered_when_it_does(server: &Server) {
     let session = server.hub.open(never_reads);
     session.send("early").await.expect("an outbox has room");
     session.send_bulk("early and large").await.expect("an outbox has room");
@@ -80,7 +80,7 @@ pub async fn what_was_sent_before_the_browser_came_is_delivered_when_it_comes(se
 
 /// Promise 1: messages sent while nobody is connected arrive after the resume, before newer
 /// messages.
-pub async fn what_was_sent_while_disconnected_arrives_after_the_resume(server: &Server) {
+pub async fn messages_sent_while_disconnected_arrive_after_the_resume(server: &Server) {
     let session = server.hub.open(never_reads);
     let browser = server.browse_through_proxy(&session);
     browser.wait_for_outcome(Outcome::Opened).await;
@@ -227,7 +227,7 @@ pub async fn a_request_outstanding_across_the_gap_is_answered_once(server: &Serv
     let (asked, mut question) = mpsc::unbounded_channel();
     let (answer, to_answer) = oneshot::channel();
     let session = server.hub.open(move |mut session| async move {
-        let request = session.recv().await.expect("a request comes");
+        let request = session.recv().await.expect("a request arrives");
         asked.send(request.into_bytes()).expect("the case listens");
         let answer: &'static str = to_answer.await.expect("the case answers");
         session.send(answer).await.expect("the session is open");
@@ -260,7 +260,7 @@ pub async fn a_request_outstanding_across_the_gap_is_answered_once(server: &Serv
 
 /// R3, PROTOCOL 7.5: a transfer that is interrupted continues at the fragment where it stopped, and
 /// does not start again.
-pub async fn a_large_transfer_goes_on_where_it_was_cut(server: &Server) {
+pub async fn a_large_transfer_continues_where_it_was_cut(server: &Server) {
     const SIZE: usize = 8 << 20;
     let server = server
         .with_hub(stillhere::Hub::builder().message_limit(SIZE as u64))

@@ -51,7 +51,7 @@ pub async fn one_web_socket_message_is_one_message(server: &Server) {
 
 /// PROTOCOL 17: messages sent while no client was connected arrive once and in order, before newer
 /// messages.
-pub async fn what_waited_comes_first_and_in_order(server: &Server) {
+pub async fn queued_messages_come_first_and_in_order(server: &Server) {
     let session = server.hub.open_plain(PlainOptions::default(), never_reads);
     session.send([0]).await.expect("there is room");
     let mut number = 1;
@@ -146,7 +146,7 @@ pub async fn of_two_tabs_the_newest_has_the_session(server: &Server) {
 
 /// PROTOCOL 17: text is refused, which ends only the connection, or passed on as bytes, as the
 /// application has chosen.
-pub async fn text_is_refused_or_handed_over_as_chosen(server: &Server) {
+pub async fn text_is_refused_or_delivered_as_configured(server: &Server) {
     let refuses = open_echo(server);
     let mut client = PlainClient::connect(server, &refuses).await;
     client.send_text("hello").await;
@@ -166,7 +166,7 @@ pub async fn text_is_refused_or_handed_over_as_chosen(server: &Server) {
 
 /// PROTOCOL 17: with compression every message is compressed, in both directions. Data that cannot
 /// be inflated ends only the connection.
-pub async fn messages_are_compressed_where_that_was_chosen(server: &Server) {
+pub async fn messages_are_compressed_if_so_configured(server: &Server) {
     let message: Vec<_> = (0..2_000_000u32).map(|at| (at / 1000) as u8).collect();
     for compression in [PlainCompression::Zlib, PlainCompression::Gzip] {
         let mut options = PlainOptions::default();
@@ -219,7 +219,7 @@ fn decompress(compression: PlainCompression, bytes: &[u8]) -> Vec<u8> {
 
 /// Promise 6: a message above the limit is refused, with a code that arrives. The session waits for
 /// the next client.
-pub async fn an_oversize_message_costs_the_connection_only(server: &Server) {
+pub async fn an_oversize_message_ends_only_the_connection(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = open_echo(server);
     let limit = server.hub.session_options().limits.message as usize;
@@ -237,7 +237,7 @@ pub async fn an_oversize_message_costs_the_connection_only(server: &Server) {
 /// R44, promise 6: anyone who knows the id is accepted if the Origin and the user are right. Our
 /// own subprotocol is not allowed for plain sessions, and is required for all others. A refused
 /// client can read the reason.
-pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
+pub async fn a_refused_client_is_closed_with_a_code(server: &Server) {
     let hub = Hub::builder().principal(|request| request.cookie("user").map(str::to_owned));
     let server = server.with_hub(hub).await;
     let session = open_echo(&server);
@@ -306,7 +306,7 @@ pub async fn who_is_refused_is_told_by_a_code(server: &Server) {
 
 /// PROTOCOL 17: WebSocket pings detect a dead client within two heartbeats, even while messages are
 /// sent to it. A client that only answers pings is kept.
-pub async fn a_silent_client_is_found_out_and_a_quiet_one_is_kept(server: &Server) {
+pub async fn a_silent_client_is_detected_and_a_quiet_one_is_kept(server: &Server) {
     let mut options = plain_options(server);
     options.timing.heartbeat = Duration::from_secs(1);
     let session = server.hub.open_with(options, never_reads);

@@ -79,7 +79,7 @@ pub async fn a_polled_answer_waits_as_long_as_it_is_asked_to(server: &Server) {
 
 /// A browser may send a POST twice on its own. On a streamed connection the second one has no
 /// effect, and a repeated opening POST opens nothing.
-pub async fn a_streamed_post_that_comes_twice_is_taken_once(server: &Server) {
+pub async fn a_streamed_post_that_arrives_twice_is_processed_once(server: &Server) {
     let (application, mut incoming) = handing_on();
     let session = server.hub.open(application);
     let posts = RawPosts::new(server.address, &credentials(&session), STREAMED);
@@ -103,7 +103,7 @@ pub async fn a_streamed_post_that_comes_twice_is_taken_once(server: &Server) {
 
 /// On a polled connection the first answer may be lost, so the connection ends and the next one
 /// resumes.
-pub async fn a_polled_post_that_comes_twice_ends_the_connection(server: &Server) {
+pub async fn a_polled_post_that_arrives_twice_ends_the_connection(server: &Server) {
     let session = server.hub.open(echo);
     let credentials = credentials(&session);
     let posts = RawPosts::new(server.address, &credentials, POLLED);
@@ -117,7 +117,7 @@ pub async fn a_polled_post_that_comes_twice_ends_the_connection(server: &Server)
 }
 
 /// Only one POST is in transit at a time, so a skipped number reveals a loss.
-pub async fn a_number_that_skips_one_ends_the_connection(server: &Server) {
+pub async fn a_skipped_post_number_ends_the_connection(server: &Server) {
     for wait in [STREAMED, POLLED] {
         let session = server.hub.open(echo);
         let credentials = credentials(&session);
@@ -134,7 +134,7 @@ pub async fn a_number_that_skips_one_ends_the_connection(server: &Server) {
 
 /// The whole packets are processed and the POST is answered. The next connection continues after
 /// them.
-pub async fn a_body_that_ends_within_a_packet_ends_the_connection_only(server: &Server) {
+pub async fn a_body_that_ends_within_a_packet_ends_only_the_connection(server: &Server) {
     let cut_off = packed([whole(Lane::Interactive, 2, "cut off")]);
     for length in [1, 4, cut_off.len() - 1] {
         let (application, mut incoming) = handing_on();
@@ -169,7 +169,7 @@ pub async fn a_packet_above_what_the_session_allows_is_too_large_by_its_length(s
     let posts = RawPosts::new(server.address, &credentials, STREAMED);
     let mut down = welcomed(&posts, &session).await;
     assert!(posts.send(1, &largest).await.is_empty().await);
-    while !matches!(down.frame().await.expect("it goes on"), Frame::Data(_)) {}
+    while !matches!(down.frame().await.expect("the stream continues"), Frame::Data(_)) {}
     assert!(posts.send(2, &announced).await.is_empty().await);
     let reason = EndReason::TooLarge;
     assert_eq!(end_code(&down.frames().await), (Code::TooLarge as u64, reason.number()));

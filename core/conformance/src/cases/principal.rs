@@ -36,7 +36,7 @@ async fn by_cookie(server: &Server) -> Server {
 
 /// Promise 6: the right secret with another user's cookie, or without a cookie, is answered with
 /// Forbidden. That ends only the connection.
-pub async fn another_user_is_refused_and_the_session_goes_on(server: &Server) {
+pub async fn another_user_is_refused_and_the_session_continues(server: &Server) {
     let server = by_cookie(server).await;
     let session = server.hub.open_for("ada", echo);
     for stranger in [
@@ -63,7 +63,7 @@ pub async fn another_user_is_refused_and_the_session_goes_on(server: &Server) {
 }
 
 /// Promise 6: a user who was accepted once is checked again at every reconnect.
-pub async fn the_user_is_asked_for_at_every_resume(server: &Server) {
+pub async fn the_user_is_checked_at_every_resume(server: &Server) {
     let logged_in = Arc::new(AtomicBool::new(true));
     let still = Arc::clone(&logged_in);
     let hub = Hub::builder().principal(move |request| {
@@ -119,7 +119,7 @@ pub async fn logging_out_ends_the_users_sessions(server: &Server) {
 }
 
 /// Promise 6: if the hub cannot determine users, a session of a user accepts nobody.
-pub async fn a_session_of_a_user_is_closed_to_all_if_users_cannot_be_told(server: &Server) {
+pub async fn a_session_of_a_user_accepts_nobody_if_users_cannot_be_identified(server: &Server) {
     let session = server.hub.open_for("ada", echo);
     assert_forbidden(server, &session, Some("user=ada")).await;
     let panics = Hub::builder().principal(|_| panic!("on purpose"));

@@ -34,7 +34,7 @@ const NO_WEB_SOCKETS: [Headers; 8] = [
 ];
 
 /// Section 2: the client's files are served even if a proxy adds headers to the request.
-pub async fn files_are_served_beside_headers_of_an_upgrade(server: &Server) {
+pub async fn files_are_served_despite_upgrade_headers(server: &Server) {
     let plain = get(server.address, "/stillhere/client.js", &[]).await;
     for headers in NO_WEB_SOCKETS {
         for path in [
@@ -52,7 +52,7 @@ pub async fn files_are_served_beside_headers_of_an_upgrade(server: &Server) {
 
 /// Section 16: the POSTs of the fallback are accepted with these headers too, and their bodies end
 /// where `Content-Length` says.
-pub async fn posts_are_taken_beside_headers_of_an_upgrade(server: &Server) {
+pub async fn posts_are_accepted_despite_upgrade_headers(server: &Server) {
     for (number, headers) in NO_WEB_SOCKETS.into_iter().enumerate() {
         let session = server.hub.open(echo);
         let credentials = credentials(&session);
@@ -64,13 +64,13 @@ pub async fn posts_are_taken_beside_headers_of_an_upgrade(server: &Server) {
         assert_eq!(answer.status, 200, "{headers:?}");
         let (length, packet) = answer.body.split_first_chunk().expect("a packet");
         let packet = packet[..u32::from_le_bytes(*length) as usize].to_vec();
-        let welcome = Frame::decode(packet.into(), Sender::Server).expect("a frame");
+        let welcome = Frame::decode(packet.into(), Sender::Server).expect("the frame is well-formed");
         assert!(matches!(welcome, Frame::Welcome(_)), "{headers:?}: {welcome:?}");
     }
 }
 
 /// Section 2: an incomplete WebSocket request is told what is wrong with it, and opens nothing.
-pub async fn a_request_that_is_nearly_a_web_socket_is_told_why_not(server: &Server) {
+pub async fn a_request_that_is_almost_a_web_socket_is_told_what_is_missing(server: &Server) {
     let session = server.hub.open(echo);
     let path = credentials(&session).path().to_owned();
     for (headers, status) in NO_WEB_SOCKETS.into_iter().zip([404, 404, 404, 404, 404, 426, 400, 426]) {
@@ -85,7 +85,7 @@ pub async fn a_request_that_is_nearly_a_web_socket_is_told_why_not(server: &Serv
 
 /// RFC 6455, section 4.2.1: names and values of headers are compared case-insensitively, and
 /// `Connection` may list several values.
-pub async fn a_web_socket_is_asked_for_in_any_case_and_in_lists(server: &Server) {
+pub async fn upgrade_headers_are_recognised_in_any_case_and_in_lists(server: &Server) {
     let session = server.hub.open(echo);
     let path = credentials(&session).path().to_owned();
     for (connection, upgrade) in [
@@ -177,11 +177,11 @@ pub async fn the_table_of_statuses_holds(server: &Server) {
 
 /// Section 16: a problem with the session itself is reported in the `end` frame of a readable
 /// answer.
-pub async fn a_post_to_a_session_that_is_not_here_is_told_so_with_status_200(server: &Server) {
+pub async fn a_post_to_an_unknown_session_is_refused_with_status_200(server: &Server) {
     for path in ["/stillhere/AAECAwQFBgcICQoLDA0ODw", "/stillhere/no-id"] {
         let answer = post(server, path, &[], "application/stillhere.v1", &opening(1)).await;
         assert_eq!(answer.status, 200);
-        let end = Frame::decode(answer.body[4..].to_vec().into(), Sender::Server).expect("a frame");
+        let end = Frame::decode(answer.body[4..].to_vec().into(), Sender::Server).expect("the frame is well-formed");
         assert!(
             matches!(end, Frame::End(end) if end.code == Code::Unknown as u64),
             "{path}"
@@ -190,7 +190,7 @@ pub async fn a_post_to_a_session_that_is_not_here_is_told_so_with_status_200(ser
 }
 
 /// Some proxies normalise paths by appending or removing a slash.
-pub async fn a_slash_at_the_end_changes_nothing(server: &Server) {
+pub async fn a_trailing_slash_changes_nothing(server: &Server) {
     assert_eq!(get(server.address, "/stillhere/client.js/", &[]).await.status, 200);
     let session = server.hub.open(echo);
     let credentials = credentials(&session);
@@ -208,7 +208,7 @@ pub async fn a_slash_at_the_end_changes_nothing(server: &Server) {
 
 /// Returns the head of a POST that opens a polled connection with a token of its own.
 fn opening(token: usize) -> Vec<u8> {
-    let token = u8::try_from(token).expect("few tokens");
+    let token = u8::try_from(token).expect("the test has few tokens");
     [&[1][..], &[token; 16], &10_000u32.to_le_bytes()].concat()
 }
 

@@ -126,8 +126,8 @@ pub async fn frames_of_a_replaced_connection_are_dropped(server: &Server) {
             Lane::Bulk => bulk = Some(data.payload),
         }
     }
-    assert_eq!(interactive.expect("it came"), "two");
-    assert_eq!(bulk.expect("it came"), "the rest");
+    assert_eq!(interactive.expect("the message arrives"), "two");
+    assert_eq!(bulk.expect("the message arrives"), "the rest");
     assert_eq!(session.state(), SessionState::Open);
 }
 
@@ -158,7 +158,7 @@ pub async fn takeovers_of_half_open_connections_lose_nothing(server: &Server) {
 }
 
 /// Promises 4 and 6: a replaced connection that reads nothing is dropped after a few seconds.
-pub async fn a_replaced_connection_that_takes_nothing_is_let_go(server: &Server) {
+pub async fn a_replaced_connection_that_reads_nothing_is_dropped(server: &Server) {
     let mut options = server.hub.session_options();
     options.limits.window = 64 << 20;
     options.limits.outbox = 64 << 20;

@@ -45,7 +45,7 @@ pub async fn a_close_is_answered_with_a_close(server: &Server) {
 
 /// RFC 6455, section 7.1.1: after the close handshake the server ends the TCP connection, for which
 /// browsers wait.
-pub async fn a_closed_connection_is_let_go_at_once(server: &Server) {
+pub async fn a_closed_connection_is_dropped_at_once(server: &Server) {
     let session = server.hub.open(echo);
     let mut quickest = Duration::MAX;
     // Takes the shortest of several times, because the machine may be busy.
@@ -92,7 +92,7 @@ pub async fn a_message_in_many_frames_above_the_limit_ends_the_session(server: &
 
 /// Promise 6: a violation of the WebSocket protocol, before or after the hello, ends only the
 /// connection. The session waits for the next one.
-pub async fn bytes_that_are_no_web_socket_cost_the_connection_only(server: &Server) {
+pub async fn bytes_that_are_not_a_web_socket_end_only_the_connection(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let broken: [&[u8]; 5] = [
         // An unmasked binary frame.

@@ -76,8 +76,8 @@ impl ConnectionHandle {
         self.order(Mode::Reset);
     }
 
-    /// Makes the connection half-open: nothing is read or passed on any more, not even a close, but
-    /// nothing is lost either.
+    /// Makes the connection half-open: the proxy stops reading and passes nothing on, not even a
+    /// close, but loses nothing either.
     pub fn silence(&self) {
         self.order(Mode::Silent);
     }

@@ -165,7 +165,7 @@ async fn a_connection_is_known_by_its_session_id_before_the_server_sees_the_upgr
 }
 
 #[tokio::test]
-async fn an_upgrade_on_a_kept_alive_connection_is_recognised_though_its_bytes_come_one_by_one() {
+async fn an_upgrade_on_a_kept_alive_connection_is_recognised_even_if_its_bytes_come_one_by_one() {
     let setup = Setup::start().await;
     let mut ends = setup.connect().await;
     let requests = format!(
@@ -213,7 +213,7 @@ async fn a_fault_spares_the_other_connections() {
 }
 
 #[tokio::test]
-async fn cut_closes_both_sides_in_order_though_bytes_are_unread() {
+async fn cut_closes_both_sides_in_order_even_if_bytes_are_unread() {
     let setup = Setup::start().await;
     let mut ends = setup.connect().await;
     ends.connection.silence();
@@ -240,7 +240,7 @@ async fn reset_resets_both_sides() {
 }
 
 #[tokio::test]
-async fn a_connection_told_to_end_obeys_no_more() {
+async fn a_connection_told_to_end_obeys_no_further_faults() {
     let setup = Setup::start().await;
     let mut ends = setup.connect().await;
     ends.connection.reset();
@@ -363,7 +363,7 @@ async fn cut_after_passes_exactly_so_many_bytes_and_resets_both_sides() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn cut_after_is_exact_though_the_receiver_has_not_begun_to_read() {
+async fn cut_after_is_exact_even_if_the_receiver_has_not_begun_to_read() {
     let setup = Setup::start().await;
     let mut ends = setup.connect().await;
     let sent = pattern(3_000_000);
@@ -412,7 +412,7 @@ async fn a_delay_holds_each_byte_back_and_keeps_their_order() {
 }
 
 #[tokio::test]
-async fn a_delay_is_spent_once_for_all_that_is_on_its_way() {
+async fn a_delay_applies_once_to_all_bytes_in_transit() {
     let setup = Setup::start().await;
     let mut ends = setup.connect().await;
     setup.proxy.set_delay(NOTHING);

@@ -50,7 +50,7 @@ notices! {
 /// application receives anything wrong, and the session resumes.
 #[test]
 fn a_lying_connection_costs_time_and_nothing_else() {
-    async fn nothing_wrong_is_handed_over(server: &Server) {
+    async fn nothing_wrong_is_delivered(server: &Server) {
         let load = Load::new(PerLane::new(100_000, 400_000), Random::announced(1).number());
         let session = server.hub.open_with(impatient(server), load.application());
         let browser = std::sync::Arc::new(server.browse(&session));
@@ -61,13 +61,13 @@ fn a_lying_connection_costs_time_and_nothing_else() {
         load.finish().await;
         assert!(session.snapshot().reconnects > 3, "the distortions were detected");
     }
-    run(|hub| start_with(hub, Some(Fault::Lies)), nothing_wrong_is_handed_over);
+    run(|hub| start_with(hub, Some(Fault::Lies)), nothing_wrong_is_delivered);
 }
 
 /// PROTOCOL 9.2: a loss that no gap reveals, because nothing follows it, is detected within two
 /// heartbeats in either direction.
 #[test]
-fn what_a_connection_loses_last_is_missed() {
+fn the_loss_of_the_last_packet_is_detected() {
     async fn the_last_message_arrives(server: &Server) {
         let session = server.hub.open_with(impatient(server), application::echo);
         let browser = server.browse(&session);

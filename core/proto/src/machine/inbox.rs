@@ -33,13 +33,13 @@ struct Stored {
     in_hand: usize,
 }
 
-/// The rules that a data frame must obey.
+/// What a data frame is checked against.
 #[derive(Debug)]
 pub(crate) struct Terms<'a> {
     pub(crate) limits: &'a Limits,
     /// Charge that may be in transit or unread.
     pub(crate) window: u64,
-    /// The credit that the peer has been told.
+    /// The credit last reported to the peer.
     pub(crate) told: u64,
     pub(crate) takes_compressed: bool,
 }

@@ -32,7 +32,7 @@ pub(crate) struct Lanes {
     takes_compressed: bool,
 }
 
-/// What the peer was told of the inboxes, and what it is still to be told.
+/// What was last reported to the peer, and what is still to be reported.
 #[derive(Debug)]
 struct Reports {
     told: PerLane<Told>,
@@ -40,8 +40,8 @@ struct Reports {
     ack_due: bool,
 }
 
-/// The state of an inbox when the peer was last told. The count of frames need not be kept: it
-/// changes only together with their charge.
+/// The state of an inbox at the last report. The count of frames need not be kept: it changes only
+/// together with their charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Told {
     credit: u64,
@@ -49,7 +49,7 @@ struct Told {
 }
 
 impl Reports {
-    /// Records that the peer is told everything now.
+    /// Creates the state after a report.
     fn new(told: PerLane<Told>) -> Self {
         Self {
             told,
@@ -162,12 +162,12 @@ impl Lanes {
         }
     }
 
-    /// Returns what the peer should be told of each lane.
+    /// Returns what a report tells the peer now.
     fn to_tell(&self) -> PerLane<Told> {
         PerLane::each(|lane| Told::of(&self.inboxes[lane], self.window(lane)))
     }
 
-    /// Returns the counts and records that the peer has been told.
+    /// Returns the counts, and records them as reported to the peer.
     pub(crate) fn report(&mut self) -> Counts {
         let reports = Reports::new(self.to_tell());
         match &mut self.reports {
@@ -203,7 +203,7 @@ impl Lanes {
         Ok(accepted)
     }
 
-    /// Returns the credit that the peer was last told.
+    /// Returns the credit last reported to the peer.
     fn told_credit(&self, lane: Lane) -> u64 {
         let reports = self.reports.as_ref();
         let of_inbox = || self.inboxes[lane].credit(self.window(lane));
@@ -213,9 +213,9 @@ impl Lanes {
     fn note_unreported(&mut self, lane: Lane, now: Instant) {
         let window = self.window(lane);
         let Some(reports) = &mut self.reports else { return };
-        let (told, now_true) = (reports.told[lane], Told::of(&self.inboxes[lane], window));
-        let accepted = now_true.charged - told.charged;
-        let credited = now_true.credit - told.credit;
+        let (told, current) = (reports.told[lane], Told::of(&self.inboxes[lane], window));
+        let accepted = current.charged - told.charged;
+        let credited = current.credit - told.credit;
         if accepted == 0 && credited == 0 {
             return;
         }
@@ -261,7 +261,7 @@ impl Lanes {
         (wrote_data && self.reports.as_deref().is_some_and(is_unreported)).then(|| Frame::Ack(self.report()))
     }
 
-    /// Returns the counts that the peer has not been told, if there are any.
+    /// Returns an acknowledgement if the counts have changed since the last report.
     pub(crate) fn poll_last_ack(&mut self) -> Option<Frame> {
         let told = self.reports.as_ref()?.told;
         (told != self.to_tell()).then(|| Frame::Ack(self.report()))

@@ -210,7 +210,7 @@ impl Queue {
         let frame = self
             .frames
             .pop_front()
-            .expect("check bounds received by what was transmitted");
+            .expect("`check` bounds `received` by what was transmitted");
         let charge = charge(&frame.payload);
         self.buffered -= charge;
         if frame.shared.is_none() {

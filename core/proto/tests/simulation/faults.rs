@@ -265,7 +265,7 @@ impl World<'_> {
     }
 
     /// Returns true if one page has the session and nothing is in transit, or if no page has the
-    /// session any more.
+    /// session.
     fn is_settled(&self) -> bool {
         let mut living = self
             .pages

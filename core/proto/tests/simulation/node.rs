@@ -177,7 +177,11 @@ impl NodeBrowser {
         fields(&mut request);
         let size = request.len() as u32 - 4;
         request[..4].copy_from_slice(&size.to_le_bytes());
-        let mut answer = self.node.as_mut().expect("a living page has its process").ask(&request);
+        let mut answer = self
+            .node
+            .as_mut()
+            .expect("a running page has its process")
+            .ask(&request);
 
         let frames = list(&mut answer, take_bytes);
         self.actions.extend(list(&mut answer, take_action));

@@ -1,4 +1,4 @@
-//! What a seed determines before its schedule starts.
+//! The parameters of a schedule, which its seed determines.
 
 use std::time::Duration;
 

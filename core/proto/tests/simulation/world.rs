@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use stillhere_proto::EndReason;
+use stillhere_proto::code::Code;
 use stillhere_proto::machine::{
     Action, Cause, ConnectionKey, DocumentPhase, Event, Outcome, Phase, SendRefused, SessionMachine,
 };
 use stillhere_proto::wire::{Frame, Sender};
-use stillhere_proto::{Code, EndReason};
 use stillhere_proto::{DocumentId, Secret};
 use stillhere_proto::{Lane, Message, PerLane};
 
@@ -87,7 +88,7 @@ pub(crate) struct World<'a> {
     pub(crate) now: Time,
     pub(crate) pages: Vec<Page>,
     pub(crate) connections: Vec<Connection>,
-    /// Those of `connections` on which something can still happen.
+    /// Indices of the connections on which something can still happen.
     pub(crate) active: Vec<usize>,
     pub(crate) server: Server,
     pub(crate) coverage: Coverage,
@@ -499,7 +500,9 @@ impl<'a> World<'a> {
     }
 
     fn page_took(&mut self, index: usize, lane: Lane, payload: &Bytes) {
-        let incarnation = self.pages[index].incarnation.expect("only a welcomed page receives");
+        let incarnation = self.pages[index]
+            .incarnation
+            .expect("only a welcomed page receives messages");
         let received = self.server.sent[incarnation][lane].receive(payload);
         if let Err(error) = received {
             panic!("page {index}, incarnation {incarnation}, {lane:?}: {error}");
@@ -611,7 +614,7 @@ impl<'a> World<'a> {
             );
             self.server.last_taken = received.incarnation;
             let incarnation = received.incarnation as usize;
-            let page = self.server.pages[incarnation].expect("data comes from a welcomed page");
+            let page = self.server.pages[incarnation].expect("only a welcomed page sends data");
             let received = self.pages[page].sent[lane].receive(&received.into_bytes());
             if let Err(error) = received {
                 panic!("server, from incarnation {incarnation}, {lane:?}: {error}");
@@ -983,7 +986,7 @@ impl<'a> World<'a> {
     }
 
     fn page_was_welcomed(&mut self, index: usize, outcome: Outcome, incarnation: usize) {
-        let connection = self.pages[index].connection.expect("a welcome comes on a connection");
+        let connection = self.pages[index].connection.expect("a welcome arrives on a connection");
         self.connections[connection].was_welcomed = true;
         let expected = match (self.pages[index].incarnation, incarnation) {
             (None, 1) => Outcome::Opened,

@@ -179,7 +179,7 @@ pub async fn another_version_is_refused(server: &Server) {
 }
 
 /// PROTOCOL 5: a first frame that is not a hello is Malformed, and ends only the connection.
-pub async fn what_is_no_hello_is_refused(server: &Server) {
+pub async fn a_first_frame_that_is_not_a_hello_is_refused(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
     let credentials = credentials(&session);

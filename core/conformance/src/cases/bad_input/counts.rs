@@ -123,7 +123,7 @@ pub async fn false_counts_end_the_session(server: &Server) {
 
 /// R18: false counts in the hello of a resume end only the connection. The document may reconnect
 /// with correct counts.
-pub async fn false_counts_in_a_hello_cost_the_connection_only(server: &Server) {
+pub async fn false_counts_in_a_hello_end_only_the_connection(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
     let credentials = credentials(&session);
@@ -144,7 +144,7 @@ pub async fn false_counts_in_a_hello_cost_the_connection_only(server: &Server) {
 
 /// PROTOCOL 5: what follows an accepted hello is judged in the same way however soon it arrives. A
 /// second hello, or a confirm without an offer, ends the session; data is accepted.
-pub async fn what_follows_a_hello_is_judged_alike_however_soon(server: &Server) {
+pub async fn frames_after_a_hello_are_judged_alike_however_soon_they_come(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     for second in [1, 2] {
         for waits in [false, true] {
@@ -216,7 +216,7 @@ pub async fn a_flood_beyond_the_credit_ends_the_session(server: &Server) {
     neighbour.assert_untouched().await;
 }
 
-/// R9: a flood of empty messages is Flood too, and the memory it takes is bounded.
+/// R9: empty messages beyond the credit end the session as `Flood` too, in bounded memory.
 pub async fn a_flood_of_empty_messages_ends_the_session(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open_with(small(server), never_reads);
@@ -240,7 +240,7 @@ fn small(server: &Server) -> SessionOptions {
 }
 
 /// R9, PROTOCOL 9.2: a flood of pings and counts is answered and does not affect other sessions.
-pub async fn a_flood_of_pings_is_borne(server: &Server) {
+pub async fn a_flood_of_pings_does_no_harm(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
     let mut raw = server.raw_welcomed(&session).await;

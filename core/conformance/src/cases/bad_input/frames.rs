@@ -118,7 +118,7 @@ pub async fn an_oversize_frame_ends_the_session(server: &Server) {
 
 /// Promise 6: a frame far above the limit is refused by its announced length, before its bytes
 /// arrive. The browser reads the reason even while it is still sending.
-pub async fn a_huge_frame_is_refused_before_it_has_come(server: &Server) {
+pub async fn a_huge_frame_is_refused_before_all_of_it_has_arrived(server: &Server) {
     let neighbour = Neighbour::move_in(server).await;
     let session = server.hub.open(echo);
     let mut raw = server.raw_welcomed(&session).await;

@@ -57,7 +57,7 @@ impl DocumentMachine {
     pub(super) fn fail(&mut self, violation: Violation) {
         let code = violation.code() as u64;
         let leaving = self.leave(code);
-        let text = "the server broke the protocol".to_owned();
+        let text = "the server violated the protocol".to_owned();
         self.enter_over(leaving, code, violation.reason().number(), Duration::ZERO, text);
     }
 

@@ -1,5 +1,5 @@
-//! A connection on which the server has welcomed the document: frames, pings and signs of life
-//! (PROTOCOL.md, sections 7 to 9).
+//! A connection on which the server has welcomed the document: frames, pings and the detection of
+//! a silent server (PROTOCOL.md, sections 7 to 9).
 
 use std::time::{Duration, Instant};
 

@@ -201,7 +201,7 @@ impl DocumentMachine {
         self.handle_end(end, now);
     }
 
-    /// Does whatever is due by [`DocumentMachine::poll_timeout`].
+    /// Performs what is due. Call it at the time that [`DocumentMachine::poll_timeout`] returns.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.lanes.handle_timeout(now);
         let rests = self.presence.rest_at().is_some_and(|at| at <= now);

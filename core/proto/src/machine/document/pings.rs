@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 #[derive(Debug, Default)]
 pub(super) struct Pings {
-    /// A ping is to be written. One stands for all that were asked for.
+    /// True if a ping must be written. One ping serves all requests for one.
     pub(super) is_due: bool,
     nonce: u64,
-    /// Nonces without an answer, and when the ping that stands for each was written.
+    /// Unanswered nonces, and when the ping that serves each was written.
     waiting: VecDeque<(u64, Option<Instant>)>,
 }
 

@@ -1,4 +1,4 @@
-//! Whether the page is visible, and how patiently a hidden page reconnects.
+//! The visibility of the page, and how often a hidden page tries to reconnect.
 
 use std::time::{Duration, Instant};
 

@@ -33,7 +33,7 @@ pub(super) struct Attached {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ping {
     None,
-    /// To be written.
+    /// Must be written.
     Due {
         nonce: u64,
         since: Instant,

@@ -159,7 +159,7 @@ impl SessionMachine {
         }
     }
 
-    /// Does what is due by now. Call it at the time that [`SessionMachine::poll_timeout`] returns.
+    /// Performs what is due. Call it at the time that [`SessionMachine::poll_timeout`] returns.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.lanes.handle_timeout(now);
         self.check_heartbeat(now);

@@ -85,7 +85,7 @@ fn an_empty_message_is_a_message_like_any_other() {
 }
 
 #[test]
-fn messages_of_one_lane_are_handed_over_in_order() {
+fn messages_of_one_lane_are_delivered_in_order() {
     let mut page = Page::connected();
     page.receive_all([
         data(1, text("a")),
@@ -99,7 +99,7 @@ fn messages_of_one_lane_are_handed_over_in_order() {
 }
 
 #[test]
-fn one_message_of_a_lane_is_in_hand_at_a_time() {
+fn each_lane_delivers_one_message_at_a_time() {
     let mut page = Page::connected();
     page.receive_all([data(1, text("a")), data(2, text("b")), bulk(data(1, text("A")))]);
     assert_eq!(page.take(), Some(text("a")));
@@ -190,7 +190,7 @@ fn a_message_cut_by_a_lost_connection_continues_at_the_next_fragment() {
 }
 
 #[test]
-fn compressed_is_told_and_is_the_same_on_all_fragments_of_a_message() {
+fn the_compressed_flag_is_reported_and_is_the_same_on_all_fragments_of_a_message() {
     let mut page = Page::connected();
     let compressed = |data: Data| Data {
         compressed: true,
@@ -271,7 +271,7 @@ fn a_message_above_the_message_limit_is_too_large_as_soon_as_the_sum_exceeds_it(
 }
 
 #[test]
-fn interactive_frames_go_first_and_after_64_kib_of_them_one_bulk_frame() {
+fn interactive_frames_go_first_and_one_bulk_frame_follows_each_64_kib_of_them() {
     let limits = Limits {
         fragment: 1000,
         message: 300_000,
@@ -300,7 +300,7 @@ fn interactive_frames_go_first_and_after_64_kib_of_them_one_bulk_frame() {
 }
 
 #[test]
-fn bulk_waits_while_the_transport_takes_none() {
+fn bulk_waits_while_the_transport_does_not_accept_it() {
     let mut page = Page::connected();
     page.bulk_allowed = false;
     page.send_bulk(text("bulk"));
@@ -311,7 +311,7 @@ fn bulk_waits_while_the_transport_takes_none() {
 }
 
 #[test]
-fn what_was_not_received_is_sent_again_with_the_same_sequences_and_boundaries() {
+fn frames_that_were_not_received_are_sent_again_with_the_same_sequences_and_boundaries() {
     let mut page = Page::connected();
     page.send(bytes(250));
     page.send(text("b"));
@@ -329,7 +329,7 @@ fn what_was_not_received_is_sent_again_with_the_same_sequences_and_boundaries() 
 }
 
 #[test]
-fn what_was_received_is_not_sent_again() {
+fn frames_that_were_received_are_not_sent_again() {
     let mut page = Page::connected();
     for message in ["a", "b", "c"] {
         page.send(text(message));
@@ -345,7 +345,7 @@ fn what_was_received_is_not_sent_again() {
 }
 
 #[test]
-fn an_acknowledgement_spares_what_waits_to_be_sent_again() {
+fn a_frame_that_is_acknowledged_before_it_is_sent_again_is_not_sent_again() {
     let mut page = Page::connected();
     page.send_bulk(text("A"));
     page.send_bulk(text("B"));
@@ -396,7 +396,7 @@ fn a_frame_sent_again_is_not_charged_again() {
 }
 
 #[test]
-fn a_frame_beyond_the_told_credit_is_flood() {
+fn a_frame_beyond_the_reported_credit_is_a_flood() {
     let mut page = with_window(164 * 4);
     page.receive_all((1..=4).map(|sequence| data(sequence, bytes(100))));
     assert_eq!(page.phase(), DocumentPhase::Connected);
@@ -406,7 +406,7 @@ fn a_frame_beyond_the_told_credit_is_flood() {
 }
 
 #[test]
-fn credit_that_was_granted_but_not_told_does_not_allow_more() {
+fn credit_that_was_granted_but_not_reported_does_not_allow_more() {
     let four = || (1..=4).map(|sequence| data(sequence, bytes(100)));
     let mut page = with_window(164 * 4);
     page.receive_all(four());
@@ -451,7 +451,7 @@ fn fragments_that_arrive_while_no_message_waits_return_their_credit_at_once() {
 }
 
 #[test]
-fn fragments_that_arrive_while_a_message_waits_are_held_until_the_last_that_waits_is_released() {
+fn fragments_that_arrive_while_messages_wait_hold_their_credit_until_the_last_of_those_is_released() {
     let mut page = Page::connected();
     page.receive_all([data(1, text("a")), data(2, text("b")), fragment(3), fragment(4)]);
     page.take();
@@ -467,7 +467,7 @@ fn fragments_that_arrive_while_a_message_waits_are_held_until_the_last_that_wait
 }
 
 #[test]
-fn fragments_still_held_when_their_message_completes_are_held_until_it_is_released() {
+fn fragments_that_still_hold_credit_when_their_message_completes_hold_it_until_the_message_is_released() {
     let mut page = Page::connected();
     page.receive_all([data(1, text("a")), fragment(2), data(3, text("c"))]);
     page.take();
@@ -538,7 +538,7 @@ fn the_two_lanes_have_their_own_credit() {
 }
 
 #[test]
-fn an_acknowledgement_of_what_was_never_sent_is_malformed() {
+fn an_acknowledgement_of_frames_that_were_never_sent_is_malformed() {
     let mut page = Page::connected();
     page.receive(ack([1, 0]));
     page.assert_violated(Code::Malformed);
@@ -558,7 +558,7 @@ fn an_acknowledgement_of_what_was_never_sent_is_malformed() {
 }
 
 #[test]
-fn an_acknowledgement_that_falls_is_malformed() {
+fn an_acknowledgement_that_decreases_is_malformed() {
     let mut page = Page::connected();
     page.send(text("a"));
     page.send(text("b"));
@@ -576,7 +576,7 @@ fn an_acknowledgement_that_falls_is_malformed() {
 }
 
 #[test]
-fn a_credit_that_falls_is_malformed() {
+fn credit_that_decreases_is_malformed() {
     for credit in [PerLane::new(99_999, 100_000), PerLane::new(100_000, 99_999)] {
         let mut page = Page::connected();
         page.receive(Frame::Ack(counts([0, 0], credit)));
@@ -585,7 +585,7 @@ fn a_credit_that_falls_is_malformed() {
 }
 
 #[test]
-fn what_an_older_connection_sent_may_be_acknowledged_by_a_newer_one() {
+fn a_newer_connection_may_acknowledge_what_an_older_one_sent() {
     let mut page = Page::connected();
     page.send(text("a"));
     page.send(text("b"));
@@ -610,7 +610,7 @@ fn what_an_older_connection_sent_may_be_acknowledged_by_a_newer_one() {
 }
 
 #[test]
-fn counts_ride_along_with_data() {
+fn unreported_counts_are_sent_along_with_data() {
     let mut page = Page::connected();
     page.receive(data(1, text("ho")));
     page.send(text("hi"));
@@ -627,7 +627,7 @@ fn counts_ride_along_with_data() {
 }
 
 #[test]
-fn a_quarter_of_the_window_is_reported_at_once() {
+fn counts_are_reported_as_soon_as_they_amount_to_a_quarter_of_the_window() {
     let mut page = Page::connected();
     page.receive_all((1..=3).map(|sequence| data(sequence, bytes(100))));
     assert_eq!(page.frames(), []);
@@ -642,7 +642,7 @@ fn a_quarter_of_the_window_is_reported_at_once() {
 }
 
 #[test]
-fn credit_that_returns_is_reported_at_a_quarter_of_the_window_too() {
+fn returned_credit_is_also_reported_at_a_quarter_of_the_window() {
     let mut page = Page::connected();
     page.receive_all((1..=4).map(|sequence| data(sequence, bytes(100))));
     page.forget();
@@ -679,7 +679,7 @@ fn any_other_change_is_reported_200_milliseconds_after_the_first() {
 }
 
 #[test]
-fn counts_that_were_written_in_any_frame_are_not_written_again() {
+fn counts_that_any_frame_has_carried_are_not_written_again() {
     let mut page = Page::connected();
     page.machine
         .handle_frame(1, Frame::Data(data(1, text("a"))).to_bytes(), page.now);
@@ -708,7 +708,7 @@ fn counts_that_changed_between_hello_and_welcome_are_reported() {
 }
 
 #[test]
-fn a_blocked_transport_is_not_waited_for_by_the_timer() {
+fn the_timer_does_not_wait_for_a_blocked_transport() {
     let mut page = Page::connected();
     page.machine
         .handle_frame(1, Frame::Data(data(1, text("a"))).to_bytes(), page.now);

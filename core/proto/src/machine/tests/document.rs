@@ -89,7 +89,7 @@ fn assert_over(page: &mut Page) {
 }
 
 #[test]
-fn a_document_never_welcomed_says_hello_with_nothing_received_and_its_full_windows() {
+fn the_first_hello_of_a_document_has_received_nothing_and_grants_full_windows() {
     let mut page = Page::started();
     assert_eq!(page.action(), Action::Connect(1));
     assert_eq!(page.frames(), []);
@@ -114,7 +114,7 @@ fn a_page_that_is_started_twice_connects_once() {
 }
 
 #[test]
-fn each_hello_has_a_greater_attempt_than_every_one_before() {
+fn each_hello_has_a_greater_attempt_than_all_before_it() {
     let mut page = Page::started();
     for attempt in 1..5 {
         page.open();
@@ -158,7 +158,7 @@ fn between_hello_and_welcome_only_confirm_is_sent() {
 }
 
 #[test]
-fn the_first_incarnation_is_opened_and_a_later_one_restored_and_its_own_one_resumed() {
+fn the_incarnation_in_the_welcome_tells_opened_and_restored_and_resumed_apart() {
     let mut opened = Page::started();
     opened.open();
     opened.receive(Frame::Welcome(welcome()));
@@ -226,7 +226,7 @@ fn nothing_is_transmitted_on_a_connection_that_is_not_in_use() {
 }
 
 #[test]
-fn a_hello_that_was_due_when_its_connection_was_lost_is_not_written_on_the_next_before_that_is_open() {
+fn a_hello_due_on_a_lost_connection_is_not_written_on_the_next_one_before_that_opens() {
     let mut page = Page::started();
     page.forget();
     page.machine.handle_open(1, page.now);
@@ -251,7 +251,7 @@ fn a_close_of_an_older_connection_changes_nothing() {
 }
 
 #[test]
-fn an_error_before_the_welcome_costs_the_connection_only() {
+fn an_error_before_the_welcome_ends_only_the_connection() {
     let packets: [&'static [u8]; 5] = [&[], &[0x40, 1, 1], &[0x21, 1, 0, 0, 0, 0], &[0x11, 1], &[0x03]];
     for packet in packets {
         let mut page = Page::started();
@@ -268,7 +268,7 @@ fn an_error_before_the_welcome_costs_the_connection_only() {
 }
 
 #[test]
-fn an_answer_before_the_hello_costs_the_connection_only() {
+fn an_answer_before_the_hello_ends_only_the_connection() {
     for is_open in [false, true] {
         for frame in [Frame::Welcome(welcome()), Frame::Offer] {
             let mut page = Page::started();
@@ -287,7 +287,7 @@ fn an_answer_before_the_hello_costs_the_connection_only() {
 }
 
 #[test]
-fn a_second_offer_costs_the_connection_only() {
+fn a_second_offer_ends_only_the_connection() {
     let mut page = Page::started();
     page.open();
     page.receive(Frame::Offer);
@@ -301,7 +301,7 @@ fn a_second_offer_costs_the_connection_only() {
 }
 
 #[test]
-fn an_offer_to_a_welcomed_document_costs_the_connection_only() {
+fn an_offer_to_a_welcomed_document_ends_only_the_connection() {
     let mut page = Page::connected();
     page.lose();
     page.open();
@@ -401,7 +401,7 @@ fn a_connection_that_does_not_open_in_ten_seconds_is_given_up() {
 }
 
 #[test]
-fn a_hello_without_an_answer_in_ten_seconds_is_given_up() {
+fn a_connection_whose_hello_is_not_answered_in_ten_seconds_is_given_up() {
     let mut page = Page::started();
     page.advance(ms(9000));
     page.open();
@@ -409,7 +409,7 @@ fn a_hello_without_an_answer_in_ten_seconds_is_given_up() {
 }
 
 #[test]
-fn a_confirm_without_an_answer_in_ten_seconds_is_given_up() {
+fn a_connection_whose_confirm_is_not_answered_in_ten_seconds_is_given_up() {
     let mut page = Page::started();
     page.open();
     page.advance(ms(9000));
@@ -418,7 +418,7 @@ fn a_confirm_without_an_answer_in_ten_seconds_is_given_up() {
 }
 
 #[test]
-fn a_newcomer_whose_connection_is_lost_after_the_confirm_begins_anew() {
+fn a_newcomer_whose_connection_is_lost_after_the_confirm_starts_over() {
     let mut page = Page::started();
     page.open();
     page.receive(Frame::Offer);
@@ -476,7 +476,7 @@ fn a_ping_of_an_older_connection_is_not_answered_on_a_newer_one() {
 }
 
 #[test]
-fn silence_of_two_heartbeats_and_five_seconds_is_answered_with_a_ping() {
+fn a_ping_follows_two_heartbeats_and_five_seconds_of_silence() {
     let mut page = Page::connected();
     page.advance(SUSPICION - ms(1));
     assert_eq!(page.frames(), []);
@@ -485,7 +485,7 @@ fn silence_of_two_heartbeats_and_five_seconds_is_answered_with_a_ping() {
 }
 
 #[test]
-fn any_frame_is_a_sign_of_life() {
+fn any_frame_shows_that_the_peer_is_alive() {
     let mut page = Page::connected();
     page.advance(SUSPICION - ms(1));
     page.receive(data(1, text("a")));
@@ -517,7 +517,7 @@ fn silence_for_five_seconds_after_a_ping_drops_the_connection() {
 }
 
 #[test]
-fn a_late_timeout_asks_before_it_drops() {
+fn a_late_timeout_sends_a_ping_before_it_drops_the_connection() {
     let mut page = Page::connected();
     page.now += Duration::from_secs(1_000_000);
     page.machine.handle_timeout(page.now);
@@ -526,7 +526,7 @@ fn a_late_timeout_asks_before_it_drops() {
 }
 
 #[test]
-fn a_waking_page_asks_its_connection_for_a_sign_of_life() {
+fn a_page_that_wakes_sends_a_ping() {
     let mut page = Page::connected();
     page.machine.handle_wake(page.now);
     assert!(matches!(page.frame(), Frame::Ping { .. }));
@@ -538,7 +538,7 @@ fn a_waking_page_asks_its_connection_for_a_sign_of_life() {
 }
 
 #[test]
-fn a_ping_that_ran_out_in_sleep_is_repeated_on_waking() {
+fn a_ping_that_timed_out_during_sleep_is_repeated_on_waking() {
     let mut page = Page::connected();
     page.machine.handle_wake(page.now);
     page.forget();
@@ -550,7 +550,7 @@ fn a_ping_that_ran_out_in_sleep_is_repeated_on_waking() {
 }
 
 #[test]
-fn a_pong_tells_the_round_trip() {
+fn a_pong_reports_the_round_trip_time() {
     let mut page = Page::connected();
     let nonce = page.machine.ping();
     assert_eq!(
@@ -574,7 +574,7 @@ fn a_pong_tells_the_round_trip() {
 }
 
 #[test]
-fn a_pong_with_an_unknown_nonce_is_a_sign_of_life_and_nothing_else() {
+fn a_pong_with_an_unknown_nonce_shows_only_that_the_peer_is_alive() {
     let mut page = Page::connected();
     page.advance(SUSPICION);
     page.receive(pong(99));
@@ -583,7 +583,7 @@ fn a_pong_with_an_unknown_nonce_is_a_sign_of_life_and_nothing_else() {
 }
 
 #[test]
-fn what_was_lost_with_nothing_behind_it_is_missed_when_a_ping_is_answered() {
+fn the_loss_of_the_last_frame_is_detected_when_a_ping_is_answered() {
     let mut page = Page::connected();
     page.send("lost");
     for _ in 0..4 {
@@ -608,7 +608,7 @@ fn what_was_lost_with_nothing_behind_it_is_missed_when_a_ping_is_answered() {
 }
 
 #[test]
-fn what_was_written_after_a_ping_is_not_missed_in_its_pong() {
+fn a_frame_written_after_a_ping_is_not_taken_for_lost_when_the_pong_arrives() {
     let mut page = Page::connected();
     let nonce = page.machine.ping();
     page.forget();
@@ -620,7 +620,7 @@ fn what_was_written_after_a_ping_is_not_missed_in_its_pong() {
 }
 
 #[test]
-fn a_pong_of_an_older_ping_says_nothing_of_what_was_written_since() {
+fn a_pong_of_an_older_ping_says_nothing_about_frames_written_since() {
     let mut page = Page::connected();
     let older = page.machine.ping();
     page.forget();
@@ -634,7 +634,7 @@ fn a_pong_of_an_older_ping_says_nothing_of_what_was_written_since() {
 }
 
 #[test]
-fn what_is_written_on_a_new_connection_has_its_heartbeat() {
+fn a_frame_written_on_a_new_connection_has_a_full_heartbeat_to_be_acknowledged() {
     let mut page = Page::connected();
     page.send("lost");
     page.advance(HEARTBEAT);
@@ -649,7 +649,7 @@ fn what_is_written_on_a_new_connection_has_its_heartbeat() {
 }
 
 #[test]
-fn a_pong_that_no_ping_of_the_connection_asked_for_is_a_sign_of_life_and_nothing_else() {
+fn a_pong_that_answers_no_ping_of_the_connection_shows_only_that_the_peer_is_alive() {
     let mut page = Page::connected();
     page.send("on its way");
     page.forget();
@@ -665,7 +665,7 @@ fn a_pong_that_no_ping_of_the_connection_asked_for_is_a_sign_of_life_and_nothing
 }
 
 #[test]
-fn a_page_that_pings_more_often_than_it_is_answered_misses_what_was_lost() {
+fn a_page_that_pings_more_often_than_it_is_answered_still_detects_a_loss() {
     let mut page = Page::connected();
     page.send("lost");
     page.forget();
@@ -680,7 +680,7 @@ fn a_page_that_pings_more_often_than_it_is_answered_misses_what_was_lost() {
 }
 
 #[test]
-fn a_server_that_acknowledges_is_not_asked() {
+fn a_server_that_acknowledges_is_not_sent_pings() {
     let mut page = Page::connected();
     for sequence in 1..10 {
         page.send("received");
@@ -692,7 +692,7 @@ fn a_server_that_acknowledges_is_not_asked() {
 }
 
 #[test]
-fn a_server_that_is_silent_is_asked_once_and_then_suspected() {
+fn a_silent_server_is_sent_one_ping_and_is_then_suspected() {
     let mut page = Page::connected();
     page.send("lost");
     page.forget();
@@ -704,7 +704,7 @@ fn a_server_that_is_silent_is_asked_once_and_then_suspected() {
 }
 
 #[test]
-fn a_pong_settles_the_pings_before_it() {
+fn a_pong_also_answers_the_pings_before_it() {
     let mut page = Page::connected();
     let (first, second) = (page.machine.ping(), page.machine.ping());
     assert!(matches!(page.frame(), Frame::Ping { nonce, .. } if nonce == second));
@@ -887,7 +887,7 @@ fn a_page_hidden_and_without_a_connection_for_keep_rests_until_it_is_shown() {
 }
 
 #[test]
-fn a_page_rests_at_once_when_an_attempt_fails_after_keep_in_hiding() {
+fn a_page_that_was_hidden_for_keep_rests_as_soon_as_an_attempt_fails() {
     let mut page = settled_with(5000);
     page.close(1006);
     page.advance(ms(3000));
@@ -928,7 +928,7 @@ fn a_page_that_was_hidden_for_long_still_replaces_a_lost_connection_at_once() {
 }
 
 #[test]
-fn a_page_never_welcomed_does_not_rest() {
+fn a_page_that_was_never_welcomed_does_not_rest() {
     let mut page = Page::started();
     page.machine.handle_hidden(true, page.now);
     delays(&mut page, 100);
@@ -936,7 +936,7 @@ fn a_page_never_welcomed_does_not_rest() {
 }
 
 #[test]
-fn a_page_that_says_twice_that_it_is_hidden_is_hidden_since_the_first_time() {
+fn a_page_that_reports_twice_that_it_is_hidden_counts_from_the_first_time() {
     let mut page = settled_with(5000);
     page.close(1006);
     page.machine.handle_hidden(true, page.now);
@@ -948,7 +948,7 @@ fn a_page_that_says_twice_that_it_is_hidden_is_hidden_since_the_first_time() {
 }
 
 #[test]
-fn a_server_may_name_times_of_any_length() {
+fn a_server_may_send_times_of_any_length() {
     let forever = (1 << 53) - 1;
     let endless = Welcome {
         heartbeat: forever,
@@ -967,7 +967,7 @@ fn a_server_may_name_times_of_any_length() {
 }
 
 #[test]
-fn an_end_with_a_reason_is_the_end_of_the_session() {
+fn an_end_with_a_reason_ends_the_session() {
     let mut page = Page::connected();
     let reason = EndReason::Closed("".into());
     page.receive(End {
@@ -1020,7 +1020,7 @@ fn the_end_tells_how_many_messages_were_not_acknowledged() {
 }
 
 #[test]
-fn messages_received_stay_readable_after_the_end() {
+fn received_messages_stay_readable_after_the_end() {
     let mut page = Page::connected();
     page.receive_all([data(1, text("a")), data(2, text("b"))]);
     page.receive(end_of_session(&EndReason::Finished));
@@ -1065,7 +1065,7 @@ fn a_document_that_was_superseded_does_not_come_back() {
 }
 
 #[test]
-fn a_refusal_of_class_later_is_obeyed_after_its_time() {
+fn after_a_refusal_of_class_later_the_page_waits_as_long_as_the_server_asks() {
     for code in [4201, 4202, 4299] {
         let mut page = settled();
         page.receive(End {
@@ -1093,7 +1093,7 @@ fn a_refusal_of_class_later_is_obeyed_after_its_time() {
 }
 
 #[test]
-fn a_refusal_of_class_later_without_a_time_is_not_obeyed_at_once() {
+fn after_a_refusal_of_class_later_without_a_time_the_page_does_not_retry_at_once() {
     let mut page = Page::connected();
     page.receive(data(1, text("")));
     page.receive(end(Code::Busy));
@@ -1102,7 +1102,7 @@ fn a_refusal_of_class_later_without_a_time_is_not_obeyed_at_once() {
 }
 
 #[test]
-fn waking_out_of_rest_keeps_the_time_of_a_refusal() {
+fn a_page_that_wakes_from_its_rest_still_waits_as_long_as_a_refusal_asked() {
     let mut page = settled_with(2000);
     page.receive(End {
         retry_after: 60_000,
@@ -1121,7 +1121,7 @@ fn waking_out_of_rest_keeps_the_time_of_a_refusal() {
 }
 
 #[test]
-fn a_code_of_class_now_reconnects() {
+fn after_a_code_of_class_now_the_page_reconnects() {
     for code in [
         4300,
         4301,
@@ -1155,7 +1155,7 @@ fn a_code_of_class_now_reconnects() {
 }
 
 #[test]
-fn codes_are_classed_by_their_hundreds() {
+fn the_hundreds_of_a_code_give_its_class() {
     use Class::{Ignore, Later, Never, Now};
     let codes = [
         0, 1006, 3999, 4099, 4100, 4199, 4200, 4299, 4300, 4399, 4400, 4499, 4500, 9999,
@@ -1274,7 +1274,7 @@ fn frames_that_arrive_after_leaving_are_dropped() {
 }
 
 #[test]
-fn a_server_that_breaks_the_protocol_is_left_for_good() {
+fn a_protocol_violation_by_the_server_ends_the_session_for_good() {
     let mut page = Page::connected();
     page.send(text("unread"));
     page.forget();

@@ -326,7 +326,7 @@ fn a_silent_incumbent_is_superseded_after_two_seconds() {
 }
 
 #[test]
-fn only_an_answer_to_the_probe_proves_that_the_incumbent_lives() {
+fn only_an_answer_to_the_probe_proves_that_the_incumbent_is_alive() {
     let (mut host, incumbent) = Host::open();
     host.advance(HEARTBEAT);
     let older = host.ping(incumbent);
@@ -357,7 +357,7 @@ fn an_answer_to_a_later_ping_answers_the_probe_too() {
 }
 
 #[test]
-fn an_answer_after_the_offer_comes_too_late() {
+fn an_answer_after_the_offer_is_too_late() {
     let (mut host, incumbent, newcomer, nonce) = probed();
     host.advance(PROBE);
     assert_eq!(host.frame(newcomer), Frame::Offer);
@@ -763,7 +763,7 @@ fn sending_beyond_the_credit_is_a_flood() {
 }
 
 #[test]
-fn empty_messages_are_not_free() {
+fn empty_messages_are_charged_too() {
     let (mut host, key) = Host::open();
     host.receive_all(key, (1..=2000 / 64).map(|sequence| data(sequence, text(""))));
     assert_eq!(host.phase(), &Phase::Open);
@@ -772,7 +772,7 @@ fn empty_messages_are_not_free() {
 }
 
 #[test]
-fn a_gap_costs_the_connection_and_resume_repairs_it() {
+fn a_gap_ends_the_connection_and_resume_repairs_it() {
     let (mut host, key) = Host::open();
     host.receive(key, data(2, text("b")));
     host.assert_refused(key, Code::Gap);
@@ -826,7 +826,7 @@ fn a_repeated_frame_is_dropped_and_counted() {
 }
 
 #[test]
-fn what_cannot_be_inflated_ends_the_session() {
+fn a_message_that_cannot_be_inflated_ends_the_session() {
     for (too_large, reason) in [(false, EndReason::Malformed), (true, EndReason::TooLarge)] {
         let (mut host, key) = Host::taking_compressed().opened();
         host.receive(
@@ -847,7 +847,7 @@ fn what_cannot_be_inflated_ends_the_session() {
 }
 
 #[test]
-fn a_compressed_message_where_none_is_taken_ends_the_session_and_says_why() {
+fn a_compressed_message_that_its_session_does_not_accept_ends_it_and_says_why() {
     for more in [false, true] {
         let (mut host, key) = Host::open();
         host.receive(key, data(1, text("plain")));
@@ -875,7 +875,7 @@ fn a_compressed_message_where_none_is_taken_ends_the_session_and_says_why() {
 }
 
 #[test]
-fn a_document_takes_compressed_messages_whatever_its_session_takes() {
+fn a_document_accepts_compressed_messages_even_if_its_session_does_not() {
     let mut page = super::harness::Page::connected();
     page.receive(Data {
         compressed: true,
@@ -885,7 +885,7 @@ fn a_document_takes_compressed_messages_whatever_its_session_takes() {
 }
 
 #[test]
-fn credit_returns_when_the_application_takes() {
+fn credit_returns_when_the_application_takes_a_message() {
     let (mut host, key) = Host::open();
     host.receive_all(key, (1..=4).map(|sequence| data(sequence, bytes(100))));
     assert!(matches!(host.frame(key), Frame::Ack(counts) if counts.credit.interactive == 2000));
@@ -949,7 +949,7 @@ fn two_heartbeats_without_a_frame_are_silence() {
 }
 
 #[test]
-fn any_frame_is_a_sign_of_life() {
+fn any_frame_shows_that_the_peer_is_alive() {
     let (mut host, key) = Host::open();
     for sequence in 1..=5 {
         host.advance(HEARTBEAT);
@@ -968,7 +968,7 @@ fn a_ping_is_answered_at_once_and_only_the_newest() {
 }
 
 #[test]
-fn a_ping_that_was_sent_late_still_gets_its_time_for_an_answer() {
+fn a_ping_that_was_sent_late_still_has_its_full_time_for_an_answer() {
     // The process was suspended, so the timer fires long after it was due.
     let (mut host, key) = Host::open();
     host.now += 100 * HEARTBEAT;
@@ -1000,7 +1000,7 @@ fn a_blocked_socket_becomes_silent_and_its_timer_does_not_spin() {
 }
 
 #[test]
-fn what_was_lost_with_nothing_behind_it_is_missed_when_a_ping_is_answered() {
+fn the_loss_of_the_last_frame_is_detected_when_a_ping_is_answered() {
     let (mut host, mut key) = Host::open();
     host.send(text("lost"));
     // This may happen any number of times, because the gap is not the browser's fault.
@@ -1017,7 +1017,7 @@ fn what_was_lost_with_nothing_behind_it_is_missed_when_a_ping_is_answered() {
 }
 
 #[test]
-fn what_was_written_after_a_ping_is_not_missed_in_its_pong() {
+fn a_frame_written_after_a_ping_is_not_taken_for_lost_when_the_pong_arrives() {
     let (mut host, key) = Host::open();
     host.send(text("received"));
     host.frames(key);

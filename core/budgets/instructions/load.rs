@@ -1,0 +1,128 @@
+//! What is counted: each load, in rounds.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use stillhere::{Hub, Session, SessionHandle};
+use tokio::time::{Instant, sleep_until};
+
+use crate::page::Page;
+
+/// How many messages a burst has.
+const BURST: usize = 16;
+
+/// How many pages receive a broadcast.
+const PAGES: usize = 100;
+
+/// Rounds of [`sweep`].
+const SWEPT: usize = 1000;
+
+pub(crate) struct Load {
+    pub(crate) name: &'static str,
+    /// How many rounds are counted.
+    pub(crate) rounds: usize,
+    /// How many messages a round has.
+    pub(crate) messages: usize,
+}
+
+pub(crate) const LOADS: [Load; 5] = [
+    load("echo, 1 in flight", 1000, 1),
+    load("echo, 16 in flight", 100, BURST),
+    load("stream, 16 at once", 100, BURST),
+    load("broadcast to 100 pages", 20, PAGES),
+    load("sweep, each session that expires", SWEPT, 1),
+];
+
+const fn load(name: &'static str, rounds: usize, messages: usize) -> Load {
+    Load { name, rounds, messages }
+}
+
+/// Runs the load with this name, and ends the process without freeing what it holds.
+pub(crate) fn run(name: &str, rounds: usize) -> ! {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        match name.split_once(',').map_or(name, |(kind, _)| kind) {
+            "echo" if name.contains("16") => echo(rounds, BURST).await,
+            "echo" => echo(rounds, 1).await,
+            "stream" => stream(rounds).await,
+            "sweep" => sweep(rounds).await,
+            _ => broadcast(rounds).await,
+        }
+        std::process::exit(0)
+    })
+}
+
+async fn echoing(mut session: Session) {
+    while let Some(message) = session.recv().await {
+        if session.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn open(hub: &Hub) -> (SessionHandle, Page) {
+    let session = hub.open(echoing);
+    let page = Page::connect(hub, &session).await;
+    (session, page)
+}
+
+async fn echo(rounds: usize, in_flight: usize) {
+    let hub = Hub::new();
+    let (_, mut page) = open(&hub).await;
+    for _ in 0..rounds {
+        page.send(in_flight).await;
+        page.receive(in_flight).await;
+    }
+}
+
+async fn stream(rounds: usize) {
+    let hub = Hub::new();
+    let (session, mut page) = open(&hub).await;
+    let message = hub.share([7; 64].to_vec());
+    for _ in 0..rounds {
+        for _ in 0..BURST {
+            session.try_send(message.clone()).expect("there is room");
+        }
+        page.receive(BURST).await;
+        page.send(0).await;
+    }
+}
+
+async fn broadcast(rounds: usize) {
+    let hub = Hub::new();
+    let mut pages = Vec::new();
+    for _ in 0..PAGES {
+        pages.push(open(&hub).await.1);
+    }
+    for _ in 0..rounds {
+        let message = hub.share([7; 64].to_vec());
+        for session in hub.sessions() {
+            session.try_send(message.clone()).expect("there is room");
+        }
+        for page in &mut pages {
+            page.receive(1).await;
+            page.send(0).await;
+        }
+    }
+}
+
+/// Soft-closes two groups of sessions, the second a minute after the first. `rounds` is how many of
+/// them expire before the end: one group, or both.
+async fn sweep(rounds: usize) {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let hub = Hub::builder().max_unconnected(2 * SWEPT).build();
+    let start = Instant::now();
+    for group in 0..2 {
+        sleep_until(start + group * MINUTE).await;
+        let pages = (0..SWEPT).map(|_| open(&hub));
+        drop(join_all(pages).await);
+    }
+    // The default policy keeps them for two minutes.
+    let groups = (rounds / SWEPT) as u32;
+    sleep_until(start + MINUTE + groups * MINUTE + MINUTE / 2).await;
+    assert_eq!(hub.sessions().len(), 2 * SWEPT - rounds, "{rounds} have expired");
+}

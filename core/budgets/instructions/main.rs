@@ -1,0 +1,88 @@
+//! Counts the instructions of each load with valgrind, which do not depend on how busy the machine
+//! is. Fails if a load costs over 3 % more than `recorded.json` says.
+//!
+//!     cargo bench -p stillhere-budgets              # compares
+//!     cargo bench -p stillhere-budgets -- record    # records what it costs now
+//!
+//! Another compiler emits other instructions, so counts are compared only with those of the same
+//! one. After a change of the compiler, record again.
+
+mod load;
+mod page;
+mod valgrind;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use load::LOADS;
+use serde_json::{Value, json};
+
+const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions/recorded.json");
+
+/// Most that a load may cost, relative to what is recorded.
+const BUDGET: f64 = 1.03;
+
+fn main() -> ExitCode {
+    if let Some((load, rounds)) = valgrind::assignment() {
+        load::run(&load, rounds);
+    }
+    let compiler = compiler();
+    let counts: BTreeMap<_, _> = LOADS.iter().map(|load| (load.name, valgrind::count(load))).collect();
+    if std::env::args().any(|argument| argument == "record") {
+        let recorded = json!({ "compiler": compiler, "instructions": counts });
+        std::fs::write(RECORDED, format!("{recorded:#}\n")).expect("the package's folder can be written to");
+        println!("recorded {counts:?}");
+        return ExitCode::SUCCESS;
+    }
+    let recorded = std::fs::read_to_string(Path::new(RECORDED)).expect("counts are recorded");
+    let recorded: Value = serde_json::from_str(&recorded).expect("what is recorded is JSON");
+    compare(&counts, &recorded["instructions"]);
+    if recorded["compiler"] != compiler.as_str() {
+        println!(
+            "not compared: recorded with {}, and this is {compiler}",
+            recorded["compiler"]
+        );
+        return ExitCode::SUCCESS;
+    }
+    if counts
+        .iter()
+        .all(|(name, count)| is_within(*count, &recorded["instructions"][name]))
+    {
+        return ExitCode::SUCCESS;
+    }
+    println!("Over budget. If the change is worth it: cargo bench -p stillhere-budgets -- record");
+    ExitCode::FAILURE
+}
+
+fn is_within(count: u64, recorded: &Value) -> bool {
+    let recorded = recorded.as_f64();
+    recorded.is_some_and(|recorded| count as f64 <= recorded * BUDGET)
+}
+
+fn compare(counts: &BTreeMap<&str, u64>, recorded: &Value) {
+    println!("instructions for each message or session:\n");
+    for (name, count) in counts {
+        let before = recorded[name].as_f64().unwrap_or(f64::NAN);
+        let change = (*count as f64 / before - 1.0) * 100.0;
+        println!("{name:40} {count:>8}   recorded {before:>8}   {change:+.1} %");
+    }
+    println!();
+}
+
+/// Returns the compiler's version and the processor that it compiles for.
+fn compiler() -> String {
+    let version = Command::new("rustc").arg("-vV").output().expect("rustc is installed");
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    let field = |name| {
+        version
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_default()
+    };
+    format!(
+        "{}for {}",
+        field("release:").trim_start().to_owned() + " ",
+        field("host:").trim_start()
+    )
+}

@@ -1,0 +1,106 @@
+//! A page at the other end of a connection within the process. It looks at as little as it can, so
+//! that nearly all instructions are the server's.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::Value;
+use stillhere::connection::Packet;
+use stillhere::wire::{Counts, Data, Frame, Hello, SUBPROTOCOL};
+use stillhere::{
+    DocumentId, Hub, Lane, Limits, PairEnd, PerLane, Secret, SessionHandle, SessionRequest, connection_pair,
+    run_connection_loop,
+};
+
+/// Packets in transit.
+const CAPACITY: usize = 64;
+
+/// Type of a frame with a whole message.
+const DATA: u8 = 0x40;
+
+pub(crate) struct Page {
+    end: PairEnd,
+    sent: u64,
+    received: u64,
+}
+
+impl Page {
+    /// Connects and says hello.
+    pub(crate) async fn connect(hub: &Hub, session: &SessionHandle) -> Self {
+        let id = session.id().to_string();
+        let request = SessionRequest::new(&id, [("sec-websocket-protocol", SUBPROTOCOL.as_bytes())]);
+        let accepted = hub.accept(&request).expect("the protocol is offered");
+        let (server, end) = connection_pair(CAPACITY);
+        tokio::spawn(run_connection_loop(accepted, server));
+        let mut page = Self {
+            end,
+            sent: 0,
+            received: 0,
+        };
+        let hello = Frame::Hello(Hello {
+            secret: secret(session),
+            document: DocumentId([1; 16]),
+            incarnation: 0,
+            attempt: 1,
+            counts: page.counts(),
+        });
+        page.feed(&hello).await;
+        page.end.flush().await.expect("the server is there");
+        page.end
+            .next()
+            .await
+            .expect("the server answers")
+            .expect("the server answers");
+        page
+    }
+
+    /// Acknowledges what was received, and sends messages.
+    pub(crate) async fn send(&mut self, messages: usize) {
+        self.feed(&Frame::Ack(self.counts())).await;
+        for _ in 0..messages {
+            self.sent += 1;
+            self.feed(&Frame::Data(Data {
+                lane: Lane::Interactive,
+                sequence: self.sent,
+                more: false,
+                compressed: false,
+                payload: Bytes::from_static(&[7; 64]),
+            }))
+            .await;
+        }
+        self.end.flush().await.expect("the server is there");
+    }
+
+    /// Waits for messages, and for nothing else that comes between.
+    pub(crate) async fn receive(&mut self, messages: usize) {
+        let last = self.received + messages as u64;
+        while self.received < last {
+            let Some(Ok(Packet::Binary(frame))) = self.end.next().await else {
+                panic!("the server sends frames");
+            };
+            self.received += u64::from(frame[0] == DATA);
+        }
+    }
+
+    async fn feed(&mut self, frame: &Frame) {
+        let packet = Packet::Binary(frame.to_bytes());
+        self.end.feed(packet).await.expect("the server is there");
+    }
+
+    /// Returns what was received, and credit for far more.
+    fn counts(&self) -> Counts {
+        let limits = Limits::default();
+        Counts {
+            received: PerLane::new(self.received, 0),
+            credit: PerLane::new(limits.window + 1024 * self.received, limits.bulk_window),
+        }
+    }
+}
+
+fn secret(session: &SessionHandle) -> Secret {
+    let ticket: Value = serde_json::from_str(&session.ticket_json()).expect("a ticket is JSON");
+    let secret = URL_SAFE_NO_PAD.decode(ticket["secret"].as_str().expect("a ticket has a secret"));
+    let secret = secret.expect("the secret is base64url").try_into();
+    Secret::from_bytes(secret.expect("a secret has 32 bytes"))
+}

@@ -1,0 +1,109 @@
+//! What sessions do, on every framework.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use stillhere::{DefaultCleanupPolicy, Hub, Message, Session, SessionHandle};
+
+use super::{Role, requested};
+
+/// Most sessions of one server.
+const SESSIONS: usize = 1_000_000;
+
+/// Longer than any run.
+const KEEP: Duration = Duration::from_secs(24 * 3600);
+
+/// Size of a message on the bulk lane.
+const CHUNK: usize = 64 * 1024;
+
+pub(super) fn hub() -> Hub {
+    Hub::builder()
+        .max_unconnected(SESSIONS)
+        .max_sessions(SESSIONS)
+        .cleanup_policy(keeping(KEEP))
+        .build()
+}
+
+fn keeping(keep: Duration) -> DefaultCleanupPolicy {
+    DefaultCleanupPolicy {
+        unconnected: KEEP,
+        soft_closed: keep,
+        ..DefaultCleanupPolicy::default()
+    }
+}
+
+/// Ends all soft-closed sessions.
+pub(super) fn expire(hub: &Hub) {
+    hub.set_cleanup_policy(keeping(Duration::ZERO));
+}
+
+/// Opens sessions as a page's handler does. Returns one ticket in each line.
+pub(super) fn tickets(hub: &Hub, role: Role, count: usize) -> String {
+    let tickets = (0..count).map(|_| open(hub, role).ticket_json());
+    tickets.collect::<Vec<_>>().join("\n")
+}
+
+fn open(hub: &Hub, role: Role) -> SessionHandle {
+    match role {
+        Role::Echo => hub.open(echo),
+        Role::Stream => hub.open(stream),
+        Role::FanOut => {
+            let everybody = hub.clone();
+            hub.open(|session| fan_out(session, everybody))
+        }
+        Role::Transfer => hub.open(transfer),
+    }
+}
+
+async fn echo(mut session: Session) {
+    while let Some(message) = session.recv().await {
+        if session.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn stream(mut session: Session) {
+    while let Some(request) = session.recv().await {
+        let (count, message) = requested(&request);
+        let message = Bytes::from(message);
+        for _ in 0..count {
+            if session.send(message.clone()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn fan_out(mut session: Session, hub: Hub) {
+    while let Some(message) = session.recv().await {
+        let message: Message = hub.share(message.into_bytes());
+        for page in hub.sessions() {
+            let _ = page.try_send(message.clone());
+        }
+    }
+}
+
+async fn transfer(mut session: Session) {
+    while let Some(message) = session.recv().await {
+        let bulk = message
+            .strip_prefix(b"bulk ")
+            .and_then(|size| std::str::from_utf8(size).ok());
+        let Some(bytes) = bulk else {
+            if session.send(message).await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let bytes: usize = bytes.parse().expect("a number of bytes");
+        let page = session.handle();
+        tokio::spawn(async move {
+            let chunk = Bytes::from(vec![b'x'; CHUNK]);
+            for _ in 0..bytes.div_ceil(CHUNK) {
+                if page.send_bulk(chunk.clone()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
