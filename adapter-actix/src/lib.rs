@@ -277,14 +277,9 @@ impl Upgrade {
 }
 
 async fn carry(accepted: Accepted, io: impl AsyncRead + AsyncWrite + Unpin) {
-    let config = websocket::config(&accepted).read_buffer_size(READ_BUFFER);
-    let connection = websocket::connection(io, Vec::new(), config).await;
+    let connection = websocket::connection(io, Vec::new(), accepted.packet_limit());
     run_connection_loop(accepted, connection).await;
 }
-
-/// Size in bytes of the WebSocket's read buffer. It reads from actix-web's own buffer, which costs
-/// no system call.
-const READ_BUFFER: usize = 1024;
 
 /// Returns true if actix-web passes on the bytes that follow the request. It does not over HTTP/2,
 /// or if the request lists several protocols. A proxy that speaks HTTP/1.0 cannot carry a

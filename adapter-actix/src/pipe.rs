@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -45,20 +45,34 @@ impl Writer {
 
 impl AsyncWrite for Writer {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         {
             let mut state = self.0.borrow_mut();
             if state.is_gone {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
             if state.written.len() < ROOM {
-                // Takes all bytes at once, so that a packet is one chunk and costs one system call.
-                state.written.extend_from_slice(bytes);
-                return Poll::Ready(Ok(bytes.len()));
+                // Takes all bytes at once, so that they are one chunk and cost one system call.
+                let length = slices.iter().map(|slice| slice.len()).sum();
+                state.written.reserve(length);
+                slices.iter().for_each(|slice| state.written.extend_from_slice(slice));
+                return Poll::Ready(Ok(length));
             }
             state.writer = Some(context.waker().clone());
         }
         self.wake_body();
         Poll::Pending
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -85,21 +85,6 @@ impl Accepted {
         }
         self
     }
-
-    /// Returns the maximum size in bytes of a packet to the client.
-    #[cfg(feature = "websocket")]
-    pub(crate) fn largest_sent(&self) -> usize {
-        let limit = match &self.admitted {
-            Ok(Admitted {
-                session: Found::Live(session),
-                ..
-            }) if session.plain.is_some() => {
-                crate::compression::most_deflated(session.options().session_limits().message)
-            }
-            _ => self.packet_limit() as u64,
-        };
-        usize::try_from(limit).unwrap_or(usize::MAX)
-    }
 }
 
 impl fmt::Debug for Accepted {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::task::AtomicWaker;
 use smallvec::SmallVec;
 use tokio::time::Sleep;
@@ -17,7 +17,7 @@ use crate::connection::{Connection, ConnectionError, Packet};
 use crate::hello::await_hello;
 use crate::session::{Batch, Home, Next, Shared};
 use stillhere_proto::machine::{ConnectionKey, SessionMachine};
-use stillhere_proto::wire::{End, Frame, Hello};
+use stillhere_proto::wire::{DATA_HEADER_MAX, End, Frame, Hello};
 
 /// Carries a session over a connection, starting with the hello. Returns what to tell the peer
 /// before the connection is closed, or `None` if the peer has disconnected.
@@ -216,6 +216,10 @@ impl<'a, C: Connection> Carrier<'a, C> {
     /// Writes the frames of a batch. Ready if there is room for another one.
     fn poll_written(&mut self, batch: &mut Batch, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         let mut written = 0;
+        let mut block = match &batch[..] {
+            [] | [_] => BytesMut::new(),
+            several => BytesMut::with_capacity(several.iter().map(size_in_block).sum()),
+        };
         let polled = loop {
             match self.connection.as_mut().poll_ready(context) {
                 Poll::Ready(Ok(())) => {}
@@ -224,7 +228,8 @@ impl<'a, C: Connection> Carrier<'a, C> {
             let Some(frame) = batch.get(written) else {
                 break Poll::Ready(Ok(()));
             };
-            if let Err(error) = self.connection.as_mut().start_send(Packet::Binary(frame.to_bytes())) {
+            let packet = Packet::Binary(encoded(frame, &mut block));
+            if let Err(error) = self.connection.as_mut().start_send(packet) {
                 break Poll::Ready(Err(error));
             }
             self.flushing = true;
@@ -265,6 +270,25 @@ impl<'a, C: Connection> Carrier<'a, C> {
     }
 }
 
+/// Encodes a frame into the block of its batch if there is one, so that many small frames are one
+/// allocation.
+fn encoded(frame: &Frame, block: &mut BytesMut) -> Bytes {
+    if block.capacity() == 0 || size_in_block(frame) == 0 {
+        return frame.to_bytes();
+    }
+    frame.encode(block);
+    block.split().freeze()
+}
+
+/// Returns how much of a block to reserve for a frame. Large ones are not part of it.
+fn size_in_block(frame: &Frame) -> usize {
+    match frame {
+        Frame::Data(data) if data.payload.len() > SMALL => 0,
+        Frame::Data(data) => DATA_HEADER_MAX + data.payload.len(),
+        _ => COUNTS_MAX,
+    }
+}
+
 /// What a connection has read.
 enum Arrived {
     Frame(Bytes),
@@ -289,3 +313,9 @@ const READS_IN_A_ROW: usize = 64;
 
 /// How many bytes to read before the machine takes them.
 const READ_IN_A_ROW: usize = 64 * 1024;
+
+/// Most bytes in the payload of a frame that shares a block with others.
+const SMALL: usize = 1024;
+
+/// Most bytes of an acknowledgement, a ping or a pong: a type and five numbers.
+const COUNTS_MAX: usize = 1 + 5 * 8;

@@ -47,13 +47,6 @@ pub(crate) fn deflate_gzip(payload: &[u8]) -> Bytes {
     GZIP.with_borrow_mut(|state| deflate_whole(state, payload))
 }
 
-/// Returns an upper bound for the deflated size of `size` bytes, for zlib and gzip. It is above the
-/// bound of zlib's own `deflateBound`.
-#[cfg(feature = "websocket")]
-pub(crate) fn most_deflated(size: u64) -> u64 {
-    size + size / 16 + 64
-}
-
 fn deflate_whole(state: &mut Compress, payload: &[u8]) -> Bytes {
     state.reset();
     let mut out = Vec::with_capacity(payload.len() / 2 + CHUNK_MIN);

@@ -29,8 +29,6 @@ mod pair;
 mod peer;
 mod plain;
 mod rate_limited_log;
-#[cfg(feature = "websocket")]
-mod redact;
 mod request;
 mod script_tag;
 mod session;

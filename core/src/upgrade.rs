@@ -199,18 +199,18 @@ async fn carry(on_upgrade: OnUpgrade, accepted: Accepted) {
         // The browser disconnected before it had the answer.
         Err(error) => return tracing::debug!(%error, "the upgrade to a WebSocket failed"),
     };
-    let config = websocket::config(&accepted);
+    let limit = accepted.packet_limit();
     match plain_tcp(upgraded) {
         Ok((stream, read_buf)) => {
             // If this fails, the connection is lost, and its first use reports that.
             let _ = stream.set_nodelay(true);
-            let connection = connection(stream, only_unread(read_buf), config).await;
+            let connection = connection(stream, only_unread(read_buf), limit);
             run_connection_loop(accepted, connection).await;
         }
         Err(upgraded) => {
             say_who_sets_nodelay();
             let io: TokioIo<Upgraded> = TokioIo::new(upgraded);
-            let connection = connection(io, Vec::new(), config).await;
+            let connection = connection(io, Vec::new(), limit);
             run_connection_loop(accepted, connection).await;
         }
     }

@@ -48,8 +48,7 @@ async fn never_reads(session: Session) {
 /// The WebSocket of an accepted connection, the task that carries it, and what its peer writes to.
 async fn web_socket(accepted: Accepted) -> (DuplexStream, JoinHandle<()>) {
     let (ours, peer) = duplex(4096);
-    let config = websocket::config(&accepted);
-    let connection = websocket::connection(ours, Vec::new(), config).await;
+    let connection = websocket::connection(ours, Vec::new(), accepted.packet_limit());
     let carrier = tokio::spawn(run_connection_loop(accepted, connection));
     (peer, carrier)
 }

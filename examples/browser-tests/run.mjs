@@ -1,7 +1,8 @@
-// Runs the *.test.mjs of this folder, for the first framework, and beside it for the others and
-// then those of engines/ in each engine, one after another. It builds the programs first if they
-// are out of date. Each line is printed behind the name of its framework or engine. Names of
-// frameworks and engines and parts of file names choose fewer tests:
+// Runs the *.test.mjs of this folder for each framework, those that do not depend on it for the
+// first one only, and those of engines/ in each engine: two such runs at a time. It builds the
+// programs first if they are out of date. Each line is printed behind the name of its framework or
+// engine, or behind "once". Names of frameworks and engines and parts of file names choose fewer
+// tests:
 //
 //     npm test -- warp cuts
 //     npm test -- axum webkit documents
@@ -113,25 +114,25 @@ async function test(framework, files, share, { name = framework, ...environment 
 
 const { frameworks: [first, ...rest], files, engines } = choose(process.argv.slice(2));
 const programs = build();
+const onOne = files.filter((name) => ONCE.includes(name));
 const onEach = files.filter((name) => !ONCE.includes(name));
-const others = onEach.length > 0 ? rest : [];
 
-/** Runs the functions one after another; returns the counts of each. */
-async function inTurn(runs) {
-  const tallies = [];
-  for (const run of runs) tallies.push(await run());
-  return tallies;
+/** The runs that have not begun; long ones come first, so that both lanes end at about the same time. */
+const runs = [
+  ...(onEach.length > 0 ? [() => test(first, onEach, isLong ? '1' : '0.2')] : []),
+  ...(onOne.length > 0 ? [() => test(first, onOne, isLong ? '1' : '0.2', { name: 'once' })] : []),
+  ...(onEach.length > 0 ? rest.map((framework) => () => test(framework, onEach, isLong ? '0.4' : '0.1')) : []),
+  ...engines.map(({ name, files }) => () => test(first, files, '1', { name, STILLHERE_ENGINE: name })),
+];
+const tallies = [];
+
+/** Runs one after another until none is left. */
+async function lane() {
+  for (let run = runs.shift(); run; run = runs.shift()) tallies.push(await run());
 }
 
 // Two run at a time, because the tests mostly wait.
-const beside = [
-  files.length > 0 ? [() => test(first, files, isLong ? '1' : '0.2')] : [],
-  [
-    ...others.map((framework) => () => test(framework, onEach, isLong ? '0.4' : '0.1')),
-    ...engines.map(({ name, files }) => () => test(first, files, '1', { name, STILLHERE_ENGINE: name })),
-  ],
-];
-const tallies = (await Promise.all(beside.map(inTurn))).flat();
+await Promise.all([lane(), lane()]);
 // Failures are listed again at the end, where readers look first.
 for (const failure of tallies.flatMap(({ failures }) => failures)) console.log(`failed on ${failure}`);
 const sum = (count) => tallies.reduce((total, tally) => total + tally[count], 0);

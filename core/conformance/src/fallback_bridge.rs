@@ -15,7 +15,6 @@ use stillhere_client::{self as client, Endpoint, Fallback};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 /// Starts a bridge to the server at `upstream` and returns its loopback address. Sessions reached
 /// through it use the fallback: streamed if `wait` is `None`, polled with that wait otherwise. The
@@ -108,10 +107,7 @@ impl Bridge {
         let endpoint = self.endpoint(&head, protocol)?;
         let fallback = Fallback::open(&endpoint, self.wait).await.map_err(io::Error::other)?;
         stream.write_all(answer.as_bytes()).await?;
-        let config = WebSocketConfig::default()
-            .max_frame_size(Some(LARGEST_PACKET))
-            .max_message_size(Some(LARGEST_PACKET));
-        let connection = Box::pin(websocket::connection(stream, Vec::new(), config).await);
+        let connection = Box::pin(websocket::connection(stream, Vec::new(), LARGEST_PACKET));
         let (to_browser, from_browser) = connection.split();
         carry(fallback, to_browser, from_browser).await
     }

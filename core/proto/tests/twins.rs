@@ -58,7 +58,12 @@ const TYPESCRIPT_ONLY: &[(&str, &str)] = &[
 ];
 
 /// Files of the Rust tests that concern documents. The others concern the server's half.
-const RUST_FILES: [&str; 2] = ["document.rs", "data.rs"];
+const RUST_FILES: [&str; 4] = [
+    "document/connecting.rs",
+    "document/time.rs",
+    "document/end.rs",
+    "data.rs",
+];
 
 fn core(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)

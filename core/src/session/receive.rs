@@ -55,7 +55,8 @@ impl Inner {
             return (Poll::Ready(Some(Taken::Restored(next_or_current))), Touched::Nothing);
         }
         let before = (self.machine.is_ack_due(), self.machine.poll_timeout());
-        let Some((lane, received)) = self.machine.take(crate::clock::now()) else {
+        let taken = next.and_then(|_| self.machine.take(crate::clock::now()));
+        let Some((lane, received)) = taken else {
             let poll = if self.is_over() {
                 Poll::Ready(None)
             } else {

@@ -197,9 +197,8 @@ async fn idle(server: &Server, pages: usize) -> f64 {
 /// connections is used again.
 pub(crate) async fn soft_closed(server: &Server, sessions: usize) -> f64 {
     let round = async || {
-        for page in connect(server, &server.tickets(AT_A_TIME).await, 1).await {
-            page.close().await;
-        }
+        let pages = connect(server, &server.tickets(AT_A_TIME).await, 1).await;
+        join_all(pages.into_iter().map(Page::close)).await;
     };
     round().await;
     let before = server.resident();

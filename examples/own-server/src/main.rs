@@ -31,7 +31,7 @@ use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use stillhere::client::{self, PAGE_CACHE_CONTROL};
 use stillhere::http_answer::Answer;
-use stillhere::websocket::{accept_key, config, connection};
+use stillhere::websocket::{accept_key, connection};
 use stillhere::{
     Accepted, AnswerBody, Asks, ConnectionSetup, DefaultCleanupPolicy, Hub, Session, SessionHandle, SessionId,
     SessionRequest, run_connection_loop, stop_signal,
@@ -218,7 +218,7 @@ impl Server {
 async fn carry(on_upgrade: OnUpgrade, accepted: Accepted) {
     // The browser may have disconnected before the answer was sent.
     let Ok(upgraded) = on_upgrade.await else { return };
-    let connection = connection(TokioIo::new(upgraded), Vec::new(), config(&accepted)).await;
+    let connection = connection(TokioIo::new(upgraded), Vec::new(), accepted.packet_limit());
     run_connection_loop(accepted, connection).await;
 }
 

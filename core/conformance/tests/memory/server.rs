@@ -18,7 +18,7 @@ use hyper::body::{Bytes, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use stillhere::websocket::{accept_key, config, connection};
+use stillhere::websocket::{accept_key, connection};
 use stillhere::{
     Accepted, AnswerBody, Asks, Connection, ConnectionError, Hub, PairEnd, SessionRequest, connection_pair, name_of,
     run_connection_loop, upgrade,
@@ -116,12 +116,12 @@ fn status(status: StatusCode) -> Response<Body> {
 
 async fn carry(upgraded: hyper::upgrade::OnUpgrade, accepted: Accepted, fault: Option<Fault>) {
     let Ok(upgraded) = upgraded.await else { return };
-    let mut config = config(&accepted);
-    if fault == Some(Fault::DefaultFrameLimit) {
-        config = config.max_frame_size(Some(64 * 1024));
-    }
+    let limit = match fault {
+        Some(Fault::DefaultFrameLimit) => 64 * 1024,
+        _ => accepted.packet_limit(),
+    };
     let io = Faulty::new(TokioIo::new(upgraded), fault);
-    let connection = connection(io, Vec::new(), config).await;
+    let connection = connection(io, Vec::new(), limit);
     let (ours, theirs) = connection_pair(4);
     let carrying = pin!(run_connection_loop(accepted, ours));
     let bridging = pin!(bridge(connection, theirs, liars(fault)));

@@ -6,7 +6,7 @@ use super::{milliseconds, quantile};
 use crate::client::{Page, payload};
 use crate::load::connect;
 use crate::process::Server;
-use crate::servers::Role;
+use crate::servers::{CHUNK, Role};
 
 const CLICK: usize = 64;
 const CLICKS_ALONE: usize = 2000;
@@ -75,7 +75,7 @@ async fn receive(page: &mut Page, arrived: &mut usize, clicked: &mut Option<Inst
             let began = clicked.take().expect("each click is answered once");
             clicks.push(began.elapsed());
         } else {
-            assert!(message.iter().all(|&byte| byte == b'x'), "each byte is what was sent");
+            assert!(message == CHUNK, "each byte is what was sent");
             *arrived += message.len();
         }
     })

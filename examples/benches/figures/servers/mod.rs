@@ -14,6 +14,9 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
+/// What a transfer sends, again and again.
+pub(crate) static CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+
 /// What a server does with the messages of a page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Role {

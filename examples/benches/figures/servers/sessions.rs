@@ -5,16 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use stillhere::{DefaultCleanupPolicy, Hub, Message, Session, SessionHandle};
 
-use super::{Role, requested};
+use super::{CHUNK, Role, requested};
 
-/// Most sessions of one server.
-const SESSIONS: usize = 1_000_000;
+/// Most sessions of one server: more than any run has.
+const SESSIONS: usize = 2_000_000;
 
 /// Longer than any run.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
-
-/// Size of a message on the bulk lane.
-const CHUNK: usize = 64 * 1024;
 
 pub(super) fn hub() -> Hub {
     Hub::builder()
@@ -98,8 +95,8 @@ async fn transfer(mut session: Session) {
         let bytes: usize = bytes.parse().expect("a number of bytes");
         let page = session.handle();
         tokio::spawn(async move {
-            let chunk = Bytes::from(vec![b'x'; CHUNK]);
-            for _ in 0..bytes.div_ceil(CHUNK) {
+            let chunk = Bytes::from_static(&CHUNK);
+            for _ in 0..bytes.div_ceil(CHUNK.len()) {
                 if page.send_bulk(chunk.clone()).await.is_err() {
                     return;
                 }
