@@ -24,7 +24,7 @@ export function startSite(stage, demo, answer) {
     incoming.pipe(forwarded);
   });
   server.on('upgrade', (incoming, socket, head) => {
-    const upstream = connect(demo.port, '127.0.0.1', () => {
+    const upstream = connect({ port: demo.port, host: '127.0.0.1', noDelay: true }, () => {
       const lines = incoming.rawHeaders.flatMap((name, index, all) => (index % 2 ? [] : `${name}: ${all[index + 1]}`));
       upstream.write([`${incoming.method} ${incoming.url} HTTP/1.1`, ...lines, '', ''].join('\r\n'));
       upstream.write(head);

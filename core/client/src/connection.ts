@@ -114,14 +114,14 @@ export class ConnectionLoop {
     if (!carrier) return false;
     const connection = this.#connection;
     const now = this.#now();
-    const hasRoom = (): boolean => !(carrier.bufferedAmount! >= BUFFER);
+    const holdsBulk = (): boolean => this.#machine.bufferedCharge(1) > 0 && carrier.bufferedAmount! >= BUFFER;
     try {
-      for (let frame; (frame = this.#machine.pollTransmit(connection, hasRoom(), now)); ) carrier.send(frame);
+      for (let frame; (frame = this.#machine.pollTransmit(connection, !holdsBulk(), now)); ) carrier.send(frame);
     } catch (error) {
       this.#complain('a connection could not send', error);
       soon(this.#environment, () => this.#lose(connection));
     }
-    return this.#machine.phase === 'connected' && !hasRoom() && this.#machine.bufferedCharge(1) > 0;
+    return this.#machine.phase === 'connected' && holdsBulk();
   }
 
   #open(connection: number): void {

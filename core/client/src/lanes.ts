@@ -7,6 +7,11 @@ const OUTBOX = 4 * 2 ** 20;
 const INTERACTIVE_RUN = 65_536;
 /** Maximum time in milliseconds until received data is acknowledged. */
 const ACK_DELAY = 200;
+/**
+ * Minimum time in milliseconds between two acknowledgements that are sent only because data is.
+ * Each is a message of its own, which costs both ends as much as a short one of the application.
+ */
+const RIDE_PAUSE = 20;
 
 /** The outboxes and inboxes of both lanes. */
 export class Lanes {
@@ -17,6 +22,8 @@ export class Lanes {
   readonly #outbox: number;
   /** When an acknowledgement is due. */
   ackAt = Infinity;
+  /** When an acknowledgement may be sent with data. */
+  #rideAt = 0;
   #interactiveRun = 0;
 
   constructor(limits: Limits, outbox = OUTBOX) {
@@ -72,7 +79,9 @@ export class Lanes {
     const [interactive, bulk] = this.outboxes;
     const small = interactive.peek();
     const large = bulkAllowed ? bulk.peek() : undefined;
-    if (this.ackAt < Infinity && (small || large || now >= this.ackAt || this.inboxes.some((lane) => lane.isDue))) {
+    const isRiding = now >= this.#rideAt && (small || large);
+    if (this.ackAt < Infinity && (isRiding || now >= this.ackAt || this.inboxes[0].isDue || this.inboxes[1].isDue)) {
+      this.#rideAt = now + RIDE_PAUSE;
       return this.pollCounts(Type.Ack);
     }
     if (large && (!small || this.#interactiveRun >= INTERACTIVE_RUN)) {

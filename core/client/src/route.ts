@@ -160,7 +160,7 @@ export class Route {
 
   /** Returns when a better kind is to be tried beside the one in use. */
   get nextTrial(): number {
-    return Math.min(...this.#better.map(({ tryAt }) => tryAt));
+    return this.#at ? Math.min(...this.#better.map(({ tryAt }) => tryAt)) : Infinity;
   }
 
   /** Returns the best kind that is due for a trial. It is then not due for a while. */

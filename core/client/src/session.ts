@@ -475,7 +475,7 @@ export class Session {
   #report(status: Status): void {
     const before = this.#status;
     this.#status = status;
-    if (isNews(status, before)) this.#tell();
+    if (status !== before && isNews(status, before)) this.#tell();
   }
 
   #tell(): void {

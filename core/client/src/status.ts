@@ -74,11 +74,11 @@ export function statusAfter(event: MachineEvent, before: Status, now: number, wa
   return { ...status, retryAt: event.retryAt === undefined ? null : Math.round(event.retryAt - now + wall) };
 }
 
-/** Returns the status in a phase of the machine. */
+/** Returns the status in a phase of the machine. While nothing changes, it is the same object. */
 export function statusIn(phase: Phase, before: Status, obstacle: Obstacle | null): Status {
   if (phase === 'idle') return before;
   if (phase === 'over') return { ...before, obstacle: null };
-  if (phase === 'connected') return { ...before, obstacle };
+  if (phase === 'connected') return before.obstacle === obstacle ? before : { ...before, obstacle };
   if (phase === 'resting' || phase === 'left') return { ...before, obstacle, state: 'paused', retryAt: null };
   return { ...before, obstacle, state: before.outcome ? 'reconnecting' : 'connecting', retryAt: phase === 'waiting' ? before.retryAt : null };
 }

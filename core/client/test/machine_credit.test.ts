@@ -147,6 +147,13 @@ test('unreported counts are sent along with data', () => {
   assert.deepEqual(page.send('again').frame, data(2, 'again'));
 });
 
+test('unreported counts are sent along with data at most once in 20 milliseconds', () => {
+  const page = Page.connected().receive(data(1, 'a')).send('b').forget().receive(data(2, 'c'));
+  assert.deepEqual(page.advance(19).send('d').frame, data(2, 'd'));
+  const [first, second, ...rest] = page.advance(1).send('e').frames;
+  assert.deepEqual([first!.type, first!.received, second, rest], ['ack', [2, 0], data(3, 'e'), []]);
+});
+
 test('counts are reported as soon as they amount to a quarter of the window', () => {
   const page = Page.connected().receive(data(1, bytes(100)), data(2, bytes(100)), data(3, bytes(100)));
   assert.deepEqual(page.frames, []);

@@ -50,7 +50,7 @@ export declare function statusWith(ticket: Ticket | From, wall: number): Status 
  * `wall`.
  */
 export declare function statusAfter(event: MachineEvent, before: Status, now: number, wall: number): Status;
-/** Returns the status in a phase of the machine. */
+/** Returns the status in a phase of the machine. While nothing changes, it is the same object. */
 export declare function statusIn(phase: Phase, before: Status, obstacle: Obstacle | null): Status;
 /**
  * Returns true if the application must be notified. A change of `retryAt` alone does not count,
