@@ -25,6 +25,7 @@ use crate::options::{Renewal, SessionOptions};
 use crate::origin::host_name;
 use crate::peer::Share;
 use crate::request::SessionRequest;
+use crate::session::Common;
 use stillhere_proto::EndReason;
 use stillhere_proto::SessionId;
 
@@ -303,14 +304,11 @@ impl HubBuilder {
         let schedule = Schedule::default();
         let woken = schedule.woken();
         let memory = Arc::new(Memory::new(self.config.memory, Arc::clone(&woken)));
+        let base = self.config.public_url.as_ref().unwrap_or(&self.config.mount).clone();
+        let defaults = Arc::new(self.config.defaults.clone().normalised());
         let inner = Arc::new_cyclic(|itself| HubInner {
-            itself: Weak::clone(itself),
-            base: self
-                .config
-                .public_url
-                .clone()
-                .unwrap_or_else(|| Arc::clone(&self.config.mount)),
-            defaults: Arc::new(self.config.defaults.clone().normalised()),
+            common: Arc::new(Common::new(Weak::<HubInner>::clone(itself), base, &defaults)),
+            defaults,
             config: self.config,
             policy: Lock::new(self.policy),
             runtime: runtime.clone(),

@@ -77,7 +77,7 @@ impl Host for HubInner {
         self.record_end(session, &reason);
         if reason == EndReason::NeverConnected && self.reach.note_missed() {
             tracing::warn!(
-                tickets_lead_to = %self.base,
+                tickets_lead_to = %self.common.base,
                 "no page has reached this hub yet: mount its routes at the path in its tickets, and outside layers that refuse requests, such as CORS"
             );
         }

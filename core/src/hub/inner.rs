@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard, Once, Weak};
+use std::sync::{Arc, MutexGuard, Once};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -21,24 +21,24 @@ use crate::hub::places::Places;
 use crate::hub::reach::Reach;
 use crate::hub::registry::{Found, Registry};
 use crate::hub::schedule::Schedule;
+use crate::hub::sessions::TABLES;
 use crate::hub::warnings::Warnings;
 use crate::lock::Lock;
 use crate::memory::{Account, Memory};
 use crate::options::SessionOptions;
 use crate::peer::{Peer, Share, client_address, why_uncounted};
 use crate::request::SessionRequest;
-use crate::session::{Application, Host, SessionHandle, Shared, Teardown};
+use crate::session::{Application, Common, Host, SessionHandle, Shared, Teardown};
 use stillhere_proto::EndReason;
 use stillhere_proto::SessionId;
 
 pub(crate) struct HubInner {
-    /// A weak reference for the sessions, which do not keep their hub alive.
-    pub(super) itself: Weak<Self>,
+    /// What its sessions have in common. They do not keep the hub alive.
+    pub(super) common: Arc<Common>,
     pub(crate) config: Config,
     /// `config.defaults`, clamped to valid values. All sessions without options of their own share
     /// it.
     pub(super) defaults: Arc<SessionOptions>,
-    pub(super) base: Arc<str>,
     pub(super) policy: Lock<Arc<dyn CleanupPolicy>>,
     pub(super) runtime: Handle,
     /// The application has chosen the runtime.
@@ -68,16 +68,8 @@ impl HubInner {
     pub(super) fn open(&self, options: Arc<SessionOptions>, application: Application) -> SessionHandle {
         let now = crate::clock::now();
         let account = self.account();
-        let host: Weak<dyn Host> = self.itself.clone();
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        let session = Shared::new(
-            host,
-            Arc::clone(&self.base),
-            options,
-            application,
-            account,
-            (number, now),
-        );
+        let session = Shared::new(Arc::clone(&self.common), options, application, account, (number, now));
         match self.enter(&session) {
             Ok(crowded_out) => {
                 self.end_unconnected(&crowded_out, now);
@@ -126,7 +118,7 @@ impl HubInner {
             .iter()
             .filter_map(|id| registry.sessions.get(id).cloned())
             .collect();
-        registry.sessions.insert(session.id, Arc::clone(session));
+        registry.sessions.insert(Arc::clone(session));
         Ok(crowded_out)
     }
 
@@ -151,19 +143,14 @@ impl HubInner {
     /// Counts a session for the peers that are the first to connect to it, until it ends. Returns
     /// false if one of them has too many.
     pub(crate) fn hold(&self, session: &Shared, peers: &[Peer]) -> bool {
-        if peers.is_empty() || self.registry().holders.contains_key(&session.id) {
+        if peers.is_empty() || self.registry().sessions.has_place(&session.id) {
             return true;
         }
         let Some(place) = self.sessions_of.take(peers, |peer| self.share_of(peer).sessions) else {
             return false;
         };
-        let mut registry = self.registry();
-        let surplus = if registry.sessions.contains_key(&session.id) {
-            registry.holders.insert(session.id, place)
-        } else {
-            Some(place)
-        };
-        drop(registry);
+        let surplus = self.registry().sessions.set_place(&session.id, place);
+        // Not under the lock, because this takes another one.
         drop(surplus);
         true
     }
@@ -227,8 +214,14 @@ impl HubInner {
         self.registry().sessions.get(id).cloned()
     }
 
+    /// Returns all live sessions. Those that open meanwhile may be missing: the lock is released
+    /// from time to time, so that nobody waits for a million sessions to be copied.
     pub(crate) fn all(&self) -> Vec<Arc<Shared>> {
-        self.registry().sessions.values().cloned().collect()
+        let mut all = Vec::with_capacity(self.registry().sessions.len());
+        for number in 0..TABLES {
+            all.extend(self.registry().sessions.of_table(number).cloned());
+        }
+        all
     }
 
     /// Returns the session with this id, or its record after its end.

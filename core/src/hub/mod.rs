@@ -13,6 +13,8 @@ mod places;
 mod reach;
 mod registry;
 mod schedule;
+mod sessions;
+mod shrink;
 mod sweep;
 mod unconnected;
 mod warnings;
@@ -22,6 +24,9 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt as _;
+use futures_util::future::lazy;
 
 use crate::cleanup::CleanupPolicy;
 use crate::kind::ConnectionSetup;
@@ -162,12 +167,9 @@ impl Hub {
     /// # }
     /// ```
     pub fn sessions_of(&self, principal: &str) -> Vec<SessionHandle> {
-        let registry = self.inner.registry();
-        let theirs = registry
-            .sessions
-            .values()
-            .filter(|session| session.principal() == Some(principal));
-        theirs.cloned().map(SessionHandle::new).collect()
+        let all = self.inner.all().into_iter();
+        let theirs = all.filter(|session| session.principal() == Some(principal));
+        theirs.map(SessionHandle::new).collect()
     }
 
     /// Prepares a message for many sessions. However many outboxes hold it, its bytes count once
@@ -281,5 +283,6 @@ where
     F: FnOnce(Session) -> R + Send + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
-    Box::new(|session| Box::pin(application(session)))
+    // Unlike an `async` block, this needs no room for the function beside its future.
+    Box::new(|session| Box::pin(lazy(|_| application(session)).flatten()))
 }

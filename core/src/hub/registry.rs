@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::hub::ended_session::EndedSession;
 use crate::hub::places::Place;
+use crate::hub::sessions::Sessions;
 use crate::hub::unconnected::Unconnected;
 use crate::lock::Lock;
 use crate::session::Shared;
@@ -15,10 +16,8 @@ use stillhere_proto::{Secret, SessionId};
 /// Live and recently ended sessions.
 #[derive(Default)]
 pub(super) struct Registry {
-    pub(super) sessions: HashMap<SessionId, Arc<Shared>>,
+    pub(super) sessions: Sessions,
     pub(super) unconnected: Unconnected,
-    /// The places that sessions hold for the peers that first connected to them.
-    pub(super) holders: HashMap<SessionId, Place>,
     pub(super) ended: EndedSessions,
     /// Ended sessions that no browser connected to. They are kept apart, so that a flood of pages
     /// does not evict the others.
@@ -43,11 +42,7 @@ impl Registry {
     /// is not here.
     pub(super) fn remove(&mut self, session: &Shared) -> Option<Option<Place>> {
         self.unconnected.remove(session.number);
-        self.sessions.remove(&session.id)?;
-        let place = self.holders.remove(&session.id);
-        shrink(&mut self.sessions);
-        shrink(&mut self.holders);
-        Some(place)
+        self.sessions.remove(&session.id)
     }
 
     /// Keeps the record of an ended session: the latest `most` records, and a tenth as many of
@@ -57,12 +52,6 @@ impl Registry {
             EndReason::NeverConnected => self.never_connected.insert(id, ended, most / 10),
             _ => self.ended.insert(id, ended, most),
         }
-    }
-}
-
-fn shrink<T>(table: &mut HashMap<SessionId, T>) {
-    if table.len() < table.capacity() / SPARSE && table.capacity() > KEPT_CAPACITY {
-        table.shrink_to(2 * table.len());
     }
 }
 
@@ -116,12 +105,6 @@ impl EndedSessions {
         self.younger.insert(id, session);
     }
 }
-
-/// A table is shrunk once fewer than one in this many of its slots are in use.
-pub(crate) const SPARSE: usize = 4;
-
-/// The capacity that a table keeps even when it is empty.
-pub(crate) const KEPT_CAPACITY: usize = 1024;
 
 #[cfg(test)]
 mod tests {

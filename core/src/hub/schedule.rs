@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::hub::registry::{KEPT_CAPACITY, SPARSE};
+use crate::hub::shrink::shrink_to;
 use crate::lock::Lock;
 use crate::session::Shared;
 use stillhere_proto::SessionId;
@@ -16,7 +16,11 @@ use stillhere_proto::SessionId;
 /// The due times, and the sessions to check at once.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    due: Lock<BinaryHeap<Reverse<Due>>>,
+    /// When to ask the policy about which session. The ids stand for the sessions, so that little
+    /// of an ended session remains until its due time.
+    checks: Times<SessionId>,
+    /// When to abort the functions of ended sessions, whose grace period is then over.
+    aborts: Times<AbortHandle>,
     /// Sessions to check at once, regardless of their due times. `Inner::is_queued` ensures that
     /// each is here at most once.
     queue: Lock<VecDeque<SessionId>>,
@@ -25,20 +29,14 @@ pub(super) struct Schedule {
     woken: Arc<Notify>,
 }
 
+/// What is due at which time.
 #[derive(Debug)]
-pub(super) struct Due {
-    pub(super) at: Instant,
-    pub(super) task: Task,
-}
+struct Times<T>(Lock<BinaryHeap<Reverse<Due<T>>>>);
 
-/// Names the session instead of holding it, so that little of an ended session remains until its
-/// due time.
 #[derive(Debug)]
-pub(super) enum Task {
-    /// Ask the policy about this session.
-    Check(SessionId),
-    /// Abort the function of an ended session, whose grace period is over.
-    Abort(AbortHandle),
+pub(super) struct Due<T> {
+    pub(super) at: Instant,
+    pub(super) what: T,
 }
 
 impl Schedule {
@@ -55,8 +53,7 @@ impl Schedule {
             }
             inner.scheduled = Some(at);
         }
-        let task = Task::Check(session.id);
-        self.push(Due { at, task });
+        self.wake_if(self.checks.push(at, session.id));
     }
 
     /// Schedules a check of the session as soon as possible, on the thread of the sweep. A
@@ -77,43 +74,34 @@ impl Schedule {
 
     /// Schedules the abort of a task, if it still runs at this time.
     pub(super) fn abort_at(&self, task: AbortHandle, at: Instant) {
-        let task = Task::Abort(task);
-        self.push(Due { at, task });
+        self.wake_if(self.aborts.push(at, task));
     }
 
     /// Empties the schedule and wakes the sweep, which then stops because the hub was dropped.
     /// Returns the tasks that were to be aborted.
     pub(super) fn close(&self) -> Vec<AbortHandle> {
-        let due = std::mem::take(&mut *self.due.lock());
+        let due = std::mem::take(&mut *self.aborts.0.lock());
         self.woken.notify_one();
-        let tasks = due.into_iter().filter_map(|Reverse(due)| match due.task {
-            Task::Abort(task) => Some(task),
-            Task::Check(_) => None,
-        });
-        tasks.collect()
+        due.into_iter().map(|Reverse(due)| due.what).collect()
     }
 
     /// Takes the next session to check at once.
     pub(super) fn pop_queued(&self) -> Option<SessionId> {
         let mut queue = self.queue.lock();
-        if queue.len() < queue.capacity() / SPARSE && queue.capacity() > KEPT_CAPACITY {
-            let len = queue.len();
-            queue.shrink_to(2 * len);
+        if let Some(capacity) = shrink_to(queue.len(), queue.capacity(), KEPT_CAPACITY) {
+            queue.shrink_to(capacity);
         }
         queue.pop_front()
     }
 
-    /// Takes the next task that is due.
-    pub(super) fn pop_due(&self, now: Instant) -> Option<Due> {
-        let mut heap = self.due.lock();
-        if heap.len() < heap.capacity() / SPARSE && heap.capacity() > KEPT_CAPACITY {
-            let len = heap.len();
-            heap.shrink_to(2 * len);
-        }
-        if heap.peek()?.0.at > now {
-            return None;
-        }
-        heap.pop().map(|Reverse(due)| due)
+    /// Takes the next session whose check is due.
+    pub(super) fn pop_check(&self, now: Instant) -> Option<Due<SessionId>> {
+        self.checks.pop(now)
+    }
+
+    /// Takes the next task that is to be aborted by now.
+    pub(super) fn pop_abort(&self, now: Instant) -> Option<AbortHandle> {
+        self.aborts.pop(now).map(|due| due.what)
     }
 
     /// Returns when the sweep must run next.
@@ -121,39 +109,66 @@ impl Schedule {
         if !self.queue.lock().is_empty() {
             return Some(now);
         }
-        self.due.lock().peek().map(|Reverse(due)| due.at)
+        [self.checks.next(), self.aborts.next()].into_iter().flatten().min()
     }
 
-    fn push(&self, due: Due) {
-        let at = due.at;
-        let nearest = {
-            let mut heap = self.due.lock();
-            let nearest = heap.peek().map(|Reverse(due)| due.at);
-            heap.push(Reverse(due));
-            nearest
-        };
-        if nearest.is_none_or(|nearest| at < nearest) {
+    fn wake_if(&self, is_next: bool) {
+        if is_next {
             self.woken.notify_one();
         }
     }
 }
 
-impl PartialEq for Due {
+impl<T> Times<T> {
+    /// Adds an entry. Returns true if it is due before all others.
+    fn push(&self, at: Instant, what: T) -> bool {
+        let mut heap = self.0.lock();
+        let is_next = heap.peek().is_none_or(|Reverse(due)| at < due.at);
+        heap.push(Reverse(Due { at, what }));
+        is_next
+    }
+
+    fn pop(&self, now: Instant) -> Option<Due<T>> {
+        let mut heap = self.0.lock();
+        if let Some(capacity) = shrink_to(heap.len(), heap.capacity(), KEPT_CAPACITY) {
+            heap.shrink_to(capacity);
+        }
+        if heap.peek()?.0.at > now {
+            return None;
+        }
+        heap.pop().map(|Reverse(due)| due)
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.0.lock().peek().map(|Reverse(due)| due.at)
+    }
+}
+
+impl<T> Default for Times<T> {
+    fn default() -> Self {
+        Self(Lock::default())
+    }
+}
+
+impl<T> PartialEq for Due<T> {
     fn eq(&self, other: &Self) -> bool {
         self.at == other.at
     }
 }
 
-impl Eq for Due {}
+impl<T> Eq for Due<T> {}
 
-impl PartialOrd for Due {
+impl<T> PartialOrd for Due<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Due {
+impl<T> Ord for Due<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.at.cmp(&other.at)
     }
 }
+
+/// The capacity that a queue keeps even when it is empty.
+const KEPT_CAPACITY: usize = 1024;

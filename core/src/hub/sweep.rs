@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::hub::inner::HubInner;
-use crate::hub::schedule::Task;
 
 /// Runs until the hub is dropped.
 pub(super) async fn run_sweep(hub: Weak<HubInner>, woken: Arc<Notify>) {
@@ -49,17 +48,20 @@ impl HubInner {
 
     fn do_due(&self, now: Instant) {
         for _ in 0..STEPS {
-            let Some(due) = self.schedule.pop_due(now) else { return };
-            match due.task {
-                Task::Abort(task) => task.abort(),
-                Task::Check(id) => {
-                    let Some(session) = self.find(&id) else { continue };
-                    // Otherwise the check has been moved to another time.
-                    let is_current = session.lock().scheduled.take_if(|at| *at == due.at).is_some();
-                    if is_current {
-                        self.check(&session, now);
-                    }
-                }
+            let Some(task) = self.schedule.pop_abort(now) else {
+                break;
+            };
+            task.abort();
+        }
+        for _ in 0..STEPS {
+            let Some(due) = self.schedule.pop_check(now) else {
+                return;
+            };
+            let Some(session) = self.find(&due.what) else { continue };
+            // Otherwise the check has been moved to another time.
+            let is_current = session.lock().scheduled.take_if(|at| *at == due.at).is_some();
+            if is_current {
+                self.check(&session, now);
             }
         }
     }

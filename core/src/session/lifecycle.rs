@@ -1,14 +1,16 @@
 //! How a session starts and ends.
 
-use std::panic::AssertUnwindSafe;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-
+use crate::guard::guarded;
 use crate::session::host::{Home, Host};
 use crate::session::shared::{Shared, Touched};
-use crate::session::state::{Application, Function};
+use crate::session::state::{Application, ApplicationFuture, Function};
 use crate::session::{Session, SessionHandle};
 use stillhere_proto::EndReason;
 use stillhere_proto::machine::Phase;
@@ -21,23 +23,13 @@ impl Shared {
             handle: SessionHandle::new(Arc::clone(self)),
             incarnation: 1,
         };
-        let function = RunningFunction(Arc::clone(self));
-        let task = home.spawn(host, async move {
-            let shared = &function.0;
-            let result = AssertUnwindSafe(async move { application(session).await })
-                .catch_unwind()
-                .await;
-            if result.is_err() {
-                tracing::error!(session = %shared.id, "the application function panicked, so its session ends");
-            }
-            shared.change(|inner, now| {
-                inner.function = Function::Returned;
-                match result {
-                    Ok(()) => inner.close(EndReason::Finished, now),
-                    Err(_) => inner.machine.abort(EndReason::Panicked, now),
-                }
-            });
-        });
+        let task = home.spawn(
+            host,
+            RunningFunction {
+                future: Some(application(session)),
+                end: EndWithTask(Arc::clone(self)),
+            },
+        );
         let mut inner = self.lock();
         match inner.function {
             Function::Starting if inner.is_over() => {
@@ -117,11 +109,54 @@ impl Shared {
     }
 }
 
+/// Runs the application function, and ends the session when it returns or panics.
+///
+/// Written by hand instead of as an `async` block, because a session has it even while it waits for
+/// its browser: an `async` block would take more than twice as much memory.
+struct RunningFunction {
+    /// `None` once the function has returned. Dropped before `end`.
+    future: Option<ApplicationFuture>,
+    end: EndWithTask,
+}
+
+impl Future for RunningFunction {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Self { future, end } = &mut *self;
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(function) = future {
+                ready!(function.as_mut().poll(context));
+            }
+            *future = None;
+            Poll::Ready(())
+        }));
+        let panicked = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(())) => false,
+            Err(_) => true,
+        };
+        if panicked {
+            tracing::error!(session = %end.0.id, "the application function panicked, so its session ends");
+            guarded(&end.0.id, "what the application function held", || *future = None);
+        }
+        end.0.change(|inner, now| {
+            inner.function = Function::Returned;
+            if panicked {
+                inner.machine.abort(EndReason::Panicked, now);
+            } else {
+                inner.close(EndReason::Finished, now);
+            }
+        });
+        Poll::Ready(())
+    }
+}
+
 /// Ends the session if the task of its function is dropped before the function has returned,
 /// because the runtime that it runs on has shut down.
-struct RunningFunction(Arc<Shared>);
+struct EndWithTask(Arc<Shared>);
 
-impl Drop for RunningFunction {
+impl Drop for EndWithTask {
     fn drop(&mut self) {
         self.0.touch(|inner| match inner.function {
             Function::Starting | Function::Running(_) => {

@@ -32,19 +32,16 @@ impl Shared {
         let mut inner = self.lock();
         let key = ConnectionKey(inner.next_connection);
         inner.next_connection += 1;
-        // A session rarely has two connections at once, so the vector gets no spare capacity.
-        inner.connections.reserve_exact(1);
-        inner.connections.push((key, waker));
+        let others = std::mem::take(&mut inner.connections);
+        inner.connections = others.into_iter().chain([(key, waker)]).collect();
         key
     }
 
     /// Removes a connection and reports its end to the machine.
     pub(crate) fn unregister(self: &Arc<Self>, key: ConnectionKey) {
         self.change(|inner, now| {
-            inner.connections.retain(|(known, _)| *known != key);
-            if inner.connections.is_empty() {
-                inner.connections = Vec::new();
-            }
+            let connections = std::mem::take(&mut inner.connections);
+            inner.connections = connections.into_iter().filter(|(known, _)| *known != key).collect();
             inner.machine.handle_closed(key, now);
         });
     }
@@ -93,7 +90,7 @@ impl Shared {
     /// Returns how long the session is kept without a connection, in milliseconds, as browsers are
     /// told.
     fn keep(&self) -> u64 {
-        let host = self.host.upgrade();
+        let host = self.common.host.upgrade();
         host.map_or(0, |host| millis(host.keep(&self.snapshot())))
     }
 

@@ -17,6 +17,7 @@ use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
@@ -32,7 +33,7 @@ pub(crate) use host::{Home, Host, Resized};
 pub(crate) use link::{Batch, Next};
 pub use restore::Restoring;
 pub use send::{SendError, TrySendError};
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Common, Shared};
 pub(crate) use state::{Application, Teardown};
 pub(crate) use tag::REFUSED_RETRY;
 
@@ -73,11 +74,16 @@ impl Session {
     /// After a restore, messages of the new document wait until the function given to
     /// [`Session::on_restore`] has returned.
     pub async fn recv(&mut self) -> Option<Message> {
-        loop {
-            if let Incoming::Message(message) = self.read(None).await? {
-                return Some(message);
+        poll_fn(|context| {
+            loop {
+                match ready!(self.poll_read(false, context)) {
+                    Some(Incoming::Message(message)) => return Poll::Ready(Some(message)),
+                    Some(Incoming::Restored) => {}
+                    None => return Poll::Ready(None),
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Waits for the next message or the next document. Returns `None` once the session has ended
@@ -100,24 +106,27 @@ impl Session {
     /// }
     /// ```
     pub async fn next(&mut self) -> Option<Incoming> {
-        self.read(Some(self.incarnation)).await
+        poll_fn(|context| self.poll_read(true, context)).await
     }
 
-    /// Reads the next message. If `known` is given, reports a document with a higher incarnation
-    /// first.
-    async fn read(&mut self, known: Option<u64>) -> Option<Incoming> {
+    /// Reads the next message. With `reports_restore`, a document that the application does not
+    /// know is reported first. A function keeps no state of its own while it waits here, so that
+    /// its future stays small.
+    fn poll_read(&mut self, reports_restore: bool, context: &mut Context<'_>) -> Poll<Option<Incoming>> {
         loop {
             let shared = &self.handle.shared;
-            let (lane, received) = match poll_fn(|context| shared.poll_take(known, context)).await? {
-                Taken::Restored(incarnation) => {
+            let known = reports_restore.then_some(self.incarnation);
+            let (lane, received) = match ready!(shared.poll_take(known, context)) {
+                None => return Poll::Ready(None),
+                Some(Taken::Restored(incarnation)) => {
                     self.incarnation = incarnation;
-                    return Some(Incoming::Restored);
+                    return Poll::Ready(Some(Incoming::Restored));
                 }
-                Taken::Message(lane, received) => (lane, received),
+                Some(Taken::Message(lane, received)) => (lane, received),
             };
             self.incarnation = self.incarnation.max(received.incarnation);
             match shared.unpack((lane, received)) {
-                Ok(message) => return Some(Incoming::Message(message)),
+                Ok(message) => return Poll::Ready(Some(Incoming::Message(message))),
                 Err(error) => {
                     tracing::debug!(session = %shared.id, %error, "ended the session: a message cannot be inflated");
                     shared.update(|machine, now| {
@@ -206,16 +215,16 @@ impl SessionHandle {
     /// # Errors
     /// Returns a [`SendError`] with the message if the session has ended or is closing, or if the
     /// message exceeds its limit.
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.shared.send(Lane::Interactive, message.into(), Via::Handle).await
+    pub fn send(&self, message: impl Into<Message>) -> impl Future<Output = Result<(), SendError>> {
+        self.shared.send(Lane::Interactive, message.into(), Via::Handle)
     }
 
     /// Queues a message on the bulk lane. Large messages there do not delay the interactive lane.
     ///
     /// # Errors
     /// Returns the errors of [`SessionHandle::send`].
-    pub async fn send_bulk(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.shared.send(Lane::Bulk, message.into(), Via::Handle).await
+    pub fn send_bulk(&self, message: impl Into<Message>) -> impl Future<Output = Result<(), SendError>> {
+        self.shared.send(Lane::Bulk, message.into(), Via::Handle)
     }
 
     /// Queues a message on the interactive lane if there is room.
@@ -327,7 +336,7 @@ impl SessionHandle {
     /// is not. The ticket contains the same address, unless a kind of connection has [a URL of its
     /// own](crate::ConnectionSetup::url).
     pub fn url(&self) -> String {
-        self.shared.url(&self.shared.base)
+        self.shared.url(&self.shared.common.base)
     }
 
     /// Returns what the page needs to connect. Clients of a plain session use

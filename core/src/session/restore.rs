@@ -67,7 +67,7 @@ impl Shared {
         // run code of the application.
         drop(replaced);
         if let Some(Effect::Restore(restore, incarnation)) = missed
-            && let Some(host) = self.host.upgrade()
+            && let Some(host) = self.common.host.upgrade()
         {
             self.restore(&*host, restore, incarnation);
         }

@@ -1,7 +1,6 @@
 //! Queues messages: errors, the order of senders, and waiting for room.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -141,13 +140,15 @@ impl Shared {
                 return Ok(());
             }
             let _waiting = Waiting::new(&self.senders);
+            // Boxed, so that a function that sends is small while it waits for something else.
+            let mut changed = Box::pin(self.changed.notified());
             loop {
-                let mut changed = pin!(self.changed.notified());
                 changed.as_mut().enable();
                 if self.push(lane, &mut message, via)? {
                     return Ok(());
                 }
-                changed.await;
+                changed.as_mut().await;
+                changed.set(self.changed.notified());
             }
         }
     }

@@ -16,8 +16,18 @@ use crate::options::SessionOptions;
 use crate::session::host::{Home, Host, Resized};
 use crate::session::state::{Application, Effect, Inner, state_of};
 use stillhere_proto::Limits;
-use stillhere_proto::machine::{ConnectionKey, PlainDocument, SessionMachine};
+use stillhere_proto::machine::{ConnectionKey, PlainDocument, SessionMachine, Timing};
 use stillhere_proto::{Secret, SessionId};
+
+/// What all sessions of a hub have in common.
+pub(crate) struct Common {
+    pub(crate) host: Weak<dyn Host>,
+    /// Where pages find the mount.
+    pub(crate) base: Arc<str>,
+    /// The limits and the timing of sessions with default options.
+    limits: Arc<Limits>,
+    timing: Arc<Timing>,
+}
 
 /// A session, shared by the hub, its connections, its function and its handles.
 pub(crate) struct Shared {
@@ -27,8 +37,7 @@ pub(crate) struct Shared {
     secret: Secret,
     pub(crate) options: Arc<SessionOptions>,
     opened: Instant,
-    pub(crate) host: Weak<dyn Host>,
-    pub(crate) base: Arc<str>,
+    pub(crate) common: Arc<Common>,
     pub(crate) reader: AtomicWaker,
     /// The document that the server plays for a plain client. No other lock is taken while this one
     /// is held.
@@ -72,10 +81,40 @@ impl fmt::Debug for Shared {
     }
 }
 
+impl Common {
+    pub(crate) fn new(host: Weak<dyn Host>, base: Arc<str>, defaults: &SessionOptions) -> Self {
+        Self {
+            host,
+            base,
+            limits: defaults.session_limits().into(),
+            timing: defaults.timing.into(),
+        }
+    }
+
+    /// Creates the machine of a session with these options. It shares what is as by default.
+    fn machine(&self, options: &SessionOptions, seed: u64, now: Instant) -> SessionMachine {
+        let limits = shared_if_equal(&self.limits, options.session_limits());
+        let timing = shared_if_equal(&self.timing, options.timing);
+        let machine = SessionMachine::new(limits, timing, seed, now);
+        if options.compress_from.is_some() {
+            machine.taking_compressed()
+        } else {
+            machine
+        }
+    }
+}
+
+fn shared_if_equal<T: PartialEq>(default: &Arc<T>, value: T) -> Arc<T> {
+    if **default == value {
+        Arc::clone(default)
+    } else {
+        value.into()
+    }
+}
+
 impl Shared {
     pub(crate) fn new(
-        host: Weak<dyn Host>,
-        base: Arc<str>,
+        common: Arc<Common>,
         options: Arc<SessionOptions>,
         application: Application,
         account: Account,
@@ -84,13 +123,7 @@ impl Shared {
         let id = SessionId::random();
         let seed = u64::from_le_bytes(*id.as_bytes().first_chunk().expect("an id has 16 bytes"));
         let secret = Secret::random();
-        let limits = options.session_limits();
-        let machine = SessionMachine::new(limits, options.timing, seed, now);
-        let machine = if options.compress_from.is_some() {
-            machine.taking_compressed()
-        } else {
-            machine
-        };
+        let machine = common.machine(&options, seed, now);
         let document = || Arc::new(Lock::new(PlainDocument::new(secret.clone(), *machine.limits())));
         Arc::new(Self {
             id,
@@ -99,8 +132,7 @@ impl Shared {
             secret,
             options,
             opened: now,
-            host,
-            base,
+            common,
             reader: AtomicWaker::new(),
             changed: Notify::new(),
             senders: AtomicUsize::new(0),
@@ -175,7 +207,7 @@ impl Shared {
     pub(super) fn touch_at<T>(self: &Arc<Self>, home: Home, change: impl FnOnce(&mut Inner) -> (T, Touched)) -> T {
         let (result, follow_up) = self.settle(change);
         if !follow_up.is_empty()
-            && let Some(host) = self.host.upgrade()
+            && let Some(host) = self.common.host.upgrade()
         {
             self.follow_up(follow_up, &*host, home);
         }

@@ -17,7 +17,11 @@ use crate::session::restore::RestoreFunction;
 use stillhere_proto::machine::{ConnectionKey, Event, Phase, SessionMachine};
 use stillhere_proto::{EndReason, Lane};
 
-pub(crate) type Application = Box<dyn FnOnce(Session) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+/// The application function, not yet called. Making its future calls nothing of the application:
+/// that happens when the future is first polled.
+pub(crate) type Application = Box<dyn FnOnce(Session) -> ApplicationFuture + Send>;
+
+pub(crate) type ApplicationFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(crate) struct Inner {
     pub(crate) machine: SessionMachine,
@@ -26,14 +30,13 @@ pub(crate) struct Inner {
     pub(crate) function: Function,
     /// True once the application has dropped its `Session`, so that nobody reads messages.
     pub(crate) reader_is_gone: bool,
-    pub(crate) connections: Vec<(ConnectionKey, Arc<AtomicWaker>)>,
+    /// A slice instead of a vector, because it rarely has more than one element and is often empty.
+    pub(crate) connections: Box<[(ConnectionKey, Arc<AtomicWaker>)]>,
     pub(crate) next_connection: u64,
     pub(crate) events: Option<broadcast::Sender<Event>>,
     pub(crate) on_restore: Option<RestoreFunction>,
     /// Present while a restore function runs.
     pub(crate) gate: Option<Box<Gate>>,
-    /// Number of messages that were still behind the gate when the session ended.
-    undelivered: usize,
     account: Account,
     /// Bytes held for this session outside its machine: see [`Beside`](crate::session::Beside).
     pub(crate) beside: u64,
@@ -94,12 +97,11 @@ impl Inner {
             machine,
             function: Function::Unstarted(application),
             reader_is_gone: false,
-            connections: Vec::new(),
+            connections: Box::default(),
             next_connection: 0,
             events: None,
             on_restore: None,
             gate: None,
-            undelivered: 0,
             account,
             beside: 0,
             weight: 0,
@@ -172,7 +174,8 @@ impl Inner {
     }
 
     fn teardown(&mut self, reason: EndReason) -> Teardown {
-        self.undelivered = self.gate.take().map_or(0, |gate| gate.len());
+        let behind_the_gate = self.gate.take().map_or(0, |gate| gate.len());
+        self.machine.count_undelivered(behind_the_gate);
         let (never_started, task) = match std::mem::replace(&mut self.function, Function::Returned) {
             Function::Unstarted(application) => (Some(application), None),
             Function::Running(task) => (None, Some(task)),
@@ -220,7 +223,7 @@ impl Inner {
     }
 
     pub(crate) fn unacknowledged(&self) -> usize {
-        let queued = self.gate.as_ref().map_or(self.undelivered, |gate| gate.len());
+        let queued = self.gate.as_ref().map_or(0, |gate| gate.len());
         self.machine.unacknowledged() + queued
     }
 

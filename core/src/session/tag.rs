@@ -20,7 +20,7 @@ impl Shared {
     /// Returns the script elements of the page. `attributes` is HTML, inserted as it is.
     pub(crate) fn script_tag(self: &Arc<Self>, attributes: &str) -> String {
         let setup = self.connection_setup();
-        let src = format!("{}/{}", setup.base(&self.base), client::script_name());
+        let src = format!("{}/{}", setup.base(&self.common.base), client::script_name());
         let mut tag = client_tag(&src, attributes, &self.options.renewal, &self.ticket_for(&setup));
         if let Some(script) = &setup.script {
             tag.push_str(&plain_tag(script, attributes));
@@ -35,7 +35,8 @@ impl Shared {
 
     fn connection_setup(self: &Arc<Self>) -> ConnectionSetup {
         let session = SessionHandle::new(Arc::clone(self));
-        self.host
+        self.common
+            .host
             .upgrade()
             .map_or_else(ConnectionSetup::web_socket, |host| host.connection_setup(&session))
     }
@@ -50,7 +51,7 @@ impl Shared {
             Some(reason @ EndReason::Draining) => return refused(Code::Draining, &reason),
             _ => {}
         }
-        let url = self.url(setup.base(&self.base));
+        let url = self.url(setup.base(&self.common.base));
         let (limits, restore) = (self.options.limits.normalised(), self.options.restore.clone());
         Ticket::access(url, &self.id, self.secret(), limits, restore).with_connection(setup.name())
     }

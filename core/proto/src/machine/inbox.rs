@@ -9,23 +9,39 @@ use crate::machine::Violation;
 use crate::wire::Data;
 
 /// The receiving half of a lane. It belongs to the session and the document, not to a connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    window: u64,
     received: u64,
     /// Charge of all frames accepted in this incarnation.
     charged: u64,
-    /// Charge of stored frames whose credit has not been returned.
+    /// Absent while nothing has arrived since the last rest, so that an idle session is small.
+    stored: Option<Box<Stored>>,
+}
+
+/// Frames that the application has not taken.
+#[derive(Debug, Default)]
+struct Stored {
+    /// Highest credit so far; it never decreases.
+    credit: u64,
+    /// Charge of the frames.
+    charge: u64,
+    /// The part of the charge whose credit has not been returned.
     held: u64,
-    /// Charge of all stored frames, whether or not their credit has been returned.
-    stored: u64,
     partial: Option<Box<Partial>>,
     complete: VecDeque<Complete>,
     /// Number of messages that were taken and not released. They count like those in `complete`.
     in_hand: usize,
-    /// Highest credit so far; it never decreases.
-    credit: u64,
-    takes_compressed: bool,
+}
+
+/// What a data frame is checked against.
+#[derive(Debug)]
+pub(crate) struct Terms<'a> {
+    pub(crate) limits: &'a Limits,
+    /// Charge that may be in transit or unread.
+    pub(crate) window: u64,
+    /// The credit last reported to the peer.
+    pub(crate) told: u64,
+    pub(crate) takes_compressed: bool,
 }
 
 /// Fragments of a message whose last fragment has not arrived, joined in one buffer.
@@ -33,7 +49,7 @@ pub(crate) struct Inbox {
 struct Partial {
     bytes: Vec<u8>,
     held: u64,
-    stored: u64,
+    charge: u64,
     compressed: bool,
 }
 
@@ -41,7 +57,7 @@ struct Partial {
 struct Complete {
     message: Received,
     held: u64,
-    stored: u64,
+    charge: u64,
 }
 
 /// A whole message as it was received, not yet inflated.
@@ -71,69 +87,34 @@ pub(crate) enum Accepted {
 }
 
 impl Inbox {
-    pub(crate) fn new(window: u64, takes_compressed: bool) -> Self {
-        Self {
-            window,
-            takes_compressed,
-            received: 0,
-            charged: 0,
-            held: 0,
-            stored: 0,
-            partial: None,
-            complete: VecDeque::new(),
-            in_hand: 0,
-            credit: window,
-        }
-    }
-
-    /// Accepts a data frame. `told` is the credit last reported to the peer.
-    pub(crate) fn accept(
-        &mut self,
-        data: Data,
-        told: u64,
-        limits: &Limits,
-        incarnation: u64,
-    ) -> Result<Accepted, Violation> {
+    /// Accepts a data frame from this incarnation.
+    pub(crate) fn accept(&mut self, data: Data, terms: &Terms<'_>, incarnation: u64) -> Result<Accepted, Violation> {
         if data.sequence <= self.received {
             return Ok(Accepted::Duplicate);
         }
         if data.sequence > self.received + 1 {
             return Err(Violation::Gap);
         }
-        self.check(&data, told, limits)?;
-
-        let charge = data.charge();
-        let (more, compressed) = (data.more, data.compressed);
+        self.check(&data, terms)?;
+        let credit = self.credit(terms.window);
         self.received += 1;
-        self.charged += charge;
-        self.stored += charge;
-        if more {
-            let held = if self.has_waiting() { charge } else { 0 };
-            self.held += held;
-            let partial = self.partial.get_or_insert_default();
-            partial.push(&data.payload, compressed, charge);
-            partial.held += held;
-            self.update_credit();
-            return Ok(Accepted::New { complete: false });
-        }
-        let partial = self.partial.take().map_or_else(Partial::default, |partial| *partial);
-        self.held += charge;
-        self.complete.push_back(Complete {
-            held: partial.held + charge,
-            stored: partial.stored + charge,
-            message: Received {
-                payload: partial.finish(&data.payload),
-                compressed,
-                incarnation,
-            },
+        self.charged += data.charge();
+        let complete = !data.more;
+        let stored = self.stored.get_or_insert_with(|| {
+            Box::new(Stored {
+                credit,
+                ..Stored::default()
+            })
         });
-        self.update_credit();
-        Ok(Accepted::New { complete: true })
+        stored.push(data, incarnation);
+        stored.update_credit(terms.window + self.charged);
+        Ok(Accepted::New { complete })
     }
 
-    fn check(&self, data: &Data, told: u64, limits: &Limits) -> Result<(), Violation> {
+    fn check(&self, data: &Data, terms: &Terms<'_>) -> Result<(), Violation> {
         let size = data.payload.len() as u64;
-        let begun = self.partial.as_deref();
+        let limits = terms.limits;
+        let begun = self.stored.as_deref().and_then(|stored| stored.partial.as_deref());
         if size > limits.fragment || begun.map_or(0, Partial::size) + size > limits.message {
             return Err(Violation::TooLarge);
         }
@@ -142,91 +123,72 @@ impl Inbox {
         } else {
             begun.is_some() && size == 0
         };
-        if data.compressed && !self.takes_compressed {
+        if data.compressed && !terms.takes_compressed {
             return Err(Violation::Compressed);
         }
         if wrong_size || begun.is_some_and(|partial| partial.compressed != data.compressed) {
             return Err(Violation::Malformed);
         }
-        if self.charged + data.charge() > told {
+        if self.charged + data.charge() > terms.told {
             return Err(Violation::Flood);
         }
         Ok(())
     }
 
     /// Takes the next whole message and returns its credit at once.
-    pub(crate) fn take(&mut self) -> Option<Received> {
+    pub(crate) fn take(&mut self, window: u64) -> Option<Received> {
         let (message, held) = self.take_holding()?;
-        self.release(held);
+        self.release(held, window);
         Some(message)
     }
 
     /// Takes the next whole message without returning its credit. Also returns the charge to pass
     /// to [`Inbox::release`] after the message has been processed.
     pub(crate) fn take_holding(&mut self) -> Option<(Received, u64)> {
-        let Complete { message, held, stored } = self.complete.pop_front()?;
-        self.stored -= stored;
-        self.in_hand += 1;
-        if self.complete.len() <= self.complete.capacity() / SPARSE && self.complete.capacity() > IDLE_CAPACITY {
-            self.complete.shrink_to(2 * self.complete.len());
-        }
-        Some((message, held))
+        self.stored.as_mut()?.take()
     }
 
     /// Returns credit. The credit for an incomplete message follows once no whole message waits.
-    pub(crate) fn release(&mut self, held: u64) {
-        self.held -= held;
-        self.in_hand -= 1;
-        if !self.has_waiting()
-            && let Some(partial) = &mut self.partial
-        {
-            self.held -= std::mem::take(&mut partial.held);
+    pub(crate) fn release(&mut self, held: u64, window: u64) {
+        if let Some(stored) = &mut self.stored {
+            stored.release(held);
+            stored.update_credit(window + self.charged);
         }
-        self.update_credit();
-    }
-
-    fn has_waiting(&self) -> bool {
-        !self.complete.is_empty() || self.in_hand > 0
-    }
-
-    fn update_credit(&mut self) {
-        self.credit = self.credit.max((self.window + self.charged).saturating_sub(self.held));
     }
 
     /// Returns the incarnation of the next whole message, if there is one.
     pub(crate) fn next_incarnation(&self) -> Option<u64> {
-        self.complete.front().map(|complete| complete.message.incarnation)
+        let next = self.stored.as_ref()?.complete.front()?;
+        Some(next.message.incarnation)
     }
 
     /// Starts a new document: resets the counts, drops the incomplete message, and keeps whole
     /// messages, which reduce the first credit.
-    pub(crate) fn restart(&mut self) {
-        let dropped = self.partial.take().map_or_else(Partial::default, |partial| *partial);
-        let held = self.held - dropped.held;
-        *self = Self {
-            held,
-            stored: self.stored - dropped.stored,
-            complete: std::mem::take(&mut self.complete),
-            credit: self.window.saturating_sub(held),
-            ..Self::new(self.window, self.takes_compressed)
-        };
+    pub(crate) fn restart(&mut self, window: u64) {
+        self.received = 0;
+        self.charged = 0;
+        if let Some(stored) = &mut self.stored {
+            stored.drop_partial();
+            stored.credit = window.saturating_sub(stored.held);
+        }
     }
 
     /// Drops all messages, because the session has ended and nobody will read them.
     pub(crate) fn clear(&mut self) {
-        self.complete = VecDeque::new();
-        self.partial = None;
-        self.held = 0;
-        self.stored = 0;
+        if let Some(stored) = &mut self.stored {
+            **stored = Stored {
+                credit: stored.credit,
+                ..Stored::default()
+            };
+        }
     }
 
     /// Releases unused memory.
     pub(crate) fn rest(&mut self) {
-        self.complete.shrink_to_fit();
-    }
-
-    pub(crate) fn window(&self) -> u64 {
-        self.window
+        self.stored.take_if(|stored| stored.is_empty());
+        if let Some(stored) = &mut self.stored {
+            stored.complete.shrink_to_fit();
+        }
     }
 
     pub(crate) fn received(&self) -> u64 {
@@ -237,22 +199,93 @@ impl Inbox {
         self.charged
     }
 
-    pub(crate) fn credit(&self) -> u64 {
-        self.credit
+    /// Returns how much charge the peer may send in this incarnation. What holds it back is stored.
+    pub(crate) fn credit(&self, window: u64) -> u64 {
+        let stored = self.stored.as_ref();
+        stored.map_or(window + self.charged, |stored| stored.credit)
     }
 
     pub(crate) fn has_complete(&self) -> bool {
-        !self.complete.is_empty()
+        self.next_incarnation().is_some()
     }
 
     /// Returns the charge of all messages that wait, including the incomplete one.
     pub(crate) fn buffered(&self) -> u64 {
-        self.stored
+        self.stored.as_ref().map_or(0, |stored| stored.charge)
     }
 
     /// Returns the bytes of allocated memory that hold nothing: slots for more messages, and room
     /// in the buffer of the incomplete message.
     pub(crate) fn spare(&self) -> u64 {
+        self.stored.as_ref().map_or(0, |stored| stored.spare())
+    }
+}
+
+impl Stored {
+    fn push(&mut self, data: Data, incarnation: u64) {
+        let charge = data.charge();
+        self.charge += charge;
+        if data.more {
+            let held = if self.has_waiting() { charge } else { 0 };
+            self.held += held;
+            let partial = self.partial.get_or_insert_default();
+            partial.push(&data.payload, data.compressed, charge);
+            partial.held += held;
+            return;
+        }
+        let partial = self.partial.take().map_or_else(Partial::default, |partial| *partial);
+        self.held += charge;
+        self.complete.push_back(Complete {
+            held: partial.held + charge,
+            charge: partial.charge + charge,
+            message: Received {
+                payload: partial.finish(&data.payload),
+                compressed: data.compressed,
+                incarnation,
+            },
+        });
+    }
+
+    fn take(&mut self) -> Option<(Received, u64)> {
+        let Complete { message, held, charge } = self.complete.pop_front()?;
+        self.charge -= charge;
+        self.in_hand += 1;
+        if self.complete.len() <= self.complete.capacity() / SPARSE && self.complete.capacity() > IDLE_CAPACITY {
+            self.complete.shrink_to(2 * self.complete.len());
+        }
+        Some((message, held))
+    }
+
+    fn release(&mut self, held: u64) {
+        self.held -= held;
+        self.in_hand -= 1;
+        if !self.has_waiting()
+            && let Some(partial) = &mut self.partial
+        {
+            self.held -= std::mem::take(&mut partial.held);
+        }
+    }
+
+    fn update_credit(&mut self, most: u64) {
+        self.credit = self.credit.max(most.saturating_sub(self.held));
+    }
+
+    fn drop_partial(&mut self) {
+        if let Some(partial) = self.partial.take() {
+            self.held -= partial.held;
+            self.charge -= partial.charge;
+        }
+    }
+
+    fn has_waiting(&self) -> bool {
+        !self.complete.is_empty() || self.in_hand > 0
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.has_waiting() && self.partial.is_none() && self.held == 0
+    }
+
+    fn spare(&self) -> u64 {
         let slots = self
             .complete
             .capacity()
@@ -273,7 +306,7 @@ impl Partial {
 
     fn push(&mut self, payload: &[u8], compressed: bool, charge: u64) {
         self.bytes.extend_from_slice(payload);
-        self.stored += charge;
+        self.charge += charge;
         self.compressed = compressed;
     }
 

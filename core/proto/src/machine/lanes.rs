@@ -1,10 +1,11 @@
 //! Both lanes in both directions: the part that both halves of the protocol share.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::limits::Limits;
 use crate::machine::Violation;
-use crate::machine::inbox::{Accepted, Inbox, Received};
+use crate::machine::inbox::{Accepted, Inbox, Received, Terms};
 use crate::machine::outbox::Outbox;
 use crate::message::{Lane, Message, PerLane};
 use crate::wire::{Counts, Data, Frame};
@@ -14,48 +15,89 @@ pub(crate) const ACK_DELAY: Duration = Duration::from_millis(200);
 
 /// Charge of interactive data after which one bulk frame is sent first, so that neither lane
 /// starves.
-const INTERACTIVE_RUN: u64 = 64 * 1024;
+const INTERACTIVE_RUN: u32 = 64 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    limits: Limits,
+    limits: Arc<Limits>,
     incarnation: u64,
     outboxes: PerLane<Outbox>,
     inboxes: PerLane<Inbox>,
-    /// The counts last reported to the peer.
-    told: Counts,
-    /// Charge that had been accepted at the last report.
-    told_charged: PerLane<u64>,
-    unreported_since: Option<Instant>,
-    ack_due: bool,
+    /// Present while there is a connection on which to report.
+    reports: Option<Box<Reports>>,
+    interactive_run: u32,
     /// Whether data was written since the last pause, so that an acknowledgement can be sent with
     /// it.
     wrote_data: bool,
-    interactive_run: u64,
+    takes_compressed: bool,
+}
+
+/// What was last reported to the peer, and what is still to be reported.
+#[derive(Debug)]
+struct Reports {
+    told: PerLane<Told>,
+    unreported_since: Option<Instant>,
+    ack_due: bool,
+}
+
+/// The state of an inbox at the last report. The count of frames need not be kept: it changes only
+/// together with their charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Told {
+    credit: u64,
+    charged: u64,
+}
+
+impl Reports {
+    /// Creates the state after a report.
+    fn new(told: PerLane<Told>) -> Self {
+        Self {
+            told,
+            unreported_since: None,
+            ack_due: false,
+        }
+    }
+
+    /// Returns when an acknowledgement becomes due by time. Returns `None` if it is already due,
+    /// because it then waits only for the transport.
+    fn ack_timeout(&self) -> Option<Instant> {
+        self.unreported_since
+            .filter(|_| !self.ack_due)
+            .map(|since| since + ACK_DELAY)
+    }
+}
+
+impl Told {
+    fn of(inbox: &Inbox, window: u64) -> Self {
+        Self {
+            credit: inbox.credit(window),
+            charged: inbox.charged(),
+        }
+    }
 }
 
 impl Lanes {
     /// Creates lanes that accept compressed messages.
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self::with_compressed(limits, true)
+    pub(crate) fn new(limits: impl Into<Arc<Limits>>) -> Self {
+        Self::with_compressed(limits.into(), true)
     }
 
-    pub(crate) fn with_compressed(limits: Limits, takes_compressed: bool) -> Self {
-        let inbox = |window| Inbox::new(window, takes_compressed);
-        let mut lanes = Self {
+    pub(crate) fn with_compressed(limits: Arc<Limits>, takes_compressed: bool) -> Self {
+        Self {
+            outboxes: PerLane::default(),
+            inboxes: PerLane::default(),
             limits,
             incarnation: 0,
-            outboxes: PerLane::default(),
-            inboxes: PerLane::new(inbox(limits.window), inbox(limits.bulk_window)),
-            told: Counts::default(),
-            told_charged: PerLane::default(),
-            unreported_since: None,
-            ack_due: false,
-            wrote_data: false,
+            reports: None,
             interactive_run: 0,
-        };
-        lanes.told = lanes.counts();
-        lanes
+            wrote_data: false,
+            takes_compressed,
+        }
+    }
+
+    /// Makes the lanes accept compressed messages.
+    pub(crate) fn take_compressed(&mut self) {
+        self.takes_compressed = true;
     }
 
     /// Starts an incarnation: drops everything in transit and keeps the whole messages that were
@@ -64,11 +106,10 @@ impl Lanes {
         self.incarnation = incarnation;
         self.outboxes = PerLane::default();
         for lane in Lane::ALL {
-            self.inboxes[lane].restart();
+            let window = self.window(lane);
+            self.inboxes[lane].restart(window);
         }
-        self.told = self.counts();
-        self.told_charged = PerLane::default();
-        self.reported();
+        self.reports = None;
     }
 
     /// Starts the first incarnation, and keeps the messages that were queued for it.
@@ -76,12 +117,26 @@ impl Lanes {
         self.incarnation = incarnation;
     }
 
+    /// Returns the number of the current document, from 1; 0 before the first.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Releases unused memory, because the session may be idle for long.
+    fn window(&self, lane: Lane) -> u64 {
+        match lane {
+            Lane::Interactive => self.limits.window,
+            Lane::Bulk => self.limits.bulk_window,
+        }
+    }
+
+    /// Releases memory that is needed only with a connection, because the session may be idle for
+    /// long.
     pub(crate) fn rest(&mut self) {
+        self.reports = None;
         for lane in Lane::ALL {
             self.outboxes[lane].rest();
             self.inboxes[lane].rest();
@@ -93,6 +148,9 @@ impl Lanes {
         for lane in Lane::ALL {
             self.outboxes[lane].rewind();
         }
+        if self.reports.is_none() {
+            self.reports = Some(Box::new(Reports::new(self.to_tell())));
+        }
         self.wrote_data = false;
         self.interactive_run = 0;
     }
@@ -100,21 +158,23 @@ impl Lanes {
     pub(crate) fn counts(&self) -> Counts {
         Counts {
             received: PerLane::each(|lane| self.inboxes[lane].received()),
-            credit: PerLane::each(|lane| self.inboxes[lane].credit()),
+            credit: PerLane::each(|lane| self.inboxes[lane].credit(self.window(lane))),
         }
+    }
+
+    /// Returns what a report tells the peer now.
+    fn to_tell(&self) -> PerLane<Told> {
+        PerLane::each(|lane| Told::of(&self.inboxes[lane], self.window(lane)))
     }
 
     /// Returns the counts, and records them as reported to the peer.
     pub(crate) fn report(&mut self) -> Counts {
-        self.told = self.counts();
-        self.told_charged = PerLane::each(|lane| self.inboxes[lane].charged());
-        self.reported();
-        self.told
-    }
-
-    fn reported(&mut self) {
-        self.unreported_since = None;
-        self.ack_due = false;
+        let reports = Reports::new(self.to_tell());
+        match &mut self.reports {
+            Some(before) => **before = reports,
+            None => self.reports = Some(Box::new(reports)),
+        }
+        self.counts()
     }
 
     /// Processes the peer's counts.
@@ -130,22 +190,37 @@ impl Lanes {
 
     pub(crate) fn handle_data(&mut self, data: Data, now: Instant) -> Result<Accepted, Violation> {
         let lane = data.lane;
-        let accepted = self.inboxes[lane].accept(data, self.told.credit[lane], &self.limits, self.incarnation)?;
+        let terms = Terms {
+            limits: &self.limits,
+            window: self.window(lane),
+            told: self.told_credit(lane),
+            takes_compressed: self.takes_compressed,
+        };
+        let accepted = self.inboxes[lane].accept(data, &terms, self.incarnation)?;
         if accepted != Accepted::Duplicate {
             self.note_unreported(lane, now);
         }
         Ok(accepted)
     }
 
+    /// Returns the credit last reported to the peer.
+    fn told_credit(&self, lane: Lane) -> u64 {
+        let reports = self.reports.as_ref();
+        let of_inbox = || self.inboxes[lane].credit(self.window(lane));
+        reports.map_or_else(of_inbox, |reports| reports.told[lane].credit)
+    }
+
     fn note_unreported(&mut self, lane: Lane, now: Instant) {
-        let inbox = &self.inboxes[lane];
-        let accepted = inbox.charged() - self.told_charged[lane];
-        let credited = inbox.credit() - self.told.credit[lane];
+        let window = self.window(lane);
+        let Some(reports) = &mut self.reports else { return };
+        let (told, current) = (reports.told[lane], Told::of(&self.inboxes[lane], window));
+        let accepted = current.charged - told.charged;
+        let credited = current.credit - told.credit;
         if accepted == 0 && credited == 0 {
             return;
         }
-        self.unreported_since.get_or_insert(now);
-        self.ack_due |= accepted.max(credited) >= inbox.window() / 4;
+        reports.unreported_since.get_or_insert(now);
+        reports.ack_due |= accepted.max(credited) >= window / 4;
     }
 
     /// Returns the next data frame to transmit: interactive data first, without starving bulk data.
@@ -162,7 +237,10 @@ impl Lanes {
             data => data,
         }?;
         self.interactive_run = match data.lane {
-            Lane::Interactive => self.interactive_run + data.charge(),
+            Lane::Interactive => {
+                let charge = u32::try_from(data.charge()).unwrap_or(u32::MAX);
+                self.interactive_run.saturating_add(charge)
+            }
             Lane::Bulk => 0,
         };
         self.wrote_data = true;
@@ -172,35 +250,36 @@ impl Lanes {
     /// Returns an acknowledgement that must not wait for data.
     pub(crate) fn poll_due_ack(&mut self, now: Instant) -> Option<Frame> {
         self.handle_timeout(now);
-        self.ack_due.then(|| Frame::Ack(self.report()))
+        self.is_ack_due().then(|| Frame::Ack(self.report()))
     }
 
     /// Returns an acknowledgement to send with the data just written. Call this when there is no
     /// more data.
     pub(crate) fn poll_riding_ack(&mut self) -> Option<Frame> {
         let wrote_data = std::mem::take(&mut self.wrote_data);
-        (wrote_data && self.unreported_since.is_some()).then(|| Frame::Ack(self.report()))
+        let is_unreported = |reports: &Reports| reports.unreported_since.is_some();
+        (wrote_data && self.reports.as_deref().is_some_and(is_unreported)).then(|| Frame::Ack(self.report()))
     }
 
     /// Returns an acknowledgement if the counts have changed since the last report.
     pub(crate) fn poll_last_ack(&mut self) -> Option<Frame> {
-        (self.counts() != self.told).then(|| Frame::Ack(self.report()))
+        let told = self.reports.as_ref()?.told;
+        (told != self.to_tell()).then(|| Frame::Ack(self.report()))
     }
 
-    /// Returns when an acknowledgement becomes due by time. Returns `None` if it is already due,
-    /// because it then waits only for the transport.
+    /// Returns when an acknowledgement becomes due by time.
     pub(crate) fn ack_timeout(&self) -> Option<Instant> {
-        self.unreported_since
-            .filter(|_| !self.ack_due)
-            .map(|since| since + ACK_DELAY)
+        self.reports.as_ref()?.ack_timeout()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.ack_due |= self.ack_timeout().is_some_and(|at| at <= now);
+        if let Some(reports) = &mut self.reports {
+            reports.ack_due |= reports.ack_timeout().is_some_and(|at| at <= now);
+        }
     }
 
     pub(crate) fn is_ack_due(&self) -> bool {
-        self.ack_due
+        self.reports.as_ref().is_some_and(|reports| reports.ack_due)
     }
 
     pub(crate) fn admits(&self, lane: Lane, size: usize) -> bool {
@@ -212,7 +291,8 @@ impl Lanes {
     }
 
     pub(crate) fn take(&mut self, lane: Lane, now: Instant) -> Option<Received> {
-        let received = self.inboxes[lane].take();
+        let window = self.window(lane);
+        let received = self.inboxes[lane].take(window);
         self.note_unreported(lane, now);
         received
     }
@@ -222,7 +302,8 @@ impl Lanes {
     }
 
     pub(crate) fn release(&mut self, lane: Lane, held: u64, now: Instant) {
-        self.inboxes[lane].release(held);
+        let window = self.window(lane);
+        self.inboxes[lane].release(held, window);
         self.note_unreported(lane, now);
     }
 

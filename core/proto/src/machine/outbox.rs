@@ -13,18 +13,25 @@ use crate::wire::{Data, charge};
 /// transmitted.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
+    acknowledged: u64,
+    acknowledged_charge: u64,
+    /// Credit that the peer has granted.
+    credit: u64,
+    /// Absent while nothing was queued since the last rest, so that an idle session is small.
+    queue: Option<Box<Queue>>,
+}
+
+/// Frames that wait for acknowledgement, and what has been transmitted of them.
+#[derive(Debug, Default)]
+struct Queue {
     /// Unacknowledged frames, oldest first. The first has the sequence `acknowledged + 1`.
     frames: VecDeque<Queued>,
-    acknowledged: u64,
     /// How many of `frames` have been transmitted on the current connection.
     sent: usize,
     /// Highest sequence transmitted in this incarnation, on any connection.
     transmitted: u64,
-    acknowledged_charge: u64,
     /// Charge of everything up to the last frame transmitted on the current connection.
     sent_charge: u64,
-    /// Credit that the peer has granted.
-    credit: u64,
     /// Charge of `frames`.
     buffered: u64,
     /// The part of `buffered` whose bytes no other outbox shares.
@@ -48,21 +55,24 @@ impl Outbox {
     pub(crate) fn admits(&self, size: usize, fragment: u64, limit: u64) -> bool {
         let frames = (size as u64).div_ceil(fragment).max(1);
         let charge = size as u64 + frames * crate::limits::FRAME_CHARGE;
-        self.frames.is_empty() || self.buffered + charge <= limit
+        self.is_empty() || self.buffered() + charge <= limit
     }
 
     /// Queues a message and fixes the boundaries of its fragments.
     pub(crate) fn push(&mut self, message: Message, fragment: u64) {
+        let queue = self.queue.get_or_insert_with(|| {
+            Box::new(Queue {
+                transmitted: self.acknowledged,
+                sent_charge: self.acknowledged_charge,
+                ..Queue::default()
+            })
+        });
         let mut rest = message.payload;
         loop {
             let size = rest.len().min(usize::try_from(fragment).unwrap_or(usize::MAX));
             let payload = rest.split_to(size);
             let more = !rest.is_empty();
-            self.buffered += charge(&payload);
-            if message.shared.is_none() {
-                self.owned += charge(&payload);
-            }
-            self.frames.push_back(Queued {
+            queue.push(Queued {
                 payload,
                 more,
                 compressed: message.compressed,
@@ -76,15 +86,16 @@ impl Outbox {
 
     /// Returns the next frame that may be transmitted, and marks it as transmitted.
     pub(crate) fn poll_frame(&mut self, lane: Lane) -> Option<Data> {
-        let queued = self.frames.get(self.sent)?;
-        let sent_charge = self.sent_charge + charge(&queued.payload);
+        let queue = self.queue.as_mut()?;
+        let queued = queue.frames.get(queue.sent)?;
+        let sent_charge = queue.sent_charge + charge(&queued.payload);
         if sent_charge > self.credit {
             return None;
         }
-        self.sent += 1;
-        self.sent_charge = sent_charge;
-        let sequence = self.acknowledged + self.sent as u64;
-        self.transmitted = self.transmitted.max(sequence);
+        queue.sent += 1;
+        queue.sent_charge = sent_charge;
+        let sequence = self.acknowledged + queue.sent as u64;
+        queue.transmitted = queue.transmitted.max(sequence);
         Some(Data {
             lane,
             sequence,
@@ -96,9 +107,10 @@ impl Outbox {
 
     /// Returns true if [`Outbox::poll_frame`] would return a frame.
     pub(crate) fn is_ready(&self) -> bool {
-        self.frames
-            .get(self.sent)
-            .is_some_and(|next| self.sent_charge + charge(&next.payload) <= self.credit)
+        self.queue.as_ref().is_some_and(|queue| {
+            let next = queue.frames.get(queue.sent);
+            next.is_some_and(|next| queue.sent_charge + charge(&next.payload) <= self.credit)
+        })
     }
 
     /// Returns the last sequence that the peer has received.
@@ -109,18 +121,18 @@ impl Outbox {
     /// Returns the last sequence that was transmitted on the current connection or acknowledged
     /// before.
     pub(crate) fn written(&self) -> u64 {
-        self.acknowledged + self.sent as u64
+        self.acknowledged + self.queue.as_ref().map_or(0, |queue| queue.sent as u64)
     }
 
     /// Returns true if a frame has not been transmitted on the current connection.
     pub(crate) fn has_unsent(&self) -> bool {
-        self.sent < self.frames.len()
+        self.queue.as_ref().is_some_and(|queue| queue.sent < queue.frames.len())
     }
 
     /// Checks the peer's counts without applying them.
     pub(crate) fn check(&self, received: u64, credit: u64) -> Result<(), Violation> {
-        let known = self.acknowledged..=self.transmitted;
-        if known.contains(&received) && credit >= self.credit {
+        let transmitted = self.queue.as_ref().map_or(self.acknowledged, |queue| queue.transmitted);
+        if (self.acknowledged..=transmitted).contains(&received) && credit >= self.credit {
             Ok(())
         } else {
             Err(Violation::Malformed)
@@ -131,65 +143,97 @@ impl Outbox {
     /// the peer has received.
     pub(crate) fn acknowledge(&mut self, received: u64, credit: u64) {
         self.credit = credit;
+        let Some(queue) = &mut self.queue else { return };
         while self.acknowledged < received {
-            let frame = self
-                .frames
-                .pop_front()
-                .expect("`check` bounds `received` by what was transmitted");
             self.acknowledged += 1;
-            self.acknowledged_charge += charge(&frame.payload);
-            self.buffered -= charge(&frame.payload);
-            if frame.shared.is_none() {
-                self.owned -= charge(&frame.payload);
-                self.lingering = if frame.more {
-                    self.lingering + frame.payload.len() as u64
-                } else {
-                    0
-                };
-            }
-            self.sent = self.sent.saturating_sub(1);
+            self.acknowledged_charge += queue.pop();
         }
-        self.sent_charge = self.sent_charge.max(self.acknowledged_charge);
-        if self.frames.len() <= self.frames.capacity() / SPARSE && self.frames.capacity() > IDLE_CAPACITY {
-            self.frames.shrink_to(2 * self.frames.len());
-        }
+        queue.sent_charge = queue.sent_charge.max(self.acknowledged_charge);
+        queue.shrink_if_sparse();
     }
 
     /// Prepares for a new connection, on which all unacknowledged frames are transmitted again.
     pub(crate) fn rewind(&mut self) {
-        self.sent = 0;
-        self.sent_charge = self.acknowledged_charge;
+        if let Some(queue) = &mut self.queue {
+            queue.sent = 0;
+            queue.sent_charge = self.acknowledged_charge;
+        }
     }
 
     /// Releases unused memory.
     pub(crate) fn rest(&mut self) {
-        self.frames.shrink_to_fit();
+        self.queue.take_if(|queue| queue.frames.is_empty());
+        if let Some(queue) = &mut self.queue {
+            queue.frames.shrink_to_fit();
+        }
     }
 
     /// Returns the charge of the frames that wait for acknowledgement.
     pub(crate) fn buffered(&self) -> u64 {
-        self.buffered
+        self.queue.as_ref().map_or(0, |queue| queue.buffered)
     }
 
     /// Returns the part of [`Outbox::buffered`] that belongs to this session alone.
     pub(crate) fn owned(&self) -> u64 {
-        self.owned
+        self.queue.as_ref().map_or(0, |queue| queue.owned)
     }
 
     /// Returns the bytes of memory that are allocated for more frames than wait, or for
     /// acknowledged fragments whose allocation is still in use.
     pub(crate) fn spare(&self) -> u64 {
-        let slots = self.frames.capacity().saturating_sub(self.frames.len() + IDLE_CAPACITY);
-        (slots * size_of::<Queued>()) as u64 + self.lingering
+        self.queue.as_ref().map_or(0, |queue| queue.spare())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.queue.as_ref().is_none_or(|queue| queue.frames.is_empty())
     }
 
     /// Returns the number of messages that are not completely acknowledged.
     pub(crate) fn unacknowledged(&self) -> usize {
-        self.frames.iter().filter(|frame| !frame.more).count()
+        let frames = self.queue.iter().flat_map(|queue| &queue.frames);
+        frames.filter(|frame| !frame.more).count()
+    }
+}
+
+impl Queue {
+    fn push(&mut self, queued: Queued) {
+        let charge = charge(&queued.payload);
+        self.buffered += charge;
+        if queued.shared.is_none() {
+            self.owned += charge;
+        }
+        self.frames.push_back(queued);
+    }
+
+    /// Drops the first frame, which the peer has received, and returns its charge.
+    fn pop(&mut self) -> u64 {
+        let frame = self
+            .frames
+            .pop_front()
+            .expect("`check` bounds `received` by what was transmitted");
+        let charge = charge(&frame.payload);
+        self.buffered -= charge;
+        if frame.shared.is_none() {
+            self.owned -= charge;
+            self.lingering = if frame.more {
+                self.lingering + frame.payload.len() as u64
+            } else {
+                0
+            };
+        }
+        self.sent = self.sent.saturating_sub(1);
+        charge
+    }
+
+    fn shrink_if_sparse(&mut self) {
+        if self.frames.len() <= self.frames.capacity() / SPARSE && self.frames.capacity() > IDLE_CAPACITY {
+            self.frames.shrink_to(2 * self.frames.len());
+        }
+    }
+
+    fn spare(&self) -> u64 {
+        let slots = self.frames.capacity().saturating_sub(self.frames.len() + IDLE_CAPACITY);
+        (slots * size_of::<Queued>()) as u64 + self.lingering
     }
 }
 

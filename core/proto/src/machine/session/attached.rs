@@ -108,7 +108,7 @@ impl SessionMachine {
     fn handle_data(&mut self, data: Data, now: Instant) -> Result<(), Violation> {
         match self.lanes.handle_data(data, now)? {
             Accepted::New { .. } => self.gaps = 0,
-            Accepted::Duplicate => self.duplicates += 1,
+            Accepted::Duplicate => self.duplicates = self.duplicates.saturating_add(1),
         }
         Ok(())
     }
@@ -138,7 +138,7 @@ impl SessionMachine {
         self.lanes.rest();
         if self.phase == Phase::Open {
             self.enter(Phase::SoftClosed(cause), now);
-            self.events.push_back(Event::SoftClosed(cause));
+            self.note(Event::SoftClosed(cause));
         } else {
             self.changed(now);
         }
@@ -174,10 +174,10 @@ impl SessionMachine {
     /// at once.
     pub(super) fn next_quiet(&mut self) -> Duration {
         self.jitter ^= self.jitter << 13;
-        self.jitter ^= self.jitter >> 7;
-        self.jitter ^= self.jitter << 17;
+        self.jitter ^= self.jitter >> 17;
+        self.jitter ^= self.jitter << 5;
         let quarter = self.timing.heartbeat / 4;
-        self.timing.heartbeat - quarter * (self.jitter % 256) as u32 / 256
+        self.timing.heartbeat - quarter * (self.jitter % 256) / 256
     }
 
     pub(super) fn poll_attached(&mut self, now: Instant) -> Option<Frame> {
@@ -211,7 +211,7 @@ impl SessionMachine {
 
     fn welcome(&mut self, keep: u64) -> Welcome {
         Welcome {
-            incarnation: self.incarnation,
+            incarnation: self.incarnation(),
             epoch: self.epoch,
             counts: self.lanes.report(),
             heartbeat: millis(self.timing.heartbeat),

@@ -20,9 +20,11 @@ pub(super) struct Departing {
 #[derive(Debug, Default)]
 pub(super) struct Ending {
     /// Milliseconds after which browsers should try again.
-    pub(super) retry_after: u64,
+    retry_after: u64,
+    /// How long a connection has for the last messages.
+    wait: Duration,
     /// When a closing session with a connection ends, whether everything is acknowledged or not.
-    pub(super) deadline: Option<Instant>,
+    deadline: Option<Instant>,
     /// Number of messages that were never acknowledged. Set when the session ends.
     pub(super) unacknowledged: usize,
 }
@@ -39,9 +41,12 @@ impl SessionMachine {
         if matches!(self.phase, Phase::Ending(_) | Phase::Closed(_)) {
             return;
         }
-        self.ending.retry_after = millis(retry_after);
-        self.ending.deadline = Some(now + wait);
-        self.timing.ending = wait;
+        self.ending = Some(Box::new(Ending {
+            retry_after: millis(retry_after),
+            wait,
+            deadline: Some(now + wait),
+            unacknowledged: 0,
+        }));
         self.dismiss_newcomer(&reason);
         self.enter(Phase::Ending(reason), now);
         self.close_if_delivered(now);
@@ -92,19 +97,32 @@ impl SessionMachine {
             }
             self.depart(attached.key, !attached.welcome_due, end);
         }
-        self.ending.unacknowledged = self.lanes.unacknowledged();
+        self.ending.get_or_insert_default().unacknowledged = self.lanes.unacknowledged();
         self.lanes.clear_outgoing();
         self.enter(Phase::Closed(reason.clone()), now);
-        self.events.push_back(Event::Ended(reason));
+        self.note(Event::Ended(reason));
     }
 
     /// Returns the last frame for a connection that has no part in how the session ends.
     pub(super) fn end_of(&self, reason: &EndReason) -> End {
-        End::of(reason).retry_after(self.ending.retry_after)
+        let retry_after = self.ending.as_ref().map_or(0, |ending| ending.retry_after);
+        End::of(reason).retry_after(retry_after)
+    }
+
+    pub(super) fn ending_deadline(&self) -> Option<Instant> {
+        self.ending.as_ref()?.deadline
+    }
+
+    /// Gives a new connection the full time for the last messages.
+    pub(super) fn restart_ending(&mut self, now: Instant) {
+        if let Some(ending) = &mut self.ending {
+            ending.deadline = Some(now + ending.wait);
+        }
     }
 
     pub(super) fn depart(&mut self, key: ConnectionKey, ack: bool, end: End) {
-        self.departing.push(Departing { key, ack, end });
+        let departing = Departing { key, ack, end };
+        self.news.get_or_insert_default().departing.push(departing);
     }
 
     /// Ends a connection. The session is not affected.
@@ -119,15 +137,20 @@ impl SessionMachine {
 
     /// Returns true if a connection has ended and only has to be told why.
     pub fn is_departing(&self, key: ConnectionKey) -> bool {
-        self.departing.iter().any(|departing| departing.key == key)
+        let mut departing = self.news.iter().flat_map(|news| &news.departing);
+        departing.any(|departing| departing.key == key)
     }
 
-    pub(super) fn poll_departing(&mut self, position: usize) -> Frame {
-        if std::mem::take(&mut self.departing[position].ack)
+    pub(super) fn poll_departing(&mut self, key: ConnectionKey) -> Option<Frame> {
+        let departing = &mut self.news.as_mut()?.departing;
+        let position = departing.iter().position(|departing| departing.key == key)?;
+        if std::mem::take(&mut departing[position].ack)
             && let Some(ack) = self.lanes.poll_last_ack()
         {
-            return ack;
+            return Some(ack);
         }
-        Frame::End(self.departing.swap_remove(position).end)
+        let Departing { end, .. } = departing.swap_remove(position);
+        self.drop_old_news();
+        Some(Frame::End(end))
     }
 }

@@ -28,7 +28,7 @@ impl SessionMachine {
             .document
             .as_ref()
             .is_some_and(|document| document.id == hello.document);
-        if hello.incarnation != 0 && (hello.incarnation != self.incarnation || !known) {
+        if hello.incarnation != 0 && (hello.incarnation != self.incarnation() || !known) {
             return self.refuse(key, Code::Superseded, "another document has taken over this session");
         }
         if known {
@@ -53,14 +53,13 @@ impl SessionMachine {
                 "a document that was never welcomed cannot have these counts",
             );
         }
-        self.incarnation = 1;
         self.lanes.begin(1);
         self.document = Some(Document {
             id: hello.document,
             attempt: hello.attempt,
         });
         self.attach(key, keep, now);
-        self.events.push_back(Event::Opened);
+        self.note(Event::Opened);
         self.close_if_delivered(now);
     }
 
@@ -81,7 +80,7 @@ impl SessionMachine {
             now.saturating_duration_since(self.since)
         };
         self.attach(key, keep, now);
-        self.events.push_back(Event::Resumed { gap, replayed });
+        self.note(Event::Resumed { gap, replayed });
         self.close_if_delivered(now);
     }
 
@@ -89,9 +88,6 @@ impl SessionMachine {
     pub(super) fn attach(&mut self, key: ConnectionKey, keep: u64, now: Instant) {
         if let Some(old) = self.attached.take() {
             self.refuse(old.key, Code::Replaced, "this document has a newer connection");
-        }
-        if self.epoch > 0 {
-            self.reconnects += 1;
         }
         self.epoch += 1;
         self.cause = None;
@@ -108,7 +104,7 @@ impl SessionMachine {
             tail: Tail::new(&self.lanes, now),
         }));
         if let Phase::Ending(_) = self.phase {
-            self.ending.deadline = Some(now + self.timing.ending);
+            self.restart_ending(now);
             self.changed(now);
         } else {
             self.enter(Phase::Open, now);

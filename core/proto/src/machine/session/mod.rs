@@ -7,6 +7,7 @@ mod newcomer;
 mod phase;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -28,29 +29,36 @@ pub use phase::{Cause, ConnectionKey, Event, Phase, Timing};
 /// The server's half of one session.
 #[derive(Debug)]
 pub struct SessionMachine {
-    timing: Timing,
+    timing: Arc<Timing>,
     lanes: Lanes,
     phase: Phase,
     /// When the phase or the connection last changed.
     since: Instant,
     version: u64,
     document: Option<Document>,
-    incarnation: u64,
     epoch: u64,
     /// Boxed, like the newcomer, so that a session without a connection is small.
     attached: Option<Box<Attached>>,
     /// Why the last connection was lost, if none has replaced it.
     cause: Option<Cause>,
     newcomer: Option<Box<Newcomer>>,
-    departing: Vec<Departing>,
-    ending: Ending,
+    news: Option<Box<News>>,
+    /// Present once the session closes.
+    ending: Option<Box<Ending>>,
     nonce: u64,
     gaps: u8,
-    duplicates: u64,
-    reconnects: u64,
+    duplicates: u32,
     last_lane: Lane,
-    jitter: u64,
+    jitter: u32,
+}
+
+/// What others have not been told yet. Rarely present, so that an idle session is small.
+#[derive(Debug, Default)]
+struct News {
+    /// For the application.
     events: VecDeque<Event>,
+    /// For connections that have ended.
+    departing: Vec<Departing>,
 }
 
 /// The document that the session belongs to.
@@ -61,41 +69,43 @@ struct Document {
 }
 
 impl SessionMachine {
-    /// Creates an unconnected session. `seed` spreads the heartbeats of many sessions.
-    pub fn new(limits: Limits, timing: Timing, seed: u64, now: Instant) -> Self {
+    /// Creates an unconnected session. `seed` spreads the heartbeats of many sessions, which can
+    /// share their limits and timing.
+    pub fn new(limits: impl Into<Arc<Limits>>, timing: impl Into<Arc<Timing>>, seed: u64, now: Instant) -> Self {
+        let limits = limits.into();
+        let normalised = limits.normalised();
+        let limits = if *limits == normalised {
+            limits
+        } else {
+            normalised.into()
+        };
         Self {
-            timing,
-            lanes: Lanes::with_compressed(limits.normalised(), false),
+            timing: timing.into(),
+            lanes: Lanes::with_compressed(limits, false),
             phase: Phase::Unconnected,
             since: now,
             version: 0,
             document: None,
-            incarnation: 0,
             epoch: 0,
             attached: None,
             cause: None,
             newcomer: None,
-            departing: Vec::new(),
-            ending: Ending::default(),
+            news: None,
+            ending: None,
             nonce: 0,
             gaps: 0,
             duplicates: 0,
-            reconnects: 0,
             last_lane: Lane::Bulk,
-            jitter: seed | 1,
-            events: VecDeque::new(),
+            jitter: seed as u32 | 1,
         }
     }
 
     /// Makes the session accept compressed messages. Without this, receiving one ends the session
     /// as [`EndReason::Malformed`](crate::EndReason::Malformed).
     #[must_use]
-    pub fn taking_compressed(self) -> Self {
-        let limits = *self.lanes.limits();
-        Self {
-            lanes: Lanes::new(limits),
-            ..self
-        }
+    pub fn taking_compressed(mut self) -> Self {
+        self.lanes.take_compressed();
+        self
     }
 
     /// Handles a packet that arrived on a connection after its hello.
@@ -138,7 +148,10 @@ impl SessionMachine {
 
     /// Handles the end of a connection.
     pub fn handle_closed(&mut self, key: ConnectionKey, now: Instant) {
-        self.departing.retain(|departing| departing.key != key);
+        if let Some(news) = &mut self.news {
+            news.departing.retain(|departing| departing.key != key);
+        }
+        self.drop_old_news();
         if self.is_attached(key) {
             self.detach(Cause::Lost, now);
         } else if self.newcomer.as_ref().is_some_and(|newcomer| newcomer.key == key) {
@@ -151,7 +164,8 @@ impl SessionMachine {
         self.lanes.handle_timeout(now);
         self.check_heartbeat(now);
         self.check_newcomer(now);
-        let over = self.ending.deadline.is_some_and(|deadline| deadline <= now) && self.attached.is_some();
+        let deadline = self.ending_deadline();
+        let over = deadline.is_some_and(|deadline| deadline <= now) && self.attached.is_some();
         if let (true, Phase::Ending(reason)) = (over, &self.phase) {
             let reason = reason.clone();
             self.enter_closed(reason, now);
@@ -194,8 +208,8 @@ impl SessionMachine {
     /// Returns the next frame to write on a connection. After a [`Frame::End`] the connection must
     /// be closed with its code.
     pub fn poll_transmit(&mut self, key: ConnectionKey, now: Instant) -> Option<Frame> {
-        if let Some(position) = self.departing.iter().position(|departing| departing.key == key) {
-            return Some(self.poll_departing(position));
+        if self.is_departing(key) {
+            return self.poll_departing(key);
         }
         if self.is_attached(key) {
             return self.poll_attached(now);
@@ -218,11 +232,18 @@ impl SessionMachine {
 
     /// Returns the next event that the application has not seen.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front();
-        if event.is_none() && self.events.capacity() > 0 {
-            self.events = VecDeque::new();
-        }
+        let event = self.news.as_mut()?.events.pop_front();
+        self.drop_old_news();
         event
+    }
+
+    fn drop_old_news(&mut self) {
+        self.news
+            .take_if(|news| news.events.is_empty() && news.departing.is_empty());
+    }
+
+    fn note(&mut self, event: Event) {
+        self.news.get_or_insert_default().events.push_back(event);
     }
 
     /// Returns when to call [`SessionMachine::handle_timeout`]. A session without a connection
@@ -236,7 +257,7 @@ impl SessionMachine {
             return newcomer;
         };
         let heartbeat = Some(attached.heartbeat_deadline(&self.timing, &self.lanes));
-        [newcomer, heartbeat, self.lanes.ack_timeout(), self.ending.deadline]
+        [newcomer, heartbeat, self.lanes.ack_timeout(), self.ending_deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -274,7 +295,7 @@ impl SessionMachine {
 
     /// Returns the number of the current document, from 1; 0 before the first.
     pub fn incarnation(&self) -> u64 {
-        self.incarnation
+        self.lanes.incarnation()
     }
 
     /// Returns the number of the current or last connection, from 1; 0 before the first.
@@ -284,12 +305,12 @@ impl SessionMachine {
 
     /// Returns how many times a document has reconnected, or another one has taken over.
     pub fn reconnects(&self) -> u64 {
-        self.reconnects
+        self.epoch.saturating_sub(1)
     }
 
     /// Returns the number of data frames that were dropped because they had arrived before.
     pub fn duplicates(&self) -> u64 {
-        self.duplicates
+        self.duplicates.into()
     }
 
     /// Returns true if a message can be taken.
@@ -318,11 +339,18 @@ impl SessionMachine {
         self.lanes.spare()
     }
 
+    /// Counts messages that were still to be queued when the session ended.
+    pub fn count_undelivered(&mut self, messages: usize) {
+        if let Some(ending) = &mut self.ending {
+            ending.unacknowledged += messages;
+        }
+    }
+
     /// Returns the number of messages that the browser has not acknowledged. After the end of the
     /// session it no longer changes.
     pub fn unacknowledged(&self) -> usize {
         if matches!(self.phase, Phase::Closed(_)) {
-            self.ending.unacknowledged
+            self.ending.as_ref().map_or(0, |ending| ending.unacknowledged)
         } else {
             self.lanes.unacknowledged()
         }

@@ -116,17 +116,15 @@ impl SessionMachine {
                 "another document has taken over this session",
             );
         }
-        self.incarnation += 1;
-        self.lanes.restart(self.incarnation);
+        let incarnation = self.incarnation() + 1;
+        self.lanes.restart(incarnation);
         self.lanes
             .handle_counts(&newcomer.counts)
             .expect("a newcomer has received nothing and any credit is new");
         self.document = Some(newcomer.document);
         self.gaps = 0;
         self.attach(newcomer.key, newcomer.keep, now);
-        self.events.push_back(Event::Restored {
-            incarnation: self.incarnation,
-        });
+        self.note(Event::Restored { incarnation });
     }
 
     /// Probes an incumbent that has connected again while a newcomer waits.
