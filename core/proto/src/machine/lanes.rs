@@ -13,6 +13,10 @@ use crate::wire::{Counts, Data, Frame};
 /// How long received data may stay unreported before an acknowledgement is written on its own.
 pub(crate) const ACK_DELAY: Duration = Duration::from_millis(200);
 
+/// Minimum time between two acknowledgements that are written only because data is. Each is a
+/// message of its own, which costs both ends as much as a short one of the application.
+const RIDE_PAUSE: Duration = Duration::from_millis(20);
+
 /// Charge of interactive data after which one bulk frame is sent first, so that neither lane
 /// starves.
 const INTERACTIVE_RUN: u32 = 64 * 1024;
@@ -38,6 +42,8 @@ struct Reports {
     told: PerLane<Told>,
     unreported_since: Option<Instant>,
     ack_due: bool,
+    /// When an acknowledgement was last written.
+    acknowledged_at: Option<Instant>,
 }
 
 /// The state of an inbox at the last report. The count of frames need not be kept: it changes only
@@ -50,12 +56,19 @@ struct Told {
 
 impl Reports {
     /// Creates the state after a report.
-    fn new(told: PerLane<Told>) -> Self {
+    fn new(told: PerLane<Told>, acknowledged_at: Option<Instant>) -> Self {
         Self {
             told,
             unreported_since: None,
             ack_due: false,
+            acknowledged_at,
         }
+    }
+
+    /// Returns true if counts should be written with data.
+    fn may_ride(&self, now: Instant) -> bool {
+        let is_soon = self.acknowledged_at.is_some_and(|at| now < at + RIDE_PAUSE);
+        self.unreported_since.is_some() && !is_soon
     }
 
     /// Returns when an acknowledgement becomes due by time. Returns `None` if it is already due,
@@ -149,7 +162,7 @@ impl Lanes {
             self.outboxes[lane].rewind();
         }
         if self.reports.is_none() {
-            self.reports = Some(Box::new(Reports::new(self.to_tell())));
+            self.reports = Some(Box::new(Reports::new(self.to_tell(), None)));
         }
         self.wrote_data = false;
         self.interactive_run = 0;
@@ -169,10 +182,10 @@ impl Lanes {
 
     /// Returns the counts, and records them as reported to the peer.
     pub(crate) fn report(&mut self) -> Counts {
-        let reports = Reports::new(self.to_tell());
+        let told = self.to_tell();
         match &mut self.reports {
-            Some(before) => **before = reports,
-            None => self.reports = Some(Box::new(reports)),
+            Some(before) => **before = Reports::new(told, before.acknowledged_at),
+            None => self.reports = Some(Box::new(Reports::new(told, None))),
         }
         self.counts()
     }
@@ -250,15 +263,23 @@ impl Lanes {
     /// Returns an acknowledgement that must not wait for data.
     pub(crate) fn poll_due_ack(&mut self, now: Instant) -> Option<Frame> {
         self.handle_timeout(now);
-        self.is_ack_due().then(|| Frame::Ack(self.report()))
+        self.is_ack_due().then(|| self.acknowledge(now))
+    }
+
+    fn acknowledge(&mut self, now: Instant) -> Frame {
+        let ack = Frame::Ack(self.report());
+        if let Some(reports) = &mut self.reports {
+            reports.acknowledged_at = Some(now);
+        }
+        ack
     }
 
     /// Returns an acknowledgement to send with the data just written. Call this when there is no
     /// more data.
-    pub(crate) fn poll_riding_ack(&mut self) -> Option<Frame> {
+    pub(crate) fn poll_riding_ack(&mut self, now: Instant) -> Option<Frame> {
         let wrote_data = std::mem::take(&mut self.wrote_data);
-        let is_unreported = |reports: &Reports| reports.unreported_since.is_some();
-        (wrote_data && self.reports.as_deref().is_some_and(is_unreported)).then(|| Frame::Ack(self.report()))
+        let may_ride = self.reports.as_ref().is_some_and(|reports| reports.may_ride(now));
+        (wrote_data && may_ride).then(|| self.acknowledge(now))
     }
 
     /// Returns an acknowledgement if the counts have changed since the last report.

@@ -122,7 +122,7 @@ impl DocumentMachine {
         self.lanes
             .poll_data(bulk_allowed)
             .map(Frame::Data)
-            .or_else(|| self.lanes.poll_riding_ack())
+            .or_else(|| self.lanes.poll_riding_ack(now))
     }
 }
 

@@ -206,7 +206,7 @@ impl SessionMachine {
         self.lanes
             .poll_data(true)
             .map(Frame::Data)
-            .or_else(|| self.lanes.poll_riding_ack())
+            .or_else(|| self.lanes.poll_riding_ack(now))
     }
 
     fn welcome(&mut self, keep: u64) -> Welcome {

@@ -1,6 +1,8 @@
 //! Data, order, acknowledgement and credit on the document's side (PROTOCOL.md, sections 7 and 8).
 //! The server's machine shares this code.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::harness::{
@@ -624,6 +626,28 @@ fn unreported_counts_are_sent_along_with_data() {
     );
     page.send(text("again"));
     assert_eq!(page.frame(), Frame::Data(data(2, text("again"))));
+}
+
+#[test]
+fn unreported_counts_are_sent_along_with_data_at_most_once_in_20_milliseconds() {
+    let mut page = Page::connected();
+    page.receive(data(1, text("a")));
+    page.send(text("b"));
+    page.forget();
+    page.receive(data(2, text("c")));
+    page.advance(Duration::from_millis(19));
+    page.send(text("d"));
+    assert_eq!(page.frame(), Frame::Data(data(2, text("d"))));
+    page.advance(Duration::from_millis(1));
+    page.send(text("e"));
+    let frames = page.frames();
+    assert_eq!(frames.len(), 2);
+    assert!(frames.contains(&Frame::Data(data(3, text("e")))));
+    assert!(
+        frames
+            .iter()
+            .any(|frame| matches!(frame, Frame::Ack(counts) if counts.received.interactive == 2))
+    );
 }
 
 #[test]
