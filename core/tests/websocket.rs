@@ -255,7 +255,7 @@ async fn a_ping_is_answered_while_nothing_else_is_written() {
     };
     let reading = async {
         while let Some(Ok(packet)) = connection.next().await {
-            assert_eq!(packet, Packet::Other)
+            assert_eq!(packet, Packet::Other);
         }
     };
     timeout(Duration::from_secs(10), async { tokio::join!(answered, reading) })
@@ -402,8 +402,11 @@ async fn written(sizes: &[usize], most: usize) -> Vec<Vec<u8>> {
             .expect("it takes all");
     }
     connection.flush().await.expect("it takes all");
-    let written = writes.0.lock().expect("no panic").clone();
-    written
+    drop(connection);
+    Arc::into_inner(writes.0)
+        .expect("the connection is gone")
+        .into_inner()
+        .expect("no panic")
 }
 
 #[tokio::test]
