@@ -145,6 +145,8 @@ async fn many_messages_keep_their_order_both_ways() {
     for number in 0..5000 {
         assert_eq!(client.message().await, numbered(number));
     }
+    // By then the last acknowledgement is due.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     settled().await;
     assert_eq!((session.unacknowledged(), hub.stats().buffered), (0, 0));
 }
