@@ -146,7 +146,7 @@ async fn many_messages_keep_their_order_both_ways() {
         assert_eq!(client.message().await, numbered(number));
     }
     // By then the last acknowledgement is due.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     settled().await;
     assert_eq!((session.unacknowledged(), hub.stats().buffered), (0, 0));
 }
