@@ -1,5 +1,5 @@
 //! Counts the instructions of each load with valgrind, which do not depend on how busy the machine
-//! is. Fails if a load costs over 3 % more than `recorded.json` says.
+//! is. Fails if a load costs over 3 % more than `recorded.json` says, or a sweep over 10 %.
 //!
 //!     cargo bench -p stillhere-budgets              # compares
 //!     cargo bench -p stillhere-budgets -- record    # records what it costs now
@@ -22,6 +22,10 @@ const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions/record
 
 /// Most that a load may cost, relative to what is recorded.
 const BUDGET: f64 = 1.03;
+
+/// The same for a sweep. Its tables grow and shrink by random ids, so that its counts differ by up
+/// to 7 %.
+const BUDGET_OF_SWEEP: f64 = 1.1;
 
 fn main() -> ExitCode {
     if let Some((load, rounds)) = valgrind::assignment() {
@@ -47,7 +51,7 @@ fn main() -> ExitCode {
     }
     if counts
         .iter()
-        .all(|(name, count)| is_within(*count, &recorded["instructions"][name]))
+        .all(|(name, count)| is_within(name, *count, &recorded["instructions"][name]))
     {
         return ExitCode::SUCCESS;
     }
@@ -55,9 +59,15 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn is_within(count: u64, recorded: &Value) -> bool {
-    let recorded = recorded.as_f64();
-    recorded.is_some_and(|recorded| count as f64 <= recorded * BUDGET)
+fn is_within(name: &str, count: u64, recorded: &Value) -> bool {
+    let budget = if name.starts_with("sweep") {
+        BUDGET_OF_SWEEP
+    } else {
+        BUDGET
+    };
+    recorded
+        .as_f64()
+        .is_some_and(|recorded| count as f64 <= recorded * budget)
 }
 
 fn compare(counts: &BTreeMap<&str, u64>, recorded: &Value) {
