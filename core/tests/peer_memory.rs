@@ -1,6 +1,8 @@
 //! How much memory peers can make the server hold, in live bytes rather than in what the hub
 //! counts.
 
+#[path = "support/octets.rs"]
+mod octets;
 mod support;
 
 use std::alloc::System;
@@ -18,6 +20,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use octets::octets;
 use support::wire::{RawDocument, Wire, data, fresh_counts};
 use support::{accept, seconds, settled, soon};
 
@@ -53,36 +56,18 @@ async fn web_socket(accepted: Accepted) -> (DuplexStream, JoinHandle<()>) {
     (peer, carrier)
 }
 
-/// Returns a WebSocket frame from a client, with a mask of 0.
-fn octets(code: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x80 | code];
-    match payload.len() {
-        length @ ..126 => frame.push(0x80 | length as u8),
-        length @ ..65_536 => {
-            frame.push(0x80 | 126);
-            frame.extend((length as u16).to_be_bytes());
-        }
-        length => {
-            frame.push(0x80 | 127);
-            frame.extend((length as u64).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend(payload);
-    frame
-}
-
-const BINARY: u8 = 2;
-const PING: u8 = 9;
+/// The first bytes of whole messages and of pings.
+const BINARY: u8 = 0x82;
+const PING: u8 = 0x89;
 
 fn binary(frame: &Frame) -> Vec<u8> {
-    octets(BINARY, &frame.to_bytes())
+    octets(BINARY, [0; 4], &frame.to_bytes())
 }
 
 /// Sends 4 MiB of pings, with another frame every 50 KiB, to a server whose answers nobody reads.
 /// Returns by how much the memory grew.
 async fn flood_with_pings(peer: &mut DuplexStream, between: &[u8]) -> usize {
-    let mut flood = octets(PING, &[b'x'; 125]).repeat(400);
+    let mut flood = octets(PING, [0; 4], &[b'x'; 125]).repeat(400);
     flood.extend(between);
     let before = live_bytes();
     for _ in 0..80 {

@@ -1,6 +1,9 @@
 //! A WebSocket as a connection: against another implementation, and when its peer misbehaves or
 //! disappears.
 
+#[path = "support/octets.rs"]
+mod octets;
+
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -20,6 +23,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use octets::octets;
+
 const LIMIT: usize = 100_000;
 
 fn connected(limit: usize) -> (impl Connection + Unpin, DuplexStream) {
@@ -35,24 +40,9 @@ async fn with_client(pipe: usize) -> (impl Connection + Unpin, WebSocketStream<D
     (Box::pin(connection(ours, Vec::new(), LIMIT)), client)
 }
 
-/// A frame from a client, whose mask is not 0.
+/// Returns a frame from a client, whose mask is not 0.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    const MASK: [u8; 4] = [0x5a, 0x01, 0xff, 0x13];
-    let mut frame = vec![first];
-    match payload.len() {
-        length @ ..126 => frame.push(0x80 | length as u8),
-        length @ ..65_536 => {
-            frame.push(0x80 | 126);
-            frame.extend((length as u16).to_be_bytes());
-        }
-        length => {
-            frame.push(0x80 | 127);
-            frame.extend((length as u64).to_be_bytes());
-        }
-    }
-    frame.extend(MASK);
-    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    frame
+    octets(first, [0x5a, 0x01, 0xff, 0x13], payload)
 }
 
 /// Numbers that depend only on the seed (xorshift64*).

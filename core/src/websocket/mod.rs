@@ -39,9 +39,9 @@ pub fn accept_key(key: &str) -> String {
 /// pass [`Accepted::packet_limit`](crate::Accepted::packet_limit). The connection is `Send` if `io`
 /// is.
 ///
-/// An idle connection holds no buffers. At most 64 KiB and one packet wait for the client to read,
-/// whatever it sends in the meantime. A client that breaks RFC 6455 is told the close code 1002, or
-/// 1007 for text that is not UTF-8.
+/// An idle connection holds at most 1 KiB of buffers. At most 64 KiB and one packet wait for the
+/// client to read, whatever it sends in the meantime. A client that breaks RFC 6455 is told the
+/// close code 1002, or 1007 for text that is not UTF-8.
 pub fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     io: S,
     already_read: Vec<u8>,
