@@ -16,7 +16,6 @@ const EDITS = 2;
 
 browserTest("Vite serves the recipe's page before its server, and an edit reloads the page, which has a new session", async (stage) => {
   const { page, folder, opened, open } = await startVite(stage);
-  await live(page);
   await says(page, 'hello', 'hello\n');
   await page.evaluate(() => (window.isOld = true));
 
@@ -52,6 +51,10 @@ browserTest('a module that Vite replaces has one session, and its newest handler
     await page.goto('about:blank');
     edit(folder, module(0));
     await eventually('the page before has left', () => open.size === 0);
+    await eventually('Vite has noticed the edit', async () => {
+      const served = await (await fetch(new URL('main.js', href))).text();
+      return lines.every((line) => served.includes(line));
+    });
     opened.length = 0;
     await page.goto(href);
     for (let version = 0; version <= EDITS; version += 1) {
@@ -90,8 +93,8 @@ function install(stage) {
 }
 
 /**
- * Starts Vite for that folder in front of the recipe's server. Returns the page, the paths of all
- * WebSockets requested from the server, and those still open.
+ * Starts Vite for that folder in front of the recipe's server. Returns the page once it is
+ * connected, the paths of all WebSockets requested from the server, and those still open.
  */
 async function startVite(stage) {
   const folder = install(stage);
@@ -108,7 +111,9 @@ async function startVite(stage) {
   const port = await freePort();
   const vite = stage.keep(await createServer({ root: folder, logLevel: 'warn', server: { host: '127.0.0.1', port, strictPort: true } }));
   await vite.listen();
-  return { page: await openTab(await stage.openChromium(), `http://127.0.0.1:${port}`), folder, opened, open };
+  const page = await openTab(await stage.openChromium(), `http://127.0.0.1:${port}`);
+  await live(page);
+  return { page, folder, opened, open };
 }
 
 const edit = (folder, module) => writeFileSync(join(folder, 'main.js'), module);
