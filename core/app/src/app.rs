@@ -1,0 +1,71 @@
+//! Adapts a function with this layer's session to the core.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use futures_util::future::{Either, select};
+
+use crate::handle::SessionHandle;
+use crate::options::AppOptions;
+use crate::pump::Pump;
+use crate::session::Session;
+use crate::shared::Shared;
+
+/// What [`app()`] returns: a function for [`Hub::open`](stillhere::Hub::open).
+pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Adapts a function with this layer's [`Session`] for [`Hub::open`](stillhere::Hub::open) and its
+/// like. The page's half of the layer must be loaded in the page.
+///
+/// Everything that the page sends is read within the same task, while `function` awaits anything,
+/// so handlers run and calls are answered although the function does not read. When `function`
+/// returns, the session closes.
+///
+/// ```
+/// use stillhere::Hub;
+/// use stillhere_app::{Session, app};
+///
+/// async fn board(session: Session) {
+///     session.ended().await;
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let tag = Hub::new().open(app(board)).script_tag();
+/// # assert!(tag.contains("data-stillhere"));
+/// # }
+/// ```
+pub fn app<F, R>(function: F) -> impl FnOnce(stillhere::Session) -> Running + Send + 'static
+where
+    F: FnOnce(Session) -> R + Send + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    app_with(AppOptions::default(), function)
+}
+
+/// Adapts a function like [`app()`], with options.
+pub fn app_with<F, R>(options: AppOptions, function: F) -> impl FnOnce(stillhere::Session) -> Running + Send + 'static
+where
+    F: FnOnce(Session) -> R + Send + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    move |core| Box::pin(run(options, core, function))
+}
+
+async fn run<F, R>(options: AppOptions, core: stillhere::Session, function: F)
+where
+    F: FnOnce(Session) -> R + Send + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    let handle = SessionHandle {
+        core: core.handle(),
+        shared: Arc::new(Shared::new(options)),
+    };
+    let pump = Pump::new(core, &handle);
+    // Handlers that the function sets before its first `.await` get everything.
+    let function = pin!(function(Session::new(handle)));
+    if let Either::Right(((), function)) = select(function, pin!(pump.run())).await {
+        function.await;
+    }
+}

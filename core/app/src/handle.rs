@@ -1,0 +1,209 @@
+//! Sends, calls and handles from anywhere.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stillhere::{EndReason, SessionId};
+
+use crate::call::Call;
+use crate::call_error::CallError;
+use crate::codec::EncodeError;
+use crate::shared::{CallHandler, EventHandler, Shared};
+use crate::trouble::Trouble;
+use crate::unit::{self, BadName, Kind};
+use crate::{handler, varint};
+
+/// Sends to the page and handles what it sends, from anywhere. It is cheap to clone and does not
+/// keep the session alive.
+#[derive(Clone)]
+pub struct SessionHandle {
+    pub(crate) core: stillhere::SessionHandle,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Why something was not sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The session has ended or is closing, or the message is above its limit. The message within
+    /// is encoded for the page.
+    #[error(transparent)]
+    Session(#[from] stillhere::SendError),
+    /// The value cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The name is empty or too long.
+    #[error(transparent)]
+    Name(#[from] BadName),
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.fmt(f)
+    }
+}
+
+impl SessionHandle {
+    /// Returns the session below, to observe, drain or end it. Do not send with it: the page would
+    /// take the bytes for malformed messages.
+    pub fn core(&self) -> &stillhere::SessionHandle {
+        &self.core
+    }
+
+    /// Returns the public id of the session.
+    pub fn id(&self) -> &SessionId {
+        self.core.id()
+    }
+
+    /// Returns the user for whom the session was opened, if any.
+    pub fn principal(&self) -> Option<&str> {
+        self.core.principal()
+    }
+
+    /// Ends the session once everything that was sent has arrived, and tells the page `text`.
+    pub fn close(&self, text: &str) {
+        self.core.close(text);
+    }
+
+    /// Waits until the session has ended, and returns why.
+    pub async fn ended(&self) -> EndReason {
+        self.core.ended().await
+    }
+
+    /// Sends bytes. Waits while the outbox is full, even if no browser is connected. Cancel safe.
+    ///
+    /// # Errors
+    /// Returns [`SendError::Session`] if the session has ended or is closing, or the bytes exceed
+    /// its limit.
+    pub async fn send(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
+        Ok(self.core.send(unit::raw(Kind::Bytes, bytes.as_ref())).await?)
+    }
+
+    /// Sends text, as [`SessionHandle::send`] does.
+    ///
+    /// # Errors
+    /// Returns the errors of [`SessionHandle::send`].
+    pub async fn send_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
+        Ok(self.core.send(unit::raw(Kind::Text, text.as_ref().as_bytes())).await?)
+    }
+
+    /// Sends a value, in the format of [`AppOptions::codec`](crate::AppOptions::codec) or, for an
+    /// [`Array`](crate::Array), as its bytes.
+    ///
+    /// # Errors
+    /// Returns a [`SendError`] if the value cannot be encoded, and the errors of
+    /// [`SessionHandle::send`].
+    pub async fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
+        let unit = self.encode(value, unit::begin(Kind::Message))?;
+        Ok(self.core.send(unit).await?)
+    }
+
+    /// Sends an event to the page's handler of this name.
+    ///
+    /// # Errors
+    /// Returns [`SendError::Name`] unless the name has 1 to 255 bytes, and the errors of
+    /// [`SessionHandle::send_json`].
+    pub async fn emit<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), SendError> {
+        let mut unit = unit::begin(Kind::Event);
+        unit::write_name(name, &mut unit)?;
+        let unit = self.encode(value, unit)?;
+        Ok(self.core.send(unit).await?)
+    }
+
+    /// Calls the page's handler of this name. Await the [`Call`] to make it.
+    pub fn call<Q: Serialize + ?Sized, A: DeserializeOwned>(&self, name: &str, question: &Q) -> Call<A> {
+        let id = {
+            let mut state = self.shared.lock();
+            state.last_id += 1;
+            state.last_id
+        };
+        let question = self.question(id, name, question);
+        Call::new(self.core.clone(), Arc::clone(&self.shared), id, question)
+    }
+
+    /// Sets the handler of an event. It replaces an earlier one of the same name.
+    ///
+    /// Events are handled one after another, in order with each other, also while the session's
+    /// function awaits something else. One whose value cannot be decoded goes to
+    /// [`SessionHandle::on_trouble`] instead. Handlers end with the function.
+    ///
+    /// # Panics
+    /// Panics unless the name has 1 to 255 bytes.
+    pub fn on<T, F, R>(&self, name: &str, handler: F)
+    where
+        T: DeserializeOwned + Send + 'static,
+        F: Fn(T) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let handler: EventHandler = handler::of_events(handler);
+        assert!((1..=255).contains(&name.len()), "{BadName}");
+        let replaced = {
+            let mut state = self.shared.lock();
+            if state.is_over {
+                Some(handler)
+            } else {
+                state.event_handlers.insert(name.into(), handler)
+            }
+        };
+        drop(replaced);
+    }
+
+    /// Sets the handler of calls of this name. It replaces an earlier one.
+    ///
+    /// Handlers run at the same time as the session's function, within its task, and may call the
+    /// page themselves. The text of an error is what the page gets. If the page cancels, the
+    /// handler is dropped at its next `.await`. If it panics, the call fails, and the session goes
+    /// on. Handlers end with the function.
+    ///
+    /// # Panics
+    /// Panics unless the name has 1 to 255 bytes.
+    pub fn handle<Q, A, E, F, R>(&self, name: &str, handler: F)
+    where
+        Q: DeserializeOwned + Send + 'static,
+        A: Serialize + 'static,
+        E: fmt::Display + 'static,
+        F: Fn(Q) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<A, E>> + Send + 'static,
+    {
+        let handler: CallHandler = handler::of_calls(name, self.shared.options.codec, handler);
+        assert!((1..=255).contains(&name.len()), "{BadName}");
+        let replaced = {
+            let mut state = self.shared.lock();
+            if state.is_over {
+                Some(handler)
+            } else {
+                state.call_handlers.insert(name.into(), handler)
+            }
+        };
+        drop(replaced);
+    }
+
+    /// Sets the function that learns what went wrong with something that the page sent. It is
+    /// logged besides, at most once a minute for each session. `hook` must not block.
+    pub fn on_trouble(&self, hook: impl Fn(&Trouble) + Send + Sync + 'static) {
+        let hook: crate::shared::TroubleHook = Arc::new(hook);
+        let replaced = {
+            let mut state = self.shared.lock();
+            if state.is_over {
+                Some(hook)
+            } else {
+                state.trouble_hook.replace(hook)
+            }
+        };
+        drop(replaced);
+    }
+
+    fn encode<T: Serialize + ?Sized>(&self, value: &T, unit: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
+        self.shared.options.codec.write(value, unit)
+    }
+
+    fn question<Q: Serialize + ?Sized>(&self, id: u64, name: &str, question: &Q) -> Result<Vec<u8>, CallError> {
+        let mut unit = unit::begin_with(Kind::Call, id);
+        varint::write(0, &mut unit);
+        unit::write_name(name, &mut unit)?;
+        Ok(self.encode(question, unit)?)
+    }
+}

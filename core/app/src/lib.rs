@@ -1,0 +1,36 @@
+#![doc = include_str!("../README.md")]
+
+mod app;
+mod array;
+mod call;
+mod call_error;
+mod codec;
+mod event_queue;
+mod failure;
+mod handle;
+mod handler;
+mod incoming_calls;
+mod messagepack;
+mod options;
+mod pump;
+mod session;
+mod shared;
+mod trouble;
+mod unit;
+mod value;
+mod varint;
+#[cfg(test)]
+mod vectors;
+
+pub use app::{Running, app, app_with};
+pub use array::{Array, Number};
+pub use call::Call;
+pub use call_error::CallError;
+pub use codec::{Codec, EncodeError};
+pub use handle::{SendError, SessionHandle};
+pub use options::AppOptions;
+pub use session::Session;
+pub use shared::Received;
+pub use trouble::{PageError, Trouble};
+pub use unit::{BadName, UnitError};
+pub use value::{DecodeError, Value};

@@ -1,0 +1,206 @@
+//! Reads a session's messages and gives each to whom it is for, within the task of the session's
+//! function.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use stillhere::Incoming;
+
+use crate::call_error::CallError;
+use crate::event_queue::EventQueue;
+use crate::failure::FailureCode;
+use crate::handle::SessionHandle;
+use crate::incoming_calls::IncomingCalls;
+use crate::shared::{Received, Shared};
+use crate::trouble::{Trouble, TroubleLog};
+use crate::unit::{self, Kind, Unit, UnitError};
+
+/// Sends a unit that must not wait in the pump.
+type Reply = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub(crate) struct Pump {
+    core: stillhere::Session,
+    shared: Arc<Shared>,
+    calls: IncomingCalls,
+    events: EventQueue,
+    replies: FuturesUnordered<Reply>,
+    log: TroubleLog,
+}
+
+impl Pump {
+    pub(crate) fn new(core: stillhere::Session, handle: &SessionHandle) -> Self {
+        let shared = Arc::clone(&handle.shared);
+        Self {
+            core,
+            calls: IncomingCalls::new(&shared.options),
+            events: EventQueue::default(),
+            replies: FuturesUnordered::new(),
+            log: TroubleLog::default(),
+            shared,
+        }
+    }
+
+    /// Runs until the session is over and everything received has been handed on.
+    pub(crate) async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            // A page that sends without pause must not keep the function from running.
+            tokio::task::consume_budget().await;
+            self.send_cancels();
+            let reads = self.may_read();
+            tokio::select! {
+                biased;
+                () = shared.work.notified() => {}
+                Some(answer) = self.calls.next() => self.reply(answer),
+                Some(()) = self.replies.next() => {}
+                handled = self.events.next() => {
+                    shared.lock().unread_charge -= handled.charge;
+                    if let Some(trouble) = handled.trouble {
+                        self.report(&trouble);
+                    }
+                }
+                incoming = self.core.next(), if reads => match incoming {
+                    None => break,
+                    Some(Incoming::Message(message)) => self.dispatch(&message.into_bytes()),
+                    Some(Incoming::Restored) => shared.fail_calls(|| CallError::Replaced),
+                    Some(_) => {}
+                }
+            }
+        }
+        // What waits here cannot be answered, but events that have arrived are handled.
+        shared.end_calls();
+        while !self.events.is_empty() {
+            let handled = self.events.next().await;
+            shared.lock().unread_charge -= handled.charge;
+        }
+    }
+
+    /// Returns true unless too much is unread. Then calls to the page fail, because their answers
+    /// would wait behind what nobody reads.
+    fn may_read(&self) -> bool {
+        let mut state = self.shared.lock();
+        state.is_full = state.unread_charge > self.shared.options.unread;
+        let is_full = state.is_full;
+        let given_up: Vec<u64> = if is_full {
+            state.calls.keys().copied().collect()
+        } else {
+            Vec::new()
+        };
+        state.cancels.extend(given_up);
+        drop(state);
+        if is_full {
+            self.shared.fail_calls(|| CallError::Unread);
+        }
+        !is_full && self.replies.len() <= MOST_REPLIES
+    }
+
+    fn dispatch(&mut self, message: &Bytes) {
+        match Unit::decode(message) {
+            Ok(unit) => self.dispatch_unit(unit),
+            Err(error) => self.report(&error.into()),
+        }
+    }
+
+    fn dispatch_unit(&mut self, unit: Unit<'_>) {
+        match unit {
+            Unit::Bytes(bytes) => self.keep(Received::Bytes(bytes)),
+            Unit::Text(text) => self.keep(Received::Text(text.to_owned())),
+            Unit::Message(value) => self.keep(Received::Value(value)),
+            Unit::Event { name, value } => {
+                let handler = self.shared.lock().event_handlers.get(name).cloned();
+                match handler {
+                    Some(handler) => {
+                        let charge = self.events.push(name, handler, value);
+                        self.shared.lock().unread_charge += charge;
+                    }
+                    None => tracing::debug!(session = %self.core.id(), name, "ignored an event without a handler"),
+                }
+            }
+            Unit::Call { id, name, value, .. } => {
+                let handler = self.shared.lock().call_handlers.get(name).cloned();
+                match handler {
+                    Some(handler) => match self.calls.push(id, handler, value) {
+                        Ok(()) => {}
+                        Err(Some(code)) => self.reply(unit::failure(id, code, "")),
+                        Err(None) => self.report(&Trouble::DuplicateCall),
+                    },
+                    None => self.reply(unit::failure(id, FailureCode::Missing, "")),
+                }
+            }
+            Unit::Answer { id, value } => self.answer(id, Ok(value)),
+            Unit::Failure { id, code, text } => self.answer(id, Err(CallError::from_page(code, text))),
+            Unit::Cancel { id } => self.calls.cancel(id),
+            Unit::Error(value) => match value.decode() {
+                Ok(error) => self.report(&Trouble::Page(error)),
+                Err(_) => self.report(&UnitError::BadText.into()),
+            },
+            // This half has no observables and no streams.
+            Unit::Set { .. } | Unit::Item { .. } | Unit::More { .. } => {}
+        }
+    }
+
+    fn keep(&self, received: Received) {
+        let mut state = self.shared.lock();
+        state.unread_charge += received.charge();
+        state.unread.push_back(received);
+        drop(state);
+        self.shared.arrived.notify_one();
+    }
+
+    fn answer(&self, id: u64, answer: crate::shared::Answer) {
+        let call = self.shared.lock().calls.remove(&id);
+        if let Some(call) = call {
+            let _ = call.send(answer);
+        }
+    }
+
+    fn send_cancels(&mut self) {
+        let cancels = std::mem::take(&mut self.shared.lock().cancels);
+        for id in cancels {
+            self.reply(unit::begin_with(Kind::Cancel, id));
+        }
+    }
+
+    /// Sends a unit at once or, if the outbox is full, when there is room.
+    fn reply(&self, unit: Vec<u8>) {
+        use stillhere::TrySendError;
+        match self.core.try_send(unit) {
+            Ok(()) | Err(TrySendError::Ended { .. }) => {}
+            Err(TrySendError::Full(message)) => {
+                let session = self.core.handle();
+                self.replies.push(Box::pin(async move {
+                    let _ = session.send(message).await;
+                }));
+            }
+            Err(TrySendError::TooLarge { message, .. }) => {
+                if let Ok(Unit::Answer { id, .. }) = Unit::decode(&message.into_bytes()) {
+                    self.reply(unit::failure(id, FailureCode::Failed, "the answer is too large"));
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn report(&mut self, trouble: &Trouble) {
+        self.log.log(self.core.id(), trouble);
+        let hook = self.shared.lock().trouble_hook.clone();
+        if let Some(hook) = hook {
+            let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hook(trouble)));
+            if called.is_err() {
+                tracing::error!(session = %self.core.id(), "the function that learns of troubles panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}
+
+/// So many answers may wait for room in the outbox before nothing more is read from the page.
+const MOST_REPLIES: usize = 64;

@@ -1,0 +1,135 @@
+//! What a session's function, its handles and its pump share.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::call_error::CallError;
+use crate::options::AppOptions;
+use crate::trouble::Trouble;
+use crate::value::{DecodeError, Value};
+
+/// What [`Session::recv`](crate::Session::recv) returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Received {
+    /// Bytes.
+    Bytes(bytes::Bytes),
+    /// Text.
+    Text(String),
+    /// A value, to be decoded.
+    Value(Value),
+}
+
+impl Received {
+    /// What it counts against [`AppOptions::unread`].
+    pub(crate) fn charge(&self) -> usize {
+        ENTRY_CHARGE
+            + match self {
+                Self::Bytes(bytes) => bytes.len(),
+                Self::Text(text) => text.len(),
+                Self::Value(value) => value.size(),
+            }
+    }
+}
+
+/// Answers one call: returns the unit to send.
+pub(crate) type CallWork = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
+pub(crate) type CallHandler = Arc<dyn Fn(u64, Value) -> CallWork + Send + Sync>;
+pub(crate) type EventWork = Pin<Box<dyn Future<Output = Result<(), DecodeError>> + Send>>;
+pub(crate) type EventHandler = Arc<dyn Fn(Value) -> EventWork + Send + Sync>;
+pub(crate) type TroubleHook = Arc<dyn Fn(&Trouble) + Send + Sync>;
+pub(crate) type Answer = Result<Value, CallError>;
+
+pub(crate) struct Shared {
+    pub(crate) options: AppOptions,
+    state: Mutex<State>,
+    /// Something can be read, or the session is over.
+    pub(crate) arrived: Notify,
+    /// The pump has something to do: there is room again, or a call was given up.
+    pub(crate) work: Notify,
+}
+
+/// What one lock protects. No code of the application runs while it is held.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) unread: VecDeque<Received>,
+    /// The charge of what the function has not read and of waiting events.
+    pub(crate) unread_charge: usize,
+    pub(crate) call_handlers: HashMap<Box<str>, CallHandler>,
+    pub(crate) event_handlers: HashMap<Box<str>, EventHandler>,
+    pub(crate) trouble_hook: Option<TroubleHook>,
+    /// Calls to the page that are not answered.
+    pub(crate) calls: HashMap<u64, oneshot::Sender<Answer>>,
+    pub(crate) last_id: u64,
+    /// Calls to the page that were given up while there was no room for the cancel.
+    pub(crate) cancels: Vec<u64>,
+    /// Nothing is read, because too much is unread.
+    pub(crate) is_full: bool,
+    pub(crate) is_over: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(options: AppOptions) -> Self {
+        Self {
+            options,
+            state: Mutex::default(),
+            arrived: Notify::new(),
+            work: Notify::new(),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the oldest unread message. Returns `None` if there is none.
+    pub(crate) fn take(&self) -> Option<Received> {
+        let received = {
+            let mut state = self.lock();
+            let received = state.unread.pop_front()?;
+            state.unread_charge -= received.charge();
+            received
+        };
+        self.work.notify_one();
+        Some(received)
+    }
+
+    /// Fails every call that waits for the page.
+    pub(crate) fn fail_calls(&self, error: impl Fn() -> CallError) {
+        let calls = std::mem::take(&mut self.lock().calls);
+        for (_, answer) in calls {
+            let _ = answer.send(Err(error()));
+        }
+    }
+
+    /// Fails calls to the page, now and later, because nothing more comes from it.
+    pub(crate) fn end_calls(&self) {
+        self.lock().is_over = true;
+        self.fail_calls(|| CallError::SessionOver);
+        self.arrived.notify_one();
+    }
+
+    /// Ends the layer: calls fail, the reader learns it, and handlers are dropped, because they may
+    /// hold a handle of this session.
+    pub(crate) fn end(&self) {
+        let (calls, events, hook) = {
+            let mut state = self.lock();
+            state.is_over = true;
+            state.cancels = Vec::new();
+            (
+                std::mem::take(&mut state.call_handlers),
+                std::mem::take(&mut state.event_handlers),
+                state.trouble_hook.take(),
+            )
+        };
+        drop((calls, events, hook));
+        self.end_calls();
+    }
+}
+
+/// Bytes that an unread message counts in addition to its content.
+pub(crate) const ENTRY_CHARGE: usize = 64;

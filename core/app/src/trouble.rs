@@ -1,0 +1,72 @@
+//! What went wrong with something that the page sent: for a hook of the application, and the log.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::unit::UnitError;
+use crate::value::DecodeError;
+
+/// Something that the page sent and that no function or handler got, or an error in the page
+/// itself. It never ends the session.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// A message that is not one of this layer was skipped.
+    #[error("skipped a malformed message: {0}")]
+    Malformed(#[from] UnitError),
+    /// An event whose value its handler cannot decode.
+    #[error("skipped the event {name:?}: {error}")]
+    Event {
+        /// Name of the event.
+        name: String,
+        /// Why it cannot be decoded.
+        error: DecodeError,
+    },
+    /// The handler of an event panicked.
+    #[error("the handler of the event {0:?} panicked")]
+    EventPanicked(String),
+    /// A call with the id of another one that is not answered yet was skipped.
+    #[error("skipped a call whose id is in use")]
+    DuplicateCall,
+    /// An error in the page's own code.
+    #[error("an error in the page: {0}")]
+    Page(PageError),
+}
+
+/// An error that nothing in the page caught. All of it comes from the page: escape it before you
+/// show it as HTML.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+#[error("{message:?}")]
+pub struct PageError {
+    /// What the error says.
+    pub message: String,
+    /// Where it happened, as the browser describes it.
+    #[serde(default)]
+    pub stack: Option<String>,
+    /// File, line and column.
+    #[serde(default, rename = "source")]
+    pub place: Option<String>,
+}
+
+/// Logs the first trouble in a minute, with how many there were since the last line.
+#[derive(Debug, Default)]
+pub(crate) struct TroubleLog {
+    last_line: Option<Instant>,
+    count: u64,
+}
+
+impl TroubleLog {
+    pub(crate) fn log(&mut self, session: &stillhere::SessionId, trouble: &Trouble) {
+        self.count += 1;
+        if self.last_line.is_none_or(|at| at.elapsed() >= INTERVAL) {
+            self.last_line = Some(Instant::now());
+            let count = std::mem::take(&mut self.count);
+            tracing::warn!(%session, count, "{trouble}");
+        }
+    }
+}
+
+const INTERVAL: Duration = Duration::from_secs(60);
