@@ -34,15 +34,25 @@ const NAMES =
 const INTERNAL = new RegExp(`^(?:(?:handle|poll|meet)[A-Z]|(?:${NAMES.replaceAll(' ', '|')})$)`);
 
 const bundles = [
-  { entry: 'src/index.ts', file: 'stillhere.mjs', format: 'esm' },
-  { entry: 'src/global.ts', file: 'stillhere.js', format: 'iife' },
+  { entry: 'src/index.ts', file: 'stillhere.mjs', format: 'esm', internal: INTERNAL },
+  { entry: 'src/global.ts', file: 'stillhere.js', format: 'iife', internal: INTERNAL },
+  // The layer has names of its own and shares none of the client's internal ones.
+  { entry: 'src/app/index.ts', file: 'app.mjs', format: 'esm' },
 ];
+
+/** Lets a bundle import the client from its built file, so that a page has one copy of it. */
+const clientIsExternal = {
+  name: 'the client is external',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\.\/index$/ }, () => ({ path: './stillhere.mjs', external: true }));
+  },
+};
 
 /**
  * Bundles one entry point. Returns the script's bytes, and each module's share of them before the
  * last step.
  */
-async function bundle({ entry, file, format }) {
+async function bundle({ entry, file, format, internal }) {
   const result = await build({
     absWorkingDir: root,
     entryPoints: [entry],
@@ -55,6 +65,7 @@ async function bundle({ entry, file, format }) {
     legalComments: 'none',
     logLevel: 'warning',
     metafile: true,
+    plugins: [clientIsExternal],
     write: false,
   });
   const [output] = Object.values(result.metafile.outputs);
@@ -64,7 +75,7 @@ async function bundle({ entry, file, format }) {
     module: format === 'esm',
     ecma: 2022,
     compress: { passes: 3 },
-    mangle: { properties: { regex: INTERNAL } },
+    mangle: internal ? { properties: { regex: internal } } : {},
   });
   const script = new TextEncoder().encode(code);
   return { file, script, gzipped: await gzip(script, { numiterations: 15 }), modules };

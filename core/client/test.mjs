@@ -1,4 +1,5 @@
-// Bundles each test/*.test.ts into a temporary folder and runs it with Node's test runner.
+// Bundles each *.test.ts in test/ into a temporary folder and runs it with Node's test runner. With
+// an argument, only the files whose name contains it.
 
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +11,7 @@ import { build } from 'esbuild';
 import { runTests } from './run-tests.mjs';
 
 const folder = join(import.meta.dirname, 'test');
-const names = readdirSync(folder).filter((name) => name.endsWith('.test.ts')).sort();
+const names = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith('.test.ts') && name.includes(process.argv[2] ?? '')).sort();
 const bundled = mkdtempSync(join(tmpdir(), 'stillhere-test-'));
 process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --enable-source-maps`.trim();
 process.chdir(import.meta.dirname);
@@ -19,6 +20,7 @@ try {
   await build({
     entryPoints: names.map((name) => join(folder, name)),
     outdir: bundled,
+    outbase: folder,
     outExtension: { '.js': '.mjs' },
     bundle: true,
     format: 'esm',

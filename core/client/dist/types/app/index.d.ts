@@ -1,0 +1,20 @@
+import type { From, Options, Session, Ticket } from '../index';
+import { type AppOptions, AppSession } from './app_session';
+import type { Contract } from './contract';
+export type { AppOptions, BytesHandler } from './app_session';
+export type { CallOptions } from './calls';
+export type { CallFailure } from './call_error';
+export type { Contract } from './contract';
+export type { Observable } from './observable';
+export type { Codec } from './value';
+export { AppSession } from './app_session';
+export { CallError } from './call_error';
+/** Options of the session and of the layer. */
+export type ConnectOptions<C = Contract> = Pick<Options, 'outbox' | 'url' | 'from'> & AppOptions<C>;
+/** Connects this page to the session of its ticket, as the client's own `connect` does. */
+export declare function connect<C = Contract>(ticket: Ticket | From, options?: ConnectOptions<C>): AppSession<C>;
+/**
+ * Puts the layer on a session, such as `stillhere.session` of a script tag. Returns the same
+ * `AppSession` for the same session; the hooks of the newest call are used.
+ */
+export declare function attach<C = Contract>(session: Session, options?: AppOptions<C>): AppSession<C>;

@@ -1,0 +1,148 @@
+// The envelope of a message: what it is, and for whom (core/app/PROTOCOL.md).
+
+import type { Bytes } from '../wire';
+import { Undecodable } from './undecodable';
+
+/** What a unit is: its first byte. */
+export enum Kind {
+  Bytes,
+  Text,
+  Message,
+  Event,
+  Call,
+  Answer,
+  Failure,
+  Cancel,
+  Set,
+  Item,
+  More,
+  Error,
+}
+
+/** The fields between a unit's kind and its content. Which ones a kind has, `FIELDS` says. */
+export interface Fields {
+  /** Number of a call, chosen by its caller. */
+  id?: number;
+  /** Name of an event, a call or an observable: 1 to 255 bytes of UTF-8. */
+  name?: string;
+  /** Code of a failure. */
+  code?: number;
+  /** Number of items that a caller allows at first. */
+  credit?: number;
+  /** Number of further items that a caller allows. */
+  count?: number;
+  /** Number of the page's newest set of an observable. */
+  number?: number;
+}
+
+type Field = keyof Fields;
+
+/** The fields of each kind, in order. */
+const FIELDS: readonly (readonly Field[])[] = [
+  [],
+  [],
+  [],
+  ['name'],
+  ['id', 'credit', 'name'],
+  ['id'],
+  ['id', 'code'],
+  ['id'],
+  ['name', 'number'],
+  ['id'],
+  ['id', 'count'],
+  [],
+];
+
+/** A received unit. Its content begins at `at` and is not decoded yet. */
+export interface Unit extends Required<Fields> {
+  readonly kind: Kind;
+  readonly bytes: Bytes;
+  readonly at: number;
+}
+
+/** Greatest length of a name in bytes of UTF-8. */
+const NAME_LIMIT = 255;
+
+/** Greatest length of a failure's text in bytes of UTF-8. */
+export const FAILURE_LIMIT = 1024;
+
+/** The greatest code of a failure. */
+const LAST_CODE = 7;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/**
+ * Returns the bytes of a unit up to its content. Throws a `RangeError` for a name that is empty or
+ * too long.
+ */
+export function encodeHead(kind: Kind, fields: Fields = {}): number[] {
+  const head: number[] = [kind];
+  for (const field of FIELDS[kind]!) {
+    if (field === 'name') {
+      const name = encoder.encode(fields.name);
+      if (!name.length || name.length > NAME_LIMIT) throw new RangeError(`A name has 1 to ${NAME_LIMIT} bytes, and not ${name.length}: ${fields.name}`);
+      head.push(name.length, ...name);
+    } else if (field === 'code') head.push(fields.code!);
+    else pushVarint(head, fields[field]!);
+  }
+  return head;
+}
+
+function pushVarint(head: number[], number: number): void {
+  for (; number > 127; number = Math.floor(number / 128)) head.push((number % 128) + 128);
+  head.push(number);
+}
+
+/** Decodes everything but the content of a server's unit. Throws `Undecodable`. */
+export function decodeUnit(bytes: Bytes): Unit {
+  let at = 1;
+  const byte = (): number => bytes[at++] ?? broken('it ends too early');
+  const varint = (): number => {
+    let value = 0;
+    for (let scale = 1; scale < 2 ** 56; scale *= 128) {
+      const part = byte();
+      value += (part & 127) * scale;
+      // A last byte of 0 adds nothing, so the encoding is too long.
+      if (part < 128) return (part || scale === 1) && value < 2 ** 53 ? value : broken('it has a bad number');
+    }
+    return broken('it has a bad number');
+  };
+  const name = (): string => {
+    const length = byte();
+    const end = at + length;
+    if (!length || end > bytes.length) broken('it has no name');
+    return decodeText(bytes, at, (at = end));
+  };
+
+  const kind = bytes[0] as Kind | undefined;
+  const unit = { kind: kind!, bytes, id: 0, name: '', code: 0, credit: 0, count: 0, number: 0 };
+  for (const field of (kind !== undefined && FIELDS[kind]) || broken(`its kind is ${kind}`)) {
+    if (field === 'name') unit.name = name();
+    else unit[field] = field === 'code' ? byte() : varint();
+  }
+  if ((kind === Kind.Cancel || kind === Kind.More) && at < bytes.length) broken('it is too long');
+  if (kind === Kind.Failure && (!unit.code || unit.code > LAST_CODE || bytes.length - at > FAILURE_LIMIT)) broken('it is no known failure');
+  if (kind === Kind.Error) broken('only a page sends its errors');
+  return { ...unit, at };
+}
+
+/** Returns the text in UTF-8, cut off between two characters if it is longer than `limit` bytes. */
+export function encodeText(text: string, limit = Infinity): Bytes {
+  if (limit === Infinity) return encoder.encode(text);
+  const bytes = new Uint8Array(limit);
+  return bytes.subarray(0, encoder.encodeInto(text, bytes).written);
+}
+
+/** Decodes UTF-8. Throws `Undecodable` for anything else. */
+export function decodeText(bytes: Bytes, from: number, to = bytes.length): string {
+  try {
+    return decoder.decode(bytes.subarray(from, to));
+  } catch {
+    return broken('its text is not UTF-8');
+  }
+}
+
+function broken(why: string): never {
+  throw new Undecodable(`A unit breaks the rules of the protocol: ${why}.`);
+}
