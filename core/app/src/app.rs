@@ -1,14 +1,16 @@
 //! Adapts a function with this layer's session to the core.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use futures_util::future::{Either, select};
 
 use crate::handle::SessionHandle;
 use crate::options::AppOptions;
 use crate::pump::Pump;
+use crate::restoring::Restoring;
 use crate::session::Session;
 use crate::shared::Shared;
 
@@ -62,10 +64,25 @@ where
         core: core.handle(),
         shared: Arc::new(Shared::new(options)),
     };
-    let pump = Pump::new(core, &handle);
-    // Handlers that the function sets before its first `.await` get everything.
-    let function = pin!(function(Session::new(handle)));
-    if let Either::Right(((), function)) = select(function, pin!(pump.run())).await {
+    let mut function = pin!(function(Session::new(handle.clone())));
+    // Until its first `.await` the function sets handlers, which then get everything.
+    if poll_fn(|context| Poll::Ready(function.as_mut().poll(context)))
+        .await
+        .is_ready()
+    {
+        return;
+    }
+    let shared = Arc::clone(&handle.shared);
+    core.on_restore(move |restoring| restore(Arc::clone(&shared), restoring));
+    let pump = pin!(Pump::new(core, &handle).run());
+    if let Either::Right(((), function)) = select(function, pump).await {
         function.await;
+    }
+}
+
+async fn restore(shared: Arc<Shared>, restoring: stillhere::Restoring) {
+    let function = shared.lock().restore.clone();
+    if let Some(function) = function {
+        function(Restoring::new(restoring, shared.options.codec)).await;
     }
 }

@@ -106,9 +106,9 @@ impl Pump {
 
     fn dispatch_unit(&mut self, unit: Unit<'_>) {
         match unit {
-            Unit::Bytes(bytes) => self.keep(Received::Bytes(bytes)),
-            Unit::Text(text) => self.keep(Received::Text(text.to_owned())),
-            Unit::Message(value) => self.keep(Received::Value(value)),
+            Unit::Bytes(bytes) => self.shared.keep(Received::Bytes(bytes)),
+            Unit::Text(text) => self.shared.keep(Received::Text(text.to_owned())),
+            Unit::Message(value) => self.shared.keep(Received::Value(value)),
             Unit::Event { name, value } => {
                 let handler = self.shared.lock().event_handlers.get(name).cloned();
                 match handler {
@@ -140,14 +140,6 @@ impl Pump {
             // This half has no observables and no streams.
             Unit::Set { .. } | Unit::Item { .. } | Unit::More { .. } => {}
         }
-    }
-
-    fn keep(&self, received: Received) {
-        let mut state = self.shared.lock();
-        state.unread_charge += received.charge();
-        state.unread.push_back(received);
-        drop(state);
-        self.shared.arrived.notify_one();
     }
 
     fn answer(&self, id: u64, answer: crate::shared::Answer) {

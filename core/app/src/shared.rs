@@ -9,6 +9,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::call_error::CallError;
 use crate::options::AppOptions;
+use crate::restoring::RestoreFunction;
 use crate::trouble::Trouble;
 use crate::value::{DecodeError, Value};
 
@@ -61,12 +62,15 @@ pub(crate) struct State {
     pub(crate) unread_charge: usize,
     pub(crate) call_handlers: HashMap<Box<str>, CallHandler>,
     pub(crate) event_handlers: HashMap<Box<str>, EventHandler>,
+    pub(crate) restore: Option<RestoreFunction>,
     pub(crate) trouble_hook: Option<TroubleHook>,
     /// Calls to the page that are not answered.
     pub(crate) calls: HashMap<u64, oneshot::Sender<Answer>>,
     pub(crate) last_id: u64,
     /// Calls to the page that were given up while there was no room for the cancel.
     pub(crate) cancels: Vec<u64>,
+    /// The function has dropped its session, so what it would read is dropped.
+    pub(crate) reader_is_gone: bool,
     /// Nothing is read, because too much is unread.
     pub(crate) is_full: bool,
     pub(crate) is_over: bool,
@@ -84,6 +88,32 @@ impl Shared {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps something for the function to read.
+    pub(crate) fn keep(&self, received: Received) {
+        {
+            let mut state = self.lock();
+            if state.reader_is_gone {
+                return;
+            }
+            state.unread_charge += received.charge();
+            state.unread.push_back(received);
+        }
+        self.arrived.notify_one();
+    }
+
+    /// Drops what is unread, and what arrives from now on.
+    pub(crate) fn reader_is_gone(&self) {
+        let unread = {
+            let mut state = self.lock();
+            state.reader_is_gone = true;
+            let unread = std::mem::take(&mut state.unread);
+            state.unread_charge -= unread.iter().map(Received::charge).sum::<usize>();
+            unread
+        };
+        drop(unread);
+        self.work.notify_one();
     }
 
     /// Takes the oldest unread message. Returns `None` if there is none.
@@ -116,7 +146,7 @@ impl Shared {
     /// Ends the layer: calls fail, the reader learns it, and handlers are dropped, because they may
     /// hold a handle of this session.
     pub(crate) fn end(&self) {
-        let (calls, events, hook) = {
+        let handlers = {
             let mut state = self.lock();
             state.is_over = true;
             state.cancels = Vec::new();
@@ -124,9 +154,10 @@ impl Shared {
                 std::mem::take(&mut state.call_handlers),
                 std::mem::take(&mut state.event_handlers),
                 state.trouble_hook.take(),
+                state.restore.take(),
             )
         };
-        drop((calls, events, hook));
+        drop(handlers);
         self.end_calls();
     }
 }
