@@ -38,13 +38,17 @@ const bundles = [
   { entry: 'src/global.ts', file: 'stillhere.js', format: 'iife', internal: INTERNAL },
   // The layer has names of its own and shares none of the client's internal ones.
   { entry: 'src/app/index.ts', file: 'app.mjs', format: 'esm' },
+  { entry: 'src/react/index.ts', file: 'react.mjs', format: 'esm' },
+  { entry: 'src/svelte/index.ts', file: 'svelte.mjs', format: 'esm' },
 ];
 
-/** Lets a bundle import the client from its built file, so that a page has one copy of it. */
-const clientIsExternal = {
-  name: 'the client is external',
+/** Lets a bundle import the other built files, so that a page has one copy of each. */
+const builtFilesAreExternal = {
+  name: 'built files are external',
   setup({ onResolve }) {
     onResolve({ filter: /^\.\.\/index$/ }, () => ({ path: './stillhere.mjs', external: true }));
+    onResolve({ filter: /^\.\.\/app\/index$/ }, () => ({ path: './app.mjs', external: true }));
+    onResolve({ filter: /^react$/ }, () => ({ external: true }));
   },
 };
 
@@ -65,7 +69,7 @@ async function bundle({ entry, file, format, internal }) {
     legalComments: 'none',
     logLevel: 'warning',
     metafile: true,
-    plugins: [clientIsExternal],
+    plugins: [builtFilesAreExternal],
     write: false,
   });
   const [output] = Object.values(result.metafile.outputs);

@@ -125,6 +125,16 @@ test('a handler may call back, and a failure of that call is its own', async () 
   assert.deepEqual([failure.id, FAILURES[failure.code]], [1, 'failed']);
 });
 
+test('a handler of messages may wait for a call', async () => {
+  const app = await App.connected();
+  const answers: unknown[] = [];
+  app.session.onjson = async (value) => answers.push(await app.session.call('ask', value));
+  await app.give(Kind.Message, {}, 1);
+  const [call] = await app.read();
+  await app.give(Kind.Answer, { id: call!.id }, 'answered');
+  assert.deepEqual(answers, ['answered']);
+});
+
 test('handlers run in bounded number, others wait, and the rest is refused', async () => {
   const app = await App.connected({ runningCalls: 2, waitingCalls: 2 });
   const running: { value: unknown; finish: (answer: unknown) => void; signal: AbortSignal }[] = [];

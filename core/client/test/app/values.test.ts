@@ -20,7 +20,7 @@ for (const codec of CODECS) {
     const values = [
       null, true, false, 0, 1, -1, 31, -32, -33, 127, 128, 255, 256, -128, -129, 65_535, 65_536, 2 ** 31, 2 ** 32, -(2 ** 31) - 1, 0.1, 1e300,
       Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER, 2n ** 63n - 1n, -(2n ** 63n), 2n ** 64n - 1n, 2n ** 53n + 1n,
-      '', 'ü', '\ufeff世', 'x'.repeat(31), 'x'.repeat(32), 'x'.repeat(255), 'x'.repeat(256), 'x'.repeat(70_000), '"9007199254740993\\',
+      '', 'ü', '\ufeff世', 'x'.repeat(31), 'x'.repeat(32), 'x'.repeat(255), 'x'.repeat(256), 'x'.repeat(70_000), '"9007199254740993\\', '"['.repeat(200), '\\{'.repeat(200),
       [], [1, [2, ['9007199254740993', 9007199254740993n]]], Array.from({ length: 70_000 }, (_, index) => index % 300), {}, { a: { 'b "9': [null] } },
       Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`key ${index}`, index])), JSON.parse('{"__proto__": 1}'), nested(127),
     ];

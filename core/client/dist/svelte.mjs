@@ -1,0 +1,1 @@
+function t(t){return{subscribe:s=>(s(t.status),t.watchStatus(s))}}export{t as status};

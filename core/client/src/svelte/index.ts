@@ -1,0 +1,14 @@
+// Stores for Svelte. An observable of the session is a store already: `$count`.
+
+import type { AppSession } from '../app/app_session';
+import type { Status } from '../status';
+
+/** Returns the session's status as a store. */
+export function status<C>(session: AppSession<C>): { subscribe(run: (status: Status) => void): () => void } {
+  return {
+    subscribe(run) {
+      run(session.status);
+      return session.watchStatus(run);
+    },
+  };
+}
