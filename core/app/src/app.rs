@@ -80,8 +80,19 @@ where
     }
 }
 
+/// Sends a new document the value of every observable, and then what the application wants.
 async fn restore(shared: Arc<Shared>, restoring: stillhere::Restoring) {
-    let function = shared.lock().restore.clone();
+    let (observables, function) = {
+        let state = shared.lock();
+        let observables: Vec<_> = state.observables.values().cloned().collect();
+        (observables, state.restore.clone())
+    };
+    for observed in observables {
+        match observed.restore(shared.options.codec) {
+            Ok(set) => drop(restoring.send(set).await),
+            Err(error) => tracing::error!(name = observed.name(), %error, "an observable was not sent"),
+        }
+    }
     if let Some(function) = function {
         function(Restoring::new(restoring, shared.options.codec)).await;
     }

@@ -11,6 +11,7 @@ use stillhere::{EndReason, SessionId};
 use crate::call::Call;
 use crate::call_error::CallError;
 use crate::codec::EncodeError;
+use crate::observable::Observable;
 use crate::shared::{CallHandler, EventHandler, Shared};
 use crate::trouble::Trouble;
 use crate::unit::{self, BadName, Kind};
@@ -79,7 +80,7 @@ impl SessionHandle {
     /// Returns [`SendError::Session`] if the session has ended or is closing, or the bytes exceed
     /// its limit.
     pub async fn send(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
-        Ok(self.core.send(unit::raw(Kind::Bytes, bytes.as_ref())).await?)
+        self.deliver(unit::raw(Kind::Bytes, bytes.as_ref())).await
     }
 
     /// Sends text, as [`SessionHandle::send`] does.
@@ -87,7 +88,7 @@ impl SessionHandle {
     /// # Errors
     /// Returns the errors of [`SessionHandle::send`].
     pub async fn send_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
-        Ok(self.core.send(unit::raw(Kind::Text, text.as_ref().as_bytes())).await?)
+        self.deliver(unit::raw(Kind::Text, text.as_ref().as_bytes())).await
     }
 
     /// Sends a value, in the format of [`AppOptions::codec`](crate::AppOptions::codec) or, for an
@@ -98,7 +99,7 @@ impl SessionHandle {
     /// [`SessionHandle::send`].
     pub async fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), SendError> {
         let unit = self.encode(value, unit::begin(Kind::Message))?;
-        Ok(self.core.send(unit).await?)
+        self.deliver(unit).await
     }
 
     /// Sends an event to the page's handler of this name.
@@ -110,7 +111,7 @@ impl SessionHandle {
         let mut unit = unit::begin(Kind::Event);
         unit::write_name(name, &mut unit)?;
         let unit = self.encode(value, unit)?;
-        Ok(self.core.send(unit).await?)
+        self.deliver(unit).await
     }
 
     /// Calls the page's handler of this name. Await the [`Call`] to make it.
@@ -181,6 +182,30 @@ impl SessionHandle {
         drop(replaced);
     }
 
+    /// Creates an observable, which the page knows by the same name.
+    ///
+    /// # Panics
+    /// Panics if the session has an observable of this name, or the name does not have 1 to 255
+    /// bytes.
+    pub fn observable<T>(&self, name: &str, value: T) -> Observable<T>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        assert!((1..=255).contains(&name.len()), "{BadName}");
+        let observable = Observable::new(name, value, Arc::clone(&self.shared));
+        let replaced = {
+            let mut state = self.shared.lock();
+            if state.is_over {
+                None
+            } else {
+                state.observables.insert(name.into(), observable.observed())
+            }
+        };
+        assert!(replaced.is_none(), "there is an observable {name:?}");
+        observable.update(|_| {});
+        observable
+    }
+
     /// Sets the function that learns what went wrong with something that the page sent. It is
     /// logged besides, at most once a minute for each session. `hook` must not block.
     pub fn on_trouble(&self, hook: impl Fn(&Trouble) + Send + Sync + 'static) {
@@ -194,6 +219,12 @@ impl SessionHandle {
             }
         };
         drop(replaced);
+    }
+
+    async fn deliver(&self, unit: Vec<u8>) -> Result<(), SendError> {
+        self.core.send(unit).await?;
+        self.shared.count_sent();
+        Ok(())
     }
 
     fn encode<T: Serialize + ?Sized>(&self, value: &T, unit: Vec<u8>) -> Result<Vec<u8>, EncodeError> {

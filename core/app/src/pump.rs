@@ -10,13 +10,15 @@ use futures_util::stream::FuturesUnordered;
 use stillhere::Incoming;
 
 use crate::call_error::CallError;
-use crate::event_queue::EventQueue;
+use crate::event_queue::{EventQueue, Handled};
 use crate::failure::FailureCode;
 use crate::handle::SessionHandle;
 use crate::incoming_calls::IncomingCalls;
+use crate::newest::Newest;
 use crate::shared::{Received, Shared};
 use crate::trouble::{Trouble, TroubleLog};
 use crate::unit::{self, Kind, Unit, UnitError};
+use crate::value::Value;
 
 /// Sends a unit that must not wait in the pump.
 type Reply = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -27,6 +29,7 @@ pub(crate) struct Pump {
     calls: IncomingCalls,
     events: EventQueue,
     replies: FuturesUnordered<Reply>,
+    newest: Newest,
     log: TroubleLog,
 }
 
@@ -34,6 +37,7 @@ impl Pump {
     pub(crate) fn new(core: stillhere::Session, handle: &SessionHandle) -> Self {
         let shared = Arc::clone(&handle.shared);
         Self {
+            newest: Newest::new(handle.core.clone(), Arc::clone(&shared)),
             core,
             calls: IncomingCalls::new(&shared.options),
             events: EventQueue::default(),
@@ -50,22 +54,19 @@ impl Pump {
             // A page that sends without pause must not keep the function from running.
             tokio::task::consume_budget().await;
             self.send_cancels();
+            let sets_wait = self.newest.send();
             let reads = self.may_read();
             tokio::select! {
                 biased;
                 () = shared.work.notified() => {}
                 Some(answer) = self.calls.next() => self.reply(answer),
                 Some(()) = self.replies.next() => {}
-                handled = self.events.next() => {
-                    shared.lock().unread_charge -= handled.charge;
-                    if let Some(trouble) = handled.trouble {
-                        self.report(&trouble);
-                    }
-                }
+                () = self.newest.wait(), if sets_wait => {}
+                handled = self.events.next() => self.finish(handled),
                 incoming = self.core.next(), if reads => match incoming {
                     None => break,
                     Some(Incoming::Message(message)) => self.dispatch(&message.into_bytes()),
-                    Some(Incoming::Restored) => shared.fail_calls(|| CallError::Replaced),
+                    Some(Incoming::Restored) => self.begin_document(),
                     Some(_) => {}
                 }
             }
@@ -74,7 +75,35 @@ impl Pump {
         shared.end_calls();
         while !self.events.is_empty() {
             let handled = self.events.next().await;
-            shared.lock().unread_charge -= handled.charge;
+            self.finish(handled);
+        }
+    }
+
+    fn finish(&mut self, handled: Handled) {
+        self.shared.lock().unread_charge -= handled.charge;
+        if let Some(trouble) = handled.trouble {
+            self.report(&trouble);
+        }
+    }
+
+    /// All that is read from now on comes from a new document.
+    fn begin_document(&self) {
+        self.shared.fail_calls(|| CallError::Replaced);
+        let observables: Vec<_> = self.shared.lock().observables.values().cloned().collect();
+        for observed in observables {
+            if observed.begin_document() {
+                self.shared.queue(observed);
+            }
+        }
+    }
+
+    fn set(&mut self, name: &str, number: u64, value: &Value) {
+        let observed = self.shared.lock().observables.get(name).cloned();
+        if let Some(observed) = observed
+            && let Err(error) = observed.receive(number, value)
+        {
+            let name = name.to_owned();
+            self.report(&Trouble::Set { name, error });
         }
     }
 
@@ -137,8 +166,9 @@ impl Pump {
                 Ok(error) => self.report(&Trouble::Page(error)),
                 Err(_) => self.report(&UnitError::BadText.into()),
             },
-            // This half has no observables and no streams.
-            Unit::Set { .. } | Unit::Item { .. } | Unit::More { .. } => {}
+            Unit::Set { name, number, value } => self.set(name, number, &value),
+            // This half has no streams.
+            Unit::Item { .. } | Unit::More { .. } => {}
         }
     }
 
@@ -160,7 +190,10 @@ impl Pump {
     fn reply(&self, unit: Vec<u8>) {
         use stillhere::TrySendError;
         match self.core.try_send(unit) {
-            Ok(()) | Err(TrySendError::Ended { .. }) => {}
+            Ok(()) => {
+                self.shared.count_sent();
+            }
+            Err(TrySendError::Ended { .. }) => {}
             Err(TrySendError::Full(message)) => {
                 let session = self.core.handle();
                 self.replies.push(Box::pin(async move {

@@ -3,11 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
 use crate::call_error::CallError;
+use crate::observable::Observed;
 use crate::options::AppOptions;
 use crate::restoring::RestoreFunction;
 use crate::trouble::Trouble;
@@ -48,6 +50,8 @@ pub(crate) type Answer = Result<Value, CallError>;
 pub(crate) struct Shared {
     pub(crate) options: AppOptions,
     state: Mutex<State>,
+    /// How many units were sent. It may miss some of those that are being sent.
+    sent: AtomicU64,
     /// Something can be read, or the session is over.
     pub(crate) arrived: Notify,
     /// The pump has something to do: there is room again, or a call was given up.
@@ -62,6 +66,9 @@ pub(crate) struct State {
     pub(crate) unread_charge: usize,
     pub(crate) call_handlers: HashMap<Box<str>, CallHandler>,
     pub(crate) event_handlers: HashMap<Box<str>, EventHandler>,
+    pub(crate) observables: HashMap<Box<str>, Arc<dyn Observed>>,
+    /// Observables that have a newer value than the page.
+    pub(crate) changed: VecDeque<Arc<dyn Observed>>,
     pub(crate) restore: Option<RestoreFunction>,
     pub(crate) trouble_hook: Option<TroubleHook>,
     /// Calls to the page that are not answered.
@@ -81,6 +88,7 @@ impl Shared {
         Self {
             options,
             state: Mutex::default(),
+            sent: AtomicU64::new(0),
             arrived: Notify::new(),
             work: Notify::new(),
         }
@@ -88,6 +96,27 @@ impl Shared {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a unit that was sent, and returns how many were.
+    pub(crate) fn count_sent(&self) -> u64 {
+        self.sent.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    /// Has the pump send the value of an observable.
+    pub(crate) fn queue(&self, observed: Arc<dyn Observed>) {
+        {
+            let mut state = self.lock();
+            if state.is_over {
+                return;
+            }
+            state.changed.push_back(observed);
+        }
+        self.work.notify_one();
     }
 
     /// Keeps something for the function to read.
@@ -155,6 +184,8 @@ impl Shared {
                 std::mem::take(&mut state.event_handlers),
                 state.trouble_hook.take(),
                 state.restore.take(),
+                std::mem::take(&mut state.observables),
+                std::mem::take(&mut state.changed),
             )
         };
         drop(handlers);

@@ -24,6 +24,14 @@ pub enum Trouble {
         /// Why it cannot be decoded.
         error: DecodeError,
     },
+    /// A set of an observable whose value cannot be decoded.
+    #[error("skipped a set of the observable {name:?}: {error}")]
+    Set {
+        /// Name of the observable.
+        name: String,
+        /// Why it cannot be decoded.
+        error: DecodeError,
+    },
     /// The handler of an event panicked.
     #[error("the handler of the event {0:?} panicked")]
     EventPanicked(String),

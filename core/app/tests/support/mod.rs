@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,20 +21,26 @@ use tokio::task::AbortHandle;
 pub(crate) struct Page {
     pub(crate) client: Client,
     server: Arc<Mutex<Option<AbortHandle>>>,
+    is_away: Arc<AtomicBool>,
 }
 
 impl Page {
     pub(crate) fn open(hub: &Hub, session: &SessionHandle) -> Self {
         let ticket = Ticket::parse(&session.ticket_json()).expect("the ticket is valid");
-        let server = Arc::default();
+        let (server, is_away) = (Arc::default(), Arc::default());
         let connector = Memory {
             hub: hub.clone(),
             id: session.id().to_string(),
             server: Arc::clone(&server),
+            is_away: Arc::clone(&is_away),
         };
         let (client, driver) = ClientBuilder::new().seed(1).build(&ticket, connector);
         tokio::spawn(driver);
-        Self { client, server }
+        Self {
+            client,
+            server,
+            is_away,
+        }
     }
 
     /// Loses the connection. The client reconnects by itself.
@@ -41,6 +48,17 @@ impl Page {
         if let Some(task) = self.server.lock().expect("no test panics here").take() {
             task.abort();
         }
+    }
+
+    /// Loses the connection, and the network with it, until [`Page::come_back`].
+    pub(crate) fn go_away(&self) {
+        self.is_away.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
+    pub(crate) fn come_back(&self) {
+        self.is_away.store(false, Ordering::SeqCst);
+        self.client.wake();
     }
 
     pub(crate) async fn send(&self, unit: impl Into<stillhere::Message>) {
@@ -57,10 +75,14 @@ struct Memory {
     hub: Hub,
     id: String,
     server: Arc<Mutex<Option<AbortHandle>>>,
+    is_away: Arc<AtomicBool>,
 }
 
 impl Connector for Memory {
     fn connect(&mut self) -> Opening {
+        if self.is_away.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(ConnectionError::Silent) });
+        }
         let (server, page) = connection_pair(16);
         let request = SessionRequest::new(&self.id, [("sec-websocket-protocol", &b"stillhere.v1"[..])]);
         let accepted = self.hub.accept(&request).expect("our protocol was offered");
@@ -178,6 +200,15 @@ pub(crate) fn failure(id: u64, code: u8, text: &str) -> Vec<u8> {
 pub(crate) fn cancel(id: u64) -> Vec<u8> {
     let mut unit = vec![7];
     number(id, &mut unit);
+    unit
+}
+
+/// A set of an observable, in JSON.
+pub(crate) fn set(name: &str, of: u64, value: &str) -> Vec<u8> {
+    let mut unit = [&[8, name.len() as u8], name.as_bytes()].concat();
+    number(of, &mut unit);
+    unit.push(0);
+    unit.extend(value.as_bytes());
     unit
 }
 

@@ -1,0 +1,146 @@
+//! Observables: the newest value wins on both sides, and only newest values are sent.
+
+mod support;
+
+use std::time::Duration;
+
+use stillhere::Hub;
+use stillhere_app::{Observable, Session, app};
+use stillhere_client::{Lane, Status};
+use support::{Page, set, soon, take_number};
+use tokio::sync::oneshot;
+
+/// Opens a session with the observable `count`, which begins at 0.
+async fn open(hub: &Hub) -> (stillhere::SessionHandle, Page, Observable<u64>) {
+    let (sender, observable) = oneshot::channel();
+    let mut options = hub.session_options();
+    options.restore = Some("page".into());
+    let session = hub.open_with(
+        options,
+        app(async move |session: Session| {
+            let count = session.observable("count", 0_u64);
+            sender.send(count).expect("the test waits");
+            session.ended().await;
+        }),
+    );
+    let page = Page::open(hub, &session);
+    let observable = soon("the function starts", observable).await;
+    (session, page, observable.expect("the function runs"))
+}
+
+/// The page's half, as PROTOCOL.md describes it.
+#[derive(Default)]
+struct Model {
+    value: u64,
+    number: u64,
+}
+
+impl Model {
+    fn receive(&mut self, unit: &[u8]) {
+        let mut rest = unit.strip_prefix(b"\x08\x05count").expect("a set");
+        if take_number(&mut rest) == self.number {
+            let text = str::from_utf8(&rest[1..]).expect("JSON");
+            self.value = text.parse().expect("a number");
+        }
+    }
+
+    fn set(&mut self, value: u64) -> Vec<u8> {
+        self.value = value;
+        self.number += 1;
+        set("count", self.number, &value.to_string())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sets_during_a_gap_are_one_value_afterwards() {
+    let hub = Hub::new();
+    let (session, page, count) = open(&hub).await;
+    assert_eq!(page.recv().await, set("count", 0, "0"));
+    page.go_away();
+    let mut most = 0;
+    for value in 1..=6000 {
+        count.set(value);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        most = most.max(session.unacknowledged());
+    }
+    assert!(most <= 1, "{most} messages waited");
+    page.come_back();
+    let mut received = vec![page.recv().await];
+    while let Ok(Some(unit)) = tokio::time::timeout(Duration::from_secs(60), page.client.recv()).await {
+        received.push(unit.to_vec());
+    }
+    assert_eq!(received.last(), Some(&set("count", 0, "6000")));
+    assert!(received.len() <= 2, "one may have been on its way: {received:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sets_gets_no_echo_and_the_other_side_sees_the_set() {
+    let hub = Hub::new();
+    let (_session, page, count) = open(&hub).await;
+    assert_eq!(page.recv().await, set("count", 0, "0"));
+    let mut watch = count.watch();
+    page.send(set("count", 1, "41")).await;
+    soon("the set arrives", watch.wait_for(|value| *value == 41))
+        .await
+        .expect("the session is open");
+    let echo = tokio::time::timeout(Duration::from_secs(60), page.client.recv()).await;
+    assert!(echo.is_err(), "{echo:?}");
+    page.send(set("count", 2, "\"text\"")).await;
+    count.update(|value| *value += 1);
+    assert_eq!(page.recv().await, set("count", 1, "42"));
+    assert_eq!(count.get(), 42);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_document_gets_the_value_first() {
+    let hub = Hub::new();
+    let (session, page, count) = open(&hub).await;
+    let mut watch = count.watch();
+    page.send(set("count", 9, "7")).await;
+    soon("the set arrives", watch.wait_for(|value| *value == 7))
+        .await
+        .expect("the session is open");
+    drop(page);
+    let reloaded = Page::open(&hub, &session);
+    assert_eq!(reloaded.recv().await, set("count", 0, "7"));
+    count.set(8);
+    assert_eq!(reloaded.recv().await, set("count", 0, "8"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_sides_converge_after_sets_at_the_same_time_and_cuts() {
+    for seed in 1..=20_u64 {
+        println!("seed {seed}");
+        let hub = Hub::new();
+        let (session, mut page, count) = open(&hub).await;
+        let (mut model, mut random) = (Model::default(), seed);
+        for value in 1..=300 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            match random >> 33 & 15 {
+                0..=4 => count.set(value),
+                5..=9 => page.send(model.set(value)).await,
+                10 => page.cut(),
+                11 if random >> 40 & 3 == 0 => {
+                    page = Page::open(&hub, &session);
+                    model = Model::default();
+                }
+                _ => tokio::time::sleep(Duration::from_millis(random >> 40 & 31)).await,
+            }
+            while let Some(unit) = page.client.try_recv(Lane::Interactive) {
+                model.receive(&unit);
+            }
+        }
+        soon(
+            "it is connected",
+            page.client.watch_status().wait_for(Status::is_connected),
+        )
+        .await
+        .expect("the client is there");
+        while let Ok(Some(unit)) = tokio::time::timeout(Duration::from_secs(30), page.client.recv()).await {
+            model.receive(&unit);
+        }
+        assert_eq!(model.value, count.get(), "seed {seed}");
+    }
+}
