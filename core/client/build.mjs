@@ -40,6 +40,7 @@ const bundles = [
   { entry: 'src/app/index.ts', file: 'app.mjs', format: 'esm' },
   { entry: 'src/react/index.ts', file: 'react.mjs', format: 'esm' },
   { entry: 'src/svelte/index.ts', file: 'svelte.mjs', format: 'esm' },
+  { entry: 'src/badge/index.ts', file: 'badge.mjs', format: 'esm' },
 ];
 
 /** Lets a bundle import the other built files, so that a page has one copy of each. */

@@ -37,7 +37,7 @@ const IN_CHROMIUM_TOO = ['engines/messages.test.mjs', 'engines/origins.test.mjs'
  * and the demo over WebRTC.
  */
 const ONCE = [
-  'boxes', 'csp', 'duplicate', 'ends', 'frozen', 'history', 'module', 'nginx', 'outages', 'renewal', 'status', 'turbo', 'vite', 'webrtc',
+  'badge', 'boxes', 'csp', 'duplicate', 'ends', 'frozen', 'history', 'module', 'nginx', 'outages', 'renewal', 'status', 'turbo', 'vite', 'webrtc',
 ].map((name) => `${name}.test.mjs`);
 
 /** The packages whose programs the tests run. */
