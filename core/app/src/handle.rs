@@ -11,6 +11,7 @@ use stillhere::{EndReason, SessionId};
 use crate::call::Call;
 use crate::call_error::CallError;
 use crate::codec::EncodeError;
+use crate::items::Items;
 use crate::observable::Observable;
 use crate::shared::{CallHandler, EventHandler, Shared};
 use crate::trouble::Trouble;
@@ -169,7 +170,28 @@ impl SessionHandle {
         F: Fn(Q) -> R + Send + Sync + 'static,
         R: Future<Output = Result<A, E>> + Send + 'static,
     {
-        let handler: CallHandler = handler::of_calls(name, self.shared.options.codec, handler);
+        self.set_call_handler(name, handler::of_calls(name, self.shared.options.codec, handler));
+    }
+
+    /// Sets the handler of calls of this name, which answers with a stream: it sends items, as the
+    /// page wants them, and then returns the answer. Otherwise it is a handler like those of
+    /// [`SessionHandle::handle`]. A call that takes no stream fails.
+    ///
+    /// # Panics
+    /// Panics unless the name has 1 to 255 bytes.
+    pub fn handle_stream<Q, I, A, E, F, R>(&self, name: &str, handler: F)
+    where
+        Q: DeserializeOwned + Send + 'static,
+        I: Serialize + 'static,
+        A: Serialize + 'static,
+        E: fmt::Display + 'static,
+        F: Fn(Q, Items<I>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<A, E>> + Send + 'static,
+    {
+        self.set_call_handler(name, handler::of_streams(name, self, handler));
+    }
+
+    fn set_call_handler(&self, name: &str, handler: CallHandler) {
         assert!((1..=255).contains(&name.len()), "{BadName}");
         let replaced = {
             let mut state = self.shared.lock();
@@ -221,13 +243,13 @@ impl SessionHandle {
         drop(replaced);
     }
 
-    async fn deliver(&self, unit: Vec<u8>) -> Result<(), SendError> {
+    pub(crate) async fn deliver(&self, unit: Vec<u8>) -> Result<(), SendError> {
         self.core.send(unit).await?;
         self.shared.count_sent();
         Ok(())
     }
 
-    fn encode<T: Serialize + ?Sized>(&self, value: &T, unit: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
+    pub(crate) fn encode<T: Serialize + ?Sized>(&self, value: &T, unit: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
         self.shared.options.codec.write(value, unit)
     }
 

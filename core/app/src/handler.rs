@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::Codec;
 use crate::failure::FailureCode;
-use crate::shared::{CallHandler, EventHandler};
+use crate::handle::SessionHandle;
+use crate::items::Items;
+use crate::shared::{CallHandler, EventHandler, Question};
 use crate::unit::{self, Kind};
 
 /// Returns a handler of calls: it decodes the question and encodes the answer.
@@ -25,22 +27,57 @@ where
 {
     let handler = Arc::new(handler);
     let name: Arc<str> = name.into();
-    Arc::new(move |id, question| {
+    Arc::new(move |Question { id, value, .. }| {
         let (handler, name) = (Arc::clone(&handler), Arc::clone(&name));
-        Box::pin(async move {
-            let answered = async {
-                let question = match question.decode() {
-                    Ok(question) => question,
-                    Err(error) => return unit::failure(id, FailureCode::Undecodable, &error.to_string()),
-                };
-                answer(id, codec, handler(question).await)
+        Box::pin(guarded(name, id, async move {
+            match value.decode() {
+                Ok(question) => answer(id, codec, handler(question).await),
+                Err(error) => unit::failure(id, FailureCode::Undecodable, &error.to_string()),
+            }
+        }))
+    })
+}
+
+/// Returns a handler of calls that answers with a stream of items and then an answer.
+pub(crate) fn of_streams<Q, I, A, E, F, R>(name: &str, session: &SessionHandle, handler: F) -> CallHandler
+where
+    Q: DeserializeOwned + Send + 'static,
+    I: Serialize + 'static,
+    A: Serialize + 'static,
+    E: Display + 'static,
+    F: Fn(Q, Items<I>) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<A, E>> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    let name: Arc<str> = name.into();
+    let core = session.core.clone();
+    // A handler is part of what it would otherwise keep alive.
+    let shared = Arc::downgrade(&session.shared);
+    Arc::new(move |Question { id, value, credit }| {
+        let (handler, name) = (Arc::clone(&handler), Arc::clone(&name));
+        let session = shared.upgrade().map(|shared| SessionHandle {
+            core: core.clone(),
+            shared,
+        });
+        Box::pin(guarded(name, id, async move {
+            let (Some(credit), Some(session)) = (credit, session) else {
+                return unit::failure(id, FailureCode::Streamed, "");
             };
-            let answered = AssertUnwindSafe(answered).catch_unwind().await;
-            answered.unwrap_or_else(|_| {
-                tracing::error!(call = &*name, "the handler of a call panicked");
-                unit::failure(id, FailureCode::Failed, "the handler panicked")
-            })
-        })
+            let codec = session.shared.options.codec;
+            match value.decode() {
+                Ok(question) => answer(id, codec, handler(question, Items::new(id, credit, session)).await),
+                Err(error) => unit::failure(id, FailureCode::Undecodable, &error.to_string()),
+            }
+        }))
+    })
+}
+
+/// Returns what answers the call: a failure if the handler panics.
+async fn guarded(name: Arc<str>, id: u64, answered: impl Future<Output = Vec<u8>>) -> Vec<u8> {
+    let answered = AssertUnwindSafe(answered).catch_unwind().await;
+    answered.unwrap_or_else(|_| {
+        tracing::error!(call = &*name, "the handler of a call panicked");
+        unit::failure(id, FailureCode::Failed, "the handler panicked")
     })
 }
 

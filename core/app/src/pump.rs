@@ -14,8 +14,9 @@ use crate::event_queue::{EventQueue, Handled};
 use crate::failure::FailureCode;
 use crate::handle::SessionHandle;
 use crate::incoming_calls::IncomingCalls;
+use crate::items::Credit;
 use crate::newest::Newest;
-use crate::shared::{Received, Shared};
+use crate::shared::{Question, Received, Shared};
 use crate::trouble::{Trouble, TroubleLog};
 use crate::unit::{self, Kind, Unit, UnitError};
 use crate::value::Value;
@@ -136,26 +137,15 @@ impl Pump {
             Unit::Bytes(bytes) => self.shared.keep(Received::Bytes(bytes)),
             Unit::Text(text) => self.shared.keep(Received::Text(text.to_owned())),
             Unit::Message(value) => self.shared.keep(Received::Value(value)),
-            Unit::Event { name, value } => {
-                let handler = self.shared.lock().event_handlers.get(name).cloned();
-                match handler {
-                    Some(handler) => {
-                        let charge = self.events.push(name, handler, value);
-                        self.shared.lock().unread_charge += charge;
-                    }
-                    None => tracing::debug!(session = %self.core.id(), name, "ignored an event without a handler"),
-                }
-            }
-            Unit::Call { id, name, value, .. } => {
-                let handler = self.shared.lock().call_handlers.get(name).cloned();
-                match handler {
-                    Some(handler) => match self.calls.push(id, handler, value) {
-                        Ok(()) => {}
-                        Err(Some(code)) => self.reply(unit::failure(id, code, "")),
-                        Err(None) => self.report(&Trouble::DuplicateCall),
-                    },
-                    None => self.reply(unit::failure(id, FailureCode::Missing, "")),
-                }
+            Unit::Event { name, value } => self.event(name, value),
+            Unit::Call {
+                id,
+                credit,
+                name,
+                value,
+            } => {
+                let credit = Credit::new(credit);
+                self.call(name, Question { id, value, credit });
             }
             Unit::Answer { id, value } => self.answer(id, Ok(value)),
             Unit::Failure { id, code, text } => self.answer(id, Err(CallError::from_page(code, text))),
@@ -165,8 +155,34 @@ impl Pump {
                 Err(_) => self.report(&UnitError::BadText.into()),
             },
             Unit::Set { name, number, value } => self.set(name, number, &value),
-            // This half has no streams.
-            Unit::Item { .. } | Unit::More { .. } => {}
+            Unit::More { id, count } => self.calls.add_credit(id, count),
+            // This half asks for no streams.
+            Unit::Item { .. } => {}
+        }
+    }
+
+    fn event(&mut self, name: &str, value: Value) {
+        let handler = self.shared.lock().event_handlers.get(name).cloned();
+        match handler {
+            Some(handler) => {
+                let charge = self.events.push(name, handler, value);
+                self.shared.lock().unread_charge += charge;
+            }
+            None => tracing::debug!(session = %self.core.id(), name, "ignored an event without a handler"),
+        }
+    }
+
+    fn call(&mut self, name: &str, question: Question) {
+        let id = question.id;
+        let handler = self.shared.lock().call_handlers.get(name).cloned();
+        let pushed = match handler {
+            Some(handler) => self.calls.push(handler, question),
+            None => Err(Some(FailureCode::Missing)),
+        };
+        match pushed {
+            Ok(()) => {}
+            Err(Some(code)) => self.reply(unit::failure(id, code, "")),
+            Err(None) => self.report(&Trouble::DuplicateCall),
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 
 use crate::call_error::CallError;
+use crate::items::Credit;
 use crate::observable::Observed;
 use crate::options::AppOptions;
 use crate::restoring::RestoreFunction;
@@ -41,7 +42,15 @@ impl Received {
 
 /// Answers one call: returns the unit to send.
 pub(crate) type CallWork = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
-pub(crate) type CallHandler = Arc<dyn Fn(u64, Value) -> CallWork + Send + Sync>;
+pub(crate) type CallHandler = Arc<dyn Fn(Question) -> CallWork + Send + Sync>;
+
+/// A call of the page, for its handler.
+pub(crate) struct Question {
+    pub(crate) id: u64,
+    pub(crate) value: Value,
+    /// Present if the page takes a stream.
+    pub(crate) credit: Option<Credit>,
+}
 pub(crate) type EventWork = Pin<Box<dyn Future<Output = Result<(), DecodeError>> + Send>>;
 pub(crate) type EventHandler = Arc<dyn Fn(Value) -> EventWork + Send + Sync>;
 pub(crate) type TroubleHook = Arc<dyn Fn(&Trouble) + Send + Sync>;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use stillhere::Hub;
-use stillhere_app::{AppOptions, CallError, Session, app, app_with};
+use stillhere_app::{AppOptions, CallError, Items, Session, app, app_with};
 use support::{Page, answer, call, cancel, failure, id_of_call, soon, take_number};
 use tokio::sync::{Notify, mpsc};
 
@@ -258,6 +258,39 @@ async fn a_handler_calls_back_while_it_handles() {
     let inner = id_of_call(&page.recv().await);
     page.send(answer(inner, "6")).await;
     assert_eq!(page.recv().await, answer(1, "6"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_sends_as_many_items_as_the_page_wants_and_then_its_answer() {
+    let hub = Hub::new();
+    let page = open(&hub, AppOptions::default(), |session| {
+        session.handle_stream("count", async |most: u64, items: Items<u64>| {
+            for number in 1..=most {
+                items.send(&number).await.map_err(|error| error.to_string())?;
+            }
+            Ok::<_, String>("done")
+        });
+    });
+    let item = |id, number: u64| [&answer(id, "")[..], number.to_string().as_bytes()].concat();
+    let item = |id, number| [&[9][..], &item(id, number)[1..]].concat();
+    page.send(call(1, "count", "5")).await;
+    assert_eq!(page.recv().await, failure(1, 7, ""));
+    let mut asked = call(2, "count", "5");
+    asked[2] = 2;
+    page.send(asked).await;
+    assert_eq!(page.recv().await, item(2, 1));
+    assert_eq!(page.recv().await, item(2, 2));
+    let early = tokio::time::timeout(Duration::from_secs(60), page.client.recv()).await;
+    assert!(early.is_err(), "{early:?}");
+    for _ in 0..3 {
+        // All of it, three times: the credit stays in bounds.
+        let more = [&[10, 2][..], &[0xff; 7], &[0x0f]].concat();
+        page.send(more).await;
+    }
+    for number in 3..=5 {
+        assert_eq!(page.recv().await, item(2, number));
+    }
+    assert_eq!(page.recv().await, answer(2, "\"done\""));
 }
 
 /// Both directions at once, with the connection cut at random moments.
