@@ -182,6 +182,16 @@ export class AppSession<C = Contract> {
   }
 
   /**
+   * Calls a handler that answers with a stream, for `for await`. The items come only as fast as the
+   * page takes them, and leaving the loop cancels the call. What the iterator returns at its end is
+   * the answer. It rejects as `call` does.
+   */
+  stream<T = unknown>(name: string, query?: unknown, options: CallOptions = {}): AsyncIterableIterator<T, unknown> {
+    this.#open();
+    return this.#calls.stream(name, query, options) as AsyncIterableIterator<T, unknown>;
+  }
+
+  /**
    * Answers the server's calls of this name, until the returned function is called. To reject one,
    * throw a `CallError` with the code `rejected`; anything else that is thrown is a failure.
    */
@@ -280,7 +290,9 @@ export class AppSession<C = Contract> {
         return this.#handlers.cancel(id);
       case Kind.Set:
         return this.#observables.receive(unit);
-      default: // Items and more belong to streams, which the page does not ask for.
+      case Kind.Item:
+        return this.#calls.item(unit);
+      default: // Only a handler that streams would take `more`, and the page has none.
         return;
     }
   }

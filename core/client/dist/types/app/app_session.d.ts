@@ -73,6 +73,12 @@ export declare class AppSession<C = Contract> {
     call<N extends NameIn<CallsOf<C>>>(name: N, query: QueryOf<CallsOf<C>[N]>, options?: CallOptions): Promise<AnswerOf<CallsOf<C>[N]>>;
     call<A = unknown>(name: AnyName<CallsOf<C>>, query?: unknown, options?: CallOptions): Promise<A>;
     /**
+     * Calls a handler that answers with a stream, for `for await`. The items come only as fast as the
+     * page takes them, and leaving the loop cancels the call. What the iterator returns at its end is
+     * the answer. It rejects as `call` does.
+     */
+    stream<T = unknown>(name: string, query?: unknown, options?: CallOptions): AsyncIterableIterator<T, unknown>;
+    /**
      * Answers the server's calls of this name, until the returned function is called. To reject one,
      * throw a `CallError` with the code `rejected`; anything else that is thrown is a failure.
      */
