@@ -96,7 +96,7 @@ async fn ask(session: SessionHandle, shared: Arc<Shared>, id: u64, question: Vec
         if state.is_over {
             return Err(CallError::SessionOver);
         }
-        if state.is_full {
+        if state.is_full(&shared.options) {
             return Err(CallError::Unread);
         }
         state.calls.insert(id, sender);

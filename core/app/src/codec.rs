@@ -26,7 +26,8 @@ pub struct EncodeError(String);
 
 impl Codec {
     /// Appends a value to a unit.
-    pub(crate) fn write<T: Serialize + ?Sized>(self, value: &T, unit: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
+    pub(crate) fn write<T: Serialize + ?Sized>(self, value: &T, mut unit: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
+        unit.reserve(TYPICAL);
         let start = unit.len();
         let out = Out {
             buffer: RefCell::new(unit),
@@ -65,6 +66,11 @@ impl io::Write for &Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.buffer.borrow_mut().extend_from_slice(bytes);
         Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.buffer.borrow_mut().extend_from_slice(bytes);
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -270,6 +276,9 @@ impl Serializer for ArrayWriter<'_> {
         Err(Self::Error::custom("an array serializes as bytes"))
     }
 }
+
+/// Enough bytes for most values, so that the unit seldom has to grow.
+const TYPICAL: usize = 128;
 
 /// The format of a JSON value.
 pub(crate) const JSON: u8 = 0;

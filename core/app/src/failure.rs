@@ -28,7 +28,7 @@ impl FailureCode {
     }
 }
 
-/// Returns the text, cut to what a failure may carry.
+/// Returns the text, cut to 1 KiB, which is what a failure may carry.
 pub(crate) fn shortened(text: &str) -> &str {
     &text[..text.floor_char_boundary(LONGEST_TEXT)]
 }

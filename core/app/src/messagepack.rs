@@ -27,10 +27,6 @@ fn check(bytes: &[u8]) -> Option<()> {
                 }
             }
             Head::Container(count) => {
-                // Every element has at least one byte.
-                if count > rest.len() as u64 {
-                    return None;
-                }
                 *open.get_mut(depth)? = count;
                 depth += 1;
                 continue;

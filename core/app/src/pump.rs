@@ -110,16 +110,14 @@ impl Pump {
     /// Returns true unless too much is unread. Then calls to the page fail, because their answers
     /// would wait behind what nobody reads.
     fn may_read(&self) -> bool {
-        let mut state = self.shared.lock();
-        state.is_full = state.unread_charge > self.shared.options.unread;
-        let is_full = state.is_full;
-        let given_up: Vec<u64> = if is_full {
-            state.calls.keys().copied().collect()
-        } else {
-            Vec::new()
+        let is_full = {
+            let state = &mut *self.shared.lock();
+            let is_full = state.is_full(&self.shared.options);
+            if is_full {
+                state.cancels.extend(state.calls.keys());
+            }
+            is_full
         };
-        state.cancels.extend(given_up);
-        drop(state);
         if is_full {
             self.shared.fail_calls(|| CallError::Unread);
         }

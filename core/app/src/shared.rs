@@ -78,9 +78,14 @@ pub(crate) struct State {
     pub(crate) cancels: Vec<u64>,
     /// The function has dropped its session, so what it would read is dropped.
     pub(crate) reader_is_gone: bool,
-    /// Nothing is read, because too much is unread.
-    pub(crate) is_full: bool,
     pub(crate) is_over: bool,
+}
+
+impl State {
+    /// Returns true if so much is unread that nothing more is read from the page.
+    pub(crate) fn is_full(&self, options: &AppOptions) -> bool {
+        self.unread_charge > options.unread
+    }
 }
 
 impl Shared {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use crate::failure::shortened;
 use crate::unit::UnitError;
 use crate::value::DecodeError;
 
@@ -72,7 +73,8 @@ impl TroubleLog {
         if self.last_line.is_none_or(|at| at.elapsed() >= INTERVAL) {
             self.last_line = Some(Instant::now());
             let count = std::mem::take(&mut self.count);
-            tracing::warn!(%session, count, "{trouble}");
+            let trouble = trouble.to_string();
+            tracing::warn!(%session, count, "{}", shortened(&trouble));
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::array::Array;
 use crate::codec::Codec;
 use crate::failure::FailureCode;
 use crate::unit::{self, Kind, Unit};
-use crate::value::Value;
+use crate::value::{DecodeError, Value};
 use crate::varint;
 
 #[derive(Deserialize)]
@@ -76,7 +76,11 @@ fn undecodable_values_are_errors_for_their_reader() {
         let Ok(Unit::Message(value)) = Unit::decode(&message) else {
             panic!("{name} is a message")
         };
-        assert!(value.decode::<Json>().is_err(), "{name}");
+        let error = value.decode::<Json>().expect_err(&name);
+        if name.contains("promise") {
+            // Nothing is allocated for the promise.
+            assert!(matches!(error, DecodeError::MalformedMessagePack), "{name}: {error}");
+        }
     }
 }
 

@@ -2,13 +2,14 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stillhere::Hub;
 use stillhere_app::{Observable, Session, app};
 use stillhere_client::{Lane, Status};
 use support::{Page, set, soon, take_number};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// Opens a session with the observable `count`, which begins at 0.
 async fn open(hub: &Hub) -> (stillhere::SessionHandle, Page, Observable<u64>) {
@@ -143,4 +144,62 @@ async fn both_sides_converge_after_sets_at_the_same_time_and_cuts() {
         }
         assert_eq!(model.value, count.get(), "seed {seed}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sets_do_not_pile_up_on_a_connection_that_stalls() {
+    let hub = Hub::new();
+    let (session, page, count) = open(&hub).await;
+    assert_eq!(page.recv().await, set("count", 0, "0"));
+    page.stall();
+    for value in 1..=500 {
+        count.set(value);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(session.unacknowledged() <= 1, "{}", session.unacknowledged());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_waits_for_room_in_the_outbox() {
+    let hub = Hub::new();
+    let session = hub.open(app(async |session: Session| {
+        while session.core().try_send(vec![1; 60_000]).is_ok() {}
+        while session.core().try_send([1]).is_ok() {}
+        session.observable("late", 1);
+        session.ended().await;
+    }));
+    let page = Page::open(&hub, &session);
+    while page.recv().await != set("late", 0, "1") {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_of_the_document_before_reaches_the_document_that_was_restored_meanwhile() {
+    let hub = Hub::new();
+    let mut options = hub.session_options();
+    options.restore = Some("page".into());
+    let go = Arc::new(Notify::new());
+    let reads = Arc::clone(&go);
+    let session = hub.open_with(
+        options,
+        app(async move |session: Session| {
+            session.observable("count", 0_u64);
+            reads.notified().await;
+            let handle = session.to_handle();
+            drop(session);
+            handle.ended().await;
+        }),
+    );
+    let page = Page::open(&hub, &session);
+    assert_eq!(page.recv().await, set("count", 0, "0"));
+    // Nothing is read after these, because nobody reads them.
+    for _ in 0..21 {
+        page.send(vec![0; 50_000]).await;
+    }
+    page.send(set("count", 1, "7")).await;
+    soon("the server has it", page.client.flush()).await;
+    drop(page);
+    let reloaded = Page::open(&hub, &session);
+    assert_eq!(reloaded.recv().await, set("count", 0, "0"));
+    go.notify_one();
+    assert_eq!(reloaded.recv().await, set("count", 0, "7"));
 }

@@ -22,17 +22,19 @@ pub(crate) struct Page {
     pub(crate) client: Client,
     server: Arc<Mutex<Option<AbortHandle>>>,
     is_away: Arc<AtomicBool>,
+    is_stalled: Arc<AtomicBool>,
 }
 
 impl Page {
     pub(crate) fn open(hub: &Hub, session: &SessionHandle) -> Self {
         let ticket = Ticket::parse(&session.ticket_json()).expect("the ticket is valid");
-        let (server, is_away) = (Arc::default(), Arc::default());
+        let (server, is_away, is_stalled) = (Arc::default(), Arc::default(), Arc::default());
         let connector = Memory {
             hub: hub.clone(),
             id: session.id().to_string(),
             server: Arc::clone(&server),
             is_away: Arc::clone(&is_away),
+            is_stalled: Arc::clone(&is_stalled),
         };
         let (client, driver) = ClientBuilder::new().seed(1).build(&ticket, connector);
         tokio::spawn(driver);
@@ -40,11 +42,18 @@ impl Page {
             client,
             server,
             is_away,
+            is_stalled,
         }
+    }
+
+    /// Lets nothing through any more, until the connection is cut.
+    pub(crate) fn stall(&self) {
+        self.is_stalled.store(true, Ordering::SeqCst);
     }
 
     /// Loses the connection. The client reconnects by itself.
     pub(crate) fn cut(&self) {
+        self.is_stalled.store(false, Ordering::SeqCst);
         if let Some(task) = self.server.lock().expect("no test panics here").take() {
             task.abort();
         }
@@ -76,6 +85,7 @@ struct Memory {
     id: String,
     server: Arc<Mutex<Option<AbortHandle>>>,
     is_away: Arc<AtomicBool>,
+    is_stalled: Arc<AtomicBool>,
 }
 
 impl Connector for Memory {
@@ -88,14 +98,15 @@ impl Connector for Memory {
         let accepted = self.hub.accept(&request).expect("our protocol was offered");
         let task = tokio::spawn(run_connection_loop(accepted, server));
         *self.server.lock().expect("no test panics here") = Some(task.abort_handle());
+        let is_stalled = Arc::clone(&self.is_stalled);
         Box::pin(async move {
-            let connection: Box<dyn Connection> = Box::new(End(page));
+            let connection: Box<dyn Connection> = Box::new(End(page, is_stalled));
             Ok(connection)
         })
     }
 }
 
-struct End(PairEnd);
+struct End(PairEnd, Arc<AtomicBool>);
 
 impl Connection for End {
     fn kind(&self) -> &'static str {
@@ -107,6 +118,10 @@ impl Stream for End {
     type Item = Result<ClientPacket, ConnectionError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.1.load(Ordering::SeqCst) {
+            // What is cut next ends the connection, which the client then notices.
+            return Poll::Pending;
+        }
         self.0.poll_next_unpin(context).map(|packet| {
             Some(match packet? {
                 Ok(Packet::Binary(bytes)) => Ok(ClientPacket::Frame(bytes)),
