@@ -4,7 +4,7 @@ import type { Data, Session } from '../session';
 import type { Status } from '../status';
 import type { Bytes } from '../wire';
 import { type CallOptions, Calls } from './calls';
-import type { AnswerOf, AnyName, CallsOf, Contract, EventsOf, Given, MessageOf, NameIn, ObservablesOf, QueryOf } from './contract';
+import type { AnswerOf, AnyName, CallsOf, Contract, EventsOf, Given, MessageOf, NameIn, ObservablesOf, QueryOf, ValueHandler } from './contract';
 import { type CallHandler, Handlers } from './handlers';
 import type { Observable } from './observable';
 import { Observables } from './observables';
@@ -25,7 +25,7 @@ export interface AppOptions<C = Contract> {
   waitingCalls?: number;
   onmessage?: BytesHandler;
   ontext?: (text: string, lane: LaneName) => unknown;
-  onjson?: (value: MessageOf<C>, lane: LaneName) => unknown;
+  onjson?: ValueHandler<MessageOf<C>>;
   onerror?: (error: Error) => void;
   onstatus?: (status: Status) => void;
 }
@@ -132,11 +132,11 @@ export class AppSession<C = Contract> {
   }
 
   /** Receives the values of `sendJson`, whatever their format. */
-  get onjson(): ((value: MessageOf<C>, lane: LaneName) => unknown) | null {
+  get onjson(): ValueHandler<MessageOf<C>> | null {
     return this.#onjson ?? null;
   }
 
-  set onjson(handler: ((value: MessageOf<C>, lane: LaneName) => unknown) | null) {
+  set onjson(handler: ValueHandler<MessageOf<C>> | null) {
     this.#onjson = handler;
     this.#open();
   }
