@@ -4,7 +4,7 @@ import type { Data, Session } from '../session';
 import type { Status } from '../status';
 import type { Bytes } from '../wire';
 import { type CallOptions, Calls } from './calls';
-import type { AnswerOf, AnyName, CallsOf, Contract, EventsOf, Given, MessageOf, NameIn, ObservablesOf, QueryOf } from './contract';
+import type { AnswerOf, AnyName, CallsOf, Contract, EventsOf, Given, MessageOf, NameIn, ObservablesOf, QueryOf, ValueHandler } from './contract';
 import { type CallHandler, Handlers } from './handlers';
 import type { Observable } from './observable';
 import { Observables } from './observables';
@@ -25,7 +25,7 @@ export interface AppOptions<C = Contract> {
   waitingCalls?: number;
   onmessage?: BytesHandler;
   ontext?: (text: string, lane: LaneName) => unknown;
-  onjson?: (value: MessageOf<C>, lane: LaneName) => unknown;
+  onjson?: ValueHandler<MessageOf<C>>;
   onerror?: (error: Error) => void;
   onstatus?: (status: Status) => void;
 }
@@ -132,11 +132,11 @@ export class AppSession<C = Contract> {
   }
 
   /** Receives the values of `sendJson`, whatever their format. */
-  get onjson(): ((value: MessageOf<C>, lane: LaneName) => unknown) | null {
+  get onjson(): ValueHandler<MessageOf<C>> | null {
     return this.#onjson ?? null;
   }
 
-  set onjson(handler: ((value: MessageOf<C>, lane: LaneName) => unknown) | null) {
+  set onjson(handler: ValueHandler<MessageOf<C>> | null) {
     this.#onjson = handler;
     this.#open();
   }
@@ -179,6 +179,16 @@ export class AppSession<C = Contract> {
   call(name: string, query?: unknown, options: CallOptions = {}): Promise<unknown> {
     this.#open();
     return this.#calls.call(name, query, options);
+  }
+
+  /**
+   * Calls a handler that answers with a stream, for `for await`. The items come only as fast as the
+   * page takes them, and leaving the loop cancels the call. What the iterator returns at its end is
+   * the answer. It rejects as `call` does.
+   */
+  stream<T = unknown>(name: string, query?: unknown, options: CallOptions = {}): AsyncIterableIterator<T, unknown> {
+    this.#open();
+    return this.#calls.stream(name, query, options) as AsyncIterableIterator<T, unknown>;
   }
 
   /**
@@ -280,7 +290,9 @@ export class AppSession<C = Contract> {
         return this.#handlers.cancel(id);
       case Kind.Set:
         return this.#observables.receive(unit);
-      default: // Items and more belong to streams, which the page does not ask for.
+      case Kind.Item:
+        return this.#calls.item(unit);
+      default: // Only a handler that streams would take `more`, and the page has none.
         return;
     }
   }

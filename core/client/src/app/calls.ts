@@ -1,6 +1,7 @@
 import type { Environment } from '../environment';
 import { CallError, type CallFailure, FAILURES } from './call_error';
 import type { Outgoing } from './outgoing';
+import { CREDIT, Stream } from './stream';
 import { decodeText, Kind, type Unit } from './unit';
 import { decodeValue } from './value';
 
@@ -15,6 +16,15 @@ export interface CallOptions {
 interface Waiting {
   resolve(answer: unknown): void;
   reject(error: unknown): void;
+  /** Takes an item of a streamed answer. */
+  push?(item: Unit): void;
+}
+
+/** A call that was sent. */
+interface Started {
+  readonly id: number;
+  /** Rejects the call, which must not be over, and tells the other side. */
+  abandon(error: CallError): void;
 }
 
 /** The page's calls that wait for an answer. */
@@ -36,19 +46,17 @@ export class Calls {
    * Resolves with the answer. Rejects with a `CallError`; and with `OutboxFull`, `TooLarge` or the
    * error of the codec if the call cannot be sent.
    */
-  call(name: string, query: unknown, { timeout, signal }: CallOptions): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) return reject(cancelled(name, signal));
-      if (this.#waiting.size >= this.#limit) return reject(new CallError('busy', `${this.#limit} calls wait for their answers.`));
-      const id = this.#next++;
-      try {
-        this.#outgoing.value(Kind.Call, { id, credit: 0, name }, query);
-      } catch (error) {
-        const isOver = (error as Error).name === 'SessionOver';
-        return reject(isOver ? new CallError('over', (error as Error).message, { cause: error }) : error);
-      }
-      this.#wait(id, name, { resolve, reject }, timeout, signal);
-    });
+  call(name: string, query: unknown, options: CallOptions): Promise<unknown> {
+    return new Promise((resolve, reject) => void this.#start(name, query, 0, { resolve, reject }, options));
+  }
+
+  /** Returns the items of the answer. The iterator rejects as `call` does. */
+  stream(name: string, query: unknown, options: CallOptions): Stream {
+    const more = (count: number): void => this.#outgoing.value(Kind.More, { id: call!.id, count }, undefined);
+    const stream = new Stream({ more, cancel: () => call?.abandon(new CallError('cancelled', `The stream ${name} was left.`)) });
+    const waiting = { resolve: (answer: unknown) => stream.finish(answer), reject: (error: unknown) => stream.fail(error), push: (item: Unit) => stream.push(item) };
+    const call = this.#start(name, query, CREDIT, waiting, options);
+    return stream;
   }
 
   answer({ id, bytes, at }: Unit): void {
@@ -65,12 +73,31 @@ export class Calls {
     this.#waiting.get(id)?.reject(new CallError(failure, decodeText(bytes, at) || `The call ${failure}.`));
   }
 
+  item(item: Unit): void {
+    this.#waiting.get(item.id)?.push?.(item);
+  }
+
   /** Rejects every call that waits. */
   end(text: string): void {
     for (const { reject } of [...this.#waiting.values()]) reject(new CallError('over', text));
   }
 
-  #wait(id: number, name: string, { resolve, reject }: Waiting, timeout: number | undefined, signal: AbortSignal | undefined): void {
+  /** Sends a call. Returns undefined if it was rejected at once. */
+  #start(name: string, query: unknown, credit: number, waiting: Waiting, { timeout, signal }: CallOptions): Started | undefined {
+    const reject = (error: unknown): undefined => void waiting.reject(error);
+    if (signal?.aborted) return reject(cancelled(name, signal));
+    if (this.#waiting.size >= this.#limit) return reject(new CallError('busy', `${this.#limit} calls wait for their answers.`));
+    const id = this.#next++;
+    try {
+      this.#outgoing.value(Kind.Call, { id, credit, name }, query);
+    } catch (error) {
+      const isOver = (error as Error).name === 'SessionOver';
+      return reject(isOver ? new CallError('over', (error as Error).message, { cause: error }) : error);
+    }
+    return { id, abandon: this.#wait(id, name, waiting, timeout, signal) };
+  }
+
+  #wait(id: number, name: string, waiting: Waiting, timeout: number | undefined, signal: AbortSignal | undefined): Started['abandon'] {
     const environment = this.#environment;
     let timer: unknown;
     const release = (): void => {
@@ -80,7 +107,7 @@ export class Calls {
     };
     const abandon = (error: CallError): void => {
       release();
-      reject(error);
+      waiting.reject(error);
       try {
         this.#outgoing.value(Kind.Cancel, { id }, undefined);
       } catch {
@@ -91,9 +118,11 @@ export class Calls {
     signal?.addEventListener('abort', abort);
     if (timeout !== undefined) timer = environment.setTimeout(() => abandon(new CallError('timed-out', `No answer to ${name} within ${timeout} ms.`)), timeout);
     this.#waiting.set(id, {
-      resolve: (answer) => (release(), resolve(answer)),
-      reject: (error) => (release(), reject(error)),
+      ...waiting,
+      resolve: (answer) => (release(), waiting.resolve(answer)),
+      reject: (error) => (release(), waiting.reject(error)),
     });
+    return abandon;
   }
 }
 

@@ -1,5 +1,7 @@
 // The types of what a page and its server exchange, which an application may declare.
 
+import type { LaneName } from '../delivery';
+
 /**
  * Declares names and types, for `connect<Board>(...)`. Without one, every name is allowed, and what
  * is received has the type that the page says.
@@ -24,6 +26,9 @@ export type EventsOf<C> = C extends { readonly events: infer E extends object } 
 export type CallsOf<C> = C extends { readonly calls: infer E extends object } ? E : object;
 export type ObservablesOf<C> = C extends { readonly observables: infer E extends object } ? E : object;
 export type MessageOf<C> = C extends { readonly message: infer M } ? M : unknown;
+
+/** Handles values. A method, so that its parameter may be narrower than `unknown`. */
+export type ValueHandler<M> = { handle(value: M, lane: LaneName): unknown }['handle'];
 
 export type NameIn<T> = keyof T & string;
 /** Names allowed if there is no contract. */

@@ -9,7 +9,7 @@ import { FakePage } from '../fake_page';
 import { accept, encodeData, ticketOf } from '../fake_server';
 
 /** Maximum size of the module in bytes, gzipped. Lower it when the layer shrinks. */
-const BUDGET = 6_900;
+const BUDGET = 7_300;
 
 const DIST = new URL('../dist/', import.meta.url);
 const built = (await import(new URL('app.mjs', DIST).href)) as typeof source;

@@ -4,7 +4,7 @@ import type { Data, Session } from '../session';
 import type { Status } from '../status';
 import type { Bytes } from '../wire';
 import { type CallOptions } from './calls';
-import type { AnswerOf, AnyName, CallsOf, Contract, EventsOf, Given, MessageOf, NameIn, ObservablesOf, QueryOf } from './contract';
+import type { AnswerOf, AnyName, CallsOf, Contract, EventsOf, Given, MessageOf, NameIn, ObservablesOf, QueryOf, ValueHandler } from './contract';
 import type { Observable } from './observable';
 import { type Codec } from './value';
 export interface AppOptions<C = Contract> {
@@ -18,7 +18,7 @@ export interface AppOptions<C = Contract> {
     waitingCalls?: number;
     onmessage?: BytesHandler;
     ontext?: (text: string, lane: LaneName) => unknown;
-    onjson?: (value: MessageOf<C>, lane: LaneName) => unknown;
+    onjson?: ValueHandler<MessageOf<C>>;
     onerror?: (error: Error) => void;
     onstatus?: (status: Status) => void;
 }
@@ -54,8 +54,8 @@ export declare class AppSession<C = Contract> {
     get ontext(): ((text: string, lane: LaneName) => unknown) | null;
     set ontext(handler: ((text: string, lane: LaneName) => unknown) | null);
     /** Receives the values of `sendJson`, whatever their format. */
-    get onjson(): ((value: MessageOf<C>, lane: LaneName) => unknown) | null;
-    set onjson(handler: ((value: MessageOf<C>, lane: LaneName) => unknown) | null);
+    get onjson(): ValueHandler<MessageOf<C>> | null;
+    set onjson(handler: ValueHandler<MessageOf<C>> | null);
     /** Sends bytes or text. Throws `OutboxFull`, `TooLarge` or `SessionOver`. */
     send(data: Data | string): void;
     /** Sends bytes or text in the bulk lane, for large transfers. Throws like `send`. */
@@ -72,6 +72,12 @@ export declare class AppSession<C = Contract> {
      */
     call<N extends NameIn<CallsOf<C>>>(name: N, query: QueryOf<CallsOf<C>[N]>, options?: CallOptions): Promise<AnswerOf<CallsOf<C>[N]>>;
     call<A = unknown>(name: AnyName<CallsOf<C>>, query?: unknown, options?: CallOptions): Promise<A>;
+    /**
+     * Calls a handler that answers with a stream, for `for await`. The items come only as fast as the
+     * page takes them, and leaving the loop cancels the call. What the iterator returns at its end is
+     * the answer. It rejects as `call` does.
+     */
+    stream<T = unknown>(name: string, query?: unknown, options?: CallOptions): AsyncIterableIterator<T, unknown>;
     /**
      * Answers the server's calls of this name, until the returned function is called. To reject one,
      * throw a `CallError` with the code `rejected`; anything else that is thrown is a failure.

@@ -1,3 +1,4 @@
+import type { LaneName } from '../delivery';
 /**
  * Declares names and types, for `connect<Board>(...)`. Without one, every name is allowed, and what
  * is received has the type that the page says.
@@ -29,6 +30,10 @@ export type ObservablesOf<C> = C extends {
 export type MessageOf<C> = C extends {
     readonly message: infer M;
 } ? M : unknown;
+/** Handles values. A method, so that its parameter may be narrower than `unknown`. */
+export type ValueHandler<M> = {
+    handle(value: M, lane: LaneName): unknown;
+}['handle'];
 export type NameIn<T> = keyof T & string;
 /** Names allowed if there is no contract. */
 export type AnyName<T> = [keyof T] extends [never] ? string : never;
