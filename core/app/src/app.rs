@@ -64,6 +64,7 @@ where
         core: core.handle(),
         shared: Arc::new(Shared::new(options)),
     };
+    let _end = EndWithFunction(Arc::clone(&handle.shared));
     let mut function = pin!(function(Session::new(handle.clone())));
     // Until its first `.await` the function sets handlers, which then get everything.
     if poll_fn(|context| Poll::Ready(function.as_mut().poll(context)))
@@ -95,5 +96,14 @@ async fn restore(shared: Arc<Shared>, restoring: stillhere::Restoring) {
     }
     if let Some(function) = function {
         function(Restoring::new(restoring, shared.options.codec)).await;
+    }
+}
+
+/// Ends the layer when the function has returned, has panicked or is dropped.
+struct EndWithFunction(Arc<Shared>);
+
+impl Drop for EndWithFunction {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }

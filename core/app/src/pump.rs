@@ -235,11 +235,5 @@ impl Pump {
     }
 }
 
-impl Drop for Pump {
-    fn drop(&mut self) {
-        self.shared.end();
-    }
-}
-
 /// So many answers may wait for room in the outbox before nothing more is read from the page.
 const MOST_REPLIES: usize = 64;

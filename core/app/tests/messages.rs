@@ -226,3 +226,48 @@ async fn a_function_that_panics_ends_its_session_and_one_that_returns_closes_it(
     assert_eq!(page.recv().await, b"\x01bye");
     assert_eq!(soon("it ends", session.ended()).await, stillhere::EndReason::Finished);
 }
+
+/// Handlers may hold a handle of their own session, which must not keep them alive.
+#[tokio::test(start_paused = true)]
+async fn handlers_are_dropped_with_their_session() {
+    let hub = Hub::new();
+    let held = Arc::new(());
+    for returns_at_once in [true, false] {
+        let token = Arc::clone(&held);
+        let session = hub.open(app(async move |mut session: Session| {
+            let captured = (session.to_handle(), Arc::clone(&token));
+            session.on("event", move |(): ()| {
+                let captured = captured.clone();
+                async move { drop(captured) }
+            });
+            let captured = (session.to_handle(), Arc::clone(&token));
+            session.handle("call", move |(): ()| {
+                let captured = captured.clone();
+                async move {
+                    drop(captured);
+                    Ok::<_, String>(())
+                }
+            });
+            let captured = (session.to_handle(), Arc::clone(&token), session.observable("value", 1));
+            session.on_trouble(move |_| drop(captured.clone()));
+            let captured = (session.to_handle(), token);
+            session.on_restore(move |_| {
+                let captured = captured.clone();
+                async move { drop(captured) }
+            });
+            if !returns_at_once {
+                session.recv_json::<()>().await;
+            }
+        }));
+        let page = Page::open(&hub, &session);
+        page.send(b"\x02".to_vec()).await;
+        soon("it ends", session.ended()).await;
+        drop((page, session));
+        soon("the handlers are dropped", async {
+            while Arc::strong_count(&held) > 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
