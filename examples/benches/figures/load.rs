@@ -195,7 +195,7 @@ async fn idle(server: &Server, pages: usize) -> f64 {
 
 /// Returns the KB of each session. Few pages are connected at a time, so that the memory of
 /// connections is used again.
-pub(crate) async fn soft_closed(server: &Server, sessions: usize) -> f64 {
+async fn soft_closed(server: &Server, sessions: usize) -> f64 {
     let round = async || {
         let pages = connect(server, &server.tickets(AT_A_TIME).await, 1).await;
         join_all(pages.into_iter().map(Page::close)).await;

@@ -5,4 +5,5 @@ mod document;
 mod page;
 mod socket;
 
+pub(crate) use document::Document;
 pub(crate) use page::{Page, payload};

@@ -60,10 +60,17 @@ pub(super) fn sessions(role: Role) -> Router {
     Router::new()
         .route("/tickets/{count}", get(tickets))
         .route(
+            "/soft-closed/{count}",
+            get(async |State(hub): State<Hub>, Path(count): Path<usize>| sessions::soft_close(&hub, count).await),
+        )
+        .route(
             "/sessions",
             get(async |State(hub): State<Hub>| hub.stats().sessions.to_string()),
         )
-        .route("/expire", get(async |State(hub): State<Hub>| sessions::expire(&hub)))
+        .route(
+            "/expire-in/{seconds}",
+            get(async |State(hub): State<Hub>, Path(seconds): Path<u64>| sessions::expire_in(&hub, seconds)),
+        )
         .merge(stillhere_axum::routes(&hub))
         .with_state(hub)
 }

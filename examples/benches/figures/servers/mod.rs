@@ -5,6 +5,7 @@ mod axum;
 mod bare;
 mod sessions;
 mod socket_io;
+mod waiting;
 mod warp;
 
 use std::str::FromStr;

@@ -1,11 +1,11 @@
 //! What sessions do, on every framework.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use stillhere::{DefaultCleanupPolicy, Hub, Message, Session, SessionHandle};
+use stillhere::{CleanupPolicy, DefaultCleanupPolicy, Hub, Message, Session, SessionHandle, SessionSnapshot};
 
-use super::{CHUNK, Role, requested};
+use super::{CHUNK, Role, requested, waiting};
 
 /// Most sessions of one server: more than any run has.
 const SESSIONS: usize = 2_000_000;
@@ -17,27 +17,45 @@ pub(super) fn hub() -> Hub {
     Hub::builder()
         .max_unconnected(SESSIONS)
         .max_sessions(SESSIONS)
-        .cleanup_policy(keeping(KEEP))
+        .cleanup_policy(DefaultCleanupPolicy {
+            unconnected: KEEP,
+            soft_closed: KEEP,
+            ..DefaultCleanupPolicy::default()
+        })
         .build()
 }
 
-fn keeping(keep: Duration) -> DefaultCleanupPolicy {
-    DefaultCleanupPolicy {
-        unconnected: KEEP,
-        soft_closed: keep,
-        ..DefaultCleanupPolicy::default()
-    }
+/// Ends all sessions that are soft-closed then.
+pub(super) fn expire_in(hub: &Hub, seconds: u64) {
+    hub.set_cleanup_policy(Until(Instant::now() + Duration::from_secs(seconds)));
 }
 
-/// Ends all soft-closed sessions.
-pub(super) fn expire(hub: &Hub) {
-    hub.set_cleanup_policy(keeping(Duration::ZERO));
+/// Keeps all sessions until the same moment.
+struct Until(Instant);
+
+impl CleanupPolicy for Until {
+    fn should_cleanup(&self, session: &SessionSnapshot, now: Instant) -> bool {
+        now >= self.0 && session.state.is_soft_closed()
+    }
+
+    fn allow_soft_close(&self, _session: &SessionSnapshot) -> bool {
+        true
+    }
+
+    fn next_check(&self, _session: &SessionSnapshot, now: Instant) -> Option<Instant> {
+        (now < self.0).then_some(self.0)
+    }
 }
 
 /// Opens sessions as a page's handler does. Returns one ticket in each line.
 pub(super) fn tickets(hub: &Hub, role: Role, count: usize) -> String {
     let tickets = (0..count).map(|_| open(hub, role).ticket_json());
     tickets.collect::<Vec<_>>().join("\n")
+}
+
+/// Opens that many sessions, and leaves each soft-closed after one echo.
+pub(super) async fn soft_close(hub: &Hub, count: usize) {
+    waiting::soft_close(hub, (0..count).map(|_| hub.open(echo))).await;
 }
 
 fn open(hub: &Hub, role: Role) -> SessionHandle {
