@@ -55,4 +55,4 @@ browserTest('more tabs than a browser has connections to a host all go on over H
     await page.bringToFront();
     await assertCountersClean(page);
   }
-}, { timeout: 120_000 });
+}, { timeout: 300_000 });

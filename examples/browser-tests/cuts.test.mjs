@@ -24,7 +24,7 @@ browserTest('plug pulls under the full streams lose, double and reorder nothing'
   const { outcomes } = await stateOf(page);
   assert.deepEqual(outcomes, ['opened', ...Array(PLUG_PULLS).fill('resumed')]);
   stage.report(`${PLUG_PULLS} plug pulls: ${received} numbers down, nothing lost`);
-}, { timeout: 120_000 });
+}, { timeout: 300_000 });
 
 browserTest('silences, which nothing but their length tells, lose, double and reorder nothing', async (stage) => {
   const demo = await stage.startDemo();
@@ -43,4 +43,4 @@ browserTest('silences, which nothing but their length tells, lose, double and re
   const { outcomes } = await stateOf(page);
   assert.deepEqual(outcomes, ['opened', ...Array(SILENCES).fill('resumed')]);
   stage.report(`${SILENCES} silences: connected again after ${noticed.map((ms) => (ms / 1000).toFixed(1)).join(', ')} s`);
-}, { timeout: 150_000 });
+}, { timeout: 300_000 });

@@ -51,4 +51,4 @@ browserTest('where WebSockets are blocked the demo goes on over HTTP, loses noth
   }
   assert.deepEqual([...new Set((await stateOf(page)).outcomes)], ['restored', 'resumed']);
   assert.equal((await stateOf(page)).id, id);
-}, { timeout: 120_000 });
+}, { timeout: 300_000 });

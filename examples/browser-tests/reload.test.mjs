@@ -33,7 +33,7 @@ for (const [origin, urlOf, hasLocks] of [
     await assertCountersClean(page);
     assert.equal(sockets, RELOADS, 'each came back at the first attempt');
     stage.report(`${RELOADS} reloads${origin}: ${spread(taken)} to the outcome`);
-  }, { timeout: 120_000 });
+  }, { timeout: 300_000 });
 
   browserTest(`a reload restores the session after a probe when the old socket is half-open${origin}`, async (stage) => {
     const demo = await stage.startDemo(0, '--heartbeat', NEVER);

@@ -43,9 +43,10 @@ export const repetitions = (count) => Math.ceil(count * SHARE);
  *
  * @param {string} name
  * @param {(stage: Stage) => Promise<void>} body
- * @param {{ timeout?: number }} options milliseconds; three times as many where all repetitions run
+ * @param {{ timeout?: number }} options milliseconds, by default several times what a test takes on
+ *   a busy machine; three times as many where all repetitions run
  */
-export function browserTest(name, body, { timeout: usual = 60_000 } = {}) {
+export function browserTest(name, body, { timeout: usual = 180_000 } = {}) {
   const timeout = process.env.STILLHERE_LONG ? 3 * usual : usual;
   test(name, async (t) => {
     const stage = new Stage(t);

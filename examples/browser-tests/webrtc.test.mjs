@@ -6,8 +6,6 @@ import assert from 'node:assert/strict';
 import { assertCountersClean, browserTest, openDemo, stateOf, until, untilOver } from './support.mjs';
 
 const CUTS = 10;
-/** Milliseconds for all cuts and the silence, which alone may take half a minute. */
-const LIMIT = 180_000;
 /** Without a network, Chromium has only loopback addresses to offer, and hides them by default. */
 const LOOPBACK = ['--allow-loopback-in-peer-connection', '--disable-features=WebRtcHideLocalIpsWithMdns'];
 
@@ -65,7 +63,7 @@ browserTest('a data channel carries the session through cuts of both ends and a 
   assert.deepEqual((await stateOf(page)).outcomes, ['opened', ...Array(CUTS + 1).fill('resumed')]);
   assert.deepEqual(await carriers(page), { kind: 'webrtc', told: 'a WebRTC data channel', channels: 1 });
   assert.deepEqual(webSockets, []);
-}, { timeout: LIMIT });
+});
 
 browserTest('where no data channel can be had any more, the session goes on over a WebSocket', async (stage) => {
   const { context, page, webSockets } = await openOverDataChannel(stage);

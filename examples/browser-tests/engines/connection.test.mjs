@@ -118,4 +118,4 @@ engineTest(`two outages of ${OUTAGE / 1000} s are resumed from`, async (stage, e
   const after = await stateOf(tab);
   assert.deepEqual([after.id, after.outcomes[0], ...new Set(after.outcomes.slice(1))], [id, 'opened', 'resumed']);
   stage.report(`connected again ${taken.map((milliseconds) => (milliseconds / 1000).toFixed(1)).join(' and ')} s after the outages`);
-}, { timeout: 60_000 + 2 * OUTAGE });
+}, { timeout: 180_000 + 2 * OUTAGE });
