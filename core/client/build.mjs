@@ -1,6 +1,6 @@
-// Builds dist/ from src/: the ES module, the classic script, a .gz beside each, and the type
-// declarations. dist/ is committed and CI compares it byte by byte, so nothing here may depend on
-// the machine or the clock.
+// Builds dist/ from src/: the modules of the package, the files that the server gives to pages, a
+// .gz beside each, and the type declarations. dist/ is committed and CI compares it byte by byte,
+// so nothing here may depend on the machine or the clock.
 
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -33,6 +33,7 @@ const NAMES =
   'ticket tolerance total tryAt unacknowledgedMessages wait waits wake watch written';
 const INTERNAL = new RegExp(`^(?:(?:handle|poll|meet)[A-Z]|(?:${NAMES.replaceAll(' ', '|')})$)`);
 
+/** Files that are built from the sources alone. */
 const bundles = [
   { entry: 'src/index.ts', file: 'stillhere.mjs', format: 'esm', internal: INTERNAL },
   { entry: 'src/global.ts', file: 'stillhere.js', format: 'iife', internal: INTERNAL },
@@ -41,6 +42,15 @@ const bundles = [
   { entry: 'src/react/index.ts', file: 'react.mjs', format: 'esm' },
   { entry: 'src/svelte/index.ts', file: 'svelte.mjs', format: 'esm' },
   { entry: 'src/badge/index.ts', file: 'badge.mjs', format: 'esm' },
+];
+
+/**
+ * Files that a server gives to pages which use the layer: the client and the layer in one. They
+ * contain the built client, because only its own names may be shortened.
+ */
+const whole = [
+  { entry: 'src/app/global.ts', file: 'stillhere-app.js', format: 'iife' },
+  { entry: 'src/app/module.ts', file: 'stillhere-app.mjs', format: 'esm' },
 ];
 
 /** Lets a bundle import the other built files, so that a page has one copy of each. */
@@ -53,11 +63,20 @@ const builtFilesAreExternal = {
   },
 };
 
+/** Puts this script in the place of the client's sources. */
+const builtClientIs = (script) => ({
+  name: 'the client is built',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^\.\.\/index$/ }, () => ({ path: 'stillhere.mjs', namespace: 'built' }));
+    onLoad({ filter: /^/, namespace: 'built' }, () => ({ contents: script, loader: 'js' }));
+  },
+});
+
 /**
  * Bundles one entry point. Returns the script's bytes, and each module's share of them before the
  * last step.
  */
-async function bundle({ entry, file, format, internal }) {
+async function bundle({ entry, file, format, internal }, plugin = builtFilesAreExternal) {
   const result = await build({
     absWorkingDir: root,
     entryPoints: [entry],
@@ -70,7 +89,7 @@ async function bundle({ entry, file, format, internal }) {
     legalComments: 'none',
     logLevel: 'warning',
     metafile: true,
-    plugins: [builtFilesAreExternal],
+    plugins: [plugin],
     write: false,
   });
   const [output] = Object.values(result.metafile.outputs);
@@ -101,7 +120,9 @@ function report({ file, script, gzipped, modules }) {
 // All files are built before dist/ is changed, so a failed build leaves the previous one in place.
 const types = mkdtempSync(join(tmpdir(), 'stillhere-types-'));
 try {
-  const scripts = await Promise.all(bundles.map(bundle));
+  const parts = await Promise.all(bundles.map((each) => bundle(each)));
+  const client = parts.find(({ file }) => file === 'stillhere.mjs').script;
+  const scripts = [...parts, ...(await Promise.all(whole.map((each) => bundle(each, builtClientIs(client)))))];
   declareTypes(types);
 
   rmSync(dist, { recursive: true, force: true });

@@ -12,6 +12,8 @@ use crate::request::SessionRequest;
 pub const PAGE_CACHE_CONTROL: &str = "private, no-cache";
 
 struct File {
+    /// The file's name up to the hash.
+    stem: &'static str,
     /// Extension of the file's name, without the dot.
     extension: &'static str,
     plain: &'static [u8],
@@ -19,35 +21,63 @@ struct File {
     hash: String,
 }
 
-static FILES: LazyLock<[File; 2]> = LazyLock::new(|| {
-    [
+macro_rules! built {
+    ($stem:literal, $extension:literal, $built:literal) => {
         File::new(
-            "js",
-            include_bytes!("../client/dist/stillhere.js"),
-            include_bytes!("../client/dist/stillhere.js.gz"),
-        ),
-        File::new(
-            "mjs",
-            include_bytes!("../client/dist/stillhere.mjs"),
-            include_bytes!("../client/dist/stillhere.mjs.gz"),
-        ),
+            $stem,
+            $extension,
+            include_bytes!(concat!("../client/dist/", $built)),
+            include_bytes!(concat!("../client/dist/", $built, ".gz")),
+        )
+    };
+}
+
+static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
+    vec![
+        built!("client", "js", "stillhere.js"),
+        built!("client", "mjs", "stillhere.mjs"),
+        built!("badge", "mjs", "badge.mjs"),
+        #[cfg(feature = "app")]
+        built!("app", "js", "stillhere-app.js"),
+        #[cfg(feature = "app")]
+        built!("app", "mjs", "stillhere-app.mjs"),
     ]
 });
 
 /// Returns the file name of the classic script under the mount. The name changes with the content,
 /// so the file may be cached forever.
 pub fn script_name() -> String {
-    FILES[0].hashed_name()
+    hashed_name("client", "js")
 }
 
 /// Returns the file name of the ES module under the mount. The name changes with the content, so
 /// the file may be cached forever.
 pub fn module_name() -> String {
-    FILES[1].hashed_name()
+    hashed_name("client", "mjs")
 }
 
-/// Returns the requested file. `client.js` and `client.mjs` must be revalidated; the names with a
-/// hash are immutable.
+/// Returns the file name of the ES module that defines `<stillhere-badge>`, as [`module_name`]
+/// does.
+pub fn badge_name() -> String {
+    hashed_name("badge", "mjs")
+}
+
+/// Returns the file name of the classic script with the client and the layer of `stillhere-app`, as
+/// [`script_name`] does. In the page, `stillhere.session` has the layer.
+#[cfg(feature = "app")]
+pub fn app_script_name() -> String {
+    hashed_name("app", "js")
+}
+
+/// Returns the file name of the ES module with the client and the layer of `stillhere-app`, as
+/// [`module_name`] does.
+#[cfg(feature = "app")]
+pub fn app_module_name() -> String {
+    hashed_name("app", "mjs")
+}
+
+/// Returns the requested file: `client.js`, `client.mjs`, `badge.mjs` and, with the feature `app`,
+/// `app.js` and `app.mjs`. These names must be revalidated; the names with a hash are immutable.
 pub fn answer(request: &SessionRequest<'_>) -> Answer {
     let known = request.header("if-none-match");
     file(request.name(), known, request.header("accept-encoding"))
@@ -57,15 +87,24 @@ pub fn answer(request: &SessionRequest<'_>) -> Answer {
 
 /// Returns true if this is the name of one of the client's files.
 pub(crate) fn is_file(name: &str) -> bool {
+    find(name).is_some()
+}
+
+fn find(name: &str) -> Option<&'static File> {
     FILES
         .iter()
-        .any(|file| name == file.plain_name() || name == file.hashed_name())
+        .find(|file| name == file.plain_name() || name == file.hashed_name())
+}
+
+fn hashed_name(stem: &str, extension: &str) -> String {
+    let file = FILES
+        .iter()
+        .find(|file| (file.stem, file.extension) == (stem, extension));
+    file.expect("the file is in the list").hashed_name()
 }
 
 fn file(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) -> Option<Answer> {
-    let file = FILES
-        .iter()
-        .find(|file| name == file.plain_name() || name == file.hashed_name())?;
+    let file = find(name)?;
     let gzip = accept_encoding.is_some_and(accepts_gzip);
     let etag = format!("\"{}{}\"", file.hash, if gzip { "-gz" } else { "" });
     let caching = if name == file.plain_name() {
@@ -104,8 +143,9 @@ fn file(name: &str, if_none_match: Option<&str>, accept_encoding: Option<&str>) 
 }
 
 impl File {
-    fn new(extension: &'static str, plain: &'static [u8], gzip: &'static [u8]) -> Self {
+    fn new(stem: &'static str, extension: &'static str, plain: &'static [u8], gzip: &'static [u8]) -> Self {
         Self {
+            stem,
             extension,
             plain,
             gzip,
@@ -114,11 +154,11 @@ impl File {
     }
 
     fn plain_name(&self) -> String {
-        format!("client.{}", self.extension)
+        format!("{}.{}", self.stem, self.extension)
     }
 
     fn hashed_name(&self) -> String {
-        format!("client.{}.{}", self.hash, self.extension)
+        format!("{}.{}.{}", self.stem, self.hash, self.extension)
     }
 }
 

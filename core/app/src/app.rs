@@ -19,7 +19,8 @@ use crate::shared::Shared;
 pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Adapts a function with this layer's [`Session`] for [`Hub::open`](stillhere::Hub::open) and its
-/// like. The page's half of the layer must be loaded in the page.
+/// like. The page must load the layer's half, which
+/// [`app_script_tag`](stillhere::SessionHandle::app_script_tag) does.
 ///
 /// Everything that the page sends is read within the same task, while `function` awaits anything,
 /// so handlers run and calls are answered although the function does not read. When `function`
@@ -35,7 +36,7 @@ pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let tag = Hub::new().open(app(board)).script_tag();
+/// let tag = Hub::new().open(app(board)).app_script_tag();
 /// # assert!(tag.contains("data-stillhere"));
 /// # }
 /// ```

@@ -1,7 +1,7 @@
 // The classic script: <script src="/stillhere/client.js" data-stillhere='{ticket}'></script>
 
-import { connect, discard, type OpenTicket, OutboxFull, registerConnection, type Session, SessionOver, TooLarge } from './index';
-import { closeWith, isLasting } from './script_element';
+import { connect, discard, OutboxFull, registerConnection, type Session, SessionOver, TooLarge } from './index';
+import { connectScript } from './script_session';
 
 declare global {
   interface Window {
@@ -21,11 +21,5 @@ declare global {
 // A page may run this script again for another session. The global of the first run stays.
 const stillhere = ((window as Partial<Window>).stillhere ??= { connect, discard, registerConnection, session: null, OutboxFull, TooLarge, SessionOver });
 
-const script = document.currentScript;
-const { stillhere: json, stillhereFrom } = script?.dataset ?? {};
-const from = stillhereFrom === 'none' ? null : stillhereFrom;
-if ((json || from) && isLasting(script!)) {
-  const ticket = JSON.parse(json || 'null') as OpenTicket | null;
-  stillhere.session = stillhere.connect(ticket ?? { from: from! }, from === undefined ? {} : { from });
-  closeWith(script!, ticket?.id ?? '', stillhere.session);
-}
+const session = connectScript(document.currentScript, stillhere.connect);
+if (session) stillhere.session = session;

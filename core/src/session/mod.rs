@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use crate::cleanup::{SessionSnapshot, SessionState};
+use crate::client;
 use crate::compression::InflateError;
 use crate::ticket::Ticket;
 use stillhere_proto::machine::{Event, SessionMachine};
@@ -361,18 +362,28 @@ impl SessionHandle {
     /// `connect-src 'self'` is enough. The page must not be cached; the `Page` response of the
     /// adapters sets the headers for that.
     pub fn script_tag(&self) -> String {
-        self.shared.script_tag("")
+        self.shared.script_tag(&client::script_name(), None)
     }
 
     /// Returns [`SessionHandle::script_tag`] with a nonce for the page's Content-Security-Policy. A
     /// nonce with characters outside of base64 is left out.
     pub fn script_tag_with_nonce(&self, nonce: &str) -> String {
-        let plain = nonce.chars().all(|c| c.is_ascii_alphanumeric() || "+/=-_".contains(c));
-        self.shared.script_tag(&if plain {
-            format!(" nonce=\"{nonce}\"")
-        } else {
-            String::new()
-        })
+        self.shared.script_tag(&client::script_name(), Some(nonce))
+    }
+
+    /// Returns [`SessionHandle::script_tag`] for a session whose function uses `stillhere-app`. In
+    /// the page, `stillhere.session` then has the layer: `send`, `emit`, `on`, `call`, `observable`
+    /// and so on.
+    #[cfg(feature = "app")]
+    pub fn app_script_tag(&self) -> String {
+        self.shared.script_tag(&client::app_script_name(), None)
+    }
+
+    /// Returns [`SessionHandle::app_script_tag`] with a nonce, as
+    /// [`SessionHandle::script_tag_with_nonce`] does.
+    #[cfg(feature = "app")]
+    pub fn app_script_tag_with_nonce(&self, nonce: &str) -> String {
+        self.shared.script_tag(&client::app_script_name(), Some(nonce))
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client;
 use crate::kind::{ConnectionSetup, Kind};
 use crate::script_tag::{client_tag, plain_tag};
 use crate::session::SessionHandle;
@@ -17,10 +16,11 @@ impl Shared {
         self.ticket_for(&self.connection_setup())
     }
 
-    /// Returns the script elements of the page. `attributes` is HTML, inserted as it is.
-    pub(crate) fn script_tag(self: &Arc<Self>, attributes: &str) -> String {
+    /// Returns the script elements of the page. `script` is the name of the client's file.
+    pub(crate) fn script_tag(self: &Arc<Self>, script: &str, nonce: Option<&str>) -> String {
+        let attributes = &nonce.map_or_else(String::new, nonce_attribute);
         let setup = self.connection_setup();
-        let src = format!("{}/{}", setup.base(&self.common.base), client::script_name());
+        let src = format!("{}/{script}", setup.base(&self.common.base));
         let mut tag = client_tag(&src, attributes, &self.options.renewal, &self.ticket_for(&setup));
         if let Some(script) = &setup.script {
             tag.push_str(&plain_tag(script, attributes));
@@ -54,6 +54,15 @@ impl Shared {
         let url = self.url(setup.base(&self.common.base));
         let (limits, restore) = (self.options.limits.normalised(), self.options.restore.clone());
         Ticket::access(url, &self.id, self.secret(), limits, restore).with_connection(setup.name())
+    }
+}
+
+fn nonce_attribute(nonce: &str) -> String {
+    let is_base64 = nonce.chars().all(|c| c.is_ascii_alphanumeric() || "+/=-_".contains(c));
+    if is_base64 {
+        format!(" nonce=\"{nonce}\"")
+    } else {
+        String::new()
     }
 }
 

@@ -5,6 +5,7 @@ export type { AppOptions, BytesHandler } from './app_session';
 export type { CallOptions } from './calls';
 export type { CallFailure } from './call_error';
 export type { Contract } from './contract';
+export type { AppGlobal } from './global';
 export type { Observable } from './observable';
 export type { Codec } from './value';
 export { AppSession } from './app_session';

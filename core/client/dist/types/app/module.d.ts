@@ -1,0 +1,2 @@
+export { discard, OutboxFull, registerConnection, SessionOver, TooLarge } from '../index';
+export * from './index';
