@@ -190,8 +190,9 @@ impl Key {
 /// Keys of a session of which a message waits or is on its way.
 pub(crate) const MOST_KEYS: usize = 1024;
 
-/// Messages of a key that may be on their way. If the connection turns out to be lost, they are sent
-/// again. A browser acknowledges after at most 200 ms, so a key changes up to 80 times a second.
+/// Messages of a key that may be on their way. If the connection turns out to be lost, they are
+/// sent again. A browser acknowledges after at most 200 ms, so a key changes up to 80 times a
+/// second.
 const MOST_QUEUED: usize = 16;
 
 /// Charge in bytes of a key's messages that may be on their way, besides a single larger one.

@@ -236,7 +236,8 @@ impl SessionHandle {
     }
 
     /// Creates an observable that has the value of a watch, now and after each change. It is sent
-    /// until the watch's sender is dropped or the function ends. Many sessions may follow one watch.
+    /// until the watch's sender is dropped or the function ends. Many sessions may follow one
+    /// watch.
     ///
     /// ```
     /// # use stillhere_app::Session;
@@ -271,8 +272,8 @@ impl SessionHandle {
         });
     }
 
-    /// Waits until the page's client has everything that was sent before, including the newest value
-    /// of every observable, or the session has ended. Cancel safe.
+    /// Waits until the page's client has everything that was sent before, including the newest
+    /// value of every observable, or the session has ended. Cancel safe.
     pub async fn drained(&self) {
         send_newest(&self.core, &self.shared);
         self.core.drained().await;

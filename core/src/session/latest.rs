@@ -93,8 +93,8 @@ impl SessionHandle {
         self.shared.send_latest(key, message.into())
     }
 
-    /// Sends the value of a watch as [`SessionHandle::send_latest`] does, now and after each change,
-    /// until the watch's sender is dropped or the session closes. Cancel safe.
+    /// Sends the value of a watch as [`SessionHandle::send_latest`] does, now and after each
+    /// change, until the watch's sender is dropped or the session closes. Cancel safe.
     ///
     /// ```no_run
     /// # async fn function(session: stillhere::Session, progress: tokio::sync::watch::Receiver<String>) {
