@@ -1,10 +1,9 @@
 // Runs the *.test.mjs of this folder for each framework, those that do not depend on it for the
 // first one only, and those of engines/ in each engine: two such runs at a time. It builds the
-// programs first if they are out of date. A few files that failed run again at the end, with nothing
-// beside them: a test that passes only then is named, because it depends on the machine, which is a
-// bug of the test. Each line is printed behind the name of its framework or
-// engine, or behind "once". Names of frameworks and engines and parts of file names choose fewer
-// tests:
+// programs first if they are out of date. A few files that failed run again at the end, with
+// nothing beside them: a test that passes only then is named, because it depends on the machine,
+// which is a bug of the test. Each line is printed behind the name of its framework or engine, or
+// behind "once". Names of frameworks and engines and parts of file names choose fewer tests:
 //
 //     npm test -- warp cuts
 //     npm test -- axum webkit documents

@@ -8,6 +8,7 @@ use std::task::Poll;
 use futures_util::future::{Either, select};
 
 use crate::handle::SessionHandle;
+use crate::newest::send_newest;
 use crate::options::AppOptions;
 use crate::pump::Pump;
 use crate::restoring::Restoring;
@@ -65,7 +66,7 @@ where
         core: core.handle(),
         shared: Arc::new(Shared::new(options)),
     };
-    let _end = EndWithFunction(Arc::clone(&handle.shared));
+    let _end = EndWithFunction(handle.clone());
     let mut function = pin!(function(Session::new(handle.clone())));
     // Until its first `.await` the function sets handlers, which then get everything.
     if poll_fn(|context| Poll::Ready(function.as_mut().poll(context)))
@@ -100,11 +101,13 @@ async fn restore(shared: Arc<Shared>, restoring: stillhere::Restoring) {
     }
 }
 
-/// Ends the layer when the function has returned, has panicked or is dropped.
-struct EndWithFunction(Arc<Shared>);
+/// Ends the layer when the function has returned, has panicked or is dropped. What it has set last
+/// is still sent.
+struct EndWithFunction(SessionHandle);
 
 impl Drop for EndWithFunction {
     fn drop(&mut self) {
-        self.0.end();
+        send_newest(&self.0.core, &self.0.shared);
+        self.0.shared.end();
     }
 }

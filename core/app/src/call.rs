@@ -115,7 +115,6 @@ async fn ask(session: SessionHandle, shared: Arc<Shared>, id: u64, question: Vec
         sent = waiting.session.send(question) => sent?,
     }
     waiting.is_sent = true;
-    waiting.shared.count_sent();
     receiver.await.unwrap_or(Err(CallError::SessionOver))
 }
 

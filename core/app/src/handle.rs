@@ -7,11 +7,13 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stillhere::{EndReason, SessionId};
+use tokio::sync::watch;
 
 use crate::call::Call;
 use crate::call_error::CallError;
 use crate::codec::EncodeError;
 use crate::items::Items;
+use crate::newest::send_newest;
 use crate::observable::Observable;
 use crate::shared::{CallHandler, EventHandler, Shared};
 use crate::trouble::Trouble;
@@ -207,25 +209,74 @@ impl SessionHandle {
     /// Creates an observable, which the page knows by the same name.
     ///
     /// # Panics
-    /// Panics if the session has an observable of this name, or the name does not have 1 to 255
-    /// bytes.
+    /// Panics if the session has an observable of this name or 1,024 observables, or if the name
+    /// does not have 1 to 255 bytes.
     pub fn observable<T>(&self, name: &str, value: T) -> Observable<T>
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
         assert!((1..=255).contains(&name.len()), "{BadName}");
         let observable = Observable::new(name, value, Arc::clone(&self.shared));
-        let replaced = {
+        let (replaced, count) = {
             let mut state = self.shared.lock();
-            if state.is_over {
+            let replaced = if state.is_over {
                 None
             } else {
                 state.observables.insert(name.into(), observable.observed())
-            }
+            };
+            (replaced, state.observables.len())
         };
         assert!(replaced.is_none(), "there is an observable {name:?}");
+        assert!(
+            count <= MOST_OBSERVABLES,
+            "a session has at most {MOST_OBSERVABLES} observables"
+        );
         observable.update(|_| {});
         observable
+    }
+
+    /// Creates an observable that has the value of a watch, now and after each change. It is sent
+    /// until the watch's sender is dropped or the function ends. Many sessions may follow one
+    /// watch.
+    ///
+    /// ```
+    /// # use stillhere_app::Session;
+    /// # use tokio::sync::watch;
+    /// async fn visitor(session: Session, visitors: watch::Receiver<u32>) {
+    ///     session.follow("visitors", visitors);
+    ///     session.ended().await;
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    /// Panics as [`SessionHandle::observable`] does, and outside of a Tokio runtime.
+    pub fn follow<T>(&self, name: &str, mut newest: watch::Receiver<T>)
+    where
+        T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let value = newest.borrow_and_update().clone();
+        let observable = self.observable(name, value);
+        let session = self.core.clone();
+        tokio::spawn(async move {
+            let follow = async {
+                while newest.changed().await.is_ok() {
+                    let value = newest.borrow_and_update().clone();
+                    observable.set(value);
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = session.ended() => {}
+                () = follow => {}
+            }
+        });
+    }
+
+    /// Waits until the page's client has everything that was sent before, including the newest
+    /// value of every observable, or the session has ended. Cancel safe.
+    pub async fn drained(&self) {
+        send_newest(&self.core, &self.shared);
+        self.core.drained().await;
     }
 
     /// Sets the function that learns what went wrong with something that the page sent. It is
@@ -244,9 +295,7 @@ impl SessionHandle {
     }
 
     pub(crate) async fn deliver(&self, unit: Vec<u8>) -> Result<(), SendError> {
-        self.core.send(unit).await?;
-        self.shared.count_sent();
-        Ok(())
+        Ok(self.core.send(unit).await?)
     }
 
     pub(crate) fn encode<T: Serialize + ?Sized>(&self, value: &T, unit: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
@@ -260,3 +309,6 @@ impl SessionHandle {
         Ok(self.encode(question, unit)?)
     }
 }
+
+/// Most observables of a session. The session keeps the newest value of as many.
+const MOST_OBSERVABLES: usize = 1024;

@@ -15,9 +15,10 @@ use crate::varint;
 
 /// A value that the server and the page both set and watch. The newest value wins.
 ///
-/// The page gets the newest value once it can be sent. Values that are replaced before that are
-/// never sent, so a page that was away gets one. A new document gets the value before anything
-/// else. Clones share the value.
+/// The page gets the newest value once it can be sent, as
+/// [`send_latest`](stillhere::SessionHandle::send_latest) describes. Values that are replaced before
+/// that are never sent, so a page that was away gets one. A new document gets the value before
+/// anything else. Clones share the value.
 pub struct Observable<T> {
     cell: Arc<Cell<T>>,
     shared: Arc<Shared>,
@@ -94,9 +95,6 @@ pub(crate) trait Observed: Send + Sync {
     /// the newest value.
     fn take_set(&self, codec: Codec) -> Result<Option<Vec<u8>>, EncodeError>;
 
-    /// Puts the observable back into the queue, because its set could not be sent.
-    fn put_back(&self);
-
     /// Applies a set of the page.
     fn receive(&self, number: u64, value: &Value) -> Result<(), DecodeError>;
 
@@ -153,12 +151,6 @@ impl<T: Serialize + DeserializeOwned + Send + Sync> Observed for Cell<T> {
         is_newer.then(|| self.set_unit(state.number, codec)).transpose()
     }
 
-    fn put_back(&self) {
-        let mut state = self.lock();
-        state.is_queued = true;
-        state.is_newer = true;
-    }
-
     fn receive(&self, number: u64, value: &Value) -> Result<(), DecodeError> {
         let value = value.decode()?;
         let mut state = self.lock();
@@ -175,7 +167,8 @@ impl<T: Serialize + DeserializeOwned + Send + Sync> Observed for Cell<T> {
     fn restore(&self, codec: Codec) -> Result<Vec<u8>, EncodeError> {
         let mut state = self.lock();
         state.number = 0;
-        state.is_newer = false;
+        // A value that is newer stays so: one that is older may wait in the session, where only a
+        // newer one replaces it.
         state.is_set_by_page = false;
         self.set_unit(0, codec)
     }
@@ -187,5 +180,46 @@ impl<T: Serialize + DeserializeOwned + Send + Sync> Observed for Cell<T> {
         let is_behind = std::mem::take(&mut state.is_set_by_page);
         state.is_newer |= is_behind;
         is_behind && !std::mem::replace(&mut state.is_queued, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::AppOptions;
+
+    fn count() -> (Observable<u64>, Arc<dyn Observed>) {
+        let count = Observable::new("count", 0, Arc::new(Shared::new(AppOptions::default())));
+        let observed = count.observed();
+        (count, observed)
+    }
+
+    fn take(observed: &Arc<dyn Observed>) -> Option<Vec<u8>> {
+        observed.take_set(Codec::Json).expect("a number can be encoded")
+    }
+
+    fn value(json: &'static str) -> Value {
+        Value::new(format!("\0{json}").into(), 0)
+    }
+
+    #[test]
+    fn a_set_of_the_page_replaces_one_that_was_not_taken_and_is_not_echoed() {
+        let (count, observed) = count();
+        count.set(1);
+        observed.receive(1, &value("2")).expect("it is a number");
+        assert_eq!((count.get(), take(&observed)), (2, None));
+        count.set(3);
+        assert_eq!(take(&observed).as_deref(), Some(&b"\x08\x05count\x01\x003"[..]));
+    }
+
+    #[test]
+    fn a_value_that_was_not_taken_before_a_restore_is_taken_after_it() {
+        let (count, observed) = count();
+        count.set(1);
+        assert!(take(&observed).is_some(), "it may wait in the session");
+        count.set(2);
+        let restored = observed.restore(Codec::Json).expect("a number can be encoded");
+        assert_eq!(take(&observed), Some(restored));
+        assert_eq!(take(&observed), None);
     }
 }

@@ -15,7 +15,7 @@ use crate::failure::FailureCode;
 use crate::handle::SessionHandle;
 use crate::incoming_calls::IncomingCalls;
 use crate::items::Credit;
-use crate::newest::Newest;
+use crate::newest::send_newest;
 use crate::shared::{Question, Received, Shared};
 use crate::trouble::{Trouble, TroubleLog};
 use crate::unit::{self, Kind, Unit, UnitError};
@@ -30,7 +30,6 @@ pub(crate) struct Pump {
     calls: IncomingCalls,
     events: EventQueue,
     replies: FuturesUnordered<Reply>,
-    newest: Newest,
     log: TroubleLog,
 }
 
@@ -38,7 +37,6 @@ impl Pump {
     pub(crate) fn new(core: stillhere::Session, handle: &SessionHandle) -> Self {
         let shared = Arc::clone(&handle.shared);
         Self {
-            newest: Newest::new(handle.core.clone(), Arc::clone(&shared)),
             core,
             calls: IncomingCalls::new(&shared.options),
             events: EventQueue::default(),
@@ -55,14 +53,13 @@ impl Pump {
             // A page that sends without pause must not keep the function from running.
             tokio::task::consume_budget().await;
             self.send_cancels();
-            let sets_wait = self.newest.send();
+            send_newest(&self.core, &shared);
             let reads = self.may_read();
             tokio::select! {
                 biased;
                 () = shared.work.notified() => {}
                 Some(answer) = self.calls.next() => self.reply(answer),
                 Some(()) = self.replies.next() => {}
-                () = self.newest.wait(), if sets_wait => {}
                 handled = self.events.next() => self.finish(handled),
                 incoming = self.core.next(), if reads => match incoming {
                     None => break,
@@ -204,10 +201,7 @@ impl Pump {
     fn reply(&self, unit: Vec<u8>) {
         use stillhere::TrySendError;
         match self.core.try_send(unit) {
-            Ok(()) => {
-                self.shared.count_sent();
-            }
-            Err(TrySendError::Ended { .. }) => {}
+            Ok(()) | Err(TrySendError::Ended { .. }) => {}
             Err(TrySendError::Full(message)) => {
                 let session = self.core.handle();
                 self.replies.push(Box::pin(async move {

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
@@ -59,8 +58,6 @@ pub(crate) type Answer = Result<Value, CallError>;
 pub(crate) struct Shared {
     pub(crate) options: AppOptions,
     state: Mutex<State>,
-    /// How many units were sent. It may miss some of those that are being sent.
-    sent: AtomicU64,
     /// Something can be read, or the session is over.
     pub(crate) arrived: Notify,
     /// The pump has something to do: there is room again, or a call was given up.
@@ -102,7 +99,6 @@ impl Shared {
         Self {
             options,
             state: Mutex::default(),
-            sent: AtomicU64::new(0),
             arrived: Notify::new(),
             work: Notify::new(),
         }
@@ -110,15 +106,6 @@ impl Shared {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts a unit that was sent, and returns how many were.
-    pub(crate) fn count_sent(&self) -> u64 {
-        self.sent.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    pub(crate) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::SeqCst)
     }
 
     /// Has the pump send the value of an observable.

@@ -50,7 +50,7 @@ impl Shared {
     /// `retry_after`. Delivery of the last messages may take up to `wait`.
     pub(crate) fn drain(self: &Arc<Self>, retry_after: Duration, wait: Duration) {
         self.change(|inner, now| {
-            inner.empty_gate();
+            inner.queue_all();
             inner.machine.close_with(EndReason::Draining, retry_after, wait, now);
         });
     }

@@ -30,8 +30,8 @@ impl Shared {
     /// Adds a connection. `waker` is woken when it may have something to write.
     pub(crate) fn register(&self, waker: Arc<AtomicWaker>) -> ConnectionKey {
         let mut inner = self.lock();
-        let key = ConnectionKey(inner.next_connection);
-        inner.next_connection += 1;
+        let key = ConnectionKey(inner.next_connection.into());
+        inner.next_connection = inner.next_connection.wrapping_add(1);
         let others = std::mem::take(&mut inner.connections);
         inner.connections = others.into_iter().chain([(key, waker)]).collect();
         key
@@ -67,18 +67,19 @@ impl Shared {
     /// Takes the next frames that the connection should write out of the machine. This affects
     /// nobody but this connection.
     pub(crate) fn poll_transmit(&self, key: ConnectionKey, now: Instant, batch: &mut Batch) -> Next {
-        let machine = &mut self.lock().machine;
+        let inner = &mut *self.lock();
         let mut size = 0;
         while size <= BATCH {
-            match machine.poll_transmit(key, now) {
+            match inner.machine.poll_transmit(key, now) {
                 Some(Frame::End(end)) => return Next::End(end),
                 Some(frame @ Frame::Ack(_)) if size >= LARGE => batch.insert(start_of_data(batch), frame),
                 Some(frame) => {
                     size += size_of(&frame);
                     batch.push(frame);
                 }
-                None if machine.is_known(key) => {
-                    let until = machine.poll_timeout();
+                None if inner.queue_latest(key) => {}
+                None if inner.machine.is_known(key) => {
+                    let until = inner.machine.poll_timeout();
                     return Next::Pause { until };
                 }
                 None => return Next::Over,

@@ -2,7 +2,9 @@
 //! closes from anywhere.
 
 mod beside;
+mod drained;
 mod host;
+mod latest;
 mod lifecycle;
 mod link;
 mod receive;
@@ -31,6 +33,7 @@ use stillhere_proto::{EndReason, Lane, Message, SessionId};
 
 pub(crate) use beside::Beside;
 pub(crate) use host::{Home, Host, Resized};
+pub use latest::SendLatestError;
 pub(crate) use link::{Batch, Next};
 pub use restore::Restoring;
 pub use send::{SendError, TrySendError};

@@ -163,7 +163,7 @@ impl Shared {
     }
 
     /// Compresses the message if that makes it smaller, and refuses it if it is too large.
-    fn pack(&self, mut message: Message) -> Result<Message, SendError> {
+    pub(super) fn pack(&self, mut message: Message) -> Result<Message, SendError> {
         let threshold = self.options.compress_from.unwrap_or(usize::MAX);
         if message.len() >= threshold && message.len() as u64 <= self.options.limits.inflated {
             let deflated = match message.shared_bytes() {
@@ -185,7 +185,7 @@ impl Shared {
 
     /// Undoes [`Shared::pack`]. Inflating on an error costs less than keeping the original of every
     /// message that waits for room.
-    fn unpacked(&self, message: Message) -> Message {
+    pub(super) fn unpacked(&self, message: Message) -> Message {
         message.into_inflated(|deflated| {
             inflate(deflated, self.options.limits.inflated).expect("what was deflated here can be inflated")
         })
@@ -239,10 +239,10 @@ impl Inner {
 }
 
 /// Counts a sender that waits for room.
-struct Waiting<'a>(&'a AtomicUsize);
+pub(super) struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
+    pub(super) fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::SeqCst);
         Self(count)
     }

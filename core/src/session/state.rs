@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::cleanup::SessionState;
 use crate::gate::Gate;
+use crate::latest::Latest;
 use crate::memory::Account;
 use crate::session::Session;
 use crate::session::restore::RestoreFunction;
@@ -32,11 +33,14 @@ pub(crate) struct Inner {
     pub(crate) reader_is_gone: bool,
     /// A slice instead of a vector, because it rarely has more than one element and is often empty.
     pub(crate) connections: Box<[(ConnectionKey, Arc<AtomicWaker>)]>,
-    pub(crate) next_connection: u64,
+    /// Small, so that a session without a connection takes less than a kilobyte.
+    pub(crate) next_connection: u32,
     pub(crate) events: Option<broadcast::Sender<Event>>,
     pub(crate) on_restore: Option<RestoreFunction>,
     /// Present while a restore function runs.
     pub(crate) gate: Option<Box<Gate>>,
+    /// Present while the newest message of a key waits or is on its way.
+    pub(crate) latest: Option<Box<Latest>>,
     account: Account,
     /// Bytes held for this session outside its machine: see [`Beside`](crate::session::Beside).
     pub(crate) beside: u64,
@@ -102,6 +106,7 @@ impl Inner {
             events: None,
             on_restore: None,
             gate: None,
+            latest: None,
             account,
             beside: 0,
             weight: 0,
@@ -146,6 +151,9 @@ impl Inner {
         if self.reader_is_gone && self.is_ending_or_over() {
             self.machine.discard_received();
         }
+        if self.latest.is_some() {
+            self.release_latest();
+        }
         self.account.set(self.owned());
         effects
     }
@@ -159,7 +167,10 @@ impl Inner {
                     Function::Starting | Function::Running(_) | Function::Returned => None,
                 }
             }
-            Event::Restored { incarnation } => self.begin_restore(*incarnation),
+            Event::Restored { incarnation } => {
+                self.latest = None;
+                self.begin_restore(*incarnation)
+            }
             Event::Ended(reason) => Some(Effect::Ended(self.teardown(reason.clone()))),
             _ => None,
         }
@@ -175,7 +186,8 @@ impl Inner {
 
     fn teardown(&mut self, reason: EndReason) -> Teardown {
         let behind_the_gate = self.gate.take().map_or(0, |gate| gate.len());
-        self.machine.count_undelivered(behind_the_gate);
+        let latest = self.latest.take().map_or(0, |latest| latest.len());
+        self.machine.count_undelivered(behind_the_gate + latest);
         let (never_started, task) = match std::mem::replace(&mut self.function, Function::Returned) {
             Function::Unstarted(application) => (Some(application), None),
             Function::Running(task) => (None, Some(task)),
@@ -206,12 +218,20 @@ impl Inner {
     }
 
     pub(crate) fn close(&mut self, reason: EndReason, now: Instant) {
-        self.empty_gate();
+        self.queue_all();
         self.machine.close(reason, now);
     }
 
-    /// Queues the messages that wait behind the gate. If the session is about to close, they would
-    /// otherwise be lost, because nothing can be queued afterwards.
+    /// Queues everything that waits outside the outbox, because the session is about to close and
+    /// nothing can be queued afterwards.
+    pub(crate) fn queue_all(&mut self) {
+        self.empty_gate();
+        if !self.is_ending_or_over() {
+            self.queue_all_latest();
+        }
+    }
+
+    /// Queues the messages that wait behind the gate.
     pub(crate) fn empty_gate(&mut self) {
         if self.is_ending_or_over() {
             return;
@@ -220,11 +240,16 @@ impl Inner {
         for (lane, message) in queued {
             self.machine.send(lane, message);
         }
+        if let Some(latest) = &mut self.latest {
+            // Newest messages do not overtake what was sent before them.
+            latest.postpone(self.machine.queued().interactive);
+        }
     }
 
     pub(crate) fn unacknowledged(&self) -> usize {
         let queued = self.gate.as_ref().map_or(0, |gate| gate.len());
-        self.machine.unacknowledged() + queued
+        let latest = self.latest.as_ref().map_or(0, |latest| latest.len());
+        self.machine.unacknowledged() + queued + latest
     }
 
     /// Returns the number of bytes held in both directions.
@@ -234,13 +259,18 @@ impl Inner {
             .iter()
             .map(|lane| machine.outgoing(*lane) + machine.incoming(*lane))
             .sum();
-        lanes + machine.spare() + self.beside() + self.gate.as_ref().map_or(0, |gate| gate.charge())
+        lanes + machine.spare() + self.beside() + self.outside(Gate::charge, Latest::charge)
+    }
+
+    /// Returns a sum over the messages that wait outside the outbox.
+    fn outside(&self, gate: impl FnOnce(&Gate) -> u64, latest: impl FnOnce(&Latest) -> u64) -> u64 {
+        self.gate.as_deref().map_or(0, gate) + self.latest.as_deref().map_or(0, latest)
     }
 
     /// Returns the part of [`Inner::buffered`] that the end of this session would free, because it
     /// is not shared with other sessions.
     pub(crate) fn owned(&self) -> u64 {
-        self.machine.owned() + self.beside() + self.gate.as_ref().map_or(0, |gate| gate.owned())
+        self.machine.owned() + self.beside() + self.outside(Gate::owned, Latest::owned)
     }
 
     /// Returns the bytes held outside the machine, or 0 once the session has ended. Their holders

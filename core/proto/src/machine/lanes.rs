@@ -341,6 +341,11 @@ impl Lanes {
         Lane::ALL.iter().all(|lane| self.outboxes[*lane].is_empty())
     }
 
+    /// Returns the last sequences that were queued.
+    pub(crate) fn queued(&self) -> PerLane<u64> {
+        PerLane::each(|lane| self.outboxes[lane].queued())
+    }
+
     /// Returns the last sequences that the peer has received.
     pub(crate) fn acknowledged(&self) -> PerLane<u64> {
         PerLane::each(|lane| self.outboxes[lane].acknowledged())

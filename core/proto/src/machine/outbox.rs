@@ -118,6 +118,11 @@ impl Outbox {
         self.acknowledged
     }
 
+    /// Returns the last sequence that was queued.
+    pub(crate) fn queued(&self) -> u64 {
+        self.acknowledged + self.queue.as_ref().map_or(0, |queue| queue.frames.len() as u64)
+    }
+
     /// Returns the last sequence that was transmitted on the current connection or acknowledged
     /// before.
     pub(crate) fn written(&self) -> u64 {

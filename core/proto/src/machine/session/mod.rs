@@ -21,7 +21,7 @@ use crate::machine::lanes::Lanes;
 use crate::machine::session::attached::Attached;
 use crate::machine::session::ending::{Departing, Ending};
 use crate::machine::session::newcomer::{Newcomer, Offer};
-use crate::message::{Lane, Message};
+use crate::message::{Lane, Message, PerLane};
 use crate::wire::{Frame, Sender};
 
 pub use phase::{Cause, ConnectionKey, Event, Phase, Timing};
@@ -318,6 +318,22 @@ impl SessionMachine {
         self.lanes.has_message()
     }
 
+    /// Returns the last sequence of each lane that was queued for the current document.
+    pub fn queued(&self) -> PerLane<u64> {
+        self.lanes.queued()
+    }
+
+    /// Returns the last sequence of each lane that was written on the current connection or
+    /// acknowledged before.
+    pub fn written(&self) -> PerLane<u64> {
+        self.lanes.written()
+    }
+
+    /// Returns the last sequence of each lane that the browser has acknowledged.
+    pub fn acknowledged(&self) -> PerLane<u64> {
+        self.lanes.acknowledged()
+    }
+
     /// Returns the charge in a lane's outbox.
     pub fn outgoing(&self, lane: Lane) -> u64 {
         self.lanes.outgoing(lane)
@@ -381,7 +397,8 @@ impl SessionMachine {
         self.lanes.clear_incoming();
     }
 
-    fn is_attached(&self, key: ConnectionKey) -> bool {
+    /// Returns true if this connection carries the session.
+    pub fn is_attached(&self, key: ConnectionKey) -> bool {
         self.attached.as_ref().is_some_and(|attached| attached.key == key)
     }
 }
