@@ -19,6 +19,8 @@ mod pump;
 mod restoring;
 mod session;
 mod shared;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trouble;
 mod unit;
 mod value;
