@@ -239,6 +239,31 @@ browserTest('after a gap each side has the newest value, and a reloaded page has
   await until(page, () => document.getElementById('level').textContent === '1002');
 });
 
+browserTest('after a restart of the server, the page has a new session with new values, and what waited is over', async (stage) => {
+  const demo = await stage.startDemo();
+  const page = await openLayer(await stage.openChromium(), demo.url);
+  assert.equal(await call(page, 'raise', 5), 5);
+  await until(page, () => layer.session.observable('level', 0).value === 5);
+  await page.evaluate(() => {
+    const codeOf = (promise) => promise.then(() => 'answered', ({ code }) => code);
+    const readAll = async () => {
+      for await (const number of layer.session.stream('numbers', 1e9)) if (number % 100 === 0) await new Promise((resolve) => void setTimeout(resolve));
+    };
+    layer.waiting = Promise.all([codeOf(layer.session.call('waits')), codeOf(readAll())]);
+  });
+  await demo.kill();
+  await stage.startDemo(demo.port);
+  await until(page, () => layer.session.status.outcome === 'renewed');
+  assert.deepEqual(await page.evaluate(() => layer.waiting), ['over', 'over']);
+  assert.equal(await page.evaluate(() => layer.session.observable('level', 0).value), 0);
+  assert.equal(await call(page, 'next'), 1);
+  assert.deepEqual(await call(page, 'ask', { name: 'double', question: 4 }), { answer: 8 });
+  assert.equal(await call(page, 'raise', 2), 2);
+  await until(page, () => layer.session.observable('level', 0).value === 2);
+  await page.evaluate(() => layer.session.observable('dial', 0).set(9));
+  await eventually('the server has the value', async () => (await call(page, 'turned'))[0] === 9);
+});
+
 browserTest('errors of the page reach the server, and its module works without the script tag', async (stage) => {
   const demo = await stage.startDemo();
   const context = await stage.openChromium();
