@@ -510,6 +510,24 @@ async fn a_policy_swapped_at_run_time_judges_at_once_in_both_directions() {
     assert_eq!(start.elapsed().as_secs(), 200);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_policy_swapped_at_run_time_judges_thousands_of_sessions_in_steps() {
+    let hub = Hub::new();
+    let sessions: Vec<_> = (0..3000).map(|_| hub.open(idle)).collect();
+    let strict = DefaultCleanupPolicy {
+        unconnected: Duration::ZERO,
+        ..DefaultCleanupPolicy::default()
+    };
+    hub.set_cleanup_policy(strict);
+    let at_once = 3000 - hub.stats().sessions;
+    assert_eq!(at_once, 1000, "the caller waits for no more");
+    let start = Instant::now();
+    for session in sessions {
+        assert_eq!(soon("the end", session.ended()).await, EndReason::NeverConnected);
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO, "the others follow without a delay");
+}
+
 /// Replaces the policy again when it is dropped, as careless code may.
 struct SwapsWhenDropped(Hub);
 

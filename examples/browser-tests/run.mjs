@@ -12,7 +12,7 @@
 //
 // - STILLHERE_DEMO, STILLHERE_DROP_IN: the paths of the framework's programs
 // - STILLHERE_WEBRTC: the path of the demo over WebRTC
-// - STILLHERE_RECIPES: the path of the recipes' program
+// - STILLHERE_RECIPES, STILLHERE_JOB_RUNNER, STILLHERE_LIVE_PLOT: the paths of these programs
 // - STILLHERE_SHARE: the share of a long test's repetitions that runs. If it is not set by hand, it
 //   is a fifth on the first framework and a tenth on the others, because the core and the client
 //   do the same on each
@@ -35,14 +35,14 @@ const ENGINES = ['firefox', 'webkit', 'chromium'];
 const IN_CHROMIUM_TOO = ['engines/messages.test.mjs', 'engines/origins.test.mjs'];
 /**
  * Tests that do not depend on the framework: the client alone, nginx or Vite in front of a server,
- * and the demo over WebRTC.
+ * the demo over WebRTC, and examples that exist for one framework.
  */
 const ONCE = [
-  'badge', 'boxes', 'csp', 'duplicate', 'ends', 'frozen', 'history', 'module', 'nginx', 'outages', 'renewal', 'status', 'turbo', 'vite', 'webrtc',
+  'badge', 'boxes', 'csp', 'duplicate', 'ends', 'examples', 'frozen', 'history', 'module', 'nginx', 'outages', 'renewal', 'status', 'turbo', 'vite', 'webrtc',
 ].map((name) => `${name}.test.mjs`);
 
 /** The packages whose programs the tests run. */
-const PACKAGES = ['stillhere-examples', ...['drop-in', 'recipes', 'webrtc'].map((name) => `stillhere-example-${name}`)];
+const PACKAGES = ['stillhere-examples', ...['drop-in', 'job-runner', 'live-plot', 'recipes', 'webrtc'].map((name) => `stillhere-example-${name}`)];
 
 const folder = import.meta.dirname;
 const isLong = process.env.STILLHERE_LONG !== undefined;
@@ -102,6 +102,8 @@ async function test(framework, files, share, { name = framework, ...environment 
       STILLHERE_DROP_IN: programs.get(`drop-in-${framework}`),
       STILLHERE_WEBRTC: programs.get('webrtc'),
       STILLHERE_RECIPES: programs.get('recipes'),
+      STILLHERE_JOB_RUNNER: programs.get('job-runner'),
+      STILLHERE_LIVE_PLOT: programs.get('live-plot'),
       STILLHERE_SHARE: process.env.STILLHERE_SHARE ?? share,
       ...environment,
     },

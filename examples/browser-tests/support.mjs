@@ -107,6 +107,11 @@ class Stage {
     return this.#start(new Program('STILLHERE_RECIPES', ['127.0.0.1:0'], environment));
   }
 
+  /** Starts an example whose first argument is its address. */
+  async startExample(name, ...options) {
+    return this.#start(new Program(`STILLHERE_${name.toUpperCase().replace('-', '_')}`, ['127.0.0.1:0', ...options]));
+  }
+
   async #start(program) {
     this.#closing.push(async () => {
       await program.kill();

@@ -3,11 +3,13 @@
 use std::{borrow::Cow, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use stillhere::{Hub, stop_signal};
+use stillhere_app::app_with;
 use stillhere_conformance::fault_proxy::FaultProxy;
 use tokio::{net::lookup_host, sync::Notify, time::sleep};
 
 use crate::{
     arguments,
+    layer_session::{self, run_layer_session},
     page_session::{run_other_session, run_page_session},
     tickets::{Tickets, until_over, with_users},
 };
@@ -116,6 +118,16 @@ impl Demo {
         include_str!("page/other.html").replace("{{session}}", &session.script_tag())
     }
 
+    /// Returns the page of the layer `stillhere-app`, with a session that survives a reload.
+    pub fn layer_page(&self) -> String {
+        let mut options = self.hub.session_options();
+        options.timing.heartbeat = self.heartbeat;
+        options.restore = Some("layer".into());
+        let function = app_with(layer_session::options(), run_layer_session);
+        let session = self.hub.open_with(options, function);
+        include_str!("page/layer.html").replace("{{session}}", &session.app_script_tag())
+    }
+
     /// Answers every request that is neither for a page nor for the adapter.
     pub fn answer(&self, method: &str, path: &str) -> Answer {
         let segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
@@ -222,6 +234,7 @@ fn asset(name: &str) -> Option<Answer> {
         "chart.js" => (JAVASCRIPT, include_str!("page/chart.js")),
         "counts.js" => (JAVASCRIPT, include_str!("page/counts.js")),
         "other.js" => (JAVASCRIPT, include_str!("page/other.js")),
+        "layer.js" => (JAVASCRIPT, include_str!("page/layer.js")),
         "demo.css" => ("text/css; charset=utf-8", include_str!("page/demo.css")),
         "icon.svg" => ("image/svg+xml", include_str!("page/icon.svg")),
         _ => return None,

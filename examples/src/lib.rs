@@ -40,6 +40,7 @@ mod counts;
 mod demo;
 #[cfg(doctest)]
 mod guide;
+mod layer_session;
 mod messages;
 mod page_session;
 mod ticket_sessions;

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 8] = [
     "drop-in",
     "first/actix",
     "first/axum",
     "first/warp",
+    "job-runner",
+    "live-plot",
     "own-server",
     "recipes",
 ];

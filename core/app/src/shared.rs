@@ -152,13 +152,16 @@ impl Shared {
 
     /// Takes the oldest unread message. Returns `None` if there is none.
     pub(crate) fn take(&self) -> Option<Received> {
-        let received = {
+        let (received, is_room) = {
             let mut state = self.lock();
+            let was_full = state.is_full(&self.options);
             let received = state.unread.pop_front()?;
             state.unread_charge -= received.charge();
-            received
+            (received, was_full && !state.is_full(&self.options))
         };
-        self.work.notify_one();
+        if is_room {
+            self.work.notify_one();
+        }
         Some(received)
     }
 

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use stillhere::{Hub, Session, SessionHandle};
 use tokio::time::{Instant, sleep_until};
 
+use crate::json;
 use crate::page::Page;
 
 /// How many messages a burst has.
@@ -25,12 +26,14 @@ pub(crate) struct Load {
     pub(crate) messages: usize,
 }
 
-pub(crate) const LOADS: [Load; 5] = [
+pub(crate) const LOADS: [Load; 7] = [
     load("echo, 1 in flight", 1000, 1),
     load("echo, 16 in flight", 100, BURST),
     load("stream, 16 at once", 100, BURST),
     load("broadcast to 100 pages", 20, PAGES),
     load("sweep, each session that expires", SWEPT, 1),
+    load(json::BY_HAND, 1000, 1),
+    load(json::WITH_APP, 1000, 1),
 ];
 
 const fn load(name: &'static str, rounds: usize, messages: usize) -> Load {
@@ -50,6 +53,7 @@ pub(crate) fn run(name: &str, rounds: usize) -> ! {
             "echo" => echo(rounds, 1).await,
             "stream" => stream(rounds).await,
             "sweep" => sweep(rounds).await,
+            "JSON echo" => json::echo(name, rounds).await,
             _ => broadcast(rounds).await,
         }
         std::process::exit(0)

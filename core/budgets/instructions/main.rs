@@ -1,5 +1,6 @@
 //! Counts the instructions of each load with valgrind, which do not depend on how busy the machine
-//! is. Fails if a load costs over 3 % more than `recorded.json` says, or a sweep over 10 %.
+//! is. Fails if a load costs over 3 % more than `recorded.json` says, or a sweep over 10 %, or if
+//! the typed messages of `stillhere-app` cost over 1.3 times what the same costs by hand.
 //!
 //!     cargo bench -p stillhere-budgets              # compares
 //!     cargo bench -p stillhere-budgets -- record    # records what it costs now
@@ -7,6 +8,7 @@
 //! Another compiler emits other instructions, so counts are compared only with those of the same
 //! one. After a change of the compiler, record again.
 
+mod json;
 mod load;
 mod page;
 mod valgrind;
@@ -26,6 +28,9 @@ const BUDGET: f64 = 1.03;
 /// The same for a sweep. Its tables grow and shrink by random ids, so that its counts differ by
 /// about 10 %.
 const BUDGET_OF_SWEEP: f64 = 1.1;
+
+/// Most that JSON may cost with `stillhere-app`, relative to JSON by hand.
+const BUDGET_OF_LAYER: f64 = 1.3;
 
 fn main() -> ExitCode {
     if let Some((load, rounds)) = valgrind::assignment() {
@@ -48,6 +53,11 @@ fn main() -> ExitCode {
             recorded["compiler"]
         );
         return ExitCode::SUCCESS;
+    }
+    let layer = counts[json::WITH_APP] as f64 / counts[json::BY_HAND] as f64;
+    if layer > BUDGET_OF_LAYER {
+        println!("stillhere-app costs {layer:.2} times what the same costs by hand, over {BUDGET_OF_LAYER}");
+        return ExitCode::FAILURE;
     }
     if counts
         .iter()

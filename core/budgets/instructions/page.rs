@@ -55,8 +55,13 @@ impl Page {
         page
     }
 
-    /// Acknowledges what was received, and sends messages.
+    /// Acknowledges what was received, and sends messages of 64 bytes.
     pub(crate) async fn send(&mut self, messages: usize) {
+        self.send_each(&Bytes::from_static(&[7; 64]), messages).await;
+    }
+
+    /// Acknowledges what was received, and sends a message several times.
+    pub(crate) async fn send_each(&mut self, message: &Bytes, messages: usize) {
         self.feed(&Frame::Ack(self.counts())).await;
         for _ in 0..messages {
             self.sent += 1;
@@ -65,7 +70,7 @@ impl Page {
                 sequence: self.sent,
                 more: false,
                 compressed: false,
-                payload: Bytes::from_static(&[7; 64]),
+                payload: message.clone(),
             }))
             .await;
         }

@@ -4,6 +4,7 @@ mod builder;
 mod config;
 mod ended_session;
 mod host;
+mod id_hasher;
 mod inner;
 mod judge;
 mod kinds;
@@ -178,7 +179,9 @@ impl Hub {
         Host::share(&*self.inner, message.into())
     }
 
-    /// Replaces the cleanup policy. The new policy judges every session at once.
+    /// Replaces the cleanup policy. The new policy judges every session: 1,000 of them before this
+    /// returns, and the others in short steps right after, so that a hub with very many sessions
+    /// does not stop for it.
     ///
     /// Before that, it observes all sessions, so that it can compare them.
     pub fn set_cleanup_policy(&self, policy: impl CleanupPolicy) {
@@ -198,8 +201,12 @@ impl Hub {
             observe(&*policy, session);
         }
         let now = crate::clock::now();
-        for session in self.inner.all() {
-            self.inner.check(&session, now);
+        for (number, session) in self.inner.all().into_iter().enumerate() {
+            if number < JUDGED_AT_ONCE {
+                self.inner.check(&session, now);
+            } else {
+                self.inner.schedule.check_soon(&session);
+            }
         }
     }
 
@@ -272,6 +279,9 @@ pub struct Stats {
     /// Number of times the cleanup policy has judged a session.
     pub policy_evaluations: u64,
 }
+
+/// The number of sessions that a new cleanup policy judges before it is set.
+const JUDGED_AT_ONCE: usize = 1000;
 
 fn boxed<F, R>(application: F) -> Application
 where

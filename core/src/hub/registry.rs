@@ -1,9 +1,9 @@
 //! The live sessions, and records of recently ended ones.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::hub::ended_session::EndedSession;
+use crate::hub::id_hasher::IdMap;
 use crate::hub::places::Place;
 use crate::hub::sessions::Sessions;
 use crate::hub::unconnected::Unconnected;
@@ -89,8 +89,8 @@ impl Found {
 /// full.
 #[derive(Default)]
 pub(super) struct EndedSessions {
-    younger: HashMap<SessionId, EndedSession>,
-    older: HashMap<SessionId, EndedSession>,
+    younger: IdMap<EndedSession>,
+    older: IdMap<EndedSession>,
 }
 
 impl EndedSessions {

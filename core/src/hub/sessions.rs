@@ -1,10 +1,10 @@
 //! The live sessions by their ids.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::hub::id_hasher::{IdMap, IdSet};
 use crate::hub::places::Place;
 use crate::hub::shrink::shrink_to;
 use crate::session::Shared;
@@ -22,8 +22,8 @@ pub(super) struct Sessions {
 
 #[derive(Default)]
 struct Table {
-    sessions: HashSet<ById>,
-    places: HashMap<SessionId, Place>,
+    sessions: IdSet<ById>,
+    places: IdMap<Place>,
 }
 
 /// A session that its id finds. So the table does not contain the id a second time.

@@ -16,6 +16,7 @@ async fn main() -> std::io::Result<()> {
             .app_data(Data::new(demo.clone()))
             .route("/", web::get().to(page))
             .route("/other", web::get().to(other_page))
+            .route("/layer", web::get().to(layer_page))
             .configure(stillhere_actix::routes(demo.hub()))
             .default_service(web::to(answer))
     };
@@ -34,6 +35,10 @@ async fn page(demo: Data<Demo>) -> Page<String> {
 
 async fn other_page(demo: Data<Demo>) -> Page<String> {
     Page(demo.other_page())
+}
+
+async fn layer_page(demo: Data<Demo>) -> Page<String> {
+    Page(demo.layer_page())
 }
 
 async fn answer(demo: Data<Demo>, request: HttpRequest) -> HttpResponse {

@@ -17,6 +17,7 @@ async fn main() -> std::io::Result<()> {
     let app = Router::new()
         .route("/", get(page))
         .route("/other", get(other_page))
+        .route("/layer", get(layer_page))
         .merge(stillhere_axum::routes(demo.hub()))
         .fallback(answer)
         .with_state(demo.clone());
@@ -31,6 +32,10 @@ async fn page(State(demo): State<Demo>) -> Page<String> {
 
 async fn other_page(State(demo): State<Demo>) -> Page<String> {
     Page(demo.other_page())
+}
+
+async fn layer_page(State(demo): State<Demo>) -> Page<String> {
+    Page(demo.layer_page())
 }
 
 async fn answer(State(demo): State<Demo>, method: Method, uri: Uri) -> impl IntoResponse {

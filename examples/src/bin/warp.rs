@@ -16,8 +16,12 @@ async fn main() -> std::io::Result<()> {
     let with_demo = warp::any().map(move || shared.clone());
     let page = warp::path::end().and(with_demo.clone()).map(page);
     let other_page = warp::path!("other").and(with_demo.clone()).map(other_page);
+    let layer_page = warp::path!("layer").and(with_demo.clone()).map(layer_page);
     let rest = with_demo.and(warp::method()).and(warp::path::full()).map(answer);
-    let app = warp::get().and(page.or(other_page)).or(sessions).or(rest);
+    let app = warp::get()
+        .and(page.or(other_page).or(layer_page))
+        .or(sessions)
+        .or(rest);
     let server = warp::serve(app).incoming(listener).graceful(demo.clone().drained());
     demo.run(server.run()).await;
     Ok(())
@@ -29,6 +33,10 @@ fn page(demo: Demo) -> Page<String> {
 
 fn other_page(demo: Demo) -> Page<String> {
     Page(demo.other_page())
+}
+
+fn layer_page(demo: Demo) -> Page<String> {
+    Page(demo.layer_page())
 }
 
 fn answer(demo: Demo, method: Method, path: FullPath) -> Response<String> {

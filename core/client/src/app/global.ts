@@ -1,4 +1,5 @@
-// The classic script with the layer: <script src="/stillhere/app.js" data-stillhere='{ticket}'></script>
+// The classic script with the layer:
+// <script src="/stillhere/app.js" data-stillhere='{ticket}'></script>
 
 import { connect as connectRaw, discard, OutboxFull, registerConnection, SessionOver, TooLarge } from '../index';
 import { connectScript } from '../script_session';

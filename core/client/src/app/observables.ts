@@ -11,11 +11,14 @@ const KEPT = 1024;
 /** Milliseconds until the server is asked again what it has received. */
 const PAUSE = 50;
 
+/** Milliseconds between two values of the server within which it probably has newer ones already. */
+const BUSY = 500;
+
 /** The observables of a session by name. Of each, one value at a time is on its way. */
 export class Observables implements Publisher {
   readonly #raw: Session;
   readonly #outgoing: Outgoing;
-  readonly #environment: Pick<Environment, 'setTimeout'>;
+  readonly #environment: Pick<Environment, 'setTimeout' | 'performance'>;
   readonly #report: (source: string, error: unknown) => void;
   readonly #byName = new Map<string, Observable<never>>();
   /** Newest values of names without an observable: a component may create it later. */
@@ -25,8 +28,11 @@ export class Observables implements Publisher {
   /** Where in the outbox the last value of each was put. */
   readonly #positions = new Map<Observable<never>, number>();
   #isAsking = false;
+  /** When the server's last value arrived. */
+  #receivedAt = -Infinity;
+  #isConfirming = false;
 
-  constructor(raw: Session, outgoing: Outgoing, environment: Pick<Environment, 'setTimeout'>, report: (source: string, error: unknown) => void) {
+  constructor(raw: Session, outgoing: Outgoing, environment: Pick<Environment, 'setTimeout' | 'performance'>, report: (source: string, error: unknown) => void) {
     this.#raw = raw;
     this.#outgoing = outgoing;
     this.#environment = environment;
@@ -52,9 +58,25 @@ export class Observables implements Publisher {
   /** Takes a set from the server. Throws `Undecodable`. */
   receive(set: Unit): void {
     const { name, number, bytes, at } = set;
+    this.#confirm();
     const observable = this.#byName.get(name);
     if (observable) observable.receive(number, () => decodeValue(bytes, at));
     else if (this.#kept.size < KEPT || this.#kept.has(name)) this.#kept.set(name, set);
+  }
+
+  /**
+   * While values come one after another, pings the server, because a ping says what the page has
+   * received. The server sends the next value when it knows that, and the page would otherwise tell
+   * it 200 ms later.
+   */
+  #confirm(): void {
+    const now = this.#environment.performance.now();
+    const isBusy = now - this.#receivedAt < BUSY;
+    this.#receivedAt = now;
+    if (!isBusy || this.#isConfirming || this.#raw.status.state !== 'connected') return;
+    this.#isConfirming = true;
+    const over = (): void => void (this.#isConfirming = false);
+    this.#raw.ping().then(over, over);
   }
 
   publish(observable: Observable<never>): void {

@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Kind } from '../../src/app/unit';
+import { encode, Type } from '../../src/wire';
+import { readNumbers } from '../fake_server';
 import { generator } from '../random';
 import { App, type Sent } from './app_fixture';
 
@@ -67,6 +69,31 @@ test('while there is no connection, only the newest value is kept: 100 sets a se
   await app.accept();
   assert.deepEqual(setsOf(await app.read()), [['count', 6000, 6000]]);
   assert.deepEqual(await app.read(), []);
+});
+
+test('values that come one after another are confirmed at once, one ping at a time', async () => {
+  const app = await App.connected();
+  app.session.observable('count', 0);
+  /** Sends a value; returns what the frames that the page writes at once say that it has received. */
+  const confirmedBy = async (value: number): Promise<unknown[]> => {
+    await app.give(Kind.Set, { name: 'count', number: 0 }, value);
+    return app.base.page.socket.read().map((frame) => [frame[0], readNumbers(frame.subarray(1)).slice(0, 2)]);
+  };
+  assert.deepEqual(await confirmedBy(1), []);
+  await app.base.advance(400);
+  app.base.page.socket.read();
+  assert.deepEqual(await confirmedBy(2), [[Type.Ping, [1, 2]]]);
+  assert.deepEqual(await confirmedBy(3), []);
+  app.base.page.socket.receive(encode(Type.Pong, [1, 0, 0, 1_000_000, 1_000_000]));
+  await app.base.settle();
+  assert.deepEqual(await confirmedBy(4), [[Type.Ping, [2, 4]]]);
+  // The server's values during a gap: the next one is the first again.
+  await app.cut();
+  await app.accept();
+  await app.base.advance(600);
+  app.base.page.socket.read();
+  assert.deepEqual(await confirmedBy(5), []);
+  assert.deepEqual(await confirmedBy(6), [[Type.Ping, [3, 6]]]);
 });
 
 test('a set that crosses the one of the server wins, and later ones of the server count', async () => {

@@ -6,7 +6,7 @@ import { type Unit } from './unit';
 /** The observables of a session by name. Of each, one value at a time is on its way. */
 export declare class Observables implements Publisher {
     #private;
-    constructor(raw: Session, outgoing: Outgoing, environment: Pick<Environment, 'setTimeout'>, report: (source: string, error: unknown) => void);
+    constructor(raw: Session, outgoing: Outgoing, environment: Pick<Environment, 'setTimeout' | 'performance'>, report: (source: string, error: unknown) => void);
     /** Returns the observable of a name; `initial` counts only for the first call. */
     get<T>(name: string, initial: T): Observable<T>;
     /** Takes a set from the server. Throws `Undecodable`. */
