@@ -5,6 +5,7 @@ mod json;
 mod keep_over_f5;
 mod processes;
 mod single_page;
+mod typed;
 
 use std::env;
 
@@ -25,6 +26,7 @@ async fn main() -> std::io::Result<()> {
         .route("/json", get(json::page))
         .route("/broadcast", get(broadcast::page))
         .route("/ticket", post(single_page::ticket))
+        .route("/typed/ticket", post(typed::ticket))
         .fallback_service(single_page::files())
         .merge(routes(&hub))
         .with_state(hub.clone());

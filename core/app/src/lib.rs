@@ -20,6 +20,8 @@ mod restoring;
 mod rooms;
 mod session;
 mod shared;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trouble;
 mod unit;
 mod value;

@@ -181,6 +181,11 @@ fn the_page_shows_each_file_as_it_is() {
         ("single_page.rs", "rust"),
         ("single-page/main.js", "js"),
         ("single-page/vite.config.js", "js"),
+        ("typed.rs", "rust"),
+        ("typed/types.ts", "ts"),
+        ("typed/contract.ts", "ts"),
+        ("typed/react-page.tsx", "tsx"),
+        ("typed/List.svelte", "svelte"),
         ("processes.rs", "rust"),
         ("processes.conf", "nginx"),
     ] {
