@@ -85,16 +85,20 @@ where
 
 /// Sends a new document the value of every observable, and then what the application wants.
 async fn restore(shared: Arc<Shared>, restoring: stillhere::Restoring) {
-    let (observables, function) = {
+    let (observables, rooms, function) = {
         let state = shared.lock();
         let observables: Vec<_> = state.observables.values().cloned().collect();
-        (observables, state.restore.clone())
+        let rooms: Vec<_> = state.rooms.values().cloned().collect();
+        (observables, rooms, state.restore.clone())
     };
     for observed in observables {
         match observed.restore(shared.options.codec) {
             Ok(set) => drop(restoring.send(set).await),
             Err(error) => tracing::error!(name = observed.name(), %error, "an observable was not sent"),
         }
+    }
+    for unit in rooms.iter().flat_map(|seated| seated.view()) {
+        let _ = restoring.send(unit).await;
     }
     if let Some(function) = function {
         function(Restoring::new(restoring, shared.options.codec)).await;

@@ -15,6 +15,7 @@ use crate::codec::EncodeError;
 use crate::items::Items;
 use crate::newest::send_newest;
 use crate::observable::Observable;
+use crate::rooms::{Door, PageRights, Rooms};
 use crate::shared::{CallHandler, EventHandler, Shared};
 use crate::trouble::Trouble;
 use crate::unit::{self, BadName, Kind};
@@ -277,6 +278,25 @@ impl SessionHandle {
     pub async fn drained(&self) {
         send_newest(&self.core, &self.shared);
         self.core.drained().await;
+    }
+
+    /// Lets the page join rooms by itself. `admits` gets the name of a room, which comes from the
+    /// page, and returns the page's rights in it, or `None` if it may not join. The page leaves
+    /// by itself too. Calling this again replaces the function.
+    pub fn on_join(&self, rooms: &Rooms, admits: impl Fn(&str) -> Option<PageRights> + Send + Sync + 'static) {
+        let door = Arc::new(Door {
+            rooms: rooms.clone(),
+            admits: Box::new(admits),
+        });
+        let replaced = {
+            let mut state = self.shared.lock();
+            if state.is_over {
+                Some(door)
+            } else {
+                state.door.replace(door)
+            }
+        };
+        drop(replaced);
     }
 
     /// Sets the function that learns what went wrong with something that the page sent. It is

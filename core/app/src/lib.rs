@@ -17,6 +17,7 @@ mod observable;
 mod options;
 mod pump;
 mod restoring;
+mod rooms;
 mod session;
 mod shared;
 #[cfg(feature = "testing")]
@@ -38,6 +39,10 @@ pub use items::Items;
 pub use observable::Observable;
 pub use options::AppOptions;
 pub use restoring::Restoring;
+pub use rooms::{
+    Happening, InProcess, JoinError, Lag, Member, Membership, PageRights, Replica, Room, RoomEngine, RoomError,
+    RoomOptions, Rooms,
+};
 pub use session::Session;
 pub use shared::Received;
 pub use trouble::{PageError, Trouble};

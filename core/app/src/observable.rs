@@ -16,9 +16,9 @@ use crate::varint;
 /// A value that the server and the page both set and watch. The newest value wins.
 ///
 /// The page gets the newest value once it can be sent, as
-/// [`send_latest`](stillhere::SessionHandle::send_latest) describes. Values that are replaced before
-/// that are never sent, so a page that was away gets one. A new document gets the value before
-/// anything else. Clones share the value.
+/// [`send_latest`](stillhere::SessionHandle::send_latest) describes. Values that are replaced
+/// before that are never sent, so a page that was away gets one. A new document gets the value
+/// before anything else. Clones share the value.
 pub struct Observable<T> {
     cell: Arc<Cell<T>>,
     shared: Arc<Shared>,

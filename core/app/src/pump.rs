@@ -16,6 +16,7 @@ use crate::handle::SessionHandle;
 use crate::incoming_calls::IncomingCalls;
 use crate::items::Credit;
 use crate::newest::send_newest;
+use crate::rooms;
 use crate::shared::{Question, Received, Shared};
 use crate::trouble::{Trouble, TroubleLog};
 use crate::unit::{self, Kind, Unit, UnitError};
@@ -87,7 +88,14 @@ impl Pump {
     /// All that is read from now on comes from a new document.
     fn begin_document(&self) {
         self.shared.fail_calls(|| CallError::Replaced);
-        let observables: Vec<_> = self.shared.lock().observables.values().cloned().collect();
+        let (observables, rooms): (Vec<_>, Vec<_>) = {
+            let state = self.shared.lock();
+            (
+                state.observables.values().cloned().collect(),
+                state.rooms.values().cloned().collect(),
+            )
+        };
+        rooms.iter().for_each(|seated| seated.begin_document());
         for observed in observables {
             if observed.begin_document() {
                 self.shared.queue(observed);
@@ -155,6 +163,23 @@ impl Pump {
             Unit::More { id, count } => self.calls.add_credit(id, count),
             // This half asks for no streams.
             Unit::Item { .. } => {}
+            Unit::Room { room, action, value } => {
+                let answer = rooms::receive(&self.handle(), room, action, &value);
+                answer.into_iter().for_each(|unit| self.reply(unit));
+            }
+            Unit::RoomEvent {
+                room,
+                member,
+                name,
+                value,
+            } => rooms::receive_event(&self.handle(), room, member, name, value.unit()),
+        }
+    }
+
+    fn handle(&self) -> SessionHandle {
+        SessionHandle {
+            core: self.core.handle(),
+            shared: Arc::clone(&self.shared),
         }
     }
 

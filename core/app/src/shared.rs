@@ -12,6 +12,7 @@ use crate::items::Credit;
 use crate::observable::Observed;
 use crate::options::AppOptions;
 use crate::restoring::RestoreFunction;
+use crate::rooms::{Door, Seated};
 use crate::trouble::Trouble;
 use crate::value::{DecodeError, Value};
 
@@ -76,6 +77,9 @@ pub(crate) struct State {
     /// Observables that have a newer value than the page.
     pub(crate) changed: VecDeque<Arc<dyn Observed>>,
     pub(crate) restore: Option<RestoreFunction>,
+    /// The rooms of which the session is a member.
+    pub(crate) rooms: HashMap<Box<str>, Arc<Seated>>,
+    pub(crate) door: Option<Arc<Door>>,
     pub(crate) trouble_hook: Option<TroubleHook>,
     /// Calls to the page that are not answered.
     pub(crate) calls: HashMap<u64, oneshot::Sender<Answer>>,
@@ -190,6 +194,8 @@ impl Shared {
                 state.restore.take(),
                 std::mem::take(&mut state.observables),
                 std::mem::take(&mut state.changed),
+                std::mem::take(&mut state.rooms),
+                state.door.take(),
             )
         };
         drop(handlers);

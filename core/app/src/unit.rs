@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::failure::{FailureCode, LONGEST_TEXT, shortened};
+use crate::rooms::Action;
 use crate::value::Value;
 use crate::varint;
 
@@ -48,6 +49,17 @@ pub(crate) enum Unit<'a> {
         count: u64,
     },
     Error(Value),
+    Room {
+        room: &'a str,
+        action: Action,
+        value: Value,
+    },
+    RoomEvent {
+        room: &'a str,
+        member: u64,
+        name: &'a str,
+        value: Value,
+    },
 }
 
 /// What is wrong with a message that is not a unit.
@@ -110,6 +122,17 @@ impl<'a> Unit<'a> {
                 Ok(Self::More { id, count })
             })?,
             Kind::Error => Self::Error(fields.value()),
+            Kind::Room => Self::Room {
+                room: fields.name()?,
+                action: fields.action()?,
+                value: fields.value(),
+            },
+            Kind::RoomEvent => Self::RoomEvent {
+                room: fields.name()?,
+                member: fields.number()?,
+                name: fields.name()?,
+                value: fields.value(),
+            },
         })
     }
 }
@@ -129,10 +152,12 @@ pub(crate) enum Kind {
     Item,
     More,
     Error,
+    Room,
+    RoomEvent,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Bytes,
         Self::Text,
         Self::Message,
@@ -145,6 +170,8 @@ impl Kind {
         Self::Item,
         Self::More,
         Self::Error,
+        Self::Room,
+        Self::RoomEvent,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
@@ -195,6 +222,12 @@ impl<'a> Fields<'a> {
             return Err(UnitError::BadFailure);
         }
         Ok(Unit::Failure { id, code, text })
+    }
+
+    fn action(&mut self) -> Result<Action, UnitError> {
+        let action = *self.message.get(self.at).ok_or(UnitError::WrongLength)?;
+        self.at += 1;
+        Action::from_byte(action).ok_or(UnitError::UnknownKind)
     }
 
     /// Reads the last fields of a unit.

@@ -42,6 +42,11 @@ impl Value {
         Self { unit, start }
     }
 
+    /// Returns the unit that the value is part of.
+    pub(crate) fn unit(&self) -> &Bytes {
+        &self.unit
+    }
+
     /// Returns the size of the value in bytes, as it arrived.
     pub fn size(&self) -> usize {
         self.unit.len() - self.start

@@ -92,6 +92,10 @@ fn check_head(name: &str, decoded: &Unit<'_>, unit: &Json) -> Vec<u8> {
         unit::write_name(of, &mut head).expect("the name is valid");
         head
     };
+    let in_room = |room: &str, head: &mut Vec<u8>| {
+        assert_eq!(unit["room"], room, "{name}");
+        unit::write_name(room, head).expect("the name is valid");
+    };
     let (kind, head) = match decoded {
         Unit::Bytes(content) => {
             assert_eq!(
@@ -146,6 +150,20 @@ fn check_head(name: &str, decoded: &Unit<'_>, unit: &Json) -> Vec<u8> {
             ("more", head)
         }
         Unit::Error(_) => ("error", unit::begin(Kind::Error)),
+        Unit::Room { room, action, .. } => {
+            assert_eq!(unit["action"], *action as u8, "{name}");
+            let mut head = unit::begin(Kind::Room);
+            in_room(room, &mut head);
+            head.push(*action as u8);
+            ("room", head)
+        }
+        Unit::RoomEvent { room, member, name, .. } => {
+            id_is(*member);
+            let mut head = unit::begin(Kind::RoomEvent);
+            in_room(room, &mut head);
+            varint::write(*member, &mut head);
+            ("roomEvent", named(name, head))
+        }
     };
     assert_eq!(unit["kind"], kind, "{name}");
     head
@@ -159,6 +177,8 @@ fn value_of<'a>(unit: &'a Unit<'_>) -> Option<&'a Value> {
         | Unit::Answer { value, .. }
         | Unit::Set { value, .. }
         | Unit::Item { value, .. }
+        | Unit::Room { value, .. }
+        | Unit::RoomEvent { value, .. }
         | Unit::Error(value) => Some(value),
         Unit::Bytes(_) | Unit::Text(_) | Unit::Failure { .. } | Unit::Cancel { .. } | Unit::More { .. } => None,
     }

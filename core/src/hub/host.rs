@@ -11,11 +11,19 @@ use crate::guard::guarded;
 use crate::hub::inner::HubInner;
 use crate::kind::ConnectionSetup;
 use crate::session::{Host, Resized, SessionHandle, Shared, Teardown};
-use stillhere_proto::EndReason;
+use stillhere_proto::{EndReason, Message, SharedBytes};
 
 impl Host for HubInner {
     fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+
+    fn share(&self, message: Message) -> Message {
+        let size = message.len() as u64;
+        let shared = SharedBytes::new(self.memory.counter(), size);
+        let held = self.memory.held();
+        self.memory.notice(held.saturating_sub(size), held);
+        message.into_shared(shared)
     }
 
     fn keep(&self, session: &SessionSnapshot) -> Duration {

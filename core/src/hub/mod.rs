@@ -34,9 +34,9 @@ use crate::kind::ConnectionSetup;
 use crate::options::{PlainOptions, SessionOptions};
 use crate::peer::client_address;
 use crate::request::SessionRequest;
-use crate::session::{Application, Session, SessionHandle};
+use crate::session::{Application, Host, Session, SessionHandle};
+use stillhere_proto::Message;
 use stillhere_proto::SessionId;
-use stillhere_proto::{Message, SharedBytes};
 
 pub use builder::HubBuilder;
 pub(crate) use config::Config;
@@ -176,12 +176,7 @@ impl Hub {
     /// Prepares a message for many sessions. However many outboxes hold it, its bytes count once
     /// against the hub's memory limit and are compressed once.
     pub fn share(&self, message: impl Into<Message>) -> Message {
-        let (message, memory) = (message.into(), &self.inner.memory);
-        let size = message.len() as u64;
-        let shared = SharedBytes::new(memory.counter(), size);
-        let held = memory.held();
-        memory.notice(held.saturating_sub(size), held);
-        message.into_shared(shared)
+        Host::share(&*self.inner, message.into())
     }
 
     /// Replaces the cleanup policy. The new policy judges every session: 1,000 of them before this

@@ -11,6 +11,7 @@ use crate::kind::ConnectionSetup;
 use crate::session::SessionHandle;
 use crate::session::shared::Shared;
 use crate::session::state::Teardown;
+use stillhere_proto::Message;
 
 /// The hub, as its sessions see it. No method may be called while a lock is held.
 pub(crate) trait Host: Send + Sync {
@@ -23,6 +24,9 @@ pub(crate) trait Host: Send + Sync {
 
     /// Returns how the session's page should connect. Calls the application.
     fn connection_setup(&self, session: &SessionHandle) -> ConnectionSetup;
+
+    /// Prepares a message for many sessions.
+    fn share(&self, message: Message) -> Message;
 
     /// Called when a browser connects for the first time, before the application function starts.
     fn session_started(&self, session: &Shared);

@@ -248,6 +248,15 @@ impl SessionHandle {
         self.shared.try_send(Lane::Bulk, message.into(), Via::Handle)
     }
 
+    /// Prepares a message for many sessions, as [`Hub::share`](crate::Hub::share) of the session's
+    /// hub does. Returns it as it is if the hub is gone.
+    pub fn share(&self, message: impl Into<Message>) -> Message {
+        match self.shared.common.host.upgrade() {
+            Some(host) => host.share(message.into()),
+            None => message.into(),
+        }
+    }
+
     /// Sets how many bytes the application holds for this session; 0 by default.
     ///
     /// Cleanup policies see it as [`SessionSnapshot::weight`]. The policy is asked soon after each

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod room;
+
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -75,7 +77,12 @@ impl Page {
     }
 
     pub(crate) async fn recv(&self) -> Vec<u8> {
-        let message = soon("a message", self.client.recv()).await;
+        self.recv_for("a message").await
+    }
+
+    /// Waits for the next message, until which `what` has not happened.
+    pub(crate) async fn recv_for(&self, what: &str) -> Vec<u8> {
+        let message = soon(what, self.client.recv()).await;
         message.expect("the session is open").to_vec()
     }
 }

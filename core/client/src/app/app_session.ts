@@ -6,11 +6,14 @@ import type { Bytes } from '../wire';
 import { type CallOptions, Calls } from './calls';
 import type { AnswerOf, AnyName, CallsOf, Contract, EventsOf, Given, MessageOf, NameIn, ObservablesOf, QueryOf, ValueHandler } from './contract';
 import { type CallHandler, Handlers } from './handlers';
+import { NewestValues } from './newest';
 import type { Observable } from './observable';
 import { Observables } from './observables';
 import { Outgoing } from './outgoing';
 import { PageErrors } from './page_errors';
 import { Rate } from './rate';
+import type { Room } from './room';
+import { Rooms } from './rooms';
 import { decodeText, decodeUnit, encodeText, Kind, type Unit } from './unit';
 import { type Codec, decodeValue } from './value';
 
@@ -55,7 +58,9 @@ export class AppSession<C = Contract> {
   readonly #outgoing: Outgoing;
   readonly #calls: Calls;
   readonly #handlers: Handlers;
+  readonly #newest: NewestValues;
   readonly #observables: Observables;
+  readonly #rooms: Rooms;
   readonly #errors: PageErrors | undefined;
   readonly #listeners = new Map<string, Set<Listener>>();
   readonly #watchers = new Set<(status: Status) => void>();
@@ -77,7 +82,9 @@ export class AppSession<C = Contract> {
     const failed = (source: string, error: unknown): void => this.#failed(source, error);
     this.#calls = new Calls(this.#outgoing, waiting, environment);
     this.#handlers = new Handlers(this.#outgoing, { running, waiting }, environment, failed);
-    this.#observables = new Observables(raw, this.#outgoing, environment, failed);
+    this.#newest = new NewestValues(raw, this.#outgoing, environment, failed);
+    this.#observables = new Observables(raw, this.#newest, environment, failed);
+    this.#rooms = new Rooms({ outgoing: this.#outgoing, newest: this.#newest, failed });
     this.#rate = new Rate(COMPLAINTS, () => environment.performance.now());
     if (options.reportErrors !== false) this.#errors = new PageErrors(this.#outgoing, environment);
     this.#errors?.watch(environment, this.#watching.signal);
@@ -215,6 +222,13 @@ export class AppSession<C = Contract> {
     return observable;
   }
 
+  /** Returns the room of this name. The page is a member if it joins, or the server has it join. */
+  room<S = unknown>(name: string): Room<S> {
+    const room = this.#rooms.get<S>(name);
+    this.#open();
+    return room;
+  }
+
   /** Calls `watcher` after each change of the status, until the returned function is called. */
   watchStatus(watcher: (status: Status) => void): () => void {
     const own = (status: Status): void => watcher(status);
@@ -292,6 +306,9 @@ export class AppSession<C = Contract> {
         return this.#observables.receive(unit);
       case Kind.Item:
         return this.#calls.item(unit);
+      case Kind.Room:
+      case Kind.RoomEvent:
+        return this.#rooms.receive(unit);
       default: // Only a handler that streams would take `more`, and the page has none.
         return;
     }
@@ -339,16 +356,19 @@ export class AppSession<C = Contract> {
     const isOver = state === 'ended' || state === 'refused';
     if (isOver) {
       this.#watching.abort();
-      this.#observables.end();
+      this.#newest.drop();
+      this.#rooms.reset(true);
       this.#handlers.end();
       // The last messages of a session are delivered after the news of its end.
       this.#environment.setTimeout(() => this.#calls.end(`The session is over (${reason}).`), 0);
     } else if (state === 'connected' && outcome === 'renewed') {
+      this.#newest.drop();
       this.#observables.reset();
+      this.#rooms.reset(false);
       this.#handlers.end();
       this.#calls.end('The session was replaced by a new one.');
     }
-    this.#observables.flush();
+    this.#newest.flush();
     for (const watcher of [...this.#watchers]) this.#run('watchStatus', () => watcher(status));
     if (this.onstatus) this.#run('onstatus', () => this.onstatus?.(status));
   }

@@ -11,6 +11,7 @@ export type { CallFailure } from './call_error';
 export type { Contract } from './contract';
 export type { AppGlobal } from './global';
 export type { Observable } from './observable';
+export type { Member, Room, RoomChange, RoomHandler, RoomOut, RoomWatcher } from './room';
 export type { Codec } from './value';
 export { AppSession } from './app_session';
 export { CallError } from './call_error';

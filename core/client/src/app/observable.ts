@@ -1,3 +1,7 @@
+import type { Newest } from './newest';
+import type { Outgoing } from './outgoing';
+import { Kind } from './unit';
+
 /** What an observable needs of its session. */
 export interface Publisher {
   /** Sends the newest value now, or once the previous one has arrived. */
@@ -10,8 +14,9 @@ export interface Publisher {
  * A value that the page and the server set and watch. The newest wins; values that are replaced
  * before they are sent are never sent. It fits Svelte's contract for stores.
  */
-export class Observable<T> {
+export class Observable<T> implements Newest {
   readonly name: string;
+  readonly source: string;
   readonly #initial: T;
   readonly #publisher: Publisher;
   readonly #listeners = new Set<(value: T) => unknown>();
@@ -22,6 +27,7 @@ export class Observable<T> {
   /** Use `AppSession.observable`. */
   constructor(name: string, initial: T, publisher: Publisher) {
     this.name = name;
+    this.source = `observable ${name}`;
     this.#initial = initial;
     this.#value = initial;
     this.#publisher = publisher;
@@ -58,6 +64,11 @@ export class Observable<T> {
     return this.#number;
   }
 
+  /** Sends the newest set. Internal. */
+  put(outgoing: Outgoing): void {
+    outgoing.value(Kind.Set, { name: this.name, number: this.#number }, this.#value);
+  }
+
   /** Takes a value from the server, which has seen this document's sets up to `number`. Internal. */
   receive(number: number, decode: () => unknown): void {
     // Otherwise the page's own set is on its way, and will be the newer one at the server too.
@@ -79,7 +90,7 @@ export class Observable<T> {
     try {
       listener(this.#value);
     } catch (error) {
-      this.#publisher.failed(`observable ${this.name}`, error);
+      this.#publisher.failed(this.source, error);
     }
   }
 }

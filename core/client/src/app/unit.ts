@@ -17,12 +17,18 @@ export enum Kind {
   Item,
   More,
   Error,
+  Room,
+  RoomEvent,
 }
 
 /** The fields between a unit's kind and its content. Which ones a kind has, `FIELDS` says. */
 export interface Fields {
-  /** Number of a call, chosen by its caller. */
+  /** Number of a call, chosen by its caller; or the member that sends an event of a room. */
   id?: number;
+  /** Name of a room: 1 to 255 bytes of UTF-8. */
+  room?: string;
+  /** What a unit says about a room. */
+  action?: number;
   /** Name of an event, a call or an observable: 1 to 255 bytes of UTF-8. */
   name?: string;
   /** Code of a failure. */
@@ -51,6 +57,8 @@ const FIELDS: readonly (readonly Field[])[] = [
   ['id'],
   ['id', 'count'],
   [],
+  ['room', 'action'],
+  ['room', 'id', 'name'],
 ];
 
 /** A received unit. Its content begins at `at` and is not decoded yet. */
@@ -69,6 +77,9 @@ export const FAILURE_LIMIT = 1024;
 /** The greatest code of a failure. */
 const LAST_CODE = 7;
 
+/** The greatest number of what a unit says about a room. */
+const LAST_ACTION = 7;
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
@@ -79,11 +90,11 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 export function encodeHead(kind: Kind, fields: Fields = {}): number[] {
   const head: number[] = [kind];
   for (const field of FIELDS[kind]!) {
-    if (field === 'name') {
-      const name = encoder.encode(fields.name);
-      if (!name.length || name.length > NAME_LIMIT) throw new RangeError(`A name has 1 to ${NAME_LIMIT} bytes, and not ${name.length}: ${fields.name}`);
+    if (field === 'name' || field === 'room') {
+      const name = encoder.encode(fields[field]);
+      if (!name.length || name.length > NAME_LIMIT) throw new RangeError(`A name has 1 to ${NAME_LIMIT} bytes, and not ${name.length}: ${fields[field]}`);
       head.push(name.length, ...name);
-    } else if (field === 'code') head.push(fields.code!);
+    } else if (field === 'code' || field === 'action') head.push(fields[field]!);
     else pushVarint(head, fields[field]!);
   }
   return head;
@@ -116,13 +127,14 @@ export function decodeUnit(bytes: Bytes): Unit {
   };
 
   const kind = bytes[0] as Kind | undefined;
-  const unit = { kind: kind!, bytes, id: 0, name: '', code: 0, credit: 0, count: 0, number: 0 };
+  const unit = { kind: kind!, bytes, id: 0, room: '', action: 0, name: '', code: 0, credit: 0, count: 0, number: 0 };
   for (const field of (kind !== undefined && FIELDS[kind]) || broken(`its kind is ${kind}`)) {
-    if (field === 'name') unit.name = name();
-    else unit[field] = field === 'code' ? byte() : varint();
+    if (field === 'name' || field === 'room') unit[field] = name();
+    else unit[field] = field === 'code' || field === 'action' ? byte() : varint();
   }
   if ((kind === Kind.Cancel || kind === Kind.More) && at < bytes.length) broken('it is too long');
   if (kind === Kind.Failure && (!unit.code || unit.code > LAST_CODE || bytes.length - at > FAILURE_LIMIT)) broken('it is no known failure');
+  if (unit.action > LAST_ACTION) broken('it says something unknown of a room');
   if (kind === Kind.Error) broken('only a page sends its errors');
   return { ...unit, at };
 }

@@ -14,6 +14,8 @@ export interface Sent {
   kind: Kind;
   id: number;
   name: string;
+  room: string;
+  action: number;
   code: number;
   credit: number;
   number: number;
@@ -113,9 +115,9 @@ export class App {
 function described(bytes: Bytes): Sent {
   const isError = bytes[0] === Kind.Error;
   const unit = decodeUnit(isError ? bytes.slice().fill(Kind.Message, 0, 1) : bytes);
-  const { id, name, code, credit, number, count, at } = unit;
+  const { id, name, room, action, code, credit, number, count, at } = unit;
   const kind = isError ? Kind.Error : unit.kind;
   const isText = kind === Kind.Text || kind === Kind.Failure;
   const value = isText ? decodeText(bytes, at) : kind === Kind.Bytes ? bytes.slice(at) : decodeValue(bytes, at);
-  return { kind, id, name, code, credit, number, count, value };
+  return { kind, id, name, room, action, code, credit, number, count, value };
 }

@@ -18,6 +18,8 @@ interface Value {
 interface Model {
   kind: string;
   name?: string;
+  room?: string;
+  action?: number;
   id?: number;
   credit?: number;
   count?: number;
@@ -68,7 +70,7 @@ for (const { name, hex, direction, unit } of units) {
     if (direction === 'page') return;
     const { kind, at, ...fields } = decodeUnit(bytesOf(hex));
     assert.equal(kind, kindOf(unit.kind));
-    for (const field of ['name', 'id', 'credit', 'count', 'number'] as const) assert.equal(fields[field], unit[field] ?? (field === 'name' ? '' : 0));
+    for (const field of ['name', 'room', 'id', 'action', 'credit', 'count', 'number'] as const) assert.equal(fields[field], unit[field] ?? (field === 'name' || field === 'room' ? '' : 0));
     if (unit.code) assert.equal(CODES[fields.code], unit.code);
     if (unit.text !== undefined) assert.equal(decodeText(bytesOf(hex), at), unit.text);
     if (unit.bytes !== undefined) assert.equal(hexOf(bytesOf(hex).subarray(at)), unit.bytes);

@@ -6,6 +6,7 @@ import type { Bytes } from '../wire';
 import { type CallOptions } from './calls';
 import type { AnswerOf, AnyName, CallsOf, Contract, EventsOf, Given, MessageOf, NameIn, ObservablesOf, QueryOf, ValueHandler } from './contract';
 import type { Observable } from './observable';
+import type { Room } from './room';
 import { type Codec } from './value';
 export interface AppOptions<C = Contract> {
     /** Format of the values that the page sends. It understands both. Default: `json`. */
@@ -91,6 +92,8 @@ export declare class AppSession<C = Contract> {
     /** Returns the observable of this name. `initial` is its value until one of the sides sets it. */
     observable<N extends NameIn<ObservablesOf<C>>>(name: N, initial: ObservablesOf<C>[N]): Observable<ObservablesOf<C>[N]>;
     observable<T>(name: AnyName<ObservablesOf<C>>, initial: T): Observable<T>;
+    /** Returns the room of this name. The page is a member if it joins, or the server has it join. */
+    room<S = unknown>(name: string): Room<S>;
     /** Calls `watcher` after each change of the status, until the returned function is called. */
     watchStatus(watcher: (status: Status) => void): () => void;
     /** Returns what the server has not acknowledged; see `Session.bufferedAmount`. */

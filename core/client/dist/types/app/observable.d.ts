@@ -1,3 +1,5 @@
+import type { Newest } from './newest';
+import type { Outgoing } from './outgoing';
 /** What an observable needs of its session. */
 export interface Publisher {
     /** Sends the newest value now, or once the previous one has arrived. */
@@ -9,9 +11,10 @@ export interface Publisher {
  * A value that the page and the server set and watch. The newest wins; values that are replaced
  * before they are sent are never sent. It fits Svelte's contract for stores.
  */
-export declare class Observable<T> {
+export declare class Observable<T> implements Newest {
     #private;
     readonly name: string;
+    readonly source: string;
     /** Use `AppSession.observable`. */
     constructor(name: string, initial: T, publisher: Publisher);
     get value(): T;
@@ -24,6 +27,8 @@ export declare class Observable<T> {
     subscribe(listener: (value: T) => unknown): () => void;
     /** Number of this document's newest set. Internal. */
     get number(): number;
+    /** Sends the newest set. Internal. */
+    put(outgoing: Outgoing): void;
     /** Takes a value from the server, which has seen this document's sets up to `number`. Internal. */
     receive(number: number, decode: () => unknown): void;
     /** Begins anew with a new session. Internal. */

@@ -12,12 +12,18 @@ export declare enum Kind {
     Set = 8,
     Item = 9,
     More = 10,
-    Error = 11
+    Error = 11,
+    Room = 12,
+    RoomEvent = 13
 }
 /** The fields between a unit's kind and its content. Which ones a kind has, `FIELDS` says. */
 export interface Fields {
-    /** Number of a call, chosen by its caller. */
+    /** Number of a call, chosen by its caller; or the member that sends an event of a room. */
     id?: number;
+    /** Name of a room: 1 to 255 bytes of UTF-8. */
+    room?: string;
+    /** What a unit says about a room. */
+    action?: number;
     /** Name of an event, a call or an observable: 1 to 255 bytes of UTF-8. */
     name?: string;
     /** Code of a failure. */

@@ -1,0 +1,233 @@
+//! A session's membership of a room, and the task that keeps it.
+
+use std::sync::{Arc, Weak};
+
+use serde::Serialize;
+use stillhere::{Events, SessionState};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::engine::Happening;
+use super::member::{Member, member_id, now};
+use super::page::PageRights;
+use super::replica::Replica;
+use super::room::{JoinError, Room, state_of};
+use super::wire::{Action, Out, Reason, room_unit};
+use crate::handle::{SendError, SessionHandle};
+use crate::shared::Shared;
+
+/// A session's membership of a room. Dropping it leaves the room.
+#[derive(Debug)]
+pub struct Membership {
+    seated: Arc<Seated>,
+    session: SessionHandle,
+}
+
+/// A member, on the server that has its session.
+#[derive(Debug)]
+pub(crate) struct Seated {
+    pub(super) replica: Arc<Replica>,
+    pub(super) id: u64,
+    pub(super) rights: PageRights,
+    task: AbortHandle,
+}
+
+impl Membership {
+    pub(super) fn new(seated: Arc<Seated>, session: SessionHandle) -> Self {
+        Self { seated, session }
+    }
+
+    /// Returns the member's id.
+    pub fn id(&self) -> u64 {
+        self.seated.id
+    }
+
+    /// Returns the room.
+    pub fn room(&self) -> Room {
+        Room::new(Arc::clone(&self.seated.replica))
+    }
+
+    /// Sends an event to the page of every other member, as from this one.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Room::emit`].
+    pub fn emit<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), SendError> {
+        self.room().emit_from(self.id(), Some(self.id()), name, value)
+    }
+
+    /// Changes what the member says of itself. States that are replaced before they can be sent are
+    /// never sent.
+    ///
+    /// # Errors
+    /// Returns [`JoinError::State`] if the state is too large.
+    pub fn set_state<T: Serialize + ?Sized>(&self, state: &T) -> Result<(), JoinError> {
+        let state = state_of(&self.seated.replica, state)?;
+        self.seated.set_state(state, None);
+        Ok(())
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.seated.leave(&self.session);
+    }
+}
+
+impl Seated {
+    /// Makes a session a member of a room.
+    pub(super) fn new(
+        replica: &Arc<Replica>,
+        session: &SessionHandle,
+        state: serde_json::Value,
+        rights: PageRights,
+    ) -> Result<Arc<Self>, JoinError> {
+        let id = member_id(session.id());
+        let fell_behind = Arc::new(Notify::new());
+        replica.seat(id, session.core.clone(), Arc::clone(&fell_behind))?;
+        let keeper = Keeper {
+            replica: Arc::clone(replica),
+            core: session.core.clone(),
+            shared: Arc::downgrade(&session.shared),
+            id,
+            fell_behind,
+        };
+        let events = session.core.events();
+        let is_away = session.core.state().is_soft_closed();
+        let task = tokio::spawn(keeper.run(events, is_away)).abort_handle();
+        let seated = Arc::new(Self {
+            replica: Arc::clone(replica),
+            id,
+            rights,
+            task,
+        });
+        if let Err(error) = seated.enter(session) {
+            seated.leave(session);
+            return Err(error);
+        }
+        replica.publish(Happening::Joined(Member {
+            id,
+            principal: session.principal().map(str::to_owned),
+            is_away,
+            since: now(),
+            state,
+        }));
+        Ok(seated)
+    }
+
+    fn enter(self: &Arc<Self>, session: &SessionHandle) -> Result<(), JoinError> {
+        let mut state = session.shared.lock();
+        if state.is_over {
+            return Err(JoinError::Over);
+        }
+        if state.rooms.len() >= MOST_ROOMS {
+            return Err(JoinError::Full);
+        }
+        state.rooms.insert(self.replica.name().into(), Arc::clone(self));
+        Ok(())
+    }
+
+    /// Returns the units that tell a new document who is in the room.
+    pub(crate) fn view(&self) -> Vec<stillhere::Message> {
+        self.replica.view(self.id)
+    }
+
+    /// Called when everything that is read from now on comes from a new document.
+    pub(crate) fn begin_document(&self) {
+        self.replica.begin_document(self.id);
+    }
+
+    pub(super) fn set_state(&self, state: serde_json::Value, number: Option<u64>) {
+        let id = self.id;
+        self.replica.publish(Happening::State { id, state, number });
+    }
+
+    /// Leaves the room, unless it has been left.
+    pub(super) fn leave(&self, session: &SessionHandle) {
+        let removed = forget(&session.shared, &self.replica, self.id);
+        self.task.abort();
+        if removed.is_some() {
+            let _ = session.core.try_send(out(&self.replica, Reason::Left, ""));
+        }
+        self.replica.publish(Happening::Left { id: self.id });
+    }
+}
+
+/// Removes a room from those of a session, if it is this member that is in it.
+fn forget(shared: &Shared, replica: &Replica, id: u64) -> Option<Arc<Seated>> {
+    let rooms = &mut shared.lock().rooms;
+    rooms.get(replica.name()).filter(|seated| seated.id == id)?;
+    rooms.remove(replica.name())
+}
+
+/// Returns the unit that tells a page that it is not a member.
+pub(super) fn out(replica: &Replica, reason: Reason, text: &str) -> Vec<u8> {
+    let out = Out { reason, text };
+    room_unit(replica.options.codec, replica.name(), Action::Out, &out).expect("texts can be encoded")
+}
+
+/// Keeps a membership: tells the room whether the page is away, and the page what it has missed.
+struct Keeper {
+    replica: Arc<Replica>,
+    core: stillhere::SessionHandle,
+    shared: Weak<Shared>,
+    id: u64,
+    fell_behind: Arc<Notify>,
+}
+
+impl Keeper {
+    async fn run(self, events: Events, is_away: bool) {
+        tokio::select! {
+            () = self.watch(events, is_away) => {}
+            () = self.keep_up() => {}
+        }
+        if let Some(shared) = self.shared.upgrade() {
+            forget(&shared, &self.replica, self.id);
+        }
+        self.replica.publish(Happening::Left { id: self.id });
+    }
+
+    /// Tells the room when the page goes away and comes back. Returns when the session has ended.
+    async fn watch(&self, mut events: Events, mut was_away: bool) {
+        while events.next().await.is_some() {
+            let state = self.core.state();
+            let is_away = state.is_soft_closed();
+            if is_away != was_away && state != SessionState::Closed {
+                was_away = is_away;
+                self.replica.publish(Happening::Away {
+                    id: self.id,
+                    is_away,
+                    since: now(),
+                });
+            }
+        }
+    }
+
+    /// Whenever the outbox was full, waits for room and sends what the page has missed. Returns
+    /// when the membership has to end.
+    async fn keep_up(&self) {
+        loop {
+            self.fell_behind.notified().await;
+            while let Some((behind, members)) = self.replica.take_behind(self.id) {
+                if behind.is_out {
+                    let _ = self.core.send(out(&self.replica, Reason::Lagged, "")).await;
+                    return;
+                }
+                for unit in self.missed(behind.missed).into_iter().chain(members).chain(behind.kept) {
+                    if self.core.send(unit).await.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns the unit that tells the page how many events it has missed.
+    fn missed(&self, events: u64) -> Option<stillhere::Message> {
+        let replica = &self.replica;
+        let unit = (events > 0).then(|| room_unit(replica.options.codec, replica.name(), Action::Missed, &events));
+        unit?.ok().map(stillhere::Message::from)
+    }
+}
+
+/// Rooms that a session is in at a time.
+const MOST_ROOMS: usize = 64;

@@ -1,0 +1,130 @@
+//! What a page asks of its rooms.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::Rooms;
+use super::engine::Happening;
+use super::membership::Seated;
+use super::room::{JoinError, Room, state_of};
+use super::wire::{Action, Out, Reason, room_unit};
+use crate::handle::SessionHandle;
+use crate::value::Value;
+
+/// What a member's page may do in a room by itself. By default nothing: it sees the members and
+/// gets the events.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PageRights {
+    events: HashSet<Box<str>>,
+    state: bool,
+}
+
+impl PageRights {
+    /// Lets the page send events of this name to the other members, with any value.
+    #[must_use]
+    pub fn event(mut self, name: &str) -> Self {
+        self.events.insert(name.into());
+        self
+    }
+
+    /// Lets the page change what the member says of itself.
+    #[must_use]
+    pub fn state(mut self) -> Self {
+        self.state = true;
+        self
+    }
+}
+
+/// Returns what a page may do in the room of this name, or `None` if it may not join.
+pub(crate) type Admits = Box<dyn Fn(&str) -> Option<PageRights> + Send + Sync>;
+
+/// Decides which rooms a page may join by itself.
+pub(crate) struct Door {
+    pub(crate) rooms: Rooms,
+    pub(crate) admits: Admits,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    /// Returns the room, and the page's rights in it, if the page may join.
+    fn open(&self, name: &str) -> Result<(Room, PageRights), String> {
+        let admitted = catch_unwind(AssertUnwindSafe(|| (self.admits)(name)));
+        let Ok(Some(rights)) = admitted else {
+            return Err("the page may not join this room".into());
+        };
+        let room = self.rooms.room(name).map_err(|error| error.to_string())?;
+        Ok((room, rights))
+    }
+}
+
+/// Handles what the page says about a room. Returns a unit to answer with.
+pub(crate) fn receive(session: &SessionHandle, room: &str, action: Action, value: &Value) -> Option<Vec<u8>> {
+    let seated = session.shared.lock().rooms.get(room).cloned();
+    match (action, seated) {
+        (Action::Join, Some(seated)) => {
+            seated.replica.show(seated.id);
+            None
+        }
+        (Action::Join, None) => join(session, room, value).err(),
+        (Action::State, Some(seated)) if seated.rights.state => {
+            let SetState { number, state } = value.decode().ok()?;
+            let state = state_of(&seated.replica, &state).ok()?;
+            seated.set_state(state, Some(number));
+            None
+        }
+        (Action::Leave, Some(seated)) => {
+            seated.leave(session);
+            None
+        }
+        _ => None,
+    }
+}
+
+/// What the page says of its member.
+#[derive(Deserialize)]
+struct SetState {
+    /// Counts the states that this document has set, from 1.
+    number: u64,
+    state: serde_json::Value,
+}
+
+fn join(session: &SessionHandle, name: &str, value: &Value) -> Result<(), Vec<u8>> {
+    let door = session.shared.lock().door.clone();
+    let opened = door.map_or_else(|| Err("pages may not join rooms".to_owned()), |door| door.open(name));
+    let joined = opened.and_then(|(room, rights)| {
+        let state: serde_json::Value = value.decode().map_err(|error| error.to_string())?;
+        let state = state_of(&room.replica, &state).map_err(|error| error.to_string())?;
+        let seated = Seated::new(&room.replica, session, state, rights);
+        seated.map(drop).map_err(|error: JoinError| error.to_string())
+    });
+    joined.map_err(|text| refusal(session, name, &text))
+}
+
+fn refusal(session: &SessionHandle, room: &str, text: &str) -> Vec<u8> {
+    let out = Out {
+        reason: Reason::Refused,
+        text,
+    };
+    room_unit(session.shared.options.codec, room, Action::Out, &out).expect("texts can be encoded")
+}
+
+/// Relays an event of the page to the other members, if it may send it. `unit` is the whole unit.
+pub(crate) fn receive_event(session: &SessionHandle, room: &str, from: u64, name: &str, unit: &Bytes) {
+    let seated: Option<Arc<Seated>> = session.shared.lock().rooms.get(room).cloned();
+    if let Some(seated) = seated.filter(|seated| seated.id == from && seated.rights.events.contains(name)) {
+        seated.replica.publish(Happening::Event {
+            unit: unit.to_vec(),
+            except: Some(from),
+        });
+    }
+}

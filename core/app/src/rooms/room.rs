@@ -1,0 +1,134 @@
+//! A room, as the application uses it.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::engine::Happening;
+use super::member::Member;
+use super::membership::{Membership, Seated};
+use super::page::PageRights;
+use super::replica::Replica;
+use super::wire::event_unit;
+use crate::codec::EncodeError;
+use crate::handle::{SendError, SessionHandle};
+
+/// A room: sends to its members, and knows who they are. It is cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Room {
+    pub(super) replica: Arc<Replica>,
+}
+
+/// Why a session has not joined a room.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The session is a member of the room already.
+    #[error("the session is a member of the room already")]
+    Already,
+    /// The room has [`RoomOptions::members`](super::RoomOptions::members) others, or the session is
+    /// in 64 rooms.
+    #[error("the room has too many members, or the session is in too many rooms")]
+    Full,
+    /// The session is over.
+    #[error("the session is over")]
+    Over,
+    /// The state is not JSON, or has more bytes than
+    /// [`RoomOptions::state`](super::RoomOptions::state).
+    #[error("the state is not JSON or too large")]
+    State,
+}
+
+impl Room {
+    pub(super) fn new(replica: Arc<Replica>) -> Self {
+        Self { replica }
+    }
+
+    /// Returns the room's name.
+    pub fn name(&self) -> &str {
+        self.replica.name()
+    }
+
+    /// Makes a session a member, with a state for the others to see, until the [`Membership`] is
+    /// dropped or the session ends. Its page may neither send to the room nor change the state.
+    ///
+    /// # Errors
+    /// Returns a [`JoinError`] if the session is a member or over, the room is full, or the state
+    /// is too large.
+    ///
+    /// # Panics
+    /// Panics outside of a Tokio runtime.
+    pub fn join<T: Serialize + ?Sized>(&self, session: &SessionHandle, state: &T) -> Result<Membership, JoinError> {
+        self.join_with(session, state, PageRights::default())
+    }
+
+    /// Makes a session a member as [`Room::join`] does, and gives its page rights.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Room::join`].
+    ///
+    /// # Panics
+    /// Panics outside of a Tokio runtime.
+    pub fn join_with<T: Serialize + ?Sized>(
+        &self,
+        session: &SessionHandle,
+        state: &T,
+        rights: PageRights,
+    ) -> Result<Membership, JoinError> {
+        let seated = Seated::new(&self.replica, session, state_of(&self.replica, state)?, rights)?;
+        Ok(Membership::new(seated, session.clone()))
+    }
+
+    /// Sends an event to every member's page. It is encoded once, and no member delays the others.
+    ///
+    /// # Errors
+    /// Returns [`SendError::Name`] unless the name has 1 to 255 bytes, and [`SendError::Encode`] if
+    /// the value cannot be encoded.
+    pub fn emit<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), SendError> {
+        self.emit_from(0, None, name, value)
+    }
+
+    /// Sends an event to every page but that of one member, if it is one.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Room::emit`].
+    pub fn emit_except<T: Serialize + ?Sized>(&self, member: u64, name: &str, value: &T) -> Result<(), SendError> {
+        self.emit_from(0, Some(member), name, value)
+    }
+
+    pub(super) fn emit_from<T: Serialize + ?Sized>(
+        &self,
+        from: u64,
+        except: Option<u64>,
+        name: &str,
+        value: &T,
+    ) -> Result<(), SendError> {
+        let unit = event_unit(self.replica.options.codec, self.name(), from, name, value)??;
+        self.replica.publish(Happening::Event { unit, except });
+        Ok(())
+    }
+
+    /// Returns the members, in the order of their ids.
+    pub fn members(&self) -> Vec<Member> {
+        self.replica.members()
+    }
+
+    /// Returns a watch of the members: joined, left, away, back, and what they say of themselves.
+    pub fn present(&self) -> watch::Receiver<Arc<[Member]>> {
+        self.replica.present()
+    }
+}
+
+/// Returns a state as JSON, unless it is too large.
+pub(super) fn state_of<T: Serialize + ?Sized>(replica: &Replica, state: &T) -> Result<serde_json::Value, JoinError> {
+    let state = serde_json::to_value(state).map_err(|_| JoinError::State)?;
+    let size = serde_json::to_vec(&state).map_or(usize::MAX, |bytes| bytes.len());
+    (size <= replica.options.state).then_some(state).ok_or(JoinError::State)
+}
+
+impl From<EncodeError> for JoinError {
+    fn from(_: EncodeError) -> Self {
+        Self::State
+    }
+}

@@ -1,0 +1,139 @@
+//! The place of one member in a room on the server that has its session: it delivers to the
+//! session, and remembers what did not fit.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use stillhere::{Message, SendLatestError, SessionHandle, TrySendError};
+use tokio::sync::Notify;
+
+use super::Lag;
+
+pub(super) struct Seat {
+    pub(super) core: SessionHandle,
+    /// Its member is in the room, and its page knows the others.
+    pub(super) is_in: bool,
+    behind: Option<Behind>,
+    /// The number of the last state that the page has set.
+    pub(super) number: u64,
+    /// The page has set a state since a document was last shown the room.
+    pub(super) is_set_by_page: bool,
+    /// Notified when the outbox was full.
+    pub(super) fell_behind: Arc<Notify>,
+}
+
+/// What a member misses while its outbox is full.
+#[derive(Debug, Default)]
+pub(super) struct Behind {
+    pub(super) missed: u64,
+    pub(super) kept: VecDeque<Message>,
+    /// The page does not know the members any more.
+    pub(super) is_stale: bool,
+    /// Its membership has to end.
+    pub(super) is_out: bool,
+}
+
+impl Behind {
+    fn is_nothing(&self) -> bool {
+        self.missed == 0 && self.kept.is_empty() && !self.is_stale && !self.is_out
+    }
+
+    fn miss(&mut self, event: &Message, lag: Lag) {
+        match lag {
+            Lag::Skip => self.missed += 1,
+            Lag::End => self.is_out = true,
+            Lag::Newest => {
+                self.kept.push_back(event.clone());
+                let charge: usize = self.kept.iter().map(|event| event.len()).sum();
+                if self.kept.len() > MOST_KEPT || self.kept.len() > 1 && charge > MOST_KEPT_BYTES {
+                    self.kept.pop_front();
+                    self.missed += 1;
+                }
+            }
+        }
+    }
+}
+
+impl Seat {
+    pub(super) fn new(core: SessionHandle, fell_behind: Arc<Notify>) -> Self {
+        Self {
+            core,
+            is_in: false,
+            behind: None,
+            number: 0,
+            is_set_by_page: false,
+            fell_behind,
+        }
+    }
+
+    /// Delivers an event, in order with everything else but states.
+    pub(super) fn event(&mut self, event: &Message, lag: Lag) {
+        if self.behind.is_none() && self.has_sent(event) {
+            return;
+        }
+        self.behind().miss(event, lag);
+    }
+
+    /// Tells the page of a change. With a key, it may be replaced by a later one of the same key
+    /// before it is sent.
+    pub(super) fn change(&mut self, unit: &Message, key: Option<&str>) {
+        if self.behind.is_none() {
+            let is_sent = match key {
+                None => self.has_sent(unit),
+                Some(key) => match self.core.send_latest(key, unit.clone()) {
+                    Ok(()) | Err(SendLatestError::Ended { .. }) => true,
+                    Err(_) => self.has_sent(unit),
+                },
+            };
+            if is_sent {
+                return;
+            }
+        }
+        self.behind().is_stale = true;
+    }
+
+    /// Tells the page who is in the room.
+    pub(super) fn members(&mut self, units: &[Message]) {
+        if self.behind.is_some() || !units.iter().all(|unit| self.has_sent(unit)) {
+            self.behind().is_stale = true;
+        }
+    }
+
+    /// Called when a new document is shown the room, which has missed nothing yet.
+    pub(super) fn begin_document(&mut self) {
+        self.number = 0;
+        self.is_set_by_page = false;
+        if let Some(behind) = &mut self.behind {
+            // What is being sent to the document before may reach the new one.
+            behind.is_stale = true;
+            behind.missed = 0;
+            behind.kept.clear();
+        }
+    }
+
+    /// Returns what the page has missed since the last call. After `None` it is up to date.
+    pub(super) fn take_behind(&mut self) -> Option<Behind> {
+        if self.behind.as_ref()?.is_nothing() {
+            self.behind = None;
+            return None;
+        }
+        self.behind.replace(Behind::default())
+    }
+
+    /// Returns false if there is no room. A session that has ended needs none.
+    fn has_sent(&self, unit: &Message) -> bool {
+        match self.core.try_send(unit.clone()) {
+            Ok(()) | Err(TrySendError::Ended { .. }) => true,
+            Err(_) => false,
+        }
+    }
+
+    fn behind(&mut self) -> &mut Behind {
+        self.fell_behind.notify_one();
+        self.behind.get_or_insert_default()
+    }
+}
+
+/// Events that [`Lag::Newest`] keeps, and their bytes, besides a single larger one.
+const MOST_KEPT: usize = 64;
+const MOST_KEPT_BYTES: usize = 64 * 1024;

@@ -1,0 +1,405 @@
+//! Rooms: members see each other and get the same events, over gaps, restores and full outboxes.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stillhere::{Hub, SessionHandle};
+use stillhere_app::{
+    InProcess, JoinError, Lag, Membership, PageRights, Room, RoomError, RoomOptions, Rooms, Session, app,
+};
+use support::room::{View, ask};
+use support::{Page, soon};
+use tokio::sync::oneshot;
+
+/// A session that has joined the room, its page, and what the page knows.
+struct Joined {
+    session: SessionHandle,
+    page: Page,
+    view: View,
+    membership: Option<Membership>,
+    /// The events that it should have got.
+    expected: Vec<u64>,
+    is_reloaded: bool,
+}
+
+impl Joined {
+    async fn new(hub: &Hub, room: &Room, state: Value) -> Self {
+        let (session, page, handle) = open(hub).await;
+        let membership = room.join_with(&handle, &state, rights()).expect("there is room");
+        Self {
+            session,
+            page,
+            view: View::default(),
+            membership: Some(membership),
+            expected: Vec::new(),
+            is_reloaded: false,
+        }
+    }
+
+    fn id(&self) -> u64 {
+        self.membership.as_ref().expect("it has joined").id()
+    }
+
+    /// Waits until the page knows of a room in which `is_right`.
+    async fn until(&mut self, what: &str, is_right: impl Fn(&View) -> bool) {
+        self.view.take(&self.page);
+        while !is_right(&self.view) {
+            let unit = self.page.recv_for(what).await;
+            self.view.receive(&unit);
+        }
+    }
+}
+
+fn rights() -> PageRights {
+    PageRights::default().event("draw").state()
+}
+
+/// Opens a session that does nothing, with its page.
+async fn open(hub: &Hub) -> (SessionHandle, Page, stillhere_app::SessionHandle) {
+    let (sender, handle) = oneshot::channel();
+    let mut options = hub.session_options();
+    options.restore = Some("page".into());
+    let session = hub.open_with(
+        options,
+        app(async move |session: Session| {
+            assert!(sender.send(session.to_handle()).is_ok(), "the test waits");
+            session.ended().await;
+        }),
+    );
+    let page = Page::open(hub, &session);
+    let handle = soon("the function starts", handle).await.expect("it runs");
+    (session, page, handle)
+}
+
+async fn quiet() {
+    tokio::time::sleep(Duration::from_secs(60)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_see_who_joins_goes_away_comes_back_and_leaves_in_order() {
+    let (hub, rooms) = (Hub::new(), Rooms::new());
+    let room = rooms.room("board").expect("there is room");
+    let mut watch = room.present();
+    let mut ada = Joined::new(&hub, &room, json!("Ada")).await;
+    let ben = Joined::new(&hub, &room, json!("Ben")).await;
+    let id = ben.id();
+    ada.until("Ben joins", |view| view.members.len() == 2).await;
+    ben.page.go_away();
+    ada.until("Ben is away", |view| view.members[&id].1).await;
+    ben.page.come_back();
+    ada.until("Ben is back", |view| !view.members[&id].1).await;
+    ben.membership
+        .as_ref()
+        .expect("joined")
+        .set_state(&"Benjamin")
+        .expect("it is short");
+    ada.until("Ben has another name", |view| view.members[&id].2 == "Benjamin")
+        .await;
+    drop(ben.membership);
+    ada.until("Ben leaves", |view| view.members.len() == 1).await;
+    let changes = ["joined", "away", "back", "state", "left"].map(|change| format!("{change} {id}"));
+    assert_eq!(ada.view.changes, changes);
+    assert_eq!(watch.borrow_and_update().len(), 1);
+    ada.session.abort("enough");
+    soon("the room is empty", watch.wait_for(|members| members.is_empty()))
+        .await
+        .expect("the room is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_go_to_all_or_to_all_but_one_and_pages_send_only_what_they_may() {
+    let (hub, rooms) = (Hub::new(), Rooms::new());
+    let room = rooms.room("board").expect("there is room");
+    let mut ada = Joined::new(&hub, &room, json!(0)).await;
+    let mut ben = Joined::new(&hub, &room, json!(0)).await;
+    ada.until("she knows herself", |view| view.you != 0).await;
+    ben.until("he knows himself", |view| view.you != 0).await;
+    room.emit("all", &1).expect("a number");
+    room.emit_except(ada.id(), "others", &2).expect("a number");
+    ada.membership
+        .as_ref()
+        .expect("joined")
+        .emit("from", &3)
+        .expect("a number");
+    ada.page.send(ada.view.event("draw", &json!([4]))).await;
+    ada.page.send(ada.view.event("erase", &json!(5))).await;
+    let as_ben = ben.view.event("draw", &json!(6));
+    ada.page.send(as_ben).await;
+    let state = ada.view.set_state(json!("state"));
+    ada.page.send(state).await;
+    quiet().await;
+    ada.view.take(&ada.page);
+    ben.view.take(&ben.page);
+    assert_eq!(ada.view.events, [(0, "all".into(), json!(1))]);
+    let (id, of) = (ada.id(), |from, name: &str, value| (from, name.to_owned(), value));
+    let events = [
+        of(0, "all", json!(1)),
+        of(0, "others", json!(2)),
+        of(id, "from", json!(3)),
+        of(id, "draw", json!([4])),
+    ];
+    assert_eq!(ben.view.events, events);
+    assert_eq!(ben.view.members[&id].2, "state");
+    assert_eq!(ada.view.changes, [format!("joined {}", ben.id())], "no echo");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_join_and_leave_by_themselves_where_they_may() {
+    let (hub, rooms) = (Hub::new(), Rooms::new());
+    let room = rooms.room("board").expect("there is room");
+    let (_session, page, handle) = open(&hub).await;
+    let mut view = View::default();
+    page.send(ask(5, &json!("too early"))).await;
+    view.receive(&page.recv().await);
+    assert_eq!(view.out.as_deref(), Some("refused"));
+    handle.on_join(&rooms, |name| (name == "board").then(rights));
+    page.send(ask(5, &json!("x".repeat(5000)))).await;
+    view.receive(&page.recv().await);
+    assert!(room.members().is_empty(), "the state is too large");
+    page.send(ask(5, &json!("Ada"))).await;
+    view.receive(&page.recv().await);
+    assert_eq!(
+        (view.out.as_deref(), view.members[&view.you].2.as_str()),
+        (None, Some("Ada"))
+    );
+    page.send(ask(5, &json!("again"))).await;
+    view.receive(&page.recv().await);
+    assert_eq!(room.members()[0].state::<String>().expect("a text"), "Ada");
+    page.send(ask(7, &json!(null))).await;
+    view.receive(&page.recv().await);
+    assert_eq!((view.out.as_deref(), room.members().len()), (Some("left"), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_rooms_members_and_states_are_bounded() {
+    let hub = Hub::new();
+    let mut options = RoomOptions::default();
+    (options.rooms, options.members, options.state) = (2, 1, 10);
+    let rooms = Rooms::with(options, InProcess);
+    assert_eq!(rooms.room("").expect_err("it is empty"), RoomError::Name);
+    assert_eq!(
+        rooms.room(&"x".repeat(256)).expect_err("it is too long"),
+        RoomError::Name
+    );
+    let room = rooms.room("board").expect("the first");
+    let other = rooms.room("other").expect("the second");
+    assert_eq!(rooms.room("third").expect_err("too many"), RoomError::TooMany);
+    drop(other);
+    rooms.room("third").expect("a room that nobody keeps is gone");
+    let (_session, _page, ada) = open(&hub).await;
+    let (_session, _page, ben) = open(&hub).await;
+    let refused = |session, state: &str| room.join(session, state).expect_err("it is refused");
+    assert!(matches!(refused(&ada, "123456789"), JoinError::State));
+    let membership = room.join(&ada, "12345678").expect("it has 10 bytes");
+    assert!(matches!(refused(&ada, ""), JoinError::Already));
+    assert!(matches!(refused(&ben, ""), JoinError::Full));
+    assert!(matches!(membership.set_state("123456789"), Err(JoinError::State)));
+    drop(membership);
+    let _membership = room.join(&ben, "").expect("there is room again");
+    ada.core().abort("enough");
+    soon("she leaves", ada.ended()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_cannot_keep_up_leaves_if_so_chosen_and_delays_nobody() {
+    let hub = Hub::builder().outbox_limit(2000).build();
+    let mut options = RoomOptions::default();
+    options.lag = Lag::End;
+    let rooms = Rooms::with(options, InProcess);
+    let room = rooms.room("board").expect("there is room");
+    let mut slow = Joined::new(&hub, &room, json!(null)).await;
+    let mut other = Joined::new(&hub, &room, json!(null)).await;
+    slow.until("it is in", |view| view.members.len() == 2).await;
+    slow.page.go_away();
+    for value in 0..100 {
+        room.emit("draw", &value).expect("a number");
+        other.until("it arrives", |view| view.events.len() == value + 1).await;
+        soon("it is acknowledged", other.session.drained()).await;
+    }
+    slow.page.come_back();
+    slow.until("it is told", |view| view.out.is_some()).await;
+    assert_eq!(slow.view.out.as_deref(), Some("lagged"));
+    assert_eq!(room.members().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_cannot_keep_up_gets_the_newest_events_and_knows_what_it_missed() {
+    let hub = Hub::builder().outbox_limit(2000).build();
+    let rooms = Rooms::new();
+    let room = rooms.room("board").expect("there is room");
+    let mut slow = Joined::new(&hub, &room, json!(null)).await;
+    slow.until("it is in", |view| view.members.len() == 1).await;
+    soon("it is acknowledged", slow.session.drained()).await;
+    slow.page.go_away();
+    (0..500).for_each(|value| room.emit("draw", &value).expect("a number"));
+    let _other = Joined::new(&hub, &room, json!(null)).await;
+    slow.page.come_back();
+    slow.until("the last arrives", |view| {
+        view.events.last().is_some_and(|last| last.2 == 499)
+    })
+    .await;
+    let View { events, missed, .. } = &slow.view;
+    let fitted = events.len() - 64;
+    assert!(fitted > 5, "{fitted} fitted the outbox");
+    assert_eq!(*missed as usize, 500 - 64 - fitted);
+    let values: Vec<_> = events.iter().filter_map(|(_, _, value)| value.as_u64()).collect();
+    let expected: Vec<_> = (0..fitted as u64).chain(436..500).collect();
+    assert_eq!(values, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_of_the_document_before_reaches_the_document_that_was_restored_meanwhile() {
+    let hub = Hub::new();
+    let room = Rooms::new().room("board").expect("there is room");
+    let mut options = hub.session_options();
+    options.restore = Some("page".into());
+    let go = std::sync::Arc::new(tokio::sync::Notify::new());
+    let (reads, joins) = (go.clone(), room.clone());
+    let session = hub.open_with(
+        options,
+        app(async move |session: Session| {
+            let _membership = joins.join_with(&session, &0, rights()).expect("there is room");
+            reads.notified().await;
+            let handle = session.to_handle();
+            drop(session);
+            handle.ended().await;
+        }),
+    );
+    let page = Page::open(&hub, &session);
+    let mut view = View::default();
+    view.receive(&page.recv().await);
+    // Nothing is read after these, because nobody reads them.
+    for _ in 0..21 {
+        page.send(vec![0; 50_000]).await;
+    }
+    page.send(view.set_state(json!(7))).await;
+    soon("the server has it", page.client.flush()).await;
+    drop(page);
+    let (reloaded, mut view) = (Page::open(&hub, &session), View::default());
+    view.receive(&reloaded.recv().await);
+    assert_eq!(view.members[&view.you].2, 0);
+    go.notify_one();
+    while view.members[&view.you].2 != 7 {
+        view.receive(&reloaded.recv_for("the state").await);
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// Does one random thing with a member. `event` is the number of the next event.
+async fn disturb(hub: &Hub, room: &Room, member: &mut Joined, random: &mut Random, event: u64) -> Option<Option<u64>> {
+    let value = json!(event);
+    let membership = member.membership.as_ref().expect("it has joined");
+    match random.below(12) {
+        0 => room.emit("draw", &event).map(|()| None).ok(),
+        1 => membership.emit("draw", &event).map(|()| Some(member.id())).ok(),
+        2 => {
+            let state = member.view.set_state(value);
+            member.page.send(state).await;
+            None
+        }
+        3 => {
+            membership.set_state(&event).expect("it is short");
+            None
+        }
+        4 => {
+            member.page.cut();
+            None
+        }
+        5 => {
+            member.page.go_away();
+            None
+        }
+        6 | 7 => {
+            member.page.come_back();
+            None
+        }
+        8 if random.below(4) == 0 => {
+            member.page = Page::open(hub, &member.session);
+            (member.view, member.is_reloaded) = (View::default(), true);
+            None
+        }
+        _ => {
+            tokio::time::sleep(Duration::from_millis(random.below(300))).await;
+            None
+        }
+    }
+}
+
+/// Checks that a page knows the same as the server, and which events it got.
+fn check(member: &Joined, room: &Room, lag: Lag, seed: u64) {
+    let state = |member: &stillhere_app::Member| (member.id, (member.is_away, member.state.clone()));
+    let truth: std::collections::BTreeMap<_, _> = room.members().iter().map(state).collect();
+    let view = member.view.members.iter();
+    let view = view
+        .map(|(id, (_, is_away, state))| (*id, (*is_away, state.clone())))
+        .collect();
+    assert_eq!(truth, view, "seed {seed}");
+    let events: Vec<_> = member
+        .view
+        .events
+        .iter()
+        .filter_map(|(_, _, value)| value.as_u64())
+        .collect();
+    assert!(events.is_sorted_by(|a, b| a < b), "seed {seed}: {events:?}");
+    let own = |event: &u64| !member.expected.contains(event);
+    assert!(!events.iter().any(own), "seed {seed}: an echo or a stranger");
+    if !member.is_reloaded {
+        let count = events.len() as u64 + member.view.missed;
+        assert_eq!(count, member.expected.len() as u64, "seed {seed} with {lag:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_members_converge_and_know_how_many_events_they_missed() {
+    let mut missed = 0;
+    for seed in 1..=24 {
+        println!("seed {seed}");
+        let mut random = Random(seed);
+        let mut options = RoomOptions::default();
+        options.lag = if seed % 2 == 0 { Lag::Newest } else { Lag::Skip };
+        let lag = options.lag;
+        let outbox = if seed % 3 == 0 { 4 * 1024 * 1024 } else { 3000 };
+        let (hub, rooms) = (
+            Hub::builder().outbox_limit(outbox).build(),
+            Rooms::with(options, InProcess),
+        );
+        let room = rooms.room("board").expect("there is room");
+        let mut members = Vec::new();
+        for number in 0..5 {
+            members.push(Joined::new(&hub, &room, json!(number)).await);
+        }
+        for event in 0..600 {
+            let chosen = random.below(5) as usize;
+            if let Some(except) = disturb(&hub, &room, &mut members[chosen], &mut random, event).await {
+                let got = members.iter_mut().filter(|member| Some(member.id()) != except);
+                got.for_each(|member| member.expected.push(event));
+            }
+            for member in &mut members {
+                member.view.take(&member.page);
+            }
+        }
+        for member in &members {
+            member.page.come_back();
+        }
+        quiet().await;
+        for member in &mut members {
+            member.view.take(&member.page);
+            check(member, &room, lag, seed);
+            missed += member.view.missed;
+        }
+    }
+    assert!(missed > 0, "no outbox was ever full");
+}

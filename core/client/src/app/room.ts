@@ -1,0 +1,260 @@
+import type { Newest, NewestValues } from './newest';
+import type { Outgoing } from './outgoing';
+import { Kind, type Unit } from './unit';
+import { decodeValue } from './value';
+
+/** A member of a room. */
+export interface Member<S = unknown> {
+  readonly id: number;
+  /** The user of its session, if any. */
+  readonly principal: string | null;
+  /** Whether its page has no connection at present. */
+  readonly away: boolean;
+  /** Since when it is away, or else connected: milliseconds since 1970. */
+  readonly since: number;
+  /** What it says of itself. */
+  readonly state: S;
+}
+
+/** What has changed: all members are known anew, or one of them. */
+export type RoomChange = 'members' | 'joined' | 'left' | 'away' | 'back' | 'state';
+
+/** Why the page is not a member: it or the server has ended that, it was too slow, or may not join. */
+export type RoomOut = 'left' | 'lagged' | 'refused';
+
+/** Called with the members, what has changed, and whom that concerns. */
+export type RoomWatcher<S> = (members: readonly Member<S>[], change: RoomChange, member?: Member<S>) => unknown;
+
+/** Handles an event. `from` is the member that has sent it, unless the server has or it has left. */
+export type RoomHandler<S, T> = (value: T, from: Member<S> | undefined) => unknown;
+
+/** What a room needs of its session. */
+export interface RoomHost {
+  readonly outgoing: Outgoing;
+  readonly newest: NewestValues;
+  /** Told of a handler that threw. */
+  failed(source: string, error: unknown): void;
+}
+
+enum Action {
+  Members,
+  Member,
+  Left,
+  Missed,
+  Out,
+  Join,
+  State,
+  Leave,
+}
+
+interface Known<S> {
+  readonly version: number;
+  readonly member: Member<S>;
+}
+
+interface List<S> {
+  version: number;
+  you: number;
+  number: number;
+  first: boolean;
+  last: boolean;
+  members: Member<S>[];
+}
+
+interface Joining {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/** A room: its members see each other, and get the same events. */
+export class Room<S = unknown> implements Newest {
+  readonly name: string;
+  readonly source: string;
+  /** Told how many events the page has missed, because it could not keep up. */
+  onmissed: ((count: number) => unknown) | null = null;
+  /** Told that the page is not a member, or may not become one. */
+  onout: ((reason: RoomOut, text: string) => unknown) | null = null;
+  readonly #host: RoomHost;
+  readonly #members = new Map<number, Known<S>>();
+  readonly #handlers = new Map<string, Set<RoomHandler<S, never>>>();
+  readonly #watchers = new Set<RoomWatcher<S>>();
+  /** Members of a list that is not complete. */
+  #partial: Member<S>[] = [];
+  #present: readonly Member<S>[] = [];
+  #version = 0;
+  #you = 0;
+  /** How many states this document has set, and the last one. */
+  #number = 0;
+  #state: S | undefined;
+  /** Whether the page has joined by itself, and does so again after a renewal. */
+  #joins = false;
+  #joining: Joining[] = [];
+
+  /** Use `AppSession.room`. */
+  constructor(name: string, host: RoomHost) {
+    this.name = name;
+    this.source = `room ${name}`;
+    this.#host = host;
+  }
+
+  /** The members, in the order in which the page got to know them. A new array after each change. */
+  get present(): readonly Member<S>[] {
+    return this.#present;
+  }
+
+  /** The page as a member, if it is one. */
+  get me(): Member<S> | undefined {
+    return this.#members.get(this.#you)?.member;
+  }
+
+  /** Becomes a member, if the server lets it. Resolves once the members are known. */
+  async join(state?: S): Promise<void> {
+    this.#joins = true;
+    if (state !== undefined) this.#state = state;
+    this.#tell(Action.Join, state ?? null);
+    await new Promise<void>((resolve, reject) => this.#joining.push({ resolve, reject }));
+  }
+
+  leave(): void {
+    this.#joins = false;
+    this.#tell(Action.Leave);
+  }
+
+  /** Says something else of this page. Of states that follow each other fast, the newest is sent. */
+  setState(state: S): void {
+    this.#number += 1;
+    this.#state = state;
+    const known = this.#members.get(this.#you);
+    if (known) this.#put(known.version, { ...known.member, state }, 'state');
+    this.#host.newest.publish(this);
+  }
+
+  /** Sends an event to all others. Throws like `AppSession.emit`, and if the page is no member. */
+  send(event: string, value?: unknown): void {
+    if (!this.#you) throw new Error(`The page is not a member of the room ${this.name}.`);
+    this.#host.outgoing.value(Kind.RoomEvent, { room: this.name, id: this.#you, name: event }, value);
+  }
+
+  /** Calls `handler` for each event of this name, until the returned function is called. */
+  on<T = unknown>(event: string, handler: RoomHandler<S, T>): () => void {
+    const own: RoomHandler<S, T> = (value, from) => handler(value, from);
+    const handlers = this.#handlers.get(event) ?? new Set();
+    this.#handlers.set(event, handlers.add(own as RoomHandler<S, never>));
+    return () => void handlers.delete(own as RoomHandler<S, never>);
+  }
+
+  /** Calls `watcher` now and after each change, until the returned function is called. */
+  watch(watcher: RoomWatcher<S>): () => void {
+    const own: RoomWatcher<S> = (...change) => watcher(...change);
+    this.#watchers.add(own);
+    this.#run(() => own(this.#present, 'members'));
+    return () => void this.#watchers.delete(own);
+  }
+
+  /** Sends the newest state. Internal. */
+  put(outgoing: Outgoing): void {
+    outgoing.value(Kind.Room, { room: this.name, action: Action.State }, { number: this.#number, state: this.#state });
+  }
+
+  /** Takes a unit of this room. Throws `Undecodable`. Internal. */
+  receive({ kind, bytes, at, action, id, name }: Unit): void {
+    if (kind === Kind.RoomEvent) return this.#event(name, id, () => decodeValue(bytes, at));
+    const value = decodeValue(bytes, at);
+    if (action === Action.Members) this.#list(value as List<S>);
+    else if (action === Action.Member) this.#change(value as Known<S> & { change: RoomChange; number?: number });
+    else if (action === Action.Left) this.#leave(value as { version: number; id: number });
+    else if (action === Action.Missed) this.#run(() => this.onmissed?.(value as number));
+    else if (action === Action.Out) this.#out(value as { reason: RoomOut; text: string });
+  }
+
+  /** Begins anew with a new session, or ends. Internal. */
+  reset(isOver: boolean): void {
+    this.#forget();
+    this.#number = 0;
+    if (isOver || !this.#joins) this.#fail('the session is over');
+    else this.#tell(Action.Join, this.#state ?? null);
+  }
+
+  #tell(action: Action, value?: unknown): void {
+    this.#host.outgoing.value(Kind.Room, { room: this.name, action }, value);
+  }
+
+  #event(name: string, id: number, decode: () => unknown): void {
+    const handlers = this.#handlers.get(name);
+    if (!handlers?.size) return;
+    const value = decode();
+    const from = this.#members.get(id)?.member;
+    for (const handler of [...handlers]) this.#run(() => handler(value as never, from));
+  }
+
+  #list({ version, you, number, first, last, members }: List<S>): void {
+    if (first) this.#partial = [];
+    this.#partial.push(...members);
+    if (!last) return;
+    this.#version = version;
+    this.#you = you;
+    this.#members.clear();
+    for (const member of this.#partial) this.#members.set(member.id, { version, member: this.#withState(member, number) });
+    this.#partial = [];
+    this.#changed('members');
+    for (const { resolve } of this.#joining.splice(0)) resolve();
+  }
+
+  /** The page's own state is newer than what the server knew when it had so many of them. */
+  #withState(member: Member<S>, number: number | undefined): Member<S> {
+    const isNewer = member.id === this.#you && this.#number > 0 && number !== this.#number;
+    return isNewer ? { ...member, state: this.#state as S } : member;
+  }
+
+  #change({ version, change, member, number }: Known<S> & { change: RoomChange; number?: number }): void {
+    const known = this.#members.get(member.id);
+    // A state may come late: after a later change, or after its member has left.
+    const isLate = known ? version <= known.version : change === 'state';
+    if (!isLate && version > this.#version) this.#put(version, this.#withState(member, number), change);
+  }
+
+  #put(version: number, member: Member<S>, change: RoomChange): void {
+    this.#members.set(member.id, { version, member });
+    this.#changed(change, member);
+  }
+
+  #leave({ version, id }: { version: number; id: number }): void {
+    const known = this.#members.get(id);
+    if (!known || version <= this.#version) return;
+    this.#members.delete(id);
+    this.#changed('left', known.member);
+  }
+
+  #out({ reason, text }: { reason: RoomOut; text: string }): void {
+    this.#joins = false;
+    this.#forget();
+    this.#fail(text || reason);
+    this.#run(() => this.onout?.(reason, text));
+  }
+
+  #forget(): void {
+    this.#you = this.#version = 0;
+    this.#partial = [];
+    this.#members.clear();
+    if (this.#present.length) this.#changed('members');
+  }
+
+  #fail(why: string): void {
+    for (const { reject } of this.#joining.splice(0)) reject(new Error(`The page is not in the room ${this.name}: ${why}.`));
+  }
+
+  #changed(change: RoomChange, member?: Member<S>): void {
+    this.#present = [...this.#members.values()].map((known) => known.member);
+    for (const watcher of [...this.#watchers]) this.#run(() => watcher(this.#present, change, member));
+  }
+
+  #run(handler: () => unknown): void {
+    const failed = (error: unknown): void => this.#host.failed(this.source, error);
+    try {
+      const returned = handler();
+      if (returned instanceof Promise) returned.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+}
