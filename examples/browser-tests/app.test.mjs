@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 
+import { closeLid, openLid, startNetwork } from './network.mjs';
 import { browserTest, eventually, openTab, repetitions, until } from './support.mjs';
-import { Network } from './network.mjs';
 
 const CUTS = repetitions(50);
 
@@ -204,9 +204,7 @@ browserTest('a streamed answer comes at the pace of the page, over a cut, and en
 
 browserTest('after a gap each side has the newest value, and a reloaded page has every value first', async (stage) => {
   const demo = await stage.startDemo();
-  const network = new Network(demo.url);
-  network.isBlocked = false;
-  const url = await stage.serve(network.server);
+  const [network, url] = await startNetwork(stage, demo);
   const page = await openLayer(await stage.openChromium(), url);
 
   // The page is away: both sides set a thousand times.
@@ -214,14 +212,11 @@ browserTest('after a gap each side has the newest value, and a reloaded page has
   assert.equal(await call(page, 'raise', 1), 1);
   await until(page, () => layer.session.observable('level', 0).value === 1);
   await page.evaluate(() => void (layer.log.length = 0));
-  network.isDown = true;
-  network.cut();
-  await until(page, () => layer.session.status.state === 'reconnecting');
+  await closeLid(network, page);
   await page.evaluate(() => {
     for (let value = 1; value <= 1_000; value += 1) layer.session.observable('dial', 0).set(value);
   });
-  network.isDown = false;
-  await page.evaluate(() => layer.session.retry());
+  await openLid(network, page);
   await until(page, () => layer.session.observable('level', 0).value === 1_001);
   assert.deepEqual(await page.evaluate(() => layer.log.filter(([name]) => name === 'level')), [['level', 1_001]]);
   await eventually('the server has the newest value', async () => (await call(page, 'turned'))[0] === 1_000);
@@ -242,6 +237,31 @@ browserTest('after a gap each side has the newest value, and a reloaded page has
   await eventually('the server has the new value', async () => (await call(page, 'turned'))[0] === 7);
   assert.equal(await call(page, 'raise', 1), 1_002);
   await until(page, () => document.getElementById('level').textContent === '1002');
+});
+
+browserTest('after a restart of the server, the page has a new session with new values, and what waited is over', async (stage) => {
+  const demo = await stage.startDemo();
+  const page = await openLayer(await stage.openChromium(), demo.url);
+  assert.equal(await call(page, 'raise', 5), 5);
+  await until(page, () => layer.session.observable('level', 0).value === 5);
+  await page.evaluate(() => {
+    const codeOf = (promise) => promise.then(() => 'answered', ({ code }) => code);
+    const readAll = async () => {
+      for await (const number of layer.session.stream('numbers', 1e9)) if (number % 100 === 0) await new Promise((resolve) => void setTimeout(resolve));
+    };
+    layer.waiting = Promise.all([codeOf(layer.session.call('waits')), codeOf(readAll())]);
+  });
+  await demo.kill();
+  await stage.startDemo(demo.port);
+  await until(page, () => layer.session.status.outcome === 'renewed');
+  assert.deepEqual(await page.evaluate(() => layer.waiting), ['over', 'over']);
+  assert.equal(await page.evaluate(() => layer.session.observable('level', 0).value), 0);
+  assert.equal(await call(page, 'next'), 1);
+  assert.deepEqual(await call(page, 'ask', { name: 'double', question: 4 }), { answer: 8 });
+  assert.equal(await call(page, 'raise', 2), 2);
+  await until(page, () => layer.session.observable('level', 0).value === 2);
+  await page.evaluate(() => layer.session.observable('dial', 0).set(9));
+  await eventually('the server has the value', async () => (await call(page, 'turned'))[0] === 9);
 });
 
 browserTest('errors of the page reach the server, and its module works without the script tag', async (stage) => {

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 
-import { Network } from './network.mjs';
+import { closeLid, openLid, startNetwork } from './network.mjs';
 import { browserTest, openTab, until } from './support.mjs';
 
 const isMember = () => stillhere.session.status.state === 'connected' && room.me !== undefined;
@@ -40,9 +40,7 @@ const hasInk = (page, x, y) => page.evaluate(([x, y]) => {
 
 browserTest('people draw together, and a reload, a closed lid and a cut change nothing', async (stage) => {
   const program = await stage.startExample('drawing-board');
-  const network = new Network(program.url);
-  network.isBlocked = false;
-  const url = await stage.serve(network.server);
+  const [network, url] = await startNetwork(stage, program);
   const [ada, grace] = [await openTab(await stage.openChromium(), url), await openTab(await stage.openChromium(), program.url)];
   const complaints = [];
   for (const page of [ada, grace]) page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
@@ -63,16 +61,13 @@ browserTest('people draw together, and a reload, a closed lid and a cut change n
   await until(grace, () => document.querySelector('.cursor')?.innerText === 'Ada');
 
   // The lid is closed: both go on drawing, and the other sees who is away.
-  network.isDown = true;
-  network.cut();
-  await until(ada, () => stillhere.session.status.state === 'reconnecting');
+  await closeLid(network, ada);
   await until(grace, () => document.querySelector('#people .away')?.innerText.includes('Ada'));
   await draw(ada, 0.5);
   await draw(grace, 0.7);
   await untilDrawn(ada, 2);
   await untilDrawn(grace, 2);
-  network.isDown = false;
-  await ada.evaluate(() => stillhere.session.retry());
+  await openLid(network, ada);
   await untilDrawn(ada, 3);
   await untilDrawn(grace, 3);
   await until(grace, () => !document.querySelector('#people .away'));

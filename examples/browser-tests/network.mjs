@@ -4,6 +4,8 @@ import { createHash } from 'node:crypto';
 import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
 
+import { until } from './support.mjs';
+
 /** A proxy in front of the demo that can block WebSockets, or all traffic. */
 export class Network {
   /** Refuses WebSockets or, with `webSockets: 'mute'`, opens them but forwards nothing. */
@@ -69,6 +71,26 @@ export class Network {
   cut() {
     for (const socket of this.#sockets) socket.destroy();
   }
+}
+
+/** Starts a network in front of this program that lets everything pass; returns it and its origin. */
+export async function startNetwork(stage, { url }) {
+  const network = new Network(url);
+  network.isBlocked = false;
+  return [network, await stage.serve(network.server)];
+}
+
+/** Takes the connection from the page, and lets no other through, as a closed laptop does. */
+export async function closeLid(network, page) {
+  network.isDown = true;
+  network.cut();
+  await until(page, () => stillhere.session.status.state === 'reconnecting');
+}
+
+export async function openLid(network, page) {
+  network.isDown = false;
+  await page.evaluate(() => stillhere.session.retry());
+  await until(page, () => stillhere.session.status.state === 'connected');
 }
 
 /** Opens a WebSocket and forwards nothing. */

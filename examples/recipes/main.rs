@@ -1,6 +1,7 @@
 //! Serves the recipes of the README on axum, each on its own path.
 
 mod broadcast;
+mod chat;
 mod json;
 mod keep_over_f5;
 mod processes;
@@ -25,6 +26,7 @@ async fn main() -> std::io::Result<()> {
         .route("/f5", get(keep_over_f5::page))
         .route("/json", get(json::page))
         .route("/broadcast", get(broadcast::page))
+        .route("/chat", get(chat::page))
         .route("/ticket", post(single_page::ticket))
         .route("/typed/ticket", post(typed::ticket))
         .fallback_service(single_page::files())

@@ -178,6 +178,7 @@ fn the_page_shows_each_file_as_it_is() {
         ("keep_over_f5.rs", "rust"),
         ("json.rs", "rust"),
         ("broadcast.rs", "rust"),
+        ("chat.rs", "rust"),
         ("single_page.rs", "rust"),
         ("single-page/main.js", "js"),
         ("single-page/vite.config.js", "js"),

@@ -142,8 +142,8 @@ impl Inbox {
                 }
             }
             Unit::Call { id, name, value, .. } => return Some(state.answer(id, name, &value)),
-            // The handlers of a test answer at once, and do not stream.
-            Unit::Cancel { .. } | Unit::More { .. } | Unit::Error(_) => {}
+            // The handlers of a test answer at once, and do not stream. Its page shows no rooms.
+            Unit::Cancel { .. } | Unit::More { .. } | Unit::Error(_) | Unit::Room { .. } | Unit::RoomEvent { .. } => {}
         }
         None
     }
