@@ -34,9 +34,13 @@ pub(super) async fn measure(sessions: usize) {
     let tickets = server.tickets(1).await;
     let mut page = Page::connect(&server, tickets[0].as_ref()).await;
     let alone = longest_echo(&mut page, async || tokio::time::sleep(WAIT).await).await;
-    while live(&server).await > sessions {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    // The page must not fall silent, since the server would close its connection.
+    longest_echo(&mut page, async || {
+        while live(&server).await > sessions {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
     let (before, began) = (server.cpu(), Instant::now());
     let expiring = longest_echo(&mut page, async || {
         while live(&server).await > 1 {
