@@ -38,11 +38,11 @@ const IN_CHROMIUM_TOO = ['engines/messages.test.mjs', 'engines/origins.test.mjs'
  * the demo over WebRTC, and examples that exist for one framework.
  */
 const ONCE = [
-  'badge', 'boxes', 'chat', 'csp', 'duplicate', 'ends', 'frozen', 'history', 'job_runner', 'live_plot', 'module', 'nginx', 'outages', 'renewal', 'status', 'turbo', 'typed', 'vite', 'webrtc',
+  'badge', 'boxes', 'chat', 'csp', 'drawing_board', 'duplicate', 'ends', 'frozen', 'history', 'job_runner', 'live_plot', 'module', 'nginx', 'outages', 'renewal', 'status', 'turbo', 'typed', 'vite', 'webrtc',
 ].map((name) => `${name}.test.mjs`);
 
 /** The packages whose programs the tests run. */
-const PACKAGES = ['stillhere-examples', ...['drop-in', 'job-runner', 'live-plot', 'recipes', 'webrtc'].map((name) => `stillhere-example-${name}`)];
+const PACKAGES = ['stillhere-examples', ...['drawing-board', 'drop-in', 'job-runner', 'live-plot', 'recipes', 'webrtc'].map((name) => `stillhere-example-${name}`)];
 
 const folder = import.meta.dirname;
 const isLong = process.env.STILLHERE_LONG !== undefined;
@@ -102,6 +102,7 @@ async function test(framework, files, share, { name = framework, ...environment 
       STILLHERE_DROP_IN: programs.get(`drop-in-${framework}`),
       STILLHERE_WEBRTC: programs.get('webrtc'),
       STILLHERE_RECIPES: programs.get('recipes'),
+      STILLHERE_DRAWING_BOARD: programs.get('drawing-board'),
       STILLHERE_JOB_RUNNER: programs.get('job-runner'),
       STILLHERE_LIVE_PLOT: programs.get('live-plot'),
       STILLHERE_SHARE: process.env.STILLHERE_SHARE ?? share,

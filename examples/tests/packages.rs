@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 9] = [
+    "drawing-board",
     "drop-in",
     "first/actix",
     "first/axum",
