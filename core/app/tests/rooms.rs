@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 /// A session that has joined the room, its page, and what the page knows.
 struct Joined {
     session: SessionHandle,
+    handle: stillhere_app::SessionHandle,
     page: Page,
     view: View,
     membership: Option<Membership>,
@@ -30,6 +31,7 @@ impl Joined {
         let membership = room.join_with(&handle, &state, rights()).expect("there is room");
         Self {
             session,
+            handle,
             page,
             view: View::default(),
             membership: Some(membership),
@@ -402,4 +404,79 @@ async fn all_members_converge_and_know_how_many_events_they_missed() {
         }
     }
     assert!(missed > 0, "no outbox was ever full");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_membership_that_has_ended_does_not_end_the_next_one() {
+    let hub = Hub::new();
+    let room = Rooms::new().room("board").expect("there is room");
+    let mut ada = Joined::new(&hub, &room, json!("first")).await;
+    ada.until("she is in", |view| view.members.len() == 1).await;
+    ada.page.send(ask(7, &json!(null))).await;
+    ada.until("she is out", |view| view.out.is_some()).await;
+    let again = room.join(&ada.handle, &"again").expect("she has left");
+    drop(ada.membership.replace(again));
+    quiet().await;
+    assert_eq!(room.members().len(), 1);
+    ada.view.take(&ada.page);
+    assert_eq!(ada.view.out, None);
+    drop(ada.membership);
+    assert!(room.members().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_whose_outbox_was_full_is_told_that_it_is_no_member_any_more() {
+    let hub = Hub::builder().outbox_limit(2000).build();
+    let room = Rooms::new().room("board").expect("there is room");
+    let mut ada = Joined::new(&hub, &room, json!(null)).await;
+    ada.until("she is in", |view| view.members.len() == 1).await;
+    ada.page.go_away();
+    (0..500).for_each(|value| room.emit("draw", &value).expect("a number"));
+    drop(ada.membership.take());
+    ada.page.come_back();
+    ada.until("she is told", |view| view.out.as_deref() == Some("left"))
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_too_large_is_missed_and_ends_no_membership() {
+    let hub = Hub::builder().outbox_limit(2000).build();
+    for lag in [Lag::Newest, Lag::Skip, Lag::End] {
+        let mut options = RoomOptions::default();
+        options.lag = lag;
+        let room = Rooms::with(options, InProcess).room("board").expect("there is room");
+        let mut ada = Joined::new(&hub, &room, json!(null)).await;
+        ada.until("she is in", |view| view.members.len() == 1).await;
+        let large: Vec<u64> = (0..600_000).map(|number| number * number).collect();
+        room.emit("draw", &large).expect("numbers");
+        ada.until("she is told", |view| view.missed == 1).await;
+        quiet().await;
+        if lag == Lag::Newest {
+            ada.page.go_away();
+            (0..100).for_each(|value| room.emit("draw", &value).expect("a number"));
+            room.emit("draw", &large).expect("numbers");
+            room.emit("draw", &100).expect("a number");
+            ada.page.come_back();
+        } else {
+            room.emit("draw", &100).expect("a number");
+        }
+        ada.until("the last arrives", |view| {
+            view.events.last().is_some_and(|event| event.2 == 100)
+        })
+        .await;
+        assert_eq!(room.members().len(), 1, "{lag:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_cannot_nest_its_state_so_deeply_that_the_others_cannot_read_it() {
+    let hub = Hub::new();
+    let room = Rooms::new().room("board").expect("there is room");
+    let mut ada = Joined::new(&hub, &room, json!(0)).await;
+    ada.until("she is in", |view| view.members.len() == 1).await;
+    let deep = (0..126).fold(json!(1), |value, _| json!([value]));
+    let set = ada.view.set_state(deep);
+    ada.page.send(set).await;
+    quiet().await;
+    assert_eq!(room.members()[0].state, 0);
 }

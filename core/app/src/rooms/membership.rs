@@ -1,9 +1,11 @@
 //! A session's membership of a room, and the task that keeps it.
 
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use serde::Serialize;
-use stillhere::{Events, SessionState};
+use stillhere::{Events, SendError as CoreSendError, SessionState, TrySendError};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -29,7 +31,11 @@ pub(crate) struct Seated {
     pub(super) replica: Arc<Replica>,
     pub(super) id: u64,
     pub(super) rights: PageRights,
-    task: AbortHandle,
+    /// Notified when the outbox was full.
+    fell_behind: Arc<Notify>,
+    has_left: AtomicBool,
+    keeper: OnceLock<AbortHandle>,
+    runtime: Handle,
 }
 
 impl Membership {
@@ -69,7 +75,12 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.seated.leave(&self.session);
+        let core = &self.session.core;
+        let out = self.seated.leave(&self.session.shared);
+        if let Some(Err(TrySendError::Full(out))) = out.map(|out| core.try_send(out)) {
+            let core = core.clone();
+            self.seated.runtime.spawn(async move { core.send(out).await });
+        }
     }
 }
 
@@ -81,29 +92,25 @@ impl Seated {
         state: serde_json::Value,
         rights: PageRights,
     ) -> Result<Arc<Self>, JoinError> {
+        let runtime = Handle::current();
         let id = member_id(session.id());
         let fell_behind = Arc::new(Notify::new());
         replica.seat(id, session.core.clone(), Arc::clone(&fell_behind))?;
-        let keeper = Keeper {
-            replica: Arc::clone(replica),
-            core: session.core.clone(),
-            shared: Arc::downgrade(&session.shared),
-            id,
-            fell_behind,
-        };
-        let events = session.core.events();
-        let is_away = session.core.state().is_soft_closed();
-        let task = tokio::spawn(keeper.run(events, is_away)).abort_handle();
         let seated = Arc::new(Self {
             replica: Arc::clone(replica),
             id,
             rights,
-            task,
+            fell_behind,
+            has_left: AtomicBool::new(false),
+            keeper: OnceLock::new(),
+            runtime,
         });
         if let Err(error) = seated.enter(session) {
-            seated.leave(session);
+            seated.end(Some(&session.shared));
             return Err(error);
         }
+        let events = session.core.events();
+        let is_away = session.core.state().is_soft_closed();
         replica.publish(Happening::Joined(Member {
             id,
             principal: session.principal().map(str::to_owned),
@@ -111,7 +118,25 @@ impl Seated {
             since: now(),
             state,
         }));
+        seated.keep(session, events, is_away);
         Ok(seated)
+    }
+
+    /// Starts the task that keeps the membership. It begins after the member has joined, so that
+    /// the member cannot leave before.
+    fn keep(self: &Arc<Self>, session: &SessionHandle, events: Events, is_away: bool) {
+        let keeper = Keeper {
+            seated: Arc::clone(self),
+            core: session.core.clone(),
+            shared: Arc::downgrade(&session.shared),
+        };
+        let task = tokio::spawn(keeper.run(events, is_away)).abort_handle();
+        let task = self.keeper.get_or_init(|| task);
+        if self.has_left.load(Ordering::SeqCst) {
+            // The page has left meanwhile, perhaps even before the member had joined.
+            task.abort();
+            self.replica.publish(Happening::Left { id: self.id });
+        }
     }
 
     fn enter(self: &Arc<Self>, session: &SessionHandle) -> Result<(), JoinError> {
@@ -141,22 +166,30 @@ impl Seated {
         self.replica.publish(Happening::State { id, state, number });
     }
 
-    /// Leaves the room, unless it has been left.
-    pub(super) fn leave(&self, session: &SessionHandle) {
-        let removed = forget(&session.shared, &self.replica, self.id);
-        self.task.abort();
-        if removed.is_some() {
-            let _ = session.core.try_send(out(&self.replica, Reason::Left, ""));
+    /// Leaves the room. Returns the unit that tells the page so, unless the room has been left.
+    pub(super) fn leave(&self, shared: &Shared) -> Option<Vec<u8>> {
+        if let Some(task) = self.keeper.get() {
+            task.abort();
+        }
+        self.end(Some(shared)).then(|| out(&self.replica, Reason::Left, ""))
+    }
+
+    /// Ends the membership. Returns false if it has ended before: the session may have joined again
+    /// since then.
+    fn end(&self, shared: Option<&Shared>) -> bool {
+        if self.has_left.swap(true, Ordering::SeqCst) {
+            return false;
+        }
+        if let Some(shared) = shared {
+            let rooms = &mut shared.lock().rooms;
+            let seated = rooms.get(self.replica.name());
+            if seated.is_some_and(|seated| std::ptr::eq(&**seated, self)) {
+                rooms.remove(self.replica.name());
+            }
         }
         self.replica.publish(Happening::Left { id: self.id });
+        true
     }
-}
-
-/// Removes a room from those of a session, if it is this member that is in it.
-fn forget(shared: &Shared, replica: &Replica, id: u64) -> Option<Arc<Seated>> {
-    let rooms = &mut shared.lock().rooms;
-    rooms.get(replica.name()).filter(|seated| seated.id == id)?;
-    rooms.remove(replica.name())
 }
 
 /// Returns the unit that tells a page that it is not a member.
@@ -167,11 +200,9 @@ pub(super) fn out(replica: &Replica, reason: Reason, text: &str) -> Vec<u8> {
 
 /// Keeps a membership: tells the room whether the page is away, and the page what it has missed.
 struct Keeper {
-    replica: Arc<Replica>,
+    seated: Arc<Seated>,
     core: stillhere::SessionHandle,
     shared: Weak<Shared>,
-    id: u64,
-    fell_behind: Arc<Notify>,
 }
 
 impl Keeper {
@@ -180,10 +211,7 @@ impl Keeper {
             () = self.watch(events, is_away) => {}
             () = self.keep_up() => {}
         }
-        if let Some(shared) = self.shared.upgrade() {
-            forget(&shared, &self.replica, self.id);
-        }
-        self.replica.publish(Happening::Left { id: self.id });
+        self.seated.end(self.shared.upgrade().as_deref());
     }
 
     /// Tells the room when the page goes away and comes back. Returns when the session has ended.
@@ -193,8 +221,8 @@ impl Keeper {
             let is_away = state.is_soft_closed();
             if is_away != was_away && state != SessionState::Closed {
                 was_away = is_away;
-                self.replica.publish(Happening::Away {
-                    id: self.id,
+                self.seated.replica.publish(Happening::Away {
+                    id: self.seated.id,
                     is_away,
                     since: now(),
                 });
@@ -205,25 +233,42 @@ impl Keeper {
     /// Whenever the outbox was full, waits for room and sends what the page has missed. Returns
     /// when the membership has to end.
     async fn keep_up(&self) {
+        let replica = &self.seated.replica;
         loop {
-            self.fell_behind.notified().await;
-            while let Some((behind, members)) = self.replica.take_behind(self.id) {
+            self.seated.fell_behind.notified().await;
+            while let Some((behind, members)) = replica.take_behind(self.seated.id) {
                 if behind.is_out {
-                    let _ = self.core.send(out(&self.replica, Reason::Lagged, "")).await;
+                    let _ = self.core.send(out(replica, Reason::Lagged, "")).await;
                     return;
                 }
-                for unit in self.missed(behind.missed).into_iter().chain(members).chain(behind.kept) {
-                    if self.core.send(unit).await.is_err() {
-                        break;
+                for unit in self.missed(behind.missed).into_iter().chain(members) {
+                    self.send(unit).await;
+                }
+                for event in behind.kept {
+                    if !self.send(event).await
+                        && let Some(missed) = self.missed(1)
+                    {
+                        self.send(missed).await;
                     }
                 }
             }
         }
     }
 
+    /// Sends a unit when there is room. Returns false if it can never be sent.
+    async fn send(&self, unit: stillhere::Message) -> bool {
+        match self.core.send(unit).await {
+            Err(error @ CoreSendError::TooLarge { .. }) => {
+                tracing::error!(room = self.seated.replica.name(), %error, "a member was not told of something");
+                false
+            }
+            Ok(()) | Err(_) => true,
+        }
+    }
+
     /// Returns the unit that tells the page how many events it has missed.
     fn missed(&self, events: u64) -> Option<stillhere::Message> {
-        let replica = &self.replica;
+        let replica = &self.seated.replica;
         let unit = (events > 0).then(|| room_unit(replica.options.codec, replica.name(), Action::Missed, &events));
         unit?.ok().map(stillhere::Message::from)
     }

@@ -55,7 +55,7 @@ pub struct RoomOptions {
     pub rooms: usize,
     /// Most members of a room. Default 10,000.
     pub members: usize,
-    /// Most bytes of a member's state, as JSON. Default 4 KiB.
+    /// Most bytes of a member's state, as JSON. It may nest arrays and maps 64 deep. Default 4 KiB.
     pub state: usize,
     /// What happens to a member whose outbox is full. Default [`Lag::Newest`].
     pub lag: Lag,

@@ -82,10 +82,7 @@ pub(crate) fn receive(session: &SessionHandle, room: &str, action: Action, value
             seated.set_state(state, Some(number));
             None
         }
-        (Action::Leave, Some(seated)) => {
-            seated.leave(session);
-            None
-        }
+        (Action::Leave, Some(seated)) => seated.leave(&session.shared),
         _ => None,
     }
 }

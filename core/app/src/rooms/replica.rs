@@ -116,7 +116,7 @@ impl Replica {
             members,
             seats,
         } = &mut *self.lock();
-        if let Some(seat) = seats.get_mut(&id).filter(|seat| seat.is_in) {
+        if let Some(seat) = seats.get_mut(&id).filter(|seat| seat.is_in && !seat.is_stale()) {
             let units = self.members_units(*version, members, (id, seat.number));
             seat.members(&units);
         }
@@ -263,7 +263,7 @@ impl Replica {
 
     fn members_units(&self, version: u64, members: &BTreeMap<u64, Member>, (you, number): (u64, u64)) -> Vec<Message> {
         let all: Vec<_> = members.values().collect();
-        let parts: Vec<_> = all.chunks(MEMBERS_IN_A_UNIT).collect();
+        let parts: Vec<_> = all.chunks(self.members_in_a_unit()).collect();
         let count = parts.len();
         let units = parts.into_iter().enumerate().map(|(part, members)| {
             let members = Members {
@@ -277,6 +277,12 @@ impl Replica {
             room_unit(self.options.codec, &self.name, Action::Members, &members)
         });
         units.filter_map(encoded).map(Message::from).collect()
+    }
+
+    /// Returns how many members a unit may list, so that it has less than the 1 MiB that a message
+    /// may have.
+    fn members_in_a_unit(&self) -> usize {
+        (UNIT / self.options.state.saturating_add(BESIDES_STATE)).clamp(1, 200)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -295,5 +301,8 @@ fn encoded(unit: Result<Vec<u8>, EncodeError>) -> Option<Vec<u8>> {
         .ok()
 }
 
-/// Members in a unit. With states of 4 KiB, it has less than the 1 MiB that a message may have.
-const MEMBERS_IN_A_UNIT: usize = 200;
+/// Bytes of members in a unit, as JSON. As MessagePack, numbers may take 9 bytes instead of 4.
+const UNIT: usize = 400 * 1024;
+
+/// Bytes of a member besides its state.
+const BESIDES_STATE: usize = 512;

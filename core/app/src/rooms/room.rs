@@ -34,9 +34,10 @@ pub enum JoinError {
     /// The session is over.
     #[error("the session is over")]
     Over,
-    /// The state is not JSON, or has more bytes than
-    /// [`RoomOptions::state`](super::RoomOptions::state).
-    #[error("the state is not JSON or too large")]
+    /// The state is not JSON, has more bytes than
+    /// [`RoomOptions::state`](super::RoomOptions::state), or nests arrays and maps more than 64
+    /// deep.
+    #[error("the state is not JSON, too large or nested too deeply")]
     State,
 }
 
@@ -120,12 +121,26 @@ impl Room {
     }
 }
 
-/// Returns a state as JSON, unless it is too large.
+/// Returns a state as JSON, unless it is too large or nested too deeply.
 pub(super) fn state_of<T: Serialize + ?Sized>(replica: &Replica, state: &T) -> Result<serde_json::Value, JoinError> {
     let state = serde_json::to_value(state).map_err(|_| JoinError::State)?;
     let size = serde_json::to_vec(&state).map_or(usize::MAX, |bytes| bytes.len());
-    (size <= replica.options.state).then_some(state).ok_or(JoinError::State)
+    let fits = size <= replica.options.state && nests_at_most(&state, MOST_DEPTH);
+    fits.then_some(state).ok_or(JoinError::State)
 }
+
+fn nests_at_most(value: &serde_json::Value, depth: usize) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::Array(values) => depth > 0 && values.iter().all(|value| nests_at_most(value, depth - 1)),
+        Value::Object(values) => depth > 0 && values.values().all(|value| nests_at_most(value, depth - 1)),
+        _ => true,
+    }
+}
+
+/// How deep the arrays and maps of a state may nest. A receiver refuses more than 127 levels, and
+/// the list of members has some of its own.
+const MOST_DEPTH: usize = 64;
 
 impl From<EncodeError> for JoinError {
     fn from(_: EncodeError) -> Self {

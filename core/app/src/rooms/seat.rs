@@ -68,8 +68,13 @@ impl Seat {
 
     /// Delivers an event, in order with everything else but states.
     pub(super) fn event(&mut self, event: &Message, lag: Lag) {
-        if self.behind.is_none() && self.has_sent(event) {
-            return;
+        if self.behind.is_none() {
+            match self.core.try_send(event.clone()) {
+                Ok(()) | Err(TrySendError::Ended { .. }) => return,
+                // It has kept up all the same.
+                Err(TrySendError::TooLarge { .. }) => return self.behind().missed += 1,
+                Err(_) => {}
+            }
         }
         self.behind().miss(event, lag);
     }
@@ -109,6 +114,11 @@ impl Seat {
             behind.missed = 0;
             behind.kept.clear();
         }
+    }
+
+    /// Returns true if the page is going to get the members anew.
+    pub(super) fn is_stale(&self) -> bool {
+        self.behind.as_ref().is_some_and(|behind| behind.is_stale)
     }
 
     /// Returns what the page has missed since the last call. After `None` it is up to date.

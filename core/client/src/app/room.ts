@@ -83,12 +83,14 @@ export class Room<S = unknown> implements Newest {
   #present: readonly Member<S>[] = [];
   #version = 0;
   #you = 0;
-  /** How many states this document has set, and the last one. */
+  /** How many states this document has set in this membership, and the last one. */
   #number = 0;
   #state: S | undefined;
   /** Whether the page has joined by itself, and does so again after a renewal. */
   #joins = false;
   #joining: Joining[] = [];
+  /** How often the page has left without having been told that it is out. */
+  #leaving = 0;
 
   /** Use `AppSession.room`. */
   constructor(name: string, host: RoomHost) {
@@ -109,6 +111,8 @@ export class Room<S = unknown> implements Newest {
 
   /** Becomes a member, if the server lets it. Resolves once the members are known. */
   async join(state?: S): Promise<void> {
+    // The server counts anew for a new membership.
+    if (!this.#joins && (!this.#you || this.#leaving)) this.#number = 0;
     this.#joins = true;
     if (state !== undefined) this.#state = state;
     this.#tell(Action.Join, state ?? null);
@@ -116,8 +120,10 @@ export class Room<S = unknown> implements Newest {
   }
 
   leave(): void {
+    const isIn = this.#joins || this.#you > 0;
     this.#joins = false;
     this.#tell(Action.Leave);
+    if (isIn) this.#leaving += 1;
   }
 
   /** Says something else of this page. Of states that follow each other fast, the newest is sent. */
@@ -170,7 +176,7 @@ export class Room<S = unknown> implements Newest {
   /** Begins anew with a new session, or ends. Internal. */
   reset(isOver: boolean): void {
     this.#forget();
-    this.#number = 0;
+    this.#number = this.#leaving = 0;
     if (isOver || !this.#joins) this.#fail('the session is over');
     else this.#tell(Action.Join, this.#state ?? null);
   }
@@ -226,8 +232,12 @@ export class Room<S = unknown> implements Newest {
   }
 
   #out({ reason, text }: { reason: RoomOut; text: string }): void {
-    this.#joins = false;
+    const hasLeft = reason === 'left' && this.#leaving > 0;
+    this.#leaving = hasLeft ? this.#leaving - 1 : 0;
     this.#forget();
+    // It has joined again since then.
+    if (hasLeft && this.#joins) return;
+    this.#joins = false;
     this.#fail(text || reason);
     this.#run(() => this.onout?.(reason, text));
   }

@@ -113,3 +113,35 @@ test('of many own states the first and the newest are sent, and older ones of th
   await give(app, MEMBER, { version: 8, change: 'state', member: member(1, 'by the server'), number: 3 });
   assert.equal(board.me?.state, 'by the server');
 });
+
+test('a page that leaves and joins again at once stays in, also after a renewal', async () => {
+  const app = await App.connected();
+  const board = app.session.room('board');
+  const out: unknown[] = [];
+  board.onout = (reason) => out.push(reason);
+  const first = board.join('a');
+  board.leave();
+  const second = board.join('b');
+  await give(app, MEMBERS, list(1, [member(1, 'a')]));
+  await give(app, OUT, { reason: 'left', text: '' });
+  await give(app, MEMBERS, list(3, [member(1, 'b')]));
+  await Promise.all([first, second]);
+  assert.deepEqual([board.me?.state, out], ['b', []]);
+  await app.read();
+  await app.cut();
+  board.leave();
+  await app.accept();
+  await give(app, OUT, { reason: 'left', text: '' });
+  assert.deepEqual([board.me, out], [undefined, ['left']]);
+});
+
+test('in a new membership, the server sets the state of a page that has set one before', async () => {
+  const { app, board } = await joined();
+  board.setState('c');
+  board.leave();
+  void board.join('d');
+  await give(app, OUT, { reason: 'left', text: '' });
+  await give(app, MEMBERS, list(7, [member(1, 'd')]));
+  await give(app, MEMBER, { version: 8, change: 'state', member: member(1, 'by the server'), number: 0 });
+  assert.equal(board.me?.state, 'by the server');
+});
