@@ -8,12 +8,13 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::json;
 use crate::page::Page;
+use crate::room;
 
 /// How many messages a burst has.
 const BURST: usize = 16;
 
 /// How many pages receive a broadcast.
-const PAGES: usize = 100;
+pub(crate) const PAGES: usize = 100;
 
 /// Rounds of [`sweep`].
 const SWEPT: usize = 1000;
@@ -26,15 +27,19 @@ pub(crate) struct Load {
     pub(crate) messages: usize,
 }
 
-pub(crate) const LOADS: [Load; 7] = [
+pub(crate) const LOADS: [Load; 8] = [
     load("echo, 1 in flight", 1000, 1),
     load("echo, 16 in flight", 100, BURST),
     load("stream, 16 at once", 100, BURST),
-    load("broadcast to 100 pages", 20, PAGES),
+    load(BROADCAST, 20, PAGES),
+    load(room::NAME, 20, PAGES),
     load("sweep, each session that expires", SWEPT, 1),
     load(json::BY_HAND, 1000, 1),
     load(json::WITH_APP, 1000, 1),
 ];
+
+/// A message to many sessions, without the layer.
+pub(crate) const BROADCAST: &str = "broadcast to 100 pages";
 
 const fn load(name: &'static str, rounds: usize, messages: usize) -> Load {
     Load { name, rounds, messages }
@@ -53,6 +58,7 @@ pub(crate) fn run(name: &str, rounds: usize) -> ! {
             "echo" => echo(rounds, 1).await,
             "stream" => stream(rounds).await,
             "sweep" => sweep(rounds).await,
+            room::NAME => room::broadcast(rounds).await,
             "JSON echo" => json::echo(name, rounds).await,
             _ => broadcast(rounds).await,
         }

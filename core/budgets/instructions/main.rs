@@ -1,6 +1,7 @@
 //! Counts the instructions of each load with valgrind, which do not depend on how busy the machine
 //! is. Fails if a load costs over 3 % more than `recorded.json` says, or a sweep over 10 %, or if
-//! the typed messages of `stillhere-app` cost over 1.3 times what the same costs by hand.
+//! the typed messages of `stillhere-app` cost over 1.3 times what the same costs by hand, or its
+//! rooms over 1.05 times a broadcast.
 //!
 //!     cargo bench -p stillhere-budgets              # compares
 //!     cargo bench -p stillhere-budgets -- record    # records what it costs now
@@ -11,6 +12,7 @@
 mod json;
 mod load;
 mod page;
+mod room;
 mod valgrind;
 
 use std::collections::BTreeMap;
@@ -31,6 +33,9 @@ const BUDGET_OF_SWEEP: f64 = 1.1;
 
 /// Most that JSON may cost with `stillhere-app`, relative to JSON by hand.
 const BUDGET_OF_LAYER: f64 = 1.3;
+
+/// Most that an event of a room may cost, relative to a broadcast.
+const BUDGET_OF_ROOM: f64 = 1.05;
 
 fn main() -> ExitCode {
     if let Some((load, rounds)) = valgrind::assignment() {
@@ -54,9 +59,16 @@ fn main() -> ExitCode {
         );
         return ExitCode::SUCCESS;
     }
-    let layer = counts[json::WITH_APP] as f64 / counts[json::BY_HAND] as f64;
-    if layer > BUDGET_OF_LAYER {
-        println!("stillhere-app costs {layer:.2} times what the same costs by hand, over {BUDGET_OF_LAYER}");
+    let is_within_layer = [
+        (json::WITH_APP, json::BY_HAND, BUDGET_OF_LAYER),
+        (room::NAME, load::BROADCAST, BUDGET_OF_ROOM),
+    ]
+    .map(|(with, without, budget)| {
+        let ratio = counts[with] as f64 / counts[without] as f64;
+        println!("{with}: {ratio:.2} times {without}, and at most {budget}");
+        ratio <= budget
+    });
+    if is_within_layer.contains(&false) {
         return ExitCode::FAILURE;
     }
     if counts
