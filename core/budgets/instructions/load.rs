@@ -4,17 +4,22 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use stillhere::{Hub, Session, SessionHandle};
+use stillhere_app::{Rooms, app};
 use tokio::time::{Instant, sleep_until};
 
 use crate::json;
 use crate::page::Page;
-use crate::room;
 
 /// How many messages a burst has.
 const BURST: usize = 16;
 
 /// How many pages receive a broadcast.
-pub(crate) const PAGES: usize = 100;
+const PAGES: usize = 100;
+
+pub(crate) const BROADCAST: &str = "broadcast to 100 pages";
+
+/// The same message, as an event of a room.
+pub(crate) const ROOM: &str = "room of 100 pages";
 
 /// Rounds of [`sweep`].
 const SWEPT: usize = 1000;
@@ -32,14 +37,11 @@ pub(crate) const LOADS: [Load; 8] = [
     load("echo, 16 in flight", 100, BURST),
     load("stream, 16 at once", 100, BURST),
     load(BROADCAST, 20, PAGES),
-    load(room::NAME, 20, PAGES),
     load("sweep, each session that expires", SWEPT, 1),
+    load(ROOM, 20, PAGES),
     load(json::BY_HAND, 1000, 1),
     load(json::WITH_APP, 1000, 1),
 ];
-
-/// A message to many sessions, without the layer.
-pub(crate) const BROADCAST: &str = "broadcast to 100 pages";
 
 const fn load(name: &'static str, rounds: usize, messages: usize) -> Load {
     Load { name, rounds, messages }
@@ -58,8 +60,8 @@ pub(crate) fn run(name: &str, rounds: usize) -> ! {
             "echo" => echo(rounds, 1).await,
             "stream" => stream(rounds).await,
             "sweep" => sweep(rounds).await,
-            room::NAME => room::broadcast(rounds).await,
             "JSON echo" => json::echo(name, rounds).await,
+            ROOM => room(rounds).await,
             _ => broadcast(rounds).await,
         }
         std::process::exit(0)
@@ -113,6 +115,31 @@ async fn broadcast(rounds: usize) {
         for session in hub.sessions() {
             session.try_send(message.clone()).expect("there is room");
         }
+        for page in &mut pages {
+            page.receive(1).await;
+            page.send(0).await;
+        }
+    }
+}
+
+async fn room(rounds: usize) {
+    let hub = Hub::new();
+    let room = Rooms::new().room("room").expect("the name is short");
+    let mut pages = Vec::new();
+    for _ in 0..PAGES {
+        let room = room.clone();
+        let session = hub.open(app(async move |session: stillhere_app::Session| {
+            let _member = room.join(&session, &()).expect("there is room");
+            session.ended().await;
+        }));
+        pages.push(Page::connect(&hub, &session).await);
+    }
+    for page in &mut pages {
+        page.settle().await;
+    }
+    let text = "x".repeat(64 - "  room  event  ".len());
+    for _ in 0..rounds {
+        room.emit("event", &text).expect("text is JSON");
         for page in &mut pages {
             page.receive(1).await;
             page.send(0).await;

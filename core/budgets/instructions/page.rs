@@ -1,10 +1,12 @@
 //! A page at the other end of a connection within the process. It looks at as little as it can, so
 //! that nearly all instructions are the server's.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use serde_json::Value;
 use stillhere::connection::Packet;
 use stillhere::wire::{Counts, Data, Frame, Hello, SUBPROTOCOL};
@@ -85,6 +87,21 @@ impl Page {
                 panic!("the server sends frames");
             };
             self.received += u64::from(frame[0] == DATA);
+        }
+    }
+
+    /// Receives and acknowledges until nothing more comes.
+    pub(crate) async fn settle(&mut self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let before = self.received;
+            while let Some(Some(Ok(Packet::Binary(frame)))) = self.end.next().now_or_never() {
+                self.received += u64::from(frame[0] == DATA);
+            }
+            if self.received == before {
+                return;
+            }
+            self.send(0).await;
         }
     }
 
