@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use stillhere_proto::{Message, SharedBytes};
 use tokio::sync::Notify;
 
 /// Counts the bytes that all sessions buffer, and holds the limit.
@@ -31,8 +32,13 @@ impl Memory {
         self.limit
     }
 
-    pub(crate) fn counter(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.held)
+    /// Prepares a message for several sessions: its bytes count once.
+    pub(crate) fn share(&self, message: Message) -> Message {
+        let size = message.len() as u64;
+        let shared = SharedBytes::new(Arc::clone(&self.held), size);
+        let held = self.held();
+        self.notice(held.saturating_sub(size), held);
+        message.into_shared(shared)
     }
 
     /// Handles growth from `before` to `after` bytes. Wakes the sweep when the count passes the

@@ -11,7 +11,7 @@ use crate::guard::guarded;
 use crate::hub::inner::HubInner;
 use crate::kind::ConnectionSetup;
 use crate::session::{Host, Resized, SessionHandle, Shared, Teardown};
-use stillhere_proto::{EndReason, Message, SharedBytes};
+use stillhere_proto::{EndReason, Message};
 
 impl Host for HubInner {
     fn runtime(&self) -> &Handle {
@@ -19,11 +19,7 @@ impl Host for HubInner {
     }
 
     fn share(&self, message: Message) -> Message {
-        let size = message.len() as u64;
-        let shared = SharedBytes::new(self.memory.counter(), size);
-        let held = self.memory.held();
-        self.memory.notice(held.saturating_sub(size), held);
-        message.into_shared(shared)
+        self.memory.share(message)
     }
 
     fn keep(&self, session: &SessionSnapshot) -> Duration {

@@ -34,7 +34,7 @@ use crate::kind::ConnectionSetup;
 use crate::options::{PlainOptions, SessionOptions};
 use crate::peer::client_address;
 use crate::request::SessionRequest;
-use crate::session::{Application, Host, Session, SessionHandle};
+use crate::session::{Application, Session, SessionHandle};
 use stillhere_proto::Message;
 use stillhere_proto::SessionId;
 
@@ -176,7 +176,7 @@ impl Hub {
     /// Prepares a message for many sessions. However many outboxes hold it, its bytes count once
     /// against the hub's memory limit and are compressed once.
     pub fn share(&self, message: impl Into<Message>) -> Message {
-        Host::share(&*self.inner, message.into())
+        self.inner.memory.share(message.into())
     }
 
     /// Replaces the cleanup policy. The new policy judges every session: 1,000 of them before this

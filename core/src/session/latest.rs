@@ -164,7 +164,14 @@ impl Inner {
 
     /// Queues the newest message of a key, if this connection carries the session and may have it
     /// now. Returns true if it has queued one.
+    #[inline]
     pub(super) fn queue_latest(&mut self, connection: ConnectionKey) -> bool {
+        self.latest.is_some() && self.queue_next_latest(connection)
+    }
+
+    /// Out of the way of sessions that have no newest messages.
+    #[cold]
+    fn queue_next_latest(&mut self, connection: ConnectionKey) -> bool {
         let Some(latest) = &mut self.latest else { return false };
         if self.gate.is_some() || !self.machine.is_attached(connection) {
             return false;
@@ -179,6 +186,7 @@ impl Inner {
 
     /// Queues the newest messages of all keys, because the session is about to close and nothing
     /// can be queued afterwards.
+    #[cold]
     pub(super) fn queue_all_latest(&mut self) {
         for message in self.latest.take().into_iter().flat_map(|mut latest| latest.take_all()) {
             self.machine.send(Lane::Interactive, message);
@@ -186,6 +194,7 @@ impl Inner {
     }
 
     /// Forgets the newest messages that the browser has acknowledged.
+    #[cold]
     pub(super) fn release_latest(&mut self) {
         if let Some(latest) = &mut self.latest {
             latest.acknowledge(self.machine.acknowledged().interactive);
