@@ -95,7 +95,7 @@ pub(crate) trait Observed: Send + Sync {
     /// the newest value.
     fn take_set(&self, codec: Codec) -> Result<Option<Vec<u8>>, EncodeError>;
 
-    /// Applies a set of the page.
+    /// Applies a set of the page. After an error, the observable has to be queued.
     fn receive(&self, number: u64, value: &Value) -> Result<(), DecodeError>;
 
     /// Returns the set for a document that takes over the session.
@@ -120,7 +120,7 @@ struct State {
     is_newer: bool,
     /// The pump has been told to send the value.
     is_queued: bool,
-    /// The page has set the value since a document was last restored.
+    /// The page has set the value, or tried to, since a document was last restored.
     is_set_by_page: bool,
 }
 
@@ -152,10 +152,18 @@ impl<T: Serialize + DeserializeOwned + Send + Sync> Observed for Cell<T> {
     }
 
     fn receive(&self, number: u64, value: &Value) -> Result<(), DecodeError> {
-        let value = value.decode()?;
+        let decoded = value.decode();
         let mut state = self.lock();
         state.number = number;
         state.is_set_by_page = true;
+        let value = match decoded {
+            Ok(value) => value,
+            Err(error) => {
+                // The page gets the value that it has not replaced.
+                state.is_newer = true;
+                return Err(error);
+            }
+        };
         // The page's value is the newest, and the page has it.
         state.is_newer = false;
         let replaced = self.value.send_replace(value);
@@ -210,6 +218,15 @@ mod tests {
         assert_eq!((count.get(), take(&observed)), (2, None));
         count.set(3);
         assert_eq!(take(&observed).as_deref(), Some(&b"\x08\x05count\x01\x003"[..]));
+    }
+
+    #[test]
+    fn a_set_that_cannot_be_decoded_is_answered_with_the_value() {
+        let (count, observed) = count();
+        count.set(5);
+        assert!(take(&observed).is_some());
+        observed.receive(1, &value("\"text\"")).expect_err("it is no number");
+        assert_eq!(take(&observed).as_deref(), Some(&b"\x08\x05count\x01\x005"[..]));
     }
 
     #[test]

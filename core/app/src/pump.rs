@@ -108,6 +108,7 @@ impl Pump {
         if let Some(observed) = observed
             && let Err(error) = observed.receive(number, value)
         {
+            self.shared.queue(observed);
             let name = name.to_owned();
             self.report(&Trouble::Set { name, error });
         }

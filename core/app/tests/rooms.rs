@@ -477,6 +477,6 @@ async fn a_page_cannot_nest_its_state_so_deeply_that_the_others_cannot_read_it()
     let deep = (0..126).fold(json!(1), |value, _| json!([value]));
     let set = ada.view.set_state(deep);
     ada.page.send(set).await;
-    quiet().await;
+    ada.until("she is told", |view| view.members[&view.you].2 == 0).await;
     assert_eq!(room.members()[0].state, 0);
 }

@@ -76,10 +76,12 @@ pub(crate) fn receive(session: &SessionHandle, room: &str, action: Action, value
             None
         }
         (Action::Join, None) => join(session, room, value).err(),
-        (Action::State, Some(seated)) if seated.rights.state => {
+        (Action::State, Some(seated)) => {
             let SetState { number, state } = value.decode().ok()?;
-            let state = state_of(&seated.replica, &state).ok()?;
-            seated.set_state(state, Some(number));
+            match state_of(&seated.replica, &state) {
+                Ok(state) if seated.rights.state => seated.set_state(state, Some(number)),
+                _ => seated.replica.refuse_state(seated.id, number),
+            }
             None
         }
         (Action::Leave, Some(seated)) => seated.leave(&session.shared),

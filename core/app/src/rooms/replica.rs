@@ -122,6 +122,15 @@ impl Replica {
         }
     }
 
+    /// Shows a member that the state with this number, which its page has set, does not count.
+    pub(super) fn refuse_state(&self, id: u64, number: u64) {
+        if let Some(seat) = self.lock().seats.get_mut(&id) {
+            seat.number = number;
+            seat.is_set_by_page = true;
+        }
+        self.show(id);
+    }
+
     /// Returns the units that tell a new document who is in the room.
     pub(super) fn view(&self, id: u64) -> Vec<Message> {
         let State {
