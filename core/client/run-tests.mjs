@@ -11,16 +11,15 @@ import { spec } from 'node:test/reporters';
  * @param {string[]} files absolute paths
  * @param {{ concurrency: number | boolean, timeout: number }} options how many files run at once,
  *   and how many milliseconds one file may take
- * @returns {Promise<{ passed: number, failed: number, failures: string[], failedFiles: string[] }>}
- *   `failures` names what failed, each with the first line of the reason; a skipped test counts as
- *   failed, and so does a file without tests
+ * @returns {Promise<{ passed: number, failed: number, failures: string[] }>} `failures` names what
+ *   failed, each with the first line of the reason; a skipped test counts as failed, and so does a
+ *   file without tests
  */
 export async function runTests(files, { concurrency, timeout }) {
-  const tally = { passed: 0, failed: 0, failures: [], failedFiles: [] };
-  const fail = (complaint, file) => {
+  const tally = { passed: 0, failed: 0, failures: [] };
+  const fail = (complaint) => {
     tally.failed += 1;
     tally.failures.push(complaint);
-    if (file !== undefined && !tally.failedFiles.includes(file)) tally.failedFiles.push(file);
   };
 
   const events = run({ files, concurrency, timeout });
@@ -35,7 +34,7 @@ export async function runTests(files, { concurrency, timeout }) {
     if (details.type === 'suite') return;
     const { cause } = details.error;
     const [reason] = String(cause?.message ?? cause ?? details.error.message).split('\n');
-    fail(`${basename(file ?? '')}: ${name}: ${reason}`, files.find((path) => path === file || path === name));
+    fail(`${basename(file ?? '')}: ${name}: ${reason}`);
   });
   for await (const text of events.compose(new spec())) process.stdout.write(text);
 
