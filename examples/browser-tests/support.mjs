@@ -150,8 +150,8 @@ class Stage {
       args: [...ARGUMENTS, ...args],
       ...options,
     });
-    // A page may have to wait for a connection that other tabs hold. The test's own limit counts.
-    context.setDefaultNavigationTimeout(0);
+    // Against hanging only: a page may have to wait for a connection that other tabs hold.
+    context.setDefaultNavigationTimeout(90_000);
     this.show(context);
     return context;
   }
