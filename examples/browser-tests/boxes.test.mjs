@@ -47,7 +47,8 @@ browserTest('more tabs than a browser has connections to a host all go on over H
   const pages = [];
   for (let tab = 0; tab < TABS; tab += 1) {
     const page = await context.newPage();
-    // A page that sends only when it is told to, as tabs in the background do. Playwright shows all tabs at once.
+    // A page that sends only when it is told to, as tabs in the background do. Playwright shows
+    // all tabs at once.
     await page.goto(`${origin}/other`);
     await until(page, () => stillhere.session.connection !== 'websocket' && window.demo?.status.state === 'connected');
     pages.push(page);

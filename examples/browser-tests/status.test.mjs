@@ -56,7 +56,8 @@ browserTest('a network that is away until the page has given up is no loss eithe
   await context.setOffline(false);
   await until(page, () => demo.status.state === 'connected');
 
-  // On a busy machine the page may connect over HTTP first and move to a WebSocket, which is another resume.
+  // On a busy machine the page may connect over HTTP first and move to a WebSocket, which is
+  // another resume.
   const state = await stateOf(page);
   assert.deepEqual([state.id, [...new Set(state.outcomes)]], [id, ['opened', 'resumed']]);
   await assertCountersClean(page);
