@@ -40,13 +40,21 @@ pub struct Network(Arc<State>);
 #[derive(Debug, Default)]
 struct State {
     is_away: AtomicBool,
+    is_stalled: AtomicBool,
     /// The server's half of the connection.
     server: Mutex<Option<AbortHandle>>,
 }
 
 impl Network {
+    /// Lets nothing more reach the client, until the connection is cut. Both sides still believe
+    /// in it.
+    pub fn stall(&self) {
+        self.0.is_stalled.store(true, Ordering::SeqCst);
+    }
+
     /// Loses the connection and what is on its way. The client reconnects at once.
     pub fn cut(&self) {
+        self.0.is_stalled.store(false, Ordering::SeqCst);
         let server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(server) = server {
             server.abort();
@@ -83,15 +91,19 @@ impl Connector for InProcess {
         let task = tokio::spawn(run_connection_loop(accepted, server));
         let mut current = self.network.0.server.lock().unwrap_or_else(PoisonError::into_inner);
         *current = Some(task.abort_handle());
+        let network = self.network.clone();
         Box::pin(async {
-            let connection: Box<dyn Connection> = Box::new(End(page));
+            let connection: Box<dyn Connection> = Box::new(End { page, network });
             Ok(connection)
         })
     }
 }
 
 /// The page's end of a connection.
-struct End(PairEnd);
+struct End {
+    page: PairEnd,
+    network: Network,
+}
 
 impl Connection for End {
     fn kind(&self) -> &'static str {
@@ -103,7 +115,11 @@ impl Stream for End {
     type Item = Result<ClientPacket, ConnectionError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_next_unpin(context).map(|packet| {
+        if self.network.0.is_stalled.load(Ordering::SeqCst) {
+            // Nobody wakes the client: it looks again when it sends or a time of its own is up.
+            return Poll::Pending;
+        }
+        self.page.poll_next_unpin(context).map(|packet| {
             Some(match packet? {
                 Ok(Packet::Binary(bytes)) => Ok(ClientPacket::Frame(bytes)),
                 Ok(Packet::Close(code)) => Ok(ClientPacket::Close(code)),
@@ -117,7 +133,7 @@ impl Sink<ClientPacket> for End {
     type Error = ConnectionError;
 
     fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready_unpin(context).map_err(|_| ConnectionError::Silent)
+        self.page.poll_ready_unpin(context).map_err(|_| ConnectionError::Silent)
     }
 
     fn start_send(mut self: Pin<&mut Self>, packet: ClientPacket) -> Result<(), Self::Error> {
@@ -125,15 +141,15 @@ impl Sink<ClientPacket> for End {
             ClientPacket::Frame(bytes) => Packet::Binary(bytes),
             ClientPacket::Close(code) => Packet::Close(code),
         };
-        self.0.start_send_unpin(packet).map_err(|_| ConnectionError::Silent)
+        self.page.start_send_unpin(packet).map_err(|_| ConnectionError::Silent)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_flush_unpin(context).map_err(|_| ConnectionError::Silent)
+        self.page.poll_flush_unpin(context).map_err(|_| ConnectionError::Silent)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_close_unpin(context).map_err(|_| ConnectionError::Silent)
+        self.page.poll_close_unpin(context).map_err(|_| ConnectionError::Silent)
     }
 }
 

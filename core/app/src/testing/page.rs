@@ -92,6 +92,12 @@ impl Page {
         self.client.status()
     }
 
+    /// Lets nothing more reach the page, until the connection is cut. Both sides still believe in
+    /// it.
+    pub fn stall(&self) {
+        self.network.stall();
+    }
+
     /// Loses the connection and what is on its way. The page reconnects at once.
     pub fn cut(&self) {
         self.network.cut();

@@ -5,70 +5,41 @@
 
 pub(crate) mod room;
 
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
-use stillhere::connection::Packet;
-use stillhere::{Hub, PairEnd, SessionHandle, SessionRequest, connection_pair, run_connection_loop};
-use stillhere_client::{
-    Client, ClientBuilder, Connection, ConnectionError, Connector, Opening, Packet as ClientPacket, Ticket,
-};
-use tokio::task::AbortHandle;
+use stillhere::{Hub, SessionHandle};
+use stillhere_app::testing::{Network, connect};
+use stillhere_client::Client;
 
 /// A page and the means to cut its connection.
 pub(crate) struct Page {
     pub(crate) client: Client,
-    server: Arc<Mutex<Option<AbortHandle>>>,
-    is_away: Arc<AtomicBool>,
-    is_stalled: Arc<AtomicBool>,
+    network: Network,
 }
 
 impl Page {
     pub(crate) fn open(hub: &Hub, session: &SessionHandle) -> Self {
-        let ticket = Ticket::parse(&session.ticket_json()).expect("the ticket is valid");
-        let (server, is_away, is_stalled) = (Arc::default(), Arc::default(), Arc::default());
-        let connector = Memory {
-            hub: hub.clone(),
-            id: session.id().to_string(),
-            server: Arc::clone(&server),
-            is_away: Arc::clone(&is_away),
-            is_stalled: Arc::clone(&is_stalled),
-        };
-        let (client, driver) = ClientBuilder::new().seed(1).build(&ticket, connector);
-        tokio::spawn(driver);
-        Self {
-            client,
-            server,
-            is_away,
-            is_stalled,
-        }
+        let (client, network) = connect(hub, session);
+        Self { client, network }
     }
 
     /// Lets nothing through any more, until the connection is cut.
     pub(crate) fn stall(&self) {
-        self.is_stalled.store(true, Ordering::SeqCst);
+        self.network.stall();
     }
 
     /// Loses the connection. The client reconnects by itself.
     pub(crate) fn cut(&self) {
-        self.is_stalled.store(false, Ordering::SeqCst);
-        if let Some(task) = self.server.lock().expect("no test panics here").take() {
-            task.abort();
-        }
+        self.network.cut();
     }
 
     /// Loses the connection, and the network with it, until [`Page::come_back`].
     pub(crate) fn go_away(&self) {
-        self.is_away.store(true, Ordering::SeqCst);
-        self.cut();
+        self.network.go_away();
     }
 
     pub(crate) fn come_back(&self) {
-        self.is_away.store(false, Ordering::SeqCst);
+        self.network.come_back();
         self.client.wake();
     }
 
@@ -84,82 +55,6 @@ impl Page {
     pub(crate) async fn recv_for(&self, what: &str) -> Vec<u8> {
         let message = soon(what, self.client.recv()).await;
         message.expect("the session is open").to_vec()
-    }
-}
-
-struct Memory {
-    hub: Hub,
-    id: String,
-    server: Arc<Mutex<Option<AbortHandle>>>,
-    is_away: Arc<AtomicBool>,
-    is_stalled: Arc<AtomicBool>,
-}
-
-impl Connector for Memory {
-    fn connect(&mut self) -> Opening {
-        if self.is_away.load(Ordering::SeqCst) {
-            return Box::pin(async { Err(ConnectionError::Silent) });
-        }
-        let (server, page) = connection_pair(16);
-        let request = SessionRequest::new(&self.id, [("sec-websocket-protocol", &b"stillhere.v1"[..])]);
-        let accepted = self.hub.accept(&request).expect("our protocol was offered");
-        let task = tokio::spawn(run_connection_loop(accepted, server));
-        *self.server.lock().expect("no test panics here") = Some(task.abort_handle());
-        let is_stalled = Arc::clone(&self.is_stalled);
-        Box::pin(async move {
-            let connection: Box<dyn Connection> = Box::new(End(page, is_stalled));
-            Ok(connection)
-        })
-    }
-}
-
-struct End(PairEnd, Arc<AtomicBool>);
-
-impl Connection for End {
-    fn kind(&self) -> &'static str {
-        "memory"
-    }
-}
-
-impl Stream for End {
-    type Item = Result<ClientPacket, ConnectionError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.1.load(Ordering::SeqCst) {
-            // What is cut next ends the connection, which the client then notices.
-            return Poll::Pending;
-        }
-        self.0.poll_next_unpin(context).map(|packet| {
-            Some(match packet? {
-                Ok(Packet::Binary(bytes)) => Ok(ClientPacket::Frame(bytes)),
-                Ok(Packet::Close(code)) => Ok(ClientPacket::Close(code)),
-                _ => Err(ConnectionError::Silent),
-            })
-        })
-    }
-}
-
-impl Sink<ClientPacket> for End {
-    type Error = ConnectionError;
-
-    fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready_unpin(context).map_err(|_| ConnectionError::Silent)
-    }
-
-    fn start_send(mut self: Pin<&mut Self>, packet: ClientPacket) -> Result<(), Self::Error> {
-        let packet = match packet {
-            ClientPacket::Frame(bytes) => Packet::Binary(bytes),
-            ClientPacket::Close(code) => Packet::Close(code),
-        };
-        self.0.start_send_unpin(packet).map_err(|_| ConnectionError::Silent)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_flush_unpin(context).map_err(|_| ConnectionError::Silent)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_close_unpin(context).map_err(|_| ConnectionError::Silent)
     }
 }
 
