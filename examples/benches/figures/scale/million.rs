@@ -33,16 +33,16 @@ pub(super) async fn measure(sessions: usize) {
 
     let tickets = server.tickets(1).await;
     let mut page = Page::connect(&server, tickets[0].as_ref()).await;
-    let alone = longest_echo(&mut page, async || tokio::time::sleep(WAIT).await).await;
+    let alone = echoes(&mut page, async || tokio::time::sleep(WAIT).await).await;
     // The page must not fall silent, since the server would close its connection.
-    longest_echo(&mut page, async || {
+    echoes(&mut page, async || {
         while live(&server).await > sessions {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })
     .await;
     let (before, began) = (server.cpu(), Instant::now());
-    let expiring = longest_echo(&mut page, async || {
+    let expiring = echoes(&mut page, async || {
         while live(&server).await > 1 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -50,11 +50,11 @@ pub(super) async fn measure(sessions: usize) {
     .await;
     let cpu = server.cpu() - before;
     println!(
-        "all of them expire at once, within {:.2} s: {:.2} us of CPU each, the echoes that run beside included; longest echo {:.2} ms, {:.2} ms before",
+        "all of them expire at once, within {:.2} s: {:.2} us of CPU each, the echoes that run beside included; echoes {}; before {}",
         began.elapsed().as_secs_f64(),
         cpu.as_secs_f64() * 1e6 / sessions as f64,
-        super::milliseconds(expiring),
-        super::milliseconds(alone),
+        describe(expiring),
+        describe(alone),
     );
 }
 
@@ -62,16 +62,23 @@ async fn live(server: &Server) -> usize {
     server.get("/sessions").await.parse().expect("a number of sessions")
 }
 
-/// Echoes once a millisecond until `meanwhile` has completed. Returns how long the slowest echo
-/// took, which is how long the server paused.
-async fn longest_echo(page: &mut Page, meanwhile: impl AsyncFnOnce()) -> Duration {
-    let mut longest = Duration::ZERO;
+/// Describes the slowest echoes, which show how long the server paused. The longest also shows how
+/// long the machine did.
+fn describe(mut echoes: Vec<Duration>) -> String {
+    let [middle, slow, longest] =
+        [0.5, 0.99, 1.0].map(|share| super::milliseconds(super::quantile(&mut echoes, share)));
+    format!("p50 {middle:.2} ms, p99 {slow:.2} ms, longest {longest:.2} ms")
+}
+
+/// Echoes once a millisecond until `meanwhile` has completed. Returns how long each echo took.
+async fn echoes(page: &mut Page, meanwhile: impl AsyncFnOnce()) -> Vec<Duration> {
+    let mut times = Vec::new();
     let is_over = Cell::new(false);
     let echoes = async {
         while !is_over.get() {
             let began = Instant::now();
             page.echo(64, 1, 1).await;
-            longest = longest.max(began.elapsed());
+            times.push(began.elapsed());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -79,5 +86,5 @@ async fn longest_echo(page: &mut Page, meanwhile: impl AsyncFnOnce()) -> Duratio
         meanwhile().await;
         is_over.set(true);
     });
-    longest
+    times
 }

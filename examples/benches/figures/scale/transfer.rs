@@ -11,33 +11,45 @@ use crate::servers::{CHUNK, Role};
 const CLICK: usize = 64;
 const CLICKS_ALONE: usize = 2000;
 
+/// A transfer is short, so that a single one has few clicks beside it.
+const REPEATS: usize = 9;
+
 pub(super) async fn measure(bytes: usize) {
-    let clicks = p99(&mut run(0, Some(CLICKS_ALONE)).await.clicks);
-    let alone = run(bytes, None).await.transfer;
-    let mut both = run(bytes, Some(usize::MAX)).await;
+    let (mut alone, mut beside) = (Times::default(), Times::default());
+    for _ in 0..REPEATS {
+        alone.add(run(0, Some(CLICKS_ALONE)).await);
+        alone.add(run(bytes, None).await);
+        beside.add(run(bytes, Some(usize::MAX)).await);
+    }
+    let clicks = [&mut alone, &mut beside].map(|times| quantile(&mut times.clicks, 0.99));
     println!(
-        "clicks: p99 {:.2} ms alone, {:.2} ms beside {bytes} B: x{:.2}",
-        milliseconds(clicks),
-        milliseconds(p99(&mut both.clicks)),
-        p99(&mut both.clicks).as_secs_f64() / clicks.as_secs_f64()
+        "clicks: p99 {:.2} ms alone, {:.2} ms beside {bytes} B ({} clicks): x{:.2}",
+        milliseconds(clicks[0]),
+        milliseconds(clicks[1]),
+        beside.clicks.len(),
+        clicks[1].as_secs_f64() / clicks[0].as_secs_f64()
     );
-    let speed = |time: Duration| bytes as f64 / 1e6 / time.as_secs_f64();
+    let speeds =
+        [alone, beside].map(|mut times| bytes as f64 / 1e6 / quantile(&mut times.transfers, 0.5).as_secs_f64());
     println!(
         "transfer: {:.0} MB/s alone, {:.0} MB/s beside clicks: x{:.2}",
-        speed(alone),
-        speed(both.transfer),
-        speed(both.transfer) / speed(alone)
+        speeds[0],
+        speeds[1],
+        speeds[1] / speeds[0]
     );
-}
-
-fn p99(clicks: &mut [Duration]) -> Duration {
-    quantile(clicks, 0.99)
 }
 
 #[derive(Default)]
 struct Times {
     clicks: Vec<Duration>,
-    transfer: Duration,
+    transfers: Vec<Duration>,
+}
+
+impl Times {
+    fn add(&mut self, other: Self) {
+        self.clicks.extend(other.clicks);
+        self.transfers.extend(other.transfers);
+    }
 }
 
 /// Transfers `bytes` to a page that clicks one time after another, if it does, until it has
@@ -62,7 +74,7 @@ async fn run(bytes: usize, clicks: Option<usize>) -> Times {
         }
         receive(&mut page, &mut arrived, &mut clicked, &mut times.clicks).await;
         if arrived >= bytes && (bytes > 0 || times.clicks.len() >= wanted) {
-            times.transfer = began.elapsed();
+            times.transfers.extend((bytes > 0).then(|| began.elapsed()));
             return times;
         }
     }
