@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// One of the two independently ordered streams in each direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,7 +24,7 @@ impl Lane {
 }
 
 /// A value for each lane. Indexed by [`Lane`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PerLane<T> {
     /// The value for the interactive lane.
     pub interactive: T,
@@ -144,6 +145,19 @@ impl Message {
             compressed: false,
             ..self
         }
+    }
+
+    /// Returns a message with what [`Message::into_bytes`] and [`Message::is_compressed`] returned.
+    pub fn from_parts(payload: Bytes, compressed: bool) -> Self {
+        Self {
+            compressed,
+            ..Self::new(payload)
+        }
+    }
+
+    /// Returns true if the payload is a zlib stream.
+    pub fn is_compressed(&self) -> bool {
+        self.compressed
     }
 
     /// Returns the payload without copying it.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::limits::Limits;
 use crate::machine::Violation;
+use crate::machine::saved::Taken;
 use crate::wire::Data;
 
 /// The receiving half of a lane. It belongs to the session and the document, not to a connection.
@@ -68,6 +69,8 @@ pub struct Received {
     pub compressed: bool,
     /// Incarnation of the document that sent the message.
     pub incarnation: u64,
+    /// The last frame of the message.
+    pub(crate) last: Taken,
 }
 
 impl Received {
@@ -87,6 +90,16 @@ pub(crate) enum Accepted {
 }
 
 impl Inbox {
+    /// Creates the inbox of a session that is opened again: everything up to `taken` was taken, and
+    /// nothing later has arrived.
+    pub(crate) fn reopen(taken: Taken) -> Self {
+        Self {
+            received: taken.sequence,
+            charged: taken.charge,
+            stored: None,
+        }
+    }
+
     /// Accepts a data frame from this incarnation.
     pub(crate) fn accept(&mut self, data: Data, terms: &Terms<'_>, incarnation: u64) -> Result<Accepted, Violation> {
         if data.sequence <= self.received {
@@ -106,7 +119,11 @@ impl Inbox {
                 ..Stored::default()
             })
         });
-        stored.push(data, incarnation);
+        let last = Taken {
+            sequence: self.received,
+            charge: self.charged,
+        };
+        stored.push(data, incarnation, last);
         stored.update_credit(terms.window + self.charged);
         Ok(Accepted::New { complete })
     }
@@ -222,7 +239,7 @@ impl Inbox {
 }
 
 impl Stored {
-    fn push(&mut self, data: Data, incarnation: u64) {
+    fn push(&mut self, data: Data, incarnation: u64, last: Taken) {
         let charge = data.charge();
         self.charge += charge;
         if data.more {
@@ -242,6 +259,7 @@ impl Stored {
                 payload: partial.finish(&data.payload),
                 compressed: data.compressed,
                 incarnation,
+                last,
             },
         });
     }

@@ -7,6 +7,7 @@ use crate::limits::Limits;
 use crate::machine::Violation;
 use crate::machine::inbox::{Accepted, Inbox, Received, Terms};
 use crate::machine::outbox::Outbox;
+use crate::machine::saved::{Row, SavedLane, Taken};
 use crate::message::{Lane, Message, PerLane};
 use crate::wire::{Counts, Data, Frame};
 
@@ -34,6 +35,26 @@ pub(crate) struct Lanes {
     /// it.
     wrote_data: bool,
     takes_compressed: bool,
+    /// Present if the session is durable.
+    durable: Option<Box<Durable>>,
+}
+
+/// What a durable session may tell its browser.
+#[derive(Debug)]
+struct Durable {
+    /// What was taken, counted or not.
+    taken: PerLane<Taken>,
+    /// What was taken and counts: it stays taken whatever happens to the process.
+    counted: PerLane<Taken>,
+    /// The credit that an earlier process may have granted. Credit never falls.
+    granted: PerLane<u64>,
+    /// The most credit that may be granted. Every later process knows it.
+    horizon: PerLane<u64>,
+    /// Whether a horizon has to be counted before credit is granted up to it, and a document before
+    /// it is welcomed.
+    waits: bool,
+    /// The newest document that counts.
+    incarnation: u64,
 }
 
 /// What was last reported to the peer, and what is still to be reported.
@@ -105,7 +126,126 @@ impl Lanes {
             interactive_run: 0,
             wrote_data: false,
             takes_compressed,
+            durable: None,
         }
+    }
+
+    /// Makes the session durable. With `waits`, only what is counted by [`Lanes::count`] is told to
+    /// the browser.
+    pub(crate) fn make_durable(&mut self, waits: bool) {
+        self.durable = Some(Box::new(Durable {
+            taken: PerLane::default(),
+            counted: PerLane::default(),
+            granted: PerLane::default(),
+            horizon: PerLane::each(|lane| self.first_horizon(lane, waits)),
+            waits,
+            incarnation: 0,
+        }));
+    }
+
+    /// Continues with what was saved of a durable session.
+    pub(crate) fn reopen(&mut self, incarnation: u64, saved: PerLane<SavedLane>, outboxes: PerLane<Outbox>) {
+        self.incarnation = incarnation;
+        self.outboxes = outboxes;
+        for lane in Lane::ALL {
+            let SavedLane { taken, horizon } = saved[lane];
+            self.inboxes[lane] = Inbox::reopen(taken);
+            if let Some(durable) = &mut self.durable {
+                durable.taken[lane] = taken;
+                durable.counted[lane] = taken;
+                durable.granted[lane] = horizon;
+                durable.horizon[lane] = durable.horizon[lane].max(horizon);
+                durable.incarnation = incarnation;
+            }
+        }
+    }
+
+    /// Returns the horizon of a document that has no count yet. Each process knows it.
+    fn first_horizon(&self, lane: Lane, waits: bool) -> u64 {
+        if waits {
+            self.window(lane) + self.ahead(lane)
+        } else {
+            u64::MAX
+        }
+    }
+
+    /// Returns what the application has taken of the current document's messages, and how far
+    /// credit may go once that counts.
+    pub(crate) fn save(&self) -> PerLane<SavedLane> {
+        PerLane::each(|lane| {
+            let credit = self.to_tell_of(lane).credit;
+            let Some(durable) = &self.durable else {
+                return SavedLane {
+                    taken: Taken::default(),
+                    horizon: credit,
+                };
+            };
+            let horizon = if durable.waits {
+                durable.horizon[lane].max(credit + self.ahead(lane))
+            } else {
+                credit
+            };
+            SavedLane {
+                taken: durable.taken[lane],
+                horizon,
+            }
+        })
+    }
+
+    /// Returns how far the horizon is ahead of the credit. The largest message fits, since nothing
+    /// is taken, and so nothing counts, before it has arrived.
+    fn ahead(&self, lane: Lane) -> u64 {
+        self.window(lane)
+            + self
+                .limits
+                .charge(usize::try_from(self.limits.message).unwrap_or(usize::MAX))
+    }
+
+    /// Tells the browser from now on that what was saved has been received.
+    pub(crate) fn count(&mut self, incarnation: u64, saved: PerLane<SavedLane>, now: Instant) {
+        let Some(durable) = &mut self.durable else { return };
+        durable.incarnation = durable.incarnation.max(incarnation);
+        if incarnation != self.incarnation {
+            return;
+        }
+        for lane in Lane::ALL {
+            durable.counted[lane] = saved[lane].taken;
+            if durable.waits {
+                durable.horizon[lane] = durable.horizon[lane].max(saved[lane].horizon);
+            }
+        }
+        for lane in Lane::ALL {
+            self.note_unreported(lane, now);
+        }
+    }
+
+    /// Returns true if the current document may be welcomed: a later process would know it.
+    pub(crate) fn may_welcome(&self) -> bool {
+        let durable = self.durable.as_ref();
+        durable.is_none_or(|durable| !durable.waits || durable.incarnation >= self.incarnation)
+    }
+
+    /// Returns the last sequences that have arrived.
+    pub(crate) fn arrived(&self) -> PerLane<u64> {
+        PerLane::each(|lane| self.inboxes[lane].received())
+    }
+
+    /// Returns true if the browser may be told that everything up to these sequences was received.
+    pub(crate) fn covers(&self, arrived: PerLane<u64>) -> bool {
+        let durable = self.durable.as_ref();
+        durable.is_none_or(|durable| {
+            Lane::ALL
+                .iter()
+                .all(|lane| durable.counted[*lane].sequence >= arrived[*lane])
+        })
+    }
+
+    pub(crate) fn queued_charge(&self) -> PerLane<Taken> {
+        PerLane::each(|lane| self.outboxes[lane].queued_charge())
+    }
+
+    pub(crate) fn rows(&self) -> PerLane<Vec<Row>> {
+        PerLane::each(|lane| self.outboxes[lane].rows())
     }
 
     /// Makes the lanes accept compressed messages.
@@ -121,6 +261,13 @@ impl Lanes {
         for lane in Lane::ALL {
             let window = self.window(lane);
             self.inboxes[lane].restart(window);
+        }
+        if let Some(durable) = &self.durable {
+            let (waits, incarnation) = (durable.waits, durable.incarnation);
+            self.make_durable(waits);
+            if let Some(durable) = &mut self.durable {
+                durable.incarnation = incarnation;
+            }
         }
         self.reports = None;
     }
@@ -169,15 +316,28 @@ impl Lanes {
     }
 
     pub(crate) fn counts(&self) -> Counts {
+        let received = |lane| match &self.durable {
+            Some(durable) => durable.counted[lane].sequence,
+            None => self.inboxes[lane].received(),
+        };
+        let told = self.to_tell();
         Counts {
-            received: PerLane::each(|lane| self.inboxes[lane].received()),
-            credit: PerLane::each(|lane| self.inboxes[lane].credit(self.window(lane))),
+            received: PerLane::each(received),
+            credit: PerLane::each(|lane| told[lane].credit),
         }
     }
 
     /// Returns what a report tells the peer now.
     fn to_tell(&self) -> PerLane<Told> {
-        PerLane::each(|lane| Told::of(&self.inboxes[lane], self.window(lane)))
+        PerLane::each(|lane| self.to_tell_of(lane))
+    }
+
+    fn to_tell_of(&self, lane: Lane) -> Told {
+        let told = Told::of(&self.inboxes[lane], self.window(lane));
+        self.durable.as_ref().map_or(told, |durable| Told {
+            credit: told.credit.min(durable.horizon[lane]).max(durable.granted[lane]),
+            charged: durable.counted[lane].charge,
+        })
     }
 
     /// Returns the counts, and records them as reported to the peer.
@@ -219,14 +379,14 @@ impl Lanes {
     /// Returns the credit last reported to the peer.
     fn told_credit(&self, lane: Lane) -> u64 {
         let reports = self.reports.as_ref();
-        let of_inbox = || self.inboxes[lane].credit(self.window(lane));
-        reports.map_or_else(of_inbox, |reports| reports.told[lane].credit)
+        reports.map_or_else(|| self.to_tell_of(lane).credit, |reports| reports.told[lane].credit)
     }
 
     fn note_unreported(&mut self, lane: Lane, now: Instant) {
         let window = self.window(lane);
+        let current = self.to_tell_of(lane);
         let Some(reports) = &mut self.reports else { return };
-        let (told, current) = (reports.told[lane], Told::of(&self.inboxes[lane], window));
+        let told = reports.told[lane];
         let accepted = current.charged - told.charged;
         let credited = current.credit - told.credit;
         if accepted == 0 && credited == 0 {
@@ -314,6 +474,11 @@ impl Lanes {
     pub(crate) fn take(&mut self, lane: Lane, now: Instant) -> Option<Received> {
         let window = self.window(lane);
         let received = self.inboxes[lane].take(window);
+        if let (Some(durable), Some(received)) = (&mut self.durable, &received)
+            && received.incarnation == self.incarnation
+        {
+            durable.taken[lane] = received.last;
+        }
         self.note_unreported(lane, now);
         received
     }

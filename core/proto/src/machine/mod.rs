@@ -16,8 +16,10 @@
 mod document;
 mod inbox;
 mod lanes;
+mod ledger;
 mod outbox;
 mod plain;
+mod saved;
 mod session;
 mod tail;
 #[cfg(test)]
@@ -25,7 +27,9 @@ mod tests;
 
 pub use document::{Action, DocumentEvent, DocumentMachine, DocumentOptions, DocumentPhase, Outcome, SendRefused};
 pub use inbox::Received;
+pub use ledger::{Ledger, Turns};
 pub use plain::PlainDocument;
+pub use saved::{Row, Saved, SavedLane, Taken};
 pub use session::{Cause, ConnectionKey, Event, Phase, SessionMachine, Timing};
 
 use crate::code::{Code, EndReason};

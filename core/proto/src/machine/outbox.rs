@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::machine::Violation;
+use crate::machine::saved::{Row, Taken};
 use crate::message::{Lane, Message, SharedBytes};
 use crate::wire::{Data, charge};
 
@@ -50,6 +51,60 @@ struct Queued {
 }
 
 impl Outbox {
+    /// Creates the outbox of a session that is opened again. `acknowledged` is what comes before
+    /// the first of the messages, each of which may have been transmitted.
+    pub(crate) fn reopen(acknowledged: Taken, messages: impl IntoIterator<Item = Message>, fragment: u64) -> Self {
+        let mut outbox = Self {
+            acknowledged: acknowledged.sequence,
+            acknowledged_charge: acknowledged.charge,
+            ..Self::default()
+        };
+        for message in messages {
+            outbox.push(message, fragment);
+        }
+        let queued = outbox.queued();
+        if let Some(queue) = &mut outbox.queue {
+            queue.transmitted = queued;
+        }
+        outbox
+    }
+
+    /// Returns what was queued in this incarnation.
+    pub(crate) fn queued_charge(&self) -> Taken {
+        Taken {
+            sequence: self.queued(),
+            charge: self.acknowledged_charge + self.buffered(),
+        }
+    }
+
+    /// Returns what waits, as messages in their order. Of a message that is acknowledged in part,
+    /// only the rest is left, whose fragments have the same boundaries.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        let mut before = Taken {
+            sequence: self.acknowledged,
+            charge: self.acknowledged_charge,
+        };
+        let mut begun: Option<(Taken, BytesMut)> = None;
+        for frame in self.queue.iter().flat_map(|queue| &queue.frames) {
+            let (first, mut payload) = begun.take().unwrap_or((before, BytesMut::new()));
+            payload.extend_from_slice(&frame.payload);
+            before.sequence += 1;
+            before.charge += charge(&frame.payload);
+            if frame.more {
+                begun = Some((first, payload));
+            } else {
+                rows.push(Row {
+                    before: first,
+                    last: before.sequence,
+                    compressed: frame.compressed,
+                    payload: payload.freeze(),
+                });
+            }
+        }
+        rows
+    }
+
     /// Returns true if a message of `size` bytes may be queued: it fits within `limit`, or the lane
     /// is empty.
     pub(crate) fn admits(&self, size: usize, fragment: u64, limit: u64) -> bool {

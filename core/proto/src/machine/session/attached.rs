@@ -9,6 +9,7 @@ use crate::machine::lanes::Lanes;
 use crate::machine::session::{Cause, ConnectionKey, Event, Phase, SessionMachine, Timing};
 use crate::machine::tail::Tail;
 use crate::machine::{GAPS_IN_A_ROW, Violation};
+use crate::message::PerLane;
 use crate::wire::{Counts, Data, Frame, Welcome, millis};
 
 /// The connection that carries the session.
@@ -24,9 +25,19 @@ pub(super) struct Attached {
     /// How long to wait for a frame before sending a ping.
     pub(super) quiet: Duration,
     pub(super) ping: Ping,
-    /// The nonce of a ping that has to be answered.
-    pub(super) pong_due: Option<u64>,
+    /// A ping that has to be answered.
+    pub(super) pong_due: Option<PongDue>,
     pub(super) tail: Tail,
+}
+
+/// The answer to a ping of the browser.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PongDue {
+    nonce: u64,
+    /// What had arrived before the ping. The answer waits until this counts, and until then an
+    /// acknowledgement shows that the server is alive.
+    arrived: PerLane<u64>,
+    is_alive_shown: bool,
 }
 
 /// The ping of the server to the browser.
@@ -74,7 +85,11 @@ impl SessionMachine {
             Frame::Data(data) => self.handle_data(data, now)?,
             Frame::Ack(counts) => self.handle_counts(&counts, now)?,
             Frame::Ping { nonce, counts } => {
-                attached.pong_due = Some(nonce);
+                attached.pong_due = Some(PongDue {
+                    nonce,
+                    arrived: self.lanes.arrived(),
+                    is_alive_shown: false,
+                });
                 self.handle_counts(&counts, now)?;
             }
             Frame::Pong { nonce, counts } => {
@@ -182,15 +197,24 @@ impl SessionMachine {
 
     pub(super) fn poll_attached(&mut self, now: Instant) -> Option<Frame> {
         let attached = self.attached.as_mut()?;
+        if attached.welcome_due && !self.lanes.may_welcome() {
+            return None;
+        }
         if std::mem::take(&mut attached.welcome_due) {
             let keep = attached.keep;
             return Some(Frame::Welcome(self.welcome(keep)));
         }
-        if let Some(nonce) = attached.pong_due.take() {
+        let lanes = &mut self.lanes;
+        if let Some(pong) = attached.pong_due.take_if(|pong| lanes.covers(pong.arrived)) {
             return Some(Frame::Pong {
-                nonce,
-                counts: self.lanes.report(),
+                nonce: pong.nonce,
+                counts: lanes.report(),
             });
+        }
+        if let Some(pong) = &mut attached.pong_due
+            && !std::mem::replace(&mut pong.is_alive_shown, true)
+        {
+            return Some(Frame::Ack(lanes.report()));
         }
         if let Ping::Due { nonce, since } = attached.ping {
             attached.ping = Ping::Outstanding { since };

@@ -1,6 +1,7 @@
 //! The server's half of a session as a state machine (PROTOCOL.md, sections 5, 6, 9 and 10).
 
 mod attached;
+mod durable;
 mod ending;
 mod hello;
 mod newcomer;
