@@ -12,6 +12,8 @@ mod compression;
 pub mod connection;
 mod connection_loop;
 mod drain;
+#[cfg(feature = "durable")]
+pub mod durable;
 mod exchange;
 mod fallback;
 mod gate;

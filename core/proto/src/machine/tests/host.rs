@@ -63,10 +63,14 @@ impl Host {
     }
 
     pub(super) fn taking_compressed() -> Self {
-        let host = Self::new();
+        Self::new().map(SessionMachine::taking_compressed)
+    }
+
+    /// Returns the session with its machine as `change` returns it.
+    pub(super) fn map(self, change: impl FnOnce(SessionMachine) -> SessionMachine) -> Self {
         Self {
-            machine: host.machine.taking_compressed(),
-            ..host
+            machine: change(self.machine),
+            ..self
         }
     }
 

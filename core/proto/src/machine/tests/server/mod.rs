@@ -1,6 +1,7 @@
 //! The server's side of a session.
 
 mod documents;
+mod durable;
 mod end;
 mod frames;
 mod time;

@@ -1,0 +1,395 @@
+//! Stores of durable sessions: both keep the same promises, and the file survives its process.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redb::ReadableTable as _;
+use stillhere::durable::{Commit, FileStore, FileStoreOptions, MemoryStore, OpenStoreError, Record, Store, StoreError};
+use stillhere_proto::machine::{Row, Taken};
+use stillhere_proto::{PerLane, SessionId};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A folder that is removed with this value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("stillhere-{}", SessionId::random()));
+        std::fs::create_dir(&path).expect("a folder for the test");
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("sessions.db")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn open(path: &Path) -> FileStore {
+    FileStore::open(path).await.expect("the store opens")
+}
+
+fn head(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn row(sequence: u64, payload: &'static str) -> Row {
+    Row {
+        before: Taken {
+            sequence: sequence - 1,
+            charge: 100 * (sequence - 1),
+        },
+        last: sequence,
+        compressed: false,
+        payload: Bytes::from_static(payload.as_bytes()),
+    }
+}
+
+/// Runs the check with each kind of store.
+async fn with_each(check: impl AsyncFn(&dyn Store)) {
+    check(&MemoryStore::new()).await;
+    let folder = Folder::new();
+    check(&open(&folder.file()).await).await;
+}
+
+#[tokio::test]
+async fn a_record_is_what_was_committed_last() {
+    with_each(async |store| {
+        let id = SessionId::random();
+        assert_eq!(store.load(id).await, Ok(None));
+        let mut commit = Commit::new(id, 0, head("one"), HOUR);
+        commit.rows = PerLane::new(vec![row(1, "a"), row(2, "b")], vec![row(1, "bulk")]);
+        assert_eq!(store.commit(commit).await, Ok(1));
+        let mut commit = Commit::new(id, 1, head("two"), HOUR);
+        commit.acknowledged = PerLane::new(1, 0);
+        commit.rows.interactive = vec![row(3, "c")];
+        assert_eq!(store.commit(commit).await, Ok(2));
+
+        let record = store.load(id).await.expect("it can be read").expect("it is there");
+        let expected = Record {
+            revision: 2,
+            head: head("two"),
+            rows: PerLane::new(vec![row(2, "b"), row(3, "c")], vec![row(1, "bulk")]),
+        };
+        assert_eq!(record, expected);
+
+        let mut commit = Commit::new(id, 2, head("three"), HOUR);
+        commit.clears_rows = true;
+        commit.rows.interactive = vec![row(1, "new")];
+        store.commit(commit).await.expect("it commits");
+        let record = store.load(id).await.expect("it can be read").expect("it is there");
+        assert_eq!(record.rows, PerLane::new(vec![row(1, "new")], vec![]));
+
+        assert_eq!(store.remove(id, 2).await, Err(StoreError::Fenced));
+        assert_eq!(store.remove(id, 3).await, Ok(()));
+        assert_eq!(store.load(id).await, Ok(None));
+        assert_eq!(store.remove(id, 3).await, Ok(()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_that_no_longer_owns_a_session_cannot_write_it() {
+    with_each(async |store| {
+        let id = SessionId::random();
+        store
+            .commit(Commit::new(id, 0, head("first"), HOUR))
+            .await
+            .expect("it commits");
+        store
+            .commit(Commit::new(id, 1, head("second"), HOUR))
+            .await
+            .expect("it commits");
+        for replaces in [0, 1, 3] {
+            let late = store.commit(Commit::new(id, replaces, head("late"), HOUR)).await;
+            assert_eq!(late, Err(StoreError::Fenced), "{replaces}");
+        }
+        let unknown = Commit::new(SessionId::random(), 7, head("gone"), HOUR);
+        assert_eq!(store.commit(unknown).await, Err(StoreError::Fenced));
+        let record = store.load(id).await.expect("it can be read").expect("it is there");
+        assert_eq!((record.revision, record.head), (2, head("second")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn records_expire_once_nothing_has_replaced_them_for_their_time() {
+    let folder = Folder::new();
+    let mut options = FileStoreOptions::default();
+    options.least_keep = Duration::ZERO;
+    let file = FileStore::open_with(folder.file(), options)
+        .await
+        .expect("the store opens");
+    for store in [&MemoryStore::new() as &dyn Store, &file] {
+        let [old, young] = [SessionId::random(), SessionId::random()];
+        store
+            .commit(Commit::new(old, 0, head("old"), Duration::ZERO))
+            .await
+            .expect("it commits");
+        store
+            .commit(Commit::new(young, 0, head("young"), HOUR))
+            .await
+            .expect("it commits");
+        let expired = loop {
+            let expired = store.expired(10).await.expect("it can be read");
+            if !expired.is_empty() {
+                break expired;
+            }
+        };
+        assert_eq!(expired, [(old, 1)]);
+        store
+            .commit(Commit::new(old, 1, head("used again"), HOUR))
+            .await
+            .expect("it commits");
+        assert_eq!(store.expired(10).await, Ok(vec![]));
+    }
+    // Time while nothing had the store open does not count.
+    drop(file);
+    let file = open(&folder.file()).await;
+    let id = SessionId::random();
+    file.commit(Commit::new(id, 0, head("old"), Duration::ZERO))
+        .await
+        .expect("it commits");
+    assert_eq!(file.expired(10).await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn many_commits_at_once_are_all_there_in_the_next_process() {
+    let folder = Folder::new();
+    let ids: Vec<_> = std::iter::repeat_with(SessionId::random).take(1000).collect();
+    let store = open(&folder.file()).await;
+    let commits = ids
+        .iter()
+        .map(|id| store.commit(Commit::new(*id, 0, head(&id.to_string()), HOUR)));
+    for revision in futures_util::future::join_all(commits).await {
+        assert_eq!(revision, Ok(1));
+    }
+    drop(store);
+    let store = open(&folder.file()).await;
+    for id in &ids {
+        let record = store.load(*id).await.expect("it can be read").expect("it is there");
+        assert_eq!(record.head, head(&id.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_waits_for_the_first() {
+    let folder = Folder::new();
+    let first = open(&folder.file()).await;
+    let mut options = FileStoreOptions::default();
+    options.wait = Duration::from_millis(1);
+    let refused = FileStore::open_with(folder.file(), options)
+        .await
+        .expect_err("it is in use");
+    assert!(matches!(refused, OpenStoreError::InUse { .. }), "{refused}");
+    let second = tokio::spawn(FileStore::open(folder.file()));
+    first
+        .commit(Commit::new(SessionId::random(), 0, head("last"), HOUR))
+        .await
+        .expect("it commits");
+    drop(first);
+    second
+        .await
+        .expect("it does not panic")
+        .expect("it opens once the first has let go");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_says_what_to_do() {
+    let folder = Folder::new();
+    std::fs::write(
+        folder.file(),
+        "this is no database, but long enough to look like one".repeat(200),
+    )
+    .expect("it writes");
+    let error = FileStore::open(folder.file()).await.expect_err("it is damaged");
+    assert!(error.to_string().contains("move it away"), "{error}");
+    let error = FileStore::open(folder.0.join("no/such/folder"))
+        .await
+        .expect_err("there is no folder");
+    assert!(error.to_string().contains("no/such/folder"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_set_aside_and_the_others_are_there() {
+    let folder = Folder::new();
+    let [damaged, whole] = [SessionId::random(), SessionId::random()];
+    let store = open(&folder.file()).await;
+    for id in [damaged, whole] {
+        store
+            .commit(Commit::new(id, 0, head("a record"), HOUR))
+            .await
+            .expect("it commits");
+    }
+    drop(store);
+    {
+        let table = redb::TableDefinition::<[u8; 16], &[u8]>::new("heads");
+        let database = loop {
+            match redb::Database::open(folder.file()) {
+                Ok(database) => break database,
+                Err(redb::DatabaseError::DatabaseAlreadyOpen) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let write = database.begin_write().expect("it writes");
+        let mut heads = write.open_table(table).expect("there is a table");
+        let mut bytes = heads
+            .get(damaged.as_bytes())
+            .expect("it reads")
+            .expect("it is there")
+            .value()
+            .to_vec();
+        *bytes.last_mut().expect("it is not empty") ^= 1;
+        heads.insert(damaged.as_bytes(), &bytes[..]).expect("it writes");
+        drop(heads);
+        write.commit().expect("it writes");
+    }
+    let store = open(&folder.file()).await;
+    assert_eq!(store.load(damaged).await, Ok(None));
+    assert_eq!(
+        store
+            .load(whole)
+            .await
+            .map(|record| record.map(|record| record.revision)),
+        Ok(Some(1))
+    );
+    // The session can be stored again.
+    assert_eq!(store.commit(Commit::new(damaged, 0, head("new"), HOUR)).await, Ok(1));
+}
+
+/// The variable that makes this program the one that is killed.
+const VICTIM: &str = "STILLHERE_STORE_VICTIM";
+
+/// Commits until it is killed, and prints each revision of each session once it is committed.
+#[test]
+fn commit_until_killed() {
+    let Some(path) = std::env::var_os(VICTIM) else { return };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let store = open(Path::new(&path)).await;
+        let sessions = (0..8).map(async |number: u8| {
+            let id = SessionId::from_bytes([number; 16]);
+            let record = store.load(id).await.expect("it can be read").unwrap_or_default();
+            for revision in record.revision.. {
+                let mut commit = Commit::new(id, revision, head(&(revision + 1).to_string()), HOUR);
+                commit.rows.interactive = vec![row(revision + 1, "payload")];
+                commit.acknowledged.interactive = (revision + 1).saturating_sub(3);
+                store.commit(commit).await.expect("it commits");
+                println!("{number} {}", revision + 1);
+            }
+        });
+        futures_util::future::join_all(sessions).await;
+    });
+}
+
+#[tokio::test]
+async fn what_was_committed_survives_kill_9() {
+    let folder = Folder::new();
+    let rounds = if std::env::var_os("STILLHERE_LONG").is_some() {
+        100
+    } else {
+        5
+    };
+    let mut committed = [0u64; 8];
+    for round in 0..rounds {
+        let mut child = Command::new(std::env::current_exe().expect("this program has a path"))
+            .args(["--exact", "commit_until_killed", "--nocapture"])
+            .env(VICTIM, folder.file())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        for (count, line) in lines.map_while(Result::ok).enumerate() {
+            if let Some((number, revision)) = line.split_once(' ')
+                && let (Ok(number), Ok(revision)) = (number.parse::<usize>(), revision.parse())
+            {
+                committed[number] = revision;
+            }
+            if count == 40 + 7 * round {
+                child.kill().expect("it is killed");
+            }
+        }
+        child.wait().expect("it ends");
+        let store = open(&folder.file()).await;
+        for (number, known) in committed.iter().enumerate() {
+            let id = SessionId::from_bytes([number as u8; 16]);
+            let record = store.load(id).await.expect("it can be read").expect("it is there");
+            assert!(
+                record.revision >= *known,
+                "{} of {known} after round {round}",
+                record.revision
+            );
+            assert_eq!(record.head, head(&record.revision.to_string()), "a record is whole");
+            let rows: Vec<_> = record.rows.interactive.iter().map(|row| row.last).collect();
+            let expected: Vec<_> = (record.revision.saturating_sub(2).max(1)..=record.revision).collect();
+            assert_eq!(rows, expected, "a record is whole");
+        }
+    }
+}
+
+/// The variable that makes this program the one whose disk is full.
+const FULL: &str = "STILLHERE_STORE_FULL";
+
+/// Commits until its file may not grow any more, and then reads.
+#[test]
+fn commit_until_the_disk_is_full() {
+    let Some(path) = std::env::var_os(FULL) else { return };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let store = open(Path::new(&path)).await;
+        let mut ids = Vec::new();
+        let error = loop {
+            let id = SessionId::random();
+            match store.commit(Commit::new(id, 0, head(&"x".repeat(100_000)), HOUR)).await {
+                Ok(_) => ids.push(id),
+                Err(error) => break error,
+            }
+            assert!(ids.len() < 1000, "the file may grow");
+        };
+        assert_eq!(error, StoreError::Full);
+        // It says so again, and what was committed can be read.
+        let again = Commit::new(SessionId::random(), 0, head(&"x".repeat(100_000)), HOUR);
+        assert_eq!(store.commit(again).await, Err(StoreError::Full));
+        for id in ids {
+            assert!(store.load(id).await.expect("it can be read").is_some());
+            println!("{id}");
+        }
+        println!("has failed as it should");
+    });
+}
+
+#[tokio::test]
+async fn a_full_disk_is_reported_and_loses_nothing() {
+    let folder = Folder::new();
+    // A file of 8 MiB at most, and an error instead of a signal at more.
+    let limited = r#"trap '' XFSZ; ulimit -f 8192; exec "$0" "$@""#;
+    let program = std::env::current_exe().expect("this program has a path");
+    let output = Command::new("bash")
+        .args(["-c", limited])
+        .arg(program)
+        .args(["--exact", "commit_until_the_disk_is_full", "--nocapture"])
+        .env(FULL, folder.file())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("has failed as it should"), "{said}{complaints}");
+    let store = open(&folder.file()).await;
+    let ids: Vec<SessionId> = said.lines().filter_map(|line| line.parse().ok()).collect();
+    assert!(ids.len() > 10, "{said}");
+    for id in ids {
+        assert!(store.load(id).await.expect("it can be read").is_some());
+    }
+    let commit = Commit::new(SessionId::random(), 0, head(&"x".repeat(100_000)), HOUR);
+    assert_eq!(store.commit(commit).await, Ok(1), "there is room again");
+}
