@@ -18,27 +18,32 @@ const root = import.meta.dirname;
 const dist = join(root, 'dist');
 
 /**
- * Members of the client's own objects, whose names are shortened. Neither a page, a browser, a
+ * Members of the client's own objects, whose names are shortened, even if the browser's objects
+ * have members of the same name. Neither a page, an object of the browser's that the client uses, a
  * ticket, the storage nor another copy of the client on the page may know them by name.
  */
-const NAMES =
+const CLIENT =
   'ackAt acknowledge acknowledged admit advance backoffCap bufferedCharge bytes charge ' +
-  'choose compressed credit deadline declines deliver delivery direct epoch fail failInflate ' +
-  'fallBack flush forget free giveUp handler heardAt heartbeat held hindrance hold holdPosts ' +
-  'inboxCharge inboxes incarnation isAnswered isDue isFailing isLast isLater isPossible ' +
-  'isProven isThere keep last lastBytes lastLife leave loop lose lostAt machine messageLimit ' +
-  'messages most move nextTrial nonce obtain outboxes parts patience payload peek phase ' +
-  'presented probe probedUntil received recut release reset restAt restart rewind roundTrip ' +
+  'choose chosen compressed credit current deadline declines deliver delivery direct epoch fail ' +
+  'failInflate fallBack flags flush forget free giveUp handler heardAt heartbeat held hindrance hold ' +
+  'holdPosts inboxCharge inboxes incarnation isAnswered isDue isFailing isLast isLater isPossible ' +
+  'isProven isThere keep last lastBytes lastLife leave load loop lose lostAt machine messages ' +
+  'most move nextTrial nonce obtain outboxes parts patience payload peek phase present ' +
+  'presented probe probedUntil received recut release reset restAt restart rewind roundTrip save ' +
   'sequence settle shortLives standBy start stop succeed tail take takeTrial takeWait tell ' +
   'ticket tolerance total tryAt unacknowledgedMessages wait waits wake watch written';
-const INTERNAL = new RegExp(`^(?:(?:handle|poll|meet)[A-Z]|(?:${NAMES.replaceAll(' ', '|')})$)`);
+/** The same of the layer's objects. The fields of a unit keep their names, which are data. */
+const LAYER =
+  'abandon acknowledged answer bytes cancel content drop end fail failed finish flush isAtEnd item ' +
+  'more newest outgoing position publish report running take waiting';
+
+const membersOf = (names) => new RegExp(`^(?:(?:handle|poll|meet)[A-Z]|(?:${names.replaceAll(' ', '|')})$)`);
 
 /** Files that are built from the sources alone. */
 const bundles = [
-  { entry: 'src/index.ts', file: 'stillhere.mjs', format: 'esm', internal: INTERNAL },
-  { entry: 'src/global.ts', file: 'stillhere.js', format: 'iife', internal: INTERNAL },
-  // The layer has names of its own and shares none of the client's internal ones.
-  { entry: 'src/app/index.ts', file: 'app.mjs', format: 'esm' },
+  { entry: 'src/index.ts', file: 'stillhere.mjs', format: 'esm', internal: membersOf(CLIENT) },
+  { entry: 'src/global.ts', file: 'stillhere.js', format: 'iife', internal: membersOf(CLIENT) },
+  { entry: 'src/app/index.ts', file: 'app.mjs', format: 'esm', internal: membersOf(LAYER) },
   { entry: 'src/react/index.ts', file: 'react.mjs', format: 'esm' },
   { entry: 'src/svelte/index.ts', file: 'svelte.mjs', format: 'esm' },
   { entry: 'src/badge/index.ts', file: 'badge.mjs', format: 'esm' },
@@ -46,7 +51,7 @@ const bundles = [
 
 /**
  * Files that a server gives to pages which use the layer: the client and the layer in one. They
- * contain the built client, because only its own names may be shortened.
+ * contain the two as they were built, because each may shorten only its own names.
  */
 const whole = [
   { entry: 'src/app/global.ts', file: 'stillhere-app.js', format: 'iife' },
@@ -63,12 +68,13 @@ const builtFilesAreExternal = {
   },
 };
 
-/** Puts this script in the place of the client's sources. */
-const builtClientIs = (script) => ({
-  name: 'the client is built',
+/** Puts these scripts in the place of the sources of the client and the layer. */
+const builtFilesAre = (scripts) => ({
+  name: 'the client and the layer are built',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^\.\.\/index$/ }, () => ({ path: 'stillhere.mjs', namespace: 'built' }));
-    onLoad({ filter: /^/, namespace: 'built' }, () => ({ contents: script, loader: 'js' }));
+    onResolve({ filter: /^(?:\.\.\/index|\.\/stillhere\.mjs)$/ }, () => ({ path: 'stillhere.mjs', namespace: 'built' }));
+    onResolve({ filter: /^\.\/index$/ }, () => ({ path: 'app.mjs', namespace: 'built' }));
+    onLoad({ filter: /^/, namespace: 'built' }, ({ path }) => ({ contents: scripts.get(path), loader: 'js' }));
   },
 });
 
@@ -99,7 +105,7 @@ async function bundle({ entry, file, format, internal }, plugin = builtFilesAreE
     module: format === 'esm',
     ecma: 2022,
     compress: { passes: 3 },
-    mangle: internal ? { properties: { regex: internal } } : {},
+    mangle: internal ? { properties: { regex: internal, builtins: true } } : {},
   });
   const script = new TextEncoder().encode(code);
   return { file, script, gzipped: await gzip(script, { numiterations: 15 }), modules };
@@ -121,8 +127,8 @@ function report({ file, script, gzipped, modules }) {
 const types = mkdtempSync(join(tmpdir(), 'stillhere-types-'));
 try {
   const parts = await Promise.all(bundles.map((each) => bundle(each)));
-  const client = parts.find(({ file }) => file === 'stillhere.mjs').script;
-  const scripts = [...parts, ...(await Promise.all(whole.map((each) => bundle(each, builtClientIs(client)))))];
+  const built = builtFilesAre(new Map(parts.map(({ file, script }) => [file, script])));
+  const scripts = [...parts, ...(await Promise.all(whole.map((each) => bundle(each, built))))];
   declareTypes(types);
 
   rmSync(dist, { recursive: true, force: true });

@@ -150,7 +150,7 @@ export class ConnectionLoop {
       const isKnown = whenRegistered(kind, (open) => connection === this.#connection && this.#carry(connection, () => open(handlers)));
       // The script that registers the kind may load after the first attempt has begun. By the
       // second attempt, it has had ten seconds to load.
-      if (!isKnown && connection > 1) this.#complain(`no script of the page has registered a connection named "${kind}"`);
+      if (!isKnown && connection > 1) this.#complain(`no script has registered the connection "${kind}"`);
     }
   }
 
@@ -162,7 +162,7 @@ export class ConnectionLoop {
       if (connection === this.#connection) this.#carrier = carrier;
     } catch (error) {
       this.#complain(
-        `cannot open a ${this.#kind} connection to ${this.url}: check the ticket's url and connect-src in the page's Content-Security-Policy; an https page needs wss`,
+        `cannot open a ${this.#kind} connection to ${this.url}: check the address, and connect-src of the page's Content-Security-Policy; an https page needs wss`,
         error,
       );
       soon(this.#environment, () => this.#lose(connection));

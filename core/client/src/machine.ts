@@ -85,11 +85,6 @@ export class DocumentMachine {
     return this.#incarnation;
   }
 
-  /** Maximum size of a message in bytes. */
-  get messageLimit(): number {
-    return this.#lanes.limits.message;
-  }
-
   start(now: number): void {
     if (this.phase === 'idle') this.#connect(now);
   }
@@ -204,7 +199,9 @@ export class DocumentMachine {
    */
   send(lane: Lane, payload: Uint8Array, _now: number): void {
     if (this.phase === 'over') throw new SessionOver();
-    if (payload.length > this.messageLimit) throw new TooLarge();
+    const { length } = payload;
+    const limit = this.#lanes.limits.message;
+    if (length > limit) throw new TooLarge(`A message of ${length} bytes is above the session's limit of ${limit}: send it in parts, or raise the limit.`);
     this.#lanes.admit(lane, payload);
   }
 

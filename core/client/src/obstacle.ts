@@ -17,10 +17,10 @@ export interface Obstacle {
 
 /** Remedies by HTTP status. For all others, see the server's log. */
 const HINTS: Record<number, string> = {
-  401: 'a login stands before the server',
-  403: 'a firewall or a CORS filter stands before the server',
+  401: 'a proxy wants a login',
+  403: 'check the firewall and the CORS filter',
   404: 'the session is not served there',
-  407: 'the proxy wants a login',
+  407: 'a proxy wants a login',
   429: 'raise the rate limit there',
 };
 
@@ -46,14 +46,14 @@ export class Obstacles {
 
   /** Records an answer to a POST that did not come from the server. */
   meetAnswer({ type, status, headers }: Response, url: string): void {
-    if (type === 'opaqueredirect') this.#meet('redirected', 0, url, 'redirected, to a login page perhaps: log in again, or exempt the address');
-    else if (status === 200) this.#meet('foreign', status, url, `answered with ${headers.get('content-type')} by a captive portal, a login page or a service worker, not by the server`);
+    if (type === 'opaqueredirect') this.#meet('redirected', 0, url, 'redirected, perhaps to a login page: log in again, or exempt the address');
+    else if (status === 200) this.#meet('foreign', status, url, `answered with ${headers.get('content-type')} by a captive portal, a login page or a service worker`);
     else this.#meet('refused', status, url, `answered ${status}: ${HINTS[status] ?? 'see the logs of the server and its proxy'}`);
   }
 
   /** Records that a POST of this many bytes, a single frame, was refused with 413. */
   meetTooLarge(size: number, url: string): void {
-    this.#meet('too-large', 413, url, `answered 413 at ${size} bytes: raise the proxy's limit (nginx: client_max_body_size), or lower the session's fragment size`);
+    this.#meet('too-large', 413, url, `answered 413 at ${size} bytes: raise the proxy's limit (nginx: client_max_body_size), or lower the fragment size`);
   }
 
   /** Clears the obstacle after the server answered; `too-large` only if `isAll`. */

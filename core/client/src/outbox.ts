@@ -55,7 +55,7 @@ export class OutboxLane {
     const { length } = payload;
     const frames = Math.ceil(length / fragment) || 1;
     if (this.#frames.length && this.charge + length + frames * FRAME_CHARGE > limit) {
-      throw new OutboxFull();
+      throw new OutboxFull(`${this.charge} bytes wait: the network or the server is slow. Wait until bufferedAmount() falls, or drop the message.`);
     }
     for (let index = 0; index < frames; index++) {
       const part = payload.subarray(index * fragment, (index + 1) * fragment);

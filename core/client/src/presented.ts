@@ -21,7 +21,7 @@ export class PresentedTicket {
     this.#environment = environment;
   }
 
-  get credentials(): Credentials | undefined {
+  get chosen(): Credentials | undefined {
     return this.#presented;
   }
 

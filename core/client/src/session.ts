@@ -4,7 +4,7 @@ import { Code, Reason } from './codes';
 import { ConnectionLoop } from './connection';
 import { Delivery, type LaneName, type MessageHandler } from './delivery';
 import type { Environment, Listenable } from './environment';
-import { DocumentMachine, OutboxFull, SessionOver, TooLarge } from './machine';
+import { DocumentMachine, SessionOver } from './machine';
 import { nameOfCode, nameOfReason } from './names';
 import { PresentedTicket } from './presented';
 import { isRenewed, Renewal } from './renewal';
@@ -117,7 +117,7 @@ export class Session {
    * server had no room, and once closed.
    */
   get id(): string {
-    return this.#parts?.presented.credentials?.ticket.id ?? '';
+    return this.#parts?.presented.chosen?.ticket.id ?? '';
   }
 
   /**
@@ -238,17 +238,7 @@ export class Session {
       throw new SessionOver(`The session is over (${this.#status.reason || 'Closed'}): ${this.#lost === undefined ? 'reload the page for' : 'wait for'} a new one.`);
     }
     const { machine, loop } = parts;
-    const limit = machine.messageLimit;
-    if (bytes.length > limit) {
-      throw new TooLarge(`A message of ${bytes.length} bytes is above the session's limit of ${limit}: send it in parts, or raise the limit.`);
-    }
-    try {
-      machine.send(lane, bytes, this.#now());
-    } catch (error) {
-      if (!(error instanceof OutboxFull)) throw error;
-      const waiting = machine.bufferedCharge(lane);
-      throw new OutboxFull(`${waiting} bytes wait: the network or the server is slow. Wait until bufferedAmount() falls, or drop the message.`);
-    }
+    machine.send(lane, bytes, this.#now());
     loop.flush();
   }
 
@@ -258,14 +248,14 @@ export class Session {
     const pump = (): void => this.#pump();
     const machine = new DocumentMachine({
       ...this.#options,
-      secret: presented.credentials?.secret ?? new Uint8Array(),
+      secret: presented.chosen?.secret ?? new Uint8Array(),
       document: environment.crypto.getRandomValues(new Uint8Array(16)),
       limits,
       random: environment.Math.random,
       // With restore, a page takes over the session that another document had. Without it, the page
       // came from a cache, and so did its ticket.
       declines: () =>
-        presented.credentials?.ticket.restore === undefined && this.#isRenewable({ ...this.#status, code: Code.Duplicate, reason: nameOfCode(Code.Duplicate) }),
+        presented.chosen?.ticket.restore === undefined && this.#isRenewable({ ...this.#status, code: Code.Duplicate, reason: nameOfCode(Code.Duplicate) }),
     });
     const loop = new ConnectionLoop(machine, now, environment, pump);
     const delivery = new Delivery(machine, limits.inflated, now, environment, pump);
@@ -341,7 +331,7 @@ export class Session {
   }
 
   #present({ machine, presented, loop, delivery }: Parts): void {
-    const { url, secret, ticket } = presented.credentials!;
+    const { url, secret, ticket } = presented.chosen!;
     loop.direct(url, ticket.connection);
     delivery.inflated = ticket.limits.inflated;
     machine.present(secret, ticket.limits, this.#now());

@@ -54,7 +54,7 @@ export function statusWith(ticket: Ticket | From, wall: number): Status | undefi
     const { code, retryAfter, text } = ticket.refused;
     return { ...status, code, reason: nameOfCode(code), text, retryAt: wall + (Number(retryAfter) || 0) };
   }
-  if (isStatic(ticket)) return { ...status, reason: 'NoServer', text: 'this page was made without a server behind it' };
+  if (isStatic(ticket)) return { ...status, reason: 'NoServer', text: 'this page was made without a server' };
   return (ticket as Partial<From> | undefined)?.from === undefined ? undefined : status;
 }
 

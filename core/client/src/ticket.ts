@@ -78,7 +78,7 @@ export function credentialsOf(ticket: OpenTicket, base: string): Credentials {
     // Reported below.
   }
   throw new TypeError(
-    `connect() takes the ticket object that the server made for this page. Reload the page if its protocol is not ${PROTOCOL}; pass the option url if its url does not fit.`,
+    `connect() takes the ticket object that the server made. Reload the page if its protocol is not ${PROTOCOL}; pass the option url if its url does not fit.`,
   );
 }
 

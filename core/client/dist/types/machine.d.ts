@@ -31,8 +31,6 @@ export declare class DocumentMachine {
     constructor({ secret, document, limits, outbox, random, declines }: MachineOptions);
     get phase(): Phase;
     get incarnation(): number;
-    /** Maximum size of a message in bytes. */
-    get messageLimit(): number;
     start(now: number): void;
     /** Waits for another ticket, as before the start. Messages sent meanwhile go to its session. */
     standBy(): void;

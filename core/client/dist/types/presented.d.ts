@@ -7,7 +7,7 @@ import { type Credentials, type OpenTicket } from './ticket';
 export declare class PresentedTicket {
     #private;
     constructor(base: string, environment: Environment);
-    get credentials(): Credentials | undefined;
+    get chosen(): Credentials | undefined;
     /** Sets the page's own ticket, or a newer one that replaces it. Throws if it is not a ticket. */
     take(own: OpenTicket): void;
     /**

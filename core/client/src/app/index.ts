@@ -25,8 +25,8 @@ const KEY = Symbol.for('stillhere.app');
 /** Connects this page to the session of its ticket, as the client's own `connect` does. */
 export function connect<C = Contract>(ticket: Ticket | From, options: ConnectOptions<C> = {}): AppSession<C> {
   const { outbox, url, from } = options;
-  const raw: Options = { ...(outbox === undefined ? {} : { outbox }), ...(url === undefined ? {} : { url }), ...(from === undefined ? {} : { from }) };
-  return attach(connectRaw(ticket, raw), options);
+  // To the client, an option that is undefined is absent.
+  return attach(connectRaw(ticket, { outbox, url, from } as Options), options);
 }
 
 /**
