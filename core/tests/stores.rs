@@ -1,9 +1,12 @@
 //! Stores of durable sessions: both keep the same promises, and the file survives its process.
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redb::ReadableTable as _;
@@ -233,13 +236,7 @@ async fn a_damaged_record_is_set_aside_and_the_others_are_there() {
     drop(store);
     {
         let table = redb::TableDefinition::<[u8; 16], &[u8]>::new("heads");
-        let database = loop {
-            match redb::Database::open(folder.file()) {
-                Ok(database) => break database,
-                Err(redb::DatabaseError::DatabaseAlreadyOpen) => tokio::task::yield_now().await,
-                Err(error) => panic!("{error}"),
-            }
-        };
+        let database = when_closed(&folder.file()).await;
         let write = database.begin_write().expect("it writes");
         let mut heads = write.open_table(table).expect("there is a table");
         let mut bytes = heads
@@ -264,6 +261,165 @@ async fn a_damaged_record_is_set_aside_and_the_others_are_there() {
     );
     // The session can be stored again.
     assert_eq!(store.commit(Commit::new(damaged, 0, head("new"), HOUR)).await, Ok(1));
+}
+
+/// Opens the file as a database once the store's thread, which ends on its own, has closed it.
+async fn when_closed(path: &Path) -> redb::Database {
+    loop {
+        match redb::Database::open(path) {
+            Ok(database) => return database,
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_refused() {
+    let folder = Folder::new();
+    drop(open(&folder.file()).await);
+    let database = when_closed(&folder.file()).await;
+    let write = database.begin_write().expect("it writes");
+    let mut meta = write
+        .open_table(redb::TableDefinition::<&str, u64>::new("meta"))
+        .expect("there is a table");
+    meta.insert("format", 99).expect("it writes");
+    drop(meta);
+    write.commit().expect("it writes");
+    drop(database);
+    let error = FileStore::open(folder.file()).await.expect_err("it is newer");
+    assert!(matches!(error, OpenStoreError::Newer { found: 99, .. }), "{error}");
+}
+
+fn numbered(number: usize) -> SessionId {
+    let mut bytes = [0xa5; 16];
+    bytes[..8].copy_from_slice(&(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    SessionId::from_bytes(bytes)
+}
+
+/// Makes a file of records that each have one commit, and waits until it is closed.
+async fn fill(path: &Path, sessions: usize) {
+    let store = open(path).await;
+    for from in (0..sessions).step_by(1_000) {
+        let commits = (from..sessions.min(from + 1_000)).map(|number| {
+            let text = format!("record {number} ").repeat(20);
+            let mut commit = Commit::new(numbered(number), 0, head(&text), HOUR);
+            commit.rows.interactive = vec![row(1, "a message"), row(2, "another message")];
+            store.commit(commit)
+        });
+        for revision in futures_util::future::join_all(commits).await {
+            assert_eq!(revision, Ok(1));
+        }
+    }
+    drop(store);
+    drop(when_closed(path).await);
+}
+
+#[tokio::test]
+async fn no_damage_makes_a_record_that_was_never_written_or_stops_the_store() {
+    const SESSIONS: usize = 200;
+    let folder = Folder::new();
+    fill(&folder.file(), SESSIONS).await;
+    let bytes = std::fs::read(folder.file()).expect("it can be read");
+    let seed = std::env::var("STILLHERE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or(1);
+    println!("STILLHERE_SEED={seed}");
+    let mut state = seed;
+    let mut random = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let (mut refused, mut failed, mut missing, mut there) = (0, 0, 0, 0);
+    for round in 0..60 {
+        let mut damaged = bytes.clone();
+        let at = random(damaged.len());
+        match round % 4 {
+            0 => damaged.truncate(at),
+            1 => damaged[at..].iter_mut().take(4096).for_each(|byte| *byte = 0),
+            _ => (0..20).for_each(|_| damaged[random(bytes.len())] ^= 1 << random(8)),
+        }
+        let path = folder.0.join(format!("damaged-{round}.db"));
+        std::fs::write(&path, &damaged).expect("it can be written");
+        let store = match FileStore::open(&path).await {
+            Ok(store) => store,
+            Err(error) => {
+                assert!(error.to_string().contains("move it away"), "{error}");
+                refused += 1;
+                continue;
+            }
+        };
+        for number in 0..SESSIONS {
+            match store.load(numbered(number)).await {
+                Ok(Some(record)) => {
+                    assert_eq!(record.revision, 1);
+                    assert_eq!(record.head, head(&format!("record {number} ").repeat(20)));
+                    let rows = vec![row(1, "a message"), row(2, "another message")];
+                    assert_eq!(record.rows, PerLane::new(rows, vec![]), "round {round}");
+                    there += 1;
+                }
+                Ok(None) => missing += 1,
+                Err(StoreError::Failed(reason)) => {
+                    assert!(!reason.contains("ended"), "round {round}: {reason}");
+                    failed += 1;
+                }
+                Err(error) => panic!("round {round}: {error}"),
+            }
+        }
+    }
+    println!("{refused} files refused; records: {there} there, {missing} missing, {failed} failed");
+    assert!(refused > 0 && there > 0 && failed > 0);
+}
+
+/// The variable that makes this program the one that may not write its file.
+const READER: &str = "STILLHERE_STORE_READER";
+
+/// Opens a file that it may not write.
+#[tokio::test]
+async fn open_without_the_right_to() {
+    let Some(path) = std::env::var_os(READER) else { return };
+    let error = FileStore::open(path).await.expect_err("it may not be written");
+    println!("refused: {error}");
+}
+
+#[tokio::test]
+async fn a_file_that_may_not_be_written_is_refused() {
+    let folder = Folder::new();
+    fill(&folder.file(), 1).await;
+    // Root may write everything, so this is done by nobody, who can run a copy of this program.
+    let program = folder.0.join("program");
+    std::fs::copy(std::env::current_exe().expect("this program has a path"), &program).expect("it can be copied");
+    for (path, mode) in [(&folder.file(), 0o444), (&program, 0o755), (&folder.0, 0o755)] {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("modes can be set");
+    }
+    let mut command = Command::new(&program);
+    command.args(["--exact", "open_without_the_right_to", "--nocapture"]);
+    command.env(READER, folder.file());
+    if std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
+        command.uid(65_534);
+    }
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("refused: cannot open") && said.contains("ermission denied"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn the_first_record_of_very_many_is_loaded_within_a_second() {
+    let sessions = 5_000;
+    let folder = Folder::new();
+    fill(&folder.file(), sessions).await;
+    let started = Instant::now();
+    let store = open(&folder.file()).await;
+    let opened = started.elapsed();
+    let record = store.load(numbered(sessions / 2)).await.expect("it can be read");
+    let took = started.elapsed();
+    assert_eq!(record.map(|record| record.revision), Some(1));
+    println!("{sessions} records: opened in {opened:?}, loaded one in {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 /// The variable that makes this program the one that is killed.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,6 +12,7 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefini
 use tokio::sync::oneshot;
 
 use crate::durable::store::{Commit, Record, Store, StoreError, StoreFuture};
+use crate::rate_limited_log::RateLimitedLog;
 use stillhere_proto::machine::{Row, Taken};
 use stillhere_proto::{Lane, PerLane, SessionId};
 
@@ -58,7 +60,10 @@ pub enum OpenStoreError {
         path: PathBuf,
     },
     /// A newer version of stillhere has written the file.
-    #[error("{path} has format {found}, but this version of stillhere reads formats up to {known}")]
+    #[error(
+        "{path} has format {found}, but this version of stillhere reads formats up to {known}: \
+         run the version that wrote it, or move it away to begin with an empty one"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -160,12 +165,15 @@ impl fmt::Debug for Request {
 
 type Id = [u8; 16];
 
+/// Session, lane, last sequence.
+type RowKey = (Id, u8, u64);
+
 /// The format of the file.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-/// Revision, time at which it was written, keep, and head, after a checksum.
+/// Revision, number of messages, time at which it expires, keep, and head, after a checksum.
 const HEADS: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("heads");
 /// Messages by lane and last sequence, after a checksum.
-const ROWS: TableDefinition<'_, (Id, u8, u64), &[u8]> = TableDefinition::new("rows");
+const ROWS: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new("rows");
 /// The sessions by the time at which they expire, in ms since 1970.
 const EXPIRY: TableDefinition<'_, (u64, Id), ()> = TableDefinition::new("expiry");
 /// Heads that could not be read.
@@ -173,8 +181,13 @@ const SET_ASIDE: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("set_asid
 
 const FORMAT: u64 = 1;
 
+const PANICKED: &str = "the file is damaged: reading it panicked";
+
 /// The most requests that are written together.
 const GROUP: usize = 4096;
+
+/// The most of the file that is kept in memory, in bytes. The default of redb is 1 GiB.
+const CACHE: usize = 64 << 20;
 
 /// How long to wait before the file is tried again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -183,7 +196,11 @@ fn open_when_free(path: &Path, wait: Duration) -> Result<Database, OpenStoreErro
     let until = Instant::now() + wait;
     let mut has_told = false;
     loop {
-        match open(path) {
+        let damaged = || OpenStoreError::Failed {
+            path: path.to_owned(),
+            reason: PANICKED.to_owned(),
+        };
+        match catch_unwind(AssertUnwindSafe(|| open(path))).unwrap_or_else(|_| Err(damaged())) {
             Ok(Err(DatabaseError::DatabaseAlreadyOpen)) if Instant::now() < until => {
                 if !std::mem::replace(&mut has_told, true) {
                     tracing::info!(path = %path.display(), wait = ?wait, "waiting for another process to close the store");
@@ -205,7 +222,7 @@ fn open_when_free(path: &Path, wait: Duration) -> Result<Database, OpenStoreErro
 
 /// Opens the file and checks its format.
 fn open(path: &Path) -> Result<Result<Database, DatabaseError>, OpenStoreError> {
-    let database = match Database::create(path) {
+    let database = match create(path) {
         Ok(database) => database,
         Err(error) => return Ok(Err(error)),
     };
@@ -222,6 +239,10 @@ fn open(path: &Path) -> Result<Result<Database, DatabaseError>, OpenStoreError> 
         });
     }
     Ok(Ok(database))
+}
+
+fn create(path: &Path) -> Result<Database, DatabaseError> {
+    Database::builder().set_cache_size(CACHE).create(path)
 }
 
 /// Creates the tables of a new file. Returns the format of the file.
@@ -250,6 +271,7 @@ struct Thread {
     /// No record expires before.
     opened: SystemTime,
     least_keep: Duration,
+    log: RateLimitedLog,
 }
 
 impl Thread {
@@ -259,6 +281,7 @@ impl Thread {
             database: Some(database),
             opened: SystemTime::now(),
             least_keep,
+            log: RateLimitedLog::default(),
         }
     }
 
@@ -289,19 +312,30 @@ impl Thread {
         }
         for read in reads {
             match read {
-                Request::Load(id, answer) => drop(answer.send(self.load(&id))),
-                Request::Expired(most, answer) => drop(answer.send(self.expired(most))),
+                Request::Load(id, answer) => drop(answer.send(self.attempt(|thread| thread.load(&id)))),
+                Request::Expired(most, answer) => drop(answer.send(self.attempt(|thread| thread.expired(most)))),
                 Request::Commit(..) | Request::Remove(..) => {}
             }
         }
     }
 
+    /// Does something with the file. After an error redb refuses everything, and some damage makes
+    /// it panic: both end with the file being opened again for the next request.
+    fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let panicked = || StoreError::Failed(PANICKED.to_owned());
+        let result = catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or_else(|_| Err(panicked()));
+        if let Err(error) = &result {
+            if let Some(errors) = self.log.count(Instant::now()) {
+                tracing::error!(path = %self.path.display(), errors, "{error}");
+            }
+            _ = catch_unwind(AssertUnwindSafe(|| drop(self.database.take())));
+        }
+        result
+    }
+
     fn database(&mut self) -> Result<&Database, StoreError> {
         if self.database.is_none() {
-            match Database::create(&self.path) {
-                Ok(database) => self.database = Some(database),
-                Err(error) => return Err(store_error(&error.into())),
-            }
+            self.database = Some(create(&self.path).map_err(|error| store_error(&error.into()))?);
         }
         self.database.as_ref().ok_or(StoreError::Failed(String::new()))
     }
@@ -309,7 +343,8 @@ impl Thread {
     /// Writes all in one transaction.
     fn write(&mut self, commits: Vec<(Box<Commit>, Answer<u64>)>, removals: Vec<(SessionId, u64, Answer<()>)>) {
         let now = SystemTime::now();
-        let written = self.database().and_then(|database| {
+        let written = self.attempt(|thread| {
+            let database = thread.database()?;
             let write = || -> Result<_, redb::Error> {
                 let transaction = database.begin_write()?;
                 let mut committed = Vec::new();
@@ -335,8 +370,6 @@ impl Thread {
                 }
             }
             Err(error) => {
-                // redb refuses everything after an error of the file, until it is opened again.
-                self.database = None;
                 for (_, answer) in commits {
                     let _ = answer.send(Err(error.clone()));
                 }
@@ -369,7 +402,7 @@ impl Thread {
             let mut expired = Vec::new();
             for entry in expiry.range((0, [0; 16])..(millis(now), [0; 16]))? {
                 let (_, id) = entry?.0.value();
-                let Some(head) = heads.get(id)?.and_then(|head| Head::decode(head.value())) else {
+                let Some(head) = heads.get(id)?.and_then(|head| Head::decode(id, head.value())) else {
                     continue;
                 };
                 if now >= opened + head.keep.max(least) {
@@ -392,34 +425,45 @@ fn commit_one(
 ) -> Result<Result<u64, StoreError>, redb::Error> {
     let id = *commit.id.as_bytes();
     let mut heads = transaction.open_table(HEADS)?;
-    let before = heads.get(id)?.and_then(|head| Head::decode(head.value()));
+    let before = heads.get(id)?.and_then(|head| Head::decode(id, head.value()));
     if before.as_ref().map_or(0, |head| head.revision) != commit.replaces {
         return Ok(Err(StoreError::Fenced));
     }
-    let head = Head {
-        revision: commit.replaces + 1,
-        expires: millis(now + commit.keep.min(LONGEST)),
-        keep: commit.keep.min(LONGEST),
-        bytes: commit.head.clone(),
-    };
-    heads.insert(id, &head.encode()[..])?;
-    let mut expiry = transaction.open_table(EXPIRY)?;
-    if let Some(before) = before {
-        expiry.remove((before.expires, id))?;
-    }
-    expiry.insert((head.expires, id), ())?;
-    let mut rows = transaction.open_table(ROWS)?;
+    let (mut rows, mut count) = (
+        transaction.open_table(ROWS)?,
+        before.as_ref().map_or(0, |head| head.rows),
+    );
     for lane in Lane::ALL {
         let last = if commit.clears_rows {
             u64::MAX
         } else {
             commit.acknowledged[lane]
         };
-        rows.retain_in((id, lane as u8, 0)..=(id, lane as u8, last), |_, _| false)?;
+        if count > 0 && last > 0 {
+            rows.retain_in((id, lane as u8, 0)..=(id, lane as u8, last), |_, _| {
+                count = count.saturating_sub(1);
+                false
+            })?;
+        }
         for row in &commit.rows[lane] {
-            rows.insert((id, lane as u8, row.last), &encode_row(row)[..])?;
+            let key = (id, lane as u8, row.last);
+            let replaced = rows.insert(key, &encode_row(key, row)[..])?;
+            count += u64::from(replaced.is_none());
         }
     }
+    let head = Head {
+        revision: commit.replaces + 1,
+        rows: count,
+        expires: millis(now + commit.keep.min(LONGEST)),
+        keep: commit.keep.min(LONGEST),
+        bytes: commit.head.clone(),
+    };
+    heads.insert(id, &head.encode(id)[..])?;
+    let mut expiry = transaction.open_table(EXPIRY)?;
+    if let Some(before) = before {
+        expiry.remove((before.expires, id))?;
+    }
+    expiry.insert((head.expires, id), ())?;
     Ok(Ok(head.revision))
 }
 
@@ -430,7 +474,7 @@ fn remove_one(
 ) -> Result<Result<(), StoreError>, redb::Error> {
     let id = *id.as_bytes();
     let mut heads = transaction.open_table(HEADS)?;
-    let Some(head) = heads.get(id)?.and_then(|head| Head::decode(head.value())) else {
+    let Some(head) = heads.get(id)?.and_then(|head| Head::decode(id, head.value())) else {
         return Ok(Ok(()));
     };
     if head.revision != revision {
@@ -457,7 +501,7 @@ fn load_one(database: &Database, id: &SessionId) -> Result<Loaded, redb::Error> 
     let Some(bytes) = heads.get(id)? else {
         return Ok(Loaded::None);
     };
-    let Some(head) = Head::decode(bytes.value()) else {
+    let Some(head) = Head::decode(id, bytes.value()) else {
         return Ok(Loaded::Damaged);
     };
     let table = read.open_table(ROWS)?;
@@ -465,11 +509,14 @@ fn load_one(database: &Database, id: &SessionId) -> Result<Loaded, redb::Error> 
     for lane in Lane::ALL {
         for entry in table.range((id, lane as u8, 0)..=(id, lane as u8, u64::MAX))? {
             let (key, value) = entry?;
-            let Some(row) = decode_row(key.value().2, value.value()) else {
+            let Some(row) = decode_row(key.value(), value.value()) else {
                 return Ok(Loaded::Damaged);
             };
             rows[lane].push(row);
         }
+    }
+    if rows.interactive.len() + rows.bulk.len() != usize::try_from(head.rows).unwrap_or(usize::MAX) {
+        return Ok(Loaded::Damaged);
     }
     Ok(Loaded::Record(Record {
         revision: head.revision,
@@ -498,6 +545,8 @@ fn set_aside(database: &Database, id: &SessionId) -> Result<(), redb::Error> {
 /// A head with what the store itself has to know.
 struct Head {
     revision: u64,
+    /// How many messages there are, so that one that is missing is noticed.
+    rows: u64,
     /// Milliseconds since 1970.
     expires: u64,
     keep: Duration,
@@ -505,19 +554,21 @@ struct Head {
 }
 
 impl Head {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(28 + self.bytes.len());
+    fn encode(&self, id: Id) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32 + self.bytes.len());
         out.put_u64(self.revision);
+        out.put_u64(self.rows);
         out.put_u64(self.expires);
         out.put_u64(u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX));
         out.put_slice(&self.bytes);
-        checked(&out)
+        checked((id, 0, 0), &out)
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut bytes = unchecked(bytes)?;
+    fn decode(id: Id, bytes: &[u8]) -> Option<Self> {
+        let mut bytes = unchecked((id, 0, 0), bytes)?;
         Some(Self {
             revision: bytes.try_get_u64().ok()?,
+            rows: bytes.try_get_u64().ok()?,
             expires: bytes.try_get_u64().ok()?,
             keep: Duration::from_millis(bytes.try_get_u64().ok()?),
             bytes: Bytes::copy_from_slice(bytes),
@@ -525,39 +576,49 @@ impl Head {
     }
 }
 
-fn encode_row(row: &Row) -> Vec<u8> {
+fn encode_row(key: RowKey, row: &Row) -> Vec<u8> {
     let mut out = Vec::with_capacity(21 + row.payload.len());
     out.put_u64(row.before.sequence);
     out.put_u64(row.before.charge);
     out.put_u8(row.compressed.into());
     out.put_slice(&row.payload);
-    checked(&out)
+    checked(key, &out)
 }
 
-fn decode_row(last: u64, bytes: &[u8]) -> Option<Row> {
-    let mut bytes = unchecked(bytes)?;
+fn decode_row(key: RowKey, bytes: &[u8]) -> Option<Row> {
+    let mut bytes = unchecked(key, bytes)?;
     Some(Row {
         before: Taken {
             sequence: bytes.try_get_u64().ok()?,
             charge: bytes.try_get_u64().ok()?,
         },
-        last,
+        last: key.2,
         compressed: bytes.try_get_u8().ok()? == 1,
         payload: Bytes::copy_from_slice(bytes),
     })
 }
 
-/// Returns the bytes after their checksum.
-fn checked(bytes: &[u8]) -> Vec<u8> {
-    let mut out = crc32fast::hash(bytes).to_be_bytes().to_vec();
+/// Returns the bytes after a checksum, which covers their key too: a value under another key is
+/// damaged.
+fn checked(key: RowKey, bytes: &[u8]) -> Vec<u8> {
+    let mut out = checksum(key, bytes).to_be_bytes().to_vec();
     out.extend_from_slice(bytes);
     out
 }
 
 /// Undoes [`checked`]. Returns `None` if the checksum is wrong.
-fn unchecked(bytes: &[u8]) -> Option<&[u8]> {
+fn unchecked(key: RowKey, bytes: &[u8]) -> Option<&[u8]> {
     let (sum, bytes) = bytes.split_first_chunk::<4>()?;
-    (u32::from_be_bytes(*sum) == crc32fast::hash(bytes)).then_some(bytes)
+    (u32::from_be_bytes(*sum) == checksum(key, bytes)).then_some(bytes)
+}
+
+fn checksum((id, lane, last): RowKey, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&id);
+    hasher.update(&[lane]);
+    hasher.update(&last.to_be_bytes());
+    hasher.update(bytes);
+    hasher.finalize()
 }
 
 fn millis(time: SystemTime) -> u64 {
