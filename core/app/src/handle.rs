@@ -218,20 +218,17 @@ impl SessionHandle {
     {
         assert!((1..=255).contains(&name.len()), "{BadName}");
         let observable = Observable::new(name, value, Arc::clone(&self.shared));
-        let (replaced, count) = {
+        let (is_taken, fits) = {
             let mut state = self.shared.lock();
-            let replaced = if state.is_over {
-                None
-            } else {
-                state.observables.insert(name.into(), observable.observed())
-            };
-            (replaced, state.observables.len())
+            let is_taken = state.observables.contains_key(name);
+            let fits = state.observables.len() < MOST_OBSERVABLES;
+            if !is_taken && fits && !state.is_over {
+                state.observables.insert(name.into(), observable.observed());
+            }
+            (is_taken, fits)
         };
-        assert!(replaced.is_none(), "there is an observable {name:?}");
-        assert!(
-            count <= MOST_OBSERVABLES,
-            "a session has at most {MOST_OBSERVABLES} observables"
-        );
+        assert!(!is_taken, "there is an observable {name:?}");
+        assert!(fits, "a session has at most {MOST_OBSERVABLES} observables");
         observable.update(|_| {});
         observable
     }

@@ -40,8 +40,8 @@ pub use observable::Observable;
 pub use options::AppOptions;
 pub use restoring::Restoring;
 pub use rooms::{
-    Happening, InProcess, JoinError, Lag, Member, Membership, PageRights, Replica, Room, RoomEngine, RoomError,
-    RoomOptions, Rooms,
+    Departure, Happening, InProcess, JoinError, Lag, Member, Membership, PageRights, Present, Replica, Room,
+    RoomEngine, RoomError, RoomEvent, RoomEvents, RoomOptions, Rooms,
 };
 pub use session::Session;
 pub use shared::Received;

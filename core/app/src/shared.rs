@@ -12,7 +12,7 @@ use crate::items::Credit;
 use crate::observable::Observed;
 use crate::options::AppOptions;
 use crate::restoring::RestoreFunction;
-use crate::rooms::{Door, Seated};
+use crate::rooms::{Door, JoinBudget, Seated};
 use crate::trouble::Trouble;
 use crate::value::{DecodeError, Value};
 
@@ -80,6 +80,7 @@ pub(crate) struct State {
     /// The rooms of which the session is a member.
     pub(crate) rooms: HashMap<Box<str>, Arc<Seated>>,
     pub(crate) door: Option<Arc<Door>>,
+    pub(crate) joins: JoinBudget,
     pub(crate) trouble_hook: Option<TroubleHook>,
     /// Calls to the page that are not answered.
     pub(crate) calls: HashMap<u64, oneshot::Sender<Answer>>,

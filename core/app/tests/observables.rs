@@ -8,7 +8,7 @@ use std::time::Duration;
 use stillhere::{EndReason, Hub};
 use stillhere_app::{Observable, Session, app};
 use stillhere_client::{Lane, Status};
-use support::{Page, set, soon, take_number};
+use support::{Page, call, set, soon, take_number};
 use tokio::sync::{Notify, oneshot, watch};
 
 /// Opens a session with the observable `count`, which begins at 0.
@@ -245,4 +245,28 @@ async fn a_set_of_the_document_before_reaches_the_document_that_was_restored_mea
     assert_eq!(reloaded.recv().await, set("count", 0, "0"));
     go.notify_one();
     assert_eq!(reloaded.recv().await, set("count", 0, "7"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_observable_of_a_name_panics_and_the_first_stays() {
+    let hub = Hub::new();
+    let session = hub.open(app(async move |session: Session| {
+        let count = session.observable("count", 1);
+        let handle = session.to_handle();
+        let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            handle.observable("count", String::new())
+        }));
+        assert!(again.is_err());
+        count.set(2);
+        session.ended().await;
+    }));
+    let page = Page::open(&hub, &session);
+    assert_eq!(page.recv().await, set("count", 0, "2"));
+    page.send(set("count", 1, "3")).await;
+    page.send(call(1, "none", "0")).await;
+    assert_eq!(
+        page.recv().await[0],
+        6,
+        "nothing is sent back but the answer: 3 is a number"
+    );
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stillhere::{Hub, SessionHandle};
 use stillhere_app::{
-    InProcess, JoinError, Lag, Membership, PageRights, Room, RoomError, RoomOptions, Rooms, Session, app,
+    Departure, InProcess, JoinError, Lag, Membership, PageRights, Room, RoomError, RoomEvent, RoomOptions, Rooms,
+    Session, app,
 };
 use support::room::{View, ask};
 use support::{Page, soon};
@@ -105,9 +106,7 @@ async fn members_see_who_joins_goes_away_comes_back_and_leaves_in_order() {
     assert_eq!(ada.view.changes, changes);
     assert_eq!(watch.borrow_and_update().len(), 1);
     ada.session.abort("enough");
-    soon("the room is empty", watch.wait_for(|members| members.is_empty()))
-        .await
-        .expect("the room is there");
+    soon("the room is empty", watch.wait_for(|members| members.is_empty())).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -479,4 +478,186 @@ async fn a_page_cannot_nest_its_state_so_deeply_that_the_others_cannot_read_it()
     ada.page.send(set).await;
     ada.until("she is told", |view| view.members[&view.you].2 == 0).await;
     assert_eq!(room.members()[0].state, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_server_learns_in_order_who_joins_goes_away_comes_back_and_leaves() {
+    let hub = Hub::builder().outbox_limit(2000).build();
+    let mut options = RoomOptions::default();
+    options.lag = Lag::End;
+    let room = Rooms::with(options, InProcess).room("board").expect("there is room");
+    let ada = Joined::new(&hub, &room, json!("Ada")).await;
+    let mut events = room.events();
+    let ben = Joined::new(&hub, &room, json!("Ben")).await;
+    // A room may have sessions of several hubs, here of one with more room.
+    let cy = Joined::new(&Hub::new(), &room, json!("Cy")).await;
+    cy.page.go_away();
+    quiet().await;
+    cy.page.come_back();
+    ben.page.go_away();
+    quiet().await;
+    (0..200).for_each(|value| room.emit_except(ada.id(), "draw", &value).expect("a number"));
+    let why = soon("Ben is out", ben.membership.as_ref().expect("he joined").ended());
+    ben.page.come_back();
+    assert_eq!(why.await, Departure::Lagged);
+    drop(ada.membership);
+    cy.session.abort("enough");
+    let mut seen = Vec::new();
+    while seen.iter().filter(|event: &&String| event.contains("left")).count() < 3 {
+        seen.push(match soon("an event", events.next()).await {
+            RoomEvent::Joined(member) => format!("{} joined", member.state),
+            RoomEvent::Away(member) => format!("{} away", member.state),
+            RoomEvent::Back(member) => format!("{} back", member.state),
+            RoomEvent::Left(member, why) => format!("{} left: {why:?}", member.state),
+            other => panic!("{other:?}"),
+        });
+    }
+    let of = |name: &str| -> Vec<String> {
+        let own = seen
+            .iter()
+            .filter_map(|event| event.strip_prefix(&format!("\"{name}\" ")));
+        own.map(str::to_owned).collect()
+    };
+    assert_eq!(of("Ada"), ["joined", "left: Left"]);
+    // Whether Ben is back before he is out is a race.
+    let ben: Vec<_> = of("Ben").into_iter().filter(|event| event != "back").collect();
+    assert_eq!(ben, ["joined", "away", "left: Lagged"]);
+    assert_eq!(of("Cy"), ["joined", "away", "back", "left: Ended"]);
+    assert_eq!(seen[..3], ["\"Ada\" joined", "\"Ben\" joined", "\"Cy\" joined"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_the_server_does_not_read_are_counted() {
+    let hub = Hub::new();
+    let room = Rooms::new().room("board").expect("there is room");
+    let mut events = room.events();
+    let (_session, _page, handle) = open(&hub).await;
+    for _ in 0..600 {
+        drop(room.join(&handle, &1).expect("it is not a member"));
+    }
+    assert_eq!(events.next().await, RoomEvent::Missed(1200 - 1024));
+    for _ in 0..512 {
+        assert!(matches!(events.next().await, RoomEvent::Joined(_)));
+        assert!(matches!(events.next().await, RoomEvent::Left(_, Departure::Left)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_are_listed_in_the_order_of_joining() {
+    let hub = Hub::new();
+    let room = Rooms::new().room("board").expect("there is room");
+    let mut joined = Vec::new();
+    for number in 0..20 {
+        joined.push(Joined::new(&hub, &room, json!(number)).await);
+    }
+    drop(joined[3].membership.take());
+    joined[3].membership = Some(room.join(&joined[3].handle, &20).expect("it has left"));
+    let states = |members: &[stillhere_app::Member]| -> Vec<_> {
+        members
+            .iter()
+            .map(|member| member.state.as_u64().expect("a number"))
+            .collect()
+    };
+    let expected: Vec<u64> = (0..21).filter(|number| *number != 3).collect();
+    assert_eq!(states(&room.members()), expected);
+    assert_eq!(states(&room.present().borrow_and_update()), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_events_are_kept_within_their_bounds() {
+    for (events, bytes, kept) in [(10, 1 << 20, 10), (1 << 20, 1000, 55), (0, 0, 1)] {
+        let hub = Hub::builder().outbox_limit(2000).build();
+        let mut options = RoomOptions::default();
+        (options.kept_events, options.kept_bytes) = (events, bytes);
+        let room = Rooms::with(options, InProcess).room("board").expect("there is room");
+        let mut ada = Joined::new(&hub, &room, json!(0)).await;
+        ada.until("she is in", |view| view.members.len() == 1).await;
+        ada.page.go_away();
+        quiet().await;
+        // Each has 18 bytes.
+        (1000..2000).for_each(|value| room.emit("draw", &value).expect("a number"));
+        ada.page.come_back();
+        ada.until("the last arrives", |view| {
+            view.events.last().is_some_and(|event| event.2 == 1999)
+        })
+        .await;
+        let values: Vec<_> = ada.view.events.iter().filter_map(|event| event.2.as_u64()).collect();
+        let sent = values
+            .iter()
+            .zip(1000..)
+            .take_while(|(value, number)| **value == *number)
+            .count();
+        assert_eq!(values.len() - sent, kept, "{events} events, {bytes} bytes");
+        assert_eq!(ada.view.missed, 1000 - values.len() as u64);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_was_full_learns_that_it_left_before_it_learns_that_it_joined_again() {
+    let hub = Hub::builder().outbox_limit(2000).build();
+    let room = Rooms::new().room("board").expect("there is room");
+    let mut ada = Joined::new(&hub, &room, json!("first")).await;
+    ada.until("she is in", |view| view.members.len() == 1).await;
+    ada.page.go_away();
+    quiet().await;
+    (0..500).for_each(|value| room.emit("draw", &value).expect("a number"));
+    for _ in 0..3 {
+        drop(ada.membership.take());
+        ada.membership = Some(room.join(&ada.handle, &"again").expect("she has left"));
+    }
+    ada.page.come_back();
+    let mut outs = 0;
+    while outs < 3 || ada.view.out.is_some() {
+        let unit = ada.page.recv_for("she is told").await;
+        outs += u32::from(unit.starts_with(b"\x0c\x05board\x04"));
+        assert!(
+            outs == 3 || !unit.ends_with(b"]}") || ada.view.version() > 0,
+            "a list came first"
+        );
+        ada.view.receive(&unit);
+    }
+    quiet().await;
+    ada.view.take(&ada.page);
+    assert_eq!((outs, ada.view.out), (3, None));
+    assert_eq!(ada.view.members[&ada.view.you].2, "again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_asks_or_joins_without_pause_costs_few_lists() {
+    let hub = Hub::new();
+    let rooms = Rooms::new();
+    let room = rooms.room("board").expect("there is room");
+    let (_session, page, handle) = open(&hub).await;
+    handle.on_join(&rooms, |_| Some(PageRights::default()));
+    let lists = async |page: &Page| {
+        quiet().await;
+        let mut counts = [0; 2];
+        while let Some(unit) = page.client.try_recv(stillhere_client::Lane::Interactive) {
+            match unit.to_vec()[7] {
+                0 => counts[0] += 1,
+                4 if String::from_utf8_lossy(&unit.to_vec()).contains("too often") => counts[1] += 1,
+                _ => {}
+            }
+        }
+        counts
+    };
+    for _ in 0..1000 {
+        page.send(ask(5, &json!(0))).await;
+    }
+    // The one of joining, and then one in 200 ms.
+    let [asked, refused] = lists(&page).await;
+    assert!(
+        (2..10).contains(&asked) && refused == 0,
+        "{asked} lists, {refused} refused"
+    );
+    for _ in 0..1000 {
+        page.send(ask(7, &json!(null))).await;
+        page.send(ask(5, &json!(0))).await;
+    }
+    let [joined, refused] = lists(&page).await;
+    assert_eq!(joined + refused, 1000);
+    assert!((100..150).contains(&joined), "{joined} joins");
+    page.send(ask(5, &json!(0))).await;
+    assert_eq!(lists(&page).await, [1, 0], "after a minute it may join again");
+    assert_eq!(room.members().len(), 1);
 }

@@ -17,6 +17,8 @@ pub enum Happening {
     Left {
         /// The member.
         id: u64,
+        /// Why.
+        why: Departure,
     },
     /// A member's page has lost its connection, or has one again.
     Away {
@@ -43,6 +45,18 @@ pub enum Happening {
         /// The member that does not get it.
         except: Option<u64>,
     },
+}
+
+/// Why a session is no longer a member of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Departure {
+    /// The [`Membership`](super::Membership) was dropped, or the page has left.
+    Left,
+    /// Its outbox was full, and the room's [`Lag`](super::Lag) is [`End`](super::Lag::End).
+    Lagged,
+    /// The session has ended.
+    Ended,
 }
 
 /// Carries what happens in rooms to every server that has members in them.

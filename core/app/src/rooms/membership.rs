@@ -1,15 +1,17 @@
 //! A session's membership of a room, and the task that keeps it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use serde::Serialize;
-use stillhere::{Events, SendError as CoreSendError, SessionState, TrySendError};
+use stillhere::{Events, SendError as CoreSendError, SessionState};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
+use tokio::time::sleep;
 
-use super::engine::Happening;
+use super::engine::{Departure, Happening};
 use super::member::{Member, member_id, now};
 use super::page::PageRights;
 use super::replica::Replica;
@@ -33,9 +35,12 @@ pub(crate) struct Seated {
     pub(super) rights: PageRights,
     /// Notified when the outbox was full.
     fell_behind: Arc<Notify>,
-    has_left: AtomicBool,
-    keeper: OnceLock<AbortHandle>,
-    runtime: Handle,
+    /// The page has asked who is in the room.
+    asked: Notify,
+    /// The task that keeps the membership, once the member has joined.
+    keeper: Mutex<Option<AbortHandle>>,
+    /// Why the membership has ended.
+    departed: watch::Sender<Option<Departure>>,
 }
 
 impl Membership {
@@ -71,16 +76,19 @@ impl Membership {
         self.seated.set_state(state, None);
         Ok(())
     }
+
+    /// Waits until the session is no longer a member, because its page has left or has not kept up
+    /// or it has ended, and returns why. Cancel safe.
+    pub async fn ended(&self) -> Departure {
+        let mut departed = self.seated.departed.subscribe();
+        let departed = departed.wait_for(Option::is_some).await;
+        departed.ok().and_then(|why| *why).expect("the sender is kept here")
+    }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let core = &self.session.core;
-        let out = self.seated.leave(&self.session.shared);
-        if let Some(Err(TrySendError::Full(out))) = out.map(|out| core.try_send(out)) {
-            let core = core.clone();
-            self.seated.runtime.spawn(async move { core.send(out).await });
-        }
+        self.seated.leave(&self.session.shared);
     }
 }
 
@@ -92,21 +100,23 @@ impl Seated {
         state: serde_json::Value,
         rights: PageRights,
     ) -> Result<Arc<Self>, JoinError> {
-        let runtime = Handle::current();
         let id = member_id(session.id());
         let fell_behind = Arc::new(Notify::new());
-        replica.seat(id, session.core.clone(), Arc::clone(&fell_behind))?;
+        replica.seat(id, session.core.clone(), Arc::clone(&fell_behind), Handle::current())?;
         let seated = Arc::new(Self {
             replica: Arc::clone(replica),
             id,
             rights,
             fell_behind,
-            has_left: AtomicBool::new(false),
-            keeper: OnceLock::new(),
-            runtime,
+            asked: Notify::new(),
+            keeper: Mutex::default(),
+            departed: watch::Sender::default(),
         });
         if let Err(error) = seated.enter(session) {
-            seated.end(Some(&session.shared));
+            replica.publish(Happening::Left {
+                id,
+                why: Departure::Ended,
+            });
             return Err(error);
         }
         let events = session.core.events();
@@ -131,12 +141,23 @@ impl Seated {
             shared: Arc::downgrade(&session.shared),
         };
         let task = tokio::spawn(keeper.run(events, is_away)).abort_handle();
-        let task = self.keeper.get_or_init(|| task);
-        if self.has_left.load(Ordering::SeqCst) {
-            // The page has left meanwhile, perhaps even before the member had joined.
+        let departed = {
+            let mut keeper = self.keeper();
+            let departed = *self.departed.borrow();
+            if departed.is_none() {
+                *keeper = Some(task.clone());
+            }
+            departed
+        };
+        if let Some(why) = departed {
+            // The page has left before the member had joined.
             task.abort();
-            self.replica.publish(Happening::Left { id: self.id });
+            self.replica.publish(Happening::Left { id: self.id, why });
         }
+    }
+
+    fn keeper(&self) -> MutexGuard<'_, Option<AbortHandle>> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enter(self: &Arc<Self>, session: &SessionHandle) -> Result<(), JoinError> {
@@ -166,19 +187,29 @@ impl Seated {
         self.replica.publish(Happening::State { id, state, number });
     }
 
-    /// Leaves the room. Returns the unit that tells the page so, unless the room has been left.
-    pub(super) fn leave(&self, shared: &Shared) -> Option<Vec<u8>> {
-        if let Some(task) = self.keeper.get() {
-            task.abort();
-        }
-        self.end(Some(shared)).then(|| out(&self.replica, Reason::Left, ""))
+    /// Tells the page who is in the room, at most once in 200 ms.
+    pub(super) fn ask(&self) {
+        self.asked.notify_one();
     }
 
-    /// Ends the membership. Returns false if it has ended before: the session may have joined again
-    /// since then.
-    fn end(&self, shared: Option<&Shared>) -> bool {
-        if self.has_left.swap(true, Ordering::SeqCst) {
-            return false;
+    /// Leaves the room, and tells the page so, unless the room has been left: the session may have
+    /// joined again since then.
+    pub(super) fn leave(&self, shared: &Shared) {
+        self.end(Some(shared), Departure::Left);
+    }
+
+    /// Ends the membership, unless it has ended before.
+    fn end(&self, shared: Option<&Shared>, why: Departure) {
+        let (keeper, is_first) = {
+            let mut keeper = self.keeper();
+            let is_first = self.departed.borrow().is_none();
+            if is_first {
+                self.departed.send_replace(Some(why));
+            }
+            (keeper.take(), is_first)
+        };
+        if !is_first {
+            return;
         }
         if let Some(shared) = shared {
             let rooms = &mut shared.lock().rooms;
@@ -187,8 +218,15 @@ impl Seated {
                 rooms.remove(self.replica.name());
             }
         }
-        self.replica.publish(Happening::Left { id: self.id });
-        true
+        if why == Departure::Left {
+            let out = out(&self.replica, Reason::Left, "");
+            self.replica.tell_when_left(self.id, out.into());
+        }
+        // A member that has not joined yet leaves once it has.
+        if let Some(keeper) = keeper {
+            self.replica.publish(Happening::Left { id: self.id, why });
+            keeper.abort();
+        }
     }
 }
 
@@ -207,11 +245,21 @@ struct Keeper {
 
 impl Keeper {
     async fn run(self, events: Events, is_away: bool) {
-        tokio::select! {
-            () = self.watch(events, is_away) => {}
-            () = self.keep_up() => {}
+        let why = tokio::select! {
+            () = self.watch(events, is_away) => Departure::Ended,
+            () = self.keep_up() => Departure::Lagged,
+            never = self.show() => match never {},
+        };
+        self.seated.end(self.shared.upgrade().as_deref(), why);
+    }
+
+    /// Tells the page who is in the room when it asks. Asking often costs no more.
+    async fn show(&self) -> Infallible {
+        loop {
+            self.seated.asked.notified().await;
+            self.seated.replica.show(self.seated.id);
+            sleep(SHOW_INTERVAL).await;
         }
-        self.seated.end(self.shared.upgrade().as_deref());
     }
 
     /// Tells the room when the page goes away and comes back. Returns when the session has ended.
@@ -273,6 +321,9 @@ impl Keeper {
         unit?.ok().map(stillhere::Message::from)
     }
 }
+
+/// Time between two lists of the members for a page that asks for them.
+const SHOW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Rooms that a session is in at a time.
 const MOST_ROOMS: usize = 64;

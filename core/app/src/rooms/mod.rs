@@ -1,11 +1,14 @@
 //! Rooms: sessions that see each other and get the same events.
 
 mod engine;
+mod events;
 mod member;
 mod membership;
 mod page;
+mod present;
 mod replica;
 mod room;
+mod roster;
 mod seat;
 mod wire;
 
@@ -13,12 +16,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-pub use engine::{Happening, InProcess, RoomEngine};
+pub use engine::{Departure, Happening, InProcess, RoomEngine};
+pub use events::{RoomEvent, RoomEvents};
 pub use member::Member;
 pub use membership::Membership;
 pub(crate) use membership::Seated;
 pub use page::PageRights;
-pub(crate) use page::{Door, receive, receive_event};
+pub(crate) use page::{Door, JoinBudget, receive, receive_event};
+pub use present::Present;
 pub use replica::Replica;
 pub use room::{JoinError, Room};
 pub(crate) use wire::Action;
@@ -31,12 +36,14 @@ use crate::codec::Codec;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Lag {
-    /// Misses the oldest events that did not fit: the newest 64 follow once there is room.
+    /// Misses the oldest events that did not fit: the newest follow once there is room, as many as
+    /// [`RoomOptions::kept_events`] and [`RoomOptions::kept_bytes`] allow.
     #[default]
     Newest,
     /// Misses all events until there is room.
     Skip,
-    /// Is no longer a member, and is told so.
+    /// Is no longer a member. The page is told so, and the application with
+    /// [`Departure::Lagged`].
     End,
 }
 
@@ -59,6 +66,11 @@ pub struct RoomOptions {
     pub state: usize,
     /// What happens to a member whose outbox is full. Default [`Lag::Newest`].
     pub lag: Lag,
+    /// Most events that [`Lag::Newest`] keeps for a member whose outbox is full. At least 1 is kept.
+    /// Default 64.
+    pub kept_events: usize,
+    /// Most bytes of these events together, unless a single one is larger. Default 64 KiB.
+    pub kept_bytes: usize,
     /// The format in which members and events are sent. Default JSON.
     pub codec: Codec,
 }
@@ -70,6 +82,8 @@ impl Default for RoomOptions {
             members: 10_000,
             state: 4 * 1024,
             lag: Lag::default(),
+            kept_events: 64,
+            kept_bytes: 64 * 1024,
             codec: Codec::default(),
         }
     }
@@ -77,7 +91,10 @@ impl Default for RoomOptions {
 
 /// The rooms of an application, by name. It is cheap to clone.
 ///
-/// A room exists while it has a member, or a [`Room`] is kept. Sessions join with a state, and each
+/// It is not part of a [`Hub`](stillhere::Hub), which knows bytes only: an application may have
+/// several, with other options or another engine, and sessions of several hubs may meet in one.
+///
+/// A room exists while it has a member, or a [`Room`], [`Present`] or [`RoomEvents`] is kept. Sessions join with a state, and each
 /// page sees the members and gets the room's events. A membership survives that the page is away.
 ///
 /// ```

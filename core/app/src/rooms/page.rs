@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::Rooms;
 use super::engine::Happening;
@@ -72,7 +74,7 @@ pub(crate) fn receive(session: &SessionHandle, room: &str, action: Action, value
     let seated = session.shared.lock().rooms.get(room).cloned();
     match (action, seated) {
         (Action::Join, Some(seated)) => {
-            seated.replica.show(seated.id);
+            seated.ask();
             None
         }
         (Action::Join, None) => join(session, room, value).err(),
@@ -84,7 +86,10 @@ pub(crate) fn receive(session: &SessionHandle, room: &str, action: Action, value
             }
             None
         }
-        (Action::Leave, Some(seated)) => seated.leave(&session.shared),
+        (Action::Leave, Some(seated)) => {
+            seated.leave(&session.shared);
+            None
+        }
         _ => None,
     }
 }
@@ -98,7 +103,13 @@ struct SetState {
 }
 
 fn join(session: &SessionHandle, name: &str, value: &Value) -> Result<(), Vec<u8>> {
-    let door = session.shared.lock().door.clone();
+    let (door, may_join) = {
+        let mut state = session.shared.lock();
+        (state.door.clone(), state.joins.take())
+    };
+    if !may_join {
+        return Err(refusal(session, name, "the page joins rooms too often"));
+    }
     let opened = door.map_or_else(|| Err("pages may not join rooms".to_owned()), |door| door.open(name));
     let joined = opened.and_then(|(room, rights)| {
         let state: serde_json::Value = value.decode().map_err(|error| error.to_string())?;
@@ -108,6 +119,41 @@ fn join(session: &SessionHandle, name: &str, value: &Value) -> Result<(), Vec<u8
     });
     joined.map_err(|text| refusal(session, name, &text))
 }
+
+/// How often a page may still join: 128 times at once and then twice a second, because each time
+/// costs as much as the room has members.
+pub(crate) struct JoinBudget {
+    left: u32,
+    since: Instant,
+}
+
+impl Default for JoinBudget {
+    fn default() -> Self {
+        Self {
+            left: MOST_JOINS,
+            since: Instant::now(),
+        }
+    }
+}
+
+impl JoinBudget {
+    /// Returns false if the page may not join now.
+    fn take(&mut self) -> bool {
+        let elapsed = self.since.elapsed();
+        let earned = u32::try_from(elapsed.as_millis() / JOIN_INTERVAL.as_millis()).unwrap_or(MOST_JOINS);
+        if earned > 0 {
+            self.since = Instant::now();
+            self.left = self.left.saturating_add(earned).min(MOST_JOINS);
+        }
+        let may_join = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may_join
+    }
+}
+
+/// Joins of a page at once, and the time until it may join once more.
+const MOST_JOINS: u32 = 128;
+const JOIN_INTERVAL: Duration = Duration::from_millis(500);
 
 fn refusal(session: &SessionHandle, room: &str, text: &str) -> Vec<u8> {
     let out = Out {

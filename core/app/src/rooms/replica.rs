@@ -1,17 +1,21 @@
 //! A room as one server knows it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::Serialize;
-use stillhere::{Message, SessionHandle};
+use stillhere::{Message, SessionHandle, TrySendError};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use super::RoomOptions;
-use super::engine::{Happening, RoomEngine};
+use super::engine::{Departure, Happening, RoomEngine};
+use super::events::{Listener, RoomEvent, RoomEvents};
 use super::member::Member;
+use super::present::Present;
 use super::room::JoinError;
+use super::roster::Roster;
 use super::seat::{Behind, Seat};
 use super::wire::{Action, Change, Changed, Left, Members, room_unit};
 use crate::codec::EncodeError;
@@ -22,16 +26,28 @@ pub struct Replica {
     pub(super) options: RoomOptions,
     engine: Arc<dyn RoomEngine>,
     state: Mutex<State>,
-    present: watch::Sender<Arc<[Member]>>,
+    /// [`State::version`].
+    version: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct State {
     /// Number of changes of `members`.
     version: u64,
-    members: BTreeMap<u64, Member>,
+    members: Roster,
     /// The members that have their session on this server.
     seats: HashMap<u64, Seat>,
+    /// Units that tell pages that they have left, and that did not fit. Whoever joins again is told
+    /// nothing before that.
+    owed: HashMap<u64, Owed>,
+    listeners: Vec<Weak<Listener>>,
+}
+
+/// How many units are owed to a page, and who waits for that.
+#[derive(Default)]
+struct Owed {
+    units: usize,
+    waits: Option<Arc<Notify>>,
 }
 
 impl fmt::Debug for Replica {
@@ -49,7 +65,7 @@ impl Replica {
             options,
             engine,
             state: Mutex::default(),
-            present: watch::Sender::new(Arc::default()),
+            version: watch::Sender::default(),
         })
     }
 
@@ -60,24 +76,26 @@ impl Replica {
 
     /// Applies what has happened, and tells the members on this server. For the engine: rooms
     /// converge only if every server applies the same in the same order.
-    pub fn apply(&self, happening: Happening) {
+    pub fn apply(self: &Arc<Self>, happening: Happening) {
         let mut state = self.lock();
         match happening {
             Happening::Joined(member) => self.join(&mut state, member),
-            Happening::Left { id } => self.leave(&mut state, id),
+            Happening::Left { id, why } => self.leave(&mut state, id, why),
             Happening::Away { id, is_away, since } => {
                 let change = if is_away { Change::Away } else { Change::Back };
                 self.change(&mut state, id, change, |member| {
                     member.is_away = is_away;
                     member.since = since;
                 });
+                let event = if is_away { RoomEvent::Away } else { RoomEvent::Back };
+                if let Some(member) = state.members.get(id).cloned() {
+                    state.notify(|| event(member.clone()));
+                }
             }
             Happening::State { id, state: new, number } => self.set_state(&mut state, id, new, number),
             Happening::Event { unit, except } => return self.event(&mut state, unit.into(), except),
         }
-        if self.present.receiver_count() > 0 {
-            self.present.send_replace(state.members.values().cloned().collect());
-        }
+        self.version.send_replace(state.version);
     }
 
     pub(super) fn publish(self: &Arc<Self>, happening: Happening) {
@@ -85,7 +103,13 @@ impl Replica {
     }
 
     /// Takes a place for a session of this server, which is to join.
-    pub(super) fn seat(&self, id: u64, core: SessionHandle, fell_behind: Arc<Notify>) -> Result<(), JoinError> {
+    pub(super) fn seat(
+        &self,
+        id: u64,
+        core: SessionHandle,
+        fell_behind: Arc<Notify>,
+        runtime: Handle,
+    ) -> Result<(), JoinError> {
         let mut state = self.lock();
         if state.seats.contains_key(&id) {
             return Err(JoinError::Already);
@@ -94,19 +118,31 @@ impl Replica {
         if state.members.len() + pending >= self.options.members {
             return Err(JoinError::Full);
         }
-        state.seats.insert(id, Seat::new(core, fell_behind));
+        state.seats.insert(id, Seat::new(core, fell_behind, runtime));
         Ok(())
     }
 
-    pub(super) fn members(&self) -> Vec<Member> {
-        self.lock().members.values().cloned().collect()
+    pub(super) fn members(&self) -> Arc<[Member]> {
+        self.lock().members.list()
     }
 
-    pub(super) fn present(&self) -> watch::Receiver<Arc<[Member]>> {
-        let state = self.lock();
-        let receiver = self.present.subscribe();
-        self.present.send_replace(state.members.values().cloned().collect());
-        receiver
+    pub(super) fn present(self: &Arc<Self>) -> Present {
+        Present::new(Arc::clone(self), self.version.subscribe())
+    }
+
+    pub(super) fn events(self: &Arc<Self>) -> RoomEvents {
+        let listener = Arc::new(Listener::default());
+        let mut state = self.lock();
+        state.listeners.retain(|listener| listener.strong_count() > 0);
+        state.listeners.push(Arc::downgrade(&listener));
+        RoomEvents::new(Arc::clone(self), listener, state.members.list())
+    }
+
+    /// Has a page told, when its member leaves, that it has left.
+    pub(super) fn tell_when_left(&self, id: u64, out: Message) {
+        if let Some(seat) = self.lock().seats.get_mut(&id) {
+            seat.out = Some(out);
+        }
     }
 
     /// Sends a member its view of the room.
@@ -115,6 +151,7 @@ impl Replica {
             version,
             members,
             seats,
+            ..
         } = &mut *self.lock();
         if let Some(seat) = seats.get_mut(&id).filter(|seat| seat.is_in && !seat.is_stale()) {
             let units = self.members_units(*version, members, (id, seat.number));
@@ -137,6 +174,7 @@ impl Replica {
             version,
             members,
             seats,
+            ..
         } = &mut *self.lock();
         let Some(seat) = seats.get_mut(&id).filter(|seat| seat.is_in) else {
             return Vec::new();
@@ -166,8 +204,14 @@ impl Replica {
             version,
             members,
             seats,
+            owed,
+            ..
         } = &mut *self.lock();
         let seat = seats.get_mut(&id)?;
+        if let Some(owed) = owed.get_mut(&id) {
+            owed.waits = Some(Arc::clone(&seat.fell_behind));
+            return None;
+        }
         let behind = seat.take_behind()?;
         let units = if behind.is_stale {
             self.members_units(*version, members, (id, seat.number))
@@ -179,26 +223,35 @@ impl Replica {
 
     fn join(&self, state: &mut State, member: Member) {
         let id = member.id;
-        state.members.insert(id, member);
+        state.notify(|| RoomEvent::Joined(member.clone()));
+        state.members.insert(member);
+        let is_owed = state.owed.contains_key(&id);
         if let Some(seat) = state.seats.get_mut(&id) {
             seat.is_in = true;
+            if is_owed {
+                seat.wait_for_owed();
+            }
         }
         self.tell(state, id, Change::Joined, false);
         let State {
             version,
             members,
             seats,
+            ..
         } = state;
         if let Some(seat) = seats.get_mut(&id) {
             seat.members(&self.members_units(*version, members, (id, seat.number)));
         }
     }
 
-    fn leave(&self, state: &mut State, id: u64) {
-        state.seats.remove(&id);
-        if state.members.remove(&id).is_none() {
-            return;
+    fn leave(self: &Arc<Self>, state: &mut State, id: u64, why: Departure) {
+        if let Some(seat) = state.seats.remove(&id) {
+            self.dismiss(state, id, seat);
         }
+        let Some(member) = state.members.remove(id) else {
+            return;
+        };
+        state.notify(|| RoomEvent::Left(member.clone(), why));
         state.version += 1;
         let left = Left {
             version: state.version,
@@ -210,15 +263,45 @@ impl Replica {
         }
     }
 
+    /// Tells the page of a member that has left so, before anything of a later membership.
+    fn dismiss(self: &Arc<Self>, state: &mut State, id: u64, seat: Seat) {
+        let Some(out) = seat.out else { return };
+        let is_owed = state.owed.contains_key(&id);
+        let out = if is_owed {
+            Err(out)
+        } else {
+            seat.core.try_send(out).or_else(full)
+        };
+        let Err(out) = out else { return };
+        state.owed.entry(id).or_default().units += 1;
+        let (replica, core) = (Arc::clone(self), seat.core);
+        seat.runtime.spawn(async move {
+            let _ = core.send(out).await;
+            replica.settle(id);
+        });
+    }
+
+    /// Called when the page has been sent a unit that was owed to it.
+    fn settle(&self, id: u64) {
+        let mut state = self.lock();
+        let Some(owed) = state.owed.get_mut(&id) else { return };
+        owed.units -= 1;
+        if owed.units == 0
+            && let Some(waits) = state.owed.remove(&id).and_then(|owed| owed.waits)
+        {
+            waits.notify_one();
+        }
+    }
+
     fn change(&self, state: &mut State, id: u64, change: Change, apply: impl FnOnce(&mut Member)) {
-        if let Some(member) = state.members.get_mut(&id) {
+        if let Some(member) = state.members.get_mut(id) {
             apply(member);
             self.tell(state, id, change, true);
         }
     }
 
     fn set_state(&self, state: &mut State, id: u64, new: serde_json::Value, number: Option<u64>) {
-        let Some(member) = state.members.get_mut(&id) else {
+        let Some(member) = state.members.get_mut(id) else {
             return;
         };
         member.state = new;
@@ -237,7 +320,7 @@ impl Replica {
         let changed = Changed {
             version: state.version,
             change,
-            member: &state.members[&id],
+            member: state.members.get(id).expect("only members change"),
             number: None,
         };
         let Some(unit) = self.unit(state, Action::Member, &changed) else {
@@ -260,7 +343,7 @@ impl Replica {
         let Some(unit) = share(state, unit) else { return };
         let seats = state.seats.iter_mut().filter(|(_, seat)| seat.is_in);
         for (_, seat) in seats.filter(|(id, _)| Some(**id) != except) {
-            seat.event(&unit, self.options.lag);
+            seat.event(&unit, &self.options);
         }
     }
 
@@ -270,8 +353,8 @@ impl Replica {
         share(state, encoded(unit)?.into())
     }
 
-    fn members_units(&self, version: u64, members: &BTreeMap<u64, Member>, (you, number): (u64, u64)) -> Vec<Message> {
-        let all: Vec<_> = members.values().collect();
+    fn members_units(&self, version: u64, members: &Roster, (you, number): (u64, u64)) -> Vec<Message> {
+        let all: Vec<_> = members.iter().collect();
         let parts: Vec<_> = all.chunks(self.members_in_a_unit()).collect();
         let count = parts.len();
         let units = parts.into_iter().enumerate().map(|(part, members)| {
@@ -296,6 +379,26 @@ impl Replica {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Tells those who listen to the room's events.
+    fn notify(&mut self, event: impl Fn() -> RoomEvent) {
+        self.listeners.retain(|listener| {
+            listener.upgrade().is_some_and(|listener| {
+                listener.push(event());
+                true
+            })
+        });
+    }
+}
+
+/// Returns the message if it has to wait for room in the outbox.
+fn full(error: TrySendError) -> Result<(), Message> {
+    match error {
+        TrySendError::Full(message) => Err(message),
+        _ => Ok(()),
     }
 }
 

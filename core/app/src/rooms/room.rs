@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use tokio::sync::watch;
 
 use super::engine::Happening;
+use super::events::RoomEvents;
 use super::member::Member;
 use super::membership::{Membership, Seated};
 use super::page::PageRights;
+use super::present::Present;
 use super::replica::Replica;
 use super::wire::event_unit;
 use crate::codec::EncodeError;
@@ -110,14 +111,35 @@ impl Room {
         Ok(())
     }
 
-    /// Returns the members, in the order of their ids.
-    pub fn members(&self) -> Vec<Member> {
+    /// Returns the members, in the order of joining.
+    pub fn members(&self) -> Arc<[Member]> {
         self.replica.members()
     }
 
     /// Returns a watch of the members: joined, left, away, back, and what they say of themselves.
-    pub fn present(&self) -> watch::Receiver<Arc<[Member]>> {
+    pub fn present(&self) -> Present {
         self.replica.present()
+    }
+
+    /// Returns who joins, goes away, comes back and leaves from now on, in order, after those who
+    /// are in the room already.
+    ///
+    /// ```
+    /// use stillhere_app::{Room, RoomEvent};
+    ///
+    /// async fn log(board: Room) {
+    ///     let mut events = board.events();
+    ///     loop {
+    ///         match events.next().await {
+    ///             RoomEvent::Joined(member) => println!("{} joined", member.id),
+    ///             RoomEvent::Left(member, why) => println!("{} left: {why:?}", member.id),
+    ///             _ => {}
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn events(&self) -> RoomEvents {
+        self.replica.events()
     }
 }
 

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use stillhere::{Message, SendLatestError, SessionHandle, TrySendError};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::Lag;
+use super::{Lag, RoomOptions};
 
 pub(super) struct Seat {
     pub(super) core: SessionHandle,
@@ -20,6 +21,9 @@ pub(super) struct Seat {
     pub(super) is_set_by_page: bool,
     /// Notified when the outbox was full.
     pub(super) fell_behind: Arc<Notify>,
+    /// Tells the page, when the member leaves, that it has left.
+    pub(super) out: Option<Message>,
+    pub(super) runtime: Handle,
 }
 
 /// What a member misses while its outbox is full.
@@ -27,6 +31,8 @@ pub(super) struct Seat {
 pub(super) struct Behind {
     pub(super) missed: u64,
     pub(super) kept: VecDeque<Message>,
+    /// Bytes of `kept`.
+    kept_bytes: usize,
     /// The page does not know the members any more.
     pub(super) is_stale: bool,
     /// Its membership has to end.
@@ -38,24 +44,31 @@ impl Behind {
         self.missed == 0 && self.kept.is_empty() && !self.is_stale && !self.is_out
     }
 
-    fn miss(&mut self, event: &Message, lag: Lag) {
-        match lag {
+    fn miss(&mut self, event: &Message, options: &RoomOptions) {
+        match options.lag {
             Lag::Skip => self.missed += 1,
             Lag::End => self.is_out = true,
             Lag::Newest => {
+                self.kept_bytes += event.len();
                 self.kept.push_back(event.clone());
-                let charge: usize = self.kept.iter().map(|event| event.len()).sum();
-                if self.kept.len() > MOST_KEPT || self.kept.len() > 1 && charge > MOST_KEPT_BYTES {
-                    self.kept.pop_front();
+                while self.kept.len() > 1
+                    && self.is_above(options)
+                    && let Some(oldest) = self.kept.pop_front()
+                {
+                    self.kept_bytes -= oldest.len();
                     self.missed += 1;
                 }
             }
         }
     }
+
+    fn is_above(&self, options: &RoomOptions) -> bool {
+        self.kept.len() > options.kept_events || self.kept_bytes > options.kept_bytes
+    }
 }
 
 impl Seat {
-    pub(super) fn new(core: SessionHandle, fell_behind: Arc<Notify>) -> Self {
+    pub(super) fn new(core: SessionHandle, fell_behind: Arc<Notify>, runtime: Handle) -> Self {
         Self {
             core,
             is_in: false,
@@ -63,11 +76,18 @@ impl Seat {
             number: 0,
             is_set_by_page: false,
             fell_behind,
+            out: None,
+            runtime,
         }
     }
 
+    /// Tells the page nothing before what is owed to it from an earlier membership.
+    pub(super) fn wait_for_owed(&mut self) {
+        self.behind().is_stale = true;
+    }
+
     /// Delivers an event, in order with everything else but states.
-    pub(super) fn event(&mut self, event: &Message, lag: Lag) {
+    pub(super) fn event(&mut self, event: &Message, options: &RoomOptions) {
         if self.behind.is_none() {
             match self.core.try_send(event.clone()) {
                 Ok(()) | Err(TrySendError::Ended { .. }) => return,
@@ -76,7 +96,7 @@ impl Seat {
                 Err(_) => {}
             }
         }
-        self.behind().miss(event, lag);
+        self.behind().miss(event, options);
     }
 
     /// Tells the page of a change. With a key, it may be replaced by a later one of the same key
@@ -113,6 +133,7 @@ impl Seat {
             behind.is_stale = true;
             behind.missed = 0;
             behind.kept.clear();
+            behind.kept_bytes = 0;
         }
     }
 
@@ -143,7 +164,3 @@ impl Seat {
         self.behind.get_or_insert_default()
     }
 }
-
-/// Events that [`Lag::Newest`] keeps, and their bytes, besides a single larger one.
-const MOST_KEPT: usize = 64;
-const MOST_KEPT_BYTES: usize = 64 * 1024;

@@ -26,6 +26,11 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// Returns the version of the last list.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Takes everything that has arrived at the page.
     pub(crate) fn take(&mut self, page: &Page) {
         while let Some(unit) = page.client.try_recv(Lane::Interactive) {
