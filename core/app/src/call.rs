@@ -11,7 +11,7 @@ use stillhere::{SessionHandle, TrySendError};
 use tokio::sync::oneshot;
 
 use crate::call_error::CallError;
-use crate::shared::{Answer, Shared};
+use crate::shared::{Answer, Pending, Shared};
 use crate::unit::{self, Kind};
 
 /// A call to the page that is about to be made: await it. Dropping it cancels the call, which the
@@ -90,23 +90,8 @@ impl<A: DeserializeOwned> IntoFuture for Call<A> {
 }
 
 async fn ask(session: SessionHandle, shared: Arc<Shared>, id: u64, question: Vec<u8>) -> Answer {
-    let (sender, receiver) = oneshot::channel();
-    {
-        let mut state = shared.lock();
-        if state.is_over {
-            return Err(CallError::SessionOver);
-        }
-        if state.is_full(&shared.options) {
-            return Err(CallError::Unread);
-        }
-        state.calls.insert(id, sender);
-    }
-    let mut waiting = Waiting {
-        session,
-        shared,
-        id,
-        is_sent: false,
-    };
+    let (answer, receiver) = oneshot::channel();
+    let mut waiting = Waiting::new(session, shared, id, Pending { answer, items: None })?;
     let mut receiver = std::pin::pin!(receiver);
     tokio::select! {
         biased;
@@ -119,11 +104,37 @@ async fn ask(session: SessionHandle, shared: Arc<Shared>, id: u64, question: Vec
 }
 
 /// A call that waits for its answer. If it is dropped before, the page is told to cancel it.
-struct Waiting {
-    session: SessionHandle,
+pub(crate) struct Waiting {
+    pub(crate) session: SessionHandle,
     shared: Arc<Shared>,
-    id: u64,
-    is_sent: bool,
+    pub(crate) id: u64,
+    pub(crate) is_sent: bool,
+}
+
+impl Waiting {
+    pub(crate) fn new(
+        session: SessionHandle,
+        shared: Arc<Shared>,
+        id: u64,
+        pending: Pending,
+    ) -> Result<Self, CallError> {
+        {
+            let mut state = shared.lock();
+            if state.is_over {
+                return Err(CallError::SessionOver);
+            }
+            if state.is_full(&shared.options) {
+                return Err(CallError::Unread);
+            }
+            state.calls.insert(id, pending);
+        }
+        Ok(Self {
+            session,
+            shared,
+            id,
+            is_sent: false,
+        })
+    }
 }
 
 impl Drop for Waiting {

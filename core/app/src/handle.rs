@@ -15,6 +15,7 @@ use crate::codec::EncodeError;
 use crate::items::Items;
 use crate::newest::send_newest;
 use crate::observable::Observable;
+use crate::page_stream::{CREDIT, PageStream};
 use crate::rooms::{Door, PageRights, Rooms};
 use crate::shared::{CallHandler, EventHandler, Shared};
 use crate::trouble::Trouble;
@@ -120,13 +121,36 @@ impl SessionHandle {
 
     /// Calls the page's handler of this name. Await the [`Call`] to make it.
     pub fn call<Q: Serialize + ?Sized, A: DeserializeOwned>(&self, name: &str, question: &Q) -> Call<A> {
-        let id = {
-            let mut state = self.shared.lock();
-            state.last_id += 1;
-            state.last_id
-        };
-        let question = self.question(id, name, question);
+        let id = self.next_id();
+        let question = self.question(id, 0, name, question);
         Call::new(self.core.clone(), Arc::clone(&self.shared), id, question)
+    }
+
+    /// Calls the page's handler of this name, which answers with a stream: in the page, a handler
+    /// that is an `async function*`. Its items come only as fast as they are taken.
+    ///
+    /// ```
+    /// use stillhere_app::{CallError, SessionHandle};
+    ///
+    /// async fn read(session: &SessionHandle) -> Result<u64, CallError> {
+    ///     let mut lines = session.stream::<_, String>("lines", "notes.txt");
+    ///     let mut bytes = 0;
+    ///     while let Some(line) = lines.next().await {
+    ///         bytes += line?.len() as u64;
+    ///     }
+    ///     Ok(bytes)
+    /// }
+    /// ```
+    pub fn stream<Q: Serialize + ?Sized, T: DeserializeOwned>(&self, name: &str, question: &Q) -> PageStream<T> {
+        let id = self.next_id();
+        let question = self.question(id, CREDIT, name, question);
+        PageStream::new(self.core.clone(), Arc::clone(&self.shared), id, question)
+    }
+
+    fn next_id(&self) -> u64 {
+        let mut state = self.shared.lock();
+        state.last_id += 1;
+        state.last_id
     }
 
     /// Sets the handler of an event. It replaces an earlier one of the same name.
@@ -319,9 +343,15 @@ impl SessionHandle {
         self.shared.options.codec.write(value, unit)
     }
 
-    fn question<Q: Serialize + ?Sized>(&self, id: u64, name: &str, question: &Q) -> Result<Vec<u8>, CallError> {
+    fn question<Q: Serialize + ?Sized>(
+        &self,
+        id: u64,
+        credit: u64,
+        name: &str,
+        question: &Q,
+    ) -> Result<Vec<u8>, CallError> {
         let mut unit = unit::begin_with(Kind::Call, id);
-        varint::write(0, &mut unit);
+        varint::write(credit, &mut unit);
         unit::write_name(name, &mut unit)?;
         Ok(self.encode(question, unit)?)
     }

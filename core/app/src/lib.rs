@@ -15,6 +15,7 @@ mod messagepack;
 mod newest;
 mod observable;
 mod options;
+mod page_stream;
 mod pump;
 mod restoring;
 mod rooms;
@@ -38,6 +39,7 @@ pub use handle::{SendError, SessionHandle};
 pub use items::Items;
 pub use observable::Observable;
 pub use options::AppOptions;
+pub use page_stream::PageStream;
 pub use restoring::Restoring;
 pub use rooms::{
     Departure, Happening, InProcess, JoinError, Lag, Member, Membership, PageRights, Present, Replica, Room,

@@ -18,7 +18,7 @@ use crate::items::Credit;
 use crate::newest::send_newest;
 use crate::rooms;
 use crate::shared::{Question, Received, Shared};
-use crate::trouble::{Trouble, TroubleLog};
+use crate::trouble::{PageError, PageErrorLimit, Trouble, TroubleLog};
 use crate::unit::{self, Kind, Unit, UnitError};
 use crate::value::Value;
 
@@ -32,6 +32,7 @@ pub(crate) struct Pump {
     events: EventQueue,
     replies: FuturesUnordered<Reply>,
     log: TroubleLog,
+    page_errors: PageErrorLimit,
 }
 
 impl Pump {
@@ -43,6 +44,7 @@ impl Pump {
             events: EventQueue::default(),
             replies: FuturesUnordered::new(),
             log: TroubleLog::default(),
+            page_errors: PageErrorLimit::default(),
             shared,
         }
     }
@@ -156,14 +158,10 @@ impl Pump {
             Unit::Answer { id, value } => self.answer(id, Ok(value)),
             Unit::Failure { id, code, text } => self.answer(id, Err(CallError::from_page(code, text))),
             Unit::Cancel { id } => self.calls.cancel(id),
-            Unit::Error(value) => match value.decode() {
-                Ok(error) => self.report(&Trouble::Page(error)),
-                Err(_) => self.report(&UnitError::BadText.into()),
-            },
+            Unit::Error(value) => self.page_error(&value),
             Unit::Set { name, number, value } => self.set(name, number, &value),
             Unit::More { id, count } => self.calls.add_credit(id, count),
-            // This half asks for no streams.
-            Unit::Item { .. } => {}
+            Unit::Item { id, value } => self.shared.item(id, value),
             Unit::Room { room, action, value } => {
                 let answer = rooms::receive(&self.handle(), room, action, &value);
                 answer.into_iter().for_each(|unit| self.reply(unit));
@@ -174,6 +172,19 @@ impl Pump {
                 name,
                 value,
             } => rooms::receive_event(&self.handle(), room, member, name, value.unit()),
+        }
+    }
+
+    fn page_error(&mut self, value: &Value) {
+        if !self.page_errors.takes(value.size()) {
+            return tracing::debug!(session = %self.core.id(), "ignored an error of a page that reports too many");
+        }
+        match value.decode::<PageError>() {
+            Ok(mut error) => {
+                error.clip();
+                self.report(&Trouble::Page(error));
+            }
+            Err(_) => self.report(&UnitError::BadText.into()),
         }
     }
 
@@ -212,7 +223,7 @@ impl Pump {
     fn answer(&self, id: u64, answer: crate::shared::Answer) {
         let call = self.shared.lock().calls.remove(&id);
         if let Some(call) = call {
-            let _ = call.send(answer);
+            let _ = call.answer.send(answer);
         }
     }
 

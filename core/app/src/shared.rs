@@ -5,7 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::call_error::CallError;
 use crate::items::Credit;
@@ -56,6 +57,13 @@ pub(crate) type EventHandler = Arc<dyn Fn(Value) -> EventWork + Send + Sync>;
 pub(crate) type TroubleHook = Arc<dyn Fn(&Trouble) + Send + Sync>;
 pub(crate) type Answer = Result<Value, CallError>;
 
+/// A call to the page that is not answered.
+pub(crate) struct Pending {
+    pub(crate) answer: oneshot::Sender<Answer>,
+    /// Takes the items of a stream, as many as the page may send.
+    pub(crate) items: Option<mpsc::Sender<Value>>,
+}
+
 pub(crate) struct Shared {
     pub(crate) options: AppOptions,
     state: Mutex<State>,
@@ -83,7 +91,7 @@ pub(crate) struct State {
     pub(crate) joins: JoinBudget,
     pub(crate) trouble_hook: Option<TroubleHook>,
     /// Calls to the page that are not answered.
-    pub(crate) calls: HashMap<u64, oneshot::Sender<Answer>>,
+    pub(crate) calls: HashMap<u64, Pending>,
     pub(crate) last_id: u64,
     /// Calls to the page that were given up while there was no room for the cancel.
     pub(crate) cancels: Vec<u64>,
@@ -166,11 +174,28 @@ impl Shared {
         Some(received)
     }
 
+    /// Hands on an item of a stream. A page that sends more than it may loses the stream.
+    pub(crate) fn item(&self, id: u64, item: Value) {
+        let failed = {
+            let state = &mut *self.lock();
+            let items = state.calls.get(&id).and_then(|call| call.items.as_ref());
+            let is_full = items.is_some_and(|items| matches!(items.try_send(item), Err(TrySendError::Full(_))));
+            if is_full {
+                state.cancels.push(id);
+            }
+            is_full.then(|| state.calls.remove(&id)).flatten()
+        };
+        if let Some(call) = failed {
+            let text = "the page sent more items than it may".to_owned();
+            let _ = call.answer.send(Err(CallError::Failed(text)));
+        }
+    }
+
     /// Fails every call that waits for the page.
     pub(crate) fn fail_calls(&self, error: impl Fn() -> CallError) {
         let calls = std::mem::take(&mut self.lock().calls);
-        for (_, answer) in calls {
-            let _ = answer.send(Err(error()));
+        for (_, call) in calls {
+            let _ = call.answer.send(Err(error()));
         }
     }
 

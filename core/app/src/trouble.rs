@@ -60,6 +60,41 @@ pub struct PageError {
     pub place: Option<String>,
 }
 
+impl PageError {
+    /// Cuts what a page says to the sizes that it may have, which are 4 KiB together.
+    pub(crate) fn clip(&mut self) {
+        let clip = |text: &mut String, limit| text.truncate(text.floor_char_boundary(limit));
+        clip(&mut self.message, 1024);
+        self.stack.iter_mut().for_each(|stack| clip(stack, 2560));
+        self.place.iter_mut().for_each(|place| clip(place, 512));
+    }
+}
+
+/// Lets ten errors of the page through in a minute. A page limits itself too, unless it is hostile.
+#[derive(Debug, Default)]
+pub(crate) struct PageErrorLimit {
+    since: Option<Instant>,
+    count: u32,
+}
+
+impl PageErrorLimit {
+    /// Returns false if the next error is too many or has too many bytes.
+    pub(crate) fn takes(&mut self, size: usize) -> bool {
+        if self.since.is_none_or(|since| since.elapsed() >= INTERVAL) {
+            self.since = Some(Instant::now());
+            self.count = 0;
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= MOST_PAGE_ERRORS && size <= MOST_ENCODED
+    }
+}
+
+/// Errors of a page in a minute.
+const MOST_PAGE_ERRORS: u32 = 10;
+
+/// Bytes of an error as it travels: 4 KiB, of which JSON may write each as six.
+const MOST_ENCODED: usize = 32 * 1024;
+
 /// Logs the first trouble in a minute, with how many there were since the last line.
 #[derive(Debug, Default)]
 pub(crate) struct TroubleLog {

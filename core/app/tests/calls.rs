@@ -348,3 +348,107 @@ async fn a_thousand_calls_over_cut_connections_are_executed_once_each() {
 }
 
 const CALLS: u64 = 1000;
+
+/// An item of a stream of the page, in JSON.
+fn item(id: u64, value: &str) -> Vec<u8> {
+    let mut unit = answer(id, value);
+    unit[0] = 9;
+    unit
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_server_takes_a_stream_of_the_page_at_its_own_pace() {
+    let hub = Hub::new();
+    let session = hub.open(app(async |session: Session| {
+        let mut stream = session.stream::<_, u64>("count", &40);
+        for number in 1..=40 {
+            assert_eq!(stream.next().await.expect("an item").expect("a number"), number);
+        }
+        assert_eq!(stream.answer::<String>().await.expect("an answer"), "done");
+        let mut left = session.stream::<_, u64>("left", &());
+        left.next().await.expect("an item").expect("a number");
+        drop(left);
+        let mut failing = session.stream::<_, u64>("fails", &());
+        assert!(matches!(failing.next().await, Some(Err(CallError::Rejected(text))) if text == "no"));
+        assert!(failing.next().await.is_none());
+        let mut wrong = session.stream::<_, u64>("wrong", &());
+        assert!(matches!(wrong.next().await, Some(Err(CallError::UndecodableAnswer(_)))));
+        assert_eq!(wrong.next().await.expect("an item").expect("a number"), 2);
+        session.send_text("over").await.expect("the session is open");
+        session.ended().await;
+    }));
+    let page = Page::open(&hub, &session);
+    let asked = page.recv().await;
+    let id = id_of_call(&asked);
+    assert_eq!(asked, [&[4, id as u8, 16, 5], &b"count\x0040"[..]].concat());
+    let (mut sent, mut credit) = (0, 16);
+    while sent < 40 {
+        while credit > 0 && sent < 40 {
+            sent += 1;
+            credit -= 1;
+            page.send(item(id, &sent.to_string())).await;
+            if sent == 20 {
+                page.cut();
+            }
+        }
+        if sent < 40 {
+            let more = page.recv().await;
+            assert_eq!(more[..2], [10, id as u8]);
+            credit += more[2];
+        }
+    }
+    page.send(answer(id, "\"done\"")).await;
+    let mut last = page.recv().await;
+    while last[0] == 10 {
+        last = page.recv().await;
+    }
+    let id = id_of_call(&last);
+    page.send(item(id, "1")).await;
+    assert_eq!(page.recv().await, cancel(id));
+    let id = id_of_call(&page.recv().await);
+    page.send(failure(id, 2, "no")).await;
+    let id = id_of_call(&page.recv().await);
+    page.send(item(id, "\"text\"")).await;
+    page.send(item(id, "2")).await;
+    loop {
+        let unit = page.recv().await;
+        if unit[0] == 1 {
+            break assert_eq!(unit, b"\x01over");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_sends_more_items_than_it_may_loses_the_stream() {
+    let hub = Hub::new();
+    let (sender, outcome) = tokio::sync::oneshot::channel();
+    let session = hub.open(app(async move |mut session: Session| {
+        let mut stream = session.stream::<_, u64>("flood", &());
+        stream.next().await.expect("an item").expect("a number");
+        session.recv().await.expect("the end of the flood");
+        let mut items = 0;
+        let error = loop {
+            match stream.next().await.expect("it fails") {
+                Ok(_) => items += 1,
+                Err(error) => break error,
+            }
+        };
+        sender.send((items, error)).expect("the test waits");
+        session.ended().await;
+    }));
+    let page = Page::open(&hub, &session);
+    let id = id_of_call(&page.recv().await);
+    for number in 0..100 {
+        page.send(item(id, &number.to_string())).await;
+    }
+    page.send(vec![1]).await;
+    let (items, error) = soon("the stream fails", outcome).await.expect("it runs");
+    assert!((15..=16).contains(&items), "{items} items");
+    assert!(matches!(&error, CallError::Failed(_)), "{error}");
+    loop {
+        let unit = page.recv().await;
+        if unit == cancel(id) {
+            break;
+        }
+    }
+}

@@ -271,3 +271,38 @@ async fn handlers_are_dropped_with_their_session() {
         .await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hostile_page_reports_no_more_errors_than_an_honest_one_and_no_longer_ones() {
+    let hub = Hub::new();
+    let (sender, mut troubles) = tokio::sync::mpsc::unbounded_channel();
+    let session = hub.open(app(async move |session: Session| {
+        session.on_trouble(move |trouble| match trouble {
+            Trouble::Page(error) => sender.send(error.clone()).expect("the test waits"),
+            other => panic!("{other}"),
+        });
+        session.ended().await;
+    }));
+    let page = Page::open(&hub, &session);
+    let report = |length: usize| {
+        let text = "ä".repeat(length);
+        let value = serde_json::json!({"message": text, "stack": text, "source": text});
+        [b"\x0b\0", value.to_string().as_bytes()].concat()
+    };
+    for minute in 0..2 {
+        for _ in 0..100 {
+            page.send(report(2000)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        let mut count = 0;
+        while let Ok(error) = troubles.try_recv() {
+            count += 1;
+            let (stack, place) = (error.stack.expect("a stack"), error.place.expect("a place"));
+            assert_eq!((error.message.len(), stack.len(), place.len()), (1024, 2560, 512));
+        }
+        assert_eq!(count, 10, "minute {minute}");
+    }
+    page.send(report(20_000)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(troubles.try_recv().is_err(), "it is far too long");
+}
