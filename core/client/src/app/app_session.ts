@@ -306,10 +306,12 @@ export class AppSession<C = Contract> {
         return this.#observables.receive(unit);
       case Kind.Item:
         return this.#calls.item(unit);
+      case Kind.More:
+        return this.#handlers.more(unit);
       case Kind.Room:
       case Kind.RoomEvent:
         return this.#rooms.receive(unit);
-      default: // Only a handler that streams would take `more`, and the page has none.
+      default:
         return;
     }
   }

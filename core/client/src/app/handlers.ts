@@ -21,6 +21,10 @@ export class Handlers {
   /** Calls that are running or waiting, and that nobody has cancelled. */
   readonly #controllers = new Map<number, AbortController>();
   readonly #waiting = new Map<number, Unit>();
+  /** What resumes the streams that may not send another item yet. */
+  /** How many items the server takes of each call's answer. */
+  readonly #credits = new Map<number, number>();
+  readonly #resumes = new Map<number, () => void>();
   /** Handlers that have not returned, cancelled or not. */
   #running = 0;
 
@@ -50,6 +54,7 @@ export class Handlers {
     const isFree = this.#running < this.#most.running;
     if (!isFree && this.#waiting.size >= this.#most.waiting) return this.#refuse(id, 'busy', `${this.#most.waiting} calls wait for the page.`);
     this.#controllers.set(id, new AbortController());
+    this.#credits.set(id, call.credit);
     if (isFree) void this.#run(call);
     else this.#waiting.set(id, call);
   }
@@ -59,8 +64,17 @@ export class Handlers {
     if (!controller) return;
     this.#controllers.delete(id);
     this.#waiting.delete(id);
+    this.#credits.delete(id);
     this.#refuse(id, 'cancelled', '');
     controller.abort();
+  }
+
+  /** Lets the handler of a call send further items of its stream. */
+  more({ id, count }: Unit): void {
+    const call = this.#credits.get(id);
+    if (call === undefined) return;
+    this.#credits.set(id, call + count);
+    this.#resumes.get(id)?.();
   }
 
   /** Drops everything: nobody waits any more. */
@@ -68,6 +82,7 @@ export class Handlers {
     const controllers = [...this.#controllers.values()];
     this.#controllers.clear();
     this.#waiting.clear();
+    this.#credits.clear();
     for (const controller of controllers) controller.abort();
   }
 
@@ -79,13 +94,14 @@ export class Handlers {
     this.#running -= 1;
     if (this.#controllers.get(id) === controller) {
       this.#controllers.delete(id);
+      this.#credits.delete(id);
       settle();
     }
     this.#runNext();
   }
 
   /** Runs the handler. Returns what answers the call, if nobody has cancelled it meanwhile. */
-  async #outcome({ id, name, bytes, at }: Unit, signal: AbortSignal): Promise<() => void> {
+  async #outcome({ id, name, credit, bytes, at }: Unit, signal: AbortSignal): Promise<() => void> {
     let query: unknown;
     try {
       query = decodeValue(bytes, at);
@@ -95,7 +111,12 @@ export class Handlers {
     const handler = this.#handlers.get(name);
     if (!handler) return () => this.#refuse(id, 'missing', `The page no longer has a handler for ${name}.`);
     try {
-      const answer = await handler(query, { signal });
+      let answer = await handler(query, { signal });
+      const items = (answer as Partial<AsyncIterable<unknown>> | null | undefined)?.[Symbol.asyncIterator];
+      if (items) {
+        if (!credit) return () => this.#refuse(id, 'streamed', '');
+        answer = await this.#stream(id, items.call(answer), signal);
+      }
       return () => this.#answer(id, name, answer);
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
@@ -105,6 +126,33 @@ export class Handlers {
         this.#refuse(id, 'failed', text);
       };
     }
+  }
+
+  /** Sends items as the server wants them. Returns the answer. */
+  async #stream(id: number, items: AsyncIterator<unknown>, signal: AbortSignal): Promise<unknown> {
+    while (!signal.aborted) {
+      const credit = this.#credits.get(id);
+      if (!credit) {
+        await new Promise<void>((resume) => {
+          this.#resumes.set(id, resume);
+          signal.addEventListener('abort', () => resume(), { once: true });
+        });
+        this.#resumes.delete(id);
+        continue;
+      }
+      const { done, value } = await items.next();
+      if (done) return value;
+      this.#credits.set(id, this.#credits.get(id)! - 1);
+      if (signal.aborted) break;
+      try {
+        await new Promise<void>((sent, failed) => this.#send(() => sent(this.#outgoing.value(Kind.Item, { id }, value)), failed, signal));
+      } catch (error) {
+        await items.return?.();
+        throw error;
+      }
+    }
+    await items.return?.();
+    return undefined;
   }
 
   #runNext(): void {
@@ -126,14 +174,14 @@ export class Handlers {
     this.#send(() => this.#outgoing.text(Kind.Failure, { id, code }, text, FAILURE_LIMIT), () => {});
   }
 
-  /** Sends, again and again while the outbox is full: somebody waits for it. */
-  #send(send: () => void, failed: (error: unknown) => void): void {
+  /** Sends, again and again while the outbox is full: somebody waits for it, until `signal` is aborted. */
+  #send(send: () => void, failed: (error: unknown) => void, signal?: AbortSignal): void {
     try {
       send();
     } catch (error) {
       const { name } = error as Error;
-      if (name === 'OutboxFull') this.#environment.setTimeout(() => this.#send(send, failed), RETRY);
-      else if (name !== 'SessionOver') failed(error);
+      if (name === 'OutboxFull' && !signal?.aborted) this.#environment.setTimeout(() => this.#send(send, failed, signal), RETRY);
+      else if (signal || name !== 'SessionOver') failed(error);
     }
   }
 }

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { CallError } from '../../src/app/call_error';
 import { encodeHead, Kind } from '../../src/app/unit';
 import { App } from './app_fixture';
 
@@ -72,4 +73,45 @@ test('a stream ends by its signal, by its time, with its session, and for an ite
   await app.end();
   await Promise.all([aborted, late, over, wrong]);
   await assert.rejects(app.session.stream('e').next(), { code: 'over' });
+});
+
+test('a handler that is a generator streams its items as the server wants them', async () => {
+  const app = await App.connected();
+  let made = 0;
+  app.session.handle('count', async function* (to: number) {
+    while (made < to) yield ++made;
+    return 'all';
+  });
+  await app.give(Kind.Call, { id: 7, credit: 2, name: 'count' }, 5);
+  const items = await app.read();
+  assert.deepEqual(items.map(({ kind, id, value }) => [kind, id, value]), [[Kind.Item, 7, 1], [Kind.Item, 7, 2]]);
+  assert.equal(made, 2);
+  await app.giveBytes(new Uint8Array(encodeHead(Kind.More, { id: 7, count: 9 })));
+  const rest = await app.read();
+  assert.deepEqual(rest.map(({ kind, value }) => [kind, value]), [[Kind.Item, 3], [Kind.Item, 4], [Kind.Item, 5], [Kind.Answer, 'all']]);
+});
+
+test('a stream of the page ends when the server cancels, and fails when its generator does', async () => {
+  const app = await App.connected();
+  let left = 0;
+  app.session.handle('numbers', async function* () {
+    try {
+      for (let number = 1; ; number++) yield number;
+    } finally {
+      left += 1;
+    }
+  });
+  app.session.handle('throws', async function* () {
+    yield 1;
+    throw new CallError('rejected', 'enough');
+  });
+  await app.give(Kind.Call, { id: 1, credit: 3, name: 'numbers' }, null);
+  assert.equal((await app.read()).length, 3);
+  await app.giveBytes(new Uint8Array(encodeHead(Kind.Cancel, { id: 1 })));
+  assert.deepEqual((await app.read()).map(({ kind, code }) => [kind, code]), [[Kind.Failure, 5]]);
+  assert.equal(left, 1);
+  await app.give(Kind.Call, { id: 2, credit: 3, name: 'throws' }, null);
+  assert.deepEqual((await app.read()).map(({ kind, code }) => [kind, code]), [[Kind.Item, 0], [Kind.Failure, 2]]);
+  await app.give(Kind.Call, { id: 3, credit: 0, name: 'numbers' }, null);
+  assert.deepEqual((await app.read()).map(({ kind, code }) => [kind, code]), [[Kind.Failure, 7]]);
 });
