@@ -14,10 +14,11 @@ use crate::call_error::CallError;
 use crate::codec::EncodeError;
 use crate::items::Items;
 use crate::newest::send_newest;
-use crate::observable::Observable;
+use crate::observable::{Observable, Observed};
 use crate::page_stream::{CREDIT, PageStream};
 use crate::rooms::{Door, PageRights, Rooms};
 use crate::shared::{CallHandler, EventHandler, Shared};
+use crate::shared_observable::SharedObservable;
 use crate::trouble::Trouble;
 use crate::unit::{self, BadName, Kind};
 use crate::{handler, varint};
@@ -242,24 +243,39 @@ impl SessionHandle {
     {
         assert!((1..=255).contains(&name.len()), "{BadName}");
         let observable = Observable::new(name, value, Arc::clone(&self.shared));
+        self.add_observable(name, observable.observed());
+        observable.update(|_| {});
+        observable
+    }
+
+    /// Shows the page a value that many sessions share, as an observable of its name. What the page
+    /// sets is not taken: it gets the value again.
+    ///
+    /// # Panics
+    /// Panics if the session has an observable of this name or 1,024 observables.
+    pub fn share<T: Serialize + Send + Sync + 'static>(&self, observable: &SharedObservable<T>) {
+        let follower = observable.follower(&self.core, &self.shared);
+        self.add_observable(observable.name(), Arc::clone(&follower) as _);
+        observable.begin(&follower);
+    }
+
+    fn add_observable(&self, name: &str, observed: Arc<dyn Observed>) {
         let (is_taken, fits) = {
             let mut state = self.shared.lock();
             let is_taken = state.observables.contains_key(name);
             let fits = state.observables.len() < MOST_OBSERVABLES;
             if !is_taken && fits && !state.is_over {
-                state.observables.insert(name.into(), observable.observed());
+                state.observables.insert(name.into(), observed);
             }
             (is_taken, fits)
         };
         assert!(!is_taken, "there is an observable {name:?}");
         assert!(fits, "a session has at most {MOST_OBSERVABLES} observables");
-        observable.update(|_| {});
-        observable
     }
 
     /// Creates an observable that has the value of a watch, now and after each change. It is sent
-    /// until the watch's sender is dropped or the function ends. Many sessions may follow one
-    /// watch.
+    /// until the watch's sender is dropped or the function ends. Many sessions may follow one watch;
+    /// a [`SharedObservable`] is encoded once for all of them.
     ///
     /// ```
     /// # use stillhere_app::Session;

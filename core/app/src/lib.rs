@@ -21,6 +21,7 @@ mod restoring;
 mod rooms;
 mod session;
 mod shared;
+mod shared_observable;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod trouble;
@@ -47,6 +48,7 @@ pub use rooms::{
 };
 pub use session::Session;
 pub use shared::Received;
+pub use shared_observable::SharedObservable;
 pub use trouble::{PageError, Trouble};
 pub use unit::{BadName, UnitError};
 pub use value::{DecodeError, Value};

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stillhere::Message;
 use tokio::sync::watch;
 
 use crate::codec::{Codec, EncodeError};
@@ -93,13 +94,14 @@ pub(crate) trait Observed: Send + Sync {
 
     /// Takes the observable out of the queue. Returns the set to send, or `None` if the page has
     /// the newest value.
-    fn take_set(&self, codec: Codec) -> Result<Option<Vec<u8>>, EncodeError>;
+    fn take_set(&self, codec: Codec) -> Result<Option<Message>, EncodeError>;
 
-    /// Applies a set of the page. After an error, the observable has to be queued.
-    fn receive(&self, number: u64, value: &Value) -> Result<(), DecodeError>;
+    /// Applies a set of the page. Returns true if the observable has to be queued, as it has after
+    /// an error.
+    fn receive(&self, number: u64, value: &Value) -> Result<bool, DecodeError>;
 
     /// Returns the set for a document that takes over the session.
-    fn restore(&self, codec: Codec) -> Result<Vec<u8>, EncodeError>;
+    fn restore(&self, codec: Codec) -> Result<Message, EncodeError>;
 
     /// Called when all later sets come from a new document. Returns true if the document has to be
     /// sent the value again.
@@ -131,12 +133,17 @@ impl<T> Cell<T> {
 }
 
 impl<T: Serialize> Cell<T> {
-    fn set_unit(&self, number: u64, codec: Codec) -> Result<Vec<u8>, EncodeError> {
-        let mut head = unit::begin(Kind::Set);
-        unit::write_name(&self.name, &mut head).expect("the name was checked");
-        varint::write(number, &mut head);
-        codec.write(&*self.value.borrow(), head)
+    fn set_unit(&self, number: u64, codec: Codec) -> Result<Message, EncodeError> {
+        Ok(set_unit(&self.name, number, &*self.value.borrow(), codec)?.into())
     }
+}
+
+/// Returns the unit that sets an observable, whose name was checked.
+pub(crate) fn set_unit<T: Serialize>(name: &str, number: u64, value: &T, codec: Codec) -> Result<Vec<u8>, EncodeError> {
+    let mut head = unit::begin(Kind::Set);
+    unit::write_name(name, &mut head).expect("the name was checked");
+    varint::write(number, &mut head);
+    codec.write(value, head)
 }
 
 impl<T: Serialize + DeserializeOwned + Send + Sync> Observed for Cell<T> {
@@ -144,14 +151,14 @@ impl<T: Serialize + DeserializeOwned + Send + Sync> Observed for Cell<T> {
         &self.name
     }
 
-    fn take_set(&self, codec: Codec) -> Result<Option<Vec<u8>>, EncodeError> {
+    fn take_set(&self, codec: Codec) -> Result<Option<Message>, EncodeError> {
         let mut state = self.lock();
         state.is_queued = false;
         let is_newer = std::mem::take(&mut state.is_newer);
         is_newer.then(|| self.set_unit(state.number, codec)).transpose()
     }
 
-    fn receive(&self, number: u64, value: &Value) -> Result<(), DecodeError> {
+    fn receive(&self, number: u64, value: &Value) -> Result<bool, DecodeError> {
         let decoded = value.decode();
         let mut state = self.lock();
         state.number = number;
@@ -169,10 +176,10 @@ impl<T: Serialize + DeserializeOwned + Send + Sync> Observed for Cell<T> {
         let replaced = self.value.send_replace(value);
         drop(state);
         drop(replaced);
-        Ok(())
+        Ok(false)
     }
 
-    fn restore(&self, codec: Codec) -> Result<Vec<u8>, EncodeError> {
+    fn restore(&self, codec: Codec) -> Result<Message, EncodeError> {
         let mut state = self.lock();
         state.number = 0;
         // A value that is newer stays so: one that is older may wait in the session, where only a
@@ -203,7 +210,8 @@ mod tests {
     }
 
     fn take(observed: &Arc<dyn Observed>) -> Option<Vec<u8>> {
-        observed.take_set(Codec::Json).expect("a number can be encoded")
+        let set = observed.take_set(Codec::Json).expect("a number can be encoded");
+        set.map(|set| set.to_vec())
     }
 
     fn value(json: &'static str) -> Value {
@@ -236,7 +244,7 @@ mod tests {
         assert!(take(&observed).is_some(), "it may wait in the session");
         count.set(2);
         let restored = observed.restore(Codec::Json).expect("a number can be encoded");
-        assert_eq!(take(&observed), Some(restored));
+        assert_eq!(take(&observed), Some(restored.to_vec()));
         assert_eq!(take(&observed), None);
     }
 }

@@ -107,12 +107,15 @@ impl Pump {
 
     fn set(&mut self, name: &str, number: u64, value: &Value) {
         let observed = self.shared.lock().observables.get(name).cloned();
-        if let Some(observed) = observed
-            && let Err(error) = observed.receive(number, value)
-        {
-            self.shared.queue(observed);
-            let name = name.to_owned();
-            self.report(&Trouble::Set { name, error });
+        let Some(observed) = observed else { return };
+        match observed.receive(number, value) {
+            Ok(false) => {}
+            Ok(true) => self.shared.queue(observed),
+            Err(error) => {
+                self.shared.queue(observed);
+                let name = name.to_owned();
+                self.report(&Trouble::Set { name, error });
+            }
         }
     }
 

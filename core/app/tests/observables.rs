@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stillhere::{EndReason, Hub};
-use stillhere_app::{Observable, Session, app};
+use stillhere_app::{Observable, Session, SharedObservable, app};
 use stillhere_client::{Lane, Status};
 use support::{Page, call, set, soon, take_number};
 use tokio::sync::{Notify, oneshot, watch};
@@ -269,4 +269,54 @@ async fn a_second_observable_of_a_name_panics_and_the_first_stays() {
         6,
         "nothing is sent back but the answer: 3 is a number"
     );
+}
+
+/// Counts how often it is encoded.
+#[derive(Clone)]
+struct Counted(u64, Arc<std::sync::atomic::AtomicU64>);
+
+impl serde::Serialize for Counted {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        serializer.serialize_u64(self.0)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_value_is_encoded_once_for_all_and_waits_for_no_page() {
+    let (hub, encoded) = (Hub::new(), Arc::default());
+    let count = SharedObservable::new("count", Counted(0, Arc::clone(&encoded)));
+    let (mut pages, mut sessions) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        let shared = count.clone();
+        sessions.push(hub.open(app(async move |session: Session| {
+            session.share(&shared);
+            session.ended().await;
+        })));
+        pages.push(Page::open(&hub, sessions.last().expect("one")));
+    }
+    for page in &pages {
+        assert_eq!(page.recv().await, set("count", 0, "0"));
+    }
+    pages[0].go_away();
+    for value in 1..=50 {
+        count.set(Counted(value, Arc::clone(&encoded)));
+        for page in &pages[1..] {
+            assert_eq!(page.recv().await, set("count", 0, &value.to_string()));
+        }
+    }
+    pages[0].come_back();
+    assert_eq!(pages[0].recv().await, set("count", 0, "50"), "the newest only");
+    assert_eq!(encoded.load(std::sync::atomic::Ordering::Relaxed), 51);
+
+    // A page cannot set it.
+    pages[1].send(set("count", 1, "7")).await;
+    assert_eq!(pages[1].recv().await, set("count", 1, "50"));
+    assert_eq!(count.get().0, 50);
+
+    // A session that has ended is forgotten.
+    drop(pages.remove(1));
+    sessions.remove(1).abort("enough");
+    count.set(Counted(51, Arc::clone(&encoded)));
+    assert_eq!(pages[1].recv().await, set("count", 0, "51"));
 }
