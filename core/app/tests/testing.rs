@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stillhere::{EndReason, Hub};
 use stillhere_app::testing::{Page, PageCallError, connect};
-use stillhere_app::{Items, Received, Session};
+use stillhere_app::{Items, PageRights, Received, Session, app};
 
 /// A function with something of everything.
 async fn everything(mut session: Session) {
@@ -149,4 +149,47 @@ async fn a_function_of_the_core_gets_a_client_of_bytes() {
         network.cut();
         assert_eq!(client.recv().await.expect("an echo").to_vec(), [number]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_meet_in_a_room_over_a_gap_and_a_reload() {
+    let hub = Hub::new();
+    let rooms = stillhere_app::Rooms::new();
+    let open = || {
+        let rooms = rooms.clone();
+        let mut options = hub.session_options();
+        options.restore = Some("page".into());
+        let board = async move |session: Session| {
+            let rights = || PageRights::default().event("draw").state();
+            session.on_join(&rooms, move |name| (name == "board").then(rights));
+            session.ended().await;
+        };
+        Page::of(&hub, &hub.open_with(options, app(board)))
+    };
+    let (mut ada, ben) = (open(), open());
+    ada.join("board", "Ada").await;
+    ada.wait_for_members("board", |members| members.len() == 1).await;
+    ben.join("board", "Ben").await;
+    let members = ben.wait_for_members("board", |members| members.len() == 2).await;
+    assert_eq!((&members[0].state, &members[1].state), (&"Ada".into(), &"Ben".into()));
+
+    ada.go_away();
+    ben.wait_for_members("board", |members| members[0].is_away).await;
+    ben.emit_in("board", "draw", &7).await;
+    ben.set_room_state("board", "Benjamin").await;
+    assert_eq!(ben.members("board")[1].state, "Benjamin");
+    ada.come_back();
+    assert_eq!(ada.room_event("board", "draw").await, (members[1].id, 7));
+    ada.wait_for_members("board", |members| members[1].state == "Benjamin")
+        .await;
+    assert_eq!(ada.missed("board"), 0);
+
+    ada.reload();
+    let after = ada.wait_for_members("board", |members| members.len() == 2).await;
+    assert_eq!(after[0].id, members[0].id);
+    ben.leave("board").await;
+    assert_eq!(ben.wait_for_out("board").await, "left");
+    ada.wait_for_members("board", |members| members.len() == 1).await;
+    ben.join("lobby", "Ben").await;
+    assert_eq!(ben.wait_for_out("lobby").await, "refused");
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::failure::FailureCode;
 use crate::shared::Received;
 use crate::testing::PageCallError;
+use crate::testing::room::RoomView;
 use crate::unit::{self, Kind, Unit};
 use crate::value::Value;
 
@@ -35,6 +36,7 @@ pub(super) struct State {
     pub(super) calls: HashMap<u64, Asked>,
     pub(super) observed: HashMap<String, Observed>,
     pub(super) handlers: HashMap<String, Handler>,
+    pub(super) rooms: HashMap<String, RoomView>,
     is_over: bool,
 }
 
@@ -142,8 +144,18 @@ impl Inbox {
                 }
             }
             Unit::Call { id, name, value, .. } => return Some(state.answer(id, name, &value)),
-            // The handlers of a test answer at once, and do not stream. Its page shows no rooms.
-            Unit::Cancel { .. } | Unit::More { .. } | Unit::Error(_) | Unit::Room { .. } | Unit::RoomEvent { .. } => {}
+            Unit::Room { room, action, value } => state.room(room).receive(action, &value),
+            Unit::RoomEvent {
+                room,
+                member,
+                name,
+                value,
+            } => {
+                let events = state.room(room).events.entry(name.to_owned()).or_default();
+                events.push_back((member, value));
+            }
+            // The handlers of a test answer at once, and do not stream.
+            Unit::Cancel { .. } | Unit::More { .. } | Unit::Error(_) => {}
         }
         None
     }
@@ -156,6 +168,10 @@ impl State {
         if observed.number == number {
             observed.value = Some(value);
         }
+    }
+
+    pub(super) fn room(&mut self, name: &str) -> &mut RoomView {
+        self.rooms.entry(name.to_owned()).or_default()
     }
 
     fn end_call(&mut self, id: u64, outcome: Outcome) {

@@ -51,6 +51,7 @@ mod inbox;
 mod network;
 mod page;
 mod page_call_error;
+mod room;
 
 pub use network::{Network, connect};
 pub use page::Page;

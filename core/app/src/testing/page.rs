@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::app::app;
 use crate::codec::Codec;
+use crate::rooms::{Action, Member};
 use crate::session::Session;
 use crate::shared::Received;
 use crate::testing::inbox::{Asked, Inbox, answer};
@@ -249,6 +250,80 @@ impl Page {
             Some(decode("the observable", value)).filter(&is_met)
         });
         found.await
+    }
+
+    /// Asks to join a room. [`Page::wait_for_members`] waits until the page has.
+    pub async fn join<T: Serialize + ?Sized>(&self, room: &str, state: &T) {
+        self.ask_room(room, Action::Join, state).await;
+    }
+
+    /// Leaves a room.
+    pub async fn leave(&self, room: &str) {
+        self.ask_room(room, Action::Leave, &()).await;
+    }
+
+    /// Changes what the page says of itself in a room. The server may refuse it.
+    pub async fn set_room_state<T: Serialize + ?Sized>(&self, room: &str, state: &T) {
+        let state = serde_json::to_value(state).unwrap_or_else(|error| panic!("a state: {error}"));
+        let number = self.inbox.lock().room(room).set_state(state.clone());
+        let set = serde_json::json!({ "number": number, "state": state });
+        self.ask_room(room, Action::State, &set).await;
+    }
+
+    /// Sends an event to the other members of a room.
+    ///
+    /// # Panics
+    /// Panics if the page is not in the room.
+    pub async fn emit_in<T: Serialize + ?Sized>(&self, room: &str, name: &str, value: &T) {
+        let you = self.inbox.lock().room(room).you;
+        assert!(you > 0, "the page is not in the room {room:?}");
+        let mut head = begin(Kind::RoomEvent, room);
+        varint::write(you, &mut head);
+        write_name(name, &mut head);
+        self.deliver(encode(value, head)).await;
+    }
+
+    /// Returns the members of a room as the page knows them, in the order of joining.
+    pub fn members(&self, room: &str) -> Vec<Member> {
+        self.inbox.lock().room(room).members()
+    }
+
+    /// Waits until the members of a room, as the page knows them, satisfy the condition.
+    pub async fn wait_for_members(&self, room: &str, is_met: impl Fn(&[Member]) -> bool) -> Vec<Member> {
+        let what = format!("such members of {room:?}");
+        let found = self.inbox.wait(&what, |state| {
+            Some(state.room(room).members()).filter(|members| is_met(members))
+        });
+        found.await
+    }
+
+    /// Waits for the next event of this name in a room. Returns the member that sent it, or 0 for
+    /// the server, and the value.
+    pub async fn room_event<T: DeserializeOwned>(&self, room: &str, name: &str) -> (u64, T) {
+        let what = format!("an event {name:?} in {room:?}");
+        let event = self
+            .inbox
+            .wait(&what, |state| state.room(room).events.get_mut(name)?.pop_front());
+        let (from, value) = event.await;
+        (from, decode(&what, &value))
+    }
+
+    /// Returns how many events of a room the page was told that it missed.
+    pub fn missed(&self, room: &str) -> u64 {
+        self.inbox.lock().room(room).missed
+    }
+
+    /// Waits until the page is told that it is not in a room, and returns why: `left`, `lagged` or
+    /// `refused`.
+    pub async fn wait_for_out(&self, room: &str) -> String {
+        let what = format!("that it is not in {room:?}");
+        self.inbox.wait(&what, |state| state.room(room).out.clone()).await
+    }
+
+    async fn ask_room<T: Serialize + ?Sized>(&self, room: &str, action: Action, value: &T) {
+        let mut head = begin(Kind::Room, room);
+        head.push(action as u8);
+        self.deliver(encode(value, head)).await;
     }
 
     async fn deliver(&self, unit: Vec<u8>) {
