@@ -16,6 +16,8 @@ export declare class Handlers {
     set(name: string, handler: CallHandler): () => void;
     receive(call: Unit): void;
     cancel(id: number): void;
+    /** Lets the handler of a call send further items of its stream. */
+    more({ id, count }: Unit): void;
     /** Drops everything: nobody waits any more. */
     end(): void;
 }
