@@ -106,7 +106,7 @@ async fn members_see_who_joins_goes_away_comes_back_and_leaves_in_order() {
     assert_eq!(ada.view.changes, changes);
     assert_eq!(watch.borrow_and_update().len(), 1);
     ada.session.abort("enough");
-    soon("the room is empty", watch.wait_for(|members| members.is_empty())).await;
+    soon("the room is empty", watch.wait_for(<[_]>::is_empty)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -635,7 +635,7 @@ async fn a_page_that_asks_or_joins_without_pause_costs_few_lists() {
         while let Some(unit) = page.client.try_recv(stillhere_client::Lane::Interactive) {
             match unit.to_vec()[7] {
                 0 => counts[0] += 1,
-                4 if String::from_utf8_lossy(&unit.to_vec()).contains("too often") => counts[1] += 1,
+                4 if String::from_utf8_lossy(&unit).contains("too often") => counts[1] += 1,
                 _ => {}
             }
         }
