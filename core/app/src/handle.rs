@@ -274,8 +274,8 @@ impl SessionHandle {
     }
 
     /// Creates an observable that has the value of a watch, now and after each change. It is sent
-    /// until the watch's sender is dropped or the function ends. Many sessions may follow one watch;
-    /// a [`SharedObservable`] is encoded once for all of them.
+    /// until the watch's sender is dropped or the function ends. Many sessions may follow one
+    /// watch; a [`SharedObservable`] is encoded once for all of them.
     ///
     /// ```
     /// # use stillhere_app::Session;

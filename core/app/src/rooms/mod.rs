@@ -66,8 +66,8 @@ pub struct RoomOptions {
     pub state: usize,
     /// What happens to a member whose outbox is full. Default [`Lag::Newest`].
     pub lag: Lag,
-    /// Most events that [`Lag::Newest`] keeps for a member whose outbox is full. At least 1 is kept.
-    /// Default 64.
+    /// Most events that [`Lag::Newest`] keeps for a member whose outbox is full. At least 1 is
+    /// kept. Default 64.
     pub kept_events: usize,
     /// Most bytes of these events together, unless a single one is larger. Default 64 KiB.
     pub kept_bytes: usize,
@@ -94,8 +94,9 @@ impl Default for RoomOptions {
 /// It is not part of a [`Hub`](stillhere::Hub), which knows bytes only: an application may have
 /// several, with other options or another engine, and sessions of several hubs may meet in one.
 ///
-/// A room exists while it has a member, or a [`Room`], [`Present`] or [`RoomEvents`] is kept. Sessions join with a state, and each
-/// page sees the members and gets the room's events. A membership survives that the page is away.
+/// A room exists while it has a member, or a [`Room`], [`Present`] or [`RoomEvents`] is kept.
+/// Sessions join with a state, and each page sees the members and gets the room's events. A
+/// membership survives that the page is away.
 ///
 /// ```
 /// use serde_json::json;
