@@ -208,6 +208,11 @@ impl Inbox {
         }
     }
 
+    /// Returns true if a message has arrived in part.
+    pub(crate) fn has_partial(&self) -> bool {
+        self.stored.as_ref().is_some_and(|stored| stored.partial.is_some())
+    }
+
     pub(crate) fn received(&self) -> u64 {
         self.received
     }

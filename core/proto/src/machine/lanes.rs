@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::limits::Limits;
+use crate::limits::{FRAME_CHARGE, Limits};
 use crate::machine::Violation;
 use crate::machine::inbox::{Accepted, Inbox, Received, Terms};
 use crate::machine::outbox::Outbox;
@@ -55,6 +55,15 @@ struct Durable {
     waits: bool,
     /// The newest document that counts.
     incarnation: u64,
+    /// A ping that came in the middle of a message whose next fragment had credit.
+    stalled: Option<Stalled>,
+}
+
+/// What had arrived before a ping.
+#[derive(Debug, Clone, Copy)]
+struct Stalled {
+    since: Instant,
+    arrived: PerLane<u64>,
 }
 
 /// What was last reported to the peer, and what is still to be reported.
@@ -140,6 +149,7 @@ impl Lanes {
             horizon: PerLane::each(|lane| self.first_horizon(lane, waits)),
             waits,
             incarnation: 0,
+            stalled: None,
         }));
     }
 
@@ -173,17 +183,19 @@ impl Lanes {
     /// credit may go once that counts.
     pub(crate) fn save(&self) -> PerLane<SavedLane> {
         PerLane::each(|lane| {
-            let credit = self.to_tell_of(lane).credit;
             let Some(durable) = &self.durable else {
                 return SavedLane {
                     taken: Taken::default(),
-                    horizon: credit,
+                    horizon: self.to_tell_of(lane).credit,
                 };
             };
             let horizon = if durable.waits {
+                // What an earlier process may have granted is no reason to grant more. Otherwise
+                // each crash would add to what the page may send.
+                let credit = self.inboxes[lane].credit(self.window(lane));
                 durable.horizon[lane].max(credit + self.ahead(lane))
             } else {
-                credit
+                self.to_tell_of(lane).credit
             };
             SavedLane {
                 taken: durable.taken[lane],
@@ -238,6 +250,32 @@ impl Lanes {
                 .iter()
                 .all(|lane| durable.counted[*lane].sequence >= arrived[*lane])
         })
+    }
+
+    /// Handles a ping of the peer, before its pong waits for what has arrived. If that ends in the
+    /// middle of a message, the pong waits for the rest of the message, which never comes if it was
+    /// lost. So the rest counts as lost if nothing arrives until another ping that comes at least
+    /// `patience` later, although the next fragment had credit.
+    pub(crate) fn check_stall(&mut self, patience: Duration, now: Instant) -> Result<(), Violation> {
+        let Some(before) = self.durable.as_ref().map(|durable| durable.stalled) else {
+            return Ok(());
+        };
+        let arrived = self.arrived();
+        let fragment = self.limits.fragment + FRAME_CHARGE;
+        let waits = Lane::ALL.iter().any(|lane| {
+            let inbox = &self.inboxes[*lane];
+            inbox.has_partial() && inbox.charged() + fragment <= self.told_credit(*lane)
+        });
+        match before.filter(|stalled| stalled.arrived == arrived) {
+            Some(stalled) if now >= stalled.since + patience => return Err(Violation::Loss),
+            Some(_) => {}
+            None => {
+                if let Some(durable) = &mut self.durable {
+                    durable.stalled = waits.then_some(Stalled { since: now, arrived });
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn queued_charge(&self) -> PerLane<Taken> {
@@ -313,6 +351,9 @@ impl Lanes {
         }
         self.wrote_data = false;
         self.interactive_run = 0;
+        if let Some(durable) = &mut self.durable {
+            durable.stalled = None;
+        }
     }
 
     pub(crate) fn counts(&self) -> Counts {

@@ -85,6 +85,7 @@ impl SessionMachine {
             Frame::Data(data) => self.handle_data(data, now)?,
             Frame::Ack(counts) => self.handle_counts(&counts, now)?,
             Frame::Ping { nonce, counts } => {
+                self.lanes.check_stall(self.timing.heartbeat / 2, now)?;
                 attached.pong_due = Some(PongDue {
                     nonce,
                     arrived: self.lanes.arrived(),

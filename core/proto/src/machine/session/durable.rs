@@ -108,4 +108,4 @@ const HANDED_OVER: &str = "the server restarts: this session goes on in a moment
 
 /// The epochs of a process begin at its generation, shifted by this many bits, so that they are
 /// above those of all earlier processes and stay below 2^53.
-const GENERATION: u32 = 24;
+pub(super) const GENERATION: u32 = 24;

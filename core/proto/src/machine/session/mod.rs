@@ -25,6 +25,7 @@ use crate::machine::session::newcomer::{Newcomer, Offer};
 use crate::message::{Lane, Message, PerLane};
 use crate::wire::{Frame, Sender};
 
+use durable::GENERATION;
 pub use phase::{Cause, ConnectionKey, Event, Phase, Timing};
 
 /// The server's half of one session.
@@ -305,8 +306,10 @@ impl SessionMachine {
     }
 
     /// Returns how many times a document has reconnected, or another one has taken over.
+    /// Counts from the last opening of a durable session.
     pub fn reconnects(&self) -> u64 {
-        self.epoch.saturating_sub(1)
+        let (generation, connections) = (self.epoch >> GENERATION, self.epoch % (1 << GENERATION));
+        connections.saturating_sub(u64::from(generation == 0))
     }
 
     /// Returns the number of data frames that were dropped because they had arrived before.

@@ -1,9 +1,9 @@
 //! Durable sessions (PROTOCOL.md, section 18).
 
-use super::TEN_SECONDS;
+use super::{HEARTBEAT, TEN_SECONDS};
 use crate::code::Code;
 use crate::limits::Limits;
-use crate::machine::tests::harness::{LIMITS, PLENTY, counts, data, fragment, ms, text};
+use crate::machine::tests::harness::{LIMITS, PLENTY, counts, data, fragment, ms, ping, text};
 use crate::machine::tests::host::{Host, TIMING, hello, hello_again};
 use crate::machine::{Cause, ConnectionKey, Event, Phase, Saved};
 use crate::message::{Lane, PerLane};
@@ -230,4 +230,88 @@ fn what_waits_is_stored_with_its_boundaries() {
         other => panic!("expected data, got {other:?}"),
     });
     assert_eq!(sizes.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_loss_of_the_last_fragment_is_found_although_its_pong_never_comes() {
+    let (mut host, key) = open(true);
+    host.receive(key, fragment(1));
+    host.receive(key, ping(1));
+    assert!(matches!(host.frames(key)[..], [Frame::Ack(_)]));
+    // A page that wakes several times asks several times.
+    host.receive(key, ping(2));
+    assert!(matches!(host.frames(key)[..], [Frame::Ack(_)]));
+    host.advance(HEARTBEAT);
+    host.frames(key);
+    host.receive(key, ping(3));
+    host.assert_refused(key, Code::Gap);
+    assert_eq!(host.phase(), &Phase::SoftClosed(Cause::Gap));
+
+    // The page sends again from what was reported.
+    let key = host.hello(&hello_again(1, 1, 2, [0, 0]));
+    assert_eq!(host.welcome(key).counts.received.interactive, 0);
+    host.receive(key, fragment(1));
+    host.receive(key, data(2, text("the end")));
+    assert_eq!(host.take_all().len(), 1);
+}
+
+#[test]
+fn a_message_that_arrives_slowly_is_not_lost() {
+    let (mut host, key) = open(true);
+    for sequence in 1..6 {
+        host.receive(key, fragment(sequence));
+        host.receive(key, ping(sequence));
+        host.advance(HEARTBEAT);
+        host.frames(key);
+    }
+    assert_eq!(host.phase(), &Phase::Open);
+}
+
+/// Returns the credit in the answer to a ping.
+fn told_credit(host: &mut Host, key: ConnectionKey) -> u64 {
+    host.receive(key, ping(0));
+    counts_of(host.frames(key).pop()).credit.interactive
+}
+
+#[test]
+fn a_message_whose_next_fragment_has_no_credit_is_not_lost() {
+    let (mut host, key) = open(true);
+    // All that has arrived waits for the application, and the last fragment that had credit has
+    // come.
+    let mut sequence = 0;
+    while host.machine.incoming(Lane::Interactive) + 2 * 164 <= told_credit(&mut host, key) {
+        sequence += 1;
+        host.receive(key, data(sequence, vec![1; 100]));
+    }
+    host.receive(key, fragment(sequence + 1));
+    host.frames(key);
+    for nonce in 1..4 {
+        host.receive(key, ping(nonce));
+        host.advance(HEARTBEAT);
+        host.frames(key);
+    }
+    assert_eq!(host.phase(), &Phase::Open);
+}
+
+#[test]
+fn crashes_do_not_add_up_to_more_credit() {
+    let (mut host, _) = open(true);
+    let first = saved(&host).lanes;
+    for attempt in 2..10 {
+        let stored = saved(&host);
+        host = reopened(&host, stored);
+        let key = host.hello(&hello_again(1, 1, attempt, [0, 0]));
+        count(&mut host);
+        host.welcome(key);
+    }
+    assert_eq!(saved(&host).lanes, first);
+}
+
+#[test]
+fn reconnects_are_counted_although_epochs_jump() {
+    let (host, _) = open(true);
+    assert_eq!(host.machine.reconnects(), 0);
+    let mut next = reopened(&host, saved(&host));
+    next.hello(&hello_again(1, 1, 2, [0, 0]));
+    assert_eq!(next.machine.reconnects(), 1);
 }
