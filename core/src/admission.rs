@@ -63,6 +63,11 @@ impl Accepted {
                 session: Found::Live(session),
                 ..
             }) => session.limits().fragment + stillhere_proto::wire::DATA_HEADER_MAX as u64,
+            #[cfg(feature = "durable")]
+            Ok(Admitted {
+                session: Found::Stored(_),
+                ..
+            }) => self.hub.session_fragment() + stillhere_proto::wire::DATA_HEADER_MAX as u64,
             Ok(_) | Err(_) => PACKET_MIN,
         };
         usize::try_from(limit.max(PACKET_MIN)).unwrap_or(usize::MAX)
@@ -143,7 +148,8 @@ impl Hub {
         }
         let id =
             SessionId::from_str(request.name()).map_err(|error| End::connection(Code::Unknown, error.to_string()))?;
-        let Some(session) = self.inner.look_up(&id) else {
+        let stored = || self.inner.look_up_stored(&id, request).filter(|_| protocol.is_some());
+        let Some(session) = self.inner.look_up(&id).or_else(stored) else {
             let text = "this server has no such session: it ended some time ago, or the server restarted";
             return Err(End::connection(Code::Unknown, text));
         };
@@ -186,6 +192,8 @@ impl Hub {
         let deadline = match &session {
             Found::Live(session) => session.hello_deadline(),
             Found::Ended(_) => self.inner.hello_deadline(),
+            #[cfg(feature = "durable")]
+            Found::Stored(_) => self.inner.hello_deadline(),
         };
         Ok(Admitted {
             session,
@@ -203,15 +211,7 @@ impl Hub {
         if self.inner.is_principal(id, owner, request) {
             return Ok(());
         }
-        if let Some(count) = self.inner.warnings.not_its_user.count(crate::clock::now()) {
-            tracing::warn!(
-                session = %id,
-                count,
-                "refused connections to a user's session: the visitor is another user or not logged in"
-            );
-        }
-        let text = "this session belongs to another user: log in as the user who opened the page, or reload the page";
-        Err(End::connection(Code::Forbidden, text))
+        Err(self.inner.not_its_user(id))
     }
 }
 

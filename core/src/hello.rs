@@ -8,10 +8,10 @@ use futures_util::StreamExt as _;
 use tokio::task::coop::cooperative;
 
 use crate::connection::{Connection, ConnectionError, Packet};
-use crate::hub::{Found, PendingHello};
+use crate::hub::{Found, PendingHello, RETRY_FIRST};
 use crate::session::Shared;
 use stillhere_proto::code::Code;
-use stillhere_proto::wire::{End, Frame, Hello, Sender};
+use stillhere_proto::wire::{End, Frame, Hello, Sender, millis};
 
 /// Waits for the hello and returns it with its session. The error is what to tell the peer, or
 /// `None` if the peer has disconnected.
@@ -21,17 +21,27 @@ pub(crate) async fn await_hello<C: Connection>(
     deadline: Duration,
     connection: Pin<&mut C>,
 ) -> Result<(Hello, Arc<Shared>), Option<End>> {
-    let hello = first_hello(&session, pending, deadline, connection).await?;
-    match session {
-        Found::Live(session) => Ok((hello, session)),
-        Found::Ended(session) => Err(Some(session.end())),
+    let mut pending = pending;
+    let hello = first_hello(&session, &mut pending, deadline, connection).await?;
+    let session = match session {
+        Found::Live(session) => session,
+        Found::Ended(session) => return Err(Some(session.end())),
+        #[cfg(feature = "durable")]
+        Found::Stored(stored) => stored.open(&hello.secret).await.map_err(Some)?,
+    };
+    if session.is_stopping() {
+        let text = "the server restarts: this session goes on in a moment";
+        return Err(Some(
+            End::connection(Code::Draining, text).retry_after(millis(RETRY_FIRST)),
+        ));
     }
+    Ok((hello, session))
 }
 
 /// Returns the first frame if it is a hello with the right secret and arrives in time.
 async fn first_hello<C: Connection>(
     session: &Found,
-    mut pending: PendingHello,
+    pending: &mut PendingHello,
     deadline: Duration,
     mut connection: Pin<&mut C>,
 ) -> Result<Hello, Option<End>> {

@@ -13,7 +13,24 @@ pub mod connection;
 mod connection_loop;
 mod drain;
 #[cfg(feature = "durable")]
-pub mod durable;
+pub mod durable {
+    //! Sessions that outlive their process; see [`Hub::durable`](crate::Hub::durable).
+
+    pub(crate) mod durability;
+    pub(crate) mod file_store;
+    pub(crate) mod head;
+    pub(crate) mod memory_store;
+    pub(crate) mod state;
+    pub(crate) mod store;
+
+    pub use self::durability::Durability;
+    pub use self::file_store::{FileStore, FileStoreOptions, OpenStoreError};
+    pub use self::head::TurnId;
+    pub use self::memory_store::MemoryStore;
+    pub use self::state::State;
+    pub use self::store::{Commit, Record, Store, StoreError, StoreFuture};
+    pub use crate::hub::DurableKind;
+}
 mod exchange;
 mod fallback;
 mod gate;

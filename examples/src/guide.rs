@@ -4,5 +4,6 @@
 #[doc = include_str!("../../docs/first-session.md")]
 #[doc = include_str!("../../docs/logins.md")]
 #[doc = include_str!("../../docs/reload.md")]
+#[doc = include_str!("../../docs/restarts.md")]
 #[doc = include_str!("../../docs/values-and-calls.md")]
 struct Guide;

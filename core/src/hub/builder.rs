@@ -10,12 +10,18 @@ use tokio_util::task::TaskTracker;
 
 use crate::base_url::base_url;
 use crate::cleanup::{CleanupPolicy, DefaultCleanupPolicy};
+#[cfg(feature = "durable")]
+use crate::durable::store::Store;
 use crate::hub::Hub;
 use crate::hub::config::{Config, EndHook, PrincipalHook};
+#[cfg(feature = "durable")]
+use crate::hub::durable::run_expiry;
 use crate::hub::inner::HubInner;
 use crate::hub::kinds::Kinds;
 use crate::hub::pending_hello::PendingHellos;
 use crate::hub::reach::Reach;
+#[cfg(feature = "durable")]
+use crate::hub::records::Records;
 use crate::hub::schedule::Schedule;
 use crate::hub::sweep::run_sweep;
 use crate::hub::warnings::Warnings;
@@ -39,6 +45,8 @@ pub struct HubBuilder {
     runtime: Option<Handle>,
     on_end: Option<EndHook>,
     principal: Option<PrincipalHook>,
+    #[cfg(feature = "durable")]
+    store: Option<Arc<dyn Store>>,
 }
 
 /// A change to one session option.
@@ -70,6 +78,8 @@ impl Hub {
             runtime: None,
             on_end: None,
             principal: None,
+            #[cfg(feature = "durable")]
+            store: None,
         }
     }
 }
@@ -285,6 +295,13 @@ impl HubBuilder {
         self
     }
 
+    /// Sets where [durable sessions](Hub::durable) are kept.
+    #[cfg(feature = "durable")]
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
     fn change_option(mut self, change: impl FnOnce(&mut SessionOptions) + Send + Sync + 'static) -> Self {
         self.changes.push(Box::new(change));
         self
@@ -316,6 +333,8 @@ impl HubBuilder {
             on_end: self.on_end,
             principal: self.principal,
             kinds: Kinds::default(),
+            #[cfg(feature = "durable")]
+            records: self.store.map(|store| Box::new(Records::new(store))),
             registry: Lock::default(),
             hellos: PendingHellos::default(),
             connections_of: Arc::default(),
@@ -332,6 +351,10 @@ impl HubBuilder {
             opened: AtomicU64::new(0),
             evaluations: AtomicU64::new(0),
         });
+        #[cfg(feature = "durable")]
+        if inner.records.is_some() {
+            runtime.spawn(run_expiry(Arc::downgrade(&inner)));
+        }
         runtime.spawn(run_sweep(Arc::downgrade(&inner), woken));
         Hub { inner }
     }

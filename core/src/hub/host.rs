@@ -7,10 +7,14 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::cleanup::{DefaultCleanupPolicy, SessionSnapshot, SessionState};
+#[cfg(feature = "durable")]
+use crate::durable::store::StoreError;
 use crate::guard::guarded;
 use crate::hub::inner::HubInner;
 use crate::kind::ConnectionSetup;
 use crate::session::{Host, Resized, SessionHandle, Shared, Teardown};
+#[cfg(feature = "durable")]
+use stillhere_proto::SessionId;
 use stillhere_proto::{EndReason, Message};
 
 impl Host for HubInner {
@@ -70,6 +74,13 @@ impl Host for HubInner {
         }
     }
 
+    #[cfg(feature = "durable")]
+    fn commit_failed(&self, session: &SessionId, error: &StoreError) {
+        if let Some(records) = &self.records {
+            records.note_failure(session, error);
+        }
+    }
+
     fn session_ended(&self, session: &Shared, teardown: Teardown, now: Instant) {
         let Teardown {
             reason,
@@ -77,8 +88,14 @@ impl Host for HubInner {
             task,
             on_restore,
         } = teardown;
-        tracing::debug!(session = %session.id, %reason, "session ended");
-        self.record_end(session, &reason);
+        let has_left = session.has_left();
+        if has_left {
+            tracing::debug!(session = %session.id, %reason, "left a session to another process");
+            self.forget(session);
+        } else {
+            tracing::debug!(session = %session.id, %reason, "session ended");
+            self.record_end(session, &reason);
+        }
         if reason == EndReason::NeverConnected && self.reach.note_missed() {
             tracing::warn!(
                 tickets_lead_to = %self.common.base,
@@ -86,13 +103,16 @@ impl Host for HubInner {
             );
         }
         self.tell(&*self.policy(), session);
-        if let Some(task) = task {
-            self.give_grace(task, now);
+        match task {
+            // It must not go on in two processes.
+            Some(task) if has_left => task.abort(),
+            Some(task) => self.give_grace(task, now),
+            None => {}
         }
         guarded(&session.id, "what the application function captured", || {
             drop((never_started, on_restore));
         });
-        if let Some(hook) = &self.on_end {
+        if let Some(hook) = self.on_end.as_ref().filter(|_| !has_left) {
             guarded(&session.id, "the end hook", || hook(&session.id, &reason));
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::future::Future;
+#[cfg(feature = "durable")]
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, Once};
 use std::time::{Duration, Instant};
@@ -19,6 +21,8 @@ use crate::hub::kinds::Kinds;
 use crate::hub::pending_hello::{PendingHello, PendingHellos};
 use crate::hub::places::Places;
 use crate::hub::reach::Reach;
+#[cfg(feature = "durable")]
+use crate::hub::records::{Records, Reopen, Stored};
 use crate::hub::registry::{Found, Registry};
 use crate::hub::schedule::Schedule;
 use crate::hub::sessions::TABLES;
@@ -28,9 +32,13 @@ use crate::memory::{Account, Memory};
 use crate::options::SessionOptions;
 use crate::peer::{Peer, Share, client_address, why_uncounted};
 use crate::request::SessionRequest;
+#[cfg(feature = "durable")]
+use crate::session::Opening;
 use crate::session::{Application, Common, Host, SessionHandle, Shared, Teardown};
 use stillhere_proto::EndReason;
 use stillhere_proto::SessionId;
+use stillhere_proto::code::Code;
+use stillhere_proto::wire::End;
 
 pub(crate) struct HubInner {
     /// What its sessions have in common. They do not keep the hub alive.
@@ -46,6 +54,8 @@ pub(crate) struct HubInner {
     pub(super) on_end: Option<EndHook>,
     pub(super) principal: Option<PrincipalHook>,
     pub(super) kinds: Kinds,
+    #[cfg(feature = "durable")]
+    pub(super) records: Option<Box<Records>>,
     pub(super) registry: Lock<Registry>,
     pub(super) hellos: PendingHellos,
     pub(crate) connections_of: Arc<Places>,
@@ -67,9 +77,30 @@ pub(crate) struct HubInner {
 impl HubInner {
     pub(super) fn open(&self, options: Arc<SessionOptions>, application: Application) -> SessionHandle {
         let now = crate::clock::now();
-        let account = self.account();
-        let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        let session = Shared::new(Arc::clone(&self.common), options, application, account, (number, now));
+        let place = (self.number(), now);
+        let session = Shared::new(Arc::clone(&self.common), options, application, self.account(), place);
+        self.admit(session, now)
+    }
+
+    #[cfg(feature = "durable")]
+    pub(super) fn open_durable(
+        &self,
+        options: Arc<SessionOptions>,
+        application: Application,
+        opening: Opening,
+    ) -> SessionHandle {
+        let now = crate::clock::now();
+        let (place, parts) = ((self.number(), now), (application, opening));
+        let session = Shared::new_durable(Arc::clone(&self.common), options, parts, self.account(), place);
+        self.admit(session, now)
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.opened.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Enters a new session into the registry, or closes it if there is no room.
+    fn admit(&self, session: Arc<Shared>, now: Instant) -> SessionHandle {
         match self.enter(&session) {
             Ok(crowded_out) => {
                 self.end_unconnected(&crowded_out, now);
@@ -240,17 +271,65 @@ impl HubInner {
             return known == Some(owner);
         }
         let Some(hook) = &self.principal else {
-            if let Some(count) = self.warnings.no_principal_hook.count(crate::clock::now()) {
-                tracing::error!(
-                    %session,
-                    count,
-                    "refused connections to a user's session: the hub cannot determine users; set HubBuilder::principal, or mount the adapter's routes_for"
-                );
-            }
+            self.note_missing_hook(session);
             return false;
         };
         let principal = guarded(session, "the principal hook", || hook(request)).flatten();
         principal.as_deref() == Some(owner)
+    }
+
+    pub(super) fn note_missing_hook(&self, session: &SessionId) {
+        if let Some(count) = self.warnings.no_principal_hook.count(crate::clock::now()) {
+            tracing::error!(
+                %session,
+                count,
+                "refused connections to a user's session: the hub cannot determine users; set HubBuilder::principal, or mount the adapter's routes_for"
+            );
+        }
+    }
+
+    /// Logs that another user asked for a session, and returns the answer.
+    pub(crate) fn not_its_user(&self, session: &SessionId) -> End {
+        if let Some(count) = self.warnings.not_its_user.count(crate::clock::now()) {
+            tracing::warn!(
+                %session,
+                count,
+                "refused connections to a user's session: the visitor is another user or not logged in"
+            );
+        }
+        let text = "this session belongs to another user: log in as the user who opened the page, or reload the page";
+        End::connection(Code::Forbidden, text)
+    }
+
+    /// Returns the session that a request leads to if it is in the store, as its hello will show.
+    #[cfg(feature = "durable")]
+    pub(crate) fn look_up_stored(self: &Arc<Self>, id: &SessionId, request: &SessionRequest<'_>) -> Option<Found> {
+        self.records.as_ref()?;
+        let known = request.known_principal().map(|known| known.map(str::to_owned));
+        let principal = known.or_else(|| {
+            let hook = self.principal.as_ref()?;
+            Some(guarded(id, "the principal hook", || hook(request)).flatten())
+        });
+        let peers = self.peers(request, principal.as_ref().and_then(|known| known.as_deref()));
+        let hub: Weak<dyn Reopen> = Arc::downgrade(&(Arc::clone(self) as Arc<dyn Reopen>));
+        Some(Found::Stored(Box::new(Stored::new(hub, *id, principal, peers))))
+    }
+
+    #[cfg(not(feature = "durable"))]
+    pub(crate) fn look_up_stored(self: &Arc<Self>, _id: &SessionId, _request: &SessionRequest<'_>) -> Option<Found> {
+        None
+    }
+
+    /// Returns the size of a fragment that a session may have which is in the store.
+    #[cfg(feature = "durable")]
+    pub(crate) fn session_fragment(&self) -> u64 {
+        self.defaults.limits.fragment
+    }
+
+    /// Removes a session that another process goes on with.
+    pub(super) fn forget(&self, session: &Shared) {
+        let place = self.registry().remove(session);
+        drop(place);
     }
 
     /// Takes a place among the connections that wait for their hello.

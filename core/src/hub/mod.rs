@@ -2,6 +2,8 @@
 
 mod builder;
 mod config;
+#[cfg(feature = "durable")]
+mod durable;
 mod ended_session;
 mod host;
 mod id_hasher;
@@ -12,6 +14,8 @@ mod memory_limit;
 mod pending_hello;
 mod places;
 mod reach;
+#[cfg(feature = "durable")]
+mod records;
 mod registry;
 mod schedule;
 mod sessions;
@@ -40,6 +44,8 @@ use stillhere_proto::SessionId;
 
 pub use builder::HubBuilder;
 pub(crate) use config::Config;
+#[cfg(feature = "durable")]
+pub use durable::DurableKind;
 pub(crate) use inner::HubInner;
 pub(crate) use pending_hello::{PendingHello, RETRY_FIRST};
 pub(crate) use places::Place;

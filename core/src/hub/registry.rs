@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::hub::ended_session::EndedSession;
 use crate::hub::id_hasher::IdMap;
 use crate::hub::places::Place;
+#[cfg(feature = "durable")]
+use crate::hub::records::Stored;
 use crate::hub::sessions::Sessions;
 use crate::hub::unconnected::Unconnected;
 use crate::lock::Lock;
@@ -29,6 +31,9 @@ pub(crate) enum Found {
     Live(Arc<Shared>),
     /// Boxed, so that a connection that waits for its hello stays small.
     Ended(Box<EndedSession>),
+    /// Perhaps in the store.
+    #[cfg(feature = "durable")]
+    Stored(Box<Stored>),
 }
 
 impl Registry {
@@ -60,6 +65,8 @@ impl Found {
         match self {
             Self::Live(session) => session.principal(),
             Self::Ended(session) => session.principal(),
+            #[cfg(feature = "durable")]
+            Self::Stored(_) => None,
         }
     }
 
@@ -67,6 +74,8 @@ impl Found {
         match self {
             Self::Live(session) => session.plain.is_some(),
             Self::Ended(session) => session.is_plain(),
+            #[cfg(feature = "durable")]
+            Self::Stored(_) => false,
         }
     }
 
@@ -81,6 +90,9 @@ impl Found {
         match self {
             Self::Live(session) => session.has_secret(secret),
             Self::Ended(session) => session.has_secret(secret),
+            // The store knows. It is asked when the session is opened.
+            #[cfg(feature = "durable")]
+            Self::Stored(_) => true,
         }
     }
 }

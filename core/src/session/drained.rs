@@ -56,7 +56,7 @@ impl Inner {
         }
         if let Undrained::Outside { begun } = undrained {
             let latest = self.latest.as_ref();
-            if self.gate.is_some() || latest.is_some_and(|latest| latest.waits_since(*begun)) {
+            if self.gate.is_some() || self.ledger_len() > 0 || latest.is_some_and(|latest| latest.waits_since(*begun)) {
                 return false;
             }
             *undrained = Undrained::Queued {

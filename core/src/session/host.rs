@@ -7,11 +7,15 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::cleanup::SessionSnapshot;
+#[cfg(feature = "durable")]
+use crate::durable::store::StoreError;
 use crate::kind::ConnectionSetup;
 use crate::session::SessionHandle;
 use crate::session::shared::Shared;
 use crate::session::state::Teardown;
 use stillhere_proto::Message;
+#[cfg(feature = "durable")]
+use stillhere_proto::SessionId;
 
 /// The hub, as its sessions see it. No method may be called while a lock is held.
 pub(crate) trait Host: Send + Sync {
@@ -37,6 +41,10 @@ pub(crate) trait Host: Send + Sync {
     /// Called when the declared weight of the session has changed, or the size of its buffers while
     /// it has no connection.
     fn session_resized(&self, session: &Shared, by: Resized);
+
+    /// Called when the store has failed to write a durable session, which is tried again.
+    #[cfg(feature = "durable")]
+    fn commit_failed(&self, session: &SessionId, error: &StoreError);
 
     /// Called once for each session, after it has ended.
     fn session_ended(&self, session: &Shared, teardown: Teardown, now: Instant);

@@ -137,7 +137,10 @@ impl Shared {
             Err(refused) => (Some(refused), Touched::Nothing),
         });
         match refused {
-            None => Ok(()),
+            None => {
+                self.end_outside_turn();
+                Ok(())
+            }
             Some((None, message)) => Err(SendLatestError::TooManyKeys(self.unpacked(message))),
             Some((Some(reason), message)) => {
                 let message = self.unpacked(message);
@@ -154,6 +157,9 @@ impl Inner {
         if let Phase::Ending(reason) | Phase::Closed(reason) = self.machine.phase() {
             return Err((Some(reason.clone()), message));
         }
+        if let Some(reason) = self.refusal() {
+            return Err((Some(reason), message));
+        }
         let latest = self.latest.get_or_insert_default();
         if !latest.admits(key) {
             return Err((None, message));
@@ -166,7 +172,7 @@ impl Inner {
     /// now. Returns true if it has queued one.
     #[inline]
     pub(super) fn queue_latest(&mut self, connection: ConnectionKey) -> bool {
-        self.latest.is_some() && self.queue_next_latest(connection)
+        self.latest.is_some() && !self.has_ledger() && self.queue_next_latest(connection)
     }
 
     /// Out of the way of sessions that have no newest messages.
@@ -189,7 +195,7 @@ impl Inner {
     #[cold]
     pub(super) fn queue_all_latest(&mut self) {
         for message in self.latest.take().into_iter().flat_map(|mut latest| latest.take_all()) {
-            self.machine.send(Lane::Interactive, message);
+            self.queue(Lane::Interactive, message);
         }
     }
 

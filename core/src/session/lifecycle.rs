@@ -19,9 +19,14 @@ impl Shared {
     /// Spawns the application function. Called when the first browser connects.
     pub(super) fn start(self: &Arc<Self>, host: &dyn Host, home: Home, application: Application) {
         host.session_started(self);
+        let incarnation = {
+            let mut inner = self.lock();
+            inner.note_started();
+            inner.known_document()
+        };
         let session = Session {
             handle: SessionHandle::new(Arc::clone(self)),
-            incarnation: 1,
+            incarnation,
         };
         let task = home.spawn(
             host,
@@ -43,12 +48,18 @@ impl Shared {
 
     /// Ends the session once everything sent has been delivered.
     pub(crate) fn close(self: &Arc<Self>, reason: EndReason) {
-        self.change(|inner, now| inner.close(reason, now));
+        let ending = self.options.timing.ending;
+        if !self.close_with_turn(&reason, Duration::ZERO, ending) {
+            self.change(|inner, now| inner.close(reason, now));
+        }
     }
 
     /// Closes the session as [`EndReason::Draining`]. Browsers are told to reconnect after
     /// `retry_after`. Delivery of the last messages may take up to `wait`.
     pub(crate) fn drain(self: &Arc<Self>, retry_after: Duration, wait: Duration) {
+        if self.close_with_turn(&EndReason::Draining, retry_after, wait) {
+            return;
+        }
         self.change(|inner, now| {
             inner.queue_all();
             inner.machine.close_with(EndReason::Draining, retry_after, wait, now);
@@ -94,7 +105,10 @@ impl Shared {
     /// no longer works.
     pub(crate) fn abort_on(self: &Arc<Self>, host: &dyn Host, reason: EndReason) {
         let ((), follow_up) = self.settle(|inner| {
-            inner.machine.abort(reason, crate::clock::now());
+            let now = crate::clock::now();
+            if !inner.leave(&reason, now) {
+                inner.machine.abort(reason, now);
+            }
             ((), Touched::Machine { awake: None })
         });
         self.follow_up(follow_up, host, Home::Hub);
@@ -144,10 +158,11 @@ impl Future for RunningFunction {
             inner.function = Function::Returned;
             if panicked {
                 inner.machine.abort(EndReason::Panicked, now);
-            } else {
-                inner.close(EndReason::Finished, now);
             }
         });
+        if !panicked {
+            end.0.close(EndReason::Finished);
+        }
         Poll::Ready(())
     }
 }
@@ -161,7 +176,10 @@ impl Drop for EndWithTask {
         self.0.touch(|inner| match inner.function {
             Function::Starting | Function::Running(_) => {
                 let reason = EndReason::Aborted("the runtime of its function has shut down".into());
-                inner.machine.abort(reason, crate::clock::now());
+                let now = crate::clock::now();
+                if !inner.leave(&reason, now) {
+                    inner.machine.abort(reason, now);
+                }
                 ((), Touched::Machine { awake: None })
             }
             Function::Unstarted(_) | Function::Returned => ((), Touched::Nothing),

@@ -49,8 +49,11 @@ impl Shared {
     /// Handles the first frame of a connection. A function that starts runs in this home.
     pub(crate) fn handle_hello(self: &Arc<Self>, key: ConnectionKey, hello: &Hello, home: Home) {
         let keep = self.keep();
+        self.start_again(home);
         self.touch_at(home, |inner| {
-            inner.machine.handle_hello(key, hello, keep, crate::clock::now());
+            if inner.takes_hello() {
+                inner.machine.handle_hello(key, hello, keep, crate::clock::now());
+            }
             ((), Touched::Machine { awake: None })
         });
     }
@@ -90,7 +93,7 @@ impl Shared {
 
     /// Returns how long the session is kept without a connection, in milliseconds, as browsers are
     /// told.
-    fn keep(&self) -> u64 {
+    pub(super) fn keep(&self) -> u64 {
         let host = self.common.host.upgrade();
         host.map_or(0, |host| millis(host.keep(&self.snapshot())))
     }

@@ -2,11 +2,19 @@
 //! closes from anywhere.
 
 mod beside;
+#[cfg(feature = "durable")]
+mod commits;
 mod drained;
+#[cfg(feature = "durable")]
+mod durable;
+#[cfg(feature = "durable")]
+mod hand_over;
 mod host;
 mod latest;
 mod lifecycle;
 mod link;
+#[cfg(not(feature = "durable"))]
+mod not_durable;
 mod receive;
 mod restore;
 mod send;
@@ -27,11 +35,19 @@ use tokio::sync::broadcast;
 use crate::cleanup::{SessionSnapshot, SessionState};
 use crate::client;
 use crate::compression::InflateError;
+#[cfg(feature = "durable")]
+use crate::durable::head::TurnId;
 use crate::ticket::Ticket;
 use stillhere_proto::machine::{Event, SessionMachine};
 use stillhere_proto::{EndReason, Lane, Message, SessionId};
 
 pub(crate) use beside::Beside;
+#[cfg(feature = "durable")]
+pub(crate) use commits::ENDED_KEEP;
+#[cfg(feature = "durable")]
+pub(crate) use durable::{Opening, Reopened};
+#[cfg(feature = "durable")]
+pub(crate) use hand_over::HandOver;
 pub(crate) use host::{Home, Host, Resized};
 pub use latest::SendLatestError;
 pub(crate) use link::{Batch, Next};
@@ -78,9 +94,10 @@ impl Session {
     /// After a restore, messages of the new document wait until the function given to
     /// [`Session::on_restore`] has returned.
     pub async fn recv(&mut self) -> Option<Message> {
+        let reading = Reading(self);
         poll_fn(|context| {
             loop {
-                match ready!(self.poll_read(false, context)) {
+                match ready!(reading.0.poll_read(false, context)) {
                     Some(Incoming::Message(message)) => return Poll::Ready(Some(message)),
                     Some(Incoming::Restored) => {}
                     None => return Poll::Ready(None),
@@ -110,7 +127,8 @@ impl Session {
     /// }
     /// ```
     pub async fn next(&mut self) -> Option<Incoming> {
-        poll_fn(|context| self.poll_read(true, context)).await
+        let reading = Reading(self);
+        poll_fn(|context| reading.0.poll_read(true, context)).await
     }
 
     /// Reads the next message. With `reports_restore`, a document that the application does not
@@ -144,6 +162,30 @@ impl Session {
         }
     }
 
+    /// Ends the current turn by hand, and waits until it counts. Afterwards everything that it has
+    /// sent reaches the browser even if the process is killed.
+    ///
+    /// A function that reads does not need this: its turn ends at each read. In a session that is
+    /// not [`Durability::Crash`](crate::durable::Durability::Crash) there is nothing to wait for.
+    /// While the store fails, this waits.
+    ///
+    /// # Errors
+    /// Returns why the session has ended, if it has.
+    #[cfg(feature = "durable")]
+    pub async fn commit(&mut self) -> Result<(), EndReason> {
+        self.handle.shared.commit(true).await
+    }
+
+    /// Returns the message with which the current turn of a durable session began, or `None` before
+    /// the first message. It is the same when the turn runs again after a crash, so with
+    /// [`SessionHandle::id`] it is a key under which other systems can recognise what they have
+    /// done before. A turn that began without a message, such as at the tick of a timer, has the id
+    /// of the last one.
+    #[cfg(feature = "durable")]
+    pub fn turn(&self) -> Option<TurnId> {
+        self.handle.shared.turn()
+    }
+
     /// Returns a handle to use from other tasks.
     pub fn handle(&self) -> SessionHandle {
         self.handle.clone()
@@ -167,6 +209,15 @@ impl Session {
     {
         let restore: RestoreFunction = Arc::new(move |restoring| Box::pin(restore(restoring)));
         self.handle.shared.set_on_restore(restore, self.incarnation);
+    }
+}
+
+/// A read. When it is over, also because it was cancelled, a turn begins.
+struct Reading<'a>(&'a mut Session);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.handle.shared.read_is_over();
     }
 }
 
@@ -264,6 +315,21 @@ impl SessionHandle {
     /// [`HubBuilder::memory_limit`](crate::HubBuilder::memory_limit), which bounds the buffers.
     pub fn set_weight(&self, bytes: u64) {
         self.shared.set_weight(bytes);
+    }
+
+    /// Waits until everything that was sent to a durable session counts: it reaches the browser
+    /// even if the process is killed. Messages that are sent while the function is in the middle of
+    /// a turn count with that turn.
+    ///
+    /// Within the session's function use [`Session::commit`], because this waits for the end of the
+    /// function's turn. In a session that is not
+    /// [`Durability::Crash`](crate::durable::Durability::Crash) there is nothing to wait for.
+    ///
+    /// # Errors
+    /// Returns why the session has ended, if it has.
+    #[cfg(feature = "durable")]
+    pub async fn commit(&self) -> Result<(), EndReason> {
+        self.shared.commit(false).await
     }
 
     /// Ends the session once the browser has acknowledged everything that was sent, and tells the

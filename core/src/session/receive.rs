@@ -20,7 +20,33 @@ impl Shared {
     /// reported before its first message.
     pub(crate) fn poll_take(self: &Arc<Self>, known: Option<u64>, context: &mut Context<'_>) -> Poll<Option<Taken>> {
         self.reader.register(context.waker());
-        self.touch(|inner| inner.poll_take(known))
+        self.begin_read();
+        let mut has_ended = false;
+        let taken = self.touch(|inner| {
+            let tells;
+            (has_ended, tells) = inner.end_turn_at_once();
+            let (taken, touched) = if inner.is_held() {
+                (Poll::Pending, Touched::Nothing)
+            } else {
+                inner.poll_take(known)
+            };
+            if let Poll::Ready(taken) = &taken {
+                inner.begin_turn(taken.as_ref());
+            }
+            (
+                taken,
+                if tells {
+                    Touched::Inbox { credit: true }
+                } else {
+                    touched
+                },
+            )
+        });
+        if has_ended {
+            // A process that is about to stop waits for it.
+            self.changed.notify_waiters();
+        }
+        taken
     }
 
     /// Returns the message for the application, inflated.

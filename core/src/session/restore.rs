@@ -121,9 +121,11 @@ impl Shared {
             if inner.gate.as_ref().is_some_and(|gate| gate.is_for(incarnation)) {
                 inner.empty_gate();
                 inner.gate = None;
+                inner.note_greeted(incarnation);
             }
             ((), Touched::Gate)
         });
+        self.end_outside_turn();
     }
 }
 

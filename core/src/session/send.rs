@@ -198,6 +198,9 @@ impl Shared {
             Ok(true) => (Ok(true), Touched::Outbox),
             pushed => (pushed, Touched::Nothing),
         });
+        if matches!(pushed, Ok(true)) {
+            self.end_outside_turn();
+        }
         pushed.map_err(|reason| {
             let message = message.take().expect("a message that is not queued is still here");
             let message = self.unpacked(message);
@@ -217,22 +220,30 @@ impl Inner {
         if let Phase::Ending(reason) | Phase::Closed(reason) = self.machine.phase() {
             return Err(reason.clone());
         }
+        if let Some(reason) = self.refusal() {
+            return Err(reason);
+        }
         if matches!(via, Via::Restore(incarnation) if incarnation != self.machine.incarnation()) {
             // Another document has taken over, so messages to this one are dropped.
             *message = None;
             return Ok(true);
         }
-        let gate = self.gate.as_mut().filter(|_| via == Via::Handle);
-        let admitted = message.take_if(|message| match &gate {
-            Some(gate) => gate.admits(lane, message.len(), self.machine.outgoing(lane), limits),
-            None => self.machine.admits(lane, message.len()),
+        let admitted = message.take_if(|message| match &self.gate {
+            Some(gate) if via == Via::Handle => {
+                let outgoing = self.machine.outgoing(lane) + self.ledger_charge();
+                gate.admits(lane, message.len(), outgoing, limits)
+            }
+            _ => self.admits(lane, message.len()),
         });
         let Some(message) = admitted else {
             return Ok(false);
         };
-        match gate {
-            Some(gate) => gate.push(lane, message, limits),
-            None => self.machine.send(lane, message),
+        if via == Via::Handle
+            && let Some(gate) = &mut self.gate
+        {
+            gate.push(lane, message, limits);
+        } else {
+            self.queue(lane, message);
         }
         Ok(true)
     }

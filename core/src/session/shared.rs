@@ -13,6 +13,8 @@ use crate::cleanup::SessionSnapshot;
 use crate::lock::Lock;
 use crate::memory::Account;
 use crate::options::SessionOptions;
+#[cfg(feature = "durable")]
+use crate::session::durable::Durable;
 use crate::session::host::{Home, Host, Resized};
 use crate::session::state::{Application, Effect, Inner, state_of};
 use stillhere_proto::Limits;
@@ -46,6 +48,9 @@ pub(crate) struct Shared {
     pub(crate) changed: Notify,
     /// Number of senders that wait for room.
     pub(crate) senders: AtomicUsize,
+    /// Present if the session is durable.
+    #[cfg(feature = "durable")]
+    pub(crate) durable: Option<Box<Durable>>,
     inner: Lock<Inner>,
 }
 
@@ -72,6 +77,8 @@ pub(crate) enum Touched {
 #[derive(Default)]
 pub(super) struct FollowUp {
     effects: Vec<Effect>,
+    /// A task has to be spawned that commits.
+    commits: bool,
     resized: Option<Resized>,
 }
 
@@ -92,7 +99,7 @@ impl Common {
     }
 
     /// Creates the machine of a session with these options. It shares what is as by default.
-    fn machine(&self, options: &SessionOptions, seed: u64, now: Instant) -> SessionMachine {
+    pub(super) fn machine(&self, options: &SessionOptions, seed: u64, now: Instant) -> SessionMachine {
         let limits = shared_if_equal(&self.limits, options.session_limits());
         let timing = shared_if_equal(&self.timing, options.timing);
         let machine = SessionMachine::new(limits, timing, seed, now);
@@ -102,6 +109,11 @@ impl Common {
             machine
         }
     }
+}
+
+/// Returns the seed of a session's machine.
+pub(super) fn seed_of(id: &SessionId) -> u64 {
+    u64::from_le_bytes(*id.as_bytes().first_chunk().expect("an id has 16 bytes"))
 }
 
 fn shared_if_equal<T: PartialEq>(default: &Arc<T>, value: T) -> Arc<T> {
@@ -120,12 +132,32 @@ impl Shared {
         account: Account,
         (number, now): (u64, Instant),
     ) -> Arc<Self> {
-        let id = SessionId::random();
-        let seed = u64::from_le_bytes(*id.as_bytes().first_chunk().expect("an id has 16 bytes"));
-        let secret = Secret::random();
-        let machine = common.machine(&options, seed, now);
-        let document = || Arc::new(Lock::new(PlainDocument::new(secret.clone(), *machine.limits())));
-        Arc::new(Self {
+        let (id, secret) = (SessionId::random(), Secret::random());
+        let machine = common.machine(&options, seed_of(&id), now);
+        let inner = Inner::new(machine, application, account);
+        #[cfg(feature = "durable")]
+        return Arc::new(Self::with_inner(
+            common,
+            (id, secret),
+            options,
+            None,
+            inner,
+            (number, now),
+        ));
+        #[cfg(not(feature = "durable"))]
+        Arc::new(Self::with_inner(common, (id, secret), options, inner, (number, now)))
+    }
+
+    pub(super) fn with_inner(
+        common: Arc<Common>,
+        (id, secret): (SessionId, Secret),
+        options: Arc<SessionOptions>,
+        #[cfg(feature = "durable")] durable: Option<Box<Durable>>,
+        inner: Inner,
+        (number, now): (u64, Instant),
+    ) -> Self {
+        let document = || Arc::new(Lock::new(PlainDocument::new(secret.clone(), *inner.machine.limits())));
+        Self {
             id,
             number,
             plain: options.plain.map(|_| document()),
@@ -136,8 +168,10 @@ impl Shared {
             reader: AtomicWaker::new(),
             changed: Notify::new(),
             senders: AtomicUsize::new(0),
-            inner: Lock::new(Inner::new(machine, application, account)),
-        })
+            #[cfg(feature = "durable")]
+            durable,
+            inner: Lock::new(inner),
+        }
     }
 
     pub(crate) fn secret(&self) -> &Secret {
@@ -206,12 +240,16 @@ impl Shared {
     /// home.
     pub(super) fn touch_at<T>(self: &Arc<Self>, home: Home, change: impl FnOnce(&mut Inner) -> (T, Touched)) -> T {
         let (result, follow_up) = self.settle(change);
+        self.carry_out(follow_up, home);
+        result
+    }
+
+    pub(super) fn carry_out(self: &Arc<Self>, follow_up: FollowUp, home: Home) {
         if !follow_up.is_empty()
             && let Some(host) = self.common.host.upgrade()
         {
             self.follow_up(follow_up, &*host, home);
         }
-        result
     }
 
     /// Makes a change under the lock, wakes the tasks that it concerns, and returns the effects to
@@ -225,6 +263,7 @@ impl Shared {
         let effects = inner.settle();
         let follow_up = FollowUp {
             resized: touched.resized(inner.is_soft_closed()),
+            commits: inner.is_to_commit(),
             effects,
         };
         let everybody = !follow_up.effects.is_empty() || touched == Touched::Gate;
@@ -256,6 +295,10 @@ impl Shared {
                     host.session_ended(self, teardown, now);
                 }
             }
+        }
+        #[cfg(feature = "durable")]
+        if follow_up.commits {
+            host.runtime().spawn(Arc::clone(self).run_commits());
         }
         if let Some(by) = follow_up.resized {
             host.session_resized(self, by);
@@ -291,6 +334,6 @@ impl Touched {
 
 impl FollowUp {
     fn is_empty(&self) -> bool {
-        self.effects.is_empty() && self.resized.is_none()
+        self.effects.is_empty() && self.resized.is_none() && !self.commits
     }
 }

@@ -14,6 +14,8 @@ use crate::gate::Gate;
 use crate::latest::Latest;
 use crate::memory::Account;
 use crate::session::Session;
+#[cfg(feature = "durable")]
+use crate::session::durable::Turns;
 use crate::session::restore::RestoreFunction;
 use stillhere_proto::machine::{ConnectionKey, Event, Phase, SessionMachine};
 use stillhere_proto::{EndReason, Lane};
@@ -41,6 +43,9 @@ pub(crate) struct Inner {
     pub(crate) gate: Option<Box<Gate>>,
     /// Present while the newest message of a key waits or is on its way.
     pub(crate) latest: Option<Box<Latest>>,
+    /// Present if the session is durable.
+    #[cfg(feature = "durable")]
+    pub(super) turns: Option<Box<Turns>>,
     account: Account,
     /// Bytes held for this session outside its machine: see [`Beside`](crate::session::Beside).
     pub(crate) beside: u64,
@@ -107,6 +112,8 @@ impl Inner {
             on_restore: None,
             gate: None,
             latest: None,
+            #[cfg(feature = "durable")]
+            turns: None,
             account,
             beside: 0,
             weight: 0,
@@ -154,6 +161,7 @@ impl Inner {
         if self.latest.is_some() {
             self.release_latest();
         }
+        self.follow_document();
         self.account.set(self.owned());
         effects
     }
@@ -171,7 +179,10 @@ impl Inner {
                 self.latest = None;
                 self.begin_restore(*incarnation)
             }
-            Event::Ended(reason) => Some(Effect::Ended(self.teardown(reason.clone()))),
+            Event::Ended(reason) => {
+                self.note_end(reason);
+                Some(Effect::Ended(self.teardown(reason.clone())))
+            }
             _ => None,
         }
     }
@@ -187,7 +198,8 @@ impl Inner {
     fn teardown(&mut self, reason: EndReason) -> Teardown {
         let behind_the_gate = self.gate.take().map_or(0, |gate| gate.len());
         let latest = self.latest.take().map_or(0, |latest| latest.len());
-        self.machine.count_undelivered(behind_the_gate + latest);
+        let in_the_ledger = self.clear_ledger();
+        self.machine.count_undelivered(behind_the_gate + latest + in_the_ledger);
         let (never_started, task) = match std::mem::replace(&mut self.function, Function::Returned) {
             Function::Unstarted(application) => (Some(application), None),
             Function::Running(task) => (None, Some(task)),
@@ -238,7 +250,7 @@ impl Inner {
         }
         let queued = self.gate.as_mut().map(|gate| gate.take()).unwrap_or_default();
         for (lane, message) in queued {
-            self.machine.send(lane, message);
+            self.queue(lane, message);
         }
         if let Some(latest) = &mut self.latest {
             // Newest messages do not overtake what was sent before them.
@@ -249,7 +261,7 @@ impl Inner {
     pub(crate) fn unacknowledged(&self) -> usize {
         let queued = self.gate.as_ref().map_or(0, |gate| gate.len());
         let latest = self.latest.as_ref().map_or(0, |latest| latest.len());
-        self.machine.unacknowledged() + queued + latest
+        self.machine.unacknowledged() + queued + latest + self.ledger_len()
     }
 
     /// Returns the number of bytes held in both directions.
@@ -264,7 +276,7 @@ impl Inner {
 
     /// Returns a sum over the messages that wait outside the outbox.
     fn outside(&self, gate: impl FnOnce(&Gate) -> u64, latest: impl FnOnce(&Latest) -> u64) -> u64 {
-        self.gate.as_deref().map_or(0, gate) + self.latest.as_deref().map_or(0, latest)
+        self.gate.as_deref().map_or(0, gate) + self.latest.as_deref().map_or(0, latest) + self.ledger_charge()
     }
 
     /// Returns the part of [`Inner::buffered`] that the end of this session would free, because it

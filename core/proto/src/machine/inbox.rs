@@ -70,7 +70,7 @@ pub struct Received {
     /// Incarnation of the document that sent the message.
     pub incarnation: u64,
     /// The last frame of the message.
-    pub(crate) last: Taken,
+    pub last: Taken,
 }
 
 impl Received {

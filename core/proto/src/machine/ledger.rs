@@ -42,6 +42,8 @@ pub struct Ledger {
     queued: PerLane<Taken>,
     incarnation: u64,
     charge: PerLane<u64>,
+    /// The part of the charge that the current turn has sent.
+    turn_charge: PerLane<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -70,19 +72,25 @@ impl Ledger {
             queued: saved.queued,
             incarnation: saved.incarnation,
             charge: PerLane::default(),
+            turn_charge: PerLane::default(),
         }
     }
 
     /// Returns true if a message of `size` wire bytes may be sent now. `outgoing` is the charge
     /// that the lane's outbox holds.
+    ///
+    /// What the current turn has sent is not counted: it leaves only after the turn has ended, so a
+    /// turn that waited for room that it takes itself would wait forever.
     pub fn admits(&self, lane: Lane, size: usize, outgoing: u64) -> bool {
-        let before = self.charge[lane] + outgoing;
+        let before = self.charge[lane] - self.turn_charge[lane] + outgoing;
         before == 0 || before + self.limits.charge(size) <= self.limits.outbox
     }
 
     /// Adds a message to the current turn.
     pub fn push(&mut self, lane: Lane, message: Message) {
-        self.charge[lane] += self.limits.charge(message.len());
+        let charge = self.limits.charge(message.len());
+        self.charge[lane] += charge;
+        self.turn_charge[lane] += charge;
         self.turn.push((lane, message));
     }
 
@@ -115,6 +123,7 @@ impl Ledger {
             return;
         }
         self.lanes = lanes;
+        self.turn_charge = PerLane::default();
         let ended = self.ended.get_or_insert_default();
         ended.state = state.or(ended.state.take());
         for (lane, message) in self.turn.drain(..) {
@@ -153,7 +162,21 @@ impl Ledger {
             sent.clear();
         }
         self.charge = PerLane::default();
+        self.turn_charge = PerLane::default();
         self.queued = PerLane::default();
+    }
+
+    /// Drops all messages, because the session has ended. Returns how many there were.
+    pub fn clear(&mut self) -> usize {
+        let len = self.len();
+        self.turn = Vec::new();
+        self.ended = None;
+        if let Some((sent, _)) = &mut self.committing {
+            *sent = Vec::new();
+        }
+        self.charge = PerLane::default();
+        self.turn_charge = PerLane::default();
+        len
     }
 
     /// Returns true if the next call of [`Ledger::poll_commit`] returns something.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::code::Code;
+use crate::code::{Code, EndReason};
 use crate::id::DocumentId;
 use crate::machine::outbox::Outbox;
 use crate::machine::saved::{Row, Saved, SavedLane, Taken};
@@ -95,6 +95,14 @@ impl SessionMachine {
             self.detach(Cause::Asked, now);
             self.refuse_for(key, Code::Draining, Some(retry_after), HANDED_OVER);
         }
+    }
+
+    /// Ends the session in this process without telling its browser, which belongs to another
+    /// process from now on. `reason` is for this process alone.
+    pub fn leave(&mut self, reason: EndReason, now: Instant) {
+        self.newcomer = None;
+        self.attached = None;
+        self.enter_closed(reason, now);
     }
 
     fn dismiss_newcomer_for(&mut self, retry_after: Duration) {

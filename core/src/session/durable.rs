@@ -1,0 +1,647 @@
+//! The turns of a durable session. A turn is what its function does between two reads.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::durable::durability::Durability;
+use crate::durable::head::{Fixed, TurnId};
+use crate::durable::state::{AnyState, EncodeError, Which};
+use crate::durable::store::Store;
+use crate::memory::Account;
+use crate::options::SessionOptions;
+use crate::session::host::Home;
+use crate::session::receive::Taken;
+use crate::session::send::Waiting;
+use crate::session::shared::{Common, FollowUp, Shared, Touched, seed_of};
+use crate::session::state::{Application, Function, Inner};
+use stillhere_proto::machine::{Ledger, Phase, Row, Saved, SessionMachine};
+use stillhere_proto::{EndReason, Lane, Message, PerLane, Secret, SessionId};
+
+/// The part of a durable session that never changes.
+pub(crate) struct Durable {
+    pub(crate) durability: Durability,
+    /// The beginning of each head.
+    pub(crate) fixed: Bytes,
+    pub(crate) state: Arc<dyn AnyState>,
+    pub(crate) state_version: u32,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+/// The turns of a durable session, and what of them counts.
+pub(crate) struct Turns {
+    /// What waits until it counts. Absent if turns count at once, with [`Durability::Restart`].
+    pub(super) ledger: Option<Ledger>,
+    /// How many times the session was opened.
+    pub(super) generation: u64,
+    /// The revision of the record, or 0 if there is none.
+    pub(super) revision: u64,
+    /// The last state that counts.
+    pub(super) state: Bytes,
+    /// The last commit's part of the protocol.
+    pub(super) saved: Saved,
+    /// What the current turn began with, and what the last one did that has ended.
+    turn: Option<TurnId>,
+    pub(super) ended_turn: Option<TurnId>,
+    /// The newest document that has its state, at present and when the last turn ended.
+    greeted: u64,
+    pub(super) ended_greeted: u64,
+    /// How many turns have ended, and how many of them count.
+    pub(super) ended: u64,
+    pub(super) counted: u64,
+    /// True while the function waits for a message, and before it has started. What is sent then is
+    /// a turn of its own.
+    pub(super) is_reading: bool,
+    /// The function gets no more messages, because another process goes on.
+    pub(super) is_stopping: bool,
+    /// Nothing more can be sent, because everything is being written for another process.
+    pub(super) is_frozen: bool,
+    /// Another process goes on with the session.
+    pub(super) has_left: bool,
+    /// How the session closes once the turns that have ended count.
+    pub(super) closing: Option<Closing>,
+    /// Why the session has ended, until that is written.
+    pub(super) end: Option<EndReason>,
+    /// The record is to be written again, so that it does not expire.
+    pub(super) is_expiring: bool,
+    /// True while a task commits.
+    pub(super) is_committing: bool,
+}
+
+/// How a session closes.
+#[derive(Debug, Clone)]
+pub(super) struct Closing {
+    pub(super) reason: EndReason,
+    pub(super) retry_after: Duration,
+    pub(super) wait: Duration,
+}
+
+/// Who ends a turn.
+#[derive(Debug, Clone)]
+enum EndedBy {
+    /// The function reads.
+    Read,
+    /// Somebody else, while the function reads.
+    Outside,
+    /// The function, by hand.
+    Function,
+    /// The session closes.
+    Closing(Closing),
+}
+
+/// What a record says of a session that is opened again.
+pub(crate) struct Reopened {
+    pub(crate) revision: u64,
+    pub(crate) saved: Saved,
+    pub(crate) turn: Option<TurnId>,
+    pub(crate) greeted: u64,
+}
+
+impl Turns {
+    pub(crate) fn new(
+        durability: Durability,
+        machine: &SessionMachine,
+        state: Bytes,
+        reopened: Option<Reopened>,
+    ) -> Self {
+        let Reopened {
+            revision,
+            saved,
+            turn,
+            greeted,
+        } = reopened.unwrap_or(Reopened {
+            revision: 0,
+            saved: Saved::default(),
+            turn: None,
+            greeted: 1,
+        });
+        Self {
+            ledger: (durability == Durability::Crash).then(|| Ledger::reopen(machine, &saved)),
+            generation: saved.generation,
+            revision,
+            state,
+            saved,
+            turn,
+            ended_turn: turn,
+            greeted,
+            ended_greeted: greeted,
+            ended: 0,
+            counted: 0,
+            is_reading: true,
+            is_stopping: false,
+            is_frozen: false,
+            has_left: false,
+            closing: None,
+            end: None,
+            is_expiring: false,
+            is_committing: false,
+        }
+    }
+
+    /// Returns true if something is to be written.
+    pub(super) fn is_due(&self) -> bool {
+        let wants_commit = self.ledger.as_ref().is_some_and(Ledger::wants_commit);
+        !self.has_left && !self.is_frozen && (wants_commit || self.end.is_some() || self.is_expiring)
+    }
+}
+
+impl Shared {
+    /// Called whenever the function polls a read: its turn ends at the first time.
+    pub(super) fn begin_read(self: &Arc<Self>) {
+        let Some(durable) = &self.durable else { return };
+        if durable.durability == Durability::Crash && self.lock().turns.as_ref().is_some_and(|turns| !turns.is_reading)
+        {
+            self.end_turn(&EndedBy::Read);
+        }
+    }
+
+    /// Called when a read is over, also if it was cancelled: a turn begins.
+    pub(super) fn read_is_over(&self) {
+        if self.durable.is_some()
+            && let Some(turns) = &mut self.lock().turns
+        {
+            turns.is_reading = false;
+        }
+    }
+
+    /// Ends the turn of what was sent while the function reads.
+    pub(super) fn end_outside_turn(self: &Arc<Self>) {
+        let is_crash = |durable: &Durable| durable.durability == Durability::Crash;
+        if self.durable.as_deref().is_some_and(is_crash) {
+            self.end_turn(&EndedBy::Outside);
+        }
+    }
+
+    /// Ends the function's turn by hand.
+    pub(super) fn end_function_turn(self: &Arc<Self>) {
+        self.end_turn(&EndedBy::Function);
+    }
+
+    /// Closes a session whose turns do not count at once: it closes when its last turn counts.
+    /// Returns false for other sessions, which the caller closes.
+    pub(super) fn close_with_turn(self: &Arc<Self>, reason: &EndReason, retry_after: Duration, wait: Duration) -> bool {
+        let Some(durable) = &self.durable else { return false };
+        if durable.durability != Durability::Crash {
+            return false;
+        }
+        self.end_turn(&EndedBy::Closing(Closing {
+            reason: reason.clone(),
+            retry_after,
+            wait,
+        }));
+        true
+    }
+
+    fn end_turn(self: &Arc<Self>, by: &EndedBy) {
+        let Some(durable) = &self.durable else { return };
+        let which = match by {
+            // Makes sure that there is something to commit.
+            EndedBy::Closing(_) => Which::Every,
+            EndedBy::Read | EndedBy::Outside | EndedBy::Function => Which::Changed,
+        };
+        let mut follow_up = FollowUp::default();
+        durable.state.end_turn(which, &mut |state| {
+            let ended;
+            let state = state_of(&self.id, state);
+            (ended, follow_up) = self.settle(|inner| {
+                let ended = inner.end_turn(by, state, crate::clock::now());
+                (ended, Touched::Machine { awake: None })
+            });
+            ended
+        });
+        self.carry_out(follow_up, Home::Hub);
+    }
+
+    /// Returns true if another process goes on with the session.
+    pub(crate) fn has_left(&self) -> bool {
+        self.durable.is_some() && self.lock().turns.as_ref().is_some_and(|turns| turns.has_left)
+    }
+
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable.is_some()
+    }
+
+    /// Returns true if the session is durable and its process is about to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.durable.is_some() && self.lock().turns.as_ref().is_some_and(|turns| turns.is_stopping)
+    }
+
+    /// Waits until everything that was sent counts: what another task has sent, or with `own`, what
+    /// the function has sent in its turn.
+    pub(super) async fn commit(self: &Arc<Self>, own: bool) -> Result<(), EndReason> {
+        if let Some(reason) = self.end_reason() {
+            return Err(reason);
+        }
+        if self.durable.is_none() {
+            return Ok(());
+        }
+        if own {
+            self.end_function_turn();
+        } else {
+            self.end_outside_turn();
+        }
+        let _waiting = Waiting::new(&self.senders);
+        // A turn that goes on ends later.
+        let last = self.lock().turns.as_ref().map_or(0, |turns| {
+            turns.ended + u64::from(!own && !turns.is_reading && turns.ledger.is_some())
+        });
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.lock().turns.as_ref().is_none_or(|turns| turns.counted >= last) {
+                return Ok(());
+            }
+            if let Some(reason) = self.end_reason() {
+                return Err(reason);
+            }
+            changed.await;
+        }
+    }
+
+    /// Returns what the current turn began with.
+    pub(super) fn turn(&self) -> Option<TurnId> {
+        self.lock().turns.as_ref()?.turn
+    }
+}
+
+/// Returns the state to save, or `None` for a state that has not changed.
+fn state_of(id: &SessionId, state: Result<Option<Bytes>, EncodeError>) -> Result<Option<Bytes>, EndReason> {
+    state.map_err(|error| {
+        tracing::error!(session = %id, %error, "ended a durable session: its state cannot be encoded");
+        EndReason::Aborted("its state cannot be saved".into())
+    })
+}
+
+impl Inner {
+    /// Ends the current turn, unless it goes on. Returns true if it has ended.
+    fn end_turn(&mut self, by: &EndedBy, state: Result<Option<Bytes>, EndReason>, now: Instant) -> bool {
+        let is_over = self.is_over();
+        let Some(turns) = &mut self.turns else { return false };
+        let reader_is_gone = self.reader_is_gone && matches!(self.function, Function::Running(_));
+        let may_end = match by {
+            EndedBy::Read => {
+                turns.is_reading = true;
+                true
+            }
+            EndedBy::Outside => turns.is_reading || reader_is_gone,
+            EndedBy::Function | EndedBy::Closing(_) => true,
+        };
+        if is_over || turns.is_frozen || turns.has_left || !may_end {
+            return false;
+        }
+        // The turn of a restore function ends when that has returned, so that its document gets all
+        // of its state or nothing.
+        let is_closing = matches!(by, EndedBy::Closing(_));
+        if self.gate.is_some() && !is_closing {
+            return false;
+        }
+        let state = match state {
+            Ok(state) => state,
+            Err(reason) => {
+                self.machine.abort(reason, now);
+                return false;
+            }
+        };
+        if turns.closing.is_some() && is_closing {
+            return false;
+        }
+        if is_closing {
+            self.empty_gate();
+        }
+        self.queue_latest_with_turn(is_closing);
+        let Some(turns) = &mut self.turns else { return false };
+        if let EndedBy::Closing(closing) = by {
+            turns.closing = Some(closing.clone());
+        }
+        turns.ended_turn = turns.turn;
+        turns.ended_greeted = turns.greeted;
+        match &mut turns.ledger {
+            Some(ledger) => {
+                ledger.end_turn(state, &self.machine);
+                turns.ended += 1;
+                if !turns.is_committing && !turns.is_due() {
+                    turns.counted = turns.ended;
+                }
+            }
+            None => count_turn(&mut self.machine, now),
+        }
+        true
+    }
+
+    /// Adds the newest messages of all keys to the turn, if there is room, or in any case before
+    /// the session closes.
+    fn queue_latest_with_turn(&mut self, all: bool) {
+        if !self.has_ledger() {
+            return;
+        }
+        let Some(mut latest) = self.latest.take() else { return };
+        if all
+            || self.admits(
+                Lane::Interactive,
+                usize::try_from(latest.charge()).unwrap_or(usize::MAX),
+            )
+        {
+            for message in latest.take_all() {
+                self.queue(Lane::Interactive, message);
+            }
+        } else {
+            self.latest = Some(latest);
+        }
+    }
+
+    /// Notes that a new document has to be written before it is welcomed.
+    pub(super) fn follow_document(&mut self) {
+        if let Some(turns) = &mut self.turns
+            && let Some(ledger) = &mut turns.ledger
+        {
+            ledger.follow(&self.machine);
+        }
+    }
+
+    pub(super) fn note_end(&mut self, reason: &EndReason) {
+        if let Some(turns) = &mut self.turns
+            && !turns.has_left
+        {
+            turns.end = Some(reason.clone());
+        }
+    }
+
+    /// The function starts, and with it its first turn.
+    pub(super) fn note_started(&mut self) {
+        if let Some(turns) = &mut self.turns {
+            turns.is_reading = false;
+        }
+    }
+
+    /// Leaves a durable session to another process. Returns false for other sessions.
+    pub(super) fn leave(&mut self, reason: &EndReason, now: Instant) -> bool {
+        let Some(turns) = &mut self.turns else { return false };
+        if !matches!(self.machine.phase(), Phase::Closed(_)) {
+            turns.has_left = true;
+            self.machine.leave(reason.clone(), now);
+        }
+        true
+    }
+
+    /// Returns true if a task has to be spawned that commits.
+    pub(super) fn is_to_commit(&mut self) -> bool {
+        self.turns
+            .as_mut()
+            .is_some_and(|turns| turns.is_due() && !std::mem::replace(&mut turns.is_committing, true))
+    }
+
+    /// Called when the function reads. In a session whose turns count at once, this ends the turn.
+    /// Returns whether a process that is about to stop waits for it, and whether the browser should
+    /// be told.
+    pub(super) fn end_turn_at_once(&mut self) -> (bool, bool) {
+        let Some(turns) = &mut self.turns else {
+            return (false, false);
+        };
+        if turns.ledger.is_some() || turns.is_reading {
+            return (false, false);
+        }
+        turns.is_reading = true;
+        turns.ended_turn = turns.turn;
+        turns.ended_greeted = turns.greeted;
+        let before = (self.machine.is_ack_due(), self.machine.poll_timeout());
+        count_turn(&mut self.machine, crate::clock::now());
+        let tells = (self.machine.is_ack_due(), self.machine.poll_timeout()) != before;
+        (self.is_held(), tells)
+    }
+
+    /// Returns true if the function gets no more messages, because its process is about to stop.
+    pub(super) fn is_held(&self) -> bool {
+        self.turns.as_ref().is_some_and(|turns| turns.is_stopping)
+    }
+
+    /// A turn begins with what was taken.
+    pub(super) fn begin_turn(&mut self, taken: Option<&Taken>) {
+        let Some(turns) = &mut self.turns else { return };
+        turns.is_reading = false;
+        match taken {
+            Some(Taken::Message(lane, received)) => {
+                turns.turn = Some(TurnId::new(received.incarnation, *lane, received.last.sequence));
+                turns.greeted = turns.greeted.max(received.incarnation);
+            }
+            Some(Taken::Restored(incarnation)) => turns.greeted = turns.greeted.max(*incarnation),
+            None => {}
+        }
+    }
+
+    /// The restore function for this document has returned.
+    pub(super) fn note_greeted(&mut self, incarnation: u64) {
+        if let Some(turns) = &mut self.turns {
+            turns.greeted = turns.greeted.max(incarnation);
+        }
+    }
+
+    pub(super) fn admits(&self, lane: Lane, size: usize) -> bool {
+        match self.ledger() {
+            Some(ledger) => ledger.admits(lane, size, self.machine.outgoing(lane)),
+            None => self.machine.admits(lane, size),
+        }
+    }
+
+    /// Queues a message, or adds it to the current turn.
+    pub(super) fn queue(&mut self, lane: Lane, message: Message) {
+        match self.turns.as_mut().and_then(|turns| turns.ledger.as_mut()) {
+            Some(ledger) => ledger.push(lane, message),
+            None => self.machine.send(lane, message),
+        }
+    }
+
+    /// Returns why nothing can be sent although the machine still accepts messages.
+    pub(super) fn refusal(&self) -> Option<EndReason> {
+        let turns = self.turns.as_ref()?;
+        match &turns.closing {
+            Some(closing) => Some(closing.reason.clone()),
+            None => turns.is_frozen.then_some(EndReason::Draining),
+        }
+    }
+
+    pub(super) fn has_ledger(&self) -> bool {
+        self.ledger().is_some()
+    }
+
+    pub(super) fn ledger_charge(&self) -> u64 {
+        self.ledger().map_or(0, Ledger::charge)
+    }
+
+    pub(super) fn ledger_len(&self) -> usize {
+        self.ledger().map_or(0, Ledger::len)
+    }
+
+    /// Drops what does not count yet, because the session has ended. Returns the number of
+    /// messages.
+    pub(super) fn clear_ledger(&mut self) -> usize {
+        let ledger = self.turns.as_mut().and_then(|turns| turns.ledger.as_mut());
+        ledger.map_or(0, Ledger::clear)
+    }
+
+    fn ledger(&self) -> Option<&Ledger> {
+        self.turns.as_ref()?.ledger.as_ref()
+    }
+}
+
+/// Counts the messages that the function has taken, in a session whose turns count at once.
+fn count_turn(machine: &mut SessionMachine, now: Instant) {
+    let saved = Saved {
+        incarnation: machine.incarnation(),
+        lanes: machine.save(),
+        ..Saved::default()
+    };
+    machine.handle_counted(&saved, now);
+}
+
+/// What a durable session is opened with.
+pub(crate) struct Opening {
+    /// The name of its kind.
+    pub(crate) kind: Box<str>,
+    pub(crate) durability: Durability,
+    pub(crate) state: Arc<dyn AnyState>,
+    pub(crate) state_version: u32,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+impl Opening {
+    /// Returns the parts of the session, and its first state.
+    fn parts(self, secret: &Secret, options: &SessionOptions) -> (Durable, Result<Bytes, EncodeError>) {
+        let mut encoded = Ok(None);
+        self.state.end_turn(Which::Every, &mut |state| {
+            encoded = state;
+            true
+        });
+        let durable = Durable {
+            durability: self.durability,
+            fixed: Fixed::new(&self.kind, self.durability, secret, options).encode(),
+            state: self.state,
+            state_version: self.state_version,
+            store: self.store,
+        };
+        (durable, encoded.map(Option::unwrap_or_default))
+    }
+}
+
+impl Shared {
+    /// Creates a durable session.
+    pub(crate) fn new_durable(
+        common: Arc<Common>,
+        options: Arc<SessionOptions>,
+        (application, opening): (Application, Opening),
+        account: Account,
+        (number, now): (u64, Instant),
+    ) -> Arc<Self> {
+        let (id, secret) = (SessionId::random(), Secret::random());
+        let machine = common
+            .machine(&options, seed_of(&id), now)
+            .into_durable(opening.durability == Durability::Crash);
+        let (durable, state) = opening.parts(&secret, &options);
+        let (state, error) = match state {
+            Ok(state) => (state, None),
+            Err(error) => (Bytes::new(), Some(error)),
+        };
+        let turns = Turns::new(durable.durability, &machine, state, None);
+        let mut inner = Inner::new(machine, application, account);
+        inner.turns = Some(Box::new(turns));
+        let session = Self::with_inner(
+            common,
+            (id, secret),
+            options,
+            Some(Box::new(durable)),
+            inner,
+            (number, now),
+        );
+        if let Some(error) = error {
+            let reason = state_of(&id, Err(error)).expect_err("it is an error");
+            session.lock().machine.abort(reason, now);
+        }
+        Arc::new(session)
+    }
+
+    /// Opens a durable session again, from its record.
+    pub(crate) fn reopen(
+        common: Arc<Common>,
+        (id, secret): (SessionId, Secret),
+        options: Arc<SessionOptions>,
+        (application, opening): (Application, Opening),
+        (reopened, rows): (Reopened, PerLane<Vec<Row>>),
+        (account, number): (Account, u64),
+    ) -> Arc<Self> {
+        let now = crate::clock::now();
+        let machine = common
+            .machine(&options, seed_of(&id), now)
+            .into_durable(opening.durability == Durability::Crash)
+            .reopen(&reopened.saved, rows, now);
+        let (durable, state) = opening.parts(&secret, &options);
+        let turns = Turns::new(
+            durable.durability,
+            &machine,
+            state.expect("a state that was read can be written"),
+            Some(reopened),
+        );
+        let mut inner = Inner::new(machine, application, account);
+        inner.turns = Some(Box::new(turns));
+        let durable = Some(Box::new(durable));
+        Arc::new(Self::with_inner(
+            common,
+            (id, secret),
+            options,
+            durable,
+            inner,
+            (number, now),
+        ))
+    }
+
+    /// Closes a session that was closing when its process stopped. Its function has returned.
+    pub(crate) fn close_reopened(self: &Arc<Self>, reason: EndReason) {
+        let application = self.change(|inner, now| {
+            let function = std::mem::replace(&mut inner.function, Function::Returned);
+            inner.reader_is_gone = true;
+            inner.machine.close(reason, now);
+            function
+        });
+        // Not under the lock, because it may run code of the application.
+        drop(application);
+    }
+
+    /// Starts the function of a session that was opened again, unless it has started.
+    pub(crate) fn start_again(self: &Arc<Self>, home: Home) {
+        if self.durable.is_none() {
+            return;
+        }
+        let application = {
+            let mut inner = self.lock();
+            let has_document = inner.machine.has_document();
+            match &inner.function {
+                Function::Unstarted(_) if has_document && !inner.is_over() => {
+                    match std::mem::replace(&mut inner.function, Function::Starting) {
+                        Function::Unstarted(application) => Some(application),
+                        Function::Starting | Function::Running(_) | Function::Returned => None,
+                    }
+                }
+                _ => None,
+            }
+        };
+        if let Some(application) = application
+            && let Some(host) = self.common.host.upgrade()
+        {
+            self.start(&*host, home, application);
+        }
+    }
+}
+
+impl Inner {
+    /// Returns the newest document that the function knows.
+    pub(super) fn known_document(&self) -> u64 {
+        self.turns.as_ref().map_or(1, |turns| turns.greeted.max(1))
+    }
+
+    /// Returns false if another process goes on with the session.
+    pub(super) fn takes_hello(&self) -> bool {
+        self.turns
+            .as_ref()
+            .is_none_or(|turns| !turns.has_left && !turns.is_frozen)
+    }
+}

@@ -1,0 +1,185 @@
+//! How durable sessions end, and what their pages are told after a restart.
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt as _;
+use stillhere::durable::{Durability, MemoryStore, State};
+use stillhere::{EndReason, Hub, Session};
+
+use crate::server::{Address, Count, Process, counting, full, on};
+use crate::support::browser::Browser;
+use crate::support::{access, milliseconds, seconds, settled, soon};
+
+/// Starts a process whose sessions close with the text of the first message, and say so before.
+fn closing(store: &MemoryStore, address: &Address) -> Process<()> {
+    let hub = Hub::builder().store(store.clone()).build();
+    let kind = hub.durable(
+        "closing",
+        Durability::Crash,
+        |mut session: Session, _: State<()>| async move {
+            let Some(message) = session.recv().await else { return };
+            let text = String::from_utf8(message.to_vec()).expect("it is text");
+            session.send(format!("{text} is next")).await.expect("it is open");
+            session.close(&text);
+            session.ended().await;
+        },
+    );
+    address.set(Some(&hub));
+    Process { hub, kind }
+}
+
+/// Waits for what a page of an ended session is told.
+async fn told(page: &Browser) -> (u64, String) {
+    page.ended().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_told_after_a_crash_too() {
+    for durability in [Durability::Crash, Durability::Restart] {
+        let (store, address) = (MemoryStore::new(), Address::default());
+        let process = counting(on(&store), durability, &address);
+        let session = process.kind.open(Count::default());
+        let page = address.page(access(&session));
+        page.outcome().await;
+        session.close("bye");
+        assert_eq!(told(&page).await, (2, "bye".to_owned()));
+        settled().await;
+        process.kill(&address).await;
+        let process = counting(on(&store), durability, &address);
+        let late = address.page(access(&session));
+        assert_eq!(told(&late).await, (2, "bye".to_owned()), "{durability:?}");
+        assert_eq!(process.hub.stats().sessions, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_closes_with_the_turn_that_closes_it() {
+    let (store, address) = (MemoryStore::new(), Address::default());
+    let process = closing(&store, &address);
+    let session = process.kind.open(());
+    let page = address.page(access(&session));
+    page.outcome().await;
+    settled().await;
+    store.fail(full());
+    page.send("bye");
+    settled().await;
+    assert!(page.inbox().is_empty());
+    assert_eq!(session.ended().now_or_never(), None, "the turn does not count");
+    process.kill(&address).await;
+    store.fail(None);
+    // The turn runs again.
+    let process = closing(&store, &address);
+    assert_eq!(page.text().await, "bye is next");
+    assert_eq!(told(&page).await, (2, "bye".to_owned()));
+    settled().await;
+    process.kill(&address).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_closing_delivers_its_last_messages_after_a_crash() {
+    let (store, address) = (MemoryStore::new(), Address::default());
+    let process = closing(&store, &address);
+    let session = process.kind.open(());
+    let page = address.page(access(&session));
+    page.outcome().await;
+    page.send("bye");
+    page.set_reading(false);
+    tokio::time::sleep(milliseconds(5)).await;
+    page.set_online(false);
+    settled().await;
+    process.kill(&address).await;
+    let process = closing(&store, &address);
+    page.set_online(true);
+    page.set_reading(true);
+    assert_eq!(page.text().await, "bye is next");
+    assert_eq!(told(&page).await, (2, "bye".to_owned()));
+    soon("its end", async {
+        while process.hub.stats().sessions > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_panics_ends_its_session_for_good() {
+    let (store, address) = (MemoryStore::new(), Address::default());
+    let start = || {
+        let hub = Hub::builder().store(store.clone()).build();
+        let kind = hub.durable(
+            "panicking",
+            Durability::Crash,
+            |mut session: Session, _: State<()>| async move {
+                session.recv().await;
+                panic!("on purpose");
+            },
+        );
+        address.set(Some(&hub));
+        Process { hub, kind }
+    };
+    let process = start();
+    let session = process.kind.open(());
+    let page = address.page(access(&session));
+    page.send("go");
+    assert_eq!(told(&page).await.0, EndReason::Panicked.number());
+    settled().await;
+    process.kill(&address).await;
+    let _process = start();
+    assert_eq!(
+        told(&address.page(access(&session))).await.0,
+        EndReason::Panicked.number()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_records_are_removed_and_those_of_live_sessions_are_not() {
+    let (store, address) = (MemoryStore::new(), Address::default());
+    let process = counting(on(&store), Durability::Crash, &address);
+    let [gone, live] = [0, 1].map(|_| process.kind.open(Count::default()));
+    let [gone_page, live_page] = [&gone, &live].map(|session| address.page(access(session)));
+    for page in [&gone_page, &live_page] {
+        page.send("a");
+        assert_eq!(page.text().await, "1 a");
+    }
+    process.kill(&address).await;
+    drop(gone_page);
+    let process = counting(on(&store), Durability::Crash, &address);
+    live_page.send("b");
+    assert_eq!(live_page.text().await, "2 b");
+    assert_eq!(store.len(), 2);
+    // The page stays connected and says nothing.
+    tokio::time::sleep(seconds(2000)).await;
+    assert_eq!(store.len(), 1);
+    assert_eq!(address.page(access(&gone)).refused().await, 4100);
+    process.kill(&address).await;
+    live_page.send("c");
+    let _process = counting(on(&store), Durability::Crash, &address);
+    assert_eq!(live_page.text().await, "3 c");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_dropped_or_handed_over_has_not_ended() {
+    let (store, address) = (MemoryStore::new(), Address::default());
+    let ended: Arc<Mutex<Vec<EndReason>>> = Arc::default();
+    let builder = || {
+        let ended = Arc::clone(&ended);
+        on(&store).on_end(move |_, reason| ended.lock().expect("unpoisoned").push(reason.clone()))
+    };
+    let process = counting(builder(), Durability::Crash, &address);
+    let session = process.kind.open(Count::default());
+    let page = address.page(access(&session));
+    page.outcome().await;
+    process.stop(&address).await;
+    assert_eq!(session.ended().await, EndReason::Draining);
+    let process = counting(builder(), Durability::Crash, &address);
+    page.send("a");
+    assert_eq!(page.text().await, "1 a");
+    process.kill(&address).await;
+    assert!(ended.lock().expect("unpoisoned").is_empty());
+    let process = counting(builder(), Durability::Crash, &address);
+    page.send("b");
+    assert_eq!(page.text().await, "2 b");
+    process.hub.session(session.id()).expect("it lives").abort("now");
+    settled().await;
+    assert_eq!(*ended.lock().expect("unpoisoned"), [EndReason::Aborted("now".into())]);
+}
