@@ -12,7 +12,8 @@
 //
 // - STILLHERE_DEMO, STILLHERE_DROP_IN: the paths of the framework's programs
 // - STILLHERE_WEBRTC: the path of the demo over WebRTC
-// - STILLHERE_RECIPES, STILLHERE_JOB_RUNNER, STILLHERE_LIVE_PLOT: the paths of these programs
+// - STILLHERE_RECIPES, STILLHERE_JOB_RUNNER, STILLHERE_LIVE_PLOT, STILLHERE_RESTARTS: the paths of
+//   these programs
 // - STILLHERE_SHARE: the share of a long test's repetitions that runs. If it is not set by hand, it
 //   is a fifth on the first framework and a tenth on the others, because the core and the client
 //   do the same on each
@@ -38,11 +39,11 @@ const IN_CHROMIUM_TOO = ['engines/messages.test.mjs', 'engines/origins.test.mjs'
  * the demo over WebRTC, and examples that exist for one framework.
  */
 const ONCE = [
-  'badge', 'boxes', 'chat', 'csp', 'drawing_board', 'duplicate', 'ends', 'frozen', 'history', 'job_runner', 'live_plot', 'module', 'nginx', 'outages', 'renewal', 'status', 'turbo', 'typed', 'vite', 'webrtc',
+  'badge', 'boxes', 'chat', 'csp', 'drawing_board', 'duplicate', 'ends', 'frozen', 'history', 'job_runner', 'live_plot', 'module', 'nginx', 'outages', 'renewal', 'restarts', 'status', 'turbo', 'typed', 'vite', 'webrtc',
 ].map((name) => `${name}.test.mjs`);
 
 /** The packages whose programs the tests run. */
-const PACKAGES = ['stillhere-examples', ...['drawing-board', 'drop-in', 'job-runner', 'live-plot', 'recipes', 'webrtc'].map((name) => `stillhere-example-${name}`)];
+const PACKAGES = ['stillhere-examples', ...['drawing-board', 'drop-in', 'job-runner', 'live-plot', 'recipes', 'restarts', 'webrtc'].map((name) => `stillhere-example-${name}`)];
 
 const folder = import.meta.dirname;
 const isLong = process.env.STILLHERE_LONG !== undefined;
@@ -105,6 +106,7 @@ async function test(framework, files, share, { name = framework, ...environment 
       STILLHERE_DRAWING_BOARD: programs.get('drawing-board'),
       STILLHERE_JOB_RUNNER: programs.get('job-runner'),
       STILLHERE_LIVE_PLOT: programs.get('live-plot'),
+      STILLHERE_RESTARTS: programs.get('restarts'),
       STILLHERE_SHARE: process.env.STILLHERE_SHARE ?? share,
       ...environment,
     },

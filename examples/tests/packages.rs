@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 10] = [
     "drawing-board",
     "drop-in",
     "first/actix",
@@ -15,6 +15,7 @@ const PACKAGES: [&str; 9] = [
     "live-plot",
     "own-server",
     "recipes",
+    "restarts",
 ];
 
 fn workspace() -> &'static Path {

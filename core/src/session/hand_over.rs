@@ -150,7 +150,13 @@ impl Shared {
         });
         let Some(commit) = commit else { return false };
         loop {
-            match tokio::time::timeout_at(until + WRITE_TIME, durable.store.commit(commit.clone())).await {
+            // A task of its own, because a shutdown can be shared between threads, and the future
+            // of a store cannot.
+            let (store, commit) = (Arc::clone(&durable.store), commit.clone());
+            let writing = tokio::spawn(async move { store.commit(commit).await });
+            let lost = |_| Err(StoreError::Failed("the store panicked".to_owned()));
+            let written = async { writing.await.unwrap_or_else(lost) };
+            match tokio::time::timeout_at(until + WRITE_TIME, written).await {
                 Ok(Ok(_)) => return true,
                 Ok(Err(error)) if error != StoreError::Fenced && Instant::now() < until => {
                     if let Some(host) = self.common.host.upgrade() {

@@ -20,6 +20,14 @@ impl Shared {
     /// reported before its first message.
     pub(crate) fn poll_take(self: &Arc<Self>, known: Option<u64>, context: &mut Context<'_>) -> Poll<Option<Taken>> {
         self.reader.register(context.waker());
+        if self.is_durable() {
+            return self.poll_take_in_turn(known);
+        }
+        self.touch(|inner| inner.poll_take(known))
+    }
+
+    /// Ends the turn of a durable session, and begins the next with the message that is taken.
+    fn poll_take_in_turn(self: &Arc<Self>, known: Option<u64>) -> Poll<Option<Taken>> {
         self.begin_read();
         let mut has_ended = false;
         let taken = self.touch(|inner| {
@@ -33,14 +41,12 @@ impl Shared {
             if let Poll::Ready(taken) = &taken {
                 inner.begin_turn(taken.as_ref());
             }
-            (
-                taken,
-                if tells {
-                    Touched::Inbox { credit: true }
-                } else {
-                    touched
-                },
-            )
+            let touched = if tells {
+                Touched::Inbox { credit: true }
+            } else {
+                touched
+            };
+            (taken, touched)
         });
         if has_ended {
             // A process that is about to stop waits for it.

@@ -373,12 +373,16 @@ impl Lanes {
         PerLane::each(|lane| self.to_tell_of(lane))
     }
 
+    #[inline]
     fn to_tell_of(&self, lane: Lane) -> Told {
         let told = Told::of(&self.inboxes[lane], self.window(lane));
-        self.durable.as_ref().map_or(told, |durable| Told {
-            credit: told.credit.min(durable.horizon[lane]).max(durable.granted[lane]),
-            charged: durable.counted[lane].charge,
-        })
+        match &self.durable {
+            None => told,
+            Some(durable) => Told {
+                credit: told.credit.min(durable.horizon[lane]).max(durable.granted[lane]),
+                charged: durable.counted[lane].charge,
+            },
+        }
     }
 
     /// Returns the counts, and records them as reported to the peer.
