@@ -268,8 +268,8 @@ struct Thread {
     path: PathBuf,
     /// Absent after a failure, until the file can be opened again.
     database: Option<Database>,
-    /// No record expires before.
-    opened: SystemTime,
+    /// No record expires before. Not by the wall clock, which may be set right only now.
+    opened: Instant,
     least_keep: Duration,
     log: RateLimitedLog,
 }
@@ -279,7 +279,7 @@ impl Thread {
         Self {
             path,
             database: Some(database),
-            opened: SystemTime::now(),
+            opened: Instant::now(),
             least_keep,
             log: RateLimitedLog::default(),
         }
@@ -405,7 +405,7 @@ impl Thread {
                 let Some(head) = heads.get(id)?.and_then(|head| Head::decode(id, head.value())) else {
                     continue;
                 };
-                if now >= opened + head.keep.max(least) {
+                if opened.elapsed() >= head.keep.max(least) {
                     expired.push((SessionId::from_bytes(id), head.revision));
                 }
                 if expired.len() == most {

@@ -354,6 +354,16 @@ impl HubInner {
                 return Err(ended(&reason).into());
             }
         };
+        if opening.durability != fixed.durability {
+            tracing::error!(
+                session = %stored.id,
+                kind = fixed.kind,
+                was = ?fixed.durability,
+                is = ?opening.durability,
+                "a durable session cannot be opened: its kind has another durability now; give the new kind another name"
+            );
+            return Err(unknown().into());
+        }
         if self.registry().sessions.len() >= self.config.max_sessions {
             let retry_after = millis(REFUSED_RETRY);
             return Err(End::connection(Code::Full, "the server has no room for the session")
@@ -430,7 +440,9 @@ impl HubInner {
         if !self.hold(&session, &stored.peers) {
             tracing::debug!(session = %stored.id, "a session that was opened again exceeds the share of its user");
         }
-        crate::session::Host::session_changed(&**self, &session, crate::clock::now());
+        // Its page is about to connect, so it waits whatever the policy says.
+        self.tell(&*self.policy(), &session);
+        self.schedule.check_at(&session, crate::clock::now() + REOPENED_KEEP);
         session
     }
 }
@@ -505,7 +517,9 @@ impl HubInner {
             }
             let lock = records.lock_of(id);
             let _opening = lock.lock().await;
+            // What is handed over belongs to the next process.
             if self.find(&id).is_none()
+                && !self.is_draining()
                 && let Err(error) = records.store.remove(id, revision).await
             {
                 tracing::debug!(session = %id, %error, "an expired record was not removed");
@@ -513,6 +527,9 @@ impl HubInner {
         }
     }
 }
+
+/// How long a session that was opened again is kept for its page at least.
+const REOPENED_KEEP: Duration = Duration::from_secs(30);
 
 /// How often a record is read again that somebody else writes at the same time.
 const ATTEMPTS: usize = 3;

@@ -67,11 +67,14 @@ impl Shared {
             let mut inner = self.lock();
             let next = inner.next_commit(durable, &self.id, keep);
             let is_idle = next.is_none();
+            let is_over = inner.is_over();
             if let Some(turns) = &mut inner.turns
                 && is_idle
             {
                 turns.is_committing = false;
-                turns.counted = turns.ended;
+                if !is_over {
+                    turns.counted = turns.ended;
+                }
             }
             (next, is_idle)
         };

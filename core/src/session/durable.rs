@@ -169,7 +169,8 @@ impl Shared {
     /// Ends the turn of what was sent while the function reads.
     pub(super) fn end_outside_turn(self: &Arc<Self>) {
         let is_crash = |durable: &Durable| durable.durability == Durability::Crash;
-        if self.durable.as_deref().is_some_and(is_crash) {
+        // Within a turn nothing ends it, and the function may hold its state at this moment.
+        if self.durable.as_deref().is_some_and(is_crash) && self.lock().outside_may_end() {
             self.end_turn(&EndedBy::Outside);
         }
     }
@@ -278,14 +279,15 @@ impl Inner {
     /// Ends the current turn, unless it goes on. Returns true if it has ended.
     fn end_turn(&mut self, by: &EndedBy, state: Result<Option<Bytes>, EndReason>, now: Instant) -> bool {
         let is_over = self.is_over();
+        let outside_may_end = self.outside_may_end();
         let Some(turns) = &mut self.turns else { return false };
-        let reader_is_gone = self.reader_is_gone && matches!(self.function, Function::Running(_));
+        let queues_all = turns.is_stopping || matches!(by, EndedBy::Function | EndedBy::Closing(_));
         let may_end = match by {
             EndedBy::Read => {
                 turns.is_reading = true;
                 true
             }
-            EndedBy::Outside => turns.is_reading || reader_is_gone,
+            EndedBy::Outside => outside_may_end,
             EndedBy::Function | EndedBy::Closing(_) => true,
         };
         if is_over || turns.is_frozen || turns.has_left || !may_end {
@@ -310,7 +312,7 @@ impl Inner {
         if is_closing {
             self.empty_gate();
         }
-        self.queue_latest_with_turn(is_closing);
+        self.queue_latest_with_turn(queues_all);
         let Some(turns) = &mut self.turns else { return false };
         if let EndedBy::Closing(closing) = by {
             turns.closing = Some(closing.clone());
@@ -328,6 +330,12 @@ impl Inner {
             None => count_turn(&mut self.machine, now),
         }
         true
+    }
+
+    /// Returns true if what is sent now is no part of a turn of the function.
+    fn outside_may_end(&self) -> bool {
+        let reader_is_gone = self.reader_is_gone && matches!(self.function, Function::Running(_));
+        reader_is_gone || self.turns.as_ref().is_some_and(|turns| turns.is_reading)
     }
 
     /// Adds the newest messages of all keys to the turn, if there is room, or in any case before
@@ -599,6 +607,14 @@ impl Shared {
         let application = self.change(|inner, now| {
             let function = std::mem::replace(&mut inner.function, Function::Returned);
             inner.reader_is_gone = true;
+            if let Some(turns) = &mut inner.turns {
+                // It stays so in the record.
+                turns.closing = Some(Closing {
+                    reason: reason.clone(),
+                    retry_after: Duration::ZERO,
+                    wait: Duration::ZERO,
+                });
+            }
             inner.machine.close(reason, now);
             function
         });

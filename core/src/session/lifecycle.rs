@@ -86,7 +86,7 @@ impl Shared {
     /// Without a `reason` it ends as [`EndReason::NeverConnected`] or [`EndReason::Expired`].
     pub(crate) fn abort_if_unchanged(self: &Arc<Self>, version: u64, reason: Option<EndReason>) -> bool {
         self.change(|inner, now| {
-            if inner.version() != version {
+            if inner.version() != version || !inner.takes_hello() {
                 return false;
             }
             let machine = &mut inner.machine;

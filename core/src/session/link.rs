@@ -49,7 +49,9 @@ impl Shared {
     /// Handles the first frame of a connection. A function that starts runs in this home.
     pub(crate) fn handle_hello(self: &Arc<Self>, key: ConnectionKey, hello: &Hello, home: Home) {
         let keep = self.keep();
-        self.start_again(home);
+        if self.lock().takes_hello() {
+            self.start_again(home);
+        }
         self.touch_at(home, |inner| {
             if inner.takes_hello() {
                 inner.machine.handle_hello(key, hello, keep, crate::clock::now());

@@ -33,7 +33,7 @@ impl Shared {
         let taken = self.touch(|inner| {
             let tells;
             (has_ended, tells) = inner.end_turn_at_once();
-            let (taken, touched) = if inner.is_held() {
+            let (taken, touched) = if inner.is_held() && !inner.is_over() {
                 (Poll::Pending, Touched::Nothing)
             } else {
                 inner.poll_take(known)

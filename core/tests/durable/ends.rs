@@ -183,3 +183,29 @@ async fn a_session_that_is_dropped_or_handed_over_has_not_ended() {
     settled().await;
     assert_eq!(*ended.lock().expect("unpoisoned"), [EndReason::Aborted("now".into())]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_about_to_stop_removes_nothing_that_it_has_handed_over() {
+    let (store, address) = (MemoryStore::new(), Address::default());
+    let process = counting(on(&store), Durability::Crash, &address);
+    // One that cannot come to the end of its turn, so that the shutdown takes all its time.
+    let busy = process.hub.open(|session: Session| async move {
+        session.ended().await;
+    });
+    let other = address.page(access(&busy));
+    let session = process.kind.open(Count::default());
+    let page = address.page(access(&session));
+    page.send("a");
+    assert_eq!(page.text().await, "1 a");
+    let long = stillhere::DefaultCleanupPolicy::default().soft_closed + seconds(60);
+    other.send("stay");
+    tokio::time::sleep(long).await;
+    let draining = {
+        let hub = process.hub.clone();
+        tokio::spawn(async move { hub.shutdown(seconds(30)).await })
+    };
+    tokio::time::sleep(seconds(29)).await;
+    assert_eq!(store.len(), 1, "the record is there for the next process");
+    draining.await.expect("it does not panic");
+    assert_eq!(store.len(), 1);
+}

@@ -386,3 +386,51 @@ async fn a_new_document_gets_its_state_once_although_the_process_is_killed() {
         assert_eq!(restored.load(Ordering::SeqCst), 1 + u64::from(fails_first));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_function_may_send_while_it_changes_its_state() {
+    for durability in [Durability::Restart, Durability::Crash] {
+        let (store, address) = (MemoryStore::new(), Address::default());
+        let hub = on(&store).build();
+        let kind = hub.durable(
+            "sends",
+            durability,
+            |mut session: Session, state: State<Count>| async move {
+                while session.recv().await.is_some() {
+                    let sent = state.update(|count| {
+                        count.count += 1;
+                        session.try_send(count.count.to_string())
+                    });
+                    if sent.is_err() {
+                        return;
+                    }
+                }
+            },
+        );
+        address.set(Some(&hub));
+        let page = address.page(access(&kind.open(Count::default())));
+        for number in 1..4 {
+            page.send("more");
+            assert_eq!(page.text().await, number.to_string(), "{durability:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_opened_again_even_if_its_policy_keeps_none_without_a_connection() {
+    let (store, address) = (MemoryStore::new(), Address::default());
+    let policy = stillhere::DefaultCleanupPolicy {
+        soft_closed: std::time::Duration::ZERO,
+        ..Default::default()
+    };
+    let process = counting(on(&store).cleanup_policy(policy), Durability::Crash, &address);
+    let session = process.kind.open(Count::default());
+    let page = address.page(access(&session));
+    page.send("a");
+    assert_eq!(page.text().await, "1 a");
+    process.kill(&address).await;
+    page.send("b");
+    let process = counting(on(&store).cleanup_policy(policy), Durability::Crash, &address);
+    assert_eq!(page.text().await, "2 b");
+    assert_eq!(process.hub.stats().sessions, 1);
+}
