@@ -1,0 +1,271 @@
+//! A server on each framework that is killed, or told to stop, again and again while two numbered
+//! streams run: no number is lost, doubled or swapped, and the state is right.
+
+use std::env;
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use actix_web::{App, HttpServer, web};
+use axum::Router;
+use serde::{Deserialize, Serialize};
+use stillhere::durable::{Durability, DurableKind, FileStore, State};
+use stillhere::{Hub, Session, stop_signal};
+use stillhere_client::Client;
+use warp::Filter as _;
+
+/// The variables of the program that is killed.
+const FRAMEWORK: &str = "STILLHERE_KILLED_FRAMEWORK";
+const ADDRESS: &str = "STILLHERE_KILLED_ADDRESS";
+const FILE: &str = "STILLHERE_KILLED_FILE";
+const DURABILITY: &str = "STILLHERE_KILLED_DURABILITY";
+
+/// Numbers in each direction between two ends of the server.
+const NUMBERS: u64 = 60;
+
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Streams {
+    sent: u64,
+    received: u64,
+    /// Numbers of the client that were not the next.
+    errors: u64,
+}
+
+impl Streams {
+    /// Handles a number of the client. Returns what it is told.
+    fn next(&mut self, number: Option<u64>) -> Vec<u8> {
+        if let Some(number) = number {
+            self.errors += u64::from(number != self.received + 1);
+            self.received = number;
+        }
+        self.sent += 1;
+        let numbers = [self.sent, self.received, self.errors];
+        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+}
+
+async fn run(mut session: Session, state: State<Streams>) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    loop {
+        let number = tokio::select! {
+            message = session.recv() => {
+                let Some(message) = message else { return };
+                Some(u64::from_le_bytes(message[..].try_into().expect("a number has 8 bytes")))
+            }
+            _ = ticks.tick() => None,
+        };
+        let report = state.update(|streams| streams.next(number));
+        if session.send(report).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Serves until it is killed or told to stop.
+#[test]
+fn serve_until_killed() {
+    let Ok(framework) = env::var(FRAMEWORK) else { return };
+    let variable = |name| env::var(name).expect("the test sets all variables");
+    let durability = match variable(DURABILITY).as_str() {
+        "crash" => Durability::Crash,
+        _ => Durability::Restart,
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let store = FileStore::open(variable(FILE)).await.expect("the store opens");
+        let hub = Hub::builder().store(store).build();
+        let kind = hub.durable("streams", durability, run);
+        let listener = TcpListener::bind(variable(ADDRESS)).expect("the address is free");
+        listener.set_nonblocking(true).expect("it can be set");
+        println!("serves");
+        let serving = tokio::spawn(serve(framework, hub.clone(), kind, listener));
+        tokio::select! {
+            () = stop_signal() => {
+                let report = hub.shutdown(Duration::from_secs(10)).await;
+                assert_eq!((report.handed_over, report.aborted), (report.sessions, 0));
+            }
+            _ = serving => panic!("it serves until it is told to stop"),
+        }
+    });
+    std::process::exit(0);
+}
+
+async fn serve(framework: String, hub: Hub, kind: DurableKind<Streams>, listener: TcpListener) {
+    let ticket = move || kind.open(Streams::default()).ticket_json();
+    let tokio_listener = |listener| tokio::net::TcpListener::from_std(listener).expect("it is not blocking");
+    match framework.as_str() {
+        "axum" => {
+            let app = Router::new()
+                .route("/ticket", axum::routing::get(async move || ticket()))
+                .merge(stillhere_axum::routes(&hub));
+            axum::serve(tokio_listener(listener), app).await.expect("it serves");
+        }
+        "actix" => {
+            let app = move || {
+                let ticket = ticket.clone();
+                App::new()
+                    .route("/ticket", web::get().to(move || std::future::ready(ticket())))
+                    .configure(stillhere_actix::routes(&hub))
+            };
+            let server = HttpServer::new(app).workers(2).disable_signals();
+            server
+                .listen(listener)
+                .expect("it listens")
+                .run()
+                .await
+                .expect("it serves");
+        }
+        _ => {
+            let app = stillhere_warp::routes(&hub).or(warp::path!("ticket").map(ticket));
+            warp::serve(app).incoming(tokio_listener(listener)).run().await;
+        }
+    }
+}
+
+/// How the server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Killed,
+    Stopped,
+}
+
+struct Server {
+    framework: &'static str,
+    address: SocketAddr,
+    file: PathBuf,
+    durability: &'static str,
+    process: Child,
+}
+
+impl Server {
+    fn start(framework: &'static str, address: SocketAddr, file: &Path, durability: &'static str) -> Self {
+        let process = spawn(framework, address, file, durability);
+        Self {
+            framework,
+            address,
+            file: file.to_owned(),
+            durability,
+            process,
+        }
+    }
+
+    fn restart(&mut self, end: End) {
+        match end {
+            End::Killed => self.process.kill().expect("it is killed"),
+            End::Stopped => {
+                let id = self.process.id().to_string();
+                let told = Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status();
+                assert!(told.expect("it runs").success());
+            }
+        }
+        let status = self.process.wait().expect("it ends");
+        assert_eq!(status.success(), end == End::Stopped, "{status}");
+        self.process = spawn(self.framework, self.address, &self.file, self.durability);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Starts a server and waits until it serves.
+fn spawn(framework: &str, address: SocketAddr, file: &Path, durability: &str) -> Child {
+    let mut process = Command::new(env::current_exe().expect("this program has a path"))
+        .args(["--exact", "serve_until_killed", "--nocapture"])
+        .env(FRAMEWORK, framework)
+        .env(ADDRESS, address.to_string())
+        .env(FILE, file)
+        .env(DURABILITY, durability)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+    let serves = lines.map_while(Result::ok).any(|line| line.ends_with("serves"));
+    assert!(serves, "the server ends before it serves");
+    process
+}
+
+/// Runs both streams over this many ends of the server.
+async fn keep_both_streams(framework: &'static str, end: End, durability: &'static str) {
+    let name = format!("stillhere-killed-{}-{framework}-{end:?}", std::process::id());
+    let folder = env::temp_dir().join(name);
+    std::fs::create_dir(&folder).expect("a folder for the test");
+    let address = {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        free.local_addr().expect("it has an address")
+    };
+    let mut server = Server::start(framework, address, &folder.join("sessions.db"), durability);
+    let client = Client::connect(&format!("http://{address}/ticket"))
+        .await
+        .expect("it connects");
+    let (mut sent, mut last) = (0u64, 0u64);
+    let is_long = env::var_os("STILLHERE_LONG").is_some();
+    let ends = match end {
+        End::Killed if is_long => 100,
+        End::Killed => 20,
+        // Its page comes back after a second or more.
+        End::Stopped if is_long => 50,
+        End::Stopped => 3,
+    };
+    for _ in 0..ends {
+        let until = last + NUMBERS;
+        while last < until {
+            sent += 1;
+            client.send(sent.to_le_bytes()).await.expect("the session lives");
+            last = take(&client, last, sent).await;
+        }
+        server.restart(end);
+        client.wake();
+    }
+    loop {
+        let message = client.recv().await.expect("the session lives");
+        last = check(&message, last, sent);
+        if u64::from_le_bytes(message[8..16].try_into().expect("8 bytes")) == sent {
+            break;
+        }
+    }
+    drop(server);
+    std::fs::remove_dir_all(folder).expect("the folder is removed");
+}
+
+/// Takes one message, and checks that it is the next.
+async fn take(client: &Client, last: u64, sent: u64) -> u64 {
+    let message = client.recv().await.expect("the session lives");
+    check(&message, last, sent)
+}
+
+fn check(message: &[u8], last: u64, sent: u64) -> u64 {
+    let number = |at: usize| u64::from_le_bytes(message[at..at + 8].try_into().expect("a number has 8 bytes"));
+    let (serial, received, errors) = (number(0), number(8), number(16));
+    assert_eq!(
+        (serial, errors),
+        (last + 1, 0),
+        "of the server; errors in the client's stream"
+    );
+    assert!(received <= sent, "the server received {received} of {sent}");
+    serial
+}
+
+macro_rules! on_each_framework {
+    ($($name:ident: $framework:literal, $end:expr, $durability:literal;)*) => { $(
+        #[tokio::test]
+        async fn $name() {
+            keep_both_streams($framework, $end, $durability).await;
+        }
+    )* };
+}
+
+on_each_framework! {
+    both_streams_go_on_while_axum_is_killed: "axum", End::Killed, "crash";
+    both_streams_go_on_while_actix_is_killed: "actix", End::Killed, "crash";
+    both_streams_go_on_while_warp_is_killed: "warp", End::Killed, "crash";
+    both_streams_go_on_while_axum_is_deployed: "axum", End::Stopped, "restart";
+    both_streams_go_on_while_actix_is_deployed: "actix", End::Stopped, "restart";
+    both_streams_go_on_while_warp_is_deployed: "warp", End::Stopped, "restart";
+    both_streams_of_a_session_that_survives_crashes_go_on_while_axum_is_deployed: "axum", End::Stopped, "crash";
+}
