@@ -83,4 +83,5 @@ async fn a_soft_closed_session_costs_a_kilobyte() {
 }
 
 /// With the feature `durable`, each session has room for two pointers, also if it is not durable.
-const DURABLE: usize = if cfg!(feature = "durable") { 16 } else { 0 };
+/// The averages vary by a byte, because the sessions share tables that grow in steps.
+const DURABLE: usize = if cfg!(feature = "durable") { 16 + 4 } else { 4 };
