@@ -2,9 +2,11 @@
 //! streams run: no number is lost, doubled or swapped, and the state is right.
 
 use std::env;
+use std::future::ready;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -79,10 +81,16 @@ fn serve_until_killed() {
         let kind = hub.durable("streams", durability, run);
         let listener = TcpListener::bind(variable(ADDRESS)).expect("the address is free");
         listener.set_nonblocking(true).expect("it can be set");
-        println!("serves");
+        let mut stop = pin!(stop_signal());
+        // Polled once, so that the signal is handled from now on.
+        tokio::select! {
+            biased;
+            () = &mut stop => return,
+            () = ready(()) => println!("serves"),
+        }
         let serving = tokio::spawn(serve(framework, hub.clone(), kind, listener));
         tokio::select! {
-            () = stop_signal() => {
+            () = &mut stop => {
                 let report = hub.shutdown(Duration::from_secs(10)).await;
                 assert_eq!((report.handed_over, report.aborted), (report.sessions, 0));
             }
@@ -106,7 +114,7 @@ async fn serve(framework: String, hub: Hub, kind: DurableKind<Streams>, listener
             let app = move || {
                 let ticket = ticket.clone();
                 App::new()
-                    .route("/ticket", web::get().to(move || std::future::ready(ticket())))
+                    .route("/ticket", web::get().to(move || ready(ticket())))
                     .configure(stillhere_actix::routes(&hub))
             };
             let server = HttpServer::new(app).workers(2).disable_signals();
