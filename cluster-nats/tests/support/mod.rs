@@ -1,0 +1,88 @@
+//! A NATS server for each test: a process of its own, on a port of its own.
+
+use std::env;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A NATS server with JetStream that ends with this value.
+pub struct NatsServer {
+    process: Child,
+    port: u16,
+    directory: PathBuf,
+}
+
+impl NatsServer {
+    /// Starts a server. `STILLHERE_NATS_SERVER` names the program; by default it is `nats-server`.
+    pub fn start() -> Self {
+        let port = free_port();
+        let directory = env::temp_dir().join(format!("stillhere-nats-{}-{port}", std::process::id()));
+        let process = spawn(port, &directory);
+        let server = Self {
+            process,
+            port,
+            directory,
+        };
+        server.wait_until_ready();
+        server
+    }
+
+    /// Returns the address to connect to.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Kills the server, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("the server runs");
+        self.process.wait().expect("the server is our child");
+    }
+
+    /// Starts the server again after [`NatsServer::kill`], with what it had stored.
+    pub fn restart(&mut self) {
+        self.process = spawn(self.port, &self.directory);
+        self.wait_until_ready();
+    }
+
+    /// Stops the server's processor time (SIGSTOP), or lets it go on (SIGCONT).
+    pub fn pause(&self, is_paused: bool) {
+        let signal = if is_paused { "-STOP" } else { "-CONT" };
+        let status = Command::new("kill").args([signal, &self.process.id().to_string()]).status();
+        assert!(status.expect("kill is installed").success());
+    }
+
+    fn wait_until_ready(&self) {
+        let began = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(30), "nats-server does not listen");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn spawn(port: u16, directory: &Path) -> Child {
+    let program = env::var("STILLHERE_NATS_SERVER").unwrap_or_else(|_| "nats-server".to_owned());
+    Command::new(&program)
+        .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
+        .arg(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program} does not start ({error}): apt-get install nats-server"))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
+    listener.local_addr().expect("it is bound").port()
+}
