@@ -5,7 +5,9 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::hub::{Config, Found, Hub, HubInner, PendingHello, Place};
+#[cfg(feature = "cluster")]
+use crate::hub::Visitor;
+use crate::hub::{Config, Found, Hub, HubInner, PendingHello, Place, unknown};
 use crate::origin::{check_host, check_origin};
 use crate::peer::Peer;
 use crate::rate_limited_log::RateLimitedLog;
@@ -65,7 +67,7 @@ impl Accepted {
             }) => session.limits().fragment + stillhere_proto::wire::DATA_HEADER_MAX as u64,
             #[cfg(feature = "durable")]
             Ok(Admitted {
-                session: Found::Stored(_),
+                session: Found::Absent(_),
                 ..
             }) => self.hub.session_fragment() + stillhere_proto::wire::DATA_HEADER_MAX as u64,
             Ok(_) | Err(_) => PACKET_MIN,
@@ -148,10 +150,9 @@ impl Hub {
         }
         let id =
             SessionId::from_str(request.name()).map_err(|error| End::connection(Code::Unknown, error.to_string()))?;
-        let stored = || self.inner.look_up_stored(&id, request).filter(|_| protocol.is_some());
-        let Some(session) = self.inner.look_up(&id).or_else(stored) else {
-            let text = "this server has no such session: it ended some time ago, or the server restarted";
-            return Err(End::connection(Code::Unknown, text));
+        let absent = || self.inner.look_up_absent(&id, request).filter(|_| protocol.is_some());
+        let Some(session) = self.inner.look_up(&id).or_else(absent) else {
+            return Err(unknown());
         };
         if session.is_plain() && protocol.is_some() {
             let text = "this is a plain session: connect without a subprotocol";
@@ -165,8 +166,13 @@ impl Hub {
             return Err(ended.end());
         }
         let peers = self.inner.peers(request, session.principal());
+        self.admit_to(session, &peers)
+    }
+
+    /// Admits a connection to this session within the limits of its peers.
+    fn admit_to(&self, session: Found, peers: &[Peer]) -> Result<Admitted, End> {
         let most = |peer: &Peer| self.inner.share_of(peer).connections;
-        let Some(place) = self.inner.connections_of.take(&peers, most) else {
+        let Some(place) = self.inner.connections_of.take(peers, most) else {
             return Err(busy(
                 &self.inner.warnings.too_many_connections,
                 "too many connections from one address or user",
@@ -174,7 +180,7 @@ impl Hub {
             ));
         };
         if let Found::Live(session) = &session
-            && !self.inner.hold(session, &peers)
+            && !self.inner.hold(session, peers)
         {
             return Err(busy(
                 &self.inner.warnings.too_many_sessions,
@@ -182,7 +188,7 @@ impl Hub {
                 SHARES,
             ));
         }
-        let Some(pending) = self.inner.admit_hello(&peers) else {
+        let Some(pending) = self.inner.admit_hello(peers) else {
             return Err(busy(
                 &self.inner.warnings.too_many_hellos,
                 "too many connections have not sent a hello yet",
@@ -193,7 +199,7 @@ impl Hub {
             Found::Live(session) => session.hello_deadline(),
             Found::Ended(_) => self.inner.hello_deadline(),
             #[cfg(feature = "durable")]
-            Found::Stored(_) => self.inner.hello_deadline(),
+            Found::Absent(_) => self.inner.hello_deadline(),
         };
         Ok(Admitted {
             session,
@@ -202,6 +208,31 @@ impl Hub {
             home: Home::Hub,
             place,
         })
+    }
+
+    /// Accepts a connection that has reached another server: its packets are carried by
+    /// [`run_connection_loop`](crate::run_connection_loop) as those of any other. For a
+    /// [`Cluster`](crate::cluster::Cluster), which vouches for what it says of the visitor.
+    #[cfg(feature = "cluster")]
+    pub fn accept_visitor(&self, visitor: &Visitor) -> Accepted {
+        Accepted {
+            protocol: Some(SUBPROTOCOL.to_owned()),
+            admitted: self.admit_visitor(visitor),
+            hub: Arc::clone(&self.inner),
+        }
+    }
+
+    #[cfg(feature = "cluster")]
+    fn admit_visitor(&self, visitor: &Visitor) -> Result<Admitted, End> {
+        let id = visitor.session;
+        let session = self.inner.look_up(&id).filter(|session| !session.is_plain());
+        let session = session.ok_or_else(unknown)?;
+        let owner = session.principal();
+        if owner.is_some() && owner != visitor.principal.as_deref() {
+            return Err(self.inner.not_its_user(&id));
+        }
+        let peers = self.inner.peers_of(visitor.address, owner);
+        self.admit_to(session, &peers)
     }
 
     fn check_principal(&self, id: &SessionId, session: &Found, request: &SessionRequest<'_>) -> Result<(), End> {

@@ -15,6 +15,9 @@ use tokio::time::Sleep;
 use crate::admission::Admitted;
 use crate::connection::{Connection, ConnectionError, Packet};
 use crate::hello::await_hello;
+use crate::hub::Whereabouts;
+#[cfg(feature = "cluster")]
+use crate::relay::relay;
 use crate::session::{Batch, Home, Next, Shared};
 use stillhere_proto::machine::{ConnectionKey, SessionMachine};
 use stillhere_proto::wire::{DATA_HEADER_MAX, End, Frame, Hello};
@@ -31,7 +34,12 @@ pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin
     } = admitted;
     // Boxed, because it ends soon and an open connection should not reserve room for it.
     let mut carrier = match Box::pin(await_hello(session, pending, deadline, connection.as_mut())).await {
-        Ok((hello, session)) => Carrier::attach(session, &hello, home, connection),
+        Ok((hello, Whereabouts::Here(session))) => Carrier::attach(session, &hello, home, connection),
+        #[cfg(feature = "cluster")]
+        Ok((hello, Whereabouts::There(hop))) => {
+            let end = Box::pin(relay(hop, hello, connection)).await;
+            return end.map(ClosingFrames::new);
+        }
         Err(end) => return end.map(ClosingFrames::new),
     };
     poll_fn(|context| carrier.poll(context)).await

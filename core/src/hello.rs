@@ -1,15 +1,13 @@
 //! The first frame of a connection, which proves its right to a session.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::task::coop::cooperative;
 
 use crate::connection::{Connection, ConnectionError, Packet};
-use crate::hub::{Found, PendingHello, RETRY_FIRST};
-use crate::session::Shared;
+use crate::hub::{Found, PendingHello, RETRY_FIRST, Whereabouts};
 use stillhere_proto::code::Code;
 use stillhere_proto::wire::{End, Frame, Hello, Sender, millis};
 
@@ -20,14 +18,18 @@ pub(crate) async fn await_hello<C: Connection>(
     pending: PendingHello,
     deadline: Duration,
     connection: Pin<&mut C>,
-) -> Result<(Hello, Arc<Shared>), Option<End>> {
+) -> Result<(Hello, Whereabouts), Option<End>> {
     let mut pending = pending;
     let hello = first_hello(&session, &mut pending, deadline, connection).await?;
     let session = match session {
         Found::Live(session) => session,
         Found::Ended(session) => return Err(Some(session.end())),
         #[cfg(feature = "durable")]
-        Found::Stored(stored) => stored.open(&hello.secret).await.map_err(Some)?,
+        Found::Absent(absent) => match absent.find(&hello.secret).await.map_err(Some)? {
+            Whereabouts::Here(session) => session,
+            #[cfg(feature = "cluster")]
+            there @ Whereabouts::There(_) => return Ok((hello, there)),
+        },
     };
     if session.is_stopping() {
         let text = "the server restarts: this session goes on in a moment";
@@ -35,7 +37,7 @@ pub(crate) async fn await_hello<C: Connection>(
             End::connection(Code::Draining, text).retry_after(millis(RETRY_FIRST)),
         ));
     }
-    Ok((hello, session))
+    Ok((hello, Whereabouts::Here(session)))
 }
 
 /// Returns the first frame if it is a hello with the right secret and arrives in time.

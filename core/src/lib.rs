@@ -8,6 +8,12 @@ mod carrier;
 pub mod cleanup;
 pub mod client;
 mod clock;
+#[cfg(feature = "cluster")]
+pub mod cluster {
+    //! Several servers as one; see [`Cluster`].
+
+    pub use crate::hub::{Cluster, ClusterError, ClusterFuture, Visitor, WeakHub};
+}
 mod compression;
 pub mod connection;
 mod connection_loop;
@@ -49,6 +55,8 @@ mod pair;
 mod peer;
 mod plain;
 mod rate_limited_log;
+#[cfg(feature = "cluster")]
+mod relay;
 mod request;
 mod script_tag;
 mod session;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// A NATS server with JetStream that ends with this value.
-pub struct NatsServer {
+pub(crate) struct NatsServer {
     process: Child,
     port: u16,
     directory: PathBuf,
@@ -16,7 +16,7 @@ pub struct NatsServer {
 
 impl NatsServer {
     /// Starts a server. `STILLHERE_NATS_SERVER` names the program; by default it is `nats-server`.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let port = free_port();
         let directory = env::temp_dir().join(format!("stillhere-nats-{}-{port}", std::process::id()));
         let process = spawn(port, &directory);
@@ -30,26 +30,28 @@ impl NatsServer {
     }
 
     /// Returns the address to connect to.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
     /// Kills the server, as `kill -9` does.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill().expect("the server runs");
         self.process.wait().expect("the server is our child");
     }
 
     /// Starts the server again after [`NatsServer::kill`], with what it had stored.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.process = spawn(self.port, &self.directory);
         self.wait_until_ready();
     }
 
     /// Stops the server's processor time (SIGSTOP), or lets it go on (SIGCONT).
-    pub fn pause(&self, is_paused: bool) {
+    pub(crate) fn pause(&self, is_paused: bool) {
         let signal = if is_paused { "-STOP" } else { "-CONT" };
-        let status = Command::new("kill").args([signal, &self.process.id().to_string()]).status();
+        let status = Command::new("kill")
+            .args([signal, &self.process.id().to_string()])
+            .status();
         assert!(status.expect("kill is installed").success());
     }
 

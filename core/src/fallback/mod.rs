@@ -183,7 +183,7 @@ fn discard(accepted: Accepted, secret: &[u8]) -> Answer {
         Found::Ended(session) => return of_end(session.end()),
         // A page that was never shown again has had one.
         #[cfg(feature = "durable")]
-        Found::Stored(_) => return of_packets(AnswerBody::Whole(Bytes::new())),
+        Found::Absent(_) => return of_packets(AnswerBody::Whole(Bytes::new())),
     };
     session.update(|machine, now| {
         if *machine.phase() == Phase::Unconnected {

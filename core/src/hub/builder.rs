@@ -6,6 +6,8 @@ use std::sync::{Arc, Once, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+#[cfg(feature = "cluster")]
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::base_url::base_url;
@@ -13,6 +15,8 @@ use crate::cleanup::{CleanupPolicy, DefaultCleanupPolicy};
 #[cfg(feature = "durable")]
 use crate::durable::store::Store;
 use crate::hub::Hub;
+#[cfg(feature = "cluster")]
+use crate::hub::cluster::Cluster;
 use crate::hub::config::{Config, EndHook, PrincipalHook};
 #[cfg(feature = "durable")]
 use crate::hub::durable::run_expiry;
@@ -47,6 +51,8 @@ pub struct HubBuilder {
     principal: Option<PrincipalHook>,
     #[cfg(feature = "durable")]
     store: Option<Arc<dyn Store>>,
+    #[cfg(feature = "cluster")]
+    cluster: Option<Arc<dyn Cluster>>,
 }
 
 /// A change to one session option.
@@ -80,6 +86,8 @@ impl Hub {
             principal: None,
             #[cfg(feature = "durable")]
             store: None,
+            #[cfg(feature = "cluster")]
+            cluster: None,
         }
     }
 }
@@ -302,6 +310,15 @@ impl HubBuilder {
         self
     }
 
+    /// Connects this server with others, so that each takes the connections of any page. Its
+    /// sessions then have at most the [`Limits::fragment`](crate::Limits::fragment) of the hub,
+    /// because the server that a page reaches does not know theirs.
+    #[cfg(feature = "cluster")]
+    pub fn cluster(mut self, cluster: impl Cluster) -> Self {
+        self.cluster = Some(Arc::new(cluster));
+        self
+    }
+
     fn change_option(mut self, change: impl FnOnce(&mut SessionOptions) + Send + Sync + 'static) -> Self {
         self.changes.push(Box::new(change));
         self
@@ -335,6 +352,10 @@ impl HubBuilder {
             kinds: Kinds::default(),
             #[cfg(feature = "durable")]
             records: self.store.map(|store| Box::new(Records::new(store))),
+            #[cfg(feature = "cluster")]
+            cluster: self.cluster,
+            #[cfg(feature = "cluster")]
+            leaving: CancellationToken::new(),
             registry: Lock::default(),
             hellos: PendingHellos::default(),
             connections_of: Arc::default(),
@@ -356,6 +377,11 @@ impl HubBuilder {
             runtime.spawn(run_expiry(Arc::downgrade(&inner)));
         }
         runtime.spawn(run_sweep(Arc::downgrade(&inner), woken));
-        Hub { inner }
+        let hub = Hub { inner };
+        #[cfg(feature = "cluster")]
+        if let Some(cluster) = &hub.inner.cluster {
+            cluster.start(hub.downgrade());
+        }
+        hub
     }
 }

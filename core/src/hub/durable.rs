@@ -17,8 +17,10 @@ use crate::durable::head::{Changing, Fixed, Standing, decode};
 use crate::durable::state::State;
 use crate::durable::store::{Commit, Record, StoreError};
 use crate::hub::Hub;
+use crate::hub::absent::Absent;
 use crate::hub::inner::HubInner;
-use crate::hub::records::{AnyKind, Records, Reopen, Reopening, Stored, unknown};
+use crate::hub::records::{AnyKind, Records};
+use crate::hub::whereabouts::{busy, unknown};
 use crate::lock::Lock;
 use crate::options::SessionOptions;
 use crate::session::{Application, ENDED_KEEP, Opening, REFUSED_RETRY, Reopened, Session, SessionHandle, Shared};
@@ -234,29 +236,24 @@ impl<S: Serialize + DeserializeOwned + Send + 'static> AnyKind for Kind<S> {
     }
 }
 
-impl Reopen for HubInner {
-    fn reopen_in_a_task(self: Arc<Self>, stored: Stored, secret: Secret) -> Reopening {
-        let runtime = self.runtime.clone();
-        Box::pin(async move {
-            let opened = runtime.spawn(async move { self.reopen(&stored, &secret).await });
-            opened
-                .await
-                .unwrap_or_else(|_| Err(busy("the session could not be opened")))
-        })
-    }
-}
-
 impl HubInner {
-    /// Opens a session again that is in the store, unless it is live already.
-    async fn reopen(self: Arc<Self>, stored: &Stored, secret: &Secret) -> Result<Arc<Shared>, End> {
+    /// Opens a session again that is in the store, unless it is live already. `is_answered` tells
+    /// whether all other servers have said that they do not have it.
+    pub(super) async fn reopen(
+        self: Arc<Self>,
+        absent: &Absent,
+        secret: &Secret,
+        is_answered: bool,
+    ) -> Result<Arc<Shared>, End> {
+        let nowhere = || if is_answered { unknown() } else { silent() };
         let Some(records) = &self.records else {
-            return Err(unknown());
+            return Err(nowhere());
         };
-        let lock = records.lock_of(stored.id);
+        let lock = records.lock_of(absent.id);
         let _opening = lock.lock().await;
-        if let Some(session) = self.find(&stored.id) {
+        if let Some(session) = self.find(&absent.id) {
             return if session.has_secret(secret) {
-                self.check_stored_principal(stored, session.principal())
+                self.check_stored_principal(absent, session.principal())
                     .map(|()| session)
             } else {
                 Err(wrong_secret())
@@ -267,26 +264,35 @@ impl HubInner {
             return Err(End::connection(Code::Draining, "the server restarts").retry_after(retry_after));
         }
         for _ in 0..ATTEMPTS {
-            let record = match records.store.load(stored.id).await {
+            let record = match records.store.load(absent.id).await {
                 Ok(Some(record)) => record,
-                Ok(None) => return Err(unknown()),
+                Ok(None) => return Err(nowhere()),
                 Err(error) => {
-                    records.note_failure(&stored.id, &error);
+                    records.note_failure(&absent.id, &error);
                     return Err(busy("the server cannot read its sessions at present"));
                 }
             };
-            match self.open_record(records, stored, secret, record).await {
+            match self.open_record(records, absent, secret, record, is_answered).await {
                 Ok(session) => return Ok(session),
                 Err(Refused::End(end)) => return Err(end),
-                // Somebody has written it meanwhile.
+                // Somebody has written it meanwhile. If it is another server, that is asked first.
+                Err(Refused::Store(StoreError::Fenced)) if self.has_others() => break,
                 Err(Refused::Store(StoreError::Fenced)) => {}
                 Err(Refused::Store(error)) => {
-                    records.note_failure(&stored.id, &error);
+                    records.note_failure(&absent.id, &error);
                     return Err(busy("the server cannot write its sessions at present"));
                 }
             }
         }
         Err(busy("another server opens this session"))
+    }
+
+    /// Returns true if other servers may open the sessions of the store.
+    fn has_others(&self) -> bool {
+        #[cfg(feature = "cluster")]
+        return self.cluster.is_some();
+        #[cfg(not(feature = "cluster"))]
+        false
     }
 
     /// Waits until all sessions are open that were being opened when the hub began to drain.
@@ -301,36 +307,38 @@ impl HubInner {
     async fn open_record(
         self: &Arc<Self>,
         records: &Records,
-        stored: &Stored,
+        absent: &Absent,
         secret: &Secret,
         record: Record,
+        is_answered: bool,
     ) -> Result<Arc<Shared>, Refused> {
         let Record { revision, head, rows } = record;
         let (fixed, changing) = match decode(&head) {
             Ok(head) => head,
             Err(error) => {
-                tracing::error!(session = %stored.id, %error, "a durable session cannot be read");
+                tracing::error!(session = %absent.id, %error, "a durable session cannot be read");
                 return Err(unknown().into());
             }
         };
         if !fixed.has_secret(secret) {
             return Err(wrong_secret().into());
         }
-        self.check_stored_principal(stored, fixed.principal())?;
+        self.check_stored_principal(absent, fixed.principal())?;
         let closing = match &changing.standing {
             Standing::Live => None,
             Standing::Closing(reason) => Some(EndReason::from(reason)),
             Standing::Ended(reason) => return Err(ended(&reason.into()).into()),
+            Standing::Lent if !is_answered => return Err(silent().into()),
             Standing::Lent => {
                 // Its process has died, and with it what was not written.
-                records.store.remove(stored.id, revision).await?;
+                records.store.remove(absent.id, revision).await?;
                 return Err(unknown().into());
             }
         };
         let kind = records.kinds.lock().get(&fixed.kind).cloned();
         let Some(kind) = kind else {
             tracing::error!(
-                session = %stored.id,
+                session = %absent.id,
                 kind = fixed.kind,
                 "a durable session cannot be opened: its kind is unknown; register it with Hub::durable under this name before the first request"
             );
@@ -341,14 +349,14 @@ impl HubInner {
             Ok(read) => read,
             Err(error) => {
                 tracing::error!(
-                    session = %stored.id,
+                    session = %absent.id,
                     kind = fixed.kind,
                     version = changing.state_version,
                     %error,
                     "ended a durable session: its state cannot be read; see DurableKind::migrate"
                 );
                 let reason = EndReason::Aborted("its state cannot be read by this version of the application".into());
-                let mut commit = tombstone(stored.id, revision, &fixed, &reason);
+                let mut commit = tombstone(absent.id, revision, &fixed, &reason);
                 commit.clears_rows = true;
                 records.store.commit(commit).await?;
                 return Err(ended(&reason).into());
@@ -356,7 +364,7 @@ impl HubInner {
         };
         if opening.durability != fixed.durability {
             tracing::error!(
-                session = %stored.id,
+                session = %absent.id,
                 kind = fixed.kind,
                 was = ?fixed.durability,
                 is = ?opening.durability,
@@ -394,7 +402,7 @@ impl HubInner {
             greeted,
         };
         let keep = CLAIM_KEEP;
-        let mut commit = Commit::new(stored.id, revision, claim.encode(&fixed.encode()), keep);
+        let mut commit = Commit::new(absent.id, revision, claim.encode(&fixed.encode()), keep);
         commit.clears_rows = lent;
         let revision = records.store.commit(commit).await?;
         let reopened = Reopened {
@@ -403,26 +411,26 @@ impl HubInner {
             turn,
             greeted,
         };
-        let session = self.enter_reopened(stored, secret, &fixed, (application, opening), (reopened, rows));
+        let session = self.enter_reopened(absent, secret, &fixed, (application, opening), (reopened, rows));
         if let Some(reason) = closing {
             session.close_reopened(reason);
         }
         Ok(session)
     }
 
-    fn check_stored_principal(&self, stored: &Stored, owner: Option<&str>) -> Result<(), End> {
-        if owner.is_none() || owner == stored.principal.as_deref() {
+    fn check_stored_principal(&self, absent: &Absent, owner: Option<&str>) -> Result<(), End> {
+        if owner.is_none() || owner == absent.principal.as_deref() {
             return Ok(());
         }
-        if stored.has_no_hook {
-            self.note_missing_hook(&stored.id);
+        if absent.has_no_hook {
+            self.note_missing_hook(&absent.id);
         }
-        Err(self.not_its_user(&stored.id))
+        Err(self.not_its_user(&absent.id))
     }
 
     fn enter_reopened(
         self: &Arc<Self>,
-        stored: &Stored,
+        absent: &Absent,
         secret: &Secret,
         fixed: &Fixed,
         (application, opening): (Application, Opening),
@@ -430,15 +438,16 @@ impl HubInner {
     ) -> Arc<Shared> {
         let session = Shared::reopen(
             Arc::clone(&self.common),
-            (stored.id, secret.clone()),
+            (absent.id, secret.clone()),
             fixed.options().into(),
             (application, opening),
             record,
             (self.account(), self.number()),
         );
+        self.announce(&session);
         self.registry().sessions.insert(Arc::clone(&session));
-        if !self.hold(&session, &stored.peers) {
-            tracing::debug!(session = %stored.id, "a session that was opened again exceeds the share of its user");
+        if !self.hold(&session, &absent.peers) {
+            tracing::debug!(session = %absent.id, "a session that was opened again exceeds the share of its user");
         }
         // Its page is about to connect, so it waits whatever the policy says.
         self.tell(&*self.policy(), &session);
@@ -481,8 +490,8 @@ fn wrong_secret() -> End {
     End::connection(Code::WrongSecret, "the secret is wrong")
 }
 
-fn busy(text: &str) -> End {
-    End::connection(Code::Busy, text).retry_after(1000)
+fn silent() -> End {
+    busy("the server that has this session does not answer at present")
 }
 
 fn ended(reason: &EndReason) -> End {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 #[cfg(feature = "durable")]
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,11 +11,17 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+#[cfg(feature = "cluster")]
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cleanup::{CleanupPolicy, SessionState};
 use crate::exchange::Exchanges;
 use crate::guard::guarded;
+#[cfg(feature = "durable")]
+use crate::hub::absent::{Absent, Finder};
+#[cfg(feature = "cluster")]
+use crate::hub::cluster::Cluster;
 use crate::hub::config::{Config, EndHook, PrincipalHook};
 use crate::hub::ended_session::EndedSession;
 use crate::hub::kinds::Kinds;
@@ -22,7 +29,7 @@ use crate::hub::pending_hello::{PendingHello, PendingHellos};
 use crate::hub::places::Places;
 use crate::hub::reach::Reach;
 #[cfg(feature = "durable")]
-use crate::hub::records::{Records, Reopen, Stored};
+use crate::hub::records::Records;
 use crate::hub::registry::{Found, Registry};
 use crate::hub::schedule::Schedule;
 use crate::hub::sessions::TABLES;
@@ -56,6 +63,11 @@ pub(crate) struct HubInner {
     pub(super) kinds: Kinds,
     #[cfg(feature = "durable")]
     pub(super) records: Option<Box<Records>>,
+    #[cfg(feature = "cluster")]
+    pub(super) cluster: Option<Arc<dyn Cluster>>,
+    /// Cancelled when the hub begins to shut down, and passes no more packets on.
+    #[cfg(feature = "cluster")]
+    pub(crate) leaving: CancellationToken,
     pub(super) registry: Lock<Registry>,
     pub(super) hellos: PendingHellos,
     pub(crate) connections_of: Arc<Places>,
@@ -101,12 +113,14 @@ impl HubInner {
 
     /// Enters a new session into the registry, or closes it if there is no room.
     fn admit(&self, session: Arc<Shared>, now: Instant) -> SessionHandle {
+        self.announce(&session);
         match self.enter(&session) {
             Ok(crowded_out) => {
                 self.end_unconnected(&crowded_out, now);
                 self.session_changed(&session, now);
             }
             Err(reason) => {
+                self.withdraw(&session, false);
                 if reason == EndReason::Full
                     && let Some(count) = self.warnings.full.count(now)
                 {
@@ -189,11 +203,18 @@ impl HubInner {
     /// Returns the peers of a request to the session.
     pub(crate) fn peers(&self, request: &SessionRequest<'_>, principal: Option<&str>) -> Vec<Peer> {
         let hops = self.config.trusted_hops;
-        let address = client_address(request, hops).and_then(|address| Peer::address(address, hops));
-        if let Some(reason) = address.is_none().then(|| why_uncounted(request, hops)).flatten() {
+        let peers = self.peers_of(client_address(request, hops), principal);
+        let is_counted = peers.iter().any(|peer| matches!(peer, Peer::Address(_)));
+        if let Some(reason) = (!is_counted).then(|| why_uncounted(request, hops)).flatten() {
             self.told_uncounted
                 .call_once(|| tracing::info!("the limits per address are not enforced: {reason}"));
         }
+        peers
+    }
+
+    /// Returns the peers of a client with this address.
+    pub(crate) fn peers_of(&self, address: Option<IpAddr>, principal: Option<&str>) -> Vec<Peer> {
+        let address = address.and_then(|address| Peer::address(address, self.config.trusted_hops));
         address.into_iter().chain(principal.map(Peer::principal)).collect()
     }
 
@@ -227,8 +248,11 @@ impl HubInner {
 
     /// Refuses new sessions from now on.
     pub(crate) fn begin_drain(&self) {
-        let _registry = self.registry();
+        let registry = self.registry();
         self.draining.store(true, Ordering::Release);
+        drop(registry);
+        #[cfg(feature = "cluster")]
+        self.leaving.cancel();
     }
 
     /// Tells connections that still wait for their hello to reconnect within `spread`, because all
@@ -301,26 +325,61 @@ impl HubInner {
         End::connection(Code::Forbidden, text)
     }
 
-    /// Returns the session that a request leads to if it is in the store, as its hello will show.
+    /// Returns the session that a request leads to if it is on another server or in the store,
+    /// which its hello will show.
     #[cfg(feature = "durable")]
-    pub(crate) fn look_up_stored(self: &Arc<Self>, id: &SessionId, request: &SessionRequest<'_>) -> Option<Found> {
-        self.records.as_ref()?;
+    pub(crate) fn look_up_absent(self: &Arc<Self>, id: &SessionId, request: &SessionRequest<'_>) -> Option<Found> {
+        if !self.looks_elsewhere() {
+            return None;
+        }
         let known = request.known_principal().map(|known| known.map(str::to_owned));
         let principal = known.or_else(|| {
             let hook = self.principal.as_ref()?;
             Some(guarded(id, "the principal hook", || hook(request)).flatten())
         });
         let peers = self.peers(request, principal.as_ref().and_then(|known| known.as_deref()));
-        let hub: Weak<dyn Reopen> = Arc::downgrade(&(Arc::clone(self) as Arc<dyn Reopen>));
-        Some(Found::Stored(Box::new(Stored::new(hub, *id, principal, peers))))
+        let hub: Weak<dyn Finder> = Arc::downgrade(&(Arc::clone(self) as Arc<dyn Finder>));
+        Some(Found::Absent(Box::new(Absent {
+            id: *id,
+            hub,
+            has_no_hook: principal.is_none(),
+            principal: principal.flatten(),
+            #[cfg(feature = "cluster")]
+            address: client_address(request, self.config.trusted_hops),
+            peers,
+        })))
+    }
+
+    /// Returns true if a session may be found that is not here.
+    #[cfg(feature = "durable")]
+    fn looks_elsewhere(&self) -> bool {
+        #[cfg(feature = "cluster")]
+        if self.cluster.is_some() {
+            return true;
+        }
+        self.records.is_some()
     }
 
     #[cfg(not(feature = "durable"))]
-    pub(crate) fn look_up_stored(self: &Arc<Self>, _id: &SessionId, _request: &SessionRequest<'_>) -> Option<Found> {
+    pub(crate) fn look_up_absent(self: &Arc<Self>, _id: &SessionId, _request: &SessionRequest<'_>) -> Option<Found> {
         None
     }
 
-    /// Returns the size of a fragment that a session may have which is in the store.
+    /// Limits what another server must know that takes a connection to the session.
+    #[cfg(feature = "cluster")]
+    pub(super) fn within_cluster(&self, mut options: SessionOptions) -> SessionOptions {
+        if self.cluster.is_some() && options.plain.is_none() {
+            options.limits.fragment = options.limits.fragment.min(self.defaults.limits.fragment);
+        }
+        options
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    pub(super) fn within_cluster(&self, options: SessionOptions) -> SessionOptions {
+        options
+    }
+
+    /// Returns the size of a fragment that a session may have which is not here.
     #[cfg(feature = "durable")]
     pub(crate) fn session_fragment(&self) -> u64 {
         self.defaults.limits.fragment
@@ -330,6 +389,7 @@ impl HubInner {
     pub(super) fn forget(&self, session: &Shared) {
         let place = self.registry().remove(session);
         drop(place);
+        self.withdraw(session, false);
     }
 
     /// Takes a place among the connections that wait for their hello.
@@ -347,7 +407,30 @@ impl HubInner {
         registry.keep(session.id, ended, self.config.ended_kept);
         drop(registry);
         drop(place);
+        self.withdraw(session, true);
     }
+
+    /// Tells the other servers of a session, before anybody can end it.
+    #[cfg(feature = "cluster")]
+    pub(super) fn announce(&self, session: &Shared) {
+        if let Some(cluster) = self.cluster.as_ref().filter(|_| session.plain.is_none()) {
+            cluster.entered(&session.id);
+        }
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    pub(super) fn announce(&self, _session: &Shared) {}
+
+    /// Tells the other servers that a session is no longer here, or has ended.
+    #[cfg(feature = "cluster")]
+    fn withdraw(&self, session: &Shared, is_ended: bool) {
+        if let Some(cluster) = self.cluster.as_ref().filter(|_| session.plain.is_none()) {
+            cluster.left(&session.id, is_ended);
+        }
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    fn withdraw(&self, _session: &Shared, _is_ended: bool) {}
 }
 
 impl fmt::Debug for HubInner {
@@ -366,6 +449,10 @@ impl Drop for HubInner {
             {
                 self.session_ended(&session, Teardown::of(reason), crate::clock::now());
             }
+        }
+        #[cfg(feature = "cluster")]
+        if let Some(cluster) = &self.cluster {
+            cluster.stop();
         }
         let tasks = self.schedule.close();
         if !tasks.is_empty() {

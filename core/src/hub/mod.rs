@@ -1,6 +1,10 @@
 //! The hub: it holds all sessions of one application.
 
+#[cfg(feature = "durable")]
+mod absent;
 mod builder;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod config;
 #[cfg(feature = "durable")]
 mod durable;
@@ -18,11 +22,14 @@ mod reach;
 mod records;
 mod registry;
 mod schedule;
+#[cfg(feature = "durable")]
+mod search;
 mod sessions;
 mod shrink;
 mod sweep;
 mod unconnected;
 mod warnings;
+mod whereabouts;
 
 use std::fmt;
 use std::future::Future;
@@ -43,6 +50,8 @@ use stillhere_proto::Message;
 use stillhere_proto::SessionId;
 
 pub use builder::HubBuilder;
+#[cfg(feature = "cluster")]
+pub use cluster::{Cluster, ClusterError, ClusterFuture, Visitor, WeakHub};
 pub(crate) use config::Config;
 #[cfg(feature = "durable")]
 pub use durable::DurableKind;
@@ -50,6 +59,9 @@ pub(crate) use inner::HubInner;
 pub(crate) use pending_hello::{PendingHello, RETRY_FIRST};
 pub(crate) use places::Place;
 pub(crate) use registry::Found;
+#[cfg(feature = "cluster")]
+pub(crate) use whereabouts::Hop;
+pub(crate) use whereabouts::{Whereabouts, unknown};
 
 use judge::observe;
 
@@ -96,6 +108,7 @@ impl Hub {
         F: FnOnce(Session) -> R + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
+        let options = self.inner.within_cluster(options);
         self.inner.open(Arc::new(options.normalised()), boxed(application))
     }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "durable")]
+use crate::hub::absent::Absent;
 use crate::hub::ended_session::EndedSession;
 use crate::hub::id_hasher::IdMap;
 use crate::hub::places::Place;
-#[cfg(feature = "durable")]
-use crate::hub::records::Stored;
 use crate::hub::sessions::Sessions;
 use crate::hub::unconnected::Unconnected;
 use crate::lock::Lock;
@@ -31,9 +31,9 @@ pub(crate) enum Found {
     Live(Arc<Shared>),
     /// Boxed, so that a connection that waits for its hello stays small.
     Ended(Box<EndedSession>),
-    /// Perhaps in the store.
+    /// Perhaps on another server or in the store.
     #[cfg(feature = "durable")]
-    Stored(Box<Stored>),
+    Absent(Box<Absent>),
 }
 
 impl Registry {
@@ -66,7 +66,7 @@ impl Found {
             Self::Live(session) => session.principal(),
             Self::Ended(session) => session.principal(),
             #[cfg(feature = "durable")]
-            Self::Stored(_) => None,
+            Self::Absent(_) => None,
         }
     }
 
@@ -75,7 +75,7 @@ impl Found {
             Self::Live(session) => session.plain.is_some(),
             Self::Ended(session) => session.is_plain(),
             #[cfg(feature = "durable")]
-            Self::Stored(_) => false,
+            Self::Absent(_) => false,
         }
     }
 
@@ -92,7 +92,7 @@ impl Found {
             Self::Ended(session) => session.has_secret(secret),
             // The store knows. It is asked when the session is opened.
             #[cfg(feature = "durable")]
-            Self::Stored(_) => true,
+            Self::Absent(_) => true,
         }
     }
 }

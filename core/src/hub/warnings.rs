@@ -14,6 +14,9 @@ pub(crate) struct Warnings {
     pub(crate) too_many_connections: RateLimitedLog,
     pub(crate) too_many_sessions: RateLimitedLog,
     pub(crate) too_many_posts: RateLimitedLog,
+    /// It is not known which server has a session.
+    #[cfg(feature = "cluster")]
+    pub(super) cluster_away: RateLimitedLog,
     /// The hub has the maximum number of sessions.
     pub(super) full: RateLimitedLog,
     /// A session belongs to a user, but the hub cannot determine users.

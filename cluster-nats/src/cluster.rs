@@ -1,0 +1,422 @@
+//! A server of a cluster.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::client::RequestErrorKind;
+use async_nats::{Client, Message, Request, Subject, Subscriber};
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use stillhere::cluster::{Cluster, ClusterError, ClusterFuture, Visitor, WeakHub};
+use stillhere::{PairEnd, SessionId, connection_pair, run_connection_loop};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::task::AbortHandle;
+
+use crate::directory::{Change, Directory, session_subject};
+use crate::hop::{FarEnd, run_hop};
+use crate::links::Links;
+use crate::packets::link_of;
+
+/// The settings of a [`NatsCluster`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct NatsClusterOptions {
+    /// The first part of all subjects. Servers with the same prefix are one cluster. Default
+    /// `stillhere`.
+    pub prefix: String,
+    /// How often this server says that it lives, at least 50 ms. It counts as dead after four times
+    /// as long. Default 300 ms.
+    pub heartbeat: Duration,
+}
+
+impl Default for NatsClusterOptions {
+    fn default() -> Self {
+        Self {
+            prefix: "stillhere".to_owned(),
+            heartbeat: Duration::from_millis(300),
+        }
+    }
+}
+
+/// This server as a part of a cluster, for [`HubBuilder::cluster`](stillhere::HubBuilder::cluster).
+/// It is cheap to clone.
+///
+/// Any server then takes the connection of any page. While NATS cannot be reached, pages that have
+/// reached the server of their session are not affected, and others are told to wait.
+///
+/// ```no_run
+/// use stillhere::Hub;
+/// use stillhere_nats::{NatsCluster, NatsClusterOptions};
+///
+/// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = async_nats::connect("nats://127.0.0.1:4222").await?;
+/// let cluster = NatsCluster::new(client, NatsClusterOptions::default()).await?;
+/// let hub = Hub::builder().cluster(cluster.clone()).build();
+/// // For the readiness check:
+/// assert!(cluster.is_ready());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct NatsCluster(Arc<Node>);
+
+/// This server could not join a cluster.
+#[derive(Debug, thiserror::Error)]
+#[error("the server cannot subscribe at NATS: {0}")]
+pub struct JoinClusterError(#[from] async_nats::SubscribeError);
+
+struct Node {
+    client: Client,
+    options: NatsClusterOptions,
+    /// This server's name in subjects.
+    id: String,
+    links: Arc<Links>,
+    peers: Mutex<Peers>,
+    changes: UnboundedSender<Change>,
+    hub: OnceLock<WeakHub>,
+    /// What the hub's runtime runs from the start on.
+    start: Mutex<Option<Start>>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+struct Start {
+    changes: UnboundedReceiver<Change>,
+    packets: Subscriber,
+    alive: Subscriber,
+}
+
+/// When each server, this one included, was last heard of.
+#[derive(Debug, Default)]
+struct Peers {
+    heard: HashMap<Box<str>, Instant>,
+}
+
+/// What the server of a session is asked.
+#[derive(Debug, Serialize, Deserialize)]
+struct Ask {
+    node: String,
+    link: u64,
+    principal: Option<String>,
+    address: Option<IpAddr>,
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+struct Answer {
+    node: String,
+    link: u64,
+}
+
+impl NatsCluster {
+    /// Joins the cluster of this NATS server. Returns when the server can be reached by the others.
+    ///
+    /// # Errors
+    /// Returns an error if NATS does not take the subscriptions.
+    pub async fn new(client: Client, options: NatsClusterOptions) -> Result<Self, JoinClusterError> {
+        let options = NatsClusterOptions {
+            heartbeat: options.heartbeat.max(SHORTEST_HEARTBEAT),
+            ..options
+        };
+        let id = nuid::next().to_string();
+        let packets = client.subscribe(node_subject(&options.prefix, &id)).await?;
+        let alive = client.subscribe(alive_subject(&options.prefix)).await?;
+        // Whoever hears of this server may reach it.
+        let _ = client.flush().await;
+        let (sender, changes) = mpsc::unbounded_channel();
+        Ok(Self(Arc::new(Node {
+            client,
+            options,
+            id,
+            links: Arc::default(),
+            peers: Mutex::default(),
+            changes: sender,
+            hub: OnceLock::new(),
+            start: Mutex::new(Some(Start {
+                changes,
+                packets,
+                alive,
+            })),
+            tasks: Mutex::default(),
+        })))
+    }
+
+    /// Returns whether this server reaches NATS: it has heard itself within four heartbeats. For
+    /// readiness checks. It is false before a hub has been built with it.
+    pub fn is_ready(&self) -> bool {
+        self.0.hears_itself()
+    }
+
+    /// Returns how many servers are alive, this one included, as far as it has heard.
+    pub fn servers(&self) -> usize {
+        let node = &self.0;
+        let is_alive = |heard: &&Instant| heard.elapsed() < node.patience();
+        node.peers().heard.values().filter(is_alive).count()
+    }
+
+    /// Returns how many hops end at this server: connections that it passes on, and those that are
+    /// passed on to it.
+    pub fn hops(&self) -> usize {
+        self.0.links.len()
+    }
+}
+
+impl fmt::Debug for NatsCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsCluster")
+            .field("id", &self.0.id)
+            .field("options", &self.0.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cluster for NatsCluster {
+    fn start(&self, hub: WeakHub) {
+        let start = lock(&self.0.start).take();
+        let Some(Start {
+            changes,
+            packets,
+            alive,
+        }) = start
+        else {
+            tracing::error!("a NatsCluster serves one hub: build each with its own");
+            return;
+        };
+        let Some(runtime) = hub.upgrade().map(|hub| hub.runtime()) else {
+            return;
+        };
+        let _ = self.0.hub.set(hub);
+        let node = &self.0;
+        let directory = Directory::new(node.client.clone(), &node.options.prefix, changes);
+        let tasks = [
+            runtime
+                .spawn(answer_questions(Arc::clone(node), directory))
+                .abort_handle(),
+            runtime.spawn(deliver(Arc::clone(&node.links), packets)).abort_handle(),
+            runtime.spawn(keep_alive(Arc::clone(node), alive)).abort_handle(),
+        ];
+        lock(&node.tasks).extend(tasks);
+    }
+
+    fn entered(&self, session: &SessionId) {
+        let _ = self.0.changes.send(Change::Entered(*session));
+    }
+
+    fn left(&self, session: &SessionId, is_ended: bool) {
+        let session = *session;
+        let _ = self.0.changes.send(Change::Left { session, is_ended });
+    }
+
+    fn connect(&self, visitor: Visitor) -> ClusterFuture<'_, Option<PairEnd>> {
+        Box::pin(self.0.connect(visitor))
+    }
+
+    fn stop(&self) {
+        for task in lock(&self.0.tasks).drain(..) {
+            task.abort();
+        }
+        self.0.links.cut(|_| true);
+    }
+}
+
+impl Node {
+    async fn connect(&self, visitor: Visitor) -> Result<Option<PairEnd>, ClusterError> {
+        let Some(runtime) = self.hub.get().and_then(WeakHub::upgrade).map(|hub| hub.runtime()) else {
+            return Ok(None);
+        };
+        if !self.hears_itself() {
+            return Err(away());
+        }
+        let arrivals = self.links.open(None);
+        let ask = Ask {
+            node: self.id.clone(),
+            link: arrivals.number,
+            principal: visitor.principal,
+            address: visitor.address,
+        };
+        let Some(answer) = self.ask(&visitor.session, &ask).await? else {
+            return Ok(None);
+        };
+        let (near, end) = connection_pair(PACKETS);
+        self.hear(&answer.node);
+        self.links.set_peer(arrivals.number, &answer.node);
+        let far = self.far_end(&answer.node, answer.link);
+        runtime.spawn(run_hop(self.client.clone(), far, arrivals, end));
+        Ok(Some(near))
+    }
+
+    /// Asks the server of a session twice. A second time after nobody answered, because NATS may
+    /// not know yet of a session that has just begun; and after a time-out, because the question
+    /// may have been lost.
+    async fn ask(&self, session: &SessionId, ask: &Ask) -> Result<Option<Answer>, ClusterError> {
+        let subject = session_subject(&self.options.prefix, session);
+        let question = serde_json::to_vec(ask).expect("a question is plain data");
+        let mut is_lost = false;
+        for pause in [Some(PAUSE), None] {
+            let request = Request::new()
+                .payload(question.clone().into())
+                .timeout(Some(ANSWER_TIME));
+            let error = match self.client.send_request(subject.clone(), request).await {
+                Ok(message) => match serde_json::from_slice(&message.payload) {
+                    Ok(answer) => return Ok(Some(answer)),
+                    Err(error) => return Err(ClusterError::Away(format!("an answer cannot be read: {error}"))),
+                },
+                Err(error) => error,
+            };
+            is_lost = match error.kind() {
+                RequestErrorKind::NoResponders => false,
+                RequestErrorKind::TimedOut => true,
+                _ => return Err(ClusterError::Away(error.to_string())),
+            };
+            if let Some(pause) = pause.filter(|_| !is_lost) {
+                tokio::time::sleep(pause).await;
+            }
+        }
+        match is_lost {
+            false => Ok(None),
+            true if self.hears_itself() => Err(ClusterError::Silent),
+            true => Err(away()),
+        }
+    }
+
+    /// Takes a connection that has reached another server.
+    async fn admit(&self, message: Message) {
+        let Some(reply) = message.reply else { return };
+        let Some(hub) = self.hub.get().and_then(WeakHub::upgrade) else {
+            return;
+        };
+        let session = message.subject.rsplit('.').next().and_then(|id| id.parse().ok());
+        let ask = serde_json::from_slice::<Ask>(&message.payload);
+        let (Some(session), Ok(ask)) = (session, ask) else {
+            return tracing::warn!(subject = %message.subject, "got a question that cannot be read: do all servers have the same version?");
+        };
+        let mut visitor = Visitor::new(session);
+        visitor.principal = ask.principal;
+        visitor.address = ask.address;
+        let accepted = hub.accept_visitor(&visitor);
+        self.hear(&ask.node);
+        let (near, end) = connection_pair(PACKETS);
+        let arrivals = self.links.open(Some(&ask.node));
+        let answer = Answer {
+            node: self.id.clone(),
+            link: arrivals.number,
+        };
+        let far = self.far_end(&ask.node, ask.link);
+        let runtime = hub.runtime();
+        runtime.spawn(run_connection_loop(accepted, near));
+        runtime.spawn(run_hop(self.client.clone(), far, arrivals, end));
+        let answer = serde_json::to_vec(&answer).expect("an answer is plain data");
+        let _ = self.client.publish(reply, answer.into()).await;
+    }
+
+    fn far_end(&self, node: &str, link: u64) -> FarEnd {
+        let subject = Subject::from(node_subject(&self.options.prefix, node));
+        FarEnd { subject, link }
+    }
+
+    /// How long a server may be silent until it counts as dead.
+    fn patience(&self) -> Duration {
+        self.options.heartbeat * 4
+    }
+
+    fn hear(&self, node: &str) {
+        self.peers().heard.insert(node.into(), Instant::now());
+    }
+
+    fn hears_itself(&self) -> bool {
+        let peers = self.peers();
+        peers
+            .heard
+            .get(&*self.id)
+            .is_some_and(|heard| heard.elapsed() < self.patience())
+    }
+
+    /// Cuts the hops to servers that are silent. If this server does not hear itself, it is NATS
+    /// that is away, and all hops are lost.
+    fn cut_silent(&self) {
+        let patience = self.patience();
+        let mut peers = self.peers();
+        peers.heard.retain(|_, heard| heard.elapsed() < patience * 10);
+        let is_alive = |node: &str| peers.heard.get(node).is_some_and(|heard| heard.elapsed() < patience);
+        let is_here = is_alive(&self.id);
+        self.links
+            .cut(|peer| !is_here || peer.is_some_and(|peer| !is_alive(peer)));
+    }
+
+    fn peers(&self) -> MutexGuard<'_, Peers> {
+        lock(&self.peers)
+    }
+}
+
+/// Answers the questions of other servers for this one's sessions.
+async fn answer_questions(node: Arc<Node>, mut directory: Directory) {
+    while let Some(message) = directory.next().await {
+        node.admit(message).await;
+    }
+}
+
+/// Gives what arrives to the hops.
+async fn deliver(links: Arc<Links>, mut packets: Subscriber) {
+    while let Some(message) = packets.next().await {
+        let mut payload = message.payload;
+        if let Some(number) = link_of(&mut payload) {
+            links.give(number, payload);
+        }
+    }
+}
+
+/// Says that this server lives, and listens to the others.
+async fn keep_alive(node: Arc<Node>, mut alive: Subscriber) {
+    let mut heartbeat = tokio::time::interval(node.options.heartbeat);
+    heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let subject = Subject::from(alive_subject(&node.options.prefix));
+    let mut saying = None;
+    loop {
+        tokio::select! {
+            _ = heartbeat.tick() => {
+                node.cut_silent();
+                // While NATS is away, one is enough.
+                if saying.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                    let (client, subject, id) = (node.client.clone(), subject.clone(), node.id.clone());
+                    saying = Some(tokio::spawn(async move {
+                        let _ = client.publish(subject, id.into()).await;
+                    }));
+                }
+            }
+            Some(message) = alive.next() => {
+                if let Ok(id) = std::str::from_utf8(&message.payload) {
+                    node.hear(id);
+                }
+            }
+        }
+    }
+}
+
+fn away() -> ClusterError {
+    ClusterError::Away("NATS does not answer".to_owned())
+}
+
+fn node_subject(prefix: &str, id: &str) -> String {
+    format!("{prefix}.node.{id}")
+}
+
+fn alive_subject(prefix: &str) -> String {
+    format!("{prefix}.alive")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(50);
+
+/// How long the server of a session may take to answer.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
+
+/// How long to wait after nobody had a session, before asking again.
+const PAUSE: Duration = Duration::from_millis(150);
+
+/// Packets that a connection and its hop may have in transit.
+const PACKETS: usize = 16;

@@ -1,0 +1,101 @@
+//! Several servers as one: the interface to what connects them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+
+use crate::hub::Hub;
+use crate::pair::PairEnd;
+use stillhere_proto::SessionId;
+
+/// Connects this server with others, so that each of them takes the connections of any page.
+///
+/// A page may reach a server that does not have its session. The server then asks the cluster for
+/// the one that has it, and passes packets to and fro: a *hop*. The loss of a hop is the loss of a
+/// connection, so the page comes back and nothing is lost.
+///
+/// Implementations must not block.
+pub trait Cluster: Send + Sync + 'static {
+    /// Called once, when the hub has been built. From then on other servers may reach its sessions.
+    fn start(&self, hub: WeakHub);
+
+    /// Called when this server has a session that it did not have before, with the hub's locks
+    /// free.
+    fn entered(&self, session: &SessionId);
+
+    /// Called when a session of this server has ended, or belongs to another server. An ended one
+    /// should stay reachable for some time, so that its page learns why it ended.
+    fn left(&self, session: &SessionId, is_ended: bool);
+
+    /// Connects to the server that has this session. Returns `None` if no server has it, which must
+    /// be known for sure. Dropping the future or the connection gives the hop up.
+    ///
+    /// # Errors
+    /// Returns a [`ClusterError`] if it cannot be known who has the session.
+    fn connect(&self, visitor: Visitor) -> ClusterFuture<'_, Option<PairEnd>>;
+
+    /// Called when the hub has been dropped. Nothing is called afterwards.
+    fn stop(&self);
+}
+
+/// What a method of a [`Cluster`] returns.
+pub type ClusterFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, ClusterError>> + Send + 'a>>;
+
+/// Why it is not known which server has a session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// A server seems to have the session, but does not answer.
+    #[error("the server that has the session does not answer")]
+    Silent,
+    /// This server cannot reach the others.
+    #[error("the other servers cannot be reached: {0}")]
+    Away(String),
+}
+
+/// A page that has reached a server which does not have its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Visitor {
+    /// The session.
+    pub session: SessionId,
+    /// The user who makes the request. `None` if nobody is logged in, and `Some(None)` is never
+    /// used.
+    pub principal: Option<String>,
+    /// The address of the client, if the server that it has reached counts it.
+    pub address: Option<IpAddr>,
+}
+
+impl Visitor {
+    /// Describes a visitor of this session of whom nothing else is known.
+    pub fn new(session: SessionId) -> Self {
+        Self {
+            session,
+            principal: None,
+            address: None,
+        }
+    }
+}
+
+/// A [`Hub`] that is not kept alive by this reference.
+#[derive(Clone)]
+pub struct WeakHub(pub(super) Weak<dyn AnyHub>);
+
+/// The state of a hub.
+pub(super) trait AnyHub: Send + Sync {
+    fn hub(self: Arc<Self>) -> Hub;
+}
+
+impl WeakHub {
+    /// Returns the hub, unless it has been dropped.
+    pub fn upgrade(&self) -> Option<Hub> {
+        self.0.upgrade().map(AnyHub::hub)
+    }
+}
+
+impl fmt::Debug for WeakHub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakHub")
+    }
+}
