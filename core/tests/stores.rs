@@ -1,5 +1,8 @@
 //! Stores of durable sessions: both keep the same promises, and the file survives its process.
 
+#[path = "support/store_contract.rs"]
+mod store_contract;
+
 use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -8,13 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use redb::ReadableTable as _;
-use stillhere::durable::{Commit, FileStore, FileStoreOptions, MemoryStore, OpenStoreError, Record, Store, StoreError};
-use stillhere_proto::machine::{Row, Taken};
+use stillhere::durable::{Commit, FileStore, FileStoreOptions, MemoryStore, OpenStoreError, Store, StoreError};
 use stillhere_proto::{PerLane, SessionId};
 
-const HOUR: Duration = Duration::from_secs(3600);
+use store_contract::{HOUR, fences, head, keeps_what_was_committed, row};
 
 /// A folder that is removed with this value.
 struct Folder(PathBuf);
@@ -41,22 +42,6 @@ async fn open(path: &Path) -> FileStore {
     FileStore::open(path).await.expect("the store opens")
 }
 
-fn head(text: &str) -> Bytes {
-    Bytes::copy_from_slice(text.as_bytes())
-}
-
-fn row(sequence: u64, payload: &'static str) -> Row {
-    Row {
-        before: Taken {
-            sequence: sequence - 1,
-            charge: 100 * (sequence - 1),
-        },
-        last: sequence,
-        compressed: false,
-        payload: Bytes::from_static(payload.as_bytes()),
-    }
-}
-
 /// Runs the check with each kind of store.
 async fn with_each(check: impl AsyncFn(&dyn Store)) {
     check(&MemoryStore::new()).await;
@@ -66,62 +51,12 @@ async fn with_each(check: impl AsyncFn(&dyn Store)) {
 
 #[tokio::test]
 async fn a_record_is_what_was_committed_last() {
-    with_each(async |store| {
-        let id = SessionId::random();
-        assert_eq!(store.load(id).await, Ok(None));
-        let mut commit = Commit::new(id, 0, head("one"), HOUR);
-        commit.rows = PerLane::new(vec![row(1, "a"), row(2, "b")], vec![row(1, "bulk")]);
-        assert_eq!(store.commit(commit).await, Ok(1));
-        let mut commit = Commit::new(id, 1, head("two"), HOUR);
-        commit.acknowledged = PerLane::new(1, 0);
-        commit.rows.interactive = vec![row(3, "c")];
-        assert_eq!(store.commit(commit).await, Ok(2));
-
-        let record = store.load(id).await.expect("it can be read").expect("it is there");
-        let expected = Record {
-            revision: 2,
-            head: head("two"),
-            rows: PerLane::new(vec![row(2, "b"), row(3, "c")], vec![row(1, "bulk")]),
-        };
-        assert_eq!(record, expected);
-
-        let mut commit = Commit::new(id, 2, head("three"), HOUR);
-        commit.clears_rows = true;
-        commit.rows.interactive = vec![row(1, "new")];
-        store.commit(commit).await.expect("it commits");
-        let record = store.load(id).await.expect("it can be read").expect("it is there");
-        assert_eq!(record.rows, PerLane::new(vec![row(1, "new")], vec![]));
-
-        assert_eq!(store.remove(id, 2).await, Err(StoreError::Fenced));
-        assert_eq!(store.remove(id, 3).await, Ok(()));
-        assert_eq!(store.load(id).await, Ok(None));
-        assert_eq!(store.remove(id, 3).await, Ok(()));
-    })
-    .await;
+    with_each(keeps_what_was_committed).await;
 }
 
 #[tokio::test]
 async fn a_process_that_no_longer_owns_a_session_cannot_write_it() {
-    with_each(async |store| {
-        let id = SessionId::random();
-        store
-            .commit(Commit::new(id, 0, head("first"), HOUR))
-            .await
-            .expect("it commits");
-        store
-            .commit(Commit::new(id, 1, head("second"), HOUR))
-            .await
-            .expect("it commits");
-        for replaces in [0, 1, 3] {
-            let late = store.commit(Commit::new(id, replaces, head("late"), HOUR)).await;
-            assert_eq!(late, Err(StoreError::Fenced), "{replaces}");
-        }
-        let unknown = Commit::new(SessionId::random(), 7, head("gone"), HOUR);
-        assert_eq!(store.commit(unknown).await, Err(StoreError::Fenced));
-        let record = store.load(id).await.expect("it can be read").expect("it is there");
-        assert_eq!((record.revision, record.head), (2, head("second")));
-    })
-    .await;
+    with_each(fences).await;
 }
 
 #[tokio::test]
