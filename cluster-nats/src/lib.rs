@@ -5,5 +5,7 @@ mod directory;
 mod hop;
 mod links;
 mod packets;
+mod store;
 
 pub use cluster::{JoinClusterError, NatsCluster, NatsClusterOptions};
+pub use store::{NatsStore, NatsStoreOptions, OpenNatsStoreError};

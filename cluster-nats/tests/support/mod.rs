@@ -1,6 +1,7 @@
 //! A NATS server for each test: a process of its own, on a port of its own.
 
 use std::env;
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -53,6 +54,16 @@ impl NatsServer {
             .args([signal, &self.process.id().to_string()])
             .status();
         assert!(status.expect("kill is installed").success());
+        // The signal reaches the threads of the server one after another.
+        while is_paused && !self.is_paused() {
+            thread::yield_now();
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("the server runs on Linux");
+        let mut states = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+        states.all(|state| state.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
     }
 
     fn wait_until_ready(&self) {
@@ -68,7 +79,7 @@ impl Drop for NatsServer {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
