@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, Message, Request, Subject, Subscriber};
+use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use stillhere::cluster::{Cluster, ClusterError, ClusterFuture, Visitor, WeakHub};
+use stillhere::cluster::{Cluster, ClusterError, ClusterFuture, PostOutcome, Visitor, WeakHub};
 use stillhere::{PairEnd, SessionId, connection_pair, run_connection_loop};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
 
-use crate::directory::{Change, Directory, session_subject};
+use crate::directory::{Change, Directory, is_post, post_subject, session_subject};
 use crate::hop::{FarEnd, run_hop};
 use crate::links::Links;
 use crate::packets::link_of;
@@ -213,6 +214,18 @@ impl Cluster for NatsCluster {
         Box::pin(self.0.connect(visitor))
     }
 
+    fn exchange_opened(&self, session: &SessionId) {
+        let _ = self.0.changes.send(Change::ExchangeOpened(*session));
+    }
+
+    fn exchange_closed(&self, session: &SessionId) {
+        let _ = self.0.changes.send(Change::ExchangeClosed(*session));
+    }
+
+    fn pass_post(&self, session: SessionId, body: Bytes) -> ClusterFuture<'_, Option<PostOutcome>> {
+        Box::pin(self.0.pass_post(session, body))
+    }
+
     fn stop(&self) {
         for task in lock(&self.0.tasks).drain(..) {
             task.abort();
@@ -279,6 +292,56 @@ impl Node {
             true if self.hears_itself() => Err(ClusterError::Silent),
             true => Err(away()),
         }
+    }
+
+    async fn pass_post(&self, session: SessionId, body: Bytes) -> Result<Option<PostOutcome>, ClusterError> {
+        if body.len() > self.client.max_payload() {
+            tracing::warn!(%session, bytes = body.len(), "NATS does not take a POST of this size: lower Limits::fragment or raise max_payload");
+            return Ok(None);
+        }
+        let subject = post_subject(&self.options.prefix, &session);
+        for pause in [Some(PAUSE), None] {
+            let request = Request::new().payload(body.clone()).timeout(Some(POST_TIME));
+            let error = match self.client.send_request(subject.clone(), request).await {
+                Ok(message) => {
+                    let mut packets = message.payload;
+                    let outcome = match packets.try_get_u8() {
+                        Ok(ANSWERED) => PostOutcome::Answered(packets),
+                        _ => PostOutcome::Gone,
+                    };
+                    return Ok(Some(outcome));
+                }
+                Err(error) => error,
+            };
+            match error.kind() {
+                RequestErrorKind::NoResponders => {}
+                // It may have been taken: the connection must end.
+                RequestErrorKind::TimedOut => return Ok(None),
+                _ => return Err(ClusterError::Away(error.to_string())),
+            }
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a POST that has reached another server, if its connection is here.
+    async fn take_post(self: Arc<Self>, message: Message) {
+        let Some(reply) = message.reply else { return };
+        let Some(hub) = self.hub.get().and_then(WeakHub::upgrade) else {
+            return;
+        };
+        // Another server may have another connection of the same session.
+        let Some(outcome) = hub.take_post(message.payload).await else {
+            return;
+        };
+        drop(hub);
+        let answer = match outcome {
+            PostOutcome::Answered(packets) => [&[ANSWERED], &packets[..]].concat(),
+            PostOutcome::Gone => vec![GONE],
+        };
+        let _ = self.client.publish(reply, answer.into()).await;
     }
 
     /// Takes a connection that has reached another server.
@@ -353,7 +416,11 @@ impl Node {
 /// Answers the questions of other servers for this one's sessions.
 async fn answer_questions(node: Arc<Node>, mut directory: Directory) {
     while let Some(message) = directory.next().await {
-        node.admit(message).await;
+        if is_post(&node.options.prefix, &message.subject) {
+            tokio::spawn(Arc::clone(&node).take_post(message));
+        } else {
+            node.admit(message).await;
+        }
     }
 }
 
@@ -414,6 +481,15 @@ const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// How long the server of a session may take to answer.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
+
+/// How long the server of a connection may take to answer a POST: longer than it waits for
+/// something to send.
+const POST_TIME: Duration = Duration::from_secs(25);
+
+/// First byte of the answer to a POST that its connection has taken.
+const ANSWERED: u8 = 0;
+/// The answer if the connection has ended.
+const GONE: u8 = 1;
 
 /// How long to wait after nobody had a session, before asking again.
 const PAUSE: Duration = Duration::from_millis(150);

@@ -15,7 +15,13 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) enum Change {
     Entered(SessionId),
-    Left { session: SessionId, is_ended: bool },
+    Left {
+        session: SessionId,
+        is_ended: bool,
+    },
+    /// This server has a connection over HTTP to a session.
+    ExchangeOpened(SessionId),
+    ExchangeClosed(SessionId),
 }
 
 /// Subscribes to the subjects of this server's sessions.
@@ -25,6 +31,8 @@ pub(crate) struct Directory {
     changes: UnboundedReceiver<Change>,
     asked: SelectAll<Abortable<Subscriber>>,
     subscribed: HashMap<SessionId, AbortHandle>,
+    /// Sessions with connections over HTTP, and how many those are.
+    exchanges: HashMap<SessionId, (usize, Option<AbortHandle>)>,
     /// Ended sessions, by the time at which they are forgotten.
     ended: VecDeque<(Instant, AbortHandle)>,
 }
@@ -37,6 +45,7 @@ impl Directory {
             changes,
             asked: SelectAll::new(),
             subscribed: HashMap::new(),
+            exchanges: HashMap::new(),
             ended: VecDeque::new(),
         }
     }
@@ -62,13 +71,25 @@ impl Directory {
         match change {
             Change::Entered(session) => {
                 let subject = session_subject(&self.prefix, &session);
-                match self.client.subscribe(subject).await {
-                    Ok(subscriber) => {
-                        let (subscriber, handle) = abortable(subscriber);
-                        self.asked.push(subscriber);
-                        self.subscribed.insert(session, handle);
-                    }
-                    Err(error) => tracing::error!(%session, %error, "other servers cannot reach a session"),
+                let subscription = self.subscribe(subject).await;
+                self.subscribed.extend(subscription.map(|handle| (session, handle)));
+            }
+            Change::ExchangeOpened(session) => {
+                let known = self.exchanges.remove(&session);
+                let (count, subscription) = match known {
+                    Some(known) => known,
+                    None => (0, self.subscribe(post_subject(&self.prefix, &session)).await),
+                };
+                self.exchanges.insert(session, (count + 1, subscription));
+            }
+            Change::ExchangeClosed(session) => {
+                let Some((count, subscription)) = self.exchanges.remove(&session) else {
+                    return;
+                };
+                match (count - 1, subscription) {
+                    (0, Some(subscription)) => subscription.abort(),
+                    (0, None) => {}
+                    (count, subscription) => drop(self.exchanges.insert(session, (count, subscription))),
                 }
             }
             Change::Left { session, is_ended } => {
@@ -83,6 +104,16 @@ impl Directory {
             }
         }
     }
+
+    async fn subscribe(&mut self, subject: String) -> Option<AbortHandle> {
+        let subscriber = self.client.subscribe(subject).await;
+        let subscriber = subscriber.inspect_err(|error| {
+            tracing::error!(%error, "other servers cannot reach a session");
+        });
+        let (subscriber, handle) = abortable(subscriber.ok()?);
+        self.asked.push(subscriber);
+        Some(handle)
+    }
 }
 
 async fn until(at: Option<Instant>) {
@@ -96,6 +127,19 @@ async fn until(at: Option<Instant>) {
 pub(crate) fn session_subject(prefix: &str, session: &SessionId) -> String {
     format!("{prefix}.session.{session}")
 }
+
+/// Returns the subject on which the server of a session's connection over HTTP gets its POSTs.
+pub(crate) fn post_subject(prefix: &str, session: &SessionId) -> String {
+    format!("{prefix}.{POST}.{session}")
+}
+
+/// Returns true if a message carries a POST.
+pub(crate) fn is_post(prefix: &str, subject: &str) -> bool {
+    let rest = subject.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'));
+    rest.is_some_and(|rest| rest.starts_with(POST))
+}
+
+const POST: &str = "post";
 
 /// How long the server of an ended session answers why it has ended.
 const ENDED_KEEP: Duration = Duration::from_secs(120);

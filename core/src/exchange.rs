@@ -21,12 +21,22 @@ pub(crate) struct Exchanges(Lock<HashMap<Token, Arc<Exchange>>>);
 /// The state that the requests of one connection share.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// The session, or `None` if it has ended and the client is only told why.
-    pub(crate) session: Option<Arc<Shared>>,
+    pub(crate) leads_to: LeadsTo,
     pub(crate) down: Arc<Down>,
     up: Lock<Up>,
     /// Limits large POSTs to two: the one that a client sends, and perhaps its repetition.
     pub(crate) large: Arc<Semaphore>,
+}
+
+/// Where the packets of an exchange go.
+#[derive(Debug, Clone)]
+pub(crate) enum LeadsTo {
+    Session(Arc<Shared>),
+    /// To a session that is looked for as soon as the hello has arrived.
+    #[cfg(feature = "durable")]
+    Elsewhere,
+    /// To a session that has ended: the client is only told why.
+    Nowhere,
 }
 
 #[derive(Debug)]
@@ -65,9 +75,9 @@ impl Exchanges {
 }
 
 impl Exchange {
-    pub(crate) fn new(session: Option<Arc<Shared>>, bodies: Sender<Bytes>) -> Self {
+    pub(crate) fn new(leads_to: LeadsTo, bodies: Sender<Bytes>) -> Self {
         Self {
-            session,
+            leads_to,
             down: Arc::default(),
             up: Lock::new(Up { taken: 0, bodies }),
             large: Arc::new(Semaphore::new(2)),

@@ -133,6 +133,31 @@ async fn nothing_is_lost_or_doubled_over_polls_that_reach_servers_by_chance() {
     keep_both_streams_over_cuts(Route::Polled).await;
 }
 
+/// Each POST reaches another server than the one that has the connection.
+#[tokio::test]
+async fn posts_find_the_connection_that_they_belong_to() {
+    let nats = NatsServer::start();
+    let [a, b, c] = three_nodes(&nats).await;
+    for route in [Route::Streamed, Route::Polled] {
+        let balancer = Balancer::start(&[b.address], 0).await;
+        let client = connect(&a.hub.open(node::echo), &balancer, route);
+        echo(&client, "first").await;
+        balancer.lead_to(&[c.address]);
+        let hops = a.cluster.hops();
+        for size in [10, 5_000, 60_000, 200_000] {
+            let message = vec![7; size];
+            assert!(*echo(&client, message.clone()).await == message[..], "{route:?} {size}");
+        }
+        assert_eq!(
+            (hops, a.cluster.hops(), b.cluster.hops()),
+            (1, 1, 1),
+            "{route:?}: over the same connection"
+        );
+        client.close().await;
+        until("the hop is closed", || a.cluster.hops() + b.cluster.hops() == 0).await;
+    }
+}
+
 #[tokio::test]
 async fn the_pages_of_a_server_that_has_died_learn_it_within_a_second() {
     let nats = NatsServer::start();

@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, LeadsTo};
 use crate::fallback::gone;
 use crate::fallback::post::Post;
 use crate::http_answer::Answer;
@@ -29,10 +29,25 @@ pub(super) enum Place {
     Small(Account),
     /// The body of a session whose connection is open.
     Large {
-        beside: Beside,
+        counted: Counted,
         exchange: Arc<Exchange>,
         _permit: OwnedSemaphorePermit,
     },
+    /// A large body for a connection of another server.
+    #[cfg(feature = "cluster")]
+    Passed {
+        account: Account,
+        _permit: OwnedSemaphorePermit,
+    },
+}
+
+/// What a large body counts for.
+#[derive(Debug)]
+pub(super) enum Counted {
+    Session(Beside),
+    /// The hub, because the session is not here.
+    #[cfg(feature = "durable")]
+    Hub(Account),
 }
 
 impl Body {
@@ -75,21 +90,53 @@ impl Place {
     fn large(hub: &HubInner, body: &[u8]) -> Result<Self, Answer> {
         let exchange = Post::token(body).and_then(|token| hub.exchanges.find(&token));
         let Some(exchange) = exchange else {
-            return Err(if Post::sends(body) { gone() } else { refused() });
+            return if Post::sends(body) {
+                Self::passed(hub)
+            } else {
+                Err(refused())
+            };
         };
-        let session = exchange.session.clone().ok_or_else(refused)?;
+        let counted = match &exchange.leads_to {
+            LeadsTo::Session(session) => Counted::Session(Beside::new(Arc::clone(session))),
+            #[cfg(feature = "durable")]
+            LeadsTo::Elsewhere => Counted::Hub(hub.account()),
+            LeadsTo::Nowhere => return Err(refused()),
+        };
         let permit = Arc::clone(&exchange.large).try_acquire_owned();
         Ok(Self::Large {
             _permit: permit.map_err(|_| refused())?,
-            beside: Beside::new(session),
+            counted,
             exchange,
         })
+    }
+
+    /// Allows a large body whose connection another server may have.
+    #[cfg(feature = "cluster")]
+    fn passed(hub: &HubInner) -> Result<Self, Answer> {
+        let permit = hub
+            .passes_posts()
+            .then(|| Arc::clone(&hub.large_posts).try_acquire_owned());
+        Ok(Self::Passed {
+            _permit: permit.ok_or_else(gone)?.map_err(|_| refused())?,
+            account: hub.account(),
+        })
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    fn passed(_hub: &HubInner) -> Result<Self, Answer> {
+        Err(gone())
     }
 
     fn set(&mut self, size: u64) {
         match self {
             Self::Small(account) => account.set(size),
-            Self::Large { beside, .. } => beside.set(size),
+            Self::Large { counted, .. } => match counted {
+                Counted::Session(beside) => beside.set(size),
+                #[cfg(feature = "durable")]
+                Counted::Hub(account) => account.set(size),
+            },
+            #[cfg(feature = "cluster")]
+            Self::Passed { account, .. } => account.set(size),
         }
     }
 
@@ -98,6 +145,8 @@ impl Place {
         match self {
             Self::Small(_) => std::future::pending().await,
             Self::Large { exchange, .. } => exchange.over().await,
+            #[cfg(feature = "cluster")]
+            Self::Passed { .. } => std::future::pending().await,
         }
     }
 }

@@ -17,11 +17,13 @@ use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use futures_util::Stream;
 use tokio::sync::mpsc;
 
-use crate::admission::{Accepted, Admitted};
+use crate::admission::Accepted;
 use crate::connection_loop::run_connection_loop;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, LeadsTo};
 use crate::guard::guarded_principal;
 use crate::http_answer::{Answer, AnswerBody, Chunks};
+#[cfg(feature = "cluster")]
+use crate::hub::PostOutcome;
 use crate::hub::{Found, Hub};
 use crate::request::SessionRequest;
 use stillhere_proto::EndReason;
@@ -30,7 +32,7 @@ use stillhere_proto::code::Code;
 use stillhere_proto::machine::Phase;
 use stillhere_proto::wire::{End, Frame};
 
-use body::{Body, Place};
+use body::Body;
 use connection::OverPosts;
 use down_stream::DownStream;
 use post::{Operation, Post};
@@ -71,11 +73,14 @@ impl Hub {
         principal: Option<impl Future<Output = Option<String>>>,
     ) -> Answer {
         let Body { bytes, place } = body;
-        let Some(post) = Post::parse(bytes) else {
+        let Some(post) = Post::parse(bytes.clone()) else {
             return Answer::text(400, "the body is not in the format of the stillhere client");
         };
         if let Operation::Send { number } = post.operation {
-            return self.send(number, post, place).await;
+            let Some(exchange) = self.inner.exchanges.find(&post.token) else {
+                return self.pass_post(request.name(), bytes).await;
+            };
+            return send(&exchange, number, post, place).await.map_or_else(gone, of_whole);
         }
         let accepted = match principal {
             Some(principal) => {
@@ -89,55 +94,85 @@ impl Hub {
                 Answer::text(400, "a plain session accepts only WebSockets")
             }
             Ok(accepted) if post.operation == Operation::Discard => discard(accepted, &post.packets),
-            Ok(accepted) => self.open_exchange(accepted, post).await,
+            Ok(accepted) => self.open_exchange(request.name(), accepted, post).await,
             Err(error) => Answer::text(400, error.to_string()),
         }
     }
 
-    async fn open_exchange(&self, accepted: Accepted, post: Post) -> Answer {
-        let session = match &accepted.admitted {
-            Ok(Admitted {
-                session: Found::Live(session),
-                ..
-            }) => Some(Arc::clone(session)),
-            Ok(_) => None,
+    async fn open_exchange(&self, name: &str, accepted: Accepted, post: Post) -> Answer {
+        let leads_to = match accepted.admitted.as_ref().map(|admitted| &admitted.session) {
+            Ok(Found::Live(session)) => LeadsTo::Session(Arc::clone(session)),
+            Ok(Found::Ended(_)) => LeadsTo::Nowhere,
+            #[cfg(feature = "durable")]
+            Ok(Found::Absent(_)) => LeadsTo::Elsewhere,
             // A refused connection needs no exchange, because there is nothing to read.
             Err(end) => return of_end(end.clone()),
         };
         let (bodies, incoming) = mpsc::channel(BODIES);
         bodies.try_send(post.packets).expect("the channel is new");
-        let exchange = Arc::new(Exchange::new(session, bodies));
+        let exchange = Arc::new(Exchange::new(leads_to, bodies));
         let down = Arc::clone(&exchange.down);
         let Some(registration) = self.inner.exchanges.insert(post.token, &exchange) else {
             return gone();
         };
         let connection = OverPosts::new(incoming, Arc::clone(&down), accepted.packet_limit());
+        let registration = (registration, self.inner.make_reachable(name));
         self.inner.spawn(async move {
             let _registration = registration;
             run_connection_loop(accepted, connection).await;
         });
         match post.wait {
             None => of_packets(AnswerBody::Stream(Chunks(Box::pin(DownStream::new(down))))),
-            Some(wait) => of_packets(AnswerBody::Whole(poll::next_chunk(&down, wait).await)),
+            Some(wait) => of_whole(poll::next_chunk(&down, wait).await),
         }
     }
 
-    async fn send(&self, number: u32, post: Post, place: Place) -> Answer {
-        let Some(exchange) = self.inner.exchanges.find(&post.token) else {
-            return gone();
-        };
-        if !exchange.take(number, post.packets, post.wait.is_some()).await {
-            exchange.down.close();
-            return gone();
+    /// Passes a POST on to the server that has its connection.
+    #[cfg(feature = "cluster")]
+    async fn pass_post(&self, name: &str, body: Bytes) -> Answer {
+        let Ok(session) = name.parse() else { return gone() };
+        match self.inner.pass_post(session, body).await {
+            Some(PostOutcome::Answered(packets)) => of_whole(packets),
+            Some(PostOutcome::Gone) | None => gone(),
         }
-        drop(place);
-        let said = match post.wait {
-            // The packets for the client travel in the streamed answer.
-            None => Bytes::new(),
-            Some(wait) => poll::next_chunk(&exchange.down, wait).await,
-        };
-        of_packets(AnswerBody::Whole(said))
     }
+
+    #[cfg(not(feature = "cluster"))]
+    async fn pass_post(&self, _name: &str, _body: Bytes) -> Answer {
+        gone()
+    }
+
+    /// Takes a POST that has reached another server. Returns `None` if this server does not have
+    /// its connection. For a [`Cluster`](crate::cluster::Cluster).
+    #[cfg(feature = "cluster")]
+    pub async fn take_post(&self, body: Bytes) -> Option<PostOutcome> {
+        let post = Post::parse(body)?;
+        let Operation::Send { number } = post.operation else {
+            return None;
+        };
+        let exchange = self.inner.exchanges.find(&post.token)?;
+        let packets = send(&exchange, number, post, ()).await;
+        Some(packets.map_or(PostOutcome::Gone, PostOutcome::Answered))
+    }
+}
+
+/// Gives the packets of a POST to its connection, and returns those for its answer. `place` is
+/// dropped as soon as the packets are taken. Returns `None` if the connection has ended.
+async fn send<P>(exchange: &Exchange, number: u32, post: Post, place: P) -> Option<Bytes> {
+    if !exchange.take(number, post.packets, post.wait.is_some()).await {
+        exchange.down.close();
+        return None;
+    }
+    drop(place);
+    match post.wait {
+        // The packets for the client travel in the streamed answer.
+        None => Some(Bytes::new()),
+        Some(wait) => Some(poll::next_chunk(&exchange.down, wait).await),
+    }
+}
+
+fn of_whole(packets: Bytes) -> Answer {
+    of_packets(AnswerBody::Whole(packets))
 }
 
 /// Returns an answer whose body contains packets.
@@ -183,14 +218,14 @@ fn discard(accepted: Accepted, secret: &[u8]) -> Answer {
         Found::Ended(session) => return of_end(session.end()),
         // A page that was never shown again has had one.
         #[cfg(feature = "durable")]
-        Found::Absent(_) => return of_packets(AnswerBody::Whole(Bytes::new())),
+        Found::Absent(_) => return of_whole(Bytes::new()),
     };
     session.update(|machine, now| {
         if *machine.phase() == Phase::Unconnected {
             machine.abort(EndReason::NeverConnected, now);
         }
     });
-    of_packets(AnswerBody::Whole(Bytes::new()))
+    of_whole(Bytes::new())
 }
 
 fn too_many() -> Answer {

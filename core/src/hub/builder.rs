@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 #[cfg(feature = "cluster")]
+use tokio::sync::Semaphore;
+#[cfg(feature = "cluster")]
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -356,6 +358,8 @@ impl HubBuilder {
             cluster: self.cluster,
             #[cfg(feature = "cluster")]
             leaving: CancellationToken::new(),
+            #[cfg(feature = "cluster")]
+            large_posts: Arc::new(Semaphore::new(LARGE_POSTS)),
             registry: Lock::default(),
             hellos: PendingHellos::default(),
             connections_of: Arc::default(),
@@ -385,3 +389,7 @@ impl HubBuilder {
         hub
     }
 }
+
+/// Most large POSTs that are read at once for connections of other servers.
+#[cfg(feature = "cluster")]
+const LARGE_POSTS: usize = 64;

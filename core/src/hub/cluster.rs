@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
+
 use crate::hub::Hub;
 use crate::pair::PairEnd;
 use stillhere_proto::SessionId;
@@ -35,6 +37,20 @@ pub trait Cluster: Send + Sync + 'static {
     /// Returns a [`ClusterError`] if it cannot be known who has the session.
     fn connect(&self, visitor: Visitor) -> ClusterFuture<'_, Option<PairEnd>>;
 
+    /// Called when this server has a connection over HTTP to a session, wherever that is. POSTs of
+    /// the connection may reach other servers, which then [pass](Self::pass_post) them on.
+    fn exchange_opened(&self, session: &SessionId);
+
+    /// Called when such a connection has ended.
+    fn exchange_closed(&self, session: &SessionId);
+
+    /// Passes a POST on to the server that has its connection, which gives it to
+    /// [`Hub::take_post`]. Returns `None` if no server has it.
+    ///
+    /// # Errors
+    /// Returns a [`ClusterError`] if that cannot be known.
+    fn pass_post(&self, session: SessionId, body: Bytes) -> ClusterFuture<'_, Option<PostOutcome>>;
+
     /// Called when the hub has been dropped. Nothing is called afterwards.
     fn stop(&self);
 }
@@ -52,6 +68,15 @@ pub enum ClusterError {
     /// This server cannot reach the others.
     #[error("the other servers cannot be reached: {0}")]
     Away(String),
+}
+
+/// What has become of a POST.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PostOutcome {
+    /// Its connection has taken it, and answers with these packets.
+    Answered(Bytes),
+    /// Its connection has ended.
+    Gone,
 }
 
 /// A page that has reached a server which does not have its session.

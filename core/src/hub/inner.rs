@@ -10,6 +10,8 @@ use std::sync::{Arc, MutexGuard, Once};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+#[cfg(feature = "cluster")]
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 #[cfg(feature = "cluster")]
 use tokio_util::sync::CancellationToken;
@@ -68,6 +70,9 @@ pub(crate) struct HubInner {
     /// Cancelled when the hub begins to shut down, and passes no more packets on.
     #[cfg(feature = "cluster")]
     pub(crate) leaving: CancellationToken,
+    /// Limits the large POSTs that are read for other servers.
+    #[cfg(feature = "cluster")]
+    pub(crate) large_posts: Arc<Semaphore>,
     pub(super) registry: Lock<Registry>,
     pub(super) hellos: PendingHellos,
     pub(crate) connections_of: Arc<Places>,
@@ -384,6 +389,9 @@ impl HubInner {
     pub(crate) fn session_fragment(&self) -> u64 {
         self.defaults.limits.fragment
     }
+
+    #[cfg(not(feature = "cluster"))]
+    pub(crate) fn make_reachable(&self, _session: &str) {}
 
     /// Removes a session that another process goes on with.
     pub(super) fn forget(&self, session: &Shared) {

@@ -51,7 +51,7 @@ use stillhere_proto::SessionId;
 
 pub use builder::HubBuilder;
 #[cfg(feature = "cluster")]
-pub use cluster::{Cluster, ClusterError, ClusterFuture, Visitor, WeakHub};
+pub use cluster::{Cluster, ClusterError, ClusterFuture, PostOutcome, Visitor, WeakHub};
 pub(crate) use config::Config;
 #[cfg(feature = "durable")]
 pub use durable::DurableKind;
@@ -155,8 +155,9 @@ impl Hub {
     /// # use std::net::SocketAddr;
     /// # use stillhere::{Hub, Session, SessionHandle, SessionRequest};
     /// # async fn run(session: Session) { session.ended().await; }
-    /// /// Opens a page's session, in the page's handler. `headers` are the request's.
-    /// fn open<'a>(hub: &Hub, headers: impl Iterator<Item = (&'a str, &'a [u8])>, peer: SocketAddr) -> SessionHandle {
+    /// /// Opens a page's session, in the page's handler. `headers` are the request's. fn
+    /// open<'a>(hub: &Hub, headers: impl Iterator<Item = (&'a str, &'a [u8])>, peer: SocketAddr) ->
+    /// SessionHandle {
     ///     let request = SessionRequest::new("", headers).peer_address(Some(peer.ip()));
     ///     let mut options = hub.session_options();
     ///     options.address = hub.client_address(&request);

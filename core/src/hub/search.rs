@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 #[cfg(feature = "cluster")]
+use bytes::Bytes;
+#[cfg(feature = "cluster")]
 use tokio::runtime::Handle;
 
 #[cfg(feature = "cluster")]
 use crate::hub::Hub;
 use crate::hub::absent::{Absent, Finder, Search};
 #[cfg(feature = "cluster")]
-use crate::hub::cluster::{AnyHub, ClusterError, Visitor, WeakHub};
+use crate::hub::cluster::{AnyHub, Cluster, ClusterError, PostOutcome, Visitor, WeakHub};
 use crate::hub::inner::HubInner;
 #[cfg(feature = "cluster")]
 use crate::hub::whereabouts::Hop;
@@ -17,6 +19,8 @@ use crate::hub::whereabouts::{Whereabouts, busy};
 #[cfg(feature = "cluster")]
 use crate::pair::PairEnd;
 use stillhere_proto::Secret;
+#[cfg(feature = "cluster")]
+use stillhere_proto::SessionId;
 
 impl Finder for HubInner {
     /// Asks the other servers, then the store.
@@ -32,10 +36,8 @@ impl Finder for HubInner {
                 }
                 Ok(None) => true,
                 Err(ClusterError::Silent) => false,
-                Err(ClusterError::Away(error)) => {
-                    if let Some(count) = self.warnings.cluster_away.count(crate::clock::now()) {
-                        tracing::error!(%error, count, "pages wait whose sessions may be on other servers");
-                    }
+                Err(error @ ClusterError::Away(_)) => {
+                    self.note_away(&error);
                     return Err(busy("the servers cannot reach each other at present"));
                 }
             };
@@ -58,6 +60,49 @@ impl HubInner {
         visitor.principal.clone_from(&absent.principal);
         visitor.address = absent.address;
         cluster.connect(visitor).await
+    }
+}
+
+#[cfg(feature = "cluster")]
+impl HubInner {
+    pub(crate) fn passes_posts(&self) -> bool {
+        self.cluster.is_some()
+    }
+
+    /// Lets other servers reach a connection over HTTP until the result is dropped.
+    pub(crate) fn make_reachable(&self, session: &str) -> Option<Reachable> {
+        let (cluster, session) = (self.cluster.clone()?, session.parse().ok()?);
+        cluster.exchange_opened(&session);
+        Some(Reachable { cluster, session })
+    }
+
+    /// Passes a POST on to the server that has its connection, if there is one.
+    pub(crate) async fn pass_post(&self, session: SessionId, body: Bytes) -> Option<PostOutcome> {
+        let passed = self.cluster.as_ref()?.pass_post(session, body).await;
+        passed.unwrap_or_else(|error| {
+            self.note_away(&error);
+            None
+        })
+    }
+
+    fn note_away(&self, error: &ClusterError) {
+        if let Some(count) = self.warnings.cluster_away.count(crate::clock::now()) {
+            tracing::error!(%error, count, "pages wait whose sessions may be on other servers");
+        }
+    }
+}
+
+/// A connection over HTTP that other servers can reach.
+#[cfg(feature = "cluster")]
+pub(crate) struct Reachable {
+    cluster: Arc<dyn Cluster>,
+    session: SessionId,
+}
+
+#[cfg(feature = "cluster")]
+impl Drop for Reachable {
+    fn drop(&mut self) {
+        self.cluster.exchange_closed(&self.session);
     }
 }
 
