@@ -252,16 +252,15 @@ impl<'a, C: Connection> Carrier<'a, C> {
     /// frames have a deadline of their own.
     fn poll_blocked(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let Attachment { session, key } = &self.attachment;
-        if session.lock().machine.is_departing(*key) {
-            let mut batch = Batch::new();
-            return Poll::Ready(match session.poll_transmit(*key, now, &mut batch) {
-                Next::End(end) => Some(ClosingFrames { ack: batch.pop(), end }),
-                Next::More | Next::Pause { .. } | Next::Over => None,
-            });
+        let mut batch = Batch::new();
+        match session.poll_blocked(*key, now, &mut batch) {
+            Next::Pause { until } => {
+                self.arm(until, context);
+                Poll::Pending
+            }
+            Next::End(end) => Poll::Ready(Some(ClosingFrames { ack: batch.pop(), end })),
+            Next::More | Next::Over => Poll::Ready(None),
         }
-        let until = session.lock().machine.poll_timeout();
-        self.arm(until, context);
-        Poll::Pending
     }
 
     /// Makes sure that the loop runs again at this time. The timer is reset only for an earlier

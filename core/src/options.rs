@@ -169,13 +169,21 @@ impl SessionOptions {
     /// Returns the limits that apply between the session and its document. The messages of a plain
     /// session are compressed only on the way to the client.
     pub(crate) fn session_limits(&self) -> Limits {
+        Limits {
+            message: self.session_message_limit(),
+            ..self.limits
+        }
+    }
+
+    /// Returns the largest message of [`SessionOptions::session_limits`].
+    #[inline]
+    pub(crate) fn session_message_limit(&self) -> u64 {
         let is_compressed = |plain: PlainOptions| plain.compression != PlainCompression::None;
-        let message = if self.plain.is_some_and(is_compressed) {
+        if self.plain.is_some_and(is_compressed) {
             self.limits.inflated
         } else {
             self.limits.message
-        };
-        Limits { message, ..self.limits }
+        }
     }
 }
 

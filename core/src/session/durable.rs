@@ -413,9 +413,9 @@ impl Inner {
         turns.is_reading = true;
         turns.ended_turn = turns.turn;
         turns.ended_greeted = turns.greeted;
-        let before = (self.machine.is_ack_due(), self.machine.poll_timeout());
+        let before = self.machine.next_ack();
         count_turn(&mut self.machine, crate::clock::now());
-        let tells = (self.machine.is_ack_due(), self.machine.poll_timeout()) != before;
+        let tells = self.machine.next_ack() != before;
         (self.is_held(), tells)
     }
 

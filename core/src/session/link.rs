@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::session::host::Home;
 use crate::session::shared::{Shared, Touched};
+use crate::session::state::{Inner, Link};
 use stillhere_proto::machine::{ConnectionKey, SessionMachine};
 use stillhere_proto::wire::{End, Frame, Hello, millis};
 
@@ -33,7 +34,12 @@ impl Shared {
         let key = ConnectionKey(inner.next_connection.into());
         inner.next_connection = inner.next_connection.wrapping_add(1);
         let others = std::mem::take(&mut inner.connections);
-        inner.connections = others.into_iter().chain([(key, waker)]).collect();
+        let link = Link {
+            key,
+            waker,
+            is_awake: true,
+        };
+        inner.connections = others.into_iter().chain([link]).collect();
         key
     }
 
@@ -41,7 +47,7 @@ impl Shared {
     pub(crate) fn unregister(self: &Arc<Self>, key: ConnectionKey) {
         self.change(|inner, now| {
             let connections = std::mem::take(&mut inner.connections);
-            inner.connections = connections.into_iter().filter(|(known, _)| *known != key).collect();
+            inner.connections = connections.into_iter().filter(|link| link.key != key).collect();
             inner.machine.handle_closed(key, now);
         });
     }
@@ -72,25 +78,17 @@ impl Shared {
     /// Takes the next frames that the connection should write out of the machine. This affects
     /// nobody but this connection.
     pub(crate) fn poll_transmit(&self, key: ConnectionKey, now: Instant, batch: &mut Batch) -> Next {
-        let inner = &mut *self.lock();
-        let mut size = 0;
-        while size <= BATCH {
-            match inner.machine.poll_transmit(key, now) {
-                Some(Frame::End(end)) => return Next::End(end),
-                Some(frame @ Frame::Ack(_)) if size >= LARGE => batch.insert(start_of_data(batch), frame),
-                Some(frame) => {
-                    size += size_of(&frame);
-                    batch.push(frame);
-                }
-                None if inner.queue_latest(key) => {}
-                None if inner.machine.is_known(key) => {
-                    let until = inner.machine.poll_timeout();
-                    return Next::Pause { until };
-                }
-                None => return Next::Over,
-            }
+        self.lock().poll_transmit(key, now, batch)
+    }
+
+    /// Does the same for a connection that accepts no data at present. It only learns why it ends.
+    pub(crate) fn poll_blocked(&self, key: ConnectionKey, now: Instant, batch: &mut Batch) -> Next {
+        let mut inner = self.lock();
+        if inner.machine.is_departing(key) {
+            inner.poll_transmit(key, now, batch)
+        } else {
+            inner.pause(key)
         }
-        Next::More
     }
 
     /// Returns how long the session is kept without a connection, in milliseconds, as browsers are
@@ -103,6 +101,34 @@ impl Shared {
     /// Returns how long a connection may take to send its hello.
     pub(crate) fn hello_deadline(&self) -> Duration {
         self.options.timing.hello
+    }
+}
+
+impl Inner {
+    fn poll_transmit(&mut self, key: ConnectionKey, now: Instant, batch: &mut Batch) -> Next {
+        let mut size = 0;
+        while size <= BATCH {
+            match self.machine.poll_transmit(key, now) {
+                Some(Frame::End(end)) => return Next::End(end),
+                Some(frame @ Frame::Ack(_)) if size >= LARGE => batch.insert(start_of_data(batch), frame),
+                Some(frame) => {
+                    size += size_of(&frame);
+                    batch.push(frame);
+                }
+                None if self.queue_latest(key) => {}
+                None if self.machine.is_known(key) => return self.pause(key),
+                None => return Next::Over,
+            }
+        }
+        Next::More
+    }
+
+    /// Lets a connection wait.
+    fn pause(&mut self, key: ConnectionKey) -> Next {
+        self.note_waiting(key);
+        Next::Pause {
+            until: self.machine.poll_timeout(),
+        }
     }
 }
 

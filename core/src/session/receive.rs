@@ -19,10 +19,16 @@ impl Shared {
     /// Takes the next message. If `known` is given, a document with a higher incarnation is
     /// reported before its first message.
     pub(crate) fn poll_take(self: &Arc<Self>, known: Option<u64>, context: &mut Context<'_>) -> Poll<Option<Taken>> {
-        self.reader.register(context.waker());
         if self.is_durable() {
+            self.reader.register(context.waker());
             return self.poll_take_in_turn(known);
         }
+        // A reader that does not have to wait needs no waker.
+        let taken = self.touch(|inner| inner.poll_take(known));
+        if taken.is_ready() {
+            return taken;
+        }
+        self.reader.register(context.waker());
         self.touch(|inner| inner.poll_take(known))
     }
 
@@ -86,8 +92,8 @@ impl Inner {
         if known.is_some_and(|known| known < next_or_current) {
             return (Poll::Ready(Some(Taken::Restored(next_or_current))), Touched::Nothing);
         }
-        let before = (self.machine.is_ack_due(), self.machine.poll_timeout());
-        let taken = next.and_then(|_| self.machine.take(crate::clock::now()));
+        let before = self.machine.next_ack();
+        let taken = next.and_then(|_| self.machine.take_at(crate::clock::now));
         let Some((lane, received)) = taken else {
             let poll = if self.is_over() {
                 Poll::Ready(None)
@@ -97,7 +103,7 @@ impl Inner {
             return (poll, Touched::Nothing);
         };
         // The peer may have new credit. The connection has to know if that should be reported.
-        let credit = (self.machine.is_ack_due(), self.machine.poll_timeout()) != before;
+        let credit = self.machine.next_ack() != before;
         (
             Poll::Ready(Some(Taken::Message(lane, received))),
             Touched::Inbox { credit },

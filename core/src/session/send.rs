@@ -163,7 +163,22 @@ impl Shared {
     }
 
     /// Compresses the message if that makes it smaller, and refuses it if it is too large.
-    pub(super) fn pack(&self, mut message: Message) -> Result<Message, SendError> {
+    #[inline]
+    pub(super) fn pack(&self, message: Message) -> Result<Message, SendError> {
+        let is_compressed = self
+            .options
+            .compress_from
+            .is_some_and(|threshold| message.len() >= threshold);
+        if !is_compressed && message.len() as u64 <= self.options.session_message_limit() {
+            Ok(message)
+        } else {
+            self.pack_large(message)
+        }
+    }
+
+    /// Out of the way of small messages.
+    #[cold]
+    fn pack_large(&self, mut message: Message) -> Result<Message, SendError> {
         let threshold = self.options.compress_from.unwrap_or(usize::MAX);
         if message.len() >= threshold && message.len() as u64 <= self.options.limits.inflated {
             let deflated = match message.shared_bytes() {
@@ -174,7 +189,7 @@ impl Shared {
                 message = message.into_deflated(deflated);
             }
         }
-        let (size, limit) = (message.len() as u64, self.options.session_limits().message);
+        let (size, limit) = (message.len() as u64, self.options.session_message_limit());
         if size > limit {
             let message = self.unpacked(message);
             Err(SendError::TooLarge { size, limit, message })

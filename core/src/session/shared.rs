@@ -7,6 +7,7 @@ use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use crate::cleanup::SessionSnapshot;
@@ -260,7 +261,12 @@ impl Shared {
         if touched == Touched::Nothing {
             return (result, FollowUp::default());
         }
-        let effects = inner.settle();
+        let effects = if touched.has_effects() {
+            inner.settle()
+        } else {
+            inner.count_memory();
+            Vec::new()
+        };
         let follow_up = FollowUp {
             resized: touched.resized(inner.is_soft_closed()),
             commits: inner.is_to_commit(),
@@ -270,9 +276,13 @@ impl Shared {
         let is_machine = matches!(touched, Touched::Machine { .. });
         let readable = everybody || is_machine && inner.machine.has_message();
         let room = everybody || is_machine && self.senders.load(Ordering::Relaxed) > 0;
-        let connections = touched.wakes_connections().then(|| inner.wakers(touched.awake()));
+        let connections = if touched.wakes_connections() {
+            inner.wakers(touched.awake())
+        } else {
+            SmallVec::new()
+        };
         drop(inner);
-        connections.into_iter().flatten().for_each(|waker| waker.wake());
+        connections.iter().for_each(|waker| waker.wake());
         if readable {
             self.reader.wake();
         }
@@ -307,6 +317,12 @@ impl Shared {
 }
 
 impl Touched {
+    /// Returns false if the change cannot have caused an event of the machine, nor anything else
+    /// that somebody else has to be told of.
+    fn has_effects(self) -> bool {
+        matches!(self, Self::Machine { .. } | Self::Gate)
+    }
+
     fn wakes_connections(self) -> bool {
         match self {
             Self::Machine { .. } | Self::Outbox | Self::Inbox { credit: true } | Self::Gate => true,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
+use smallvec::SmallVec;
 use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
 
@@ -34,7 +35,7 @@ pub(crate) struct Inner {
     /// True once the application has dropped its `Session`, so that nobody reads messages.
     pub(crate) reader_is_gone: bool,
     /// A slice instead of a vector, because it rarely has more than one element and is often empty.
-    pub(crate) connections: Box<[(ConnectionKey, Arc<AtomicWaker>)]>,
+    pub(crate) connections: Box<[Link]>,
     /// Small, so that a session without a connection takes less than a kilobyte.
     pub(crate) next_connection: u32,
     pub(crate) events: Option<broadcast::Sender<Event>>,
@@ -57,6 +58,15 @@ pub(crate) struct Inner {
     pub(crate) scheduled: Option<Instant>,
     /// True while the sweeper's queue contains this session.
     pub(crate) is_queued: bool,
+}
+
+/// A connection of a session, as the session knows it.
+pub(crate) struct Link {
+    pub(crate) key: ConnectionKey,
+    pub(crate) waker: Arc<AtomicWaker>,
+    /// True if the connection asks the machine what to write before it waits again. So it need not
+    /// be woken for another change.
+    pub(crate) is_awake: bool,
 }
 
 /// The application function of a session.
@@ -162,8 +172,13 @@ impl Inner {
             self.release_latest();
         }
         self.follow_document();
-        self.account.set(self.owned());
+        self.count_memory();
         effects
+    }
+
+    /// Reports the memory that the session holds.
+    pub(crate) fn count_memory(&mut self) {
+        self.account.set(self.owned());
     }
 
     fn effect_of(&mut self, event: &Event) -> Option<Effect> {
@@ -291,17 +306,24 @@ impl Inner {
         if self.is_over() { 0 } else { self.beside }
     }
 
-    /// Returns the wakers of all connections but one, to be woken without the lock. Allocates only
-    /// for a second one, which is rare.
-    pub(crate) fn wakers(&self, except: Option<ConnectionKey>) -> impl Iterator<Item = Arc<AtomicWaker>> + use<> {
-        let mut wakers = self
-            .connections
-            .iter()
-            .filter(|(key, _)| Some(*key) != except)
-            .map(|(_, waker)| Arc::clone(waker));
-        let first = wakers.next();
-        let others: Vec<_> = wakers.collect();
-        first.into_iter().chain(others)
+    /// Returns the wakers of all connections that wait, except for one, to be woken without the
+    /// lock.
+    pub(crate) fn wakers(&mut self, except: Option<ConnectionKey>) -> SmallVec<[Arc<AtomicWaker>; 1]> {
+        let mut wakers = SmallVec::new();
+        for link in &mut self.connections {
+            if !link.is_awake && Some(link.key) != except {
+                link.is_awake = true;
+                wakers.push(Arc::clone(&link.waker));
+            }
+        }
+        wakers
+    }
+
+    /// Notes that a connection is about to wait, so that the next change wakes it.
+    pub(crate) fn note_waiting(&mut self, key: ConnectionKey) {
+        for link in &mut self.connections {
+            link.is_awake &= link.key != key;
+        }
     }
 }
 

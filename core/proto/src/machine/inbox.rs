@@ -236,6 +236,11 @@ impl Inbox {
         self.stored.as_ref().map_or(0, |stored| stored.charge)
     }
 
+    /// Returns [`Inbox::buffered`] plus [`Inbox::spare`].
+    pub(crate) fn owned(&self) -> u64 {
+        self.stored.as_ref().map_or(0, |stored| stored.charge + stored.spare())
+    }
+
     /// Returns the bytes of allocated memory that hold nothing: slots for more messages, and room
     /// in the buffer of the incomplete message.
     pub(crate) fn spare(&self) -> u64 {

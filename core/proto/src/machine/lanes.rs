@@ -22,6 +22,17 @@ const RIDE_PAUSE: Duration = Duration::from_millis(20);
 /// starves.
 const INTERACTIVE_RUN: u32 = 64 * 1024;
 
+/// When an acknowledgement is written at the latest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextAck {
+    /// There is nothing to report, or no connection to report on.
+    Never,
+    /// At this time, unless data is written before.
+    At(Instant),
+    /// As soon as the transport accepts it.
+    Now,
+}
+
 #[derive(Debug)]
 pub(crate) struct Lanes {
     limits: Arc<Limits>,
@@ -227,7 +238,7 @@ impl Lanes {
             }
         }
         for lane in Lane::ALL {
-            self.note_unreported(lane, now);
+            self.note_unreported(lane, || now);
         }
     }
 
@@ -416,7 +427,7 @@ impl Lanes {
         };
         let accepted = self.inboxes[lane].accept(data, &terms, self.incarnation)?;
         if accepted != Accepted::Duplicate {
-            self.note_unreported(lane, now);
+            self.note_unreported(lane, || now);
         }
         Ok(accepted)
     }
@@ -427,7 +438,7 @@ impl Lanes {
         reports.map_or_else(|| self.to_tell_of(lane).credit, |reports| reports.told[lane].credit)
     }
 
-    fn note_unreported(&mut self, lane: Lane, now: Instant) {
+    fn note_unreported(&mut self, lane: Lane, now: impl FnOnce() -> Instant) {
         let window = self.window(lane);
         let current = self.to_tell_of(lane);
         let Some(reports) = &mut self.reports else { return };
@@ -437,7 +448,7 @@ impl Lanes {
         if accepted == 0 && credited == 0 {
             return;
         }
-        reports.unreported_since.get_or_insert(now);
+        reports.unreported_since.get_or_insert_with(now);
         reports.ack_due |= accepted.max(credited) >= window / 4;
     }
 
@@ -493,6 +504,15 @@ impl Lanes {
         (told != self.to_tell()).then(|| Frame::Ack(self.report()))
     }
 
+    /// Returns when the next acknowledgement is written at the latest.
+    pub(crate) fn next_ack(&self) -> NextAck {
+        match &self.reports {
+            Some(reports) if reports.ack_due => NextAck::Now,
+            Some(reports) => reports.ack_timeout().map_or(NextAck::Never, NextAck::At),
+            None => NextAck::Never,
+        }
+    }
+
     /// Returns when an acknowledgement becomes due by time.
     pub(crate) fn ack_timeout(&self) -> Option<Instant> {
         self.reports.as_ref()?.ack_timeout()
@@ -516,7 +536,7 @@ impl Lanes {
         self.outboxes[lane].push(message, self.limits.fragment);
     }
 
-    pub(crate) fn take(&mut self, lane: Lane, now: Instant) -> Option<Received> {
+    pub(crate) fn take(&mut self, lane: Lane, now: impl FnOnce() -> Instant) -> Option<Received> {
         let window = self.window(lane);
         let received = self.inboxes[lane].take(window);
         if let (Some(durable), Some(received)) = (&mut self.durable, &received)
@@ -535,7 +555,7 @@ impl Lanes {
     pub(crate) fn release(&mut self, lane: Lane, held: u64, now: Instant) {
         let window = self.window(lane);
         self.inboxes[lane].release(held, window);
-        self.note_unreported(lane, now);
+        self.note_unreported(lane, || now);
     }
 
     /// Returns the incarnation of the next whole message on a lane.
@@ -592,8 +612,8 @@ impl Lanes {
     /// Returns the charge buffered in both directions that belongs to this session alone, plus its
     /// unused memory.
     pub(crate) fn owned(&self) -> u64 {
-        let of_lane = |lane: &Lane| self.outboxes[*lane].owned() + self.inboxes[*lane].buffered();
-        Lane::ALL.iter().map(of_lane).sum::<u64>() + self.spare()
+        let of_lane = |lane: &Lane| self.outboxes[*lane].owned() + self.inboxes[*lane].owned();
+        Lane::ALL.iter().map(of_lane).sum()
     }
 
     /// Returns the bytes of memory allocated in both directions that hold nothing at present.

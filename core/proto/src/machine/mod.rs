@@ -27,6 +27,7 @@ mod tests;
 
 pub use document::{Action, DocumentEvent, DocumentMachine, DocumentOptions, DocumentPhase, Outcome, SendRefused};
 pub use inbox::Received;
+pub use lanes::NextAck;
 pub use ledger::{Ledger, Turns};
 pub use plain::PlainDocument;
 pub use saved::{Row, Saved, SavedLane, Taken};

@@ -122,9 +122,18 @@ impl Outbox {
                 ..Queue::default()
             })
         });
+        let fragment = usize::try_from(fragment).unwrap_or(usize::MAX);
+        if message.payload.len() <= fragment {
+            return queue.push(Queued {
+                payload: message.payload,
+                more: false,
+                compressed: message.compressed,
+                shared: message.shared,
+            });
+        }
         let mut rest = message.payload;
         loop {
-            let size = rest.len().min(usize::try_from(fragment).unwrap_or(usize::MAX));
+            let size = rest.len().min(fragment);
             let payload = rest.split_to(size);
             let more = !rest.is_empty();
             queue.push(Queued {
@@ -233,9 +242,10 @@ impl Outbox {
         self.queue.as_ref().map_or(0, |queue| queue.buffered)
     }
 
-    /// Returns the part of [`Outbox::buffered`] that belongs to this session alone.
+    /// Returns the part of [`Outbox::buffered`] that belongs to this session alone, plus
+    /// [`Outbox::spare`].
     pub(crate) fn owned(&self) -> u64 {
-        self.queue.as_ref().map_or(0, |queue| queue.owned)
+        self.queue.as_ref().map_or(0, |queue| queue.owned + queue.spare())
     }
 
     /// Returns the bytes of memory that are allocated for more frames than wait, or for

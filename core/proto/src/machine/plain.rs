@@ -80,7 +80,7 @@ impl PlainDocument {
             Frame::Data(data) => {
                 let lane = data.lane;
                 self.lanes.handle_data(data, now)?;
-                return Ok(self.lanes.take(lane, now));
+                return Ok(self.lanes.take(lane, || now));
             }
             Frame::Welcome(welcome) => self.handle_welcome(&welcome)?,
             Frame::Ack(counts) | Frame::Pong { counts, .. } => self.lanes.handle_counts(&counts)?,

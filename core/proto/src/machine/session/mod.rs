@@ -18,7 +18,7 @@ use crate::id::DocumentId;
 use crate::limits::Limits;
 use crate::machine::Violation;
 use crate::machine::inbox::Received;
-use crate::machine::lanes::Lanes;
+use crate::machine::lanes::{Lanes, NextAck};
 use crate::machine::session::attached::Attached;
 use crate::machine::session::ending::{Departing, Ending};
 use crate::machine::session::newcomer::{Newcomer, Offer};
@@ -186,6 +186,12 @@ impl SessionMachine {
 
     /// Takes the next message. Messages of an earlier document come first, and the lanes alternate.
     pub fn take(&mut self, now: Instant) -> Option<(Lane, Received)> {
+        self.take_at(|| now)
+    }
+
+    /// Does the same as [`SessionMachine::take`]. Asks for the time only if it matters, which is
+    /// rare.
+    pub fn take_at(&mut self, now: impl FnOnce() -> Instant) -> Option<(Lane, Received)> {
         let lane = self.next_lane()?;
         self.last_lane = lane;
         self.lanes.take(lane, now).map(|received| (lane, received))
@@ -379,6 +385,11 @@ impl SessionMachine {
     /// Returns the limits that the session was opened with.
     pub fn limits(&self) -> &Limits {
         self.lanes.limits()
+    }
+
+    /// Returns when the next acknowledgement is written at the latest.
+    pub fn next_ack(&self) -> NextAck {
+        self.lanes.next_ack()
     }
 
     /// Returns true if an acknowledgement should be written without delay.
