@@ -1,13 +1,12 @@
 //! Carries one connection: its hello, then frames between it and the session's machine.
 
-use std::collections::VecDeque;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use smallvec::SmallVec;
 use tokio::time::Sleep;
@@ -20,7 +19,7 @@ use crate::hub::Whereabouts;
 use crate::relay::relay;
 use crate::session::{Batch, Home, Next, Shared};
 use stillhere_proto::machine::{ConnectionKey, SessionMachine};
-use stillhere_proto::wire::{DATA_HEADER_MAX, End, Frame, Hello};
+use stillhere_proto::wire::{End, Hello};
 
 /// Carries a session over a connection, starting with the hello. Returns what to tell the peer
 /// before the connection is closed, or `None` if the peer has disconnected.
@@ -47,7 +46,8 @@ pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin
 
 /// The last frames of a connection that no longer has a part in its session.
 pub(crate) struct ClosingFrames {
-    pub(crate) ack: Option<Frame>,
+    /// An encoded acknowledgement.
+    pub(crate) ack: Option<Bytes>,
     pub(crate) end: End,
 }
 
@@ -76,7 +76,7 @@ struct Carrier<'a, C> {
     waker: Arc<AtomicWaker>,
     connection: Pin<&'a mut C>,
     /// Frames that the connection had no room for.
-    waiting: VecDeque<Frame>,
+    waiting: Option<Box<Batch>>,
     sleep: Pin<Box<Sleep>>,
     /// When `sleep` fires, if it is set.
     armed: Option<Instant>,
@@ -96,7 +96,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
             attachment,
             waker,
             connection,
-            waiting: VecDeque::new(),
+            waiting: None,
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
             flushing: false,
@@ -182,7 +182,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
     /// a part in the session.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let now = crate::clock::now();
-        let mut batch: Batch = std::mem::take(&mut self.waiting).into_iter().collect();
+        let mut batch = self.waiting.take().map_or_else(Batch::default, |waiting| *waiting);
         let mut pause = None;
         loop {
             match self.poll_written(&mut batch, context) {
@@ -192,7 +192,9 @@ impl<'a, C: Connection> Carrier<'a, C> {
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
-                    self.waiting.extend(batch);
+                    if !batch.is_empty() {
+                        self.waiting = Some(Box::new(batch));
+                    }
                     return self.poll_blocked(now, context);
                 }
             }
@@ -223,28 +225,14 @@ impl<'a, C: Connection> Carrier<'a, C> {
 
     /// Writes the frames of a batch. Ready if there is room for another one.
     fn poll_written(&mut self, batch: &mut Batch, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
-        let mut written = 0;
-        let mut block = match &batch[..] {
-            [] | [_] => BytesMut::new(),
-            several => BytesMut::with_capacity(several.iter().map(size_in_block).sum()),
-        };
-        let polled = loop {
-            match self.connection.as_mut().poll_ready(context) {
-                Poll::Ready(Ok(())) => {}
-                unready => break unready,
-            }
-            let Some(frame) = batch.get(written) else {
-                break Poll::Ready(Ok(()));
+        loop {
+            ready!(self.connection.as_mut().poll_ready(context))?;
+            let Some(frame) = batch.pop() else {
+                return Poll::Ready(Ok(()));
             };
-            let packet = Packet::Binary(encoded(frame, &mut block));
-            if let Err(error) = self.connection.as_mut().start_send(packet) {
-                break Poll::Ready(Err(error));
-            }
+            self.connection.as_mut().start_send(Packet::Binary(frame))?;
             self.flushing = true;
-            written += 1;
-        };
-        batch.drain(..written);
-        polled
+        }
     }
 
     /// Handles a connection that accepts no data at present. The machine's deadlines still apply. A
@@ -252,7 +240,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
     /// frames have a deadline of their own.
     fn poll_blocked(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let Attachment { session, key } = &self.attachment;
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         match session.poll_blocked(*key, now, &mut batch) {
             Next::Pause { until } => {
                 self.arm(until, context);
@@ -274,25 +262,6 @@ impl<'a, C: Connection> Carrier<'a, C> {
                 context.waker().wake_by_ref();
             }
         }
-    }
-}
-
-/// Encodes a frame into the block of its batch if there is one, so that many small frames are one
-/// allocation.
-fn encoded(frame: &Frame, block: &mut BytesMut) -> Bytes {
-    if block.capacity() == 0 || size_in_block(frame) == 0 {
-        return frame.to_bytes();
-    }
-    frame.encode(block);
-    block.split().freeze()
-}
-
-/// Returns how much of a block to reserve for a frame. Large ones are not part of it.
-fn size_in_block(frame: &Frame) -> usize {
-    match frame {
-        Frame::Data(data) if data.payload.len() > SMALL => 0,
-        Frame::Data(data) => DATA_HEADER_MAX + data.payload.len(),
-        _ => COUNTS_MAX,
     }
 }
 
@@ -320,9 +289,3 @@ const READS_IN_A_ROW: usize = 64;
 
 /// How many bytes to read before the machine takes them.
 const READ_IN_A_ROW: usize = 64 * 1024;
-
-/// Most bytes in the payload of a frame that shares a block with others.
-const SMALL: usize = 1024;
-
-/// Most bytes of an acknowledgement, a ping or a pong: a type and five numbers.
-const COUNTS_MAX: usize = 1 + 5 * 8;

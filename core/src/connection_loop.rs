@@ -64,9 +64,9 @@ async fn send_closing_frames<C: Connection>(
     let ClosingFrames { ack, end } = closing_frames;
     let code = u16::try_from(end.code).unwrap_or(Code::Malformed as u16);
     let saying = async {
-        let frames = ack.into_iter().chain([Frame::End(end)]);
+        let frames = ack.into_iter().chain([Frame::End(end).to_bytes()]);
         for frame in frames.filter(|_| speaks_frames) {
-            connection.feed(Packet::Binary(frame.to_bytes())).await?;
+            connection.feed(Packet::Binary(frame)).await?;
         }
         connection.send(Packet::Close(code)).await
     };

@@ -179,6 +179,64 @@ impl Data {
     pub fn charge(&self) -> u64 {
         charge(&self.payload)
     }
+
+    fn as_ref(&self) -> DataRef<'_> {
+        DataRef {
+            lane: self.lane,
+            sequence: self.sequence,
+            more: self.more,
+            compressed: self.compressed,
+            payload: &self.payload,
+        }
+    }
+}
+
+/// A data frame whose payload stays where it is, in the outbox. The fields are those of [`Data`].
+#[derive(Debug, Clone, Copy)]
+pub struct DataRef<'a> {
+    /// Lane on which the frame is numbered.
+    pub lane: Lane,
+    /// Number of the frame on its lane, from 1.
+    pub sequence: u64,
+    /// Whether more fragments of the same message follow.
+    pub more: bool,
+    /// Whether the message, with all its fragments, is a zlib stream.
+    pub compressed: bool,
+    /// The bytes of the message or fragment.
+    pub payload: &'a Bytes,
+}
+
+impl DataRef<'_> {
+    /// Returns the frame with a clone of its payload, which shares the bytes.
+    pub fn to_data(self) -> Data {
+        Data {
+            lane: self.lane,
+            sequence: self.sequence,
+            more: self.more,
+            compressed: self.compressed,
+            payload: self.payload.clone(),
+        }
+    }
+
+    /// Returns the charge of the frame, as [`Data::charge`] does.
+    pub fn charge(self) -> u64 {
+        charge(self.payload)
+    }
+
+    /// Appends the encoded frame to `out`, as [`Frame::encode`] does.
+    pub fn encode(self, out: &mut BytesMut) {
+        let bulk = if self.lane == Lane::Bulk { BULK } else { 0 };
+        let more = if self.more { MORE } else { 0 };
+        let compressed = if self.compressed { COMPRESSED } else { 0 };
+        if out.capacity() - out.len() < DATA_HEADER_MAX + self.payload.len() {
+            // The exact size avoids a second allocation, and another when the buffer becomes
+            // `Bytes`.
+            out.reserve(1 + number_len(self.sequence) + self.payload.len());
+        }
+        out.put_u8(kind::DATA | bulk | more | compressed);
+        put_number(self.sequence, out);
+        out.extend_from_slice(self.payload);
+    }
 }
 
 /// Returns the charge of a data frame with this payload: what it counts for in windows and
@@ -245,7 +303,7 @@ impl Frame {
             Self::Ack(counts) => encode_counts(kind::ACK, None, counts, out),
             Self::Ping { nonce, counts } => encode_counts(kind::PING, Some(*nonce), counts, out),
             Self::Pong { nonce, counts } => encode_counts(kind::PONG, Some(*nonce), counts, out),
-            Self::Data(data) => encode_data(data, out),
+            Self::Data(data) => data.as_ref().encode(out),
         }
     }
 
@@ -453,17 +511,6 @@ fn decode_end(mut bytes: Bytes) -> Result<End, DecodeError> {
         retry_after,
         text,
     })
-}
-
-fn encode_data(data: &Data, out: &mut BytesMut) {
-    let bulk = if data.lane == Lane::Bulk { BULK } else { 0 };
-    let more = if data.more { MORE } else { 0 };
-    let compressed = if data.compressed { COMPRESSED } else { 0 };
-    // The exact size avoids a second allocation, and another when the buffer becomes `Bytes`.
-    out.reserve(1 + number_len(data.sequence) + data.payload.len());
-    out.put_u8(kind::DATA | bulk | more | compressed);
-    put_number(data.sequence, out);
-    out.put_slice(&data.payload);
 }
 
 fn decode_data(kind: u8, mut bytes: Bytes) -> Result<Data, DecodeError> {

@@ -4,16 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
-use smallvec::SmallVec;
 
+use crate::session::batch::Batch;
 use crate::session::host::Home;
 use crate::session::shared::{Shared, Touched};
 use crate::session::state::{Inner, Link};
-use stillhere_proto::machine::{ConnectionKey, SessionMachine};
+use stillhere_proto::machine::{ConnectionKey, SessionMachine, Transmit};
 use stillhere_proto::wire::{End, Frame, Hello, millis};
-
-/// Frames for a connection to write together.
-pub(crate) type Batch = SmallVec<[Frame; 16]>;
 
 /// What a connection does after it has written a batch of frames.
 pub(crate) enum Next {
@@ -106,18 +103,28 @@ impl Shared {
 
 impl Inner {
     fn poll_transmit(&mut self, key: ConnectionKey, now: Instant, batch: &mut Batch) -> Next {
-        let mut size = 0;
-        while size <= BATCH {
-            match self.machine.poll_transmit(key, now) {
-                Some(Frame::End(end)) => return Next::End(end),
-                Some(frame @ Frame::Ack(_)) if size >= LARGE => batch.insert(start_of_data(batch), frame),
-                Some(frame) => {
-                    size += size_of(&frame);
-                    batch.push(frame);
+        let expected = self.machine.unsent();
+        while !batch.is_full() {
+            let Some(next) = self.machine.poll_transmit_ref(key, now) else {
+                if self.queue_latest(key) {
+                    continue;
                 }
-                None if self.queue_latest(key) => {}
-                None if self.machine.is_known(key) => return self.pause(key),
-                None => return Next::Over,
+                return match self.machine.is_known(key) {
+                    true => self.pause(key),
+                    false => Next::Over,
+                };
+            };
+            match next {
+                Transmit::Frame(Frame::End(end)) => return Next::End(end),
+                Transmit::Frame(frame) => batch.push(&frame),
+                Transmit::Data(data) => {
+                    batch.push_data(data, expected);
+                    while !batch.is_full()
+                        && let Some(data) = self.machine.poll_more_data()
+                    {
+                        batch.push_data(data, expected);
+                    }
+                }
             }
         }
         Next::More
@@ -131,24 +138,3 @@ impl Inner {
         }
     }
 }
-
-/// Returns the index at which the data at the end of the batch begins.
-fn start_of_data(batch: &[Frame]) -> usize {
-    let is_data = |frame: &&Frame| matches!(frame, Frame::Data(_));
-    batch.len() - batch.iter().rev().take_while(is_data).count()
-}
-
-/// Bytes from which an acknowledgement goes before the data that it rides with. A transport writes
-/// large data at once, and an acknowledgement behind it would cost a write of its own.
-const LARGE: usize = 8 * 1024;
-
-/// Returns the memory that a frame takes, without that of its message's owner.
-fn size_of(frame: &Frame) -> usize {
-    match frame {
-        Frame::Data(data) => std::mem::size_of::<Frame>() + data.payload.len(),
-        _ => std::mem::size_of::<Frame>(),
-    }
-}
-
-/// Bytes after which a batch is large enough: one of the largest fragments.
-const BATCH: usize = 64 * 1024;

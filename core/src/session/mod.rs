@@ -1,6 +1,7 @@
 //! The application's side of a session: [`Session`] reads; [`SessionHandle`] sends, observes and
 //! closes from anywhere.
 
+mod batch;
 mod beside;
 #[cfg(feature = "durable")]
 mod commits;
@@ -41,6 +42,7 @@ use crate::ticket::Ticket;
 use stillhere_proto::machine::{Event, SessionMachine};
 use stillhere_proto::{EndReason, Lane, Message, SessionId};
 
+pub(crate) use batch::Batch;
 pub(crate) use beside::Beside;
 #[cfg(feature = "durable")]
 pub(crate) use commits::ENDED_KEEP;
@@ -50,7 +52,7 @@ pub(crate) use durable::{Opening, Reopened};
 pub(crate) use hand_over::HandOver;
 pub(crate) use host::{Home, Host, Resized};
 pub use latest::SendLatestError;
-pub(crate) use link::{Batch, Next};
+pub(crate) use link::Next;
 pub use restore::Restoring;
 pub use send::{SendError, TrySendError};
 pub(crate) use shared::{Common, Shared};

@@ -135,7 +135,7 @@ impl Shared {
     ) -> impl Future<Output = Result<(), SendError>> {
         let mut message = Some(message);
         async move {
-            message = message.take().map(|message| self.pack(message)).transpose()?;
+            self.pack_in_place(&mut message)?;
             if self.push(lane, &mut message, via)? {
                 return Ok(());
             }
@@ -154,7 +154,8 @@ impl Shared {
     }
 
     pub(crate) fn try_send(self: &Arc<Self>, lane: Lane, message: Message, via: Via) -> Result<(), TrySendError> {
-        let mut message = Some(self.pack(message)?);
+        let mut message = Some(message);
+        self.pack_in_place(&mut message)?;
         if self.push(lane, &mut message, via)? {
             return Ok(());
         }
@@ -162,23 +163,19 @@ impl Shared {
         Err(TrySendError::Full(self.unpacked(message)))
     }
 
-    /// Compresses the message if that makes it smaller, and refuses it if it is too large.
+    /// Does the same as [`Shared::pack`]. Does not move a small message, as most are.
     #[inline]
-    pub(super) fn pack(&self, message: Message) -> Result<Message, SendError> {
-        let is_compressed = self
-            .options
-            .compress_from
-            .is_some_and(|threshold| message.len() >= threshold);
-        if !is_compressed && message.len() as u64 <= self.options.session_message_limit() {
-            Ok(message)
-        } else {
-            self.pack_large(message)
+    fn pack_in_place(&self, message: &mut Option<Message>) -> Result<(), SendError> {
+        let threshold = self.options.compress_from.unwrap_or(usize::MAX);
+        let limit = self.options.session_message_limit();
+        if let Some(large) = message.take_if(|message| message.len() >= threshold || message.len() as u64 > limit) {
+            *message = Some(self.pack(large)?);
         }
+        Ok(())
     }
 
-    /// Out of the way of small messages.
-    #[cold]
-    fn pack_large(&self, mut message: Message) -> Result<Message, SendError> {
+    /// Compresses the message if that makes it smaller, and refuses it if it is too large.
+    pub(super) fn pack(&self, mut message: Message) -> Result<Message, SendError> {
         let threshold = self.options.compress_from.unwrap_or(usize::MAX);
         if message.len() >= threshold && message.len() as u64 <= self.options.limits.inflated {
             let deflated = match message.shared_bytes() {

@@ -7,7 +7,6 @@ use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
-use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use crate::cleanup::SessionSnapshot;
@@ -245,10 +244,15 @@ impl Shared {
         result
     }
 
+    #[inline]
     pub(super) fn carry_out(self: &Arc<Self>, follow_up: FollowUp, home: Home) {
-        if !follow_up.is_empty()
-            && let Some(host) = self.common.host.upgrade()
-        {
+        if !follow_up.is_empty() {
+            self.tell_host(follow_up, home);
+        }
+    }
+
+    fn tell_host(self: &Arc<Self>, follow_up: FollowUp, home: Home) {
+        if let Some(host) = self.common.host.upgrade() {
             self.follow_up(follow_up, &*host, home);
         }
     }
@@ -276,13 +280,10 @@ impl Shared {
         let is_machine = matches!(touched, Touched::Machine { .. });
         let readable = everybody || is_machine && inner.machine.has_message();
         let room = everybody || is_machine && self.senders.load(Ordering::Relaxed) > 0;
-        let connections = if touched.wakes_connections() {
-            inner.wakers(touched.awake())
-        } else {
-            SmallVec::new()
-        };
+        let awake = touched.awake();
+        let connections = (touched.wakes_connections() && inner.has_waiting(awake)).then(|| inner.wakers(awake));
         drop(inner);
-        connections.iter().for_each(|waker| waker.wake());
+        connections.iter().flatten().for_each(|waker| waker.wake());
         if readable {
             self.reader.wake();
         }

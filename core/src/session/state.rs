@@ -306,6 +306,13 @@ impl Inner {
         if self.is_over() { 0 } else { self.beside }
     }
 
+    /// Returns true if a connection waits, except for one.
+    #[inline]
+    pub(crate) fn has_waiting(&self, except: Option<ConnectionKey>) -> bool {
+        let mut links = self.connections.iter();
+        links.any(|link| !link.is_awake && Some(link.key) != except)
+    }
+
     /// Returns the wakers of all connections that wait, except for one, to be woken without the
     /// lock.
     pub(crate) fn wakers(&mut self, except: Option<ConnectionKey>) -> SmallVec<[Arc<AtomicWaker>; 1]> {

@@ -260,13 +260,22 @@ impl Stored {
             partial.held += held;
             return;
         }
-        let partial = self.partial.take().map_or_else(Partial::default, |partial| *partial);
         self.held += charge;
+        let (payload, begun) = match self.partial.take() {
+            // Always a copy. A payload is a slice of a block that the transport read into; keeping
+            // the slice would keep the block, which may be many times as large, until the message
+            // is taken.
+            None => (Bytes::copy_from_slice(&data.payload), (0, 0)),
+            Some(partial) => {
+                let begun = (partial.held, partial.charge);
+                (partial.finish(&data.payload), begun)
+            }
+        };
         self.complete.push_back(Complete {
-            held: partial.held + charge,
-            charge: partial.charge + charge,
+            held: begun.0 + charge,
+            charge: begun.1 + charge,
             message: Received {
-                payload: partial.finish(&data.payload),
+                payload,
                 compressed: data.compressed,
                 incarnation,
                 last,
@@ -338,13 +347,8 @@ impl Partial {
         self.compressed = compressed;
     }
 
-    /// Returns the whole message, always as a copy. A payload is a slice of a block that the
-    /// transport read into; keeping the slice would keep the block, which may be many times as
-    /// large, until the message is taken.
+    /// Returns the whole message.
     fn finish(mut self, last: &[u8]) -> Bytes {
-        if self.bytes.is_empty() {
-            return Bytes::copy_from_slice(last);
-        }
         self.bytes.extend_from_slice(last);
         self.bytes.into_boxed_slice().into()
     }

@@ -9,7 +9,7 @@ use crate::machine::inbox::{Accepted, Inbox, Received, Terms};
 use crate::machine::outbox::Outbox;
 use crate::machine::saved::{Row, SavedLane, Taken};
 use crate::message::{Lane, Message, PerLane};
-use crate::wire::{Counts, Data, Frame};
+use crate::wire::{Counts, Data, DataRef, Frame};
 
 /// How long received data may stay unreported before an acknowledgement is written on its own.
 pub(crate) const ACK_DELAY: Duration = Duration::from_millis(200);
@@ -452,20 +452,32 @@ impl Lanes {
         reports.ack_due |= accepted.max(credited) >= window / 4;
     }
 
-    /// Returns the next data frame to transmit: interactive data first, without starving bulk data.
-    pub(crate) fn poll_data(&mut self, bulk_allowed: bool) -> Option<Data> {
+    /// Returns the next data frame to transmit.
+    pub(crate) fn poll_data(&mut self, bulk_allowed: bool) -> Option<DataRef<'_>> {
+        let lane = self.ready_lane(bulk_allowed)?;
+        self.transmit(lane)
+    }
+
+    /// Returns the lane that transmits next: the interactive one first, without starving the bulk
+    /// lane.
+    pub(crate) fn ready_lane(&self, bulk_allowed: bool) -> Option<Lane> {
+        let interactive_ready = self.outboxes.interactive.is_ready();
+        if interactive_ready && self.interactive_run < INTERACTIVE_RUN {
+            return Some(Lane::Interactive);
+        }
         let bulk_ready = bulk_allowed && self.outboxes.bulk.is_ready();
-        let bulk_first = bulk_ready && self.interactive_run >= INTERACTIVE_RUN;
-        let data = if bulk_first {
-            None
-        } else {
-            self.outboxes.interactive.poll_frame(Lane::Interactive)
-        };
-        let data = match data {
-            None if bulk_ready => self.outboxes.bulk.poll_frame(Lane::Bulk),
-            data => data,
-        }?;
-        self.interactive_run = match data.lane {
+        match (interactive_ready, bulk_ready) {
+            (_, true) => Some(Lane::Bulk),
+            (true, false) => Some(Lane::Interactive),
+            (false, false) => None,
+        }
+    }
+
+    /// Returns the next data frame of a lane that is ready.
+    #[inline]
+    pub(crate) fn transmit(&mut self, lane: Lane) -> Option<DataRef<'_>> {
+        let data = self.outboxes[lane].transmit(lane)?;
+        self.interactive_run = match lane {
             Lane::Interactive => {
                 let charge = u32::try_from(data.charge()).unwrap_or(u32::MAX);
                 self.interactive_run.saturating_add(charge)
@@ -595,6 +607,11 @@ impl Lanes {
     /// Returns true if data waits for credit or for its turn.
     pub(crate) fn has_unsent(&self) -> bool {
         Lane::ALL.iter().any(|lane| self.outboxes[*lane].has_unsent())
+    }
+
+    /// Returns how many data frames wait for credit or for their turn.
+    pub(crate) fn unsent(&self) -> usize {
+        Lane::ALL.iter().map(|lane| self.outboxes[*lane].unsent()).sum()
     }
 
     pub(crate) fn unacknowledged(&self) -> usize {

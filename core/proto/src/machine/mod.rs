@@ -31,7 +31,7 @@ pub use lanes::NextAck;
 pub use ledger::{Ledger, Turns};
 pub use plain::PlainDocument;
 pub use saved::{Row, Saved, SavedLane, Taken};
-pub use session::{Cause, ConnectionKey, Event, Phase, SessionMachine, Timing};
+pub use session::{Cause, ConnectionKey, Event, Phase, SessionMachine, Timing, Transmit};
 
 use crate::code::{Code, EndReason};
 use crate::wire::DecodeError;

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use crate::machine::Violation;
 use crate::machine::saved::{Row, Taken};
 use crate::message::{Lane, Message, SharedBytes};
-use crate::wire::{Data, charge};
+use crate::wire::{DataRef, charge};
 
 /// The sending half of a lane. Frames leave it when they are acknowledged, not when they are
 /// transmitted.
@@ -148,28 +148,24 @@ impl Outbox {
         }
     }
 
-    /// Returns the next frame that may be transmitted, and marks it as transmitted.
-    pub(crate) fn poll_frame(&mut self, lane: Lane) -> Option<Data> {
+    /// Returns the next frame and marks it as transmitted. Call this if [`Outbox::is_ready`].
+    pub(crate) fn transmit(&mut self, lane: Lane) -> Option<DataRef<'_>> {
         let queue = self.queue.as_mut()?;
         let queued = queue.frames.get(queue.sent)?;
-        let sent_charge = queue.sent_charge + charge(&queued.payload);
-        if sent_charge > self.credit {
-            return None;
-        }
         queue.sent += 1;
-        queue.sent_charge = sent_charge;
+        queue.sent_charge += charge(&queued.payload);
         let sequence = self.acknowledged + queue.sent as u64;
         queue.transmitted = queue.transmitted.max(sequence);
-        Some(Data {
+        Some(DataRef {
             lane,
             sequence,
             more: queued.more,
             compressed: queued.compressed,
-            payload: queued.payload.clone(),
+            payload: &queued.payload,
         })
     }
 
-    /// Returns true if [`Outbox::poll_frame`] would return a frame.
+    /// Returns true if a frame waits whose transmission the peer's credit allows.
     pub(crate) fn is_ready(&self) -> bool {
         self.queue.as_ref().is_some_and(|queue| {
             let next = queue.frames.get(queue.sent);
@@ -195,7 +191,12 @@ impl Outbox {
 
     /// Returns true if a frame has not been transmitted on the current connection.
     pub(crate) fn has_unsent(&self) -> bool {
-        self.queue.as_ref().is_some_and(|queue| queue.sent < queue.frames.len())
+        self.unsent() > 0
+    }
+
+    /// Returns how many frames have not been transmitted on the current connection.
+    pub(crate) fn unsent(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.frames.len() - queue.sent)
     }
 
     /// Checks the peer's counts without applying them.

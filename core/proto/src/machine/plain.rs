@@ -15,7 +15,7 @@ use crate::machine::Violation;
 use crate::machine::inbox::Received;
 use crate::machine::lanes::Lanes;
 use crate::message::{Lane, Message};
-use crate::wire::{Frame, Hello, Welcome};
+use crate::wire::{DataRef, Frame, Hello, Welcome};
 
 /// The only document of a plain session. It outlives the connections of its clients; the newest
 /// connection is the current one.
@@ -138,8 +138,8 @@ impl PlainDocument {
             let counts = self.lanes.report();
             return Some(Frame::Pong { nonce, counts });
         }
-        let data = self.lanes.poll_data(true).map(Frame::Data);
-        data.or_else(|| self.lanes.poll_last_ack())
+        let data = self.lanes.poll_data(true).map(DataRef::to_data);
+        data.map(Frame::Data).or_else(|| self.lanes.poll_last_ack())
     }
 }
 

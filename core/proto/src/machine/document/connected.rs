@@ -119,10 +119,10 @@ impl DocumentMachine {
         if let Some(ack) = self.lanes.poll_due_ack(now) {
             return Some(ack);
         }
-        self.lanes
-            .poll_data(bulk_allowed)
-            .map(Frame::Data)
-            .or_else(|| self.lanes.poll_riding_ack(now))
+        if let Some(lane) = self.lanes.ready_lane(bulk_allowed) {
+            return self.lanes.transmit(lane).map(|data| Frame::Data(data.to_data()));
+        }
+        self.lanes.poll_riding_ack(now)
     }
 }
 

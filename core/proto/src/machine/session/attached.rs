@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::code::Code;
 use crate::machine::inbox::Accepted;
 use crate::machine::lanes::Lanes;
-use crate::machine::session::{Cause, ConnectionKey, Event, Phase, SessionMachine, Timing};
+use crate::machine::session::{Cause, ConnectionKey, Event, Phase, SessionMachine, Timing, Transmit};
 use crate::machine::tail::Tail;
 use crate::machine::{GAPS_IN_A_ROW, Violation};
 use crate::message::PerLane;
@@ -196,7 +196,18 @@ impl SessionMachine {
         self.timing.heartbeat - quarter * (self.jitter % 256) / 256
     }
 
-    pub(super) fn poll_attached(&mut self, now: Instant) -> Option<Frame> {
+    pub(super) fn poll_attached(&mut self, now: Instant) -> Option<Transmit<'_>> {
+        if let Some(frame) = self.poll_control(now) {
+            return Some(Transmit::Frame(frame));
+        }
+        if let Some(lane) = self.lanes.ready_lane(true) {
+            return self.lanes.transmit(lane).map(Transmit::Data);
+        }
+        self.lanes.poll_riding_ack(now).map(Transmit::Frame)
+    }
+
+    /// Returns what goes before data.
+    fn poll_control(&mut self, now: Instant) -> Option<Frame> {
         let attached = self.attached.as_mut()?;
         if attached.welcome_due && !self.lanes.may_welcome() {
             return None;
@@ -225,13 +236,7 @@ impl SessionMachine {
                 counts: self.lanes.report(),
             });
         }
-        if let Some(ack) = self.lanes.poll_due_ack(now) {
-            return Some(ack);
-        }
-        self.lanes
-            .poll_data(true)
-            .map(Frame::Data)
-            .or_else(|| self.lanes.poll_riding_ack(now))
+        self.lanes.poll_due_ack(now)
     }
 
     fn welcome(&mut self, keep: u64) -> Welcome {

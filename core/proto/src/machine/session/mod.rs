@@ -23,7 +23,7 @@ use crate::machine::session::attached::Attached;
 use crate::machine::session::ending::{Departing, Ending};
 use crate::machine::session::newcomer::{Newcomer, Offer};
 use crate::message::{Lane, Message, PerLane};
-use crate::wire::{Frame, Sender};
+use crate::wire::{DataRef, Frame, Sender};
 
 use durable::GENERATION;
 pub use phase::{Cause, ConnectionKey, Event, Phase, Timing};
@@ -52,6 +52,25 @@ pub struct SessionMachine {
     duplicates: u32,
     last_lane: Lane,
     jitter: u32,
+}
+
+/// What a connection writes next.
+#[derive(Debug)]
+pub enum Transmit<'a> {
+    /// A data frame, which stays in the outbox until the peer acknowledges it.
+    Data(DataRef<'a>),
+    /// Any other frame.
+    Frame(Frame),
+}
+
+impl Transmit<'_> {
+    /// Returns the frame, with a clone of its payload.
+    pub fn into_frame(self) -> Frame {
+        match self {
+            Self::Data(data) => Frame::Data(data.to_data()),
+            Self::Frame(frame) => frame,
+        }
+    }
 }
 
 /// What others have not been told yet. Rarely present, so that an idle session is small.
@@ -216,8 +235,14 @@ impl SessionMachine {
     /// Returns the next frame to write on a connection. After a [`Frame::End`] the connection must
     /// be closed with its code.
     pub fn poll_transmit(&mut self, key: ConnectionKey, now: Instant) -> Option<Frame> {
+        self.poll_transmit_ref(key, now).map(Transmit::into_frame)
+    }
+
+    /// Does the same as [`SessionMachine::poll_transmit`], and leaves the payload of a data frame
+    /// in the outbox.
+    pub fn poll_transmit_ref(&mut self, key: ConnectionKey, now: Instant) -> Option<Transmit<'_>> {
         if self.is_departing(key) {
-            return self.poll_departing(key);
+            return self.poll_departing(key).map(Transmit::Frame);
         }
         if self.is_attached(key) {
             return self.poll_attached(now);
@@ -227,7 +252,13 @@ impl SessionMachine {
             return None;
         }
         newcomer.offer = Offer::Sent(now);
-        Some(Frame::Offer)
+        Some(Transmit::Frame(Frame::Offer))
+    }
+
+    /// Returns another data frame for the connection that has just been given one. Nothing goes
+    /// before it unless the time or anything else has changed.
+    pub fn poll_more_data(&mut self) -> Option<DataRef<'_>> {
+        self.lanes.poll_data(true)
     }
 
     /// Returns true if a connection still has a part in the session: it carries the session, asks
@@ -337,6 +368,11 @@ impl SessionMachine {
     /// acknowledged before.
     pub fn written(&self) -> PerLane<u64> {
         self.lanes.written()
+    }
+
+    /// Returns how many data frames have not been written on the current connection.
+    pub fn unsent(&self) -> usize {
+        self.lanes.unsent()
     }
 
     /// Returns the last sequence of each lane that the browser has acknowledged.
