@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use stillhere::{Hub, Session};
 use stillhere_app::app;
 
+use crate::end::Kind;
 use crate::page::Page;
 
 /// With `serde_json` over the bytes of messages.
@@ -36,7 +37,7 @@ pub(crate) async fn echo(name: &str, rounds: usize) {
     } else {
         (hub.open(by_hand), Bytes::from_static(MESSAGE.as_bytes()))
     };
-    let mut page = Page::connect(&hub, &session).await;
+    let mut page = Page::connect(&hub, &session, Kind::Packets).await;
     for _ in 0..rounds {
         page.send_each(&message, 1).await;
         page.receive(1).await;

@@ -7,6 +7,7 @@ use stillhere::{Hub, Session, SessionHandle};
 use stillhere_app::{Rooms, app};
 use tokio::time::{Instant, sleep_until};
 
+use crate::end::Kind;
 use crate::json;
 use crate::page::Page;
 
@@ -21,6 +22,10 @@ pub(crate) const BROADCAST: &str = "broadcast to 100 pages";
 /// The same message, as an event of a room.
 pub(crate) const ROOM: &str = "room of 100 pages";
 
+/// End of the name of a load whose pages have WebSockets. The others exchange packets within the
+/// process, so that what is counted does not depend on a kind of connection.
+const WEB_SOCKET: &str = "over a WebSocket";
+
 /// Rounds of [`sweep`].
 const SWEPT: usize = 1000;
 
@@ -32,10 +37,13 @@ pub(crate) struct Load {
     pub(crate) messages: usize,
 }
 
-pub(crate) const LOADS: [Load; 8] = [
+pub(crate) const LOADS: [Load; 11] = [
     load("echo, 1 in flight", 1000, 1),
     load("echo, 16 in flight", 100, BURST),
     load("stream, 16 at once", 100, BURST),
+    load("echo, 1 in flight over a WebSocket", 1000, 1),
+    load("echo, 16 in flight over a WebSocket", 100, BURST),
+    load("stream, 16 at once over a WebSocket", 100, BURST),
     load(BROADCAST, 20, PAGES),
     load("sweep, each session that expires", SWEPT, 1),
     load(ROOM, 20, PAGES),
@@ -55,10 +63,15 @@ pub(crate) fn run(name: &str, rounds: usize) -> ! {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
+        let in_flight = if name.contains("16") { BURST } else { 1 };
+        let kind = if name.ends_with(WEB_SOCKET) {
+            Kind::WebSocket
+        } else {
+            Kind::Packets
+        };
         match name.split_once(',').map_or(name, |(kind, _)| kind) {
-            "echo" if name.contains("16") => echo(rounds, BURST).await,
-            "echo" => echo(rounds, 1).await,
-            "stream" => stream(rounds).await,
+            "echo" => echo(kind, rounds, in_flight).await,
+            "stream" => stream(kind, rounds).await,
             "sweep" => sweep(rounds).await,
             "JSON echo" => json::echo(name, rounds).await,
             ROOM => room(rounds).await,
@@ -76,24 +89,24 @@ async fn echoing(mut session: Session) {
     }
 }
 
-async fn open(hub: &Hub) -> (SessionHandle, Page) {
+async fn open(hub: &Hub, kind: Kind) -> (SessionHandle, Page) {
     let session = hub.open(echoing);
-    let page = Page::connect(hub, &session).await;
+    let page = Page::connect(hub, &session, kind).await;
     (session, page)
 }
 
-async fn echo(rounds: usize, in_flight: usize) {
+async fn echo(kind: Kind, rounds: usize, in_flight: usize) {
     let hub = Hub::new();
-    let (_, mut page) = open(&hub).await;
+    let (_, mut page) = open(&hub, kind).await;
     for _ in 0..rounds {
         page.send(in_flight).await;
         page.receive(in_flight).await;
     }
 }
 
-async fn stream(rounds: usize) {
+async fn stream(kind: Kind, rounds: usize) {
     let hub = Hub::new();
-    let (session, mut page) = open(&hub).await;
+    let (session, mut page) = open(&hub, kind).await;
     let message = hub.share([7; 64].to_vec());
     for _ in 0..rounds {
         for _ in 0..BURST {
@@ -108,7 +121,7 @@ async fn broadcast(rounds: usize) {
     let hub = Hub::new();
     let mut pages = Vec::new();
     for _ in 0..PAGES {
-        pages.push(open(&hub).await.1);
+        pages.push(open(&hub, Kind::Packets).await.1);
     }
     for _ in 0..rounds {
         let message = hub.share([7; 64].to_vec());
@@ -132,7 +145,7 @@ async fn room(rounds: usize) {
             let _member = room.join(&session, &()).expect("there is room");
             session.ended().await;
         }));
-        pages.push(Page::connect(&hub, &session).await);
+        pages.push(Page::connect(&hub, &session, Kind::Packets).await);
     }
     for page in &mut pages {
         page.settle().await;
@@ -155,7 +168,7 @@ async fn sweep(rounds: usize) {
     let start = Instant::now();
     for group in 0..2 {
         sleep_until(start + group * MINUTE).await;
-        let pages = (0..SWEPT).map(|_| open(&hub));
+        let pages = (0..SWEPT).map(|_| open(&hub, Kind::Packets));
         drop(join_all(pages).await);
     }
     // The default policy keeps them for two minutes.

@@ -9,6 +9,7 @@
 //! Another compiler emits other instructions, so counts are compared only with those of the same
 //! one. After a change of the compiler, record again.
 
+mod end;
 mod json;
 mod load;
 mod page;

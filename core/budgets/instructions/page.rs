@@ -6,37 +6,30 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use futures_util::FutureExt as _;
 use serde_json::Value;
-use stillhere::connection::Packet;
 use stillhere::wire::{Counts, Data, Frame, Hello, SUBPROTOCOL};
-use stillhere::{
-    DocumentId, Hub, Lane, Limits, PairEnd, PerLane, Secret, SessionHandle, SessionRequest, connection_pair,
-    run_connection_loop,
-};
+use stillhere::{DocumentId, Hub, Lane, Limits, PerLane, Secret, SessionHandle, SessionRequest};
 
-/// Packets in transit.
-const CAPACITY: usize = 64;
+use crate::end::{End, Kind};
 
 /// Type of a frame with a whole message.
 const DATA: u8 = 0x40;
 
 pub(crate) struct Page {
-    end: PairEnd,
+    end: End,
     sent: u64,
     received: u64,
 }
 
 impl Page {
     /// Connects and says hello.
-    pub(crate) async fn connect(hub: &Hub, session: &SessionHandle) -> Self {
+    pub(crate) async fn connect(hub: &Hub, session: &SessionHandle, kind: Kind) -> Self {
         let id = session.id().to_string();
         let request = SessionRequest::new(&id, [("sec-websocket-protocol", SUBPROTOCOL.as_bytes())]);
         let accepted = hub.accept(&request).expect("the protocol is offered");
-        let (server, end) = connection_pair(CAPACITY);
-        tokio::spawn(run_connection_loop(accepted, server));
         let mut page = Self {
-            end,
+            end: End::connect(accepted, kind),
             sent: 0,
             received: 0,
         };
@@ -48,12 +41,8 @@ impl Page {
             counts: page.counts(),
         });
         page.feed(&hello).await;
-        page.end.flush().await.expect("the server is there");
-        page.end
-            .next()
-            .await
-            .expect("the server answers")
-            .expect("the server answers");
+        page.end.flush().await;
+        page.end.next().await;
         page
     }
 
@@ -76,16 +65,14 @@ impl Page {
             }))
             .await;
         }
-        self.end.flush().await.expect("the server is there");
+        self.end.flush().await;
     }
 
     /// Waits for messages, and for nothing else that comes between.
     pub(crate) async fn receive(&mut self, messages: usize) {
         let last = self.received + messages as u64;
         while self.received < last {
-            let Some(Ok(Packet::Binary(frame))) = self.end.next().await else {
-                panic!("the server sends frames");
-            };
+            let frame = self.end.next().await;
             self.received += u64::from(frame[0] == DATA);
         }
     }
@@ -95,7 +82,7 @@ impl Page {
         loop {
             tokio::time::sleep(Duration::from_millis(1)).await;
             let before = self.received;
-            while let Some(Some(Ok(Packet::Binary(frame)))) = self.end.next().now_or_never() {
+            while let Some(frame) = self.end.next().now_or_never() {
                 self.received += u64::from(frame[0] == DATA);
             }
             if self.received == before {
@@ -106,8 +93,7 @@ impl Page {
     }
 
     async fn feed(&mut self, frame: &Frame) {
-        let packet = Packet::Binary(frame.to_bytes());
-        self.end.feed(packet).await.expect("the server is there");
+        self.end.feed(frame.to_bytes()).await;
     }
 
     /// Returns what was received, and credit for far more.
