@@ -423,6 +423,21 @@ async fn the_end_arrives_even_if_the_connection_was_blocked_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_stays_blocked_ends_soon_after_its_session() {
+    let hub = Hub::new();
+    let session = hub.open(echo);
+    let mut document = RawDocument::new(&session);
+    let (wire, _) = document.welcomed(&hub).await;
+    wire.end.block(true);
+    // The connection finds that it cannot write this, and has no deadline before its heartbeat.
+    session.send("x").await.expect("the session is open");
+    settled().await;
+    session.abort("never told");
+    tokio::time::sleep(seconds(6)).await;
+    assert_eq!(hub.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn connections_that_read_nothing_do_not_accumulate() {
     let hub = Hub::new();
     let session = hub.open(echo);
