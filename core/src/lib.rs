@@ -23,6 +23,7 @@ pub mod durable {
     //! Sessions that outlive their process; see [`Hub::durable`](crate::Hub::durable).
 
     pub(crate) mod durability;
+    pub(crate) mod file_record;
     pub(crate) mod file_store;
     pub(crate) mod head;
     pub(crate) mod memory_store;

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::{Buf, BufMut, Bytes};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use tokio::sync::oneshot;
 
+use crate::durable::file_record::{Head, Id, RowKey, decode_row, encode_row};
 use crate::durable::store::{Commit, Record, Store, StoreError, StoreFuture};
 use crate::rate_limited_log::RateLimitedLog;
-use stillhere_proto::machine::{Row, Taken};
+use stillhere_proto::machine::Row;
 use stillhere_proto::{Lane, PerLane, SessionId};
 
 /// Keeps records in one file, with [redb](https://docs.rs/redb).
@@ -162,11 +162,6 @@ impl fmt::Debug for Request {
         f.write_str("Request")
     }
 }
-
-type Id = [u8; 16];
-
-/// Session, lane, last sequence.
-type RowKey = (Id, u8, u64);
 
 /// The format of the file.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -540,85 +535,6 @@ fn set_aside(database: &Database, id: &SessionId) -> Result<(), redb::Error> {
     }
     transaction.commit()?;
     Ok(())
-}
-
-/// A head with what the store itself has to know.
-struct Head {
-    revision: u64,
-    /// How many messages there are, so that one that is missing is noticed.
-    rows: u64,
-    /// Milliseconds since 1970.
-    expires: u64,
-    keep: Duration,
-    bytes: Bytes,
-}
-
-impl Head {
-    fn encode(&self, id: Id) -> Vec<u8> {
-        let mut out = Vec::with_capacity(32 + self.bytes.len());
-        out.put_u64(self.revision);
-        out.put_u64(self.rows);
-        out.put_u64(self.expires);
-        out.put_u64(u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX));
-        out.put_slice(&self.bytes);
-        checked((id, 0, 0), &out)
-    }
-
-    fn decode(id: Id, bytes: &[u8]) -> Option<Self> {
-        let mut bytes = unchecked((id, 0, 0), bytes)?;
-        Some(Self {
-            revision: bytes.try_get_u64().ok()?,
-            rows: bytes.try_get_u64().ok()?,
-            expires: bytes.try_get_u64().ok()?,
-            keep: Duration::from_millis(bytes.try_get_u64().ok()?),
-            bytes: Bytes::copy_from_slice(bytes),
-        })
-    }
-}
-
-fn encode_row(key: RowKey, row: &Row) -> Vec<u8> {
-    let mut out = Vec::with_capacity(21 + row.payload.len());
-    out.put_u64(row.before.sequence);
-    out.put_u64(row.before.charge);
-    out.put_u8(row.compressed.into());
-    out.put_slice(&row.payload);
-    checked(key, &out)
-}
-
-fn decode_row(key: RowKey, bytes: &[u8]) -> Option<Row> {
-    let mut bytes = unchecked(key, bytes)?;
-    Some(Row {
-        before: Taken {
-            sequence: bytes.try_get_u64().ok()?,
-            charge: bytes.try_get_u64().ok()?,
-        },
-        last: key.2,
-        compressed: bytes.try_get_u8().ok()? == 1,
-        payload: Bytes::copy_from_slice(bytes),
-    })
-}
-
-/// Returns the bytes after a checksum, which covers their key too: a value under another key is
-/// damaged.
-fn checked(key: RowKey, bytes: &[u8]) -> Vec<u8> {
-    let mut out = checksum(key, bytes).to_be_bytes().to_vec();
-    out.extend_from_slice(bytes);
-    out
-}
-
-/// Undoes [`checked`]. Returns `None` if the checksum is wrong.
-fn unchecked(key: RowKey, bytes: &[u8]) -> Option<&[u8]> {
-    let (sum, bytes) = bytes.split_first_chunk::<4>()?;
-    (u32::from_be_bytes(*sum) == checksum(key, bytes)).then_some(bytes)
-}
-
-fn checksum((id, lane, last): RowKey, bytes: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&id);
-    hasher.update(&[lane]);
-    hasher.update(&last.to_be_bytes());
-    hasher.update(bytes);
-    hasher.finalize()
 }
 
 fn millis(time: SystemTime) -> u64 {

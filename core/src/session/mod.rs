@@ -16,6 +16,8 @@ mod lifecycle;
 mod link;
 #[cfg(not(feature = "durable"))]
 mod not_durable;
+#[cfg(feature = "durable")]
+mod opening;
 mod receive;
 mod restore;
 mod send;
@@ -47,12 +49,14 @@ pub(crate) use beside::Beside;
 #[cfg(feature = "durable")]
 pub(crate) use commits::ENDED_KEEP;
 #[cfg(feature = "durable")]
-pub(crate) use durable::{Opening, Reopened};
+pub(crate) use durable::Reopened;
 #[cfg(feature = "durable")]
 pub(crate) use hand_over::HandOver;
 pub(crate) use host::{Home, Host, Resized};
 pub use latest::SendLatestError;
 pub(crate) use link::Next;
+#[cfg(feature = "durable")]
+pub(crate) use opening::Opening;
 pub use restore::Restoring;
 pub use send::{SendError, TrySendError};
 pub(crate) use shared::{Common, Shared};
