@@ -31,9 +31,10 @@ pub(crate) async fn carry<C: Connection>(admitted: Admitted, mut connection: Pin
         home,
         place: _place,
     } = admitted;
+    let was_unknown = session.is_absent();
     // Boxed, because it ends soon and an open connection should not reserve room for it.
     let mut carrier = match Box::pin(await_hello(session, pending, deadline, connection.as_mut())).await {
-        Ok((hello, Whereabouts::Here(session))) => Carrier::attach(session, &hello, home, connection),
+        Ok((hello, Whereabouts::Here(session))) => Carrier::attach(session, &hello, home, connection, was_unknown),
         #[cfg(feature = "cluster")]
         Ok((hello, Whereabouts::There(hop))) => {
             let end = Box::pin(relay(hop, hello, connection)).await;
@@ -82,10 +83,13 @@ struct Carrier<'a, C> {
     armed: Option<Instant>,
     flushing: bool,
     reading: bool,
+    /// The session was not known when the connection was accepted, so its packets may be larger
+    /// than the transport was told.
+    was_unknown: bool,
 }
 
 impl<'a, C: Connection> Carrier<'a, C> {
-    fn attach(session: Arc<Shared>, hello: &Hello, home: Home, connection: Pin<&'a mut C>) -> Self {
+    fn attach(session: Arc<Shared>, hello: &Hello, home: Home, connection: Pin<&'a mut C>, was_unknown: bool) -> Self {
         let waker = Arc::new(AtomicWaker::new());
         let attachment = Attachment {
             key: session.register(Arc::clone(&waker)),
@@ -101,6 +105,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
             armed: None,
             flushing: false,
             reading: true,
+            was_unknown,
         }
     }
 
@@ -144,7 +149,12 @@ impl<'a, C: Connection> Carrier<'a, C> {
                 }
                 Some(Ok(Packet::Text(_))) => Arrived::Text,
                 Some(Ok(Packet::Ping | Packet::Other)) => continue,
-                Some(Err(ConnectionError::TooLarge)) => {
+                Some(Err(error @ ConnectionError::TooLarge)) => {
+                    if self.was_unknown {
+                        // The next connection is told the limit of the session.
+                        self.report(&error);
+                        return Poll::Ready(());
+                    }
                     self.reading = false;
                     Arrived::TooLarge
                 }

@@ -79,6 +79,8 @@ impl Hub {
                 report.unacknowledged.push((*handle.id(), unacknowledged));
             }
         }
+        #[cfg(feature = "durable")]
+        let _ = tokio::time::timeout_at(until, self.inner.ends_are_written()).await;
         // Not earlier, because a page whose hello is in transit may fetch its last messages.
         self.inner.end_drain(deadline);
         self.inner.connections.close();

@@ -27,6 +27,7 @@ pub mod durable {
     pub(crate) mod file_store;
     pub(crate) mod head;
     pub(crate) mod memory_store;
+    pub(crate) mod overdue;
     pub(crate) mod state;
     pub(crate) mod store;
 

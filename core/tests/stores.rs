@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use redb::ReadableTable as _;
+use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
 use stillhere::durable::{Commit, FileStore, FileStoreOptions, MemoryStore, OpenStoreError, Store, StoreError};
 use stillhere_proto::{PerLane, SessionId};
 
@@ -196,6 +196,51 @@ async fn a_damaged_record_is_set_aside_and_the_others_are_there() {
     );
     // The session can be stored again.
     assert_eq!(store.commit(Commit::new(damaged, 0, head("new"), HOUR)).await, Ok(1));
+}
+
+#[tokio::test]
+async fn nothing_of_a_damaged_record_stays_in_the_index() {
+    for is_loaded in [true, false] {
+        let folder = Folder::new();
+        let id = SessionId::random();
+        let store = open(&folder.file()).await;
+        store
+            .commit(Commit::new(id, 0, head("a record"), Duration::ZERO))
+            .await
+            .expect("it commits");
+        drop(store);
+        {
+            let table = redb::TableDefinition::<[u8; 16], &[u8]>::new("heads");
+            let database = when_closed(&folder.file()).await;
+            let write = database.begin_write().expect("it writes");
+            let mut heads = write.open_table(table).expect("there is a table");
+            heads.insert(id.as_bytes(), &b"damaged"[..]).expect("it writes");
+            drop(heads);
+            write.commit().expect("it writes");
+        }
+        let store = open(&folder.file()).await;
+        if is_loaded {
+            assert_eq!(store.load(id).await, Ok(None));
+        }
+        assert_eq!(store.expired(10).await, Ok(vec![]));
+        drop(store);
+        let database = when_closed(&folder.file()).await;
+        let read = database.begin_read().expect("it reads");
+        let len = |name: &str| {
+            let table = redb::TableDefinition::<[u8; 16], &[u8]>::new(name);
+            read.open_table(table)
+                .expect("there is a table")
+                .len()
+                .expect("it reads")
+        };
+        let index = redb::TableDefinition::<(u64, [u8; 16]), ()>::new("expiry");
+        let index = read.open_table(index).expect("there is a table");
+        assert_eq!(
+            (len("heads"), len("set_aside"), index.len().expect("it reads")),
+            (0, 1, 0),
+            "{is_loaded}"
+        );
+    }
 }
 
 /// Opens the file as a database once the store's thread, which ends on its own, has closed it.

@@ -1,8 +1,9 @@
-//! What a file holds of a record, with checksums.
+//! The tables of a file, and what they hold of a record, with checksums.
 
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
+use redb::TableDefinition;
 
 use stillhere_proto::machine::{Row, Taken};
 
@@ -10,6 +11,17 @@ pub(crate) type Id = [u8; 16];
 
 /// Session, lane, last sequence.
 pub(crate) type RowKey = (Id, u8, u64);
+
+/// The format of the file.
+pub(crate) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Revision, number of messages, time at which it expires, keep, and head, after a checksum.
+pub(crate) const HEADS: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("heads");
+/// Messages by lane and last sequence, after a checksum.
+pub(crate) const ROWS: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new("rows");
+/// The sessions by the time at which they expire, in ms since 1970.
+pub(crate) const EXPIRY: TableDefinition<'_, (u64, Id), ()> = TableDefinition::new("expiry");
+/// Heads that could not be read.
+pub(crate) const SET_ASIDE: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("set_aside");
 
 /// A head with what the store itself has to know.
 pub(crate) struct Head {

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, WriteTransaction};
 use tokio::sync::oneshot;
 
-use crate::durable::file_record::{Head, Id, RowKey, decode_row, encode_row};
+use crate::durable::file_record::{EXPIRY, HEADS, Head, Id, META, ROWS, SET_ASIDE, decode_row, encode_row};
+use crate::durable::overdue::Overdue;
 use crate::durable::store::{Commit, Record, Store, StoreError, StoreFuture};
 use crate::rate_limited_log::RateLimitedLog;
 use stillhere_proto::machine::Row;
@@ -163,17 +164,6 @@ impl fmt::Debug for Request {
     }
 }
 
-/// The format of the file.
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-/// Revision, number of messages, time at which it expires, keep, and head, after a checksum.
-const HEADS: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("heads");
-/// Messages by lane and last sequence, after a checksum.
-const ROWS: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new("rows");
-/// The sessions by the time at which they expire, in ms since 1970.
-const EXPIRY: TableDefinition<'_, (u64, Id), ()> = TableDefinition::new("expiry");
-/// Heads that could not be read.
-const SET_ASIDE: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("set_aside");
-
 const FORMAT: u64 = 1;
 
 const PANICKED: &str = "the file is damaged: reading it panicked";
@@ -263,9 +253,7 @@ struct Thread {
     path: PathBuf,
     /// Absent after a failure, until the file can be opened again.
     database: Option<Database>,
-    /// No record expires before. Not by the wall clock, which may be set right only now.
-    opened: Instant,
-    least_keep: Duration,
+    overdue: Overdue,
     log: RateLimitedLog,
 }
 
@@ -274,8 +262,7 @@ impl Thread {
         Self {
             path,
             database: Some(database),
-            opened: Instant::now(),
-            least_keep,
+            overdue: Overdue::new(Instant::now(), least_keep),
             log: RateLimitedLog::default(),
         }
     }
@@ -389,27 +376,18 @@ impl Thread {
     }
 
     fn expired(&mut self, most: usize) -> Result<Vec<(SessionId, u64)>, StoreError> {
-        let (opened, least) = (self.opened, self.least_keep);
-        let now = SystemTime::now();
-        let read = |database: &Database| -> Result<_, redb::Error> {
-            let read = database.begin_read()?;
-            let (heads, expiry) = (read.open_table(HEADS)?, read.open_table(EXPIRY)?);
-            let mut expired = Vec::new();
-            for entry in expiry.range((0, [0; 16])..(millis(now), [0; 16]))? {
-                let (_, id) = entry?.0.value();
-                let Some(head) = heads.get(id)?.and_then(|head| Head::decode(id, head.value())) else {
-                    continue;
-                };
-                if opened.elapsed() >= head.keep.max(least) {
-                    expired.push((SessionId::from_bytes(id), head.revision));
-                }
-                if expired.len() == most {
-                    break;
-                }
-            }
-            Ok(expired)
-        };
-        read(self.database()?).map_err(|error| store_error(&error))
+        let now = (Instant::now(), millis(SystemTime::now()));
+        self.database()?;
+        let Self { database, overdue, .. } = self;
+        let database = database.as_ref().ok_or(StoreError::Failed(String::new()))?;
+        let found = overdue.look(database, most, now).map_err(|error| store_error(&error))?;
+        if !found.stray.is_empty() {
+            remove_stray(database, &found.stray).map_err(|error| store_error(&error))?;
+        }
+        let expired = found.expired.into_iter();
+        Ok(expired
+            .map(|(id, revision)| (SessionId::from_bytes(id), revision))
+            .collect())
     }
 }
 
@@ -520,18 +498,40 @@ fn load_one(database: &Database, id: &SessionId) -> Result<Loaded, redb::Error> 
     }))
 }
 
-/// Moves a record that cannot be read out of the way, so that it can be looked at.
+/// Moves a record that cannot be read out of the way, so that it can be looked at. Its entry in the
+/// index stays until its time has come.
 fn set_aside(database: &Database, id: &SessionId) -> Result<(), redb::Error> {
-    let id = *id.as_bytes();
     let transaction = database.begin_write()?;
-    {
-        let mut heads = transaction.open_table(HEADS)?;
-        if let Some(head) = heads.remove(id)? {
-            transaction.open_table(SET_ASIDE)?.insert(id, head.value())?;
+    set_aside_in(&transaction, *id.as_bytes())?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn set_aside_in(transaction: &WriteTransaction, id: Id) -> Result<(), redb::Error> {
+    let mut heads = transaction.open_table(HEADS)?;
+    if let Some(head) = heads.remove(id)? {
+        transaction.open_table(SET_ASIDE)?.insert(id, head.value())?;
+    }
+    transaction
+        .open_table(ROWS)?
+        .retain_in((id, 0, 0)..=(id, u8::MAX, u64::MAX), |_, _| false)?;
+    Ok(())
+}
+
+/// Removes entries of the index whose records are gone, and sets records aside that cannot be read.
+fn remove_stray(database: &Database, stray: &[(u64, Id)]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    for entry in stray {
+        transaction.open_table(EXPIRY)?.remove(*entry)?;
+        let id = entry.1;
+        let head = transaction
+            .open_table(HEADS)?
+            .get(id)?
+            .map(|head| Head::decode(id, head.value()).is_some());
+        if head == Some(false) {
+            tracing::error!(session = %SessionId::from_bytes(id), "set a damaged record aside: its session is lost");
+            set_aside_in(&transaction, id)?;
         }
-        transaction
-            .open_table(ROWS)?
-            .retain_in((id, 0, 0)..=(id, u8::MAX, u64::MAX), |_, _| false)?;
     }
     transaction.commit()?;
     Ok(())

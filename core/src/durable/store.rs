@@ -1,9 +1,11 @@
 //! Where durable sessions are kept: the interface to a store.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 
 use stillhere_proto::machine::Row;
 use stillhere_proto::{PerLane, SessionId};
@@ -41,6 +43,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// Returns an error if the store cannot be read.
     fn expired(&self, most: usize) -> StoreFuture<'_, Vec<(SessionId, u64)>>;
+}
+
+/// Awaits what a store does. A panic of the store is a failure like others: whoever waits for the
+/// answer would otherwise wait forever.
+pub(crate) async fn guarded_store<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|_| Err(StoreError::Failed("it panicked".to_owned())))
 }
 
 /// What a method of a [`Store`] returns.

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use futures_util::future::lazy;
+use futures_util::future::{join_all, lazy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::durable::durability::Durability;
 use crate::durable::head::{Changing, Fixed, Standing, decode};
 use crate::durable::state::State;
-use crate::durable::store::{Commit, Record, StoreError};
+use crate::durable::store::{Commit, Record, StoreError, guarded_store};
 use crate::hub::Hub;
 use crate::hub::absent::Absent;
 use crate::hub::inner::HubInner;
@@ -264,7 +264,7 @@ impl HubInner {
             return Err(End::connection(Code::Draining, "the server restarts").retry_after(retry_after));
         }
         for _ in 0..ATTEMPTS {
-            let record = match records.store.load(absent.id).await {
+            let record = match guarded_store(async { records.store.load(absent.id).await }).await {
                 Ok(Some(record)) => record,
                 Ok(None) => return Err(nowhere()),
                 Err(error) => {
@@ -304,6 +304,13 @@ impl HubInner {
         }
     }
 
+    /// Waits until the ends of all sessions are written.
+    pub(crate) async fn ends_are_written(&self) {
+        if let Some(records) = &self.records {
+            records.unwritten.written().await;
+        }
+    }
+
     async fn open_record(
         self: &Arc<Self>,
         records: &Records,
@@ -331,7 +338,7 @@ impl HubInner {
             Standing::Lent if !is_answered => return Err(silent().into()),
             Standing::Lent => {
                 // Its process has died, and with it what was not written.
-                records.store.remove(absent.id, revision).await?;
+                guarded_store(async { records.store.remove(absent.id, revision).await }).await?;
                 return Err(unknown().into());
             }
         };
@@ -358,7 +365,7 @@ impl HubInner {
                 let reason = EndReason::Aborted("its state cannot be read by this version of the application".into());
                 let mut commit = tombstone(absent.id, revision, &fixed, &reason);
                 commit.clears_rows = true;
-                records.store.commit(commit).await?;
+                guarded_store(async { records.store.commit(commit).await }).await?;
                 return Err(ended(&reason).into());
             }
         };
@@ -404,7 +411,7 @@ impl HubInner {
         let keep = CLAIM_KEEP;
         let mut commit = Commit::new(absent.id, revision, claim.encode(&fixed.encode()), keep);
         commit.clears_rows = lent;
-        let revision = records.store.commit(commit).await?;
+        let revision = guarded_store(async { records.store.commit(commit).await }).await?;
         let reopened = Reopened {
             revision,
             saved,
@@ -515,25 +522,40 @@ pub(super) async fn run_expiry(hub: Weak<HubInner>) {
 impl HubInner {
     async fn remove_expired(&self) {
         let Some(records) = &self.records else { return };
-        let expired = match records.store.expired(EXPIRED_AT_ONCE).await {
-            Ok(expired) => expired,
-            Err(error) => return tracing::debug!(%error, "the store did not say what has expired"),
-        };
-        for (id, revision) in expired {
-            if let Some(session) = self.find(&id) {
-                session.refresh_record();
-                continue;
-            }
-            let lock = records.lock_of(id);
-            let _opening = lock.lock().await;
-            // What is handed over belongs to the next process.
-            if self.find(&id).is_none()
-                && !self.is_draining()
-                && let Err(error) = records.store.remove(id, revision).await
-            {
-                tracing::debug!(session = %id, %error, "an expired record was not removed");
+        loop {
+            let expired = match guarded_store(async { records.store.expired(EXPIRED_AT_ONCE).await }).await {
+                Ok(expired) => expired,
+                Err(error) => return tracing::debug!(%error, "the store did not say what has expired"),
+            };
+            let is_all = expired.len() < EXPIRED_AT_ONCE;
+            // All at once, so that one flush of the store serves them.
+            let removing = expired.into_iter().map(|(id, revision)| async move {
+                if let Some(session) = self.find(&id) {
+                    session.refresh_record();
+                    return false;
+                }
+                self.remove_record(records, id, revision).await
+            });
+            let removed = join_all(removing).await;
+            if is_all || !removed.contains(&true) {
+                return;
             }
         }
+    }
+
+    /// Removes a record unless its session is live. Returns true if it has.
+    async fn remove_record(&self, records: &Records, id: SessionId, revision: u64) -> bool {
+        let lock = records.lock_of(id);
+        let _opening = lock.lock().await;
+        // What is handed over belongs to the next process.
+        if self.find(&id).is_some() || self.is_draining() {
+            return false;
+        }
+        let removed = guarded_store(async { records.store.remove(id, revision).await }).await;
+        if let Err(error) = &removed {
+            tracing::debug!(session = %id, %error, "an expired record was not removed");
+        }
+        removed.is_ok()
     }
 }
 
@@ -549,5 +571,5 @@ const CLAIM_KEEP: Duration = Duration::from_secs(600);
 /// Pause between two looks for records that have expired.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(10);
 
-/// Most records that are removed after one look.
+/// Most records that are removed at once.
 const EXPIRED_AT_ONCE: usize = 1000;

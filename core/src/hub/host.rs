@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 
 use crate::cleanup::{DefaultCleanupPolicy, SessionSnapshot, SessionState};
 #[cfg(feature = "durable")]
-use crate::durable::store::StoreError;
+use crate::durable::store::{Commit, StoreError};
 use crate::guard::guarded;
 use crate::hub::inner::HubInner;
 use crate::kind::ConnectionSetup;
@@ -78,6 +78,13 @@ impl Host for HubInner {
     fn commit_failed(&self, session: &SessionId, error: &StoreError) {
         if let Some(records) = &self.records {
             records.note_failure(session, error);
+        }
+    }
+
+    #[cfg(feature = "durable")]
+    fn write_end_later(&self, end: Commit) {
+        if let Some(records) = &self.records {
+            records.unwritten.push(&self.runtime, end);
         }
     }
 

@@ -28,6 +28,8 @@ mod sessions;
 mod shrink;
 mod sweep;
 mod unconnected;
+#[cfg(feature = "durable")]
+mod unwritten;
 mod warnings;
 mod whereabouts;
 

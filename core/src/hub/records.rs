@@ -5,6 +5,7 @@ use std::error::Error;
 use std::sync::{Arc, Weak};
 
 use crate::durable::store::{Store, StoreError};
+use crate::hub::unwritten::Unwritten;
 use crate::lock::Lock;
 use crate::rate_limited_log::RateLimitedLog;
 use crate::session::{Application, Opening};
@@ -27,12 +28,14 @@ pub(crate) struct Records {
     pub(super) kinds: Lock<HashMap<String, Arc<dyn AnyKind>>>,
     /// Sessions that are being opened. Whoever holds the lock of one opens it.
     pub(super) opening: Lock<HashMap<SessionId, Weak<tokio::sync::Mutex<()>>>>,
+    pub(super) unwritten: Arc<Unwritten>,
     failures: RateLimitedLog,
 }
 
 impl Records {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         Self {
+            unwritten: Unwritten::new(Arc::clone(&store)),
             store,
             kinds: Lock::default(),
             opening: Lock::default(),

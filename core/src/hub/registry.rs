@@ -79,6 +79,15 @@ impl Found {
         }
     }
 
+    /// Returns true if the session is not known until its hello has arrived.
+    pub(crate) fn is_absent(&self) -> bool {
+        match self {
+            Self::Live(_) | Self::Ended(_) => false,
+            #[cfg(feature = "durable")]
+            Self::Absent(_) => true,
+        }
+    }
+
     /// Returns a plain session, and the document that the server simulates for its client.
     pub(crate) fn plain_document(&self) -> Option<(Arc<Shared>, Arc<Lock<PlainDocument>>)> {
         let Self::Live(session) = self else { return None };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::durable::head::{Changing, Standing};
-use crate::durable::store::{Commit, StoreError};
+use crate::durable::store::{Commit, StoreError, guarded_store};
 use crate::session::durable::{Closing, Durable, Turns};
 use crate::session::shared::Shared;
 use crate::session::state::Inner;
@@ -38,7 +38,8 @@ impl Shared {
         let mut pause = FIRST_PAUSE;
         while let Some(OnItsWay { commit, what }) = self.next_commit(durable) {
             let keep = commit.keep;
-            match durable.store.commit(commit).await {
+            let end = matches!(what, What::End).then(|| commit.clone());
+            match guarded_store(async { durable.store.commit(commit).await }).await {
                 Ok(revision) => {
                     pause = FIRST_PAUSE;
                     self.handle_committed(revision, what);
@@ -50,6 +51,12 @@ impl Shared {
                 Err(error) => {
                     let Some(host) = self.common.host.upgrade() else { return };
                     host.commit_failed(&self.id, &error);
+                    if let Some(end) = end {
+                        // Neither the session nor a task waits for the store.
+                        host.write_end_later(end);
+                        self.handle_committed(0, What::End);
+                        continue;
+                    }
                     drop(host);
                     self.handle_failed(what);
                     tokio::time::sleep(pause.min(keep)).await;

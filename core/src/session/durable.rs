@@ -10,6 +10,7 @@ use crate::durable::durability::Durability;
 use crate::durable::head::TurnId;
 use crate::durable::state::{AnyState, EncodeError, Which};
 use crate::durable::store::Store;
+use crate::latest::Latest;
 use crate::session::host::Home;
 use crate::session::receive::Taken;
 use crate::session::send::Waiting;
@@ -54,12 +55,14 @@ pub(crate) struct Turns {
     pub(super) is_reading: bool,
     /// The function gets no more messages, because another process goes on.
     pub(super) is_stopping: bool,
-    /// Nothing more can be sent, because everything is being written for another process.
+    /// Nothing can be sent, because everything is being written for another process.
     pub(super) is_frozen: bool,
     /// Another process goes on with the session.
     pub(super) has_left: bool,
     /// How the session closes once the turns that have ended count.
     pub(super) closing: Option<Closing>,
+    /// How the session closes that was closed while nothing more could be sent.
+    pub(super) late_closing: Option<Closing>,
     /// Why the session has ended, until that is written.
     pub(super) end: Option<EndReason>,
     /// The record is to be written again, so that it does not expire.
@@ -132,6 +135,7 @@ impl Turns {
             is_frozen: false,
             has_left: false,
             closing: None,
+            late_closing: None,
             end: None,
             is_expiring: false,
             is_committing: false,
@@ -236,12 +240,13 @@ impl Shared {
         if self.durable.is_none() {
             return Ok(());
         }
+        let _waiting = Waiting::new(&self.senders);
+        self.turns_may_end().await;
         if own {
             self.end_function_turn();
         } else {
             self.end_outside_turn();
         }
-        let _waiting = Waiting::new(&self.senders);
         // A turn that goes on ends later.
         let last = self.lock().turns.as_ref().map_or(0, |turns| {
             turns.ended + u64::from(!own && !turns.is_reading && turns.ledger.is_some())
@@ -254,6 +259,23 @@ impl Shared {
             }
             if let Some(reason) = self.end_reason() {
                 return Err(reason);
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits while a restore function runs, since what is sent meanwhile counts with what that
+    /// sends, and while the session is handed over.
+    async fn turns_may_end(&self) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let waits = {
+                let inner = self.lock();
+                (inner.gate.is_some() || inner.is_frozen()) && inner.has_ledger() && !inner.is_over()
+            };
+            if !waits {
+                return;
             }
             changed.await;
         }
@@ -288,7 +310,13 @@ impl Inner {
             EndedBy::Outside => outside_may_end,
             EndedBy::Function | EndedBy::Closing(_) => true,
         };
-        if is_over || turns.is_frozen || turns.has_left || !may_end {
+        if is_over || turns.has_left || !may_end {
+            return false;
+        }
+        if turns.is_frozen {
+            if let EndedBy::Closing(closing) = by {
+                turns.late_closing.get_or_insert_with(|| closing.clone());
+            }
             return false;
         }
         // The turn of a restore function ends when that has returned, so that its document gets all
@@ -343,18 +371,30 @@ impl Inner {
             return;
         }
         let Some(mut latest) = self.latest.take() else { return };
-        if all
-            || self.admits(
-                Lane::Interactive,
-                usize::try_from(latest.charge()).unwrap_or(usize::MAX),
-            )
-        {
+        if all || self.admits_latest(&latest) {
             for message in latest.take_all() {
                 self.queue(Lane::Interactive, message);
             }
         } else {
             self.latest = Some(latest);
         }
+    }
+
+    /// Returns true if newest messages wait that can leave now, as a turn of their own.
+    #[inline]
+    pub(super) fn latest_may_leave(&self) -> bool {
+        self.latest.as_ref().is_some_and(|latest| {
+            !latest.is_empty()
+                && self.has_ledger()
+                && self.gate.is_none()
+                && self.outside_may_end()
+                && self.admits_latest(latest)
+        })
+    }
+
+    fn admits_latest(&self, latest: &Latest) -> bool {
+        let charge = usize::try_from(latest.charge()).unwrap_or(usize::MAX);
+        self.admits(Lane::Interactive, charge)
     }
 
     /// Notes that a new document has to be written before it is welcomed.
@@ -443,10 +483,17 @@ impl Inner {
         }
     }
 
+    /// Returns true if a message of `size` wire bytes may be sent now. While the process is about
+    /// to stop, a lane holds twice as much as otherwise: a function that waits for room comes to
+    /// the end of its turn although its page is away.
     pub(super) fn admits(&self, lane: Lane, size: usize) -> bool {
+        let (limits, outgoing) = (self.machine.limits(), self.machine.outgoing(lane));
+        let extra = if self.is_held() { limits.outbox } else { 0 };
         match self.ledger() {
-            Some(ledger) => ledger.admits(lane, size, self.machine.outgoing(lane)),
-            None => self.machine.admits(lane, size),
+            Some(ledger) => ledger.admits(lane, size, outgoing.saturating_sub(extra)),
+            None => {
+                self.machine.admits(lane, size) || extra > 0 && outgoing + limits.charge(size) <= limits.outbox + extra
+            }
         }
     }
 
@@ -461,10 +508,13 @@ impl Inner {
     /// Returns why nothing can be sent although the machine still accepts messages.
     pub(super) fn refusal(&self) -> Option<EndReason> {
         let turns = self.turns.as_ref()?;
-        match &turns.closing {
-            Some(closing) => Some(closing.reason.clone()),
-            None => turns.is_frozen.then_some(EndReason::Draining),
-        }
+        Some(turns.closing.as_ref()?.reason.clone())
+    }
+
+    /// Returns true while the session is handed over: whoever sends waits, as for room. A turn that
+    /// begins now does not count, and the next process runs it.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.turns.as_ref().is_some_and(|turns| turns.is_frozen)
     }
 
     pub(super) fn has_ledger(&self) -> bool {

@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 
 use crate::cleanup::SessionSnapshot;
 #[cfg(feature = "durable")]
-use crate::durable::store::StoreError;
+use crate::durable::store::{Commit, StoreError};
 use crate::kind::ConnectionSetup;
 use crate::session::SessionHandle;
 use crate::session::shared::Shared;
@@ -45,6 +45,10 @@ pub(crate) trait Host: Send + Sync {
     /// Called when the store has failed to write a durable session, which is tried again.
     #[cfg(feature = "durable")]
     fn commit_failed(&self, session: &SessionId, error: &StoreError);
+
+    /// Writes the end of a session once the store works again.
+    #[cfg(feature = "durable")]
+    fn write_end_later(&self, end: Commit);
 
     /// Called once for each session, after it has ended.
     fn session_ended(&self, session: &Shared, teardown: Teardown, now: Instant);

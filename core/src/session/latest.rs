@@ -160,6 +160,9 @@ impl Inner {
         if let Some(reason) = self.refusal() {
             return Err((Some(reason), message));
         }
+        if self.is_frozen() {
+            return Err((Some(EndReason::Draining), message));
+        }
         let latest = self.latest.get_or_insert_default();
         if !latest.admits(key) {
             return Err((None, message));

@@ -154,13 +154,16 @@ impl Future for RunningFunction {
             tracing::error!(session = %end.0.id, "the application function panicked, so its session ends");
             guarded(&end.0.id, "what the application function held", || *future = None);
         }
-        end.0.change(|inner, now| {
+        let is_frozen = end.0.change(|inner, now| {
             inner.function = Function::Returned;
-            if panicked {
+            let is_frozen = inner.is_frozen();
+            if panicked && !is_frozen {
                 inner.machine.abort(EndReason::Panicked, now);
             }
+            is_frozen
         });
-        if !panicked {
+        // While the session is handed over, the next process goes on from the turn before.
+        if !panicked && !is_frozen {
             end.0.close(EndReason::Finished);
         }
         Poll::Ready(())

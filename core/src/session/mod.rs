@@ -173,7 +173,8 @@ impl Session {
     ///
     /// A function that reads does not need this: its turn ends at each read. In a session that is
     /// not [`Durability::Crash`](crate::durable::Durability::Crash) there is nothing to wait for.
-    /// While the store fails, this waits.
+    /// While the store fails, this waits, and while a restore function runs: what is sent meanwhile
+    /// counts together with what that sends.
     ///
     /// # Errors
     /// Returns why the session has ended, if it has.
@@ -328,8 +329,9 @@ impl SessionHandle {
     /// a turn count with that turn.
     ///
     /// Within the session's function use [`Session::commit`], because this waits for the end of the
-    /// function's turn. In a session that is not
-    /// [`Durability::Crash`](crate::durable::Durability::Crash) there is nothing to wait for.
+    /// function's turn. Within a restore function use neither: both wait until it has returned. In
+    /// a session that is not [`Durability::Crash`](crate::durable::Durability::Crash) there is
+    /// nothing to wait for.
     ///
     /// # Errors
     /// Returns why the session has ended, if it has.

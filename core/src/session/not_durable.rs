@@ -88,7 +88,17 @@ impl Inner {
     }
 
     #[inline]
+    pub(super) fn is_frozen(&self) -> bool {
+        false
+    }
+
+    #[inline]
     pub(super) fn has_ledger(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    pub(super) fn latest_may_leave(&self) -> bool {
         false
     }
 

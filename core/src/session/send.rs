@@ -235,6 +235,9 @@ impl Inner {
         if let Some(reason) = self.refusal() {
             return Err(reason);
         }
+        if self.is_frozen() {
+            return Ok(false);
+        }
         if matches!(via, Via::Restore(incarnation) if incarnation != self.machine.incarnation()) {
             // Another document has taken over, so messages to this one are dropped.
             *message = None;

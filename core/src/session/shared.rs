@@ -79,6 +79,8 @@ pub(super) struct FollowUp {
     effects: Vec<Effect>,
     /// A task has to be spawned that commits.
     commits: bool,
+    /// There is room for newest messages, which leave as a turn of their own.
+    ends_turn: bool,
     resized: Option<Resized>,
 }
 
@@ -274,6 +276,8 @@ impl Shared {
         let follow_up = FollowUp {
             resized: touched.resized(inner.is_soft_closed()),
             commits: inner.is_to_commit(),
+            // What the browser acknowledges arrives over a connection.
+            ends_turn: touched.awake().is_some() && inner.latest_may_leave(),
             effects,
         };
         let everybody = !follow_up.effects.is_empty() || touched == Touched::Gate;
@@ -310,6 +314,9 @@ impl Shared {
         #[cfg(feature = "durable")]
         if follow_up.commits {
             host.runtime().spawn(Arc::clone(self).run_commits());
+        }
+        if follow_up.ends_turn {
+            self.end_outside_turn();
         }
         if let Some(by) = follow_up.resized {
             host.session_resized(self, by);
@@ -351,6 +358,6 @@ impl Touched {
 
 impl FollowUp {
     fn is_empty(&self) -> bool {
-        self.effects.is_empty() && self.resized.is_none() && !self.commits
+        self.effects.is_empty() && self.resized.is_none() && !self.commits && !self.ends_turn
     }
 }

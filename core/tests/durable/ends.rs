@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
-use stillhere::durable::{Durability, MemoryStore, State};
-use stillhere::{EndReason, Hub, Session};
+use stillhere::durable::{Commit, Durability, MemoryStore, Record, State, Store, StoreFuture};
+use stillhere::{EndReason, Hub, Session, SessionId};
 
 use crate::server::{Address, Count, Process, counting, full, on};
 use crate::support::browser::Browser;
@@ -197,9 +198,10 @@ async fn a_process_that_is_about_to_stop_removes_nothing_that_it_has_handed_over
     let page = address.page(access(&session));
     page.send("a");
     assert_eq!(page.text().await, "1 a");
-    let long = stillhere::DefaultCleanupPolicy::default().soft_closed + seconds(60);
     other.send("stay");
-    tokio::time::sleep(long).await;
+    // The record expires in the middle of the shutdown.
+    let keep = stillhere::DefaultCleanupPolicy::default().soft_closed + seconds(30);
+    tokio::time::sleep(keep - seconds(5)).await;
     let draining = {
         let hub = process.hub.clone();
         tokio::spawn(async move { hub.shutdown(seconds(30)).await })
@@ -208,4 +210,94 @@ async fn a_process_that_is_about_to_stop_removes_nothing_that_it_has_handed_over
     assert_eq!(store.len(), 1, "the record is there for the next process");
     draining.await.expect("it does not panic");
     assert_eq!(store.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_end_while_the_store_fails_are_not_kept_for_it() {
+    let (store, address) = (MemoryStore::new(), Address::default());
+    let process = counting(on(&store), Durability::Crash, &address);
+    let mut pages = Vec::new();
+    for _ in 0..50 {
+        let session = process.kind.open(Count::default());
+        let page = address.page(access(&session));
+        page.outcome().await;
+        pages.push((session, page));
+    }
+    settled().await;
+    store.fail(full());
+    let accesses: Vec<_> = pages.iter().map(|(session, _)| access(session)).collect();
+    for (session, page) in pages {
+        session.abort("over");
+        assert_eq!(told(&page).await.0, 3);
+    }
+    tokio::time::sleep(seconds(60)).await;
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    assert!(tasks < 20, "{tasks} tasks");
+    store.fail(None);
+    tokio::time::sleep(seconds(10)).await;
+    process.kill(&address).await;
+    let process = counting(on(&store), Durability::Crash, &address);
+    for access in accesses {
+        assert_eq!(told(&address.page(access)).await, (3, "over".to_owned()));
+    }
+    assert_eq!(process.hub.stats().sessions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_ends_that_are_not_written() {
+    let (store, address) = (MemoryStore::new(), Address::default());
+    let process = counting(on(&store), Durability::Crash, &address);
+    let session = process.kind.open(Count::default());
+    let page = address.page(access(&session));
+    page.outcome().await;
+    settled().await;
+    store.fail(full());
+    session.abort("over");
+    tokio::time::sleep(seconds(1)).await;
+    let stopping = {
+        let hub = process.hub.clone();
+        tokio::spawn(async move { hub.shutdown(seconds(30)).await })
+    };
+    tokio::time::sleep(seconds(1)).await;
+    store.fail(None);
+    stopping.await.expect("it does not panic");
+    process.kill(&address).await;
+    let _process = counting(on(&store), Durability::Crash, &address);
+    assert_eq!(told(&address.page(access(&session))).await, (3, "over".to_owned()));
+}
+
+/// A store that takes its time to remove a record.
+struct SlowToRemove(MemoryStore);
+
+impl Store for SlowToRemove {
+    fn commit(&self, commit: Commit) -> StoreFuture<'_, u64> {
+        self.0.commit(commit)
+    }
+
+    fn load(&self, id: SessionId) -> StoreFuture<'_, Option<Record>> {
+        self.0.load(id)
+    }
+
+    fn remove(&self, id: SessionId, revision: u64) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            tokio::time::sleep(milliseconds(20)).await;
+            self.0.remove(id, revision).await
+        })
+    }
+
+    fn expired(&self, most: usize) -> StoreFuture<'_, Vec<(SessionId, u64)>> {
+        self.0.expired(most)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_expired_records_are_removed_together() {
+    let store = MemoryStore::new();
+    for _ in 0..5000 {
+        let commit = Commit::new(SessionId::random(), 0, Bytes::new(), seconds(1));
+        store.commit(commit).await.expect("it commits");
+    }
+    let _hub = Hub::builder().store(SlowToRemove(store.clone())).build();
+    tokio::time::sleep(seconds(12)).await;
+    assert_eq!(store.len(), 0);
 }

@@ -4,6 +4,7 @@
 mod support;
 
 mod ends;
+mod hand_over;
 mod histories;
 mod owners;
 

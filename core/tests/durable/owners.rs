@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
-use stillhere::durable::{Durability, MemoryStore, State};
-use stillhere::{Hub, Secret, Session, SessionRequest};
+use stillhere::durable::{Commit, Durability, MemoryStore, Record, State, Store, StoreFuture};
+use stillhere::{Hub, Secret, Session, SessionId, SessionRequest};
 
 use crate::server::{Address, Count, Process, SlowStore, count, counting, full, on};
 use crate::support::pipe::pipe;
@@ -223,4 +223,66 @@ async fn a_state_of_an_earlier_version_is_migrated() {
             process.kill(&address).await;
         }
     }
+}
+
+/// A store that panics now and then.
+#[derive(Debug, Clone)]
+struct Panicking {
+    store: MemoryStore,
+    calls: Arc<AtomicU64>,
+}
+
+impl Panicking {
+    fn call(&self) -> &MemoryStore {
+        assert!(
+            !self.calls.fetch_add(1, Ordering::SeqCst).is_multiple_of(3),
+            "on purpose"
+        );
+        &self.store
+    }
+}
+
+impl Store for Panicking {
+    fn commit(&self, commit: Commit) -> StoreFuture<'_, u64> {
+        self.call().commit(commit)
+    }
+
+    fn load(&self, id: SessionId) -> StoreFuture<'_, Option<Record>> {
+        Box::pin(async move { self.call().load(id).await })
+    }
+
+    fn remove(&self, id: SessionId, revision: u64) -> StoreFuture<'_, ()> {
+        Box::pin(async move { self.call().remove(id, revision).await })
+    }
+
+    fn expired(&self, most: usize) -> StoreFuture<'_, Vec<(SessionId, u64)>> {
+        self.call().expired(most)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_is_tried_again() {
+    let (store, address) = (MemoryStore::new(), Address::default());
+    let panicking = Panicking {
+        store: store.clone(),
+        calls: Arc::default(),
+    };
+    let start = || counting(Hub::builder().store(panicking.clone()), Durability::Crash, &address);
+    let mut process = start();
+    let session = process.kind.open(Count::default());
+    let page = address.page(access(&session));
+    for number in 1..10 {
+        page.send("a");
+        assert_eq!(page.text().await, format!("{number} a"));
+        if number % 3 == 0 {
+            process.kill(&address).await;
+            process = start();
+        }
+    }
+    drop(page);
+    process.kill(&address).await;
+    let _process = start();
+    // Its record is removed in the end.
+    tokio::time::sleep(seconds(4000)).await;
+    assert!(store.is_empty());
 }

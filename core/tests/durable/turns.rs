@@ -9,7 +9,7 @@ use stillhere::machine::Outcome;
 use stillhere::{Hub, Session};
 
 use crate::server::{Address, Count, Process, SlowStore, counting, full, on};
-use crate::support::{access, assert_waits, seconds, settled, soon};
+use crate::support::{access, assert_waits, milliseconds, seconds, settled, soon};
 
 #[tokio::test(start_paused = true)]
 async fn a_session_survives_that_its_process_is_killed() {
@@ -433,4 +433,88 @@ async fn a_session_is_opened_again_even_if_its_policy_keeps_none_without_a_conne
     let process = counting(on(&store).cleanup_policy(policy), Durability::Crash, &address);
     assert_eq!(page.text().await, "2 b");
     assert_eq!(process.hub.stats().sessions, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newest_message_that_waits_for_room_leaves_when_there_is_room() {
+    let (store, address) = (MemoryStore::new(), Address::default());
+    let builder = on(&store).outbox_limit(4000);
+    let process = counting(builder, Durability::Crash, &address);
+    let session = process.kind.open(Count::default());
+    let page = address.page(access(&session));
+    page.outcome().await;
+    page.set_online(false);
+    settled().await;
+    for _ in 0..3 {
+        session.send([7; 1000]).await.expect("it is open");
+    }
+    for percent in 0..=100 {
+        session
+            .send_latest("progress", format!("{percent:01000}"))
+            .expect("it is open");
+    }
+    settled().await;
+    page.set_online(true);
+    for _ in 0..3 {
+        assert_eq!(page.next().await.len(), 1000);
+    }
+    assert_eq!(page.text().await, format!("{:01000}", 100));
+    assert!(page.inbox().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_waits_for_a_restore_function_that_runs() {
+    for own in [true, false] {
+        let (store, address) = (MemoryStore::new(), Address::default());
+        let hub = on(&store).restore_on_reload("page").build();
+        let committed = Arc::new(AtomicU64::new(0));
+        let kind = hub.durable("drawing", Durability::Crash, {
+            let committed = Arc::clone(&committed);
+            move |mut session: Session, _: State<()>| {
+                let committed = Arc::clone(&committed);
+                async move {
+                    session.on_restore(|restoring| async move {
+                        restoring.send("state").await.expect("it is open");
+                        tokio::time::sleep(seconds(2)).await;
+                    });
+                    while session.recv().await.is_some() {
+                        tokio::time::sleep(seconds(1)).await;
+                        if own {
+                            session.send("more").await.expect("it is open");
+                            session.commit().await.expect("it is open");
+                            committed.fetch_add(1, Ordering::SeqCst);
+                        }
+                    }
+                }
+            }
+        });
+        address.set(Some(&hub));
+        let session = kind.open(());
+        let first = address.page(access(&session));
+        first.outcome().await;
+        first.send("go");
+        settled().await;
+        first.leave();
+        drop(first);
+        let second = address.page(access(&session));
+        second.outcome().await;
+        // The turn that began before goes on while the restore function runs.
+        tokio::time::sleep(milliseconds(1500)).await;
+        if !own {
+            let (session, committed) = (session.clone(), Arc::clone(&committed));
+            tokio::spawn(async move {
+                session.send("more").await.expect("it is open");
+                session.commit().await.expect("it is open");
+                committed.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        settled().await;
+        assert_eq!(committed.load(Ordering::SeqCst), 0, "it does not count yet");
+        assert!(second.inbox().is_empty());
+        tokio::time::sleep(seconds(1)).await;
+        assert_eq!(committed.load(Ordering::SeqCst), 1);
+        Process { hub, kind }.kill(&address).await;
+        let process = counting(on(&store), Durability::Crash, &address);
+        drop(process);
+    }
 }

@@ -67,7 +67,9 @@ pub(crate) fn accept(hub: &Hub, id: &str) -> Accepted {
 /// Opens a connection to `hub`. Returns the browser's end and the task that carries the connection.
 pub(crate) fn connect(hub: &Hub, id: &str) -> (BrowserEnd, JoinHandle<()>) {
     let (server, browser) = pipe();
-    (browser, tokio::spawn(run_connection_loop(accept(hub, id), server)))
+    let accepted = accept(hub, id);
+    let server = server.with_limit(accepted.packet_limit());
+    (browser, tokio::spawn(run_connection_loop(accepted, server)))
 }
 
 /// Returns the id of a new page load.

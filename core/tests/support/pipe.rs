@@ -15,6 +15,7 @@ pub(crate) fn pipe() -> (ServerEnd, BrowserEnd) {
     (
         ServerEnd {
             state: Arc::clone(&state),
+            limit: usize::MAX,
         },
         BrowserEnd { state },
     )
@@ -41,6 +42,8 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct ServerEnd {
     state: Arc<Mutex<State>>,
+    /// The largest packet that it takes, in bytes.
+    limit: usize,
 }
 
 /// The other end. Dropping it cuts the connection.
@@ -50,6 +53,12 @@ pub(crate) struct BrowserEnd {
 }
 
 impl ServerEnd {
+    /// Refuses larger packets, as the transport of an adapter does.
+    pub(crate) fn with_limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test panics while it holds this")
     }
@@ -74,7 +83,12 @@ impl Stream for ServerEnd {
         let mut state = self.state();
         state.polls += 1;
         if let Some(packet) = state.to_server.pop_front() {
-            return Poll::Ready(Some(packet));
+            let is_too_large = matches!(&packet, Ok(Packet::Binary(bytes)) if bytes.len() > self.limit);
+            return Poll::Ready(Some(if is_too_large {
+                Err(ConnectionError::TooLarge)
+            } else {
+                packet
+            }));
         }
         if state.browser_gone {
             return Poll::Ready(None);
