@@ -1,6 +1,8 @@
 //! The first frame of a connection, which proves its right to a session.
 
 use std::pin::{Pin, pin};
+#[cfg(feature = "cluster")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -8,6 +10,8 @@ use tokio::task::coop::cooperative;
 
 use crate::connection::{Connection, ConnectionError, Packet};
 use crate::hub::{Found, PendingHello, RETRY_FIRST, Whereabouts};
+#[cfg(feature = "cluster")]
+use crate::session::Shared;
 use stillhere_proto::code::Code;
 use stillhere_proto::wire::{End, Frame, Hello, Sender, millis};
 
@@ -22,7 +26,11 @@ pub(crate) async fn await_hello<C: Connection>(
     let mut pending = pending;
     let hello = first_hello(&session, &mut pending, deadline, connection).await?;
     let session = match session {
-        Found::Live(session) => session,
+        Found::Live(session) => {
+            #[cfg(feature = "cluster")]
+            check_ownership(&session).await.map_err(Some)?;
+            session
+        }
         Found::Ended(session) => return Err(Some(session.end())),
         #[cfg(feature = "durable")]
         Found::Absent(absent) => match absent.find(&hello.secret).await.map_err(Some)? {
@@ -38,6 +46,18 @@ pub(crate) async fn await_hello<C: Connection>(
         ));
     }
     Ok((hello, Whereabouts::Here(session)))
+}
+
+/// Makes sure that no other server has taken a durable session over, while this one was paused or
+/// could not be reached.
+#[cfg(feature = "cluster")]
+async fn check_ownership(session: &Arc<Shared>) -> Result<(), End> {
+    let text = match session.proves_ownership().await {
+        Some(true) => return Ok(()),
+        Some(false) => "another server has this session now",
+        None => "the server cannot reach its store at present",
+    };
+    Err(End::connection(Code::Busy, text).retry_after(millis(RETRY_FIRST)))
 }
 
 /// Returns the first frame if it is a hello with the right secret and arrives in time.

@@ -88,6 +88,11 @@ impl Host for HubInner {
         }
     }
 
+    #[cfg(feature = "cluster")]
+    fn has_others(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     fn session_ended(&self, session: &Shared, teardown: Teardown, now: Instant) {
         let Teardown {
             reason,

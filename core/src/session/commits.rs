@@ -1,5 +1,7 @@
 //! Writes the turns of a durable session, one commit after another.
 
+#[cfg(feature = "cluster")]
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,6 +153,33 @@ impl Shared {
             }
         });
     }
+
+    /// Writes the record and waits for that, if other servers might have taken the session over.
+    /// Returns false if one has, and `None` if it cannot be known at present.
+    #[cfg(feature = "cluster")]
+    pub(crate) async fn proves_ownership(self: &Arc<Self>) -> Option<bool> {
+        let has_others = self.common.host.upgrade().is_some_and(|host| host.has_others());
+        if self.durable.is_none() || !has_others {
+            return Some(true);
+        }
+        self.refresh_record();
+        let proving = async {
+            loop {
+                let mut changed = pin!(self.changed.notified());
+                changed.as_mut().enable();
+                {
+                    let inner = self.lock();
+                    match &inner.turns {
+                        Some(turns) if turns.has_left => return false,
+                        Some(turns) if turns.is_expiring && !inner.is_over() => {}
+                        _ => return true,
+                    }
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(PROOF_TIME, proving).await.ok()
+    }
 }
 
 impl Inner {
@@ -253,3 +282,7 @@ pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 
 /// How long the record of an ended session is kept.
 pub(crate) const ENDED_KEEP: Duration = Duration::from_secs(3600);
+
+/// How long a hello waits for the proof that its session still belongs to this process.
+#[cfg(feature = "cluster")]
+const PROOF_TIME: Duration = Duration::from_secs(3);

@@ -50,6 +50,10 @@ pub(crate) trait Host: Send + Sync {
     #[cfg(feature = "durable")]
     fn write_end_later(&self, end: Commit);
 
+    /// Returns true if other servers may open the sessions of the store.
+    #[cfg(feature = "cluster")]
+    fn has_others(&self) -> bool;
+
     /// Called once for each session, after it has ended.
     fn session_ended(&self, session: &Shared, teardown: Teardown, now: Instant);
 
