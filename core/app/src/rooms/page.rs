@@ -79,7 +79,10 @@ pub(crate) fn receive(session: &SessionHandle, room: &str, action: Action, value
         }
         (Action::Join, None) => join(session, room, value).err(),
         (Action::State, Some(seated)) => {
-            let SetState { number, state } = value.decode().ok()?;
+            let SetState { number, version, state } = value.decode().ok()?;
+            if !seated.replica.has_joined_by(seated.id, version) {
+                return None;
+            }
             match state_of(&seated.replica, &state) {
                 Ok(state) if seated.rights.state => seated.set_state(state, Some(number)),
                 _ => seated.replica.refuse_state(seated.id, number),
@@ -99,6 +102,9 @@ pub(crate) fn receive(session: &SessionHandle, room: &str, action: Action, value
 struct SetState {
     /// Counts the states that this document has set, from 1.
     number: u64,
+    /// The version of the list of members that the page has, or 0.
+    #[serde(default)]
+    version: u64,
     state: serde_json::Value,
 }
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use serde::Serialize;
 use stillhere::{Message, SessionHandle, TrySendError};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -16,9 +15,11 @@ use super::member::Member;
 use super::present::Present;
 use super::room::JoinError;
 use super::roster::Roster;
-use super::seat::{Behind, Seat};
-use super::wire::{Action, Change, Changed, Left, Members, room_unit};
-use crate::codec::EncodeError;
+use super::seat::{Behind, Place, Seat};
+use super::seats::Seats;
+use super::tell::share;
+use super::untold::Untold;
+use super::wire::Change;
 
 /// A room as one server knows it: for the [`RoomEngine`].
 pub struct Replica {
@@ -31,12 +32,15 @@ pub struct Replica {
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// Number of changes of `members`.
-    version: u64,
-    members: Roster,
+    pub(super) version: u64,
+    pub(super) members: Roster,
     /// The members that have their session on this server.
-    seats: HashMap<u64, Seat>,
+    pub(super) seats: Seats,
+    /// How many of the seats are taken for members that have not joined yet.
+    taken: usize,
+    pub(super) untold: Untold,
     /// Units that tell pages that they have left, and that did not fit. Whoever joins again is told
     /// nothing before that.
     owed: HashMap<u64, Owed>,
@@ -79,23 +83,18 @@ impl Replica {
     pub fn apply(self: &Arc<Self>, happening: Happening) {
         let mut state = self.lock();
         match happening {
-            Happening::Joined(member) => self.join(&mut state, member),
+            Happening::Joined(member) => Self::join(&mut state, member),
             Happening::Left { id, why } => self.leave(&mut state, id, why),
-            Happening::Away { id, is_away, since } => {
-                let change = if is_away { Change::Away } else { Change::Back };
-                self.change(&mut state, id, change, |member| {
-                    member.is_away = is_away;
-                    member.since = since;
-                });
-                let event = if is_away { RoomEvent::Away } else { RoomEvent::Back };
-                if let Some(member) = state.members.get(id).cloned() {
-                    state.notify(|| event(member.clone()));
-                }
-            }
-            Happening::State { id, state: new, number } => self.set_state(&mut state, id, new, number),
+            Happening::Away { id, is_away, since } => state.set_away(id, is_away, since),
+            Happening::State { id, state: new, number } => state.set_state(id, new, number),
             Happening::Event { unit, except } => return self.event(&mut state, unit.into(), except),
         }
         self.version.send_replace(state.version);
+        let wait = self.tell_or_wait(&mut state);
+        drop(state);
+        if let Some(wait) = wait {
+            wait.spawn(self);
+        }
     }
 
     pub(super) fn publish(self: &Arc<Self>, happening: Happening) {
@@ -111,13 +110,13 @@ impl Replica {
         runtime: Handle,
     ) -> Result<(), JoinError> {
         let mut state = self.lock();
-        if state.seats.contains_key(&id) {
+        if state.seats.contains(id) {
             return Err(JoinError::Already);
         }
-        let pending = state.seats.values().filter(|seat| !seat.is_in).count();
-        if state.members.len() + pending >= self.options.members {
+        if state.members.len() + state.taken >= self.options.members {
             return Err(JoinError::Full);
         }
+        state.taken += 1;
         state.seats.insert(id, Seat::new(core, fell_behind, runtime));
         Ok(())
     }
@@ -140,7 +139,7 @@ impl Replica {
 
     /// Has a page told, when its member leaves, that it has left.
     pub(super) fn tell_when_left(&self, id: u64, out: Message) {
-        if let Some(seat) = self.lock().seats.get_mut(&id) {
+        if let Some(seat) = self.lock().seats.get_mut(id) {
             seat.out = Some(out);
         }
     }
@@ -153,15 +152,23 @@ impl Replica {
             seats,
             ..
         } = &mut *self.lock();
-        if let Some(seat) = seats.get_mut(&id).filter(|seat| seat.is_in && !seat.is_stale()) {
+        if let Some(seat) = seats.get_mut(id).filter(|seat| seat.is_in() && !seat.is_stale()) {
             let units = self.members_units(*version, members, (id, seat.number));
-            seat.members(&units);
+            seat.members(units);
         }
+    }
+
+    /// Returns false if a page that had the list of this version, or 0 if it had none, was not told
+    /// of the present membership.
+    pub(super) fn has_joined_by(&self, id: u64, version: u64) -> bool {
+        let state = self.lock();
+        let joined = state.seats.get(id).map_or(0, |seat| seat.joined);
+        version == 0 || joined <= version
     }
 
     /// Shows a member that the state with this number, which its page has set, does not count.
     pub(super) fn refuse_state(&self, id: u64, number: u64) {
-        if let Some(seat) = self.lock().seats.get_mut(&id) {
+        if let Some(seat) = self.lock().seats.get_mut(id) {
             seat.number = number;
             seat.is_set_by_page = true;
         }
@@ -176,7 +183,7 @@ impl Replica {
             seats,
             ..
         } = &mut *self.lock();
-        let Some(seat) = seats.get_mut(&id).filter(|seat| seat.is_in) else {
+        let Some(seat) = seats.get_mut(id).filter(|seat| seat.is_in()) else {
             return Vec::new();
         };
         seat.begin_document();
@@ -187,7 +194,7 @@ impl Replica {
     pub(super) fn begin_document(&self, id: u64) {
         let is_behind = {
             let mut state = self.lock();
-            let Some(seat) = state.seats.get_mut(&id) else { return };
+            let Some(seat) = state.seats.get_mut(id) else { return };
             seat.number = 0;
             std::mem::take(&mut seat.is_set_by_page)
         };
@@ -207,13 +214,14 @@ impl Replica {
             owed,
             ..
         } = &mut *self.lock();
-        let seat = seats.get_mut(&id)?;
+        let seat = seats.get_mut(id)?;
         if let Some(owed) = owed.get_mut(&id) {
             owed.waits = Some(Arc::clone(&seat.fell_behind));
             return None;
         }
         let behind = seat.take_behind()?;
         let units = if behind.is_stale {
+            seat.note_shown();
             self.members_units(*version, members, (id, seat.number))
         } else {
             Vec::new()
@@ -221,31 +229,27 @@ impl Replica {
         Some((behind, units))
     }
 
-    fn join(&self, state: &mut State, member: Member) {
+    fn join(state: &mut State, member: Member) {
         let id = member.id;
         state.notify(|| RoomEvent::Joined(member.clone()));
-        state.members.insert(member);
         let is_owed = state.owed.contains_key(&id);
-        if let Some(seat) = state.seats.get_mut(&id) {
-            seat.is_in = true;
+        state.version += 1;
+        if let Some(seat) = state.seats.get_mut(id) {
+            seat.joined = state.version;
+            state.taken -= usize::from(!seat.is_in());
+            seat.place = Place::Joined;
+            seat.is_away = member.is_away;
             if is_owed {
                 seat.wait_for_owed();
             }
         }
-        self.tell(state, id, Change::Joined, false);
-        let State {
-            version,
-            members,
-            seats,
-            ..
-        } = state;
-        if let Some(seat) = seats.get_mut(&id) {
-            seat.members(&self.members_units(*version, members, (id, seat.number)));
-        }
+        state.members.insert(member);
+        state.untold.joined(id, state.version);
     }
 
     fn leave(self: &Arc<Self>, state: &mut State, id: u64, why: Departure) {
-        if let Some(seat) = state.seats.remove(&id) {
+        if let Some(seat) = state.seats.remove(id) {
+            state.taken -= usize::from(!seat.is_in());
             self.dismiss(state, id, seat);
         }
         let Some(member) = state.members.remove(id) else {
@@ -253,14 +257,7 @@ impl Replica {
         };
         state.notify(|| RoomEvent::Left(member.clone(), why));
         state.version += 1;
-        let left = Left {
-            version: state.version,
-            id,
-        };
-        if let Some(unit) = self.unit(state, Action::Left, &left) {
-            let seats = state.seats.values_mut().filter(|seat| seat.is_in);
-            seats.for_each(|seat| seat.change(&unit, None));
-        }
+        state.untold.left(id, state.version);
     }
 
     /// Tells the page of a member that has left so, before anything of a later membership.
@@ -293,96 +290,60 @@ impl Replica {
         }
     }
 
-    fn change(&self, state: &mut State, id: u64, change: Change, apply: impl FnOnce(&mut Member)) {
-        if let Some(member) = state.members.get_mut(id) {
-            apply(member);
-            self.tell(state, id, change, true);
-        }
-    }
-
-    fn set_state(&self, state: &mut State, id: u64, new: serde_json::Value, number: Option<u64>) {
-        let Some(member) = state.members.get_mut(id) else {
-            return;
-        };
-        member.state = new;
-        if let Some(seat) = state.seats.get_mut(&id)
-            && let Some(number) = number
-        {
-            seat.number = number;
-            seat.is_set_by_page = true;
-        }
-        self.tell(state, id, Change::State, number.is_none());
-    }
-
-    /// Tells the other members how one has changed, and perhaps the member itself.
-    fn tell(&self, state: &mut State, id: u64, change: Change, tells_itself: bool) {
-        state.version += 1;
-        let changed = Changed {
-            version: state.version,
-            change,
-            member: state.members.get(id).expect("only members change"),
-            number: None,
-        };
-        let Some(unit) = self.unit(state, Action::Member, &changed) else {
-            return;
-        };
-        let own = state.seats.get(&id).filter(|_| tells_itself).and_then(|seat| {
-            let number = Some(seat.number);
-            self.unit(state, Action::Member, &Changed { number, ..changed })
-        });
-        let key = (change == Change::State).then(|| format!("\0room\0{}\0{id}", self.name));
-        for (seated, seat) in state.seats.iter_mut().filter(|(_, seat)| seat.is_in) {
-            let unit = if *seated == id { own.as_ref() } else { Some(&unit) };
-            if let Some(unit) = unit {
-                seat.change(unit, key.as_deref());
-            }
-        }
-    }
-
     fn event(&self, state: &mut State, unit: Message, except: Option<u64>) {
+        // Whoever sees the event knows who has sent it.
+        self.tell(state);
         let Some(unit) = share(state, unit) else { return };
-        let seats = state.seats.iter_mut().filter(|(_, seat)| seat.is_in);
-        for (_, seat) in seats.filter(|(id, _)| Some(**id) != except) {
+        let seats = state.seats.iter_mut().filter(|(_, seat)| seat.is_in());
+        for (_, seat) in seats.filter(|(id, _)| Some(*id) != except) {
             seat.event(&unit, &self.options);
         }
     }
 
-    /// Encodes a unit once for all members. Returns `None` if there are none on this server.
-    fn unit<T: Serialize>(&self, state: &State, action: Action, value: &T) -> Option<Message> {
-        let unit = room_unit(self.options.codec, &self.name, action, value);
-        share(state, encoded(unit)?.into())
-    }
-
-    fn members_units(&self, version: u64, members: &Roster, (you, number): (u64, u64)) -> Vec<Message> {
-        let all: Vec<_> = members.iter().collect();
-        let parts: Vec<_> = all.chunks(self.members_in_a_unit()).collect();
-        let count = parts.len();
-        let units = parts.into_iter().enumerate().map(|(part, members)| {
-            let members = Members {
-                version,
-                you,
-                number,
-                is_first: part == 0,
-                is_last: part + 1 == count,
-                members: members.to_vec(),
-            };
-            room_unit(self.options.codec, &self.name, Action::Members, &members)
-        });
-        units.filter_map(encoded).map(Message::from).collect()
-    }
-
-    /// Returns how many members a unit may list, so that it has less than the 1 MiB that a message
-    /// may have.
-    fn members_in_a_unit(&self) -> usize {
-        (UNIT / self.options.state.saturating_add(BESIDES_STATE)).clamp(1, 200)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    fn set_away(&mut self, id: u64, is_away: bool, since: u64) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        (member.is_away, member.since) = (is_away, since);
+        let member = member.clone();
+        if let Some(seat) = self.seats.get_mut(id) {
+            seat.is_away = is_away;
+            if !is_away && seat.has_missed_states {
+                seat.place = Place::Joined;
+                self.untold.shows(id);
+            }
+        }
+        let (change, event): (_, fn(Member) -> RoomEvent) = if is_away {
+            (Change::Away, RoomEvent::Away)
+        } else {
+            (Change::Back, RoomEvent::Back)
+        };
+        self.version += 1;
+        self.untold.changed(id, self.version, change, false);
+        self.notify(|| event(member.clone()));
+    }
+
+    fn set_state(&mut self, id: u64, new: serde_json::Value, number: Option<u64>) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        member.state = new;
+        if let Some(seat) = self.seats.get_mut(id)
+            && let Some(number) = number
+        {
+            seat.number = number;
+            seat.is_set_by_page = true;
+        }
+        self.version += 1;
+        self.untold.changed(id, self.version, Change::State, number.is_some());
+    }
+
     /// Tells those who listen to the room's events.
     fn notify(&mut self, event: impl Fn() -> RoomEvent) {
         self.listeners.retain(|listener| {
@@ -401,20 +362,3 @@ fn full(error: TrySendError) -> Result<(), Message> {
         _ => Ok(()),
     }
 }
-
-/// Returns the message, to be counted and compressed once for all members on this server. Returns
-/// `None` if there are none.
-fn share(state: &State, unit: Message) -> Option<Message> {
-    Some(state.seats.values().next()?.core.share(unit))
-}
-
-fn encoded(unit: Result<Vec<u8>, EncodeError>) -> Option<Vec<u8>> {
-    unit.inspect_err(|error| tracing::error!(%error, "a room's members were not told of a change"))
-        .ok()
-}
-
-/// Bytes of members in a unit, as JSON. As MessagePack, numbers may take 9 bytes instead of 4.
-const UNIT: usize = 400 * 1024;
-
-/// Bytes of a member besides its state.
-const BESIDES_STATE: usize = 512;

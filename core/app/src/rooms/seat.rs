@@ -12,8 +12,13 @@ use super::{Lag, RoomOptions};
 
 pub(super) struct Seat {
     pub(super) core: SessionHandle,
-    /// Its member is in the room, and its page knows the others.
-    pub(super) is_in: bool,
+    pub(super) place: Place,
+    /// The version with which its member has joined.
+    pub(super) joined: u64,
+    /// Its page has no connection.
+    pub(super) is_away: bool,
+    /// The page was not told of states while it was away.
+    pub(super) has_missed_states: bool,
     behind: Option<Behind>,
     /// The number of the last state that the page has set.
     pub(super) number: u64,
@@ -24,6 +29,17 @@ pub(super) struct Seat {
     /// Tells the page, when the member leaves, that it has left.
     pub(super) out: Option<Message>,
     pub(super) runtime: Handle,
+}
+
+/// How far a member has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is going to join.
+    Taken,
+    /// It is in the room, and its page is going to be shown the others.
+    Joined,
+    /// Its page knows the others, and is told of changes.
+    Shown,
 }
 
 /// What a member misses while its outbox is full.
@@ -71,7 +87,10 @@ impl Seat {
     pub(super) fn new(core: SessionHandle, fell_behind: Arc<Notify>, runtime: Handle) -> Self {
         Self {
             core,
-            is_in: false,
+            place: Place::Taken,
+            joined: 0,
+            is_away: false,
+            has_missed_states: false,
             behind: None,
             number: 0,
             is_set_by_page: false,
@@ -104,10 +123,10 @@ impl Seat {
     pub(super) fn change(&mut self, unit: &Message, key: Option<&str>) {
         if self.behind.is_none() {
             let is_sent = match key {
-                None => self.has_sent(unit),
+                None => self.has_sent(unit.clone()),
                 Some(key) => match self.core.send_latest(key, unit.clone()) {
                     Ok(()) | Err(SendLatestError::Ended { .. }) => true,
-                    Err(_) => self.has_sent(unit),
+                    Err(_) => self.has_sent(unit.clone()),
                 },
             };
             if is_sent {
@@ -117,15 +136,28 @@ impl Seat {
         self.behind().is_stale = true;
     }
 
+    /// Returns true if its member has joined.
+    pub(super) fn is_in(&self) -> bool {
+        self.place != Place::Taken
+    }
+
+    /// Called when the page gets all members.
+    pub(super) fn note_shown(&mut self) {
+        self.place = Place::Shown;
+        self.has_missed_states = false;
+    }
+
     /// Tells the page who is in the room.
-    pub(super) fn members(&mut self, units: &[Message]) {
-        if self.behind.is_some() || !units.iter().all(|unit| self.has_sent(unit)) {
+    pub(super) fn members(&mut self, units: impl IntoIterator<Item = Message>) {
+        self.note_shown();
+        if self.behind.is_some() || !units.into_iter().all(|unit| self.has_sent(unit)) {
             self.behind().is_stale = true;
         }
     }
 
     /// Called when a new document is shown the room, which has missed nothing yet.
     pub(super) fn begin_document(&mut self) {
+        self.note_shown();
         self.number = 0;
         self.is_set_by_page = false;
         if let Some(behind) = &mut self.behind {
@@ -152,8 +184,8 @@ impl Seat {
     }
 
     /// Returns false if there is no room. A session that has ended needs none.
-    fn has_sent(&self, unit: &Message) -> bool {
-        match self.core.try_send(unit.clone()) {
+    fn has_sent(&self, unit: Message) -> bool {
+        match self.core.try_send(unit) {
             Ok(()) | Err(TrySendError::Ended { .. }) => true,
             Err(_) => false,
         }

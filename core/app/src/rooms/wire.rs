@@ -18,10 +18,11 @@ pub(crate) enum Action {
     Join,
     State,
     Leave,
+    Changes,
 }
 
 impl Action {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Members,
         Self::Member,
         Self::Left,
@@ -30,6 +31,7 @@ impl Action {
         Self::Join,
         Self::State,
         Self::Leave,
+        Self::Changes,
     ];
 
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
@@ -37,19 +39,21 @@ impl Action {
     }
 }
 
-/// All members, or some of them if `more` follow.
+/// All members, or some of them if it is not the last unit.
 #[derive(Serialize)]
 pub(super) struct Members<'a> {
     pub(super) version: u64,
-    /// The member that the page is.
-    pub(super) you: u64,
-    /// How many states of its own the server has received from the page.
-    pub(super) number: u64,
+    /// The member that the page is. Only the last unit of a list needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) you: Option<u64>,
+    /// How many states of its own the server has received from the page; with `you`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) number: Option<u64>,
     #[serde(rename = "first")]
     pub(super) is_first: bool,
     #[serde(rename = "last")]
     pub(super) is_last: bool,
-    pub(super) members: Vec<&'a Member>,
+    pub(super) members: &'a [&'a Member],
 }
 
 /// How a member has changed.
@@ -67,7 +71,7 @@ pub(super) struct Changed<'a> {
     pub(super) version: u64,
     pub(super) change: Change,
     pub(super) member: &'a Member,
-    /// As in [`Members`], if the member is the page.
+    /// As in [`Members`], for the page of this member, which ignores a change without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) number: Option<u64>,
 }
@@ -76,6 +80,14 @@ pub(super) struct Changed<'a> {
 pub(super) struct Left {
     pub(super) version: u64,
     pub(super) id: u64,
+}
+
+/// One of several changes in a unit.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Told<'a> {
+    Changed(Changed<'a>),
+    Left(Left),
 }
 
 /// Why a page is not a member.
@@ -97,7 +109,7 @@ pub(super) struct Out<'a> {
 }
 
 /// Returns a unit about a room.
-pub(super) fn room_unit<T: Serialize>(
+pub(super) fn room_unit<T: Serialize + ?Sized>(
     codec: Codec,
     room: &str,
     action: Action,

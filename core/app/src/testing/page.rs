@@ -259,14 +259,15 @@ impl Page {
 
     /// Leaves a room.
     pub async fn leave(&self, room: &str) {
+        self.inbox.lock().room(room).is_leaving = true;
         self.ask_room(room, Action::Leave, &()).await;
     }
 
     /// Changes what the page says of itself in a room. The server may refuse it.
     pub async fn set_room_state<T: Serialize + ?Sized>(&self, room: &str, state: &T) {
         let state = serde_json::to_value(state).unwrap_or_else(|error| panic!("a state: {error}"));
-        let number = self.inbox.lock().room(room).set_state(state.clone());
-        let set = serde_json::json!({ "number": number, "state": state });
+        let (number, version) = self.inbox.lock().room(room).set_state(state.clone());
+        let set = serde_json::json!({ "number": number, "version": version, "state": state });
         self.ask_room(room, Action::State, &set).await;
     }
 

@@ -13,6 +13,8 @@ pub(super) struct RoomView {
     /// The page's own member, or 0.
     pub(super) you: u64,
     version: u64,
+    /// It has left, and was not told so yet.
+    pub(super) is_leaving: bool,
     /// In the order of joining, each with the version of its last change.
     members: Vec<(u64, Member)>,
     /// Members of a list that is not complete yet.
@@ -30,7 +32,9 @@ pub(super) struct RoomView {
 #[derive(Deserialize)]
 struct Members {
     version: u64,
+    #[serde(default)]
     you: u64,
+    #[serde(default)]
     number: u64,
     first: bool,
     last: bool,
@@ -49,6 +53,13 @@ struct Changed {
 struct Left {
     version: u64,
     id: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Change {
+    Changed(Changed),
+    Left(Left),
 }
 
 #[derive(Deserialize)]
@@ -71,6 +82,14 @@ impl RoomView {
                     ..Self::default()
                 };
             }
+            Action::Changes => {
+                for change in read::<Vec<Change>>(value) {
+                    match change {
+                        Change::Changed(changed) => self.change(changed),
+                        Change::Left(left) => self.leave(&left),
+                    }
+                }
+            }
             other => panic!("the server sent {other:?}, which only a page says of a room"),
         }
     }
@@ -79,15 +98,15 @@ impl RoomView {
         self.members.iter().map(|(_, member)| member.clone()).collect()
     }
 
-    /// Changes the page's own state. Returns its number.
-    pub(super) fn set_state(&mut self, state: serde_json::Value) -> u64 {
+    /// Changes the page's own state. Returns its number, and the version of the page's list.
+    pub(super) fn set_state(&mut self, state: serde_json::Value) -> (u64, u64) {
         self.number += 1;
         self.state = state.clone();
         let you = self.you;
         if let Some((_, own)) = self.members.iter_mut().find(|(_, member)| member.id == you) {
             own.state = state;
         }
-        self.number
+        (self.number, if self.is_leaving { 0 } else { self.version })
     }
 
     fn list(&mut self, list: Members) {
@@ -95,9 +114,9 @@ impl RoomView {
             self.partial.clear();
         }
         self.partial.extend(list.members);
-        self.you = list.you;
         self.out = None;
         if list.last {
+            self.you = list.you;
             self.version = list.version;
             let members = std::mem::take(&mut self.partial).into_iter();
             let members = members.map(|member| (list.version, self.with_own_state(member, Some(list.number))));
@@ -106,6 +125,10 @@ impl RoomView {
     }
 
     fn change(&mut self, changed: Changed) {
+        // The page has set this state itself.
+        if changed.member.id == self.you && changed.number.is_none() {
+            return;
+        }
         let member = self.with_own_state(changed.member, changed.number);
         let known = self.members.iter_mut().find(|(_, known)| known.id == member.id);
         match known {

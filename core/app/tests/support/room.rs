@@ -54,7 +54,25 @@ impl View {
             1 => self.change(&value),
             2 => self.leave(&value),
             3 => self.missed += value.as_u64().expect("a count"),
-            4 => self.out = value["reason"].as_str().map(str::to_owned),
+            4 => {
+                let out = value["reason"].as_str().map(str::to_owned);
+                *self = Self {
+                    out,
+                    changes: std::mem::take(&mut self.changes),
+                    events: std::mem::take(&mut self.events),
+                    missed: self.missed,
+                    ..Self::default()
+                };
+            }
+            8 => {
+                for change in value.as_array().expect("several changes") {
+                    if change["change"].is_null() {
+                        self.leave(change);
+                    } else {
+                        self.change(change);
+                    }
+                }
+            }
             other => panic!("action {other}"),
         }
     }
@@ -65,9 +83,9 @@ impl View {
         }
         self.partial
             .extend(list["members"].as_array().expect("a list").iter().cloned());
-        self.you = list["you"].as_u64().expect("an id");
         self.out = None;
         if list["last"] == true {
+            self.you = list["you"].as_u64().expect("an id");
             self.version = list["version"].as_u64().expect("a version");
             self.members.clear();
             for member in std::mem::take(&mut self.partial) {
@@ -88,7 +106,11 @@ impl View {
 
     fn change(&mut self, changed: &Value) {
         let (version, change) = (changed["version"].as_u64().expect("a version"), &changed["change"]);
-        let known = self.members.get(&changed["member"]["id"].as_u64().expect("an id"));
+        let id = changed["member"]["id"].as_u64().expect("an id");
+        if id == self.you && changed["number"].is_null() {
+            return;
+        }
+        let known = self.members.get(&id);
         let is_late = known.map_or(change == "state", |known| version <= known.0);
         if !is_late && version > self.version {
             let id = self.put(version, &changed["member"], &changed["number"]);
@@ -106,7 +128,10 @@ impl View {
     /// Returns what the page sends to set its state.
     pub(crate) fn set_state(&mut self, state: Value) -> Vec<u8> {
         self.set = (self.set.0 + 1, state.clone());
-        let unit = ask(6, &json!({"number": self.set.0, "state": state}));
+        let unit = ask(
+            6,
+            &json!({"number": self.set.0, "version": self.version, "state": state}),
+        );
         if let Some(own) = self.members.get_mut(&self.you) {
             own.2 = state;
         }

@@ -22,7 +22,10 @@ export type RoomChange = 'members' | 'joined' | 'left' | 'away' | 'back' | 'stat
 /** Why the page is not a member: it or the server has ended that, it was too slow, or may not join. */
 export type RoomOut = 'left' | 'lagged' | 'refused';
 
-/** Called with the members, what has changed, and whom that concerns. */
+/**
+ * Called with the members, what has changed, and whom that concerns. In a large room several
+ * changes may arrive at once: the members are those after all of them.
+ */
 export type RoomWatcher<S> = (members: readonly Member<S>[], change: RoomChange, member?: Member<S>) => unknown;
 
 /** Handles an event. `from` is the member that has sent it, unless the server has or it has left. */
@@ -45,6 +48,7 @@ enum Action {
   Join,
   State,
   Leave,
+  Changes,
 }
 
 interface Known<S> {
@@ -52,10 +56,17 @@ interface Known<S> {
   readonly member: Member<S>;
 }
 
+/** How one member has changed, or that it has left. */
+type Told<S> = (Known<S> & { change: RoomChange; number?: number }) | { version: number; id: number; change?: undefined };
+
+/** What watchers are told. */
+type News<S> = [change: RoomChange, member?: Member<S>];
+
 interface List<S> {
   version: number;
-  you: number;
-  number: number;
+  /** Only in the last unit of a list, as is the number. */
+  you?: number;
+  number?: number;
   first: boolean;
   last: boolean;
   members: Member<S>[];
@@ -131,7 +142,7 @@ export class Room<S = unknown> implements Newest {
     this.#number += 1;
     this.#state = state;
     const known = this.#members.get(this.#you);
-    if (known) this.#put(known.version, { ...known.member, state }, 'state');
+    if (known) this.#changed(this.#put(known.version, { ...known.member, state }, 'state'));
     this.#host.newest.publish(this);
   }
 
@@ -159,7 +170,10 @@ export class Room<S = unknown> implements Newest {
 
   /** Sends the newest state. Internal. */
   put(outgoing: Outgoing): void {
-    outgoing.value(Kind.Room, { room: this.name, action: Action.State }, { number: this.#number, state: this.#state });
+    // Its membership has ended, and perhaps another one has begun.
+    if (!this.#number) return;
+    const version = this.#leaving ? 0 : this.#version;
+    outgoing.value(Kind.Room, { room: this.name, action: Action.State }, { number: this.#number, version, state: this.#state });
   }
 
   /** Takes a unit of this room. Throws `Undecodable`. Internal. */
@@ -167,8 +181,8 @@ export class Room<S = unknown> implements Newest {
     if (kind === Kind.RoomEvent) return this.#event(name, id, () => decodeValue(bytes, at));
     const value = decodeValue(bytes, at);
     if (action === Action.Members) this.#list(value as List<S>);
-    else if (action === Action.Member) this.#change(value as Known<S> & { change: RoomChange; number?: number });
-    else if (action === Action.Left) this.#leave(value as { version: number; id: number });
+    else if (action === Action.Member || action === Action.Left) this.#changes([value as Told<S>]);
+    else if (action === Action.Changes) this.#changes(value as Told<S>[]);
     else if (action === Action.Missed) this.#run(() => this.onmissed?.(value as number));
     else if (action === Action.Out) this.#out(value as { reason: RoomOut; text: string });
   }
@@ -198,11 +212,11 @@ export class Room<S = unknown> implements Newest {
     this.#partial.push(...members);
     if (!last) return;
     this.#version = version;
-    this.#you = you;
+    this.#you = you ?? 0;
     this.#members.clear();
     for (const member of this.#partial) this.#members.set(member.id, { version, member: this.#withState(member, number) });
     this.#partial = [];
-    this.#changed('members');
+    this.#changed(['members']);
     for (const { resolve } of this.#joining.splice(0)) resolve();
   }
 
@@ -212,23 +226,29 @@ export class Room<S = unknown> implements Newest {
     return isNewer ? { ...member, state: this.#state as S } : member;
   }
 
-  #change({ version, change, member, number }: Known<S> & { change: RoomChange; number?: number }): void {
+  #changes(all: readonly Told<S>[]): void {
+    this.#changed(...all.map((told) => (told.change ? this.#change(told) : this.#leave(told))).filter((news) => news !== undefined));
+  }
+
+  #change({ version, change, member, number }: Known<S> & { change: RoomChange; number?: number }): News<S> | undefined {
     const known = this.#members.get(member.id);
     // A state may come late: after a later change, or after its member has left.
     const isLate = known ? version <= known.version : change === 'state';
-    if (!isLate && version > this.#version) this.#put(version, this.#withState(member, number), change);
+    // Without a number it is a state that this page has set.
+    const isOwn = member.id === this.#you && number === undefined;
+    return isLate || isOwn || version <= this.#version ? undefined : this.#put(version, this.#withState(member, number), change);
   }
 
-  #put(version: number, member: Member<S>, change: RoomChange): void {
+  #put(version: number, member: Member<S>, change: RoomChange): News<S> {
     this.#members.set(member.id, { version, member });
-    this.#changed(change, member);
+    return [change, member];
   }
 
-  #leave({ version, id }: { version: number; id: number }): void {
+  #leave({ version, id }: { version: number; id: number }): News<S> | undefined {
     const known = this.#members.get(id);
-    if (!known || version <= this.#version) return;
+    if (!known || version <= this.#version) return undefined;
     this.#members.delete(id);
-    this.#changed('left', known.member);
+    return ['left', known.member];
   }
 
   #out({ reason, text }: { reason: RoomOut; text: string }): void {
@@ -238,6 +258,7 @@ export class Room<S = unknown> implements Newest {
     // It has joined again since then.
     if (hasLeft && this.#joins) return;
     this.#joins = false;
+    this.#number = 0;
     this.#fail(text || reason);
     this.#run(() => this.onout?.(reason, text));
   }
@@ -246,16 +267,20 @@ export class Room<S = unknown> implements Newest {
     this.#you = this.#version = 0;
     this.#partial = [];
     this.#members.clear();
-    if (this.#present.length) this.#changed('members');
+    if (this.#present.length) this.#changed(['members']);
   }
 
   #fail(why: string): void {
     for (const { reject } of this.#joining.splice(0)) reject(new Error(`The page is not in the room ${this.name}: ${why}.`));
   }
 
-  #changed(change: RoomChange, member?: Member<S>): void {
-    this.#present = [...this.#members.values()].map((known) => known.member);
-    for (const watcher of [...this.#watchers]) this.#run(() => watcher(this.#present, change, member));
+  #changed(...news: News<S>[]): void {
+    if (!news.length) return;
+    const present = [...this.#members.values()].map((known) => known.member);
+    this.#present = present;
+    for (const [change, member] of news) {
+      for (const watcher of [...this.#watchers]) this.#run(() => watcher(present, change, member));
+    }
   }
 
   #run(handler: () => unknown): void {

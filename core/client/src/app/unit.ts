@@ -78,7 +78,7 @@ export const FAILURE_LIMIT = 1024;
 const LAST_CODE = 7;
 
 /** The greatest number of what a unit says about a room. */
-const LAST_ACTION = 7;
+const LAST_ACTION = 8;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });

@@ -7,7 +7,7 @@ import type { Member, Room } from '../../src/app/room';
 import { Kind } from '../../src/app/unit';
 import { App, type Sent } from './app_fixture';
 
-const [MEMBERS, MEMBER, LEFT, MISSED, OUT, JOIN, STATE, LEAVE] = [0, 1, 2, 3, 4, 5, 6, 7];
+const [MEMBERS, MEMBER, LEFT, MISSED, OUT, JOIN, STATE, LEAVE, CHANGES] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
 
 const member = (id: number, state: unknown = null, away = false): Member => ({ id, principal: null, away, since: 1, state });
 const list = (version: number, members: Member[], number = 0): object => ({ version, you: 1, number, first: true, last: true, members });
@@ -51,9 +51,34 @@ test('what is older than what the page knows is ignored, and so is a state of a 
   assert.equal(seen.length, 2);
 });
 
+test('of several changes at once watchers are told one by one, with the members after all of them', async () => {
+  const { app, board, seen } = await joined();
+  board.setState('mine');
+  await give(app, CHANGES, [
+    { version: 6, change: 'joined', member: member(3), number: 0 },
+    { version: 7, id: 2 },
+    { version: 8, change: 'joined', member: member(2, 'again'), number: 0 },
+    { version: 9, change: 'state', member: member(1, 'mine') },
+    { version: 4, change: 'away', member: member(3, null, true), number: 0 },
+    { version: 10, id: 9 },
+  ]);
+  assert.deepEqual(statesOf(board), [[1, 'mine', false], [3, null, false], [2, 'again', false]]);
+  assert.deepEqual(seen, [[2, 'members', undefined], [2, 'state', 1], [3, 'joined', 3], [3, 'left', 2], [3, 'joined', 2]]);
+  await give(app, CHANGES, [{ version: 11, change: 'away', member: member(1, 'old', true), number: 0 }]);
+  assert.deepEqual(board.me, { ...member(1, 'mine'), away: true });
+});
+
+test('the state that a page has set itself is not applied again, whatever it has set since then', async () => {
+  const { app, board } = await joined();
+  board.setState('first');
+  board.setState('second');
+  await give(app, CHANGES, [{ version: 6, change: 'state', member: member(1, 'first') }, { version: 7, change: 'state', member: member(2, 'c'), number: 4 }]);
+  assert.deepEqual(statesOf(board), [[1, 'second', false], [2, 'c', false]]);
+});
+
 test('a list in parts replaces what was known once it is complete', async () => {
   const { app, board } = await joined();
-  await give(app, MEMBERS, { ...list(9, [member(3)]), last: false });
+  await give(app, MEMBERS, { version: 9, first: true, last: false, members: [member(3)] });
   assert.deepEqual(board.present.map(({ id }) => id), [1, 2]);
   await give(app, MEMBERS, { ...list(9, [member(1)]), first: false });
   assert.deepEqual(board.present.map(({ id }) => id), [3, 1]);
@@ -107,7 +132,7 @@ test('of many own states the first and the newest are sent, and older ones of th
   await give(app, MEMBERS, list(7, [member(1, 'b'), member(2, 'b')], 0));
   assert.equal(board.me?.state, 'e');
   const states = (sent: Sent[]): unknown[] => asked(sent.filter(({ kind }) => kind === Kind.Room));
-  assert.deepEqual(states(await app.read()), [['board', STATE, { number: 1, state: 'c' }]]);
+  assert.deepEqual(states(await app.read()), [['board', STATE, { number: 1, version: 5, state: 'c' }]]);
   await app.read();
   assert.deepEqual(states([...(await app.read()), ...(await app.read())]).length, 0);
   await give(app, MEMBER, { version: 8, change: 'state', member: member(1, 'by the server'), number: 3 });
@@ -140,8 +165,26 @@ test('in a new membership, the server sets the state of a page that has set one 
   board.setState('c');
   board.leave();
   void board.join('d');
+  await app.read();
   await give(app, OUT, { reason: 'left', text: '' });
   await give(app, MEMBERS, list(7, [member(1, 'd')]));
   await give(app, MEMBER, { version: 8, change: 'state', member: member(1, 'by the server'), number: 0 });
   assert.equal(board.me?.state, 'by the server');
+});
+
+test('a state belongs to the membership in which the page has set it', async () => {
+  const { app, board } = await joined();
+  const states = async (): Promise<unknown[]> => asked(await app.read()).filter((told) => (told as unknown[])[1] === STATE);
+  board.setState('c');
+  assert.deepEqual(await states(), [['board', STATE, { number: 1, version: 5, state: 'c' }]]);
+  board.setState('never sent');
+  await give(app, OUT, { reason: 'left', text: '' });
+  await give(app, MEMBERS, list(9, [member(1, 'by the server')]));
+  assert.equal(board.me?.state, 'by the server');
+  await app.read();
+  assert.deepEqual(await states(), []);
+  board.leave();
+  void board.join('d');
+  board.setState('e');
+  assert.deepEqual([...(await states()), ...(await states())], [['board', STATE, { number: 1, version: 0, state: 'e' }]]);
 });

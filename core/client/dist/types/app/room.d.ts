@@ -17,7 +17,10 @@ export interface Member<S = unknown> {
 export type RoomChange = 'members' | 'joined' | 'left' | 'away' | 'back' | 'state';
 /** Why the page is not a member: it or the server has ended that, it was too slow, or may not join. */
 export type RoomOut = 'left' | 'lagged' | 'refused';
-/** Called with the members, what has changed, and whom that concerns. */
+/**
+ * Called with the members, what has changed, and whom that concerns. In a large room several
+ * changes may arrive at once: the members are those after all of them.
+ */
 export type RoomWatcher<S> = (members: readonly Member<S>[], change: RoomChange, member?: Member<S>) => unknown;
 /** Handles an event. `from` is the member that has sent it, unless the server has or it has left. */
 export type RoomHandler<S, T> = (value: T, from: Member<S> | undefined) => unknown;
