@@ -10,7 +10,7 @@ use std::env;
 use std::time::{Duration, Instant};
 
 use balancer::{Balancer, Random};
-use node::{Node, numbers, until};
+use node::{Count, Node, numbers, until};
 use stillhere::code::Code;
 use stillhere::{Message, SessionHandle};
 use stillhere_client::{Client, Route, Status, Ticket};
@@ -264,6 +264,57 @@ async fn a_server_that_shuts_down_sends_the_pages_that_it_passes_on_to_others() 
     assert_eq!((report.sessions, report.connections_left), (0, 0));
     assert_eq!(&*echo(&client, "after").await, b"after");
     assert_eq!((b.cluster.hops(), c.cluster.hops()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_durable_session_of_a_server_that_has_died_goes_on_at_another_within_two_seconds() {
+    let nats = NatsServer::start();
+    let (mut a, b) = (Node::start_durable(&nats).await, Node::start_durable(&nats).await);
+    let c = Node::start_durable(&nats).await;
+    let (kind, _b, _c) = (a.counters(), b.counters(), c.counters());
+    let (direct, through) = (
+        Balancer::start(&[a.address], 0).await,
+        Balancer::start(&[b.address], 0).await,
+    );
+    let (first, second) = (kind.open(Count { count: 0 }), kind.open(Count { count: 0 }));
+    let first = connect(&first, &direct, Route::WebSocket);
+    let second = connect(&second, &through, Route::WebSocket);
+    for number in ["1", "2", "3"] {
+        assert_eq!(&*echo(&first, "x").await, number.as_bytes());
+        assert_eq!(&*echo(&second, "x").await, number.as_bytes());
+    }
+    direct.lead_to(&[b.address, c.address]);
+    a.kill();
+    direct.cut();
+    let began = Instant::now();
+    first.wake();
+    assert_eq!(&*echo(&first, "x").await, b"4");
+    assert_eq!(&*echo(&second, "x").await, b"4");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(b.hub.stats().sessions + c.hub.stats().sessions, 2);
+}
+
+#[tokio::test]
+async fn a_server_that_was_frozen_gives_up_what_another_has_taken_over() {
+    let nats = NatsServer::start();
+    let (a, b) = (Node::start_durable(&nats).await, Node::start_durable(&nats).await);
+    let (kind, _b) = (a.counters(), b.counters());
+    let balancer = Balancer::start(&[a.address], 0).await;
+    let client = connect(&kind.open(Count { count: 0 }), &balancer, Route::WebSocket);
+    assert_eq!(&*echo(&client, "x").await, b"1");
+    assert_eq!(&*echo(&client, "x").await, b"2");
+    let thaw = a.freeze().await;
+    balancer.lead_to(&[b.address]);
+    balancer.cut();
+    client.wake();
+    assert_eq!(&*echo(&client, "x").await, b"3");
+    assert_eq!(&*echo(&client, "x").await, b"4");
+    drop(thaw);
+    balancer.lead_to(&[a.address]);
+    balancer.cut();
+    client.wake();
+    assert_eq!(&*echo(&client, "x").await, b"5");
+    assert_eq!((a.hub.stats().sessions, b.hub.stats().sessions), (0, 1));
 }
 
 #[tokio::test]

@@ -3,8 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use async_nats::Client;
+use serde::{Deserialize, Serialize};
+use stillhere::durable::{Durability, DurableKind, State};
 use stillhere::{Hub, HubBuilder, Session};
-use stillhere_nats::{NatsCluster, NatsClusterOptions};
+use stillhere_nats::{NatsCluster, NatsClusterOptions, NatsStore, NatsStoreOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -21,6 +24,19 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a server.
     pub(crate) async fn start(nats: &NatsServer, configure: impl FnOnce(HubBuilder) -> HubBuilder) -> Self {
+        Self::start_with(nats, async |_, hub| configure(hub)).await
+    }
+
+    /// Starts a server with a store that it shares with the others.
+    pub(crate) async fn start_durable(nats: &NatsServer) -> Self {
+        Self::start_with(nats, async |node_client, hub| {
+            let store = NatsStore::new(node_client, NatsStoreOptions::default()).await;
+            hub.store(store.expect("the store opens"))
+        })
+        .await
+    }
+
+    async fn start_with(nats: &NatsServer, configure: impl AsyncFnOnce(Client, HubBuilder) -> HubBuilder) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -29,13 +45,14 @@ impl Node {
         let url = nats.url();
         let joining = runtime.spawn(async move {
             let client = async_nats::connect(url).await.expect("NATS runs");
-            NatsCluster::new(client, NatsClusterOptions::default()).await
+            let cluster = NatsCluster::new(client.clone(), NatsClusterOptions::default()).await;
+            (client, cluster.expect("it joins"))
         });
-        let cluster = joining.await.expect("it joins").expect("it joins");
+        let (client, cluster) = joining.await.expect("it joins");
         let builder = Hub::builder()
             .runtime(runtime.handle().clone())
             .cluster(cluster.clone());
-        let hub = configure(builder).build();
+        let hub = configure(client, builder).await.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let listener = listener.into_std().expect("it is a listener");
         let address = listener.local_addr().expect("it is bound");
@@ -54,6 +71,24 @@ impl Node {
         node
     }
 
+    /// Registers sessions that count what they receive.
+    pub(crate) fn counters(&self) -> DurableKind<Count> {
+        self.hub.durable("count", Durability::Crash, count)
+    }
+
+    /// Stops the server's only thread, as SIGSTOP does, until the result is dropped.
+    pub(crate) async fn freeze(&self) -> std::sync::mpsc::Sender<()> {
+        let (thaw, frozen) = std::sync::mpsc::channel();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let runtime = self.runtime.as_ref().expect("it is not killed");
+        runtime.spawn(async move {
+            let _ = begun.send(());
+            let _ = frozen.recv();
+        });
+        begins.await.expect("it freezes");
+        thaw
+    }
+
     /// Ends the server as a crash does: nobody is told anything.
     pub(crate) fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
@@ -65,6 +100,24 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Count {
+    pub(crate) count: u64,
+}
+
+/// Answers each message with the number of messages so far.
+async fn count(mut session: Session, state: State<Count>) {
+    while session.recv().await.is_some() {
+        let count = state.update(|state| {
+            state.count += 1;
+            state.count
+        });
+        if session.send(count.to_string()).await.is_err() {
+            return;
+        }
     }
 }
 
