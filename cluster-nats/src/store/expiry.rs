@@ -31,7 +31,7 @@ pub(super) struct Scan<'a> {
     own: Vec<(SessionId, u64)>,
     others: Vec<(SessionId, u64)>,
     /// The marks of removals whose process ended before it could delete them.
-    removals: Vec<u64>,
+    removals: Vec<(SessionId, u64)>,
 }
 
 impl Expiry {
@@ -51,8 +51,8 @@ impl Expiry {
         self.scanned = None;
     }
 
-    /// Takes in what a scan has found. Returns the messages to delete.
-    pub(super) fn handle_scan(&mut self, scan: Scan<'_>, now: Instant) -> Vec<u64> {
+    /// Takes in what a scan has found. Returns the marks of removals to delete.
+    pub(super) fn handle_scan(&mut self, scan: Scan<'_>, now: Instant) -> Vec<(SessionId, u64)> {
         let before = std::mem::take(&mut self.overdue);
         self.due.extend(scan.own);
         for (id, revision) in scan.others {
@@ -95,7 +95,7 @@ impl<'a> Scan<'a> {
         } = scanned;
         if label.kind == Kind::Removal {
             if *age > REMOVAL && self.removals.len() < MOST_REMOVALS {
-                self.removals.push(*sequence);
+                self.removals.push((*id, *sequence));
             }
             return;
         }

@@ -176,6 +176,11 @@ impl Known {
         self.lost.push(commit.number);
     }
 
+    /// Returns the only message of the record, if there is one alone.
+    pub(super) fn lone_message(&self) -> Option<u64> {
+        (self.tail != 0 && self.base == self.tail).then_some(self.tail)
+    }
+
     /// Applies a commit that counts.
     pub(super) fn handle_stored(&mut self, commit: Commit, plan: &Plan, base: u64, revision: u64) {
         let size = plan.payload.len();

@@ -207,8 +207,8 @@ impl Inner {
             let plan = known.plan(&commit);
             let failure = match self.publish(&id, known, &plan, commit_id, commit.keep).await {
                 Ok((base, revision)) => {
+                    self.drop_replaced(&id, known, &plan, base, revision).await;
                     known.handle_stored(commit, &plan, base, revision);
-                    self.drop_replaced(&id, &plan, base, revision).await;
                     return Ok(revision);
                 }
                 Err(PublishError::Refused(error)) => return Err(error),
@@ -283,13 +283,18 @@ impl Inner {
         (last.commit == commit && last.part == part).then_some(place.tail)
     }
 
-    /// Purges what a whole record in parts replaces. A record in one message does that itself.
-    async fn drop_replaced(&self, id: &SessionId, plan: &Plan, base: u64, revision: u64) {
-        if plan.kind == Kind::Whole
-            && base != revision
-            && let Err(error) = self.stream.purge_before(id, base).await
-        {
-            tracing::debug!(session = %id, %error, "an old record stays until the session is written again");
+    /// Removes what a whole record replaces, unless its message did that.
+    async fn drop_replaced(&self, id: &SessionId, known: &Known, plan: &Plan, base: u64, revision: u64) {
+        let has_rolled_up = base == revision && self.stream.can_roll_up();
+        if plan.kind != Kind::Whole || known.tail == 0 || has_rolled_up {
+            return;
+        }
+        let dropped = match known.lone_message() {
+            Some(sequence) => self.stream.delete(sequence).await,
+            None => self.stream.purge_before(id, base).await,
+        };
+        if let Err(error) = dropped {
+            tracing::debug!(session = %id, %error, "an old record stays until the session is removed");
         }
     }
 
@@ -334,7 +339,7 @@ impl Inner {
             };
             match self.stream.publish(&id, &label, Bytes::new(), place.tail, true).await {
                 Ok(sequence) => {
-                    self.stream.delete(sequence).await;
+                    self.forget_removal(&id, sequence).await;
                     return Ok(());
                 }
                 Err(PublishError::WrongLast) => {}
@@ -357,6 +362,22 @@ impl Inner {
         ))
     }
 
+    /// Deletes the mark of a removal, which is of use only as long as others may publish.
+    async fn forget_removal(&self, id: &SessionId, sequence: u64) {
+        let before = if self.stream.can_roll_up() {
+            Ok(())
+        } else {
+            self.stream.purge_before(id, sequence).await
+        };
+        let forgotten = match before {
+            Ok(()) => self.stream.delete(sequence).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = forgotten {
+            tracing::debug!(session = %id, %error, "the mark of a removal stays until a scan finds it");
+        }
+    }
+
     async fn expired(&self, most: usize) -> Result<Vec<(SessionId, u64)>, StoreError> {
         let begins = self.expiry().begin_scan(Instant::now(), &self.options);
         if begins {
@@ -367,8 +388,8 @@ impl Inner {
                 return Err(error);
             }
             let removals = self.expiry().handle_scan(scan, Instant::now());
-            for sequence in removals {
-                self.stream.delete(sequence).await;
+            for (id, sequence) in removals {
+                self.forget_removal(&id, sequence).await;
             }
         }
         Ok(self.expiry().take(most))

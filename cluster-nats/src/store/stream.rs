@@ -12,8 +12,8 @@ use async_nats::jetstream::context::{
 };
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, PurgeErrorKind, RawMessageError, RawMessageErrorKind, RetentionPolicy, StorageType,
-    Stream as NatsStream,
+    Config, DeleteMessageErrorKind, DiscardPolicy, PurgeErrorKind, RawMessageError, RawMessageErrorKind,
+    RetentionPolicy, StorageType, Stream as NatsStream,
 };
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
@@ -35,6 +35,9 @@ pub(super) struct Stream {
     timeout: Duration,
     /// The largest message of the stream, in bytes.
     largest: usize,
+    /// Whether messages may be purged. Some 2.9 servers go on to count those against the limits of
+    /// account and server (nats-server, pull request 3876), but not what is deleted by sequence.
+    purges: bool,
 }
 
 /// A message as the stream has it.
@@ -76,10 +79,17 @@ impl Stream {
             .build(client.clone());
         let (name, prefix) = (&options.stream, &options.subject_prefix);
         let config = open_or_create(&context, options).await?;
-        check(&config, prefix).map_err(|reason| OpenNatsStoreError::Unfit {
+        let unfit = |reason| OpenNatsStoreError::Unfit {
             stream: name.clone(),
             reason,
-        })?;
+        };
+        check(&config, prefix).map_err(unfit)?;
+        let purges = client.is_server_compatible(2, 10, 0);
+        if config.max_bytes > 0 && !purges {
+            // It counts less than it stores before it refuses, and drops the oldest messages then.
+            let reason = "nats-server 2.9 drops old messages of a stream near its limit of bytes: limit the account";
+            return Err(unfit(reason.to_owned()));
+        }
         if config.num_replicas < options.replicas {
             tracing::warn!(
                 stream = name,
@@ -102,6 +112,7 @@ impl Stream {
                 .ok()
                 .filter(|size| *size > 0)
                 .unwrap_or(usize::MAX),
+            purges,
         })
     }
 
@@ -118,9 +129,14 @@ impl Stream {
         format!("{}.{id}", self.prefix)
     }
 
+    /// Returns true if messages can be removed with one that is published.
+    pub(super) fn can_roll_up(&self) -> bool {
+        self.purges
+    }
+
     /// Publishes a message if `expected` is the sequence of the last one of the session; 0 if there
-    /// must be none. With `rolls_up` those before it are gone once it is stored. Returns its
-    /// sequence.
+    /// must be none. With `rolls_up` those before it are gone once it is stored, if the server can
+    /// do that. Returns its sequence.
     pub(super) async fn publish(
         &self,
         id: &SessionId,
@@ -133,7 +149,7 @@ impl Stream {
             .payload(payload)
             .header(HEADER, label.encode(id).as_str())
             .expected_last_subject_sequence(expected);
-        if rolls_up {
+        if rolls_up && self.purges {
             message = message.header(async_nats::header::NATS_ROLLUP, ROLLUP_SUBJECT);
         }
         self.publish_message(self.subject(id), message).await
@@ -209,8 +225,12 @@ impl Stream {
 
     /// Removes the messages of a session whose sequence is below this one.
     pub(super) async fn purge_before(&self, id: &SessionId, sequence: u64) -> Result<(), StoreError> {
-        // Nothing is there, but nats-server 2.9 would purge everything.
-        if sequence <= 1 {
+        if !self.purges {
+            let mut from = 1;
+            while let Some(message) = self.next(id, from).await?.filter(|message| message.sequence < sequence) {
+                self.delete(message.sequence).await?;
+                from = message.sequence + 1;
+            }
             return Ok(());
         }
         let purge = self.stream.purge().filter(self.subject(id)).sequence(sequence);
@@ -224,9 +244,14 @@ impl Stream {
     }
 
     /// Removes a message, if it is still there.
-    pub(super) async fn delete(&self, sequence: u64) {
-        if let Err(error) = self.stream.delete_message(sequence).await {
-            tracing::debug!(%error, sequence, "a message of a removed session stays until later");
+    pub(super) async fn delete(&self, sequence: u64) -> Result<(), StoreError> {
+        match self.stream.delete_message(sequence).await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.kind() {
+                DeleteMessageErrorKind::JetStream(said) if said.error_code() == ErrorCode::SEQUENCE_NOT_FOUND => Ok(()),
+                DeleteMessageErrorKind::JetStream(said) => Err(store_error(&said)),
+                _ => Err(self.request_error(&error)),
+            },
         }
     }
 
@@ -235,7 +260,7 @@ impl Stream {
         let mut copy = PublishMessage::build()
             .payload(message.payload)
             .header(DAMAGED, message.header.as_str());
-        if is_first {
+        if is_first && self.purges {
             copy = copy.header(async_nats::header::NATS_ROLLUP, ROLLUP_SUBJECT);
         }
         let subject = format!("{}.aside.{id}", self.prefix);

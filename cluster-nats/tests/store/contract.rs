@@ -87,6 +87,22 @@ async fn a_large_record_is_written_as_its_changes_until_they_outgrow_it() {
 }
 
 #[tokio::test]
+async fn a_large_record_can_lose_its_messages() {
+    let server = NatsServer::start();
+    let store = open(&server).await;
+    let id = SessionId::random();
+    let mut commit = Commit::new(id, 0, filled(100_000, 1), HOUR);
+    commit.rows.interactive = vec![large_row(1, 50_000)];
+    let first = store.commit(commit).await.expect("it commits");
+    let mut commit = Commit::new(id, first, filled(100_000, 2), HOUR);
+    commit.clears_rows = true;
+    commit.rows.bulk = vec![large_row(1, 10)];
+    store.commit(commit).await.expect("it commits");
+    let record = load(&open(&server).await, id).await;
+    assert_eq!(record.rows, PerLane::new(vec![], vec![large_row(1, 10)]));
+}
+
+#[tokio::test]
 async fn many_small_changes_of_a_large_record_are_rolled_up() {
     let server = NatsServer::start();
     let store = open(&server).await;
@@ -248,26 +264,42 @@ async fn a_stream_that_would_lose_sessions_is_refused() {
 }
 
 #[tokio::test]
-async fn a_full_stream_is_reported_and_has_room_again_after_a_removal() {
+async fn a_stream_whose_server_drops_messages_at_its_limit_is_refused() {
     let server = NatsServer::start();
     create_stream(&server, |config| config.max_bytes = 100_000).await;
+    let client = client(&server).await;
+    let is_old = client.server_info().version.starts_with("2.9.");
+    let opened = NatsStore::new(client, NatsStoreOptions::default()).await;
+    assert_eq!(opened.is_err(), is_old, "{opened:?}");
+}
+
+#[tokio::test]
+async fn a_full_server_is_reported_loses_nothing_and_has_room_again_after_a_removal() {
+    let account = "{ jetstream: { max_file: 100000 }, users: [{ user: a, password: a }] }";
+    let server = NatsServer::start_with(&format!("accounts {{ A: {account} }}\nno_auth_user: a\n"));
     let store = open(&server).await;
     let mut stored = Vec::new();
-    let error = loop {
-        let id = SessionId::random();
-        match store.commit(Commit::new(id, 0, filled(10_000, 1), HOUR)).await {
-            Ok(revision) => stored.push((id, revision)),
-            Err(error) => break error,
-        }
-        assert!(stored.len() < 100, "it is full at some time");
-    };
-    assert_eq!(error, StoreError::Full);
-    for (id, _) in &stored {
-        assert_eq!(load(&store, *id).await.head, filled(10_000, 1));
+    let mut errors = Vec::new();
+    // Until not even the mark of a removal finds room.
+    for length in [10_000, 0] {
+        errors.push(loop {
+            let id = SessionId::random();
+            match store.commit(Commit::new(id, 0, filled(length, 1), HOUR)).await {
+                Ok(revision) => stored.push((id, revision, length)),
+                Err(error) => break error,
+            }
+            assert!(stored.len() < 1000, "it is full at some time");
+        });
     }
-    let (id, revision) = stored[0];
-    assert_eq!(store.remove(id, revision).await, Ok(()));
-    assert_eq!(store.load(id).await, Ok(None));
+    assert_eq!(errors, [StoreError::Full, StoreError::Full]);
+    for (id, _, length) in &stored {
+        assert_eq!(load(&store, *id).await.head, filled(*length, 1));
+    }
+    for (id, revision, _) in stored.drain(..5) {
+        assert_eq!(store.remove(id, revision).await, Ok(()));
+        assert_eq!(store.load(id).await, Ok(None));
+    }
     let commit = Commit::new(SessionId::random(), 0, filled(5_000, 1), HOUR);
-    assert!(store.commit(commit).await.is_ok());
+    let committed = store.commit(commit).await;
+    assert!(committed.is_ok(), "{committed:?}");
 }

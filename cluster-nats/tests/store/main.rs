@@ -10,6 +10,7 @@ mod damage;
 mod expiry;
 mod hubs;
 mod outages;
+mod proxy;
 
 use std::time::Duration;
 

@@ -6,9 +6,10 @@ use stillhere::SessionId;
 use stillhere::durable::{Commit, Store as _, StoreError};
 use stillhere_nats::{NatsStore, NatsStoreOptions};
 
+use crate::proxy::{Fault, Proxy};
 use crate::store_contract::{HOUR, head};
 use crate::support::NatsServer;
-use crate::{adding, client, large_row, load, open, open_with, stream};
+use crate::{adding, client, create_stream, filled, large_row, load, open, open_with, stream};
 
 /// Commits until it succeeds, as a hub does.
 async fn commit_at_last(store: &NatsStore, commit: Commit) -> Result<u64, StoreError> {
@@ -156,6 +157,47 @@ async fn commit_claim(store: &NatsStore, id: SessionId) -> u64 {
         {
             Ok(revision) => return revision,
             Err(error) => assert_eq!(error, StoreError::Fenced),
+        }
+    }
+}
+
+/// Opens a store that reaches the server through a proxy.
+async fn open_through(proxy: &Proxy) -> NatsStore {
+    let options = async_nats::ConnectOptions::new().reconnect_delay_callback(|_| Duration::from_millis(10));
+    let client = options.connect(format!("nats://{}", proxy.address)).await;
+    let opened = NatsStore::new(client.expect("the server is there"), impatient()).await;
+    opened.expect("the store opens")
+}
+
+#[tokio::test]
+async fn what_was_stored_without_an_answer_is_found() {
+    let server = NatsServer::start();
+    create_stream(&server, |config| config.max_message_size = 32 << 10).await;
+    let proxy = Proxy::start(&server).await;
+    let store = open_through(&proxy).await;
+    for fault in [Fault::HoldAnswer, Fault::Cut] {
+        // One message, and the first, the second and the last one of four.
+        for (length, after) in [(100, 0), (100_000, 0), (100_000, 1), (100_000, 3)] {
+            let id = SessionId::random();
+            let first = store
+                .commit(Commit::new(id, 0, head("first"), HOUR))
+                .await
+                .expect("it commits");
+            proxy.fail(fault, after);
+            let commit = Commit::new(id, first, filled(length, 1), HOUR);
+            let second = store.commit(commit).await;
+            assert!(proxy.has_failed(), "{fault:?} after {after}");
+            let second = second.unwrap_or_else(|error| panic!("{fault:?} after {after}: {error}"));
+            let record = load(&open(&server).await, id).await;
+            assert_eq!((record.revision, record.head), (second, filled(length, 1)));
+            // The store knows where the record begins.
+            let mut commit = Commit::new(id, second, filled(length, 2), HOUR);
+            commit.rows.interactive = vec![large_row(1, 10)];
+            let third = store.commit(commit).await.expect("it commits");
+            assert_eq!(load(&store, id).await.head, filled(length, 2));
+            proxy.fail(fault, 0);
+            assert_eq!(store.remove(id, third).await, Ok(()), "{fault:?}");
+            assert_eq!(store.load(id).await, Ok(None));
         }
     }
 }

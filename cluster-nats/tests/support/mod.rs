@@ -18,8 +18,15 @@ pub(crate) struct NatsServer {
 impl NatsServer {
     /// Starts a server. `STILLHERE_NATS_SERVER` names the program; by default it is `nats-server`.
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Starts a server with this in its configuration.
+    pub(crate) fn start_with(configuration: &str) -> Self {
         let port = free_port();
         let directory = env::temp_dir().join(format!("stillhere-nats-{}-{port}", std::process::id()));
+        fs::create_dir_all(&directory).expect("there is room for a folder");
+        fs::write(directory.join(CONFIGURATION), configuration).expect("there is room for a file");
         let process = spawn(port, &directory);
         let server = Self {
             process,
@@ -88,6 +95,8 @@ fn spawn(port: u16, directory: &Path) -> Child {
     Command::new(&program)
         .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
         .arg(directory)
+        .arg("-c")
+        .arg(directory.join(CONFIGURATION))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -99,3 +108,5 @@ fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
     listener.local_addr().expect("it is bound").port()
 }
+
+const CONFIGURATION: &str = "server.conf";
