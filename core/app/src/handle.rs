@@ -16,7 +16,7 @@ use crate::items::Items;
 use crate::newest::send_newest;
 use crate::observable::{Observable, Observed};
 use crate::page_stream::{CREDIT, PageStream};
-use crate::rooms::{Door, PageRights, Rooms};
+use crate::rooms::{Door, PageRights, PublishError, Rooms};
 use crate::shared::{CallHandler, EventHandler, Shared};
 use crate::shared_observable::SharedObservable;
 use crate::trouble::Trouble;
@@ -45,6 +45,9 @@ pub enum SendError {
     /// The name is empty or too long.
     #[error(transparent)]
     Name(#[from] BadName),
+    /// It is for a room, and the other servers cannot be told.
+    #[error(transparent)]
+    Room(#[from] PublishError),
 }
 
 impl fmt::Debug for SessionHandle {

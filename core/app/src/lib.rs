@@ -43,8 +43,9 @@ pub use options::AppOptions;
 pub use page_stream::PageStream;
 pub use restoring::Restoring;
 pub use rooms::{
-    Departure, Happening, InProcess, JoinError, Lag, Member, Membership, PageRights, Present, Replica, Room,
-    RoomEngine, RoomError, RoomEvent, RoomEvents, RoomOptions, Rooms,
+    Announced, Announcement, Departure, Happening, InProcess, JoinError, Lag, Member, Membership, PageRights, Present,
+    PublishError, Replica, Room, RoomEngine, RoomError, RoomEvent, RoomEvents, RoomLink, RoomOptions, Rooms, ServerId,
+    Snapshot,
 };
 pub use session::Session;
 pub use shared::Received;

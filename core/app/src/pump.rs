@@ -174,7 +174,11 @@ impl Pump {
                 member,
                 name,
                 value,
-            } => rooms::receive_event(&self.handle(), room, member, name, value.unit()),
+            } => {
+                if let Err(trouble) = rooms::receive_event(&self.handle(), room, member, name, value.unit()) {
+                    self.report(&trouble);
+                }
+            }
         }
     }
 

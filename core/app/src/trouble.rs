@@ -6,6 +6,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::failure::shortened;
+use crate::rooms::PublishError;
 use crate::unit::UnitError;
 use crate::value::DecodeError;
 
@@ -32,6 +33,14 @@ pub enum Trouble {
         name: String,
         /// Why it cannot be decoded.
         error: DecodeError,
+    },
+    /// An event for a room that cannot be sent to the other servers.
+    #[error("dropped the event {name:?} for a room: {error}")]
+    RoomEvent {
+        /// Name of the event.
+        name: String,
+        /// Why it cannot be sent.
+        error: PublishError,
     },
     /// The handler of an event panicked.
     #[error("the handler of the event {0:?} panicked")]

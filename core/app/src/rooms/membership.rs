@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use super::engine::{Departure, Happening};
+use super::engine::{Departure, Happening, PublishError};
 use super::member::{Member, member_id, now};
 use super::page::PageRights;
 use super::replica::Replica;
@@ -70,11 +70,11 @@ impl Membership {
     /// never sent.
     ///
     /// # Errors
-    /// Returns [`JoinError::State`] if the state is too large.
+    /// Returns [`JoinError::State`] if the state is too large, and [`JoinError::Refused`] if the
+    /// other servers cannot be told.
     pub fn set_state<T: Serialize + ?Sized>(&self, state: &T) -> Result<(), JoinError> {
         let state = state_of(&self.seated.replica, state)?;
-        self.seated.set_state(state, None);
-        Ok(())
+        Ok(self.seated.set_state(state, None)?)
     }
 
     /// Waits until the session is no longer a member, because its page has left or has not kept up
@@ -113,21 +113,23 @@ impl Seated {
             departed: watch::Sender::default(),
         });
         if let Err(error) = seated.enter(session) {
-            replica.publish(Happening::Left {
-                id,
-                why: Departure::Ended,
-            });
+            replica.unseat(id);
             return Err(error);
         }
         let events = session.core.events();
         let is_away = session.core.state().is_soft_closed();
-        replica.publish(Happening::Joined(Member {
+        let joined = replica.publish(Happening::Joined(Member {
             id,
             principal: session.principal().map(str::to_owned),
             is_away,
             since: now(),
             state,
         }));
+        if let Err(error) = joined {
+            seated.forget(&session.shared);
+            replica.unseat(id);
+            return Err(error.into());
+        }
         seated.keep(session, events, is_away);
         Ok(seated)
     }
@@ -152,7 +154,7 @@ impl Seated {
         if let Some(why) = departed {
             // The page has left before the member had joined.
             task.abort();
-            self.replica.publish(Happening::Left { id: self.id, why });
+            self.replica.publish_always(Happening::Left { id: self.id, why });
         }
     }
 
@@ -182,9 +184,9 @@ impl Seated {
         self.replica.begin_document(self.id);
     }
 
-    pub(super) fn set_state(&self, state: serde_json::Value, number: Option<u64>) {
+    pub(super) fn set_state(&self, state: serde_json::Value, number: Option<u64>) -> Result<(), PublishError> {
         let id = self.id;
-        self.replica.publish(Happening::State { id, state, number });
+        self.replica.publish(Happening::State { id, state, number })
     }
 
     /// Tells the page who is in the room, at most once in 200 ms.
@@ -212,20 +214,23 @@ impl Seated {
             return;
         }
         if let Some(shared) = shared {
-            let rooms = &mut shared.lock().rooms;
-            let seated = rooms.get(self.replica.name());
-            if seated.is_some_and(|seated| std::ptr::eq(&**seated, self)) {
-                rooms.remove(self.replica.name());
-            }
+            self.forget(shared);
         }
-        if why == Departure::Left {
-            let out = out(&self.replica, Reason::Left, "");
-            self.replica.tell_when_left(self.id, out.into());
-        }
+        let out = (why == Departure::Left).then(|| out(&self.replica, Reason::Left, "").into());
+        self.replica.begin_leaving(self.id, out);
         // A member that has not joined yet leaves once it has.
         if let Some(keeper) = keeper {
-            self.replica.publish(Happening::Left { id: self.id, why });
+            self.replica.publish_always(Happening::Left { id: self.id, why });
             keeper.abort();
+        }
+    }
+
+    /// Removes this membership from those of the session.
+    fn forget(&self, shared: &Shared) {
+        let rooms = &mut shared.lock().rooms;
+        let seated = rooms.get(self.replica.name());
+        if seated.is_some_and(|seated| std::ptr::eq(&**seated, self)) {
+            rooms.remove(self.replica.name());
         }
     }
 }
@@ -269,7 +274,7 @@ impl Keeper {
             let is_away = state.is_soft_closed();
             if is_away != was_away && state != SessionState::Closed {
                 was_away = is_away;
-                self.seated.replica.publish(Happening::Away {
+                self.seated.replica.publish_always(Happening::Away {
                     id: self.seated.id,
                     is_away,
                     since: now(),

@@ -7,6 +7,7 @@ mod membership;
 mod page;
 mod present;
 mod replica;
+mod replication;
 mod room;
 mod roster;
 mod seat;
@@ -19,7 +20,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-pub use engine::{Departure, Happening, InProcess, RoomEngine};
+pub use engine::{Departure, Happening, InProcess, PublishError, RoomEngine, RoomLink, ServerId};
 pub use events::{RoomEvent, RoomEvents};
 pub use member::Member;
 pub use membership::Membership;
@@ -28,6 +29,7 @@ pub use page::PageRights;
 pub(crate) use page::{Door, JoinBudget, receive, receive_event};
 pub use present::Present;
 pub use replica::Replica;
+pub use replication::{Announced, Announcement, Snapshot};
 pub use room::{JoinError, Room};
 pub(crate) use wire::Action;
 
@@ -195,7 +197,7 @@ impl Rooms {
         if by_name.len() >= options.rooms {
             return Err(RoomError::TooMany);
         }
-        let replica = Replica::new(name, options.clone(), Arc::clone(engine));
+        let replica = Replica::new(name, options.clone(), &**engine);
         by_name.insert(name.into(), Arc::downgrade(&replica));
         Ok(Room::new(replica))
     }

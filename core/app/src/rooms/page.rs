@@ -16,6 +16,7 @@ use super::membership::Seated;
 use super::room::{JoinError, Room, state_of};
 use super::wire::{Action, Out, Reason, room_unit};
 use crate::handle::SessionHandle;
+use crate::trouble::Trouble;
 use crate::value::Value;
 
 /// What a member's page may do in a room by itself. By default nothing: it sees the members and
@@ -83,9 +84,9 @@ pub(crate) fn receive(session: &SessionHandle, room: &str, action: Action, value
             if !seated.replica.has_joined_by(seated.id, version) {
                 return None;
             }
-            match state_of(&seated.replica, &state) {
-                Ok(state) if seated.rights.state => seated.set_state(state, Some(number)),
-                _ => seated.replica.refuse_state(seated.id, number),
+            let state = state_of(&seated.replica, &state).ok().filter(|_| seated.rights.state);
+            if state.is_none_or(|state| seated.set_state(state, Some(number)).is_err()) {
+                seated.replica.refuse_state(seated.id, number);
             }
             None
         }
@@ -170,12 +171,24 @@ fn refusal(session: &SessionHandle, room: &str, text: &str) -> Vec<u8> {
 }
 
 /// Relays an event of the page to the other members, if it may send it. `unit` is the whole unit.
-pub(crate) fn receive_event(session: &SessionHandle, room: &str, from: u64, name: &str, unit: &Bytes) {
+/// Returns why it cannot be sent.
+pub(crate) fn receive_event(
+    session: &SessionHandle,
+    room: &str,
+    from: u64,
+    name: &str,
+    unit: &Bytes,
+) -> Result<(), Trouble> {
     let seated: Option<Arc<Seated>> = session.shared.lock().rooms.get(room).cloned();
-    if let Some(seated) = seated.filter(|seated| seated.id == from && seated.rights.events.contains(name)) {
-        seated.replica.publish(Happening::Event {
-            unit: unit.to_vec(),
-            except: Some(from),
-        });
-    }
+    let Some(seated) = seated.filter(|seated| seated.id == from && seated.rights.events.contains(name)) else {
+        return Ok(());
+    };
+    let published = seated.replica.publish(Happening::Event {
+        unit: unit.clone(),
+        except: Some(from),
+    });
+    published.map_err(|error| Trouble::RoomEvent {
+        name: name.to_owned(),
+        error,
+    })
 }

@@ -9,12 +9,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use super::RoomOptions;
-use super::engine::{Departure, Happening, RoomEngine};
+use super::engine::{Departure, Happening, PublishError, RoomEngine, RoomLink, ServerId};
 use super::events::{Listener, RoomEvent, RoomEvents};
 use super::member::Member;
 use super::present::Present;
 use super::room::JoinError;
-use super::roster::Roster;
+use super::roster::{Placed, Roster};
 use super::seat::{Behind, Place, Seat};
 use super::seats::Seats;
 use super::tell::share;
@@ -25,7 +25,9 @@ use super::wire::Change;
 pub struct Replica {
     pub(super) name: Box<str>,
     pub(super) options: RoomOptions,
-    engine: Arc<dyn RoomEngine>,
+    link: Box<dyn RoomLink>,
+    /// This server.
+    pub(super) server: ServerId,
     state: Mutex<State>,
     /// [`State::version`].
     version: watch::Sender<u64>,
@@ -36,9 +38,11 @@ pub(super) struct State {
     /// Number of changes of `members`.
     pub(super) version: u64,
     pub(super) members: Roster,
+    /// Number of events that were sent to the room.
+    pub(super) events: u64,
     /// The members that have their session on this server.
     pub(super) seats: Seats,
-    /// How many of the seats are taken for members that have not joined yet.
+    /// How many of the seats are taken for members that are not in the room.
     taken: usize,
     pub(super) untold: Untold,
     /// Units that tell pages that they have left, and that did not fit. Whoever joins again is told
@@ -63,11 +67,12 @@ impl fmt::Debug for Replica {
 }
 
 impl Replica {
-    pub(super) fn new(name: &str, options: RoomOptions, engine: Arc<dyn RoomEngine>) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) fn new(name: &str, options: RoomOptions, engine: &dyn RoomEngine) -> Arc<Self> {
+        Arc::new_cyclic(|replica| Self {
             name: name.into(),
             options,
-            engine,
+            link: engine.open(replica, name),
+            server: engine.server(),
             state: Mutex::default(),
             version: watch::Sender::default(),
         })
@@ -78,27 +83,16 @@ impl Replica {
         &self.name
     }
 
-    /// Applies what has happened, and tells the members on this server. For the engine: rooms
-    /// converge only if every server applies the same in the same order.
-    pub fn apply(self: &Arc<Self>, happening: Happening) {
-        let mut state = self.lock();
-        match happening {
-            Happening::Joined(member) => Self::join(&mut state, member),
-            Happening::Left { id, why } => self.leave(&mut state, id, why),
-            Happening::Away { id, is_away, since } => state.set_away(id, is_away, since),
-            Happening::State { id, state: new, number } => state.set_state(id, new, number),
-            Happening::Event { unit, except } => return self.event(&mut state, unit.into(), except),
-        }
-        self.version.send_replace(state.version);
-        let wait = self.tell_or_wait(&mut state);
-        drop(state);
-        if let Some(wait) = wait {
-            wait.spawn(self);
-        }
+    /// Has something happen on every server that uses the room.
+    pub(super) fn publish(self: &Arc<Self>, happening: Happening) -> Result<(), PublishError> {
+        self.link.publish(self, happening)
     }
 
-    pub(super) fn publish(self: &Arc<Self>, happening: Happening) {
-        self.engine.publish(self, happening);
+    /// Has a member leave, or be away, which an engine must accept.
+    pub(super) fn publish_always(self: &Arc<Self>, happening: Happening) {
+        if let Err(error) = self.publish(happening) {
+            tracing::error!(room = self.name(), %error, "the engine does not let a member leave or be away");
+        }
     }
 
     /// Takes a place for a session of this server, which is to join.
@@ -110,8 +104,8 @@ impl Replica {
         runtime: Handle,
     ) -> Result<(), JoinError> {
         let mut state = self.lock();
-        if state.seats.contains(id) {
-            return Err(JoinError::Already);
+        if let Some(seat) = state.seats.get_mut(id) {
+            return seat.follow(Seat::new(core, fell_behind, runtime));
         }
         if state.members.len() + state.taken >= self.options.members {
             return Err(JoinError::Full);
@@ -137,10 +131,21 @@ impl Replica {
         RoomEvents::new(Arc::clone(self), listener, state.members.list())
     }
 
-    /// Has a page told, when its member leaves, that it has left.
-    pub(super) fn tell_when_left(&self, id: u64, out: Message) {
-        if let Some(seat) = self.lock().seats.get_mut(id) {
-            seat.out = Some(out);
+    /// Gives back a place whose session does not join.
+    pub(super) fn unseat(&self, id: u64) {
+        let mut state = self.lock();
+        let Some(seat) = state.seats.get_mut(id) else { return };
+        if !seat.give_up_newest() {
+            state.remove_seat(id);
+        }
+    }
+
+    /// Called when a membership has ended, before the room knows it. Has the page told, if there is
+    /// something to tell it, when its member leaves.
+    pub(super) fn begin_leaving(&self, id: u64, out: Option<Message>) {
+        if let Some(seat) = self.lock().newest(id) {
+            seat.is_leaving = true;
+            seat.out = out;
         }
     }
 
@@ -161,14 +166,14 @@ impl Replica {
     /// Returns false if a page that had the list of this version, or 0 if it had none, was not told
     /// of the present membership.
     pub(super) fn has_joined_by(&self, id: u64, version: u64) -> bool {
-        let state = self.lock();
-        let joined = state.seats.get(id).map_or(0, |seat| seat.joined);
-        version == 0 || joined <= version
+        let mut state = self.lock();
+        let joined = state.newest(id).map_or(0, |seat| seat.joined);
+        version == 0 || (1..=version).contains(&joined)
     }
 
     /// Shows a member that the state with this number, which its page has set, does not count.
     pub(super) fn refuse_state(&self, id: u64, number: u64) {
-        if let Some(seat) = self.lock().seats.get_mut(id) {
+        if let Some(seat) = self.lock().newest(id) {
             seat.number = number;
             seat.is_set_by_page = true;
         }
@@ -194,7 +199,7 @@ impl Replica {
     pub(super) fn begin_document(&self, id: u64) {
         let is_behind = {
             let mut state = self.lock();
-            let Some(seat) = state.seats.get_mut(id) else { return };
+            let Some(seat) = state.newest(id) else { return };
             seat.number = 0;
             std::mem::take(&mut seat.is_set_by_page)
         };
@@ -229,29 +234,28 @@ impl Replica {
         Some((behind, units))
     }
 
-    fn join(state: &mut State, member: Member) {
-        let id = member.id;
-        state.notify(|| RoomEvent::Joined(member.clone()));
+    pub(super) fn join(&self, state: &mut State, placed: Placed) {
+        let id = placed.member.id;
+        if state.members.get(id).is_none() {
+            state.notify(|| RoomEvent::Joined(placed.member.clone()));
+        }
         let is_owed = state.owed.contains_key(&id);
         state.version += 1;
-        if let Some(seat) = state.seats.get_mut(id) {
-            seat.joined = state.version;
-            state.taken -= usize::from(!seat.is_in());
-            seat.place = Place::Joined;
-            seat.is_away = member.is_away;
-            if is_owed {
-                seat.wait_for_owed();
+        if placed.home == self.server
+            && let Some(seat) = state.seats.get_mut(id)
+        {
+            if seat.joined == 0 {
+                seat.joined = state.version;
             }
+            state.taken -= usize::from(!seat.is_in());
+            seat.enter(placed.member.is_away, is_owed);
         }
-        state.members.insert(member);
+        state.members.insert(placed);
         state.untold.joined(id, state.version);
     }
 
-    fn leave(self: &Arc<Self>, state: &mut State, id: u64, why: Departure) {
-        if let Some(seat) = state.seats.remove(id) {
-            state.taken -= usize::from(!seat.is_in());
-            self.dismiss(state, id, seat);
-        }
+    /// Has a member leave. Its place on this server is not affected.
+    pub(super) fn leave(&self, state: &mut State, id: u64, why: Departure) {
         let Some(member) = state.members.remove(id) else {
             return;
         };
@@ -260,8 +264,17 @@ impl Replica {
         state.untold.left(id, state.version);
     }
 
-    /// Tells the page of a member that has left so, before anything of a later membership.
-    fn dismiss(self: &Arc<Self>, state: &mut State, id: u64, seat: Seat) {
+    /// Takes the place of a member of this server that has left, and tells its page so, before
+    /// anything of a later membership. A member that has not left itself, but was taken for lost,
+    /// keeps its place until it joins again.
+    pub(super) fn vacate(self: &Arc<Self>, state: &mut State, id: u64) {
+        let Some(seat) = state.seats.get_mut(id) else { return };
+        state.taken += usize::from(seat.is_in());
+        seat.place = Place::Taken;
+        if !seat.is_leaving {
+            return;
+        }
+        let seat = state.remove_seat(id).expect("it is there");
         let Some(out) = seat.out else { return };
         let is_owed = state.owed.contains_key(&id);
         let out = if is_owed {
@@ -290,7 +303,8 @@ impl Replica {
         }
     }
 
-    fn event(&self, state: &mut State, unit: Message, except: Option<u64>) {
+    pub(super) fn event(&self, state: &mut State, unit: Message, except: Option<u64>) {
+        state.events += 1;
         // Whoever sees the event knows who has sent it.
         self.tell(state);
         let Some(unit) = share(state, unit) else { return };
@@ -303,16 +317,26 @@ impl Replica {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Tells those who watch the members, and the pages, what has changed.
+    pub(super) fn finish(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        self.version.send_replace(state.version);
+        let wait = self.tell_or_wait(&mut state);
+        drop(state);
+        if let Some(wait) = wait {
+            wait.spawn(self);
+        }
+    }
 }
 
 impl State {
-    fn set_away(&mut self, id: u64, is_away: bool, since: u64) {
+    pub(super) fn set_away(&mut self, id: u64, is_away: bool, since: u64, is_here: bool) {
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
         (member.is_away, member.since) = (is_away, since);
         let member = member.clone();
-        if let Some(seat) = self.seats.get_mut(id) {
+        if is_here && let Some(seat) = self.seats.get_mut(id) {
             seat.is_away = is_away;
             if !is_away && seat.has_missed_states {
                 seat.place = Place::Joined;
@@ -329,12 +353,13 @@ impl State {
         self.notify(|| event(member.clone()));
     }
 
-    fn set_state(&mut self, id: u64, new: serde_json::Value, number: Option<u64>) {
+    pub(super) fn set_state(&mut self, id: u64, new: serde_json::Value, number: Option<u64>, is_here: bool) {
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
         member.state = new;
-        if let Some(seat) = self.seats.get_mut(id)
+        if is_here
+            && let Some(seat) = self.seats.get_mut(id)
             && let Some(number) = number
         {
             seat.number = number;
@@ -344,8 +369,24 @@ impl State {
         self.untold.changed(id, self.version, Change::State, number.is_some());
     }
 
+    /// Takes the first place of a session of this server. The next one takes its part.
+    fn remove_seat(&mut self, id: u64) -> Option<Seat> {
+        let mut seat = self.seats.remove(id)?;
+        self.taken -= usize::from(!seat.is_in());
+        if let Some(next) = seat.next.take() {
+            self.taken += 1;
+            self.seats.insert(id, *next);
+        }
+        Some(seat)
+    }
+
+    /// Returns the place that a session of this server has taken last.
+    fn newest(&mut self, id: u64) -> Option<&mut Seat> {
+        self.seats.get_mut(id).map(Seat::newest)
+    }
+
     /// Tells those who listen to the room's events.
-    fn notify(&mut self, event: impl Fn() -> RoomEvent) {
+    pub(super) fn notify(&mut self, event: impl Fn() -> RoomEvent) {
         self.listeners.retain(|listener| {
             listener.upgrade().is_some_and(|listener| {
                 listener.push(event());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::engine::Happening;
+use super::engine::{Happening, PublishError};
 use super::events::RoomEvents;
 use super::member::Member;
 use super::membership::{Membership, Seated};
@@ -40,6 +40,9 @@ pub enum JoinError {
     /// deep.
     #[error("the state is not JSON, too large or nested too deeply")]
     State,
+    /// The other servers cannot be told.
+    #[error(transparent)]
+    Refused(#[from] PublishError),
 }
 
 impl Room {
@@ -85,8 +88,8 @@ impl Room {
     /// Sends an event to every member's page. It is encoded once, and no member delays the others.
     ///
     /// # Errors
-    /// Returns [`SendError::Name`] unless the name has 1 to 255 bytes, and [`SendError::Encode`] if
-    /// the value cannot be encoded.
+    /// Returns [`SendError::Name`] unless the name has 1 to 255 bytes, [`SendError::Encode`] if the
+    /// value cannot be encoded, and [`SendError::Room`] if the other servers cannot be told.
     pub fn emit<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), SendError> {
         self.emit_from(0, None, name, value)
     }
@@ -107,8 +110,8 @@ impl Room {
         value: &T,
     ) -> Result<(), SendError> {
         let unit = event_unit(self.replica.options.codec, self.name(), from, name, value)??;
-        self.replica.publish(Happening::Event { unit, except });
-        Ok(())
+        let unit = unit.into();
+        Ok(self.replica.publish(Happening::Event { unit, except })?)
     }
 
     /// Returns the members, in the order of joining.

@@ -8,6 +8,8 @@ use stillhere::{Message, SendLatestError, SessionHandle, TrySendError};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use super::engine::PublishError;
+use super::room::JoinError;
 use super::{Lag, RoomOptions};
 
 pub(super) struct Seat {
@@ -29,6 +31,10 @@ pub(super) struct Seat {
     /// Tells the page, when the member leaves, that it has left.
     pub(super) out: Option<Message>,
     pub(super) runtime: Handle,
+    /// Its membership has ended, but the room does not know that yet.
+    pub(super) is_leaving: bool,
+    /// The place of the same session after this one, if it has joined again meanwhile.
+    pub(super) next: Option<Box<Self>>,
 }
 
 /// How far a member has come.
@@ -97,11 +103,64 @@ impl Seat {
             fell_behind,
             out: None,
             runtime,
+            is_leaving: false,
+            next: None,
         }
     }
 
+    /// Returns the place that the session has taken last.
+    pub(super) fn newest(&mut self) -> &mut Self {
+        match self.next {
+            Some(ref mut next) => next.newest(),
+            None => self,
+        }
+    }
+
+    /// Adds a place for the session's next membership, if this one is ending.
+    pub(super) fn follow(&mut self, next: Self) -> Result<(), JoinError> {
+        let waiting = std::iter::successors(self.next.as_deref(), |next| next.next.as_deref());
+        if waiting.count() >= MOST_WAITING {
+            return Err(JoinError::Refused(PublishError::Busy));
+        }
+        let newest = self.newest();
+        if !newest.is_leaving {
+            return Err(JoinError::Already);
+        }
+        newest.next = Some(Box::new(next));
+        Ok(())
+    }
+
+    /// Takes back the last [`Seat::follow`]. Returns false if there was none.
+    pub(super) fn give_up_newest(&mut self) -> bool {
+        match &mut self.next {
+            None => false,
+            Some(next) => {
+                if !next.give_up_newest() {
+                    self.next = None;
+                }
+                true
+            }
+        }
+    }
+
+    /// Makes this the place of a member that is in the room.
+    pub(super) fn enter(&mut self, is_away: bool, is_owed: bool) {
+        self.place = Place::Joined;
+        self.is_away = is_away;
+        if is_owed {
+            self.wait_for_owed();
+        }
+    }
+
+    /// Called when the page has missed so many events that no server can send any more.
+    pub(super) fn miss(&mut self, events: u64) {
+        let behind = self.behind();
+        behind.is_stale = true;
+        behind.missed += events;
+    }
+
     /// Tells the page nothing before what is owed to it from an earlier membership.
-    pub(super) fn wait_for_owed(&mut self) {
+    fn wait_for_owed(&mut self) {
         self.behind().is_stale = true;
     }
 
@@ -196,3 +255,7 @@ impl Seat {
         self.behind.get_or_insert_default()
     }
 }
+
+/// Memberships of a session in one room that have begun while the room does not know yet that an
+/// earlier one has ended.
+const MOST_WAITING: usize = 8;

@@ -17,10 +17,6 @@ impl Seats {
         self.row.len()
     }
 
-    pub(super) fn contains(&self, id: u64) -> bool {
-        self.places.contains_key(&id)
-    }
-
     /// Returns any of the seats.
     pub(super) fn first(&self) -> Option<&Seat> {
         self.row.first().map(|(_, seat)| seat)
