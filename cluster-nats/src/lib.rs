@@ -1,11 +1,18 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod cluster;
 mod directory;
 mod hop;
 mod links;
 mod packets;
+#[cfg(feature = "rooms")]
+mod rooms;
+mod servers;
 mod store;
 
 pub use cluster::{JoinClusterError, NatsCluster, NatsClusterOptions};
+#[cfg(feature = "rooms")]
+pub use rooms::{NatsRooms, NatsRoomsOptions, OrderError};
+pub use servers::{Servers, ServersOptions};
 pub use store::{NatsStore, NatsStoreOptions, OpenNatsStoreError};

@@ -1,0 +1,158 @@
+//! Servers that die or stop for a while, and NATS that does.
+
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use stillhere_app::{Departure, Member, RoomEvent, RoomEvents};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::convergence::Party;
+use crate::node::{Guest, Node, soon};
+use crate::support::NatsServer;
+
+/// How long NATS is away, which is more than a server may be silent.
+const OUTAGE: Duration = Duration::from_secs(5);
+
+/// Starts a server with a guest on a thread of its own.
+async fn apart(nats: &NatsServer, state: &'static str) -> (Runtime, Arc<Node>, Guest) {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("there is a thread");
+    let url = nats.url();
+    let started = runtime.spawn(async move {
+        let node = Arc::new(Node::connect(&url).await);
+        let guest = Guest::join(&node, state).await;
+        (node, guest)
+    });
+    let (node, guest) = started.await.expect("it starts");
+    (runtime, node, guest)
+}
+
+/// Returns the members that leave until one comes or goes for whom `is_last`.
+async fn until(events: &mut RoomEvents, is_last: impl Fn(&RoomEvent) -> bool) -> Vec<RoomEvent> {
+    let mut seen = Vec::new();
+    while !seen.last().is_some_and(&is_last) {
+        seen.push(soon("a change", events.next()).await);
+    }
+    seen
+}
+
+fn has(state: &'static str) -> impl Fn(&[Member]) -> bool {
+    move |all| all.iter().any(|member| member.state == state)
+}
+
+#[tokio::test]
+async fn the_members_of_a_server_that_dies_leave_on_all_others() {
+    let nats = NatsServer::start();
+    let [here, there] = [Node::start(&nats).await, Node::start(&nats).await];
+    let (ada, ben) = (Guest::join(&here, "Ada").await, Guest::join(&there, "Ben").await);
+    let (runtime, _node, cy) = apart(&nats, "Cy").await;
+    for node in [&here, &there] {
+        soon("all are there", node.room.present().wait_for(|all| all.len() == 3)).await;
+    }
+    let mut listeners = [here.room.events(), there.room.events()];
+    let killed = Instant::now();
+    runtime.shutdown_background();
+    for listener in &mut listeners {
+        let seen = until(listener, |event| matches!(event, RoomEvent::Left(..))).await;
+        let RoomEvent::Left(member, why) = &seen[seen.len() - 1] else {
+            unreachable!("it was found a line above");
+        };
+        assert_eq!((&member.state, *why), (&"Cy".into(), Departure::Lost));
+    }
+    let elapsed = killed.elapsed();
+    assert!(
+        (Duration::from_millis(1500)..Duration::from_secs(10)).contains(&elapsed),
+        "{elapsed:?}"
+    );
+    for page in [&ada.page, &ben.page] {
+        soon(
+            "the pages know it",
+            page.wait_for_members("board", |all| all.len() == 2),
+        )
+        .await;
+    }
+    assert_eq!(here.members(), there.members());
+    drop(cy);
+}
+
+#[tokio::test]
+async fn a_server_that_was_paused_has_its_members_join_again_as_they_are() {
+    let nats = NatsServer::start();
+    let here = Node::start(&nats).await;
+    let ada = Guest::join(&here, "Ada").await;
+    let (runtime, node, cy) = apart(&nats, "Cy").await;
+    soon("both are there", here.room.present().wait_for(|all| all.len() == 2)).await;
+    let mut theirs = node.room.events();
+    let (go_on, paused) = mpsc::channel::<()>();
+    runtime.spawn(async move {
+        let _ = paused.recv();
+    });
+    soon(
+        "he is taken for lost",
+        here.room.present().wait_for(|all| all.len() == 1),
+    )
+    .await;
+    here.room.emit("draw", &1).expect("it is small");
+    let membership = cy.membership.as_ref().expect("he has joined");
+    membership.set_state(&"Cyrus").expect("it is short");
+    drop(go_on);
+    soon("he is back", here.room.present().wait_for(has("Cyrus"))).await;
+    soon("he knows it", node.room.present().wait_for(has("Cyrus"))).await;
+    soon(
+        "the page sees both",
+        cy.page
+            .wait_for_members("board", |all| all.len() == 2 && has("Cyrus")(all)),
+    )
+    .await;
+    assert_eq!(here.members(), node.members());
+    let seen = until(&mut theirs, |event| matches!(event, RoomEvent::Left(..))).await;
+    assert!(matches!(seen.last(), Some(RoomEvent::Left(member, Departure::Lost)) if member.id == cy.id()));
+    here.room.emit("draw", &2).expect("it is small");
+    soon("Ada gets both", ada.page.room_event::<u64>("board", "draw")).await;
+    loop {
+        // He may or may not get the first, which was sent while he was taken for lost.
+        if soon("he gets events", cy.page.room_event::<u64>("board", "draw"))
+            .await
+            .1
+            == 2
+        {
+            break;
+        }
+    }
+    drop(cy);
+    soon("he leaves", here.room.present().wait_for(|all| all.len() == 1)).await;
+    runtime.shutdown_background();
+}
+
+#[tokio::test]
+async fn members_stay_while_nats_stands_still_and_nothing_that_was_sent_is_lost() {
+    let nats = NatsServer::start();
+    let mut party = Party::begin(&nats, 7).await;
+    party.disturb(100).await;
+    let before: Vec<_> = party.nodes.iter().map(|node| node.members().len()).collect();
+    nats.pause(true);
+    party.disturb(100).await;
+    tokio::time::sleep(OUTAGE).await;
+    for (node, before) in party.nodes.iter().zip(before) {
+        assert!(node.members().len() >= before, "nobody is lost");
+    }
+    nats.pause(false);
+    party.disturb(100).await;
+    party.converge().await;
+    party.check_events().await;
+    party.check_changes().await;
+}
+
+#[tokio::test]
+async fn all_servers_converge_after_nats_was_killed_and_has_forgotten_everything() {
+    for seed in 8..=10 {
+        let mut nats = NatsServer::start();
+        let mut party = Party::begin(&nats, seed).await;
+        party.disturb(100).await;
+        nats.kill();
+        party.disturb(100).await;
+        nats.restart();
+        party.disturb(100).await;
+        party.converge().await;
+    }
+}
