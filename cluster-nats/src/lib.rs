@@ -6,12 +6,14 @@ mod directory;
 mod hop;
 mod links;
 mod packets;
+mod principals;
 #[cfg(feature = "rooms")]
 mod rooms;
 mod servers;
 mod store;
 
 pub use cluster::{JoinClusterError, NatsCluster, NatsClusterOptions};
+pub use principals::{NatsSessions, NatsSessionsOptions, Reached};
 #[cfg(feature = "rooms")]
 pub use rooms::{NatsRooms, NatsRoomsOptions, OrderError};
 pub use servers::{Servers, ServersOptions};
