@@ -20,13 +20,13 @@ async fn members_of_all_servers_see_each_other_and_get_the_same_events_in_the_sa
     for (node, name) in nodes.iter().zip(["Ada", "Ben", "Cy"]) {
         guests.push(Guest::join(node, name).await);
     }
-    for guest in &guests {
-        let members = soon(
+    for (guest, node) in guests.iter().zip(&nodes) {
+        soon(
             "all are there",
             guest.page.wait_for_members("board", |all| all.len() == 3),
         )
         .await;
-        let names: Vec<_> = members.iter().map(|member| member.state.clone()).collect();
+        let names: Vec<_> = node.members().into_iter().map(|member| member.state).collect();
         assert_eq!(names, ["Ada", "Ben", "Cy"]);
     }
     for value in 0..100u64 {
