@@ -8,14 +8,18 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_web::{App, HttpServer, web};
 use axum::Router;
+use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use stillhere::durable::{Durability, DurableKind, FileStore, State};
 use stillhere::{Hub, Session, stop_signal};
 use stillhere_client::Client;
+use tokio::sync::watch;
 use warp::Filter as _;
 
 /// The variables of the program that is killed.
@@ -23,6 +27,8 @@ const FRAMEWORK: &str = "STILLHERE_KILLED_FRAMEWORK";
 const ADDRESS: &str = "STILLHERE_KILLED_ADDRESS";
 const FILE: &str = "STILLHERE_KILLED_FILE";
 const DURABILITY: &str = "STILLHERE_KILLED_DURABILITY";
+/// Milliseconds between two numbers of the server in each session.
+const TICK: &str = "STILLHERE_KILLED_TICK";
 
 /// Numbers in each direction between two ends of the server.
 const NUMBERS: u64 = 60;
@@ -48,8 +54,8 @@ impl Streams {
     }
 }
 
-async fn run(mut session: Session, state: State<Streams>) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+async fn run(mut session: Session, state: State<Streams>, tick: Duration) {
+    let mut ticks = tokio::time::interval(tick);
     loop {
         let number = tokio::select! {
             message = session.recv() => {
@@ -78,7 +84,8 @@ fn serve_until_killed() {
     runtime.block_on(async {
         let store = FileStore::open(variable(FILE)).await.expect("the store opens");
         let hub = Hub::builder().store(store).build();
-        let kind = hub.durable("streams", durability, run);
+        let tick = Duration::from_millis(variable(TICK).parse().expect("a number"));
+        let kind = hub.durable("streams", durability, move |session, state| run(session, state, tick));
         let listener = TcpListener::bind(variable(ADDRESS)).expect("the address is free");
         listener.set_nonblocking(true).expect("it can be set");
         let mut stop = pin!(stop_signal());
@@ -144,17 +151,25 @@ struct Server {
     address: SocketAddr,
     file: PathBuf,
     durability: &'static str,
+    tick: u64,
     process: Child,
 }
 
 impl Server {
-    fn start(framework: &'static str, address: SocketAddr, file: &Path, durability: &'static str) -> Self {
-        let process = spawn(framework, address, file, durability);
+    /// Starts a server on a free port, with a store in this folder.
+    fn start(framework: &'static str, folder: &Path, durability: &'static str, tick: u64) -> Self {
+        let address = {
+            let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+            free.local_addr().expect("it has an address")
+        };
+        let file = folder.join("sessions.db");
+        let process = spawn(framework, address, &file, (durability, tick));
         Self {
             framework,
             address,
-            file: file.to_owned(),
+            file,
             durability,
+            tick,
             process,
         }
     }
@@ -170,7 +185,7 @@ impl Server {
         }
         let status = self.process.wait().expect("it ends");
         assert_eq!(status.success(), end == End::Stopped, "{status}");
-        self.process = spawn(self.framework, self.address, &self.file, self.durability);
+        self.process = spawn(self.framework, self.address, &self.file, (self.durability, self.tick));
     }
 }
 
@@ -182,13 +197,14 @@ impl Drop for Server {
 }
 
 /// Starts a server and waits until it serves.
-fn spawn(framework: &str, address: SocketAddr, file: &Path, durability: &str) -> Child {
+fn spawn(framework: &str, address: SocketAddr, file: &Path, (durability, tick): (&str, u64)) -> Child {
     let mut process = Command::new(env::current_exe().expect("this program has a path"))
         .args(["--exact", "serve_until_killed", "--nocapture"])
         .env(FRAMEWORK, framework)
         .env(ADDRESS, address.to_string())
         .env(FILE, file)
         .env(DURABILITY, durability)
+        .env(TICK, tick.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .expect("it starts");
@@ -198,17 +214,17 @@ fn spawn(framework: &str, address: SocketAddr, file: &Path, durability: &str) ->
     process
 }
 
-/// Runs both streams over this many ends of the server.
-async fn keep_both_streams(framework: &'static str, end: End, durability: &'static str) {
-    let name = format!("stillhere-killed-{}-{framework}-{end:?}", std::process::id());
-    let folder = env::temp_dir().join(name);
+fn folder(name: &str) -> PathBuf {
+    let folder = env::temp_dir().join(format!("stillhere-killed-{}-{name}", std::process::id()));
     std::fs::create_dir(&folder).expect("a folder for the test");
-    let address = {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        free.local_addr().expect("it has an address")
-    };
-    let mut server = Server::start(framework, address, &folder.join("sessions.db"), durability);
-    let client = Client::connect(&format!("http://{address}/ticket"))
+    folder
+}
+
+/// Runs both streams of one client over many ends of the server.
+async fn keep_both_streams(framework: &'static str, end: End, durability: &'static str) {
+    let folder = folder(&format!("{framework}-{end:?}-{durability}"));
+    let mut server = Server::start(framework, &folder, durability, 5);
+    let client = Client::connect(&format!("http://{}/ticket", server.address))
         .await
         .expect("it connects");
     let (mut sent, mut last) = (0u64, 0u64);
@@ -257,6 +273,72 @@ fn check(message: &[u8], last: u64, sent: u64) -> u64 {
     );
     assert!(received <= sent, "the server received {received} of {sent}");
     serial
+}
+
+/// One of many clients: sends a number now and then, and checks those of the server, until it is
+/// told to stop. Then waits until the server has received all numbers.
+async fn run_client(client: Client, tick: Duration, received: Arc<AtomicU64>, stop: watch::Receiver<bool>) {
+    let (mut sent, mut last) = (0u64, 0u64);
+    let mut ticks = tokio::time::interval(tick);
+    loop {
+        tokio::select! {
+            message = client.recv() => {
+                let message = message.expect("the session lives");
+                last = check(&message, last, sent);
+                received.store(last, Ordering::Relaxed);
+                let has_all = u64::from_le_bytes(message[8..16].try_into().expect("8 bytes")) == sent;
+                if has_all && *stop.borrow() {
+                    return;
+                }
+            }
+            _ = ticks.tick(), if !*stop.borrow() => {
+                sent += 1;
+                client.send(sent.to_le_bytes()).await.expect("the session lives");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_streams_of_many_clients_go_on_while_the_server_is_deployed() {
+    let (count, deploys) = match env::var_os("STILLHERE_LONG") {
+        Some(_) => (1000, 50),
+        None => (200, 2),
+    };
+    let folder = folder("many");
+    let mut server = Server::start("axum", &folder, "restart", count);
+    let (tell, stop) = watch::channel(false);
+    let clients = (0..count).map(|_| async {
+        let client = Client::connect(&format!("http://{}/ticket", server.address)).await;
+        let received = Arc::new(AtomicU64::new(0));
+        let tick = Duration::from_millis(count);
+        let running = run_client(client.expect("it connects"), tick, Arc::clone(&received), stop.clone());
+        (received, tokio::spawn(running))
+    });
+    let clients: Vec<_> = stream::iter(clients).buffer_unordered(32).collect().await;
+    let progress = || clients.iter().map(|(received, _)| received.load(Ordering::Relaxed));
+    for deploy in 0..deploys {
+        let before: Vec<_> = progress().collect();
+        // Every page is back, and has load.
+        while progress().zip(&before).any(|(now, before)| now < before + 2) {
+            assert!(
+                !clients.iter().any(|(_, running)| running.is_finished()),
+                "a client panicked"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        println!(
+            "deploy {deploy}: {} numbers of the server so far",
+            progress().sum::<u64>()
+        );
+        tokio::task::block_in_place(|| server.restart(End::Stopped));
+    }
+    tell.send(true).expect("clients run");
+    for (_, running) in clients {
+        running.await.expect("no number was lost, doubled or swapped");
+    }
+    drop(server);
+    std::fs::remove_dir_all(folder).expect("the folder is removed");
 }
 
 macro_rules! on_each_framework {
