@@ -180,7 +180,8 @@ impl Data {
         charge(&self.payload)
     }
 
-    fn as_ref(&self) -> DataRef<'_> {
+    /// Returns the frame with its payload borrowed.
+    pub fn as_data_ref(&self) -> DataRef<'_> {
         DataRef {
             lane: self.lane,
             sequence: self.sequence,
@@ -303,7 +304,7 @@ impl Frame {
             Self::Ack(counts) => encode_counts(kind::ACK, None, counts, out),
             Self::Ping { nonce, counts } => encode_counts(kind::PING, Some(*nonce), counts, out),
             Self::Pong { nonce, counts } => encode_counts(kind::PONG, Some(*nonce), counts, out),
-            Self::Data(data) => data.as_ref().encode(out),
+            Self::Data(data) => data.as_data_ref().encode(out),
         }
     }
 
@@ -328,33 +329,38 @@ impl Frame {
     /// Returns a [`DecodeError`] for everything that PROTOCOL.md calls malformed within a single
     /// frame.
     pub fn decode(mut bytes: Bytes, sender: Sender) -> Result<Self, DecodeError> {
-        if !bytes.has_remaining() {
+        let Some((&kind, mut fields)) = bytes.split_first() else {
             return Err(DecodeError::Empty);
-        }
-        let kind = bytes.get_u8();
+        };
+        let fields = &mut fields;
         let frame = match (kind, sender) {
-            (kind::DATA..=kind::DATA_LAST, _) => return decode_data(kind, bytes).map(Self::Data),
-            (kind::END, Sender::Server) => return decode_end(bytes).map(Self::End),
-            (kind::HELLO, Sender::Client) => Self::Hello(decode_hello(&mut bytes)?),
+            (kind::DATA..=kind::DATA_LAST, _) => {
+                let sequence = positive(fields)?;
+                let header = bytes.len() - fields.len();
+                bytes.advance(header);
+                return Ok(Self::Data(data_of(kind, sequence, bytes)));
+            }
+            (kind::END, Sender::Server) => return decode_end(fields).map(Self::End),
+            (kind::HELLO, Sender::Client) => Self::Hello(decode_hello(fields)?),
             (kind::CONFIRM, Sender::Client) => Self::Confirm,
             (kind::LEAVE, Sender::Client) => Self::Leave,
             (kind::OFFER, Sender::Server) => Self::Offer,
-            (kind::WELCOME, Sender::Server) => Self::Welcome(decode_welcome(&mut bytes)?),
-            (kind::ACK, _) => Self::Ack(decode_counts(&mut bytes)?),
+            (kind::WELCOME, Sender::Server) => Self::Welcome(decode_welcome(fields)?),
+            (kind::ACK, _) => Self::Ack(decode_counts(fields)?),
             (kind::PING, _) => Self::Ping {
-                nonce: number(&mut bytes)?,
-                counts: decode_counts(&mut bytes)?,
+                nonce: number(fields)?,
+                counts: decode_counts(fields)?,
             },
             (kind::PONG, _) => Self::Pong {
-                nonce: number(&mut bytes)?,
-                counts: decode_counts(&mut bytes)?,
+                nonce: number(fields)?,
+                counts: decode_counts(fields)?,
             },
             _ => return Err(DecodeError::Type(kind)),
         };
-        if bytes.has_remaining() {
-            Err(DecodeError::Trailing)
-        } else {
+        if fields.is_empty() {
             Ok(frame)
+        } else {
+            Err(DecodeError::Trailing)
         }
     }
 }
@@ -371,13 +377,12 @@ fn number_len(value: u64) -> usize {
     (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
 }
 
-fn number(bytes: &mut Bytes) -> Result<u64, DecodeError> {
+/// Takes a number off the beginning of the fields.
+fn number(fields: &mut &[u8]) -> Result<u64, DecodeError> {
     let mut value = 0;
     for shift in (0..56).step_by(7) {
-        if !bytes.has_remaining() {
-            return Err(DecodeError::Truncated);
-        }
-        let byte = bytes.get_u8();
+        let (&byte, rest) = fields.split_first().ok_or(DecodeError::Truncated)?;
+        *fields = rest;
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             let shortest = byte != 0 || shift == 0;
@@ -391,20 +396,17 @@ fn number(bytes: &mut Bytes) -> Result<u64, DecodeError> {
     Err(DecodeError::Number)
 }
 
-fn positive(bytes: &mut Bytes) -> Result<u64, DecodeError> {
-    match number(bytes)? {
+fn positive(fields: &mut &[u8]) -> Result<u64, DecodeError> {
+    match number(fields)? {
         0 => Err(DecodeError::Zero),
         value => Ok(value),
     }
 }
 
-fn array<const N: usize>(bytes: &mut Bytes) -> Result<[u8; N], DecodeError> {
-    let mut out = [0; N];
-    if bytes.remaining() < N {
-        return Err(DecodeError::Truncated);
-    }
-    bytes.copy_to_slice(&mut out);
-    Ok(out)
+fn array<const N: usize>(fields: &mut &[u8]) -> Result<[u8; N], DecodeError> {
+    let (array, rest) = fields.split_first_chunk().ok_or(DecodeError::Truncated)?;
+    *fields = rest;
+    Ok(*array)
 }
 
 fn put_counts(counts: &Counts, out: &mut BytesMut) {
@@ -427,10 +429,10 @@ fn encode_counts(kind: u8, nonce: Option<u64>, counts: &Counts, out: &mut BytesM
     put_counts(counts, out);
 }
 
-fn decode_counts(bytes: &mut Bytes) -> Result<Counts, DecodeError> {
+fn decode_counts(fields: &mut &[u8]) -> Result<Counts, DecodeError> {
     Ok(Counts {
-        received: PerLane::new(number(bytes)?, number(bytes)?),
-        credit: PerLane::new(number(bytes)?, number(bytes)?),
+        received: PerLane::new(number(fields)?, number(fields)?),
+        credit: PerLane::new(number(fields)?, number(fields)?),
     })
 }
 
@@ -443,13 +445,13 @@ fn encode_hello(hello: &Hello, out: &mut BytesMut) {
     put_counts(&hello.counts, out);
 }
 
-fn decode_hello(bytes: &mut Bytes) -> Result<Hello, DecodeError> {
+fn decode_hello(fields: &mut &[u8]) -> Result<Hello, DecodeError> {
     Ok(Hello {
-        secret: Secret::from_bytes(array(bytes)?),
-        document: DocumentId(array(bytes)?),
-        incarnation: number(bytes)?,
-        attempt: positive(bytes)?,
-        counts: decode_counts(bytes)?,
+        secret: Secret::from_bytes(array(fields)?),
+        document: DocumentId(array(fields)?),
+        incarnation: number(fields)?,
+        attempt: positive(fields)?,
+        counts: decode_counts(fields)?,
     })
 }
 
@@ -473,19 +475,19 @@ fn encode_welcome(welcome: &Welcome, out: &mut BytesMut) {
     }
 }
 
-fn decode_welcome(bytes: &mut Bytes) -> Result<Welcome, DecodeError> {
+fn decode_welcome(fields: &mut &[u8]) -> Result<Welcome, DecodeError> {
     Ok(Welcome {
-        incarnation: number(bytes)?,
-        epoch: number(bytes)?,
-        counts: decode_counts(bytes)?,
-        heartbeat: number(bytes)?,
-        keep: number(bytes)?,
+        incarnation: number(fields)?,
+        epoch: number(fields)?,
+        counts: decode_counts(fields)?,
+        heartbeat: number(fields)?,
+        keep: number(fields)?,
         limits: Limits {
-            fragment: number(bytes)?,
-            message: number(bytes)?,
-            inflated: number(bytes)?,
-            window: number(bytes)?,
-            bulk_window: number(bytes)?,
+            fragment: number(fields)?,
+            message: number(fields)?,
+            inflated: number(fields)?,
+            window: number(fields)?,
+            bulk_window: number(fields)?,
             outbox: 0,
         },
     })
@@ -499,12 +501,12 @@ fn encode_end(end: &End, out: &mut BytesMut) {
     out.put_slice(&end.text.as_bytes()[..end.text.floor_char_boundary(END_TEXT_MAX)]);
 }
 
-fn decode_end(mut bytes: Bytes) -> Result<End, DecodeError> {
-    let (code, reason, retry_after) = (number(&mut bytes)?, number(&mut bytes)?, number(&mut bytes)?);
-    if bytes.len() > END_TEXT_MAX {
+fn decode_end(fields: &mut &[u8]) -> Result<End, DecodeError> {
+    let (code, reason, retry_after) = (number(fields)?, number(fields)?, number(fields)?);
+    if fields.len() > END_TEXT_MAX {
         return Err(DecodeError::Text);
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| DecodeError::Text)?.to_owned();
+    let text = std::str::from_utf8(fields).map_err(|_| DecodeError::Text)?.to_owned();
     Ok(End {
         code,
         reason,
@@ -513,8 +515,9 @@ fn decode_end(mut bytes: Bytes) -> Result<End, DecodeError> {
     })
 }
 
-fn decode_data(kind: u8, mut bytes: Bytes) -> Result<Data, DecodeError> {
-    Ok(Data {
+/// Returns the data frame with this type.
+fn data_of(kind: u8, sequence: u64, payload: Bytes) -> Data {
+    Data {
         lane: if kind & BULK == 0 {
             Lane::Interactive
         } else {
@@ -522,7 +525,7 @@ fn decode_data(kind: u8, mut bytes: Bytes) -> Result<Data, DecodeError> {
         },
         more: kind & MORE != 0,
         compressed: kind & COMPRESSED != 0,
-        sequence: positive(&mut bytes)?,
-        payload: bytes,
-    })
+        sequence,
+        payload,
+    }
 }

@@ -81,15 +81,19 @@ impl Batch {
             return None;
         };
         self.taken += 1;
-        Some(match std::mem::replace(queued, Queued::Small(0)) {
+        Some(match queued {
             Queued::Small(size) => {
                 if !self.block.is_empty() {
                     self.encoded = std::mem::take(&mut self.block).freeze();
                 }
-                self.encoded.split_to(size)
+                self.encoded.split_to(*size)
             }
-            Queued::Large(data) => Frame::Data(data).to_bytes(),
-            Queued::Control(bytes) => bytes,
+            Queued::Large(data) => {
+                let mut encoded = BytesMut::new();
+                data.as_data_ref().encode(&mut encoded);
+                encoded.freeze()
+            }
+            Queued::Control(encoded) => std::mem::take(encoded),
         })
     }
 }

@@ -24,12 +24,13 @@ impl Shared {
             return self.poll_take_in_turn(known);
         }
         // A reader that does not have to wait needs no waker.
-        let taken = self.touch(|inner| inner.poll_take(known));
-        if taken.is_ready() {
-            return taken;
+        let mut taken = Poll::Pending;
+        self.touch(|inner| ((), inner.poll_take(known, &mut taken)));
+        if taken.is_pending() {
+            self.reader.register(context.waker());
+            self.touch(|inner| ((), inner.poll_take(known, &mut taken)));
         }
-        self.reader.register(context.waker());
-        self.touch(|inner| inner.poll_take(known))
+        taken
     }
 
     /// Ends the turn of a durable session, and begins the next with the message that is taken.
@@ -39,10 +40,11 @@ impl Shared {
         let taken = self.touch(|inner| {
             let tells;
             (has_ended, tells) = inner.end_turn_at_once();
-            let (taken, touched) = if inner.is_held() && !inner.is_over() {
-                (Poll::Pending, Touched::Nothing)
+            let mut taken = Poll::Pending;
+            let touched = if inner.is_held() && !inner.is_over() {
+                Touched::Nothing
             } else {
-                inner.poll_take(known)
+                inner.poll_take(known, &mut taken)
             };
             if let Poll::Ready(taken) = &taken {
                 inner.begin_turn(taken.as_ref());
@@ -82,31 +84,28 @@ impl Shared {
 }
 
 impl Inner {
-    fn poll_take(&mut self, known: Option<u64>) -> (Poll<Option<Taken>>, Touched) {
+    /// Sets `taken` if there is something to take. To return it would move it several times.
+    fn poll_take(&mut self, known: Option<u64>, taken: &mut Poll<Option<Taken>>) -> Touched {
         let next = self.machine.next_incarnation();
         let current = self.machine.incarnation();
         if self.gate.is_some() && next.is_none_or(|next| next == current) {
-            return (Poll::Pending, Touched::Nothing);
+            return Touched::Nothing;
         }
         let next_or_current = next.unwrap_or(current);
         if known.is_some_and(|known| known < next_or_current) {
-            return (Poll::Ready(Some(Taken::Restored(next_or_current))), Touched::Nothing);
+            *taken = Poll::Ready(Some(Taken::Restored(next_or_current)));
+            return Touched::Nothing;
         }
         let before = self.machine.next_ack();
-        let taken = next.and_then(|_| self.machine.take_at(crate::clock::now));
-        let Some((lane, received)) = taken else {
-            let poll = if self.is_over() {
-                Poll::Ready(None)
-            } else {
-                Poll::Pending
-            };
-            return (poll, Touched::Nothing);
+        let Some((lane, received)) = next.and_then(|_| self.machine.take_at(crate::clock::now)) else {
+            if self.is_over() {
+                *taken = Poll::Ready(None);
+            }
+            return Touched::Nothing;
         };
+        *taken = Poll::Ready(Some(Taken::Message(lane, received)));
         // The peer may have new credit. The connection has to know if that should be reported.
         let credit = self.machine.next_ack() != before;
-        (
-            Poll::Ready(Some(Taken::Message(lane, received))),
-            Touched::Inbox { credit },
-        )
+        Touched::Inbox { credit }
     }
 }

@@ -88,6 +88,7 @@ impl Reader {
     }
 
     /// Returns the next message or control frame, or `None` at the end of the stream.
+    #[inline]
     pub(super) fn poll_next(
         &mut self,
         mut io: Pin<&mut (impl AsyncRead + Unpin)>,
@@ -107,6 +108,7 @@ impl Reader {
         }
     }
 
+    #[inline]
     fn next_in_buffer(&mut self) -> Result<Option<Incoming>, ReadError> {
         while let Some(header) = Header::parse(&self.buffer)? {
             self.check(&header)?;
@@ -124,6 +126,7 @@ impl Reader {
     ///
     /// Short frames are read into the stack, so that an idle connection needs no buffer. Of a long
     /// one the rest is read to where it stays.
+    #[inline(never)] // Or else its 20 KiB of stack would be reserved for each message.
     fn poll_fill(
         &mut self,
         mut io: Pin<&mut (impl AsyncRead + Unpin)>,
@@ -200,6 +203,7 @@ impl Reader {
     }
 
     /// Returns what a frame completes.
+    #[inline]
     fn accept(&mut self, header: &Header, payload: Bytes) -> Result<Option<Incoming>, ReadError> {
         match header.opcode {
             PING => return Ok(Some(Incoming::Ping(payload))),

@@ -153,6 +153,7 @@ impl Inbox {
     }
 
     /// Takes the next whole message and returns its credit at once.
+    #[inline]
     pub(crate) fn take(&mut self, window: u64) -> Option<Received> {
         let (message, held) = self.take_holding()?;
         self.release(held, window);
@@ -161,11 +162,13 @@ impl Inbox {
 
     /// Takes the next whole message without returning its credit. Also returns the charge to pass
     /// to [`Inbox::release`] after the message has been processed.
+    #[inline]
     pub(crate) fn take_holding(&mut self) -> Option<(Received, u64)> {
         self.stored.as_mut()?.take()
     }
 
     /// Returns credit. The credit for an incomplete message follows once no whole message waits.
+    #[inline]
     pub(crate) fn release(&mut self, held: u64, window: u64) {
         if let Some(stored) = &mut self.stored {
             stored.release(held);
@@ -174,6 +177,7 @@ impl Inbox {
     }
 
     /// Returns the incarnation of the next whole message, if there is one.
+    #[inline]
     pub(crate) fn next_incarnation(&self) -> Option<u64> {
         let next = self.stored.as_ref()?.complete.front()?;
         Some(next.message.incarnation)
@@ -283,6 +287,7 @@ impl Stored {
         });
     }
 
+    #[inline]
     fn take(&mut self) -> Option<(Received, u64)> {
         let Complete { message, held, charge } = self.complete.pop_front()?;
         self.charge -= charge;

@@ -517,6 +517,7 @@ impl Lanes {
     }
 
     /// Returns when the next acknowledgement is written at the latest.
+    #[inline]
     pub(crate) fn next_ack(&self) -> NextAck {
         match &self.reports {
             Some(reports) if reports.ack_due => NextAck::Now,
@@ -571,6 +572,7 @@ impl Lanes {
     }
 
     /// Returns the incarnation of the next whole message on a lane.
+    #[inline]
     pub(crate) fn next_incarnation(&self, lane: Lane) -> Option<u64> {
         self.inboxes[lane].next_incarnation()
     }

@@ -210,6 +210,7 @@ impl SessionMachine {
 
     /// Does the same as [`SessionMachine::take`]. Asks for the time only if it matters, which is
     /// rare.
+    #[inline]
     pub fn take_at(&mut self, now: impl FnOnce() -> Instant) -> Option<(Lane, Received)> {
         let lane = self.next_lane()?;
         self.last_lane = lane;
@@ -217,10 +218,12 @@ impl SessionMachine {
     }
 
     /// Returns the incarnation of the message that [`SessionMachine::take`] would return.
+    #[inline]
     pub fn next_incarnation(&self) -> Option<u64> {
         self.lanes.next_incarnation(self.next_lane()?)
     }
 
+    #[inline]
     fn next_lane(&self) -> Option<Lane> {
         let [interactive, bulk] = Lane::ALL.map(|lane| self.lanes.next_incarnation(lane));
         match (interactive, bulk) {
@@ -424,6 +427,7 @@ impl SessionMachine {
     }
 
     /// Returns when the next acknowledgement is written at the latest.
+    #[inline]
     pub fn next_ack(&self) -> NextAck {
         self.lanes.next_ack()
     }
