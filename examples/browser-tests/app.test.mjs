@@ -83,6 +83,7 @@ browserTest('every failure of a call has its name, in both directions, and none 
     nowhere: ['missing', /missing/],
     i64: ['undecodable', /invalid type/],
     numbers: ['streamed', /streamed/],
+    deep: ['answer-undecodable', /nested more than 127 levels/],
   };
   for (const [name, [code, text]] of Object.entries(failing)) {
     const failure = await failureOf(page, (name) => layer.session.call(name, name === 'i64' ? 'text' : name === 'numbers' ? 1 : null), name);
@@ -114,6 +115,9 @@ browserTest('every failure of a call has its name, in both directions, and none 
     if (!text) assert.deepEqual(outcome, expected);
     else assert.equal(outcome.error, expected), assert.match(outcome.text, text);
   }
+  const deep = await call(page, 'ask-deep');
+  assert.match(deep.error, /^UndecodableQuestion/);
+  assert.match(deep.text, /nested more than 127 levels/);
   assert.match((await call(page, 'ask-number', { name: 'double', question: 'text' })).error, /^UndecodableAnswer/);
   await until(page, () => layer.aborted === 1);
 
@@ -200,6 +204,37 @@ browserTest('a streamed answer comes at the pace of the page, over a cut, and en
     }
   });
   assert.deepEqual(ends, [20, 'done', 13, 'rejected', '13 is too many']);
+});
+
+browserTest('the page streams at the pace of the server, over cuts, and stops where the server leaves it', async (stage) => {
+  const demo = await stage.startDemo();
+  const page = await openLayer(await stage.openChromium(), demo.url);
+  const id = await page.evaluate(() => layer.session.id);
+
+  await page.evaluate(() => {
+    layer.counted = 0;
+    layer.taking = layer.session.call('take', { to: 1e9, most: 1e9 });
+  });
+  for (let cuts = 1; cuts <= 3; cuts += 1) {
+    const before = await page.evaluate(() => layer.counted);
+    await until(page, (before) => layer.counted > before, before);
+    assert.equal(await demo.fault(id, 'reset'), 204);
+    await until(page, (cuts) => layer.outcomes.length > cuts, cuts);
+  }
+  const last = await page.evaluate(() => (layer.to = layer.counted + 1_000));
+  assert.deepEqual(await page.evaluate(() => layer.taking), [last, { answer: 'done' }]);
+
+  await page.evaluate(() => void (layer.leftAt = 0));
+  assert.deepEqual(await call(page, 'take', { to: 1e9, most: 1_000 }), [1_000, null]);
+  await until(page, () => layer.leftAt > 0);
+  const leftAt = await page.evaluate(() => layer.leftAt);
+  assert.ok(leftAt >= 1_000 && leftAt <= 1_016, `${leftAt}`);
+
+  assert.deepEqual(await call(page, 'take', { to: 20, most: 100 }), [20, { answer: 'done' }]);
+  const [taken, error] = await call(page, 'take', { to: 13, most: 100 });
+  assert.equal(taken, 13);
+  assert.match(error, /13 is too many/);
+  assert.equal(await call(page, 'next'), 1);
 });
 
 browserTest('after a gap each side has the newest value, and a reloaded page has every value first', async (stage) => {

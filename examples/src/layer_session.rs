@@ -32,6 +32,8 @@ pub(crate) async fn run_layer_session(session: Session) {
     handle_failing_calls(&page);
     handle_calls_back(&page);
     handle_streams(&page);
+    handle_page_streams(&page);
+    handle_deep_values(&page);
     observe(&page);
     keep_troubles(&page);
     handle_events(&page);
@@ -190,6 +192,47 @@ fn handle_streams(page: &SessionHandle) {
     page.handle("streams", move |(): ()| {
         let state = (running.count(), sent.load(Ordering::Relaxed));
         async move { Ok::<_, Infallible>(state) }
+    });
+}
+
+/// How this side takes the numbers that the page counts.
+#[derive(Deserialize)]
+struct Take {
+    to: u64,
+    /// How many numbers are taken before the stream is left.
+    most: u64,
+}
+
+/// Has the page count, and answers with how many numbers came in order and how the stream ended.
+fn handle_page_streams(page: &SessionHandle) {
+    let asking = page.clone();
+    page.handle("take", move |Take { to, most }: Take| {
+        let mut numbers = asking.stream::<_, u64>("count", &to);
+        async move {
+            let mut taken = 0;
+            while taken < most {
+                match numbers.next().await {
+                    Some(Ok(number)) if number == taken + 1 => taken = number,
+                    Some(Ok(number)) => return Err(format!("{number} came after {taken}")),
+                    Some(Err(error)) => return Ok(json!([taken, error.to_string()])),
+                    None => return Ok(json!([taken, outcome(numbers.answer::<String>().await)])),
+                }
+            }
+            Ok(json!([taken, null]))
+        }
+    });
+}
+
+/// Answers with a value that is nested too deeply to be decoded, and asks the page with one.
+fn handle_deep_values(page: &SessionHandle) {
+    fn deep() -> Value {
+        (0..200).fold(json!(1), |value, _| json!([value]))
+    }
+    page.handle("deep", async |(): ()| Ok::<_, Infallible>(deep()));
+    let asking = page.clone();
+    page.handle("ask-deep", move |(): ()| {
+        let page = asking.clone();
+        async move { Ok::<_, Infallible>(outcome(page.call::<_, Value>("double", &deep()).await)) }
     });
 }
 

@@ -25,6 +25,18 @@ session.handle("waits", (_, { signal }) => new Promise((resolve) => {
   signal.addEventListener("abort", () => resolve(layer.aborted += 1));
 }));
 
+/** Counts as fast as the server takes the numbers. Notes how far it came, and whether it was left. */
+session.handle("count", async function* (to) {
+  try {
+    layer.to = to;
+    for (layer.counted = 1; layer.counted <= layer.to; layer.counted += 1) yield layer.counted;
+    if (to === 13) throw new CallError("rejected", "13 is too many");
+    return "done";
+  } finally {
+    layer.leftAt = layer.counted;
+  }
+});
+
 function noticeStatus({ state, outcome }) {
   if (state === "connected") layer.outcomes.push(outcome);
 }
