@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::client::RequestErrorKind;
-use async_nats::{Client, Message, Request, Subject, Subscriber};
+use async_nats::{Client, Message, Request, StatusCode, Subject, Subscriber};
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -28,8 +29,8 @@ pub struct NatsClusterOptions {
     /// The first part of all subjects. Servers with the same prefix are one cluster. Default
     /// `stillhere`.
     pub prefix: String,
-    /// How often this server says that it lives, at least 50 ms. It counts as dead after four times
-    /// as long. Default 300 ms.
+    /// Time between two heartbeats of this server, at least 50 ms. A server counts as dead after
+    /// four times as long without one. Default 300 ms.
     pub heartbeat: Duration,
 }
 
@@ -42,8 +43,8 @@ impl Default for NatsClusterOptions {
     }
 }
 
-/// This server as a part of a cluster, for [`HubBuilder::cluster`](stillhere::HubBuilder::cluster).
-/// It is cheap to clone.
+/// This server as a member of a cluster, for
+/// [`HubBuilder::cluster`](stillhere::HubBuilder::cluster). It is cheap to clone.
 ///
 /// Any server then takes the connection of any page. While NATS cannot be reached, pages that have
 /// reached the server of their session are not affected, and others are told to wait.
@@ -64,10 +65,17 @@ impl Default for NatsClusterOptions {
 #[derive(Clone)]
 pub struct NatsCluster(Arc<Node>);
 
-/// This server could not join a cluster.
+/// Why this server could not join a cluster.
 #[derive(Debug, thiserror::Error)]
-#[error("the server cannot subscribe at NATS: {0}")]
-pub struct JoinClusterError(#[from] async_nats::SubscribeError);
+#[non_exhaustive]
+pub enum JoinClusterError {
+    /// The server cannot subscribe on NATS.
+    #[error("the server cannot subscribe on NATS: {0}")]
+    Subscribe(#[from] async_nats::SubscribeError),
+    /// The system has no random bytes for the server's name.
+    #[error("the system has no random bytes: {0}")]
+    Random(String),
+}
 
 struct Node {
     client: Client,
@@ -76,9 +84,13 @@ struct Node {
     id: String,
     links: Arc<Links>,
     peers: Mutex<Peers>,
+    /// How often the client has connected to NATS.
+    connects: AtomicU64,
+    /// Until when other servers may not have come back that NATS has lost too.
+    unsettled: Mutex<Option<Instant>>,
     changes: UnboundedSender<Change>,
     hub: OnceLock<WeakHub>,
-    /// What the hub's runtime runs from the start on.
+    /// What the tasks need that begin when the hub has been built. `None` from then on.
     start: Mutex<Option<Start>>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -89,13 +101,13 @@ struct Start {
     alive: Subscriber,
 }
 
-/// When each server, this one included, was last heard of.
+/// When each server, this one included, was last heard from.
 #[derive(Debug, Default)]
 struct Peers {
     heard: HashMap<Box<str>, Instant>,
 }
 
-/// What the server of a session is asked.
+/// The question to the server of a session: whether it takes a connection.
 #[derive(Debug, Serialize, Deserialize)]
 struct Ask {
     node: String,
@@ -104,7 +116,7 @@ struct Ask {
     address: Option<IpAddr>,
 }
 
-/// What it answers.
+/// The answer of the server that has the session.
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
     node: String,
@@ -112,27 +124,33 @@ struct Answer {
 }
 
 impl NatsCluster {
-    /// Joins the cluster of this NATS server. Returns when the server can be reached by the others.
+    /// Joins the cluster on this NATS server. The other servers can reach this one once a hub has
+    /// been built with it.
     ///
     /// # Errors
-    /// Returns an error if NATS does not take the subscriptions.
+    /// Returns an error if the server cannot subscribe, or if the system has no random bytes.
     pub async fn new(client: Client, options: NatsClusterOptions) -> Result<Self, JoinClusterError> {
         let options = NatsClusterOptions {
             heartbeat: options.heartbeat.max(SHORTEST_HEARTBEAT),
             ..options
         };
-        let id = nuid::next().to_string();
+        let random = || getrandom::u64().map_err(|error| JoinClusterError::Random(error.to_string()));
+        let (id, first_link) = (random()?, random()?);
+        let id = format!("{id:016x}");
         let packets = client.subscribe(node_subject(&options.prefix, &id)).await?;
         let alive = client.subscribe(alive_subject(&options.prefix)).await?;
-        // Whoever hears of this server may reach it.
+        // The subscriptions should be sent before other servers hear of this one.
         let _ = client.flush().await;
         let (sender, changes) = mpsc::unbounded_channel();
+        let connects = client.statistics().connects.load(Ordering::Relaxed);
         Ok(Self(Arc::new(Node {
             client,
             options,
             id,
-            links: Arc::default(),
+            links: Arc::new(Links::new(first_link)),
             peers: Mutex::default(),
+            connects: AtomicU64::new(connects),
+            unsettled: Mutex::default(),
             changes: sender,
             hub: OnceLock::new(),
             start: Mutex::new(Some(Start {
@@ -144,21 +162,21 @@ impl NatsCluster {
         })))
     }
 
-    /// Returns whether this server reaches NATS: it has heard itself within four heartbeats. For
-    /// readiness checks. It is false before a hub has been built with it.
+    /// Returns true if this server reaches NATS: it has heard a heartbeat of its own within the
+    /// time of four. For readiness checks. It is false before a hub has been built with it.
     pub fn is_ready(&self) -> bool {
         self.0.hears_itself()
     }
 
-    /// Returns how many servers are alive, this one included, as far as it has heard.
+    /// Returns how many servers are alive, this one included, as far as this one knows.
     pub fn servers(&self) -> usize {
         let node = &self.0;
         let is_alive = |heard: &&Instant| heard.elapsed() < node.patience();
         node.peers().heard.values().filter(is_alive).count()
     }
 
-    /// Returns how many hops end at this server: connections that it passes on, and those that are
-    /// passed on to it.
+    /// Returns how many hops end at this server: connections that it passes on, and connections
+    /// that others pass on to it.
     pub fn hops(&self) -> usize {
         self.0.links.len()
     }
@@ -182,7 +200,7 @@ impl Cluster for NatsCluster {
             alive,
         }) = start
         else {
-            tracing::error!("a NatsCluster serves one hub: build each with its own");
+            tracing::error!("a NatsCluster serves one hub: build each hub with its own");
             return;
         };
         let Some(runtime) = hub.upgrade().map(|hub| hub.runtime()) else {
@@ -260,9 +278,9 @@ impl Node {
         Ok(Some(near))
     }
 
-    /// Asks the server of a session twice. A second time after nobody answered, because NATS may
-    /// not know yet of a session that has just begun; and after a time-out, because the question
-    /// may have been lost.
+    /// Asks for the server of a session, up to twice. It asks again if nobody has the session,
+    /// because NATS may not know yet of one that has just begun, and after a time-out, because the
+    /// question may have been lost.
     async fn ask(&self, session: &SessionId, ask: &Ask) -> Result<Option<Answer>, ClusterError> {
         let subject = session_subject(&self.options.prefix, session);
         let question = serde_json::to_vec(ask).expect("a question is plain data");
@@ -288,6 +306,8 @@ impl Node {
             }
         }
         match is_lost {
+            // Its server may be slower to come back than this one.
+            false if self.is_unsettled() => Err(ClusterError::Away("servers may still be reconnecting".to_owned())),
             false => Ok(None),
             true if self.hears_itself() => Err(ClusterError::Silent),
             true => Err(away()),
@@ -296,31 +316,39 @@ impl Node {
 
     async fn pass_post(&self, session: SessionId, body: Bytes) -> Result<Option<PostOutcome>, ClusterError> {
         if body.len() > self.client.max_payload() {
-            tracing::warn!(%session, bytes = body.len(), "NATS does not take a POST of this size: lower Limits::fragment or raise max_payload");
+            tracing::warn!(%session, bytes = body.len(), "NATS takes no POST of this size: lower Limits::fragment or raise max_payload");
             return Ok(None);
         }
-        let subject = post_subject(&self.options.prefix, &session);
+        let away = |error: &dyn fmt::Display| ClusterError::Away(error.to_string());
+        let subject = Subject::from(post_subject(&self.options.prefix, &session));
         for pause in [Some(PAUSE), None] {
-            let request = Request::new().payload(body.clone()).timeout(Some(POST_TIME));
-            let error = match self.client.send_request(subject.clone(), request).await {
-                Ok(message) => {
-                    let mut packets = message.payload;
-                    let outcome = match packets.try_get_u8() {
-                        Ok(ANSWERED) => PostOutcome::Answered(packets),
-                        _ => PostOutcome::Gone,
-                    };
-                    return Ok(Some(outcome));
+            let inbox = Subject::from(self.client.new_inbox());
+            let mut answers = self
+                .client
+                .subscribe(inbox.clone())
+                .await
+                .map_err(|error| away(&error))?;
+            let asking = self.client.publish_with_reply(subject.clone(), inbox, body.clone());
+            asking.await.map_err(|error| away(&error))?;
+            // The server that has the connection says so at once, and answers when it can. Others
+            // do not answer. If nobody does, the POST may have been taken: the connection must end.
+            let mut patience = ANSWER_TIME;
+            let mut nobody = false;
+            while let Ok(Some(message)) = tokio::time::timeout(patience, answers.next()).await {
+                nobody = message.status == Some(StatusCode::NO_RESPONDERS);
+                if nobody {
+                    break;
                 }
-                Err(error) => error,
-            };
-            match error.kind() {
-                RequestErrorKind::NoResponders => {}
-                // It may have been taken: the connection must end.
-                RequestErrorKind::TimedOut => return Ok(None),
-                _ => return Err(ClusterError::Away(error.to_string())),
+                let mut packets = message.payload;
+                match packets.try_get_u8() {
+                    Ok(TAKEN) => patience = POST_TIME,
+                    Ok(ANSWERED) => return Ok(Some(PostOutcome::Answered(packets))),
+                    _ => return Ok(Some(PostOutcome::Gone)),
+                }
             }
-            if let Some(pause) = pause {
-                tokio::time::sleep(pause).await;
+            match pause {
+                Some(pause) if nobody => tokio::time::sleep(pause).await,
+                _ => break,
             }
         }
         Ok(None)
@@ -333,14 +361,22 @@ impl Node {
             return;
         };
         // Another server may have another connection of the same session.
-        let Some(outcome) = hub.take_post(message.payload).await else {
+        let Some(outcome) = hub.take_post(message.payload) else {
             return;
         };
         drop(hub);
-        let answer = match outcome {
+        let _ = self.client.publish(reply.clone(), Bytes::from_static(&[TAKEN])).await;
+        let mut answer = match outcome.await {
             PostOutcome::Answered(packets) => [&[ANSWERED], &packets[..]].concat(),
             PostOutcome::Gone => vec![GONE],
         };
+        if answer.len() > self.client.max_payload() {
+            tracing::warn!(
+                bytes = answer.len(),
+                "NATS takes no answer of this size: lower Limits::fragment or raise max_payload"
+            );
+            answer = vec![GONE];
+        }
         let _ = self.client.publish(reply, answer.into()).await;
     }
 
@@ -353,12 +389,15 @@ impl Node {
         let session = message.subject.rsplit('.').next().and_then(|id| id.parse().ok());
         let ask = serde_json::from_slice::<Ask>(&message.payload);
         let (Some(session), Ok(ask)) = (session, ask) else {
-            return tracing::warn!(subject = %message.subject, "got a question that cannot be read: do all servers have the same version?");
+            return tracing::warn!(subject = %message.subject, "cannot read a question: do all servers have the same version?");
         };
         let mut visitor = Visitor::new(session);
         visitor.principal = ask.principal;
         visitor.address = ask.address;
-        let accepted = hub.accept_visitor(&visitor);
+        // The session has just left: the question is asked again.
+        let Some(accepted) = hub.accept_visitor(&visitor) else {
+            return;
+        };
         self.hear(&ask.node);
         let (near, end) = connection_pair(PACKETS);
         let arrivals = self.links.open(Some(&ask.node));
@@ -379,7 +418,7 @@ impl Node {
         FarEnd { subject, link }
     }
 
-    /// How long a server may be silent until it counts as dead.
+    /// How long a server may be silent before it counts as dead.
     fn patience(&self) -> Duration {
         self.options.heartbeat * 4
     }
@@ -396,8 +435,8 @@ impl Node {
             .is_some_and(|heard| heard.elapsed() < self.patience())
     }
 
-    /// Cuts the hops to servers that are silent. If this server does not hear itself, it is NATS
-    /// that is away, and all hops are lost.
+    /// Cuts the hops to servers that are silent. If this server does not hear itself, NATS cannot
+    /// be reached, and all hops are lost.
     fn cut_silent(&self) {
         let patience = self.patience();
         let mut peers = self.peers();
@@ -408,12 +447,29 @@ impl Node {
             .cut(|peer| !is_here || peer.is_some_and(|peer| !is_alive(peer)));
     }
 
+    /// Notes whether NATS was away. What was under way is lost, so all hops are.
+    fn follow_nats(&self) {
+        let connects = self.client.statistics().connects.load(Ordering::Relaxed);
+        let was_away = self.connects.swap(connects, Ordering::Relaxed) != connects;
+        let has_heard = self.peers().heard.contains_key(&*self.id);
+        if was_away || (has_heard && !self.hears_itself()) {
+            *lock(&self.unsettled) = Some(Instant::now() + SETTLING);
+        }
+        if was_away {
+            self.links.cut(|_| true);
+        }
+    }
+
+    fn is_unsettled(&self) -> bool {
+        lock(&self.unsettled).is_some_and(|until| Instant::now() < until)
+    }
+
     fn peers(&self) -> MutexGuard<'_, Peers> {
         lock(&self.peers)
     }
 }
 
-/// Answers the questions of other servers for this one's sessions.
+/// Answers the questions of other servers about the sessions of this one.
 async fn answer_questions(node: Arc<Node>, mut directory: Directory) {
     while let Some(message) = directory.next().await {
         if is_post(&node.options.prefix, &message.subject) {
@@ -424,7 +480,7 @@ async fn answer_questions(node: Arc<Node>, mut directory: Directory) {
     }
 }
 
-/// Gives what arrives to the hops.
+/// Passes each message that arrives to its hop.
 async fn deliver(links: Arc<Links>, mut packets: Subscriber) {
     while let Some(message) = packets.next().await {
         let mut payload = message.payload;
@@ -434,7 +490,7 @@ async fn deliver(links: Arc<Links>, mut packets: Subscriber) {
     }
 }
 
-/// Says that this server lives, and listens to the others.
+/// Sends the heartbeat of this server, and listens to those of all.
 async fn keep_alive(node: Arc<Node>, mut alive: Subscriber) {
     let mut heartbeat = tokio::time::interval(node.options.heartbeat);
     heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -443,8 +499,9 @@ async fn keep_alive(node: Arc<Node>, mut alive: Subscriber) {
     loop {
         tokio::select! {
             _ = heartbeat.tick() => {
+                node.follow_nats();
                 node.cut_silent();
-                // While NATS is away, one is enough.
+                // While NATS cannot be reached, one unsent heartbeat is enough.
                 if saying.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
                     let (client, subject, id) = (node.client.clone(), subject.clone(), node.id.clone());
                     saying = Some(tokio::spawn(async move {
@@ -477,9 +534,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How long servers may take to come back to NATS, about: a client waits up to 4 s between
+/// attempts.
+const SETTLING: Duration = Duration::from_secs(5);
+
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(50);
 
-/// How long the server of a session may take to answer.
+/// How long the server of a session may take to answer a question.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
 
 /// How long the server of a connection may take to answer a POST: longer than it waits for
@@ -488,10 +549,12 @@ const POST_TIME: Duration = Duration::from_secs(25);
 
 /// First byte of the answer to a POST that its connection has taken.
 const ANSWERED: u8 = 0;
+/// Says that the connection is here, and that an answer follows.
+const TAKEN: u8 = 2;
 /// The answer if the connection has ended.
 const GONE: u8 = 1;
 
-/// How long to wait after nobody had a session, before asking again.
+/// How long to wait before asking again, if nobody had the session.
 const PAUSE: Duration = Duration::from_millis(150);
 
 /// Packets that a connection and its hop may have in transit.

@@ -1,4 +1,4 @@
-//! The sessions of this server, each a subscription to its own subject: NATS knows who has which.
+//! Subscribes to a subject for each session of this server, so that NATS knows which server has it.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
@@ -31,7 +31,7 @@ pub(crate) struct Directory {
     changes: UnboundedReceiver<Change>,
     asked: SelectAll<Abortable<Subscriber>>,
     subscribed: HashMap<SessionId, AbortHandle>,
-    /// Sessions with connections over HTTP, and how many those are.
+    /// Sessions that have connections over HTTP at this server, and how many each has.
     exchanges: HashMap<SessionId, (usize, Option<AbortHandle>)>,
     /// Ended sessions, by the time at which they are forgotten.
     ended: VecDeque<(Instant, AbortHandle)>,
@@ -50,7 +50,7 @@ impl Directory {
         }
     }
 
-    /// Returns the next question for a session of this server, or `None` when its hub is gone.
+    /// Returns the next message for a session of this server, or `None` when its hub is gone.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         loop {
             let first_end = self.ended.front().map(|(at, _)| *at);
@@ -72,7 +72,9 @@ impl Directory {
             Change::Entered(session) => {
                 let subject = session_subject(&self.prefix, &session);
                 let subscription = self.subscribe(subject).await;
-                self.subscribed.extend(subscription.map(|handle| (session, handle)));
+                if let Some(replaced) = subscription.and_then(|handle| self.subscribed.insert(session, handle)) {
+                    replaced.abort();
+                }
             }
             Change::ExchangeOpened(session) => {
                 let known = self.exchanges.remove(&session);
@@ -123,17 +125,17 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Returns the subject on which the server of a session is asked for it.
+/// Returns the subject on which other servers ask for a session.
 pub(crate) fn session_subject(prefix: &str, session: &SessionId) -> String {
     format!("{prefix}.session.{session}")
 }
 
-/// Returns the subject on which the server of a session's connection over HTTP gets its POSTs.
+/// Returns the subject for POSTs to the server that has a session's connection over HTTP.
 pub(crate) fn post_subject(prefix: &str, session: &SessionId) -> String {
     format!("{prefix}.{POST}.{session}")
 }
 
-/// Returns true if a message carries a POST.
+/// Returns true if messages on this subject carry POSTs.
 pub(crate) fn is_post(prefix: &str, subject: &str) -> bool {
     let rest = subject.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'));
     rest.is_some_and(|rest| rest.starts_with(POST))
@@ -141,5 +143,5 @@ pub(crate) fn is_post(prefix: &str, subject: &str) -> bool {
 
 const POST: &str = "post";
 
-/// How long the server of an ended session answers why it has ended.
+/// How long the server of an ended session can still tell a page why it has ended.
 const ENDED_KEEP: Duration = Duration::from_secs(120);

@@ -7,7 +7,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use stillhere::PairEnd;
 
 use crate::links::Arrivals;
-use crate::packets::{Carried, Decoder, Encoder};
+use crate::packets::{Carried, Decoder, Encoder, link_of};
 
 /// The other end of a hop.
 #[derive(Debug, Clone)]
@@ -18,12 +18,13 @@ pub(crate) struct FarEnd {
     pub(crate) link: u64,
 }
 
-/// Passes packets on in both directions until either end closes, or the hop is cut. Both are the
-/// loss of a connection for whoever is at `near`.
+/// Passes packets on in both directions until either end closes or the hop is cut. The other side
+/// of `near` sees either as the loss of its connection.
 pub(crate) async fn run_hop(client: Client, far: FarEnd, mut arrivals: Arrivals, near: PairEnd) {
     let (mut to_near, from_near) = near.split();
+    let number = arrivals.number;
     let out = async {
-        let mut encoder = Encoder::new(far.link, client.max_payload().min(LARGEST));
+        let mut encoder = Encoder::new(far.link, number, client.max_payload().min(LARGEST));
         let mut packets = from_near.ready_chunks(AT_ONCE);
         let mut messages = Vec::new();
         while let Some(ready) = packets.next().await {
@@ -41,7 +42,11 @@ pub(crate) async fn run_hop(client: Client, far: FarEnd, mut arrivals: Arrivals,
     };
     let arriving = async {
         let mut decoder = Decoder::default();
-        while let Some(message) = arrivals.next().await {
+        while let Some(mut message) = arrivals.next().await {
+            // Another server may have been asked too, and answered later.
+            if link_of(&mut message) != Some(far.link) {
+                continue;
+            }
             let carried = match decoder.read(message) {
                 Ok(carried) => carried,
                 Err(error) => return tracing::debug!(%error, "cut a hop"),
@@ -65,7 +70,7 @@ pub(crate) async fn run_hop(client: Client, far: FarEnd, mut arrivals: Arrivals,
     drop(arrivals);
     if !is_over {
         // The other end may not know.
-        let over = Encoder::new(far.link, LARGEST).finish();
+        let over = Encoder::new(far.link, number, LARGEST).finish();
         let _ = tokio::time::timeout(SAYING, client.publish(far.subject.clone(), over)).await;
     }
 }

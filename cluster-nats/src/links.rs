@@ -1,4 +1,4 @@
-//! The hops that end at this server, and what has arrived for them.
+//! The hops that end at this server, and the messages that have arrived for them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 /// The hops that end at this server, by number.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Links {
     next: AtomicU64,
     open: Mutex<HashMap<u64, Link>>,
@@ -32,6 +32,14 @@ pub(crate) struct Arrivals {
 }
 
 impl Links {
+    /// `first` should be random, so that the numbers of two servers differ.
+    pub(crate) fn new(first: u64) -> Self {
+        Self {
+            next: AtomicU64::new(first),
+            open: Mutex::default(),
+        }
+    }
+
     /// Opens a hop at this end.
     pub(crate) fn open(self: &Arc<Self>, peer: Option<&str>) -> Arrivals {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -58,18 +66,18 @@ impl Links {
         }
     }
 
-    /// Gives a message to its hop. Cuts the hop if it already holds [`MOST_HELD`] bytes.
+    /// Passes a message to its hop. Cuts the hop if it already holds [`MOST_HELD`] bytes.
     pub(crate) fn give(&self, number: u64, message: Bytes) {
         let mut open = self.lock();
         let Some(link) = open.get(&number) else { return };
         let held = link.held.fetch_add(charge(&message), Ordering::Relaxed);
         if held > MOST_HELD || link.arrivals.send(message).is_err() {
-            tracing::debug!(number, held, "cut a hop whose connection takes too little");
+            tracing::debug!(number, held, "cut a hop whose connection does not take its messages");
             open.remove(&number);
         }
     }
 
-    /// Cuts all hops for which this returns true.
+    /// Cuts all hops for which `is_lost` returns true. Its argument is the other server, if known.
     pub(crate) fn cut(&self, is_lost: impl Fn(Option<&str>) -> bool) {
         self.lock().retain(|_, link| !is_lost(link.peer.as_deref()));
     }
@@ -103,7 +111,7 @@ fn charge(message: &Bytes) -> usize {
     message.len() + MESSAGE
 }
 
-/// Bytes that a message takes besides its content, about.
+/// Approximate overhead of a message in memory, in bytes.
 const MESSAGE: usize = 64;
 
 /// Bytes that a hop may hold for a connection that does not take them. A session sends at most its
@@ -116,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hop_gets_its_messages_until_it_is_cut() {
-        let links = Arc::new(Links::default());
+        let links = Arc::new(Links::new(0));
         let (mut first, mut second) = (links.open(Some("a")), links.open(None));
         links.set_peer(second.number, "b");
         links.give(first.number, Bytes::from_static(b"1"));
@@ -131,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hop_that_takes_nothing_is_cut_and_others_are_not() {
-        let links = Arc::new(Links::default());
+        let links = Arc::new(Links::new(0));
         let (mut stalled, mut other) = (links.open(None), links.open(None));
         let large = Bytes::from(vec![0; MOST_HELD / 4]);
         for _ in 0..6 {

@@ -1,4 +1,4 @@
-//! What one NATS message carries between two servers: packets of one hop.
+//! Encodes and decodes the packets of a hop in NATS messages.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use stillhere::connection::Packet;
@@ -6,8 +6,9 @@ use stillhere::connection::Packet;
 /// Encodes the packets of one direction of a hop.
 #[derive(Debug)]
 pub(crate) struct Encoder {
-    /// The hop's number at the other server.
+    /// The hop's number at the other server, and here.
     link: u64,
+    from: u64,
     /// Number of the next message.
     number: u32,
     /// Most bytes of a message.
@@ -37,23 +38,24 @@ pub(crate) enum BrokenHop {
 
 impl Encoder {
     /// `most` is the size in bytes that a message may have.
-    pub(crate) fn new(link: u64, most: usize) -> Self {
+    pub(crate) fn new(link: u64, from: u64, most: usize) -> Self {
         Self {
             link,
+            from,
             number: 0,
             most: most.max(2 * (HEADER + RECORD)),
             buffer: BytesMut::new(),
         }
     }
 
-    /// Adds a packet, and returns the messages that are full with it.
+    /// Adds a packet, and passes each message that becomes full to `full`.
     pub(crate) fn push(&mut self, packet: &Packet, mut full: impl FnMut(Bytes)) {
         match packet {
             Packet::Binary(bytes) => {
                 let mut rest = bytes.clone();
                 loop {
                     let room = self.most.saturating_sub(self.len() + RECORD);
-                    // Rather in a message of its own than in parts.
+                    // A packet that does not fit begins a new message, and is not split yet.
                     if room < rest.len() && self.len() > HEADER {
                         full(self.take());
                         continue;
@@ -76,13 +78,13 @@ impl Encoder {
         }
     }
 
-    /// Says that nothing more follows.
+    /// Returns the final message, which says that nothing more follows.
     pub(crate) fn finish(&mut self) -> Bytes {
         self.record(OVER, &[]);
         self.take()
     }
 
-    /// Returns the last message, unless nothing was added since the one before.
+    /// Returns what was added since the last message, if anything.
     pub(crate) fn flush(&mut self) -> Option<Bytes> {
         (self.len() > HEADER).then(|| self.take())
     }
@@ -94,6 +96,7 @@ impl Encoder {
     fn record(&mut self, kind: u8, bytes: &[u8]) {
         if self.buffer.is_empty() {
             self.buffer.put_u64_le(self.link);
+            self.buffer.put_u64_le(self.from);
             self.buffer.put_u32_le(self.number);
         }
         self.buffer.put_u8(kind);
@@ -154,7 +157,8 @@ impl Decoder {
     }
 }
 
-/// Takes the number of the hop off a message.
+/// Takes the next number of a hop off a message: first that at the receiver, then that at the
+/// sender.
 pub(crate) fn link_of(message: &mut Bytes) -> Option<u64> {
     message.try_get_u64_le().ok()
 }
@@ -171,12 +175,12 @@ const CLOSE: u8 = 3;
 const OVER: u8 = 4;
 
 /// Bytes of a message before its first record.
-const HEADER: usize = 12;
+const HEADER: usize = 20;
 
 /// Bytes of a record before its content.
 const RECORD: usize = 5;
 
-/// Most bytes of a packet that comes in parts.
+/// Most bytes of a packet that arrives in parts, without the last one.
 const MOST_PARTS: usize = 64 * 1024 * 1024;
 
 #[cfg(test)]
@@ -185,7 +189,7 @@ mod tests {
 
     /// Encodes, decodes, and returns the packets with the number and the sizes of the messages.
     fn carry(packets: &[Packet], most: usize) -> (Vec<Packet>, Vec<usize>) {
-        let mut encoder = Encoder::new(7, most);
+        let mut encoder = Encoder::new(7, 8, most);
         let mut messages = Vec::new();
         for packet in packets {
             encoder.push(packet, |message| messages.push(message));
@@ -196,7 +200,7 @@ mod tests {
         let mut decoder = Decoder::default();
         let mut arrived = Vec::new();
         for mut message in messages {
-            assert_eq!(link_of(&mut message), Some(7));
+            assert_eq!([link_of(&mut message), link_of(&mut message)], [Some(7), Some(8)]);
             arrived.extend(decoder.read(message).expect("nothing is missing"));
         }
         assert_eq!(arrived.pop(), Some(Carried::Over));
@@ -234,10 +238,11 @@ mod tests {
 
     #[test]
     fn a_missing_message_breaks_the_hop() {
-        let mut encoder = Encoder::new(1, 1000);
+        let mut encoder = Encoder::new(1, 2, 1000);
         let mut messages = (0..3).map(|_| {
             encoder.push(&Packet::Close(1), |_| panic!("it is not full"));
             let mut message = encoder.flush().expect("it is not empty");
+            link_of(&mut message);
             link_of(&mut message);
             message
         });

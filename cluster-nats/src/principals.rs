@@ -61,14 +61,14 @@ struct Inner {
     task: AbortHandle,
 }
 
-/// What the servers have answered.
+/// What the servers that answered in time have found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reached<T> {
-    /// What they have.
+    /// The result from this server and from all that answered.
     pub found: T,
-    /// How many servers did not answer in time, so that what they have is not in `found`. A server
-    /// that has not been heard of for 2 seconds is not counted.
+    /// How many servers did not answer in time, so that `found` may lack their sessions. A server
+    /// that is lost, by default after 2 seconds of silence, is not counted.
     pub silent: usize,
 }
 
@@ -124,17 +124,19 @@ impl NatsSessions {
     }
 
     /// Returns the ids of the sessions that were opened for this user and have not ended, on all
-    /// servers, in no order. Takes as long as the slowest server, and 500 ms at most.
+    /// servers, in no order. Takes as long as the slowest server, and at most
+    /// [`NatsSessionsOptions::patience`].
     pub async fn sessions_of(&self, principal: &str) -> Reached<Vec<SessionId>> {
         self.ask(principal, None).await
     }
 
     /// Ends all sessions of this user on all servers at once, tells their pages `text`, and returns
-    /// how many they were. Takes as long as the slowest server, and 500 ms at most.
+    /// how many there were. Takes as long as the slowest server, and at most
+    /// [`NatsSessionsOptions::patience`].
     ///
     /// A server that does not answer may be cut off from NATS and still have sessions of the user.
-    /// So have the sessions' own checks, such as
-    /// [`WhileAuthenticated`](stillhere::WhileAuthenticated), end them too.
+    /// Let a check on each server, such as [`WhileAuthenticated`](stillhere::WhileAuthenticated),
+    /// end those.
     pub async fn abort_sessions_of(&self, principal: &str, text: &str) -> Reached<usize> {
         let Reached { found, silent } = self.ask(principal, Some(text)).await;
         Reached {
@@ -152,7 +154,7 @@ impl NatsSessions {
             abort: abort.map(str::to_owned),
         };
         let mut missing: HashSet<u64> = servers.others().into_iter().collect();
-        // This server's own need no NATS.
+        // This server's own sessions need no NATS.
         let mut found = take(hub, &question);
         let until = Instant::now() + options.patience;
         let client = servers.client();
@@ -172,7 +174,7 @@ impl NatsSessions {
     }
 }
 
-/// Asks, and collects answers until none is missing. Servers that nobody knows yet may answer too.
+/// Asks, and collects answers until none is missing. Servers that are not known yet may answer too.
 async fn gather(
     client: &Client,
     subject: &str,
@@ -188,7 +190,7 @@ async fn gather(
     let question = serde_json::to_vec(question).expect("texts can be written as JSON");
     let asked = client.publish_with_reply(subject.to_owned(), inbox, question.into());
     if let Err(error) = asked.await {
-        return tracing::error!(%error, "the other servers cannot be asked for the sessions of a user");
+        return tracing::error!(%error, "cannot ask other servers about the sessions of a user");
     }
     while !missing.is_empty()
         && let Some(answer) = answers.next().await
@@ -208,7 +210,7 @@ async fn gather(
 async fn answer_all(server: u64, client: Client, hub: Hub, mut questions: Subscriber) {
     while let Some(message) = questions.next().await {
         if let Err(error) = answer(server, &client, &hub, &message).await {
-            tracing::warn!(%error, "another server was not told of the sessions of a user");
+            tracing::warn!(%error, "cannot tell another server about the sessions of a user");
         }
     }
 }
@@ -232,7 +234,7 @@ async fn answer(server: u64, client: &Client, hub: &Hub, message: &Message) -> R
     }
 }
 
-/// Returns the ids of the sessions of this server, and ends them if so asked.
+/// Returns the ids of the user's sessions on this server, and ends them if the question says so.
 fn take(hub: &Hub, question: &Question) -> Vec<SessionId> {
     let sessions = hub.sessions_of(&question.principal);
     if let Some(text) = &question.abort {
@@ -241,5 +243,5 @@ fn take(hub: &Hub, question: &Question) -> Vec<SessionId> {
     sessions.iter().map(|session| *session.id()).collect()
 }
 
-/// Sessions in an answer, which is 10 KiB then.
+/// Most sessions in an answer, which then has about 10 KiB.
 const SESSIONS_AT_A_TIME: usize = 400;

@@ -1,4 +1,4 @@
-//! The servers that are alive: each says so at an interval.
+//! The servers that are alive: each sends a sign of life at an interval.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,12 +16,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServersOptions {
-    /// The subject on which servers say that they are alive. Default `stillhere.servers`.
+    /// The subject of the signs of life. Default `stillhere.servers`.
     pub subject: String,
     /// Time between two signs of life. At least 10 ms. Default 500 ms.
     pub interval: Duration,
-    /// A server is lost when the others have heard so many signs of life of their own without one
-    /// of it. At least 2. Default 4, which makes 2 seconds.
+    /// After how many signs of life of its own, without one from another server, a server takes the
+    /// other for lost. At least 2. Default 4, which is 2 seconds.
     pub lost_after: u32,
 }
 
@@ -38,8 +38,9 @@ impl Default for ServersOptions {
 /// The servers that are connected to the same NATS, this one among them. It is cheap to clone, and
 /// this server says that it is alive until the last clone is dropped.
 ///
-/// A server is lost when nothing is heard of it for 2 seconds. The others count this time by their
-/// own signs of life, as these come back from NATS: while NATS itself is away, nobody is lost.
+/// A server is lost when nothing is heard from it for 2 seconds, by default. The others measure
+/// this time by their own signs of life as they come back from NATS: while NATS itself is away, no
+/// server is lost.
 #[derive(Clone)]
 pub struct Servers {
     inner: Arc<Inner>,
@@ -61,17 +62,17 @@ struct Shared {
 
 #[derive(Default)]
 struct Known {
-    /// How often this server has heard of itself.
+    /// How many of its own signs of life this server has heard.
     beats: u64,
-    /// The count of beats when each other server was last heard of.
+    /// The value of `beats` when each other server was last heard from.
     heard: HashMap<u64, u64>,
 }
 
-/// How often the connection to NATS was made anew.
+/// How often the client has reconnected to NATS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reconnects {
     pub(crate) count: u64,
-    /// The last time before that at which NATS is known to have worked.
+    /// The last time before the latest reconnect at which NATS is known to have worked.
     pub(crate) worked: Instant,
 }
 
@@ -90,7 +91,7 @@ impl Drop for Inner {
 }
 
 impl Servers {
-    /// Makes this process one of the servers, under an id that is new.
+    /// Makes this process one of the servers, under a new id.
     ///
     /// # Errors
     /// Returns an error if the subject is not valid or the client is closed.
@@ -121,7 +122,7 @@ impl Servers {
         Ok(Self { inner })
     }
 
-    /// Returns the id of this server, which is a new one for each call of [`Servers::join`].
+    /// Returns the id of this server. Each call of [`Servers::join`] makes a new one.
     pub fn id(&self) -> u64 {
         self.inner.shared.id
     }
@@ -135,17 +136,17 @@ impl Servers {
         &self.inner.shared.client
     }
 
-    /// Returns true if the server was heard of lately.
+    /// Returns true if the server was heard from recently, or is this one.
     pub(crate) fn is_alive(&self, server: u64) -> bool {
         server == self.id() || self.inner.shared.known().heard.contains_key(&server)
     }
 
-    /// Takes something that a server has sent, or that is known of it, for a sign of life.
+    /// Counts anything that a server has sent, or that is known of it, as a sign of life.
     pub(crate) fn heard_of(&self, server: u64) {
         self.inner.shared.heard_of(server);
     }
 
-    /// Returns a watch of how many servers were lost.
+    /// Watches how many servers have been lost.
     pub(crate) fn lost(&self) -> watch::Receiver<u64> {
         self.inner.shared.lost.subscribe()
     }
@@ -175,7 +176,7 @@ impl Shared {
         }
     }
 
-    /// Counts a beat of this server, which finds those that are lost.
+    /// Counts a sign of life of this server, and removes the servers that are lost.
     fn beat(&self, lost_after: u32) {
         let lost = {
             let mut known = self.known();
@@ -186,13 +187,13 @@ impl Shared {
             before - known.heard.len()
         };
         if lost > 0 {
-            tracing::warn!(lost, "other servers are not heard of any more");
+            tracing::warn!(lost, "other servers are lost: nothing is heard from them any more");
             self.lost.send_modify(|count| *count += lost as u64);
         }
     }
 }
 
-/// Says that this server is alive, and hears the others.
+/// Sends this server's signs of life, and hears those of all servers.
 struct Heart {
     shared: Arc<Shared>,
     options: ServersOptions,
@@ -229,7 +230,7 @@ impl Heart {
             });
         }
         // One at a time: otherwise several would come back at once after a pause of NATS, before
-        // those of other servers, which would seem lost.
+        // those of the other servers, and these would seem lost.
         if self.asked.is_none_or(|asked| asked.elapsed() > GIVEN_UP) {
             self.asked = Some(Instant::now());
             let id = self.shared.id.to_le_bytes().to_vec();
@@ -259,10 +260,10 @@ fn random() -> u64 {
     u64::from_le_bytes(bytes).max(1)
 }
 
-/// Servers that are remembered. More would only be strangers that use the same subject.
+/// Most servers that are remembered. More are likely to be strangers that use the same subject.
 const MOST_SERVERS: usize = 10_000;
 
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// A sign of life that has not come back after this time is taken for lost.
+/// After this time a sign of life that has not come back counts as lost, and the next one is sent.
 const GIVEN_UP: Duration = Duration::from_secs(5);

@@ -211,25 +211,25 @@ impl Hub {
     }
 
     /// Accepts a connection that has reached another server: its packets are carried by
-    /// [`run_connection_loop`](crate::run_connection_loop) as those of any other. For a
-    /// [`Cluster`](crate::cluster::Cluster), which vouches for what it says of the visitor.
+    /// [`run_connection_loop`](crate::run_connection_loop) as those of any other. Returns `None` if
+    /// the session is no longer here. For a [`Cluster`](crate::cluster::Cluster), which vouches for
+    /// what it says of the visitor.
     #[cfg(feature = "cluster")]
-    pub fn accept_visitor(&self, visitor: &Visitor) -> Accepted {
-        Accepted {
+    pub fn accept_visitor(&self, visitor: &Visitor) -> Option<Accepted> {
+        let session = self.inner.look_up(&visitor.session);
+        let session = session.filter(|session| !session.is_plain())?;
+        Some(Accepted {
             protocol: Some(SUBPROTOCOL.to_owned()),
-            admitted: self.admit_visitor(visitor),
+            admitted: self.admit_visitor(session, visitor),
             hub: Arc::clone(&self.inner),
-        }
+        })
     }
 
     #[cfg(feature = "cluster")]
-    fn admit_visitor(&self, visitor: &Visitor) -> Result<Admitted, End> {
-        let id = visitor.session;
-        let session = self.inner.look_up(&id).filter(|session| !session.is_plain());
-        let session = session.ok_or_else(unknown)?;
+    fn admit_visitor(&self, session: Found, visitor: &Visitor) -> Result<Admitted, End> {
         let owner = session.principal();
         if owner.is_some() && owner != visitor.principal.as_deref() {
-            return Err(self.inner.not_its_user(&id));
+            return Err(self.inner.not_its_user(&visitor.session));
         }
         let peers = self.inner.peers_of(visitor.address, owner);
         self.admit_to(session, &peers)

@@ -1,5 +1,6 @@
 //! Passes the packets of a connection on to the server that has its session.
 
+use std::future::pending;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -12,16 +13,17 @@ use stillhere_proto::code::Code;
 use stillhere_proto::wire::{End, Frame, Hello, millis};
 
 /// Passes packets on in both directions until either side ends. Returns what to tell the peer
-/// before the connection is closed, or `None` if it is closed without a word: then the page comes
-/// back.
+/// before the connection is closed. Returns `None` if there is nothing to tell: then the page
+/// reconnects.
 pub(crate) async fn relay<C: Connection>(hop: Hop, hello: Hello, connection: Pin<&mut C>) -> Option<End> {
     let Hop { far, leaving } = hop;
     let (mut to_far, from_far) = far.split();
     let (mut to_near, mut from_near) = connection.split();
     let up = async {
         let hello = Packet::Binary(Frame::Hello(hello).to_bytes());
+        // What the other server has said last may still wait for the peer.
         if to_far.send(hello).await.is_err() {
-            return None;
+            return pending().await;
         }
         loop {
             let packet = match cooperative(from_near.next()).await {
@@ -33,7 +35,7 @@ pub(crate) async fn relay<C: Connection>(hop: Hop, hello: Hello, connection: Pin
                 Some(Err(_)) | None => return None,
             };
             if to_far.send(packet).await.is_err() {
-                return None;
+                return pending().await;
             }
         }
     };
@@ -43,14 +45,14 @@ pub(crate) async fn relay<C: Connection>(hop: Hop, hello: Hello, connection: Pin
             for packet in packets {
                 let Ok(packet) = packet else { return false };
                 let is_close = matches!(packet, Packet::Close(_));
-                if to_near.feed(packet).await.is_err() {
+                if !in_time(to_near.feed(packet)).await {
                     return false;
                 }
                 if is_close {
-                    return to_near.flush().await.is_ok();
+                    return in_time(to_near.flush()).await;
                 }
             }
-            if to_near.flush().await.is_err() {
+            if !in_time(to_near.flush()).await {
                 return false;
             }
         }
@@ -59,7 +61,7 @@ pub(crate) async fn relay<C: Connection>(hop: Hop, hello: Hello, connection: Pin
     let is_closed = tokio::select! {
         biased;
         () = leaving.cancelled() => {
-            let end = End::connection(Code::Draining, "the server is shutting down: another one goes on");
+            let end = End::connection(Code::Draining, "the server is shutting down: connect again");
             return Some(end.retry_after(millis(RETRY_FIRST)));
         }
         end = up => return end,
@@ -74,8 +76,17 @@ pub(crate) async fn relay<C: Connection>(hop: Hop, hello: Hello, connection: Pin
     None
 }
 
-/// Most packets that are written together.
+/// Returns whether this was written before the peer counts as silent.
+async fn in_time(writing: impl Future<Output = Result<(), ConnectionError>>) -> bool {
+    matches!(tokio::time::timeout(STALL, writing).await, Ok(Ok(())))
+}
+
+/// How long a write may take. The deadlines of the session, which end other connections of a peer
+/// that takes nothing, do not reach this one.
+const STALL: Duration = Duration::from_secs(30);
+
+/// Most packets that are passed on with one flush.
 const AT_ONCE: usize = 64;
 
-/// How long to read after the close.
+/// How long to read on after the close.
 const LINGER: Duration = Duration::from_secs(1);

@@ -10,11 +10,18 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::exchange::{Exchange, LeadsTo};
 use crate::fallback::gone;
 use crate::fallback::post::Post;
+#[cfg(feature = "cluster")]
+use crate::fallback::too_many;
 use crate::http_answer::Answer;
 use crate::hub::HubInner;
+#[cfg(feature = "cluster")]
+use crate::hub::Place as PeersPlace;
 use crate::memory::Account;
+use crate::peer::Peer;
 use crate::request::SessionRequest;
 use crate::session::Beside;
+#[cfg(feature = "cluster")]
+use stillhere_proto::SessionId;
 
 /// The body of a POST, and the memory that it counts for until its packets are taken.
 pub(super) struct Body {
@@ -38,6 +45,7 @@ pub(super) enum Place {
     Passed {
         account: Account,
         _permit: OwnedSemaphorePermit,
+        _place: PeersPlace,
     },
 }
 
@@ -52,7 +60,12 @@ pub(super) enum Counted {
 
 impl Body {
     /// Reads all of a request's body. The error is the answer to a body that may not be read.
-    pub(super) async fn read<C, B, E>(hub: &HubInner, request: &SessionRequest<'_>, body: C) -> Result<Self, Answer>
+    pub(super) async fn read<C, B, E>(
+        hub: &HubInner,
+        request: &SessionRequest<'_>,
+        peers: &[Peer],
+        body: C,
+    ) -> Result<Self, Answer>
     where
         C: Stream<Item = Result<B, E>>,
         B: Buf,
@@ -76,7 +89,7 @@ impl Body {
             }
             bytes.put(chunk);
             if bytes.len() > SMALL && matches!(place, Place::Small(_)) {
-                place = Place::large(hub, &bytes)?;
+                place = Place::large(hub, request.name(), peers, &bytes)?;
             }
             place.set(bytes.capacity() as u64);
         }
@@ -87,11 +100,11 @@ impl Body {
 
 impl Place {
     /// Allows a large body only on an open connection, and only two at once.
-    fn large(hub: &HubInner, body: &[u8]) -> Result<Self, Answer> {
+    fn large(hub: &HubInner, name: &str, peers: &[Peer], body: &[u8]) -> Result<Self, Answer> {
         let exchange = Post::token(body).and_then(|token| hub.exchanges.find(&token));
         let Some(exchange) = exchange else {
             return if Post::sends(body) {
-                Self::passed(hub)
+                Self::passed(hub, name, peers)
             } else {
                 Err(refused())
             };
@@ -112,18 +125,24 @@ impl Place {
 
     /// Allows a large body whose connection another server may have.
     #[cfg(feature = "cluster")]
-    fn passed(hub: &HubInner) -> Result<Self, Answer> {
-        let permit = hub
-            .passes_posts()
-            .then(|| Arc::clone(&hub.large_posts).try_acquire_owned());
+    fn passed(hub: &HubInner, name: &str, peers: &[Peer]) -> Result<Self, Answer> {
+        if !hub.passes_posts() || name.parse::<SessionId>().is_err() {
+            return Err(gone());
+        }
+        let place = hub
+            .large_posts_of
+            .take(peers, |_| LARGE_POSTS_OF_ONE)
+            .ok_or_else(too_many)?;
+        let permit = Arc::clone(&hub.large_posts).try_acquire_owned();
         Ok(Self::Passed {
-            _permit: permit.ok_or_else(gone)?.map_err(|_| refused())?,
+            _permit: permit.map_err(|_| too_many())?,
+            _place: place,
             account: hub.account(),
         })
     }
 
     #[cfg(not(feature = "cluster"))]
-    fn passed(_hub: &HubInner) -> Result<Self, Answer> {
+    fn passed(_hub: &HubInner, _name: &str, _peers: &[Peer]) -> Result<Self, Answer> {
         Err(gone())
     }
 
@@ -161,3 +180,8 @@ const BODY_LIMIT: usize = 1 << 20;
 /// Maximum size in bytes of a POST that may open a connection or belong to none. It is larger than
 /// any hello.
 const SMALL: usize = 4 * 1024;
+
+/// Most large bodies for connections of other servers that are read at once from one address or
+/// user.
+#[cfg(feature = "cluster")]
+const LARGE_POSTS_OF_ONE: usize = 8;

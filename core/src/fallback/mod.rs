@@ -58,7 +58,7 @@ where
         }
         return too_many();
     };
-    match tokio::time::timeout(BODY_DEADLINE, Body::read(&hub.inner, request, body)).await {
+    match tokio::time::timeout(BODY_DEADLINE, Body::read(&hub.inner, request, &peers, body)).await {
         Ok(Ok(body)) => hub.answer_body(request, body, principal).await,
         Ok(Err(refused)) => refused,
         Err(_) => Answer::text(408, "the request did not arrive in time"),
@@ -143,16 +143,19 @@ impl Hub {
     }
 
     /// Takes a POST that has reached another server. Returns `None` if this server does not have
-    /// its connection. For a [`Cluster`](crate::cluster::Cluster).
+    /// its connection. The future completes when there is something to answer: within 20 s. For a
+    /// [`Cluster`](crate::cluster::Cluster).
     #[cfg(feature = "cluster")]
-    pub async fn take_post(&self, body: Bytes) -> Option<PostOutcome> {
+    pub fn take_post(&self, body: Bytes) -> Option<impl Future<Output = PostOutcome> + Send + use<>> {
         let post = Post::parse(body)?;
         let Operation::Send { number } = post.operation else {
             return None;
         };
         let exchange = self.inner.exchanges.find(&post.token)?;
-        let packets = send(&exchange, number, post, ()).await;
-        Some(packets.map_or(PostOutcome::Gone, PostOutcome::Answered))
+        Some(async move {
+            let packets = send(&exchange, number, post, ()).await;
+            packets.map_or(PostOutcome::Gone, PostOutcome::Answered)
+        })
     }
 }
 

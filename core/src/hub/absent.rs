@@ -10,21 +10,21 @@ use crate::peer::Peer;
 use stillhere_proto::wire::End;
 use stillhere_proto::{Secret, SessionId};
 
-/// A connection whose session is not here. Its hello decides whether the session is looked for.
+/// A connection whose session is not here. The hub looks for the session when the hello arrives.
 #[derive(Clone)]
 pub(crate) struct Absent {
     pub(crate) id: SessionId,
     pub(super) hub: Weak<dyn Finder>,
     /// The user who makes the request.
     pub(super) principal: Option<String>,
-    /// The hub cannot determine users.
+    /// The hub has no hook that determines users.
     pub(super) has_no_hook: bool,
     #[cfg(feature = "cluster")]
     pub(super) address: Option<IpAddr>,
     pub(super) peers: Vec<Peer>,
 }
 
-/// What a search has found. The error is what to tell the peer.
+/// A search for a session. The error is what to tell the peer.
 pub(super) type Search = Pin<Box<dyn Future<Output = Result<Whereabouts, End>> + Send>>;
 
 /// Looks for sessions: the hub.

@@ -360,6 +360,8 @@ impl HubBuilder {
             leaving: CancellationToken::new(),
             #[cfg(feature = "cluster")]
             large_posts: Arc::new(Semaphore::new(LARGE_POSTS)),
+            #[cfg(feature = "cluster")]
+            large_posts_of: Arc::default(),
             registry: Lock::default(),
             hellos: PendingHellos::default(),
             connections_of: Arc::default(),

@@ -1,4 +1,4 @@
-//! Several servers as one: the interface to what connects them.
+//! The interface to a cluster, which lets several servers work as one.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,33 +11,33 @@ use crate::hub::Hub;
 use crate::pair::PairEnd;
 use stillhere_proto::SessionId;
 
-/// Connects this server with others, so that each of them takes the connections of any page.
+/// Connects this server with others, so that each of them accepts connections of any page.
 ///
-/// A page may reach a server that does not have its session. The server then asks the cluster for
-/// the one that has it, and passes packets to and fro: a *hop*. The loss of a hop is the loss of a
-/// connection, so the page comes back and nothing is lost.
+/// A page may reach a server that does not have its session. That server then asks the cluster for
+/// the one that has it, and passes packets between the page and that one. This is called a *hop*.
+/// Losing a hop is like losing a connection: the page reconnects, and no message is lost.
 ///
 /// Implementations must not block.
 pub trait Cluster: Send + Sync + 'static {
     /// Called once, when the hub has been built. From then on other servers may reach its sessions.
     fn start(&self, hub: WeakHub);
 
-    /// Called when this server has a session that it did not have before, with the hub's locks
-    /// free.
+    /// Called when this server has a session that it did not have before. The hub holds no locks
+    /// meanwhile.
     fn entered(&self, session: &SessionId);
 
     /// Called when a session of this server has ended, or belongs to another server. An ended one
     /// should stay reachable for some time, so that its page learns why it ended.
     fn left(&self, session: &SessionId, is_ended: bool);
 
-    /// Connects to the server that has this session. Returns `None` if no server has it, which must
-    /// be known for sure. Dropping the future or the connection gives the hop up.
+    /// Connects to the server that has this session. Returns `None` only if it is certain that no
+    /// server has it. Dropping the future or the connection gives up the hop.
     ///
     /// # Errors
-    /// Returns a [`ClusterError`] if it cannot be known who has the session.
+    /// Returns a [`ClusterError`] if it cannot be known which server has the session.
     fn connect(&self, visitor: Visitor) -> ClusterFuture<'_, Option<PairEnd>>;
 
-    /// Called when this server has a connection over HTTP to a session, wherever that is. POSTs of
+    /// Called when this server has a connection over HTTP to a session of any server. POSTs of
     /// the connection may reach other servers, which then [pass](Self::pass_post) them on.
     fn exchange_opened(&self, session: &SessionId);
 
@@ -70,7 +70,7 @@ pub enum ClusterError {
     Away(String),
 }
 
-/// What has become of a POST.
+/// What has become of a POST that was passed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PostOutcome {
     /// Its connection has taken it, and answers with these packets.
@@ -85,15 +85,14 @@ pub enum PostOutcome {
 pub struct Visitor {
     /// The session.
     pub session: SessionId,
-    /// The user who makes the request. `None` if nobody is logged in, and `Some(None)` is never
-    /// used.
+    /// The user who makes the request. `None` if nobody is logged in.
     pub principal: Option<String>,
-    /// The address of the client, if the server that it has reached counts it.
+    /// The address of the client, if the limits for addresses apply to it.
     pub address: Option<IpAddr>,
 }
 
 impl Visitor {
-    /// Describes a visitor of this session of whom nothing else is known.
+    /// Describes a visitor of this session, without a user or an address.
     pub fn new(session: SessionId) -> Self {
         Self {
             session,

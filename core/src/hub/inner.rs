@@ -73,6 +73,8 @@ pub(crate) struct HubInner {
     /// Limits the large POSTs that are read for other servers.
     #[cfg(feature = "cluster")]
     pub(crate) large_posts: Arc<Semaphore>,
+    #[cfg(feature = "cluster")]
+    pub(crate) large_posts_of: Arc<Places>,
     pub(super) registry: Lock<Registry>,
     pub(super) hellos: PendingHellos,
     pub(crate) connections_of: Arc<Places>,
@@ -395,9 +397,10 @@ impl HubInner {
 
     /// Removes a session that another process goes on with.
     pub(super) fn forget(&self, session: &Shared) {
+        // Before it can be opened here again.
+        self.withdraw(session, false);
         let place = self.registry().remove(session);
         drop(place);
-        self.withdraw(session, false);
     }
 
     /// Takes a place among the connections that wait for their hello.
@@ -408,6 +411,7 @@ impl HubInner {
 
     /// Moves a session from the live ones to the ended ones.
     pub(super) fn record_end(&self, session: &Shared, reason: &EndReason) {
+        self.withdraw(session, true);
         let ended = EndedSession::new(session, reason);
         let mut registry = self.registry();
         // A session that was never admitted is not there.
@@ -415,7 +419,6 @@ impl HubInner {
         registry.keep(session.id, ended, self.config.ended_kept);
         drop(registry);
         drop(place);
-        self.withdraw(session, true);
     }
 
     /// Tells the other servers of a session, before anybody can end it.

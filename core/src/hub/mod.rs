@@ -157,9 +157,8 @@ impl Hub {
     /// # use std::net::SocketAddr;
     /// # use stillhere::{Hub, Session, SessionHandle, SessionRequest};
     /// # async fn run(session: Session) { session.ended().await; }
-    /// /// Opens a page's session, in the page's handler. `headers` are the request's. fn
-    /// open<'a>(hub: &Hub, headers: impl Iterator<Item = (&'a str, &'a [u8])>, peer: SocketAddr) ->
-    /// SessionHandle {
+    /// /// Opens a page's session, in the page's handler. `headers` are the request's.
+    /// fn open<'a>(hub: &Hub, headers: impl Iterator<Item = (&'a str, &'a [u8])>, peer: SocketAddr) -> SessionHandle {
     ///     let request = SessionRequest::new("", headers).peer_address(Some(peer.ip()));
     ///     let mut options = hub.session_options();
     ///     options.address = hub.client_address(&request);

@@ -38,11 +38,11 @@ impl Finder for HubInner {
                 Err(ClusterError::Silent) => false,
                 Err(error @ ClusterError::Away(_)) => {
                     self.note_away(&error);
-                    return Err(busy("the servers cannot reach each other at present"));
+                    return Err(busy("the server cannot reach the others at present"));
                 }
             };
-            // In a task of its own, so that a claim is not abandoned half-way if the connection is
-            // lost.
+            // In a task of its own, so that a takeover is not abandoned halfway if the connection
+            // is lost.
             let runtime = self.runtime.clone();
             let opened = runtime.spawn(async move { self.reopen(&absent, &secret, is_answered).await });
             let opened = opened.await;
@@ -87,7 +87,7 @@ impl HubInner {
 
     fn note_away(&self, error: &ClusterError) {
         if let Some(count) = self.warnings.cluster_away.count(crate::clock::now()) {
-            tracing::error!(%error, count, "pages wait whose sessions may be on other servers");
+            tracing::error!(%error, count, "pages wait: their sessions may be on other servers");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where the session of a connection turned out to be.
+//! The result of a search for a session.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(crate) struct Hop {
     pub(crate) leaving: CancellationToken,
 }
 
-/// Tells a peer that its session is not known.
+/// Returns what tells a peer that its session is not known.
 pub(crate) fn unknown() -> End {
     let text = "this server has no such session: it ended some time ago, or the server restarted";
     End::connection(Code::Unknown, text)

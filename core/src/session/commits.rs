@@ -19,6 +19,8 @@ use stillhere_proto::{EndReason, PerLane, SessionId};
 struct OnItsWay {
     commit: Commit,
     what: What,
+    /// The proofs of ownership that it gives: those that were asked for before.
+    proofs: u64,
 }
 
 /// What counts once a commit does.
@@ -38,13 +40,13 @@ impl Shared {
     pub(super) async fn run_commits(self: Arc<Self>) {
         let Some(durable) = self.durable.as_deref() else { return };
         let mut pause = FIRST_PAUSE;
-        while let Some(OnItsWay { commit, what }) = self.next_commit(durable) {
+        while let Some(OnItsWay { commit, what, proofs }) = self.next_commit(durable) {
             let keep = commit.keep;
             let end = matches!(what, What::End).then(|| commit.clone());
             match guarded_store(async { durable.store.commit(commit).await }).await {
                 Ok(revision) => {
                     pause = FIRST_PAUSE;
-                    self.handle_committed(revision, what);
+                    self.handle_committed(revision, proofs, what);
                 }
                 Err(StoreError::Fenced) => {
                     tracing::warn!(session = %self.id, "dropped a durable session: another process owns it now");
@@ -56,7 +58,7 @@ impl Shared {
                     if let Some(end) = end {
                         // Neither the session nor a task waits for the store.
                         host.write_end_later(end);
-                        self.handle_committed(0, What::End);
+                        self.handle_committed(0, 0, What::End);
                         continue;
                     }
                     drop(host);
@@ -93,11 +95,12 @@ impl Shared {
         next
     }
 
-    fn handle_committed(self: &Arc<Self>, revision: u64, what: What) {
+    fn handle_committed(self: &Arc<Self>, revision: u64, proofs: u64, what: What) {
         self.change(|inner, now| {
             let is_over = inner.is_over();
             let Some(turns) = &mut inner.turns else { return };
             turns.revision = revision;
+            turns.proofs = turns.proofs.max(proofs);
             match what {
                 What::Turns {
                     turns: ended,
@@ -124,7 +127,8 @@ impl Shared {
                     }
                 }
                 What::End => turns.end = None,
-                What::Refresh => turns.is_expiring = false,
+                // Whoever has asked for a proof meanwhile needs another commit.
+                What::Refresh => turns.is_expiring = turns.proofs < turns.proofs_wanted,
             }
         });
         self.changed.notify_waiters();
@@ -162,7 +166,13 @@ impl Shared {
         if self.durable.is_none() || !has_others {
             return Some(true);
         }
-        self.refresh_record();
+        let wanted = self.change(|inner, _| {
+            let turns = inner.turns.as_mut().filter(|turns| turns.revision > 0)?;
+            turns.is_expiring = true;
+            turns.proofs_wanted += 1;
+            Some(turns.proofs_wanted)
+        });
+        let Some(wanted) = wanted else { return Some(true) };
         let proving = async {
             loop {
                 let mut changed = pin!(self.changed.notified());
@@ -171,7 +181,7 @@ impl Shared {
                     let inner = self.lock();
                     match &inner.turns {
                         Some(turns) if turns.has_left => return false,
-                        Some(turns) if turns.is_expiring && !inner.is_over() => {}
+                        Some(turns) if turns.proofs < wanted && !inner.is_over() => {}
                         _ => return true,
                     }
                 }
@@ -191,6 +201,7 @@ impl Inner {
         if turns.has_left || turns.is_frozen {
             return None;
         }
+        let proofs = turns.proofs_wanted;
         if is_over {
             let reason = turns.end.clone()?;
             if turns.revision == 0 && !has_document {
@@ -208,6 +219,7 @@ impl Inner {
             return Some(OnItsWay {
                 commit,
                 what: What::End,
+                proofs,
             });
         }
         let ended = turns
@@ -223,6 +235,7 @@ impl Inner {
             return Some(OnItsWay {
                 commit: Commit::new(*id, turns.revision, head, keep),
                 what: What::Refresh,
+                proofs,
             });
         };
         let state = ended.state.clone().unwrap_or_else(|| turns.state.clone());
@@ -244,6 +257,7 @@ impl Inner {
                 number: turns.ended,
                 closing: turns.closing.clone(),
             },
+            proofs,
         })
     }
 }

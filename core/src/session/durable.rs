@@ -67,6 +67,10 @@ pub(crate) struct Turns {
     pub(super) end: Option<EndReason>,
     /// The record is to be written again, so that it does not expire.
     pub(super) is_expiring: bool,
+    /// How many proofs were asked for that this process owns the session.
+    pub(super) proofs_wanted: u64,
+    /// How many of them commits have given that began later.
+    pub(super) proofs: u64,
     /// True while a task commits.
     pub(super) is_committing: bool,
 }
@@ -138,6 +142,8 @@ impl Turns {
             late_closing: None,
             end: None,
             is_expiring: false,
+            proofs_wanted: 0,
+            proofs: 0,
             is_committing: false,
         }
     }
