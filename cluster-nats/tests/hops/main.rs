@@ -318,6 +318,31 @@ async fn a_server_that_was_frozen_gives_up_what_another_has_taken_over() {
 }
 
 #[tokio::test]
+async fn a_session_whose_server_is_slow_to_come_back_to_nats_is_not_unknown() {
+    let mut nats = NatsServer::start();
+    let [a, b, _c] = three_nodes(&nats).await;
+    let balancer = Balancer::start(&[b.address], 0).await;
+    let client = connect(&a.hub.open(node::echo), &balancer, Route::WebSocket);
+    echo(&client, "before").await;
+    let thaw = a.freeze().await;
+    nats.kill();
+    nats.restart();
+    until("the other server is ready", || b.cluster.is_ready()).await;
+    let mut status = client.watch_status();
+    for _ in 0..4 {
+        client.wake();
+        status.changed().await.expect("the client lives");
+    }
+    assert!(
+        matches!(client.status(), Status::Reconnecting(_)),
+        "{:?}",
+        client.status()
+    );
+    drop(thaw);
+    assert_eq!(&*echo(&client, "after").await, b"after");
+}
+
+#[tokio::test]
 async fn while_nats_is_away_pages_at_their_own_server_go_on_and_others_come_back_afterwards() {
     let mut nats = NatsServer::start();
     let [a, b, _c] = three_nodes(&nats).await;
