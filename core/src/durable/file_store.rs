@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, Table, WriteTransaction};
 use tokio::sync::oneshot;
 
-use crate::durable::file_record::{EXPIRY, HEADS, Head, Id, META, ROWS, SET_ASIDE, decode_row, encode_row};
+use crate::durable::file_record::{EXPIRY, HEADS, Head, Id, META, ROWS, RowKey, SET_ASIDE, decode_row, encode_row};
 use crate::durable::overdue::Overdue;
 use crate::durable::store::{Commit, Record, Store, StoreError, StoreFuture};
 use crate::rate_limited_log::RateLimitedLog;
@@ -329,14 +329,16 @@ impl Thread {
             let database = thread.database()?;
             let write = || -> Result<_, redb::Error> {
                 let transaction = database.begin_write()?;
+                let mut tables = Tables::open(&transaction)?;
                 let mut committed = Vec::new();
                 for (commit, _) in &commits {
-                    committed.push(commit_one(&transaction, commit, now)?);
+                    committed.push(tables.commit(commit, now)?);
                 }
                 let mut removed = Vec::new();
                 for (id, revision, _) in &removals {
-                    removed.push(remove_one(&transaction, id, *revision)?);
+                    removed.push(tables.remove(id, *revision)?);
                 }
+                drop(tables);
                 transaction.commit()?;
                 Ok((committed, removed))
             };
@@ -391,74 +393,81 @@ impl Thread {
     }
 }
 
-fn commit_one(
-    transaction: &WriteTransaction,
-    commit: &Commit,
-    now: SystemTime,
-) -> Result<Result<u64, StoreError>, redb::Error> {
-    let id = *commit.id.as_bytes();
-    let mut heads = transaction.open_table(HEADS)?;
-    let before = heads.get(id)?.and_then(|head| Head::decode(id, head.value()));
-    if before.as_ref().map_or(0, |head| head.revision) != commit.replaces {
-        return Ok(Err(StoreError::Fenced));
-    }
-    let (mut rows, mut count) = (
-        transaction.open_table(ROWS)?,
-        before.as_ref().map_or(0, |head| head.rows),
-    );
-    for lane in Lane::ALL {
-        let last = if commit.clears_rows {
-            u64::MAX
-        } else {
-            commit.acknowledged[lane]
-        };
-        if count > 0 && last > 0 {
-            rows.retain_in((id, lane as u8, 0)..=(id, lane as u8, last), |_, _| {
-                count = count.saturating_sub(1);
-                false
-            })?;
-        }
-        for row in &commit.rows[lane] {
-            let key = (id, lane as u8, row.last);
-            let replaced = rows.insert(key, &encode_row(key, row)[..])?;
-            count += u64::from(replaced.is_none());
-        }
-    }
-    let head = Head {
-        revision: commit.replaces + 1,
-        rows: count,
-        expires: millis(now + commit.keep.min(LONGEST)),
-        keep: commit.keep.min(LONGEST),
-        bytes: commit.head.clone(),
-    };
-    heads.insert(id, &head.encode(id)[..])?;
-    let mut expiry = transaction.open_table(EXPIRY)?;
-    if let Some(before) = before {
-        expiry.remove((before.expires, id))?;
-    }
-    expiry.insert((head.expires, id), ())?;
-    Ok(Ok(head.revision))
+/// The tables of a transaction.
+struct Tables<'a> {
+    heads: Table<'a, Id, &'static [u8]>,
+    rows: Table<'a, RowKey, &'static [u8]>,
+    expiry: Table<'a, (u64, Id), ()>,
 }
 
-fn remove_one(
-    transaction: &WriteTransaction,
-    id: &SessionId,
-    revision: u64,
-) -> Result<Result<(), StoreError>, redb::Error> {
-    let id = *id.as_bytes();
-    let mut heads = transaction.open_table(HEADS)?;
-    let Some(head) = heads.get(id)?.and_then(|head| Head::decode(id, head.value())) else {
-        return Ok(Ok(()));
-    };
-    if head.revision != revision {
-        return Ok(Err(StoreError::Fenced));
+impl<'a> Tables<'a> {
+    fn open(transaction: &'a WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            heads: transaction.open_table(HEADS)?,
+            rows: transaction.open_table(ROWS)?,
+            expiry: transaction.open_table(EXPIRY)?,
+        })
     }
-    heads.remove(id)?;
-    transaction.open_table(EXPIRY)?.remove((head.expires, id))?;
-    transaction
-        .open_table(ROWS)?
-        .retain_in((id, 0, 0)..=(id, u8::MAX, u64::MAX), |_, _| false)?;
-    Ok(Ok(()))
+
+    fn commit(&mut self, commit: &Commit, now: SystemTime) -> Result<Result<u64, StoreError>, redb::Error> {
+        let id = *commit.id.as_bytes();
+        let before = self.head(id)?;
+        if before.as_ref().map_or(0, |head| head.revision) != commit.replaces {
+            return Ok(Err(StoreError::Fenced));
+        }
+        let mut count = before.as_ref().map_or(0, |head| head.rows);
+        for lane in Lane::ALL {
+            let last = if commit.clears_rows {
+                u64::MAX
+            } else {
+                commit.acknowledged[lane]
+            };
+            if count > 0 && last > 0 {
+                let taken = (id, lane as u8, 0)..=(id, lane as u8, last);
+                self.rows.retain_in(taken, |_, _| {
+                    count = count.saturating_sub(1);
+                    false
+                })?;
+            }
+            for row in &commit.rows[lane] {
+                let key = (id, lane as u8, row.last);
+                let replaced = self.rows.insert(key, &encode_row(key, row)[..])?;
+                count += u64::from(replaced.is_none());
+            }
+        }
+        let head = Head {
+            revision: commit.replaces + 1,
+            rows: count,
+            expires: millis(now + commit.keep.min(LONGEST)),
+            keep: commit.keep.min(LONGEST),
+            bytes: commit.head.clone(),
+        };
+        self.heads.insert(id, &head.encode(id)[..])?;
+        if let Some(before) = before {
+            self.expiry.remove((before.expires, id))?;
+        }
+        self.expiry.insert((head.expires, id), ())?;
+        Ok(Ok(head.revision))
+    }
+
+    fn remove(&mut self, id: &SessionId, revision: u64) -> Result<Result<(), StoreError>, redb::Error> {
+        let id = *id.as_bytes();
+        let Some(head) = self.head(id)? else {
+            return Ok(Ok(()));
+        };
+        if head.revision != revision {
+            return Ok(Err(StoreError::Fenced));
+        }
+        self.heads.remove(id)?;
+        self.expiry.remove((head.expires, id))?;
+        self.rows
+            .retain_in((id, 0, 0)..=(id, u8::MAX, u64::MAX), |_, _| false)?;
+        Ok(Ok(()))
+    }
+
+    fn head(&self, id: Id) -> Result<Option<Head>, redb::Error> {
+        Ok(self.heads.get(id)?.and_then(|head| Head::decode(id, head.value())))
+    }
 }
 
 enum Loaded {

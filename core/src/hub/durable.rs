@@ -297,10 +297,8 @@ impl HubInner {
 
     /// Waits until all sessions are open that were being opened when the hub began to drain.
     pub(crate) async fn finish_opening(&self) {
-        let Some(records) = &self.records else { return };
-        let opening: Vec<_> = records.opening.lock().values().filter_map(Weak::upgrade).collect();
-        for lock in opening {
-            drop(lock.lock().await);
+        if let Some(records) = &self.records {
+            records.all_open().await;
         }
     }
 

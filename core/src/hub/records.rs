@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::durable::store::{Store, StoreError};
 use crate::hub::unwritten::Unwritten;
@@ -22,12 +24,14 @@ pub(super) trait AnyKind: Send + Sync {
     ) -> Result<(Application, Opening), Box<dyn Error + Send + Sync>>;
 }
 
+/// Sessions that are being opened. Whoever holds the lock of one opens it.
+type OpeningLocks = Lock<HashMap<SessionId, Arc<Mutex<()>>>>;
+
 /// The store of a hub, and what it needs to open sessions again.
 pub(crate) struct Records {
     pub(super) store: Arc<dyn Store>,
     pub(super) kinds: Lock<HashMap<String, Arc<dyn AnyKind>>>,
-    /// Sessions that are being opened. Whoever holds the lock of one opens it.
-    pub(super) opening: Lock<HashMap<SessionId, Weak<tokio::sync::Mutex<()>>>>,
+    opening: OpeningLocks,
     pub(super) unwritten: Arc<Unwritten>,
     failures: RateLimitedLog,
 }
@@ -43,21 +47,51 @@ impl Records {
         }
     }
 
-    pub(super) fn lock_of(&self, id: SessionId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut opening = self.opening.lock();
-        if let Some(lock) = opening.get(&id).and_then(Weak::upgrade) {
-            return lock;
+    /// Returns what whoever opens this session, or removes its record, has to lock.
+    pub(super) fn lock_of(&self, id: SessionId) -> OpeningLock<'_> {
+        let mutex = Arc::clone(self.opening.lock().entry(id).or_default());
+        OpeningLock {
+            opening: &self.opening,
+            id,
+            mutex,
         }
-        opening.retain(|_, lock| lock.strong_count() > 0);
-        let lock = Arc::default();
-        opening.insert(id, Arc::downgrade(&lock));
-        lock
+    }
+
+    /// Waits until all sessions are open that are being opened now.
+    pub(super) async fn all_open(&self) {
+        let opening: Vec<_> = self.opening.lock().keys().copied().collect();
+        for id in opening {
+            drop(self.lock_of(id).mutex.lock().await);
+        }
     }
 
     /// Logs that the store has failed, at most once a minute.
     pub(super) fn note_failure(&self, session: &SessionId, error: &StoreError) {
         if let Some(count) = self.failures.count(crate::clock::now()) {
             tracing::error!(%session, %error, count, "the store has failed: durable sessions wait for it, others are not affected");
+        }
+    }
+}
+
+/// The lock of one session, which goes when nobody has it any more.
+pub(super) struct OpeningLock<'a> {
+    opening: &'a OpeningLocks,
+    id: SessionId,
+    mutex: Arc<Mutex<()>>,
+}
+
+impl OpeningLock<'_> {
+    pub(super) async fn lock(&self) -> MutexGuard<'_, ()> {
+        self.mutex.lock().await
+    }
+}
+
+impl Drop for OpeningLock<'_> {
+    fn drop(&mut self) {
+        const IN_MAP_AND_HERE: usize = 2;
+        let mut opening = self.opening.lock();
+        if Arc::strong_count(&self.mutex) == IN_MAP_AND_HERE {
+            opening.remove(&self.id);
         }
     }
 }
