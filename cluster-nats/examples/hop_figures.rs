@@ -41,7 +41,7 @@ async fn serve(nats: &str) -> Result<(), Box<dyn Error>> {
     let client = async_nats::connect(nats).await?;
     let cluster = NatsCluster::new(client, NatsClusterOptions::default()).await?;
     let hub = Hub::builder().cluster(cluster.clone()).build();
-    while !cluster.is_ready() || cluster.servers() < 2 {
+    while !cluster.is_ready() || cluster.servers().count() < 2 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

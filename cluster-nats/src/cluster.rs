@@ -1,14 +1,12 @@
 //! A server of a cluster.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
-use async_nats::{Client, Message, Request, StatusCode, Subject, Subscriber};
+use async_nats::{Client, Message, Request, StatusCode, Subject, SubscribeError, Subscriber};
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -21,6 +19,7 @@ use crate::directory::{Change, Directory, is_post, post_subject, session_subject
 use crate::hop::{FarEnd, run_hop};
 use crate::links::Links;
 use crate::packets::link_of;
+use crate::servers::{Servers, ServersOptions};
 
 /// The settings of a [`NatsCluster`].
 #[derive(Debug, Clone)]
@@ -29,8 +28,9 @@ pub struct NatsClusterOptions {
     /// The first part of all subjects. Servers with the same prefix are one cluster. Default
     /// `stillhere`.
     pub prefix: String,
-    /// Time between two heartbeats of this server, at least 50 ms. A server counts as dead after
-    /// four times as long without one. Default 300 ms.
+    /// Time between two heartbeats of this server, at least 50 ms. Default 300 ms. Connections that
+    /// are passed on to a server are cut after four times as long without one, and it is
+    /// [lost](Servers) after seven times as long.
     pub heartbeat: Duration,
 }
 
@@ -65,29 +65,11 @@ impl Default for NatsClusterOptions {
 #[derive(Clone)]
 pub struct NatsCluster(Arc<Node>);
 
-/// Why this server could not join a cluster.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum JoinClusterError {
-    /// The server cannot subscribe on NATS.
-    #[error("the server cannot subscribe on NATS: {0}")]
-    Subscribe(#[from] async_nats::SubscribeError),
-    /// The system has no random bytes for the server's name.
-    #[error("the system has no random bytes: {0}")]
-    Random(String),
-}
-
 struct Node {
     client: Client,
     options: NatsClusterOptions,
-    /// This server's name in subjects.
-    id: String,
+    servers: Servers,
     links: Arc<Links>,
-    peers: Mutex<Peers>,
-    /// How often the client has connected to NATS.
-    connects: AtomicU64,
-    /// Until when other servers may not have come back that NATS has lost too.
-    unsettled: Mutex<Option<Instant>>,
     changes: UnboundedSender<Change>,
     hub: OnceLock<WeakHub>,
     /// What the tasks need that begin when the hub has been built. `None` from then on.
@@ -98,19 +80,12 @@ struct Node {
 struct Start {
     changes: UnboundedReceiver<Change>,
     packets: Subscriber,
-    alive: Subscriber,
-}
-
-/// When each server, this one included, was last heard from.
-#[derive(Debug, Default)]
-struct Peers {
-    heard: HashMap<Box<str>, Instant>,
 }
 
 /// The question to the server of a session: whether it takes a connection.
 #[derive(Debug, Serialize, Deserialize)]
 struct Ask {
-    node: String,
+    server: u64,
     link: u64,
     principal: Option<String>,
     address: Option<IpAddr>,
@@ -119,7 +94,7 @@ struct Ask {
 /// The answer of the server that has the session.
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
-    node: String,
+    server: u64,
     link: u64,
 }
 
@@ -128,36 +103,29 @@ impl NatsCluster {
     /// been built with it.
     ///
     /// # Errors
-    /// Returns an error if the server cannot subscribe, or if the system has no random bytes.
-    pub async fn new(client: Client, options: NatsClusterOptions) -> Result<Self, JoinClusterError> {
-        let options = NatsClusterOptions {
-            heartbeat: options.heartbeat.max(SHORTEST_HEARTBEAT),
-            ..options
+    /// Returns an error if the prefix is not valid or the client is closed.
+    ///
+    /// # Panics
+    /// Panics outside of a Tokio runtime.
+    pub async fn new(client: Client, options: NatsClusterOptions) -> Result<Self, SubscribeError> {
+        let heartbeats = ServersOptions {
+            subject: format!("{}.servers", options.prefix),
+            interval: options.heartbeat,
+            ..ServersOptions::default()
         };
-        let random = || getrandom::u64().map_err(|error| JoinClusterError::Random(error.to_string()));
-        let (id, first_link) = (random()?, random()?);
-        let id = format!("{id:016x}");
-        let packets = client.subscribe(node_subject(&options.prefix, &id)).await?;
-        let alive = client.subscribe(alive_subject(&options.prefix)).await?;
-        // The subscriptions should be sent before other servers hear of this one.
+        let servers = Servers::join(client.clone(), heartbeats).await?;
+        let packets = client.subscribe(node_subject(&options.prefix, servers.id())).await?;
+        // The subscription should be sent before other servers ask this one.
         let _ = client.flush().await;
         let (sender, changes) = mpsc::unbounded_channel();
-        let connects = client.statistics().connects.load(Ordering::Relaxed);
         Ok(Self(Arc::new(Node {
             client,
             options,
-            id,
-            links: Arc::new(Links::new(first_link)),
-            peers: Mutex::default(),
-            connects: AtomicU64::new(connects),
-            unsettled: Mutex::default(),
+            links: Arc::new(Links::new(servers.id())),
+            servers,
             changes: sender,
             hub: OnceLock::new(),
-            start: Mutex::new(Some(Start {
-                changes,
-                packets,
-                alive,
-            })),
+            start: Mutex::new(Some(Start { changes, packets })),
             tasks: Mutex::default(),
         })))
     }
@@ -165,14 +133,13 @@ impl NatsCluster {
     /// Returns true if this server reaches NATS: it has heard a heartbeat of its own within the
     /// time of four. For readiness checks. It is false before a hub has been built with it.
     pub fn is_ready(&self) -> bool {
-        self.0.hears_itself()
+        self.0.hub.get().is_some() && self.0.servers.reaches_nats()
     }
 
-    /// Returns how many servers are alive, this one included, as far as this one knows.
-    pub fn servers(&self) -> usize {
-        let node = &self.0;
-        let is_alive = |heard: &&Instant| heard.elapsed() < node.patience();
-        node.peers().heard.values().filter(is_alive).count()
+    /// Returns the servers of the cluster, for [`NatsRooms`](crate::NatsRooms) and
+    /// [`NatsSessions`](crate::NatsSessions).
+    pub fn servers(&self) -> &Servers {
+        &self.0.servers
     }
 
     /// Returns how many hops end at this server: connections that it passes on, and connections
@@ -185,7 +152,7 @@ impl NatsCluster {
 impl fmt::Debug for NatsCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NatsCluster")
-            .field("id", &self.0.id)
+            .field("id", &self.0.servers.id())
             .field("options", &self.0.options)
             .finish_non_exhaustive()
     }
@@ -194,12 +161,7 @@ impl fmt::Debug for NatsCluster {
 impl Cluster for NatsCluster {
     fn start(&self, hub: WeakHub) {
         let start = lock(&self.0.start).take();
-        let Some(Start {
-            changes,
-            packets,
-            alive,
-        }) = start
-        else {
+        let Some(Start { changes, packets }) = start else {
             tracing::error!("a NatsCluster serves one hub: build each hub with its own");
             return;
         };
@@ -214,7 +176,7 @@ impl Cluster for NatsCluster {
                 .spawn(answer_questions(Arc::clone(node), directory))
                 .abort_handle(),
             runtime.spawn(deliver(Arc::clone(&node.links), packets)).abort_handle(),
-            runtime.spawn(keep_alive(Arc::clone(node), alive)).abort_handle(),
+            runtime.spawn(watch_servers(Arc::clone(node))).abort_handle(),
         ];
         lock(&node.tasks).extend(tasks);
     }
@@ -257,12 +219,12 @@ impl Node {
         let Some(runtime) = self.hub.get().and_then(WeakHub::upgrade).map(|hub| hub.runtime()) else {
             return Ok(None);
         };
-        if !self.hears_itself() {
+        if !self.servers.reaches_nats() {
             return Err(away());
         }
         let arrivals = self.links.open(None);
         let ask = Ask {
-            node: self.id.clone(),
+            server: self.servers.id(),
             link: arrivals.number,
             principal: visitor.principal,
             address: visitor.address,
@@ -271,9 +233,9 @@ impl Node {
             return Ok(None);
         };
         let (near, end) = connection_pair(PACKETS);
-        self.hear(&answer.node);
-        self.links.set_peer(arrivals.number, &answer.node);
-        let far = self.far_end(&answer.node, answer.link);
+        self.servers.heard_of(answer.server);
+        self.links.set_peer(arrivals.number, answer.server);
+        let far = self.far_end(answer.server, answer.link);
         runtime.spawn(run_hop(self.client.clone(), far, arrivals, end));
         Ok(Some(near))
     }
@@ -307,9 +269,11 @@ impl Node {
         }
         match is_lost {
             // Its server may be slower to come back than this one.
-            false if self.is_unsettled() => Err(ClusterError::Away("servers may still be reconnecting".to_owned())),
+            false if !self.servers.is_settled() => {
+                Err(ClusterError::Away("servers may still be reconnecting".to_owned()))
+            }
             false => Ok(None),
-            true if self.hears_itself() => Err(ClusterError::Silent),
+            true if self.servers.reaches_nats() => Err(ClusterError::Silent),
             true => Err(away()),
         }
     }
@@ -398,14 +362,14 @@ impl Node {
         let Some(accepted) = hub.accept_visitor(&visitor) else {
             return;
         };
-        self.hear(&ask.node);
+        self.servers.heard_of(ask.server);
         let (near, end) = connection_pair(PACKETS);
-        let arrivals = self.links.open(Some(&ask.node));
+        let arrivals = self.links.open(Some(ask.server));
         let answer = Answer {
-            node: self.id.clone(),
+            server: self.servers.id(),
             link: arrivals.number,
         };
-        let far = self.far_end(&ask.node, ask.link);
+        let far = self.far_end(ask.server, ask.link);
         let runtime = hub.runtime();
         runtime.spawn(run_connection_loop(accepted, near));
         runtime.spawn(run_hop(self.client.clone(), far, arrivals, end));
@@ -413,59 +377,9 @@ impl Node {
         let _ = self.client.publish(reply, answer.into()).await;
     }
 
-    fn far_end(&self, node: &str, link: u64) -> FarEnd {
-        let subject = Subject::from(node_subject(&self.options.prefix, node));
+    fn far_end(&self, server: u64, link: u64) -> FarEnd {
+        let subject = Subject::from(node_subject(&self.options.prefix, server));
         FarEnd { subject, link }
-    }
-
-    /// How long a server may be silent before it counts as dead.
-    fn patience(&self) -> Duration {
-        self.options.heartbeat * 4
-    }
-
-    fn hear(&self, node: &str) {
-        self.peers().heard.insert(node.into(), Instant::now());
-    }
-
-    fn hears_itself(&self) -> bool {
-        let peers = self.peers();
-        peers
-            .heard
-            .get(&*self.id)
-            .is_some_and(|heard| heard.elapsed() < self.patience())
-    }
-
-    /// Cuts the hops to servers that are silent. If this server does not hear itself, NATS cannot
-    /// be reached, and all hops are lost.
-    fn cut_silent(&self) {
-        let patience = self.patience();
-        let mut peers = self.peers();
-        peers.heard.retain(|_, heard| heard.elapsed() < patience * 10);
-        let is_alive = |node: &str| peers.heard.get(node).is_some_and(|heard| heard.elapsed() < patience);
-        let is_here = is_alive(&self.id);
-        self.links
-            .cut(|peer| !is_here || peer.is_some_and(|peer| !is_alive(peer)));
-    }
-
-    /// Notes whether NATS was away. What was under way is lost, so all hops are.
-    fn follow_nats(&self) {
-        let connects = self.client.statistics().connects.load(Ordering::Relaxed);
-        let was_away = self.connects.swap(connects, Ordering::Relaxed) != connects;
-        let has_heard = self.peers().heard.contains_key(&*self.id);
-        if was_away || (has_heard && !self.hears_itself()) {
-            *lock(&self.unsettled) = Some(Instant::now() + SETTLING);
-        }
-        if was_away {
-            self.links.cut(|_| true);
-        }
-    }
-
-    fn is_unsettled(&self) -> bool {
-        lock(&self.unsettled).is_some_and(|until| Instant::now() < until)
-    }
-
-    fn peers(&self) -> MutexGuard<'_, Peers> {
-        lock(&self.peers)
     }
 }
 
@@ -490,29 +404,18 @@ async fn deliver(links: Arc<Links>, mut packets: Subscriber) {
     }
 }
 
-/// Sends the heartbeat of this server, and listens to those of all.
-async fn keep_alive(node: Arc<Node>, mut alive: Subscriber) {
-    let mut heartbeat = tokio::time::interval(node.options.heartbeat);
-    heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let subject = Subject::from(alive_subject(&node.options.prefix));
-    let mut saying = None;
+/// Cuts the hops to servers that are silent, and all hops if NATS cannot be reached, or could not:
+/// what was under way is lost.
+async fn watch_servers(node: Arc<Node>) {
+    let mut interruptions = node.servers.interruptions();
+    let mut checks = tokio::time::interval(node.servers.interval());
     loop {
         tokio::select! {
-            _ = heartbeat.tick() => {
-                node.follow_nats();
-                node.cut_silent();
-                // While NATS cannot be reached, one unsent heartbeat is enough.
-                if saying.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
-                    let (client, subject, id) = (node.client.clone(), subject.clone(), node.id.clone());
-                    saying = Some(tokio::spawn(async move {
-                        let _ = client.publish(subject, id.into()).await;
-                    }));
-                }
-            }
-            Some(message) = alive.next() => {
-                if let Ok(id) = std::str::from_utf8(&message.payload) {
-                    node.hear(id);
-                }
+            Ok(()) = interruptions.changed() => node.links.cut(|_| true),
+            _ = checks.tick() => {
+                let audible = node.servers.audible();
+                let is_silent = |server| !audible.contains(&server);
+                node.links.cut(|peer| audible.is_empty() || peer.is_some_and(is_silent));
             }
         }
     }
@@ -522,23 +425,13 @@ fn away() -> ClusterError {
     ClusterError::Away("NATS does not answer".to_owned())
 }
 
-fn node_subject(prefix: &str, id: &str) -> String {
-    format!("{prefix}.node.{id}")
-}
-
-fn alive_subject(prefix: &str) -> String {
-    format!("{prefix}.alive")
+fn node_subject(prefix: &str, server: u64) -> String {
+    format!("{prefix}.node.{server:016x}")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// How long servers may take to come back to NATS, about: a client waits up to 4 s between
-/// attempts.
-const SETTLING: Duration = Duration::from_secs(5);
-
-const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// How long the server of a session may take to answer a question.
 const ANSWER_TIME: Duration = Duration::from_millis(500);

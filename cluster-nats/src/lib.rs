@@ -10,7 +10,7 @@ mod rooms;
 mod servers;
 mod store;
 
-pub use cluster::{JoinClusterError, NatsCluster, NatsClusterOptions};
+pub use cluster::{NatsCluster, NatsClusterOptions};
 pub use principals::{NatsSessions, NatsSessionsOptions, Reached};
 pub use rooms::{NatsRooms, NatsRoomsOptions, OrderError};
 pub use servers::{Servers, ServersOptions};

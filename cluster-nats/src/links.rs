@@ -17,7 +17,7 @@ pub(crate) struct Links {
 #[derive(Debug)]
 struct Link {
     /// The other server, as soon as it is known.
-    peer: Option<Box<str>>,
+    peer: Option<u64>,
     arrivals: UnboundedSender<Bytes>,
     held: Arc<AtomicUsize>,
 }
@@ -41,12 +41,12 @@ impl Links {
     }
 
     /// Opens a hop at this end.
-    pub(crate) fn open(self: &Arc<Self>, peer: Option<&str>) -> Arrivals {
+    pub(crate) fn open(self: &Arc<Self>, peer: Option<u64>) -> Arrivals {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, arrivals) = mpsc::unbounded_channel();
         let held = Arc::default();
         let link = Link {
-            peer: peer.map(Into::into),
+            peer,
             arrivals: sender,
             held: Arc::clone(&held),
         };
@@ -60,9 +60,9 @@ impl Links {
     }
 
     /// Notes which server the other end is at.
-    pub(crate) fn set_peer(&self, number: u64, peer: &str) {
+    pub(crate) fn set_peer(&self, number: u64, peer: u64) {
         if let Some(link) = self.lock().get_mut(&number) {
-            link.peer = Some(peer.into());
+            link.peer = Some(peer);
         }
     }
 
@@ -78,8 +78,8 @@ impl Links {
     }
 
     /// Cuts all hops for which `is_lost` returns true. Its argument is the other server, if known.
-    pub(crate) fn cut(&self, is_lost: impl Fn(Option<&str>) -> bool) {
-        self.lock().retain(|_, link| !is_lost(link.peer.as_deref()));
+    pub(crate) fn cut(&self, is_lost: impl Fn(Option<u64>) -> bool) {
+        self.lock().retain(|_, link| !is_lost(link.peer));
     }
 
     /// Returns the number of hops that end here.
@@ -125,11 +125,11 @@ mod tests {
     #[tokio::test]
     async fn a_hop_gets_its_messages_until_it_is_cut() {
         let links = Arc::new(Links::new(0));
-        let (mut first, mut second) = (links.open(Some("a")), links.open(None));
-        links.set_peer(second.number, "b");
+        let (mut first, mut second) = (links.open(Some(1)), links.open(None));
+        links.set_peer(second.number, 2);
         links.give(first.number, Bytes::from_static(b"1"));
         links.give(second.number, Bytes::from_static(b"2"));
-        links.cut(|peer| peer == Some("a"));
+        links.cut(|peer| peer == Some(1));
         assert_eq!(first.next().await, Some(Bytes::from_static(b"1")));
         assert_eq!(first.next().await, None);
         assert_eq!((second.next().await, links.len()), (Some(Bytes::from_static(b"2")), 1));

@@ -68,7 +68,7 @@ pub struct Reached<T> {
     /// The result from this server and from all that answered.
     pub found: T,
     /// How many servers did not answer in time, so that `found` may lack their sessions. A server
-    /// that is lost, by default after 2 seconds of silence, is not counted.
+    /// that is lost, by default after about 2 seconds of silence, is not counted.
     pub silent: usize,
 }
 

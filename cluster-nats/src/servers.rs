@@ -1,6 +1,6 @@
-//! The servers that are alive: each sends a sign of life at an interval.
+//! The servers that are alive: each sends a heartbeat at an interval.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,19 +9,19 @@ use std::time::Duration;
 use async_nats::{Client, Subscriber};
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// Options of [`Servers`]. They must be the same on all servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServersOptions {
-    /// The subject of the signs of life. Default `stillhere.servers`.
+    /// The subject of the heartbeats. Default `stillhere.servers`.
     pub subject: String,
-    /// Time between two signs of life. At least 10 ms. Default 500 ms.
+    /// Time between two heartbeats. At least 50 ms. Default 300 ms.
     pub interval: Duration,
-    /// After how many signs of life of its own, without one from another server, a server takes the
-    /// other for lost. At least 2. Default 4, which is 2 seconds.
+    /// After how many heartbeats of its own, without one from another server, a server takes the
+    /// other for lost. At least 4. Default 7, which is about 2 seconds.
     pub lost_after: u32,
 }
 
@@ -29,8 +29,8 @@ impl Default for ServersOptions {
     fn default() -> Self {
         Self {
             subject: "stillhere.servers".into(),
-            interval: Duration::from_millis(500),
-            lost_after: 4,
+            interval: Duration::from_millis(300),
+            lost_after: 7,
         }
     }
 }
@@ -39,7 +39,7 @@ impl Default for ServersOptions {
 /// this server says that it is alive until the last clone is dropped.
 ///
 /// A server is lost when nothing is heard from it for 2 seconds, by default. The others measure
-/// this time by their own signs of life as they come back from NATS: while NATS itself is away, no
+/// this time by their own heartbeats as they come back from NATS: while NATS itself is away, no
 /// server is lost.
 #[derive(Clone)]
 pub struct Servers {
@@ -54,25 +54,32 @@ struct Inner {
 struct Shared {
     client: Client,
     id: u64,
+    options: ServersOptions,
     known: Mutex<Known>,
     /// How many servers were lost.
     lost: watch::Sender<u64>,
-    reconnects: watch::Sender<Reconnects>,
+    interruptions: watch::Sender<Interruptions>,
 }
 
-#[derive(Default)]
 struct Known {
-    /// How many of its own signs of life this server has heard.
+    /// How many of its own heartbeats this server has heard.
     beats: u64,
+    /// When it has heard the last of them, or has joined.
+    worked: Instant,
+    /// How often the client has connected to NATS.
+    connects: u64,
+    /// When the last interruption ended.
+    interrupted: Option<Instant>,
     /// The value of `beats` when each other server was last heard from.
     heard: HashMap<u64, u64>,
 }
 
-/// How often the client has reconnected to NATS.
+/// The times at which this server could not hear others, nor others this one: its client has
+/// connected anew, or its own heartbeats did not come back for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reconnects {
+pub(crate) struct Interruptions {
     pub(crate) count: u64,
-    /// The last time before the latest reconnect at which NATS is known to have worked.
+    /// The last time before the latest interruption at which NATS is known to have worked.
     pub(crate) worked: Instant,
 }
 
@@ -100,22 +107,29 @@ impl Servers {
     /// Panics outside of a Tokio runtime.
     pub async fn join(client: Client, options: ServersOptions) -> Result<Self, async_nats::SubscribeError> {
         let beats = client.subscribe(options.subject.clone()).await?;
+        let worked = Instant::now();
         let shared = Arc::new(Shared {
-            client,
             id: random(),
-            known: Mutex::default(),
-            lost: watch::Sender::default(),
-            reconnects: watch::Sender::new(Reconnects {
-                count: 0,
-                worked: Instant::now(),
+            options: ServersOptions {
+                interval: options.interval.max(SHORTEST),
+                lost_after: options.lost_after.max(SILENT_AFTER),
+                ..options
+            },
+            known: Mutex::new(Known {
+                beats: 0,
+                worked,
+                connects: connects(&client),
+                interrupted: None,
+                heard: HashMap::new(),
             }),
+            lost: watch::Sender::default(),
+            interruptions: watch::Sender::new(Interruptions { count: 0, worked }),
+            client,
         });
         let heart = Heart {
-            connects: shared.connects(),
             shared: Arc::clone(&shared),
-            options,
             asked: None,
-            worked: Instant::now(),
+            saying: None,
         };
         let task = tokio::spawn(heart.run(beats)).abort_handle();
         let inner = Arc::new(Inner { shared, task });
@@ -132,16 +146,56 @@ impl Servers {
         self.inner.shared.known().heard.keys().copied().collect()
     }
 
+    /// Returns how many servers are alive, this one included.
+    pub fn count(&self) -> usize {
+        self.inner.shared.known().heard.len() + 1
+    }
+
+    /// Returns true if this server reaches NATS: it has heard a heartbeat of its own within the
+    /// time of four.
+    pub fn reaches_nats(&self) -> bool {
+        let shared = &self.inner.shared;
+        shared.reaches_nats(&shared.known())
+    }
+
     pub(crate) fn client(&self) -> &Client {
         &self.inner.shared.client
     }
 
-    /// Returns true if the server was heard from recently, or is this one.
+    /// Returns the time between two heartbeats.
+    pub(crate) fn interval(&self) -> Duration {
+        self.inner.shared.options.interval
+    }
+
+    /// Returns true if the server is not lost, or is this one.
     pub(crate) fn is_alive(&self, server: u64) -> bool {
         server == self.id() || self.inner.shared.known().heard.contains_key(&server)
     }
 
-    /// Counts anything that a server has sent, or that is known of it, as a sign of life.
+    /// Returns the servers that are heard at present, this one included: none while NATS cannot be
+    /// reached. A server that is not heard is not lost yet.
+    pub(crate) fn audible(&self) -> HashSet<u64> {
+        let shared = &self.inner.shared;
+        let known = shared.known();
+        if !shared.reaches_nats(&known) {
+            return HashSet::new();
+        }
+        let oldest = known.beats.saturating_sub(SILENT_AFTER.into());
+        let heard = known.heard.iter().filter(|(_, beat)| **beat > oldest || oldest == 0);
+        heard.map(|(server, _)| *server).chain([shared.id]).collect()
+    }
+
+    /// Returns false if servers may still be connecting to NATS again, because this one had to a
+    /// moment ago.
+    pub(crate) fn is_settled(&self) -> bool {
+        let shared = &self.inner.shared;
+        let known = shared.known();
+        shared.reaches_nats(&known)
+            && known.connects == connects(&shared.client)
+            && known.interrupted.is_none_or(|at| at.elapsed() >= SETTLING)
+    }
+
+    /// Counts anything that a server has sent, or that is known of it, as a heartbeat.
     pub(crate) fn heard_of(&self, server: u64) {
         self.inner.shared.heard_of(server);
     }
@@ -151,8 +205,8 @@ impl Servers {
         self.inner.shared.lost.subscribe()
     }
 
-    pub(crate) fn reconnects(&self) -> watch::Receiver<Reconnects> {
-        self.inner.shared.reconnects.subscribe()
+    pub(crate) fn interruptions(&self) -> watch::Receiver<Interruptions> {
+        self.inner.shared.interruptions.subscribe()
     }
 }
 
@@ -161,8 +215,13 @@ impl Shared {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn connects(&self) -> u64 {
-        self.client.statistics().connects.load(Ordering::Relaxed)
+    fn reaches_nats(&self, known: &Known) -> bool {
+        known.beats > 0 && known.worked.elapsed() < self.patience()
+    }
+
+    /// How long this server's heartbeats may stay away.
+    fn patience(&self) -> Duration {
+        self.options.interval * SILENT_AFTER
     }
 
     fn heard_of(&self, server: u64) {
@@ -176,66 +235,99 @@ impl Shared {
         }
     }
 
-    /// Counts a sign of life of this server, and removes the servers that are lost.
-    fn beat(&self, lost_after: u32) {
-        let lost = {
-            let mut known = self.known();
-            known.beats += 1;
-            let oldest = known.beats.saturating_sub(lost_after.max(2).into());
-            let before = known.heard.len();
-            known.heard.retain(|_, beat| *beat >= oldest);
-            before - known.heard.len()
-        };
+    /// Notes whether the client has connected to NATS again. Returns true if it has.
+    fn check_connection(&self) -> bool {
+        let connects = connects(&self.client);
+        let mut known = self.known();
+        if known.connects == connects {
+            return false;
+        }
+        known.connects = connects;
+        let worked = known.interrupt();
+        drop(known);
+        self.tell_interruption(worked);
+        true
+    }
+
+    /// Counts a heartbeat of this server, and removes the servers that are lost.
+    fn beat(&self) {
+        let mut known = self.known();
+        let is_late = known.beats > 0 && !self.reaches_nats(&known);
+        // A new connection has told already of what was before it.
+        let is_told = known.interrupted.is_some_and(|at| at > known.worked);
+        let interrupted = (is_late && !is_told).then(|| known.interrupt());
+        known.worked = Instant::now();
+        known.beats += 1;
+        let oldest = known.beats.saturating_sub(self.options.lost_after.into());
+        let before = known.heard.len();
+        known.heard.retain(|_, beat| *beat >= oldest);
+        let lost = before - known.heard.len();
+        drop(known);
         if lost > 0 {
             tracing::warn!(lost, "other servers are lost: nothing is heard from them any more");
             self.lost.send_modify(|count| *count += lost as u64);
         }
+        if let Some(worked) = interrupted {
+            self.tell_interruption(worked);
+        }
+    }
+
+    fn tell_interruption(&self, worked: Instant) {
+        self.interruptions.send_modify(|interruptions| {
+            interruptions.count += 1;
+            interruptions.worked = worked;
+        });
     }
 }
 
-/// Sends this server's signs of life, and hears those of all servers.
+impl Known {
+    /// Returns when NATS is known to have worked before.
+    fn interrupt(&mut self) -> Instant {
+        self.interrupted = Some(Instant::now());
+        self.worked
+    }
+}
+
+/// Sends this server's heartbeats, and hears those of all servers.
 struct Heart {
     shared: Arc<Shared>,
-    options: ServersOptions,
-    connects: u64,
-    /// When it last said that it is alive, until it has heard itself.
+    /// When it last sent a heartbeat, until it has heard it.
     asked: Option<Instant>,
-    worked: Instant,
+    saying: Option<JoinHandle<()>>,
 }
 
 impl Heart {
     async fn run(mut self, mut beats: Subscriber) {
-        let mut ticks = interval(self.options.interval.max(SHORTEST));
+        let mut ticks = interval(self.shared.options.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.say().await,
+                biased;
                 beat = beats.next() => match beat {
                     Some(beat) => self.hear(&beat.payload),
                     None => return,
                 },
+                _ = ticks.tick() => self.say(),
             }
         }
     }
 
-    async fn say(&mut self) {
-        let connects = self.shared.connects();
-        if connects != self.connects {
-            self.connects = connects;
+    fn say(&mut self) {
+        if self.shared.check_connection() {
             self.asked = None;
-            let worked = self.worked;
-            self.shared.reconnects.send_modify(|reconnects| {
-                reconnects.count += 1;
-                reconnects.worked = worked;
-            });
         }
         // One at a time: otherwise several would come back at once after a pause of NATS, before
         // those of the other servers, and these would seem lost.
-        if self.asked.is_none_or(|asked| asked.elapsed() > GIVEN_UP) {
+        if self.asked.is_none_or(|asked| asked.elapsed() > GIVEN_UP)
+            && self.saying.as_ref().is_none_or(JoinHandle::is_finished)
+        {
             self.asked = Some(Instant::now());
-            let id = self.shared.id.to_le_bytes().to_vec();
-            let subject = self.options.subject.clone();
-            let _ = self.shared.client.publish(subject, id.into()).await;
+            let shared = Arc::clone(&self.shared);
+            // The client may have no room while NATS cannot be reached.
+            self.saying = Some(tokio::spawn(async move {
+                let id = shared.id.to_le_bytes().to_vec();
+                let _ = shared.client.publish(shared.options.subject.clone(), id.into()).await;
+            }));
         }
     }
 
@@ -244,13 +336,15 @@ impl Heart {
             return;
         };
         if server != self.shared.id {
-            return self.shared.heard_of(server);
-        }
-        if self.asked.take().is_some() {
-            self.worked = Instant::now();
-            self.shared.beat(self.options.lost_after);
+            self.shared.heard_of(server);
+        } else if self.asked.take().is_some() {
+            self.shared.beat();
         }
     }
+}
+
+fn connects(client: &Client) -> u64 {
+    client.statistics().connects.load(Ordering::Relaxed)
 }
 
 /// Returns a random number, which is not 0.
@@ -263,7 +357,14 @@ fn random() -> u64 {
 /// Most servers that are remembered. More are likely to be strangers that use the same subject.
 const MOST_SERVERS: usize = 10_000;
 
-const SHORTEST: Duration = Duration::from_millis(10);
+const SHORTEST: Duration = Duration::from_millis(50);
 
-/// After this time a sign of life that has not come back counts as lost, and the next one is sent.
+/// After how many heartbeats of its own a server takes for silent what it does not hear.
+const SILENT_AFTER: u32 = 4;
+
+/// How long servers may take to come back to NATS, about: a client waits up to 4 s between
+/// attempts.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// After this time a heartbeat that has not come back counts as lost, and the next one is sent.
 const GIVEN_UP: Duration = Duration::from_secs(5);

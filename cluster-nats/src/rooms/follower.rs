@@ -18,7 +18,7 @@ use super::order::{Order, OrderError, Ordered, sequences};
 use super::outbox::Outbox;
 use super::snapshots::{self, Known, Position};
 use super::{Shared, token};
-use crate::servers::Reconnects;
+use crate::servers::Interruptions;
 
 pub(super) struct Follower {
     shared: Arc<Shared>,
@@ -68,8 +68,8 @@ enum Check {
     Quiet,
     /// Something is missing, or has not come back.
     Gap,
-    /// The connection to NATS was made anew, and worked until then.
-    Reconnected(Instant),
+    /// NATS could not be reached for a while, and worked until then.
+    Interrupted(Instant),
     /// The subscription has ended.
     Over,
 }
@@ -103,7 +103,7 @@ impl Follower {
     pub(super) async fn run(mut self) {
         let client = self.shared.servers.client().clone();
         let mut lost = self.shared.servers.lost();
-        let mut reconnects = self.shared.servers.reconnects();
+        let mut interruptions = self.shared.servers.interruptions();
         let Ok(mut ordered) = client.subscribe(self.subjects.ordered.clone()).await else {
             return tracing::error!("rooms cannot go on: the client of NATS is closed");
         };
@@ -115,13 +115,13 @@ impl Follower {
             };
             since = Instant::now();
             match self
-                .follow(&mut ordered, &mut questions, &mut lost, &mut reconnects)
+                .follow(&mut ordered, &mut questions, &mut lost, &mut interruptions)
                 .await
             {
                 // An older view of the stream will do.
                 Check::Quiet => self.current = since,
                 Check::Gap => since = Instant::now(),
-                Check::Reconnected(worked) => {
+                Check::Interrupted(worked) => {
                     self.current = self.current.max(worked);
                     since = Instant::now();
                 }
@@ -136,7 +136,7 @@ impl Follower {
         ordered: &mut Subscriber,
         questions: &mut Subscriber,
         lost: &mut watch::Receiver<u64>,
-        reconnects: &mut watch::Receiver<Reconnects>,
+        interruptions: &mut watch::Receiver<Interruptions>,
     ) -> Check {
         let mut quiet = None;
         loop {
@@ -157,9 +157,9 @@ impl Follower {
                     let Some(question) = question else { return Check::Over };
                     self.answer(question);
                 }
-                Ok(()) = reconnects.changed() => {
-                    let worked = reconnects.borrow_and_update().worked;
-                    return Check::Reconnected(worked);
+                Ok(()) = interruptions.changed() => {
+                    let worked = interruptions.borrow_and_update().worked;
+                    return Check::Interrupted(worked);
                 }
                 Ok(()) = lost.changed() => {
                     lost.mark_unchanged();

@@ -23,7 +23,7 @@ async fn three_nodes(nats: &NatsServer) -> [Node; 3] {
         Node::start(nats, |hub| hub).await,
     ];
     until("all servers know all", || {
-        nodes.iter().all(|node| node.cluster.servers() == nodes.len())
+        nodes.iter().all(|node| node.cluster.servers().count() == nodes.len())
     })
     .await;
     nodes
