@@ -10,13 +10,13 @@ use async_nats::{Client, Message, Request, StatusCode, Subject, SubscribeError, 
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use stillhere::cluster::{Cluster, ClusterError, ClusterFuture, PostOutcome, Visitor, WeakHub};
-use stillhere::{PairEnd, SessionId, connection_pair, run_connection_loop};
+use stillhere::cluster::{BoxConnection, Cluster, ClusterError, ClusterFuture, PostOutcome, Visitor, WeakHub};
+use stillhere::{SessionId, run_connection_loop};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
 
 use crate::directory::{Change, Directory, is_post, post_subject, session_subject};
-use crate::hop::{FarEnd, run_hop};
+use crate::hop::{FarEnd, Hop};
 use crate::links::Links;
 use crate::packets::link_of;
 use crate::servers::{Servers, ServersOptions};
@@ -190,7 +190,7 @@ impl Cluster for NatsCluster {
         let _ = self.0.changes.send(Change::Left { session, is_ended });
     }
 
-    fn connect(&self, visitor: Visitor) -> ClusterFuture<'_, Option<PairEnd>> {
+    fn connect(&self, visitor: Visitor) -> ClusterFuture<'_, Option<BoxConnection>> {
         Box::pin(self.0.connect(visitor))
     }
 
@@ -215,7 +215,7 @@ impl Cluster for NatsCluster {
 }
 
 impl Node {
-    async fn connect(&self, visitor: Visitor) -> Result<Option<PairEnd>, ClusterError> {
+    async fn connect(&self, visitor: Visitor) -> Result<Option<BoxConnection>, ClusterError> {
         let Some(runtime) = self.hub.get().and_then(WeakHub::upgrade).map(|hub| hub.runtime()) else {
             return Ok(None);
         };
@@ -232,12 +232,11 @@ impl Node {
         let Some(answer) = self.ask(&visitor.session, &ask).await? else {
             return Ok(None);
         };
-        let (near, end) = connection_pair(PACKETS);
         self.servers.heard_of(answer.server);
         self.links.set_peer(arrivals.number, answer.server);
         let far = self.far_end(answer.server, answer.link);
-        runtime.spawn(run_hop(self.client.clone(), far, arrivals, end));
-        Ok(Some(near))
+        let hop = Hop::new(self.client.clone(), runtime, far, arrivals);
+        Ok(Some(Box::pin(hop)))
     }
 
     /// Asks for the server of a session, up to twice. It asks again if nobody has the session,
@@ -363,7 +362,6 @@ impl Node {
             return;
         };
         self.servers.heard_of(ask.server);
-        let (near, end) = connection_pair(PACKETS);
         let arrivals = self.links.open(Some(ask.server));
         let answer = Answer {
             server: self.servers.id(),
@@ -371,8 +369,8 @@ impl Node {
         };
         let far = self.far_end(ask.server, ask.link);
         let runtime = hub.runtime();
-        runtime.spawn(run_connection_loop(accepted, near));
-        runtime.spawn(run_hop(self.client.clone(), far, arrivals, end));
+        let hop = Hop::new(self.client.clone(), runtime.clone(), far, arrivals);
+        runtime.spawn(run_connection_loop(accepted, hop));
         let answer = serde_json::to_vec(&answer).expect("an answer is plain data");
         let _ = self.client.publish(reply, answer.into()).await;
     }
@@ -449,6 +447,3 @@ const GONE: u8 = 1;
 
 /// How long to wait before asking again, if nobody had the session.
 const PAUSE: Duration = Duration::from_millis(150);
-
-/// Packets that a connection and its hop may have in transit.
-const PACKETS: usize = 16;

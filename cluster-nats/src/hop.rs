@@ -1,10 +1,16 @@
-//! Passes packets between one connection of this server and the other end of a hop.
+//! A hop as a connection: what passes packets to another server, and takes those that it sends.
 
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use async_nats::message::OutboundMessage;
 use async_nats::{Client, Subject};
-use futures_util::{SinkExt as _, StreamExt as _};
-use stillhere::PairEnd;
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt as _, Stream};
+use stillhere::connection::{ConnectionError, Packet};
+use tokio::runtime::Handle;
 
 use crate::links::Arrivals;
 use crate::packets::{Carried, Decoder, Encoder, link_of};
@@ -18,65 +24,153 @@ pub(crate) struct FarEnd {
     pub(crate) link: u64,
 }
 
-/// Passes packets on in both directions until either end closes or the hop is cut. The other side
-/// of `near` sees either as the loss of its connection.
-pub(crate) async fn run_hop(client: Client, far: FarEnd, mut arrivals: Arrivals, near: PairEnd) {
-    let (mut to_near, from_near) = near.split();
-    let number = arrivals.number;
-    let out = async {
-        let mut encoder = Encoder::new(far.link, number, client.max_payload().min(LARGEST));
-        let mut packets = from_near.ready_chunks(AT_ONCE);
-        let mut messages = Vec::new();
-        while let Some(ready) = packets.next().await {
-            for packet in ready.iter().flatten() {
-                encoder.push(packet, |message| messages.push(message));
-            }
-            messages.extend(encoder.flush());
-            for message in messages.drain(..) {
-                if client.publish(far.subject.clone(), message).await.is_err() {
-                    return;
+/// One end of a hop. It fails or ends when the other end is dropped, or when the hop is cut.
+#[derive(Debug)]
+pub(crate) struct Hop {
+    client: Client,
+    /// Tells the other end when this one is dropped.
+    runtime: Handle,
+    far: FarEnd,
+    encoder: Encoder,
+    /// Messages for the other end that NATS has not taken yet.
+    waiting: VecDeque<Bytes>,
+    /// The other end knows, or will know by what waits, that this one is over.
+    has_said_over: bool,
+    arrivals: Arrivals,
+    decoder: Decoder,
+    /// Packets that have arrived.
+    arrived: VecDeque<Packet>,
+    /// Nothing more arrives.
+    is_at_end: bool,
+}
+
+impl Hop {
+    pub(crate) fn new(client: Client, runtime: Handle, far: FarEnd, arrivals: Arrivals) -> Self {
+        let most = client.max_payload().min(LARGEST);
+        Self {
+            encoder: Encoder::new(far.link, arrivals.number, most),
+            client,
+            runtime,
+            far,
+            waiting: VecDeque::new(),
+            has_said_over: false,
+            arrivals,
+            decoder: Decoder::default(),
+            arrived: VecDeque::new(),
+            is_at_end: false,
+        }
+    }
+
+    /// Takes a message apart.
+    fn read(&mut self, mut message: Bytes) {
+        // Another server may have been asked too, and answered later.
+        if link_of(&mut message) != Some(self.far.link) {
+            return;
+        }
+        match self.decoder.read(message) {
+            Ok(carried) => {
+                for carried in carried {
+                    match carried {
+                        Carried::Packet(packet) => self.arrived.push_back(packet),
+                        Carried::Over => self.is_at_end = true,
+                    }
                 }
             }
-        }
-        let _ = client.publish(far.subject.clone(), encoder.finish()).await;
-    };
-    let arriving = async {
-        let mut decoder = Decoder::default();
-        while let Some(mut message) = arrivals.next().await {
-            // Another server may have been asked too, and answered later.
-            if link_of(&mut message) != Some(far.link) {
-                continue;
+            Err(error) => {
+                tracing::debug!(%error, "cut a hop");
+                self.is_at_end = true;
             }
-            let carried = match decoder.read(message) {
-                Ok(carried) => carried,
-                Err(error) => return tracing::debug!(%error, "cut a hop"),
+        }
+    }
+
+    /// Gives NATS what waits.
+    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        while !self.waiting.is_empty() {
+            ready!(self.client.poll_ready_unpin(context)).map_err(failed)?;
+            let Some(payload) = self.waiting.pop_front() else { break };
+            let message = OutboundMessage {
+                subject: self.far.subject.clone(),
+                reply: None,
+                payload,
+                headers: None,
             };
-            for carried in carried {
-                let Carried::Packet(packet) = carried else { return };
-                if to_near.feed(packet).await.is_err() {
-                    return;
-                }
-            }
-            if to_near.flush().await.is_err() {
-                return;
-            }
+            self.client.start_send_unpin(message).map_err(failed)?;
         }
-    };
-    tokio::pin!(out);
-    let is_over = tokio::select! {
-        () = &mut out => true,
-        () = arriving => false,
-    };
-    drop(arrivals);
-    if !is_over {
-        // The other end may not know.
-        let over = Encoder::new(far.link, number, LARGEST).finish();
-        let _ = tokio::time::timeout(SAYING, client.publish(far.subject.clone(), over)).await;
+        Poll::Ready(Ok(()))
     }
 }
 
-/// Most packets that go in one message.
-const AT_ONCE: usize = 64;
+impl Stream for Hop {
+    type Item = Result<Packet, ConnectionError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(packet) = self.arrived.pop_front() {
+                return Poll::Ready(Some(Ok(packet)));
+            }
+            if self.is_at_end {
+                return Poll::Ready(None);
+            }
+            match ready!(self.arrivals.poll_next(context)) {
+                Some(message) => self.read(message),
+                None => self.is_at_end = true,
+            }
+        }
+    }
+}
+
+impl Sink<Packet> for Hop {
+    type Error = ConnectionError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        self.poll_waiting(context)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, packet: Packet) -> Result<(), ConnectionError> {
+        let Self { encoder, waiting, .. } = &mut *self;
+        encoder.push(&packet, |message| waiting.push_back(message));
+        Ok(())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        let last = self.encoder.flush();
+        self.waiting.extend(last);
+        self.poll_waiting(context)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        if !std::mem::replace(&mut self.has_said_over, true) {
+            let over = self.encoder.finish();
+            self.waiting.push_back(over);
+        }
+        self.poll_waiting(context)
+    }
+}
+
+impl Drop for Hop {
+    fn drop(&mut self) {
+        let mut messages = std::mem::take(&mut self.waiting);
+        if !self.has_said_over {
+            messages.push_back(self.encoder.finish());
+        }
+        if messages.is_empty() {
+            return;
+        }
+        let (client, subject) = (self.client.clone(), self.far.subject.clone());
+        let saying = async move {
+            for message in messages {
+                if client.publish(subject.clone(), message).await.is_err() {
+                    return;
+                }
+            }
+        };
+        self.runtime.spawn(tokio::time::timeout(SAYING, saying));
+    }
+}
+
+fn failed(error: async_nats::PublishError) -> ConnectionError {
+    ConnectionError::Failed(error.into())
+}
 
 /// Most bytes of a message, below the default limit of a NATS server (1 MiB).
 const LARGEST: usize = 256 * 1024;

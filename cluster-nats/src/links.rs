@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -94,10 +95,12 @@ impl Links {
 
 impl Arrivals {
     /// Returns the next message. `None` if the hop was cut.
-    pub(crate) async fn next(&mut self) -> Option<Bytes> {
-        let message = self.arrivals.recv().await?;
-        self.held.fetch_sub(charge(&message), Ordering::Relaxed);
-        Some(message)
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let message = ready!(self.arrivals.poll_recv(context));
+        if let Some(message) = &message {
+            self.held.fetch_sub(charge(message), Ordering::Relaxed);
+        }
+        Poll::Ready(message)
     }
 }
 
@@ -120,7 +123,13 @@ const MOST_HELD: usize = 16 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
+
+    async fn next(arrivals: &mut Arrivals) -> Option<Bytes> {
+        poll_fn(|context| arrivals.poll_next(context)).await
+    }
 
     #[tokio::test]
     async fn a_hop_gets_its_messages_until_it_is_cut() {
@@ -130,9 +139,12 @@ mod tests {
         links.give(first.number, Bytes::from_static(b"1"));
         links.give(second.number, Bytes::from_static(b"2"));
         links.cut(|peer| peer == Some(1));
-        assert_eq!(first.next().await, Some(Bytes::from_static(b"1")));
-        assert_eq!(first.next().await, None);
-        assert_eq!((second.next().await, links.len()), (Some(Bytes::from_static(b"2")), 1));
+        assert_eq!(next(&mut first).await, Some(Bytes::from_static(b"1")));
+        assert_eq!(next(&mut first).await, None);
+        assert_eq!(
+            (next(&mut second).await, links.len()),
+            (Some(Bytes::from_static(b"2")), 1)
+        );
         drop(second);
         assert_eq!(links.len(), 0);
     }
@@ -145,11 +157,11 @@ mod tests {
         for _ in 0..6 {
             links.give(stalled.number, large.clone());
             links.give(other.number, large.clone());
-            assert!(other.next().await.is_some());
+            assert!(next(&mut other).await.is_some());
         }
         assert_eq!(links.len(), 1);
         let mut taken = 0;
-        while stalled.next().await.is_some() {
+        while next(&mut stalled).await.is_some() {
             taken += 1;
         }
         assert!((4..6).contains(&taken), "{taken}");

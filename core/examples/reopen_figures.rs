@@ -105,6 +105,7 @@ async fn start(file: &Path, durability: Durability) -> Result<(Hub, DurableKind<
         .store(FileStore::open(file).await?)
         .max_sessions(usize::MAX)
         .max_unconnected(usize::MAX)
+        .max_pending_hellos(usize::MAX)
         .build();
     let notes = hub.durable("note", durability, write_down);
     Ok((hub, notes))

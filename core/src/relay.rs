@@ -4,7 +4,7 @@ use std::future::pending;
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::task::coop::cooperative;
 
 use crate::connection::{Connection, ConnectionError, Packet};
@@ -26,7 +26,16 @@ pub(crate) async fn relay<C: Connection>(hop: Hop, hello: Hello, connection: Pin
             return pending().await;
         }
         loop {
-            let packet = match cooperative(from_near.next()).await {
+            let packet = match cooperative(from_near.next()).now_or_never() {
+                Some(packet) => packet,
+                None => {
+                    if to_far.flush().await.is_err() {
+                        return pending().await;
+                    }
+                    cooperative(from_near.next()).await
+                }
+            };
+            let packet = match packet {
                 Some(Ok(Packet::Ping | Packet::Other)) => continue,
                 Some(Ok(packet)) => packet,
                 Some(Err(ConnectionError::TooLarge)) => {
@@ -34,7 +43,7 @@ pub(crate) async fn relay<C: Connection>(hop: Hop, hello: Hello, connection: Pin
                 }
                 Some(Err(_)) | None => return None,
             };
-            if to_far.send(packet).await.is_err() {
+            if to_far.feed(packet).await.is_err() {
                 return pending().await;
             }
         }

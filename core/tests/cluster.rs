@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use stillhere::cluster::{Cluster, ClusterError, ClusterFuture, PostOutcome, Visitor, WeakHub};
+use stillhere::cluster::{BoxConnection, Cluster, ClusterError, ClusterFuture, PostOutcome, Visitor, WeakHub};
 use stillhere::durable::{Commit, Durability, MemoryStore, Record, State, Store, StoreFuture};
 use stillhere::machine::Outcome;
 use stillhere::wire::Frame;
-use stillhere::{Hub, PairEnd, Session, SessionHandle, SessionId, connection_pair, run_connection_loop};
+use stillhere::{Hub, Session, SessionHandle, SessionId, connection_pair, run_connection_loop};
 use support::browser::Browser;
 use support::wire::RawDocument;
 use support::{seconds, settled, soon};
@@ -46,7 +46,7 @@ impl Cluster for Together {
 
     fn left(&self, _session: &SessionId, _is_ended: bool) {}
 
-    fn connect(&self, visitor: Visitor) -> ClusterFuture<'_, Option<PairEnd>> {
+    fn connect(&self, visitor: Visitor) -> ClusterFuture<'_, Option<BoxConnection>> {
         let (hubs, failure) = {
             let shared = self.lock();
             (shared.hubs.clone(), shared.failure.clone())
@@ -61,6 +61,7 @@ impl Cluster for Together {
             };
             let (near, far) = connection_pair(4);
             tokio::spawn(run_connection_loop(accepted, far));
+            let near: BoxConnection = Box::pin(near);
             Ok(Some(near))
         })
     }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
+use crate::connection::Connection;
 use crate::hub::Hub;
-use crate::pair::PairEnd;
 use stillhere_proto::SessionId;
 
 /// Connects this server with others, so that each of them accepts connections of any page.
@@ -35,7 +35,7 @@ pub trait Cluster: Send + Sync + 'static {
     ///
     /// # Errors
     /// Returns a [`ClusterError`] if it cannot be known which server has the session.
-    fn connect(&self, visitor: Visitor) -> ClusterFuture<'_, Option<PairEnd>>;
+    fn connect(&self, visitor: Visitor) -> ClusterFuture<'_, Option<BoxConnection>>;
 
     /// Called when this server has a connection over HTTP to a session of any server. POSTs of
     /// the connection may reach other servers, which then [pass](Self::pass_post) them on.
@@ -54,6 +54,9 @@ pub trait Cluster: Send + Sync + 'static {
     /// Called when the hub has been dropped. Nothing is called afterwards.
     fn stop(&self);
 }
+
+/// A [`Connection`](crate::Connection) to another server.
+pub type BoxConnection = Pin<Box<dyn Connection + Send>>;
 
 /// What a method of a [`Cluster`] returns.
 pub type ClusterFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, ClusterError>> + Send + 'a>>;

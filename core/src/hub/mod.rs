@@ -53,7 +53,7 @@ use stillhere_proto::SessionId;
 
 pub use builder::HubBuilder;
 #[cfg(feature = "cluster")]
-pub use cluster::{Cluster, ClusterError, ClusterFuture, PostOutcome, Visitor, WeakHub};
+pub use cluster::{BoxConnection, Cluster, ClusterError, ClusterFuture, PostOutcome, Visitor, WeakHub};
 pub(crate) use config::Config;
 #[cfg(feature = "durable")]
 pub use durable::DurableKind;

@@ -11,13 +11,13 @@ use tokio::runtime::Handle;
 use crate::hub::Hub;
 use crate::hub::absent::{Absent, Finder, Search};
 #[cfg(feature = "cluster")]
+use crate::hub::cluster::BoxConnection;
+#[cfg(feature = "cluster")]
 use crate::hub::cluster::{AnyHub, Cluster, ClusterError, PostOutcome, Visitor, WeakHub};
 use crate::hub::inner::HubInner;
 #[cfg(feature = "cluster")]
 use crate::hub::whereabouts::Hop;
 use crate::hub::whereabouts::{Whereabouts, busy};
-#[cfg(feature = "cluster")]
-use crate::pair::PairEnd;
 use stillhere_proto::Secret;
 #[cfg(feature = "cluster")]
 use stillhere_proto::SessionId;
@@ -54,7 +54,7 @@ impl Finder for HubInner {
 
 #[cfg(feature = "cluster")]
 impl HubInner {
-    async fn connect_to(&self, absent: &Absent) -> Result<Option<PairEnd>, ClusterError> {
+    async fn connect_to(&self, absent: &Absent) -> Result<Option<BoxConnection>, ClusterError> {
         let Some(cluster) = &self.cluster else { return Ok(None) };
         let mut visitor = Visitor::new(absent.id);
         visitor.principal.clone_from(&absent.principal);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "cluster")]
-use crate::pair::PairEnd;
+use crate::hub::BoxConnection;
 use crate::session::Shared;
 use stillhere_proto::code::Code;
 use stillhere_proto::wire::End;
@@ -22,7 +22,7 @@ pub(crate) enum Whereabouts {
 /// A connection to the server that has a session.
 #[cfg(feature = "cluster")]
 pub(crate) struct Hop {
-    pub(crate) far: PairEnd,
+    pub(crate) far: BoxConnection,
     /// Cancelled when this server shuts down.
     pub(crate) leaving: CancellationToken,
 }
