@@ -12,34 +12,33 @@ use std::time::{Duration, Instant};
 
 use stillhere::Hub;
 use stillhere_app::testing::Page;
-use stillhere_app::{InProcess, Room, RoomOptions, Rooms, Session};
+use stillhere_app::{HubBuilderExt as _, HubExt as _, Room, Session};
 use stillhere_nats::{NatsRooms, NatsRoomsOptions, Servers, ServersOptions};
 
 /// A server's room, and the page of a member on it.
 struct Seat {
     room: Room,
     page: Page,
-    _hub: Hub,
 }
 
 impl Seat {
-    async fn take(rooms: &Rooms) -> Result<Self, Box<dyn Error>> {
-        let (hub, room) = (Hub::new(), rooms.room("figures")?);
+    async fn take(hub: &Hub) -> Result<Self, Box<dyn Error>> {
+        let room = hub.room("figures")?;
         let joins = room.clone();
-        let page = Page::open(&hub, async move |session: Session| {
+        let page = Page::open(hub, async move |session: Session| {
             let _membership = joins.join(&session, &());
             session.ended().await;
         });
         page.wait_for_members("figures", |members| !members.is_empty()).await;
-        Ok(Self { room, page, _hub: hub })
+        Ok(Self { room, page })
     }
 }
 
-async fn over_nats(url: &str) -> Result<Rooms, Box<dyn Error>> {
+async fn over_nats(url: &str) -> Result<Hub, Box<dyn Error>> {
     let client = async_nats::connect(url).await?;
     let servers = Servers::join(client, ServersOptions::default()).await?;
     let engine = NatsRooms::start(&servers, NatsRoomsOptions::default()).await?;
-    Ok(Rooms::with(RoomOptions::default(), engine))
+    Ok(Hub::builder().room_engine(engine).build())
 }
 
 /// Sends one event after another, and returns how long each took.
@@ -81,7 +80,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "nats://127.0.0.1:4222".to_owned());
-    let alone = Rooms::with(RoomOptions::default(), InProcess);
+    let alone = Hub::new();
     let pairs = [
         ("in one process", Seat::take(&alone).await?, Seat::take(&alone).await?),
         (

@@ -40,6 +40,7 @@ pub mod durable {
     pub use crate::hub::DurableKind;
 }
 mod exchange;
+mod extensions;
 mod fallback;
 mod gate;
 mod guard;

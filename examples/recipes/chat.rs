@@ -1,12 +1,8 @@
 //! A chat: who is there, and what they say, also while somebody's connection is gone.
 
-use std::sync::LazyLock;
-
 use axum::extract::State;
-use stillhere_app::{PageRights, Rooms, Session, app};
+use stillhere_app::{PageRights, Session, app};
 use stillhere_axum::{Hub, Page};
-
-static ROOMS: LazyLock<Rooms> = LazyLock::new(Rooms::new);
 
 pub(crate) async fn page(State(hub): State<Hub>) -> Page<String> {
     let tag = hub.open(app(chat)).app_script_tag();
@@ -14,7 +10,7 @@ pub(crate) async fn page(State(hub): State<Hub>) -> Page<String> {
 }
 
 async fn chat(session: Session) {
-    let Ok(lobby) = ROOMS.room("lobby") else { return };
+    let Ok(lobby) = session.room("lobby") else { return };
     let rights = PageRights::default().state().event("said"); // what a page sends, all others get
     let Ok(_member) = lobby.join_with(&session, &"somebody", rights) else {
         return;

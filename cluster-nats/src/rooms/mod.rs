@@ -44,14 +44,15 @@ use outbox::Limits;
 /// finds that its members have left, and has them join again, as they are then.
 ///
 /// ```no_run
-/// use stillhere_app::{RoomOptions, Rooms};
+/// use stillhere::Hub;
+/// use stillhere_app::HubBuilderExt as _;
 /// use stillhere_nats::{NatsRooms, NatsRoomsOptions, Servers, ServersOptions};
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = async_nats::connect("nats://127.0.0.1").await?;
 /// let servers = Servers::join(client, ServersOptions::default()).await?;
 /// let engine = NatsRooms::start(&servers, NatsRoomsOptions::default()).await?;
-/// let rooms = Rooms::with(RoomOptions::default(), engine);
+/// let hub = Hub::builder().room_engine(engine).build();
 /// # Ok(())
 /// # }
 /// ```
@@ -82,7 +83,7 @@ impl fmt::Debug for NatsRooms {
 }
 
 impl NatsRooms {
-    /// Creates an engine for [`Rooms::with`](stillhere_app::Rooms::with), and the stream if there
+    /// Creates an engine for [`room_engine`](stillhere_app::HubBuilderExt::room_engine), and the stream if there
     /// is none.
     ///
     /// # Errors

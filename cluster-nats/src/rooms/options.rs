@@ -7,8 +7,8 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct NatsRoomsOptions {
     /// Begins all subjects, and names the JetStream stream, with `_` for each dot. Applications
-    /// that share a NATS account need one each, and so do several
-    /// [`Rooms`](stillhere_app::Rooms) of one. Default `stillhere.rooms`.
+    /// that share a NATS account need one each, and so do several hubs of one application. Default
+    /// `stillhere.rooms`.
     pub prefix: String,
     /// How long NATS keeps what happens, for a server that was out of reach. A server that was out
     /// of reach for more than half of it misses events, and tells its pages how many. At least 10

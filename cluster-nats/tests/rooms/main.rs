@@ -6,7 +6,7 @@ mod outages;
 #[path = "../support/mod.rs"]
 mod support;
 
-use stillhere_app::{Departure, JoinError, PublishError, RoomEvent, RoomOptions, SendError};
+use stillhere_app::{Departure, HubExt as _, JoinError, PublishError, RoomEvent, RoomOptions, SendError};
 use stillhere_nats::NatsRoomsOptions;
 
 use node::{Guest, Node, soon};
@@ -186,12 +186,12 @@ async fn what_nats_cannot_carry_is_refused_and_nothing_else_suffers() {
 async fn a_room_that_no_server_uses_is_forgotten_and_begins_empty() {
     let nats = NatsServer::start();
     let here = Node::start(&nats).await;
-    let rooms = here.rooms.clone();
+    let hub = here.hub.clone();
     let ada = Guest::join_room(&here, "other", "Ada").await;
     soon("she is in", ada.page.wait_for_members("other", |all| all.len() == 1)).await;
     drop(ada);
     // Her leaving keeps the room until NATS has it.
-    let room = rooms.room("other").expect("there are few");
+    let room = hub.room("other").expect("there are few");
     soon("it is empty", room.present().wait_for(<[_]>::is_empty)).await;
     let there = Node::start(&nats).await;
     let ben = Guest::join_room(&there, "other", "Ben").await;

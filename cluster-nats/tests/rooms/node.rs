@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use stillhere::Hub;
 use stillhere_app::testing::Page;
-use stillhere_app::{Member, Membership, PageRights, Room, RoomOptions, Rooms, Session, SessionHandle};
+use stillhere_app::{
+    HubBuilderExt as _, HubExt as _, Member, Membership, PageRights, Room, RoomOptions, Session, SessionHandle,
+};
 use stillhere_nats::{NatsRooms, NatsRoomsOptions, Servers, ServersOptions};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -15,7 +17,6 @@ use crate::support::NatsServer;
 /// A server with a client of NATS of its own.
 pub(crate) struct Node {
     pub(crate) hub: Hub,
-    pub(crate) rooms: Rooms,
     pub(crate) room: Room,
 }
 
@@ -46,13 +47,9 @@ impl Node {
         let joining = Servers::join(client, ServersOptions::default()).await;
         let servers = joining.expect("the client is open");
         let engine = NatsRooms::start(&servers, options).await.expect("NATS has JetStream");
-        let rooms = Rooms::with(rooms, engine);
-        let room = rooms.room("board").expect("there are few");
-        Self {
-            hub: Hub::new(),
-            rooms,
-            room,
-        }
+        let hub = Hub::builder().room_options(rooms).room_engine(engine).build();
+        let room = hub.room("board").expect("there are few");
+        Self { hub, room }
     }
 
     /// Returns the members' ids and states, as this server knows them.
@@ -91,7 +88,7 @@ impl Guest {
     /// Joins, and waits until this server knows it.
     pub(crate) async fn join_room(node: &Node, room: &str, state: &str) -> Self {
         let mut guest = Self::open(node).await;
-        let room = node.rooms.room(room).expect("there are few");
+        let room = node.hub.room(room).expect("there are few");
         let joined = room.join_with(&guest.handle, &json!(state), rights());
         let id = joined.as_ref().expect("there is room").id();
         guest.membership = Some(joined.expect("there is room"));

@@ -8,6 +8,7 @@ use std::task::Poll;
 use futures_util::future::{Either, select};
 
 use crate::handle::SessionHandle;
+use crate::layer::Layer;
 use crate::newest::send_newest;
 use crate::options::AppOptions;
 use crate::pump::Pump;
@@ -45,26 +46,31 @@ where
     F: FnOnce(Session) -> R + Send + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
-    app_with(AppOptions::default(), function)
+    move |core| {
+        let layer = core.extension::<Layer>();
+        let options = layer.options();
+        Box::pin(run(layer, options, core, function))
+    }
 }
 
-/// Adapts a function like [`app()`], with options.
+/// Adapts a function like [`app()`], with options other than those of the session's hub. Start from
+/// [`HubExt::app_options`](crate::HubExt::app_options).
 pub fn app_with<F, R>(options: AppOptions, function: F) -> impl FnOnce(stillhere::Session) -> Running + Send + 'static
 where
     F: FnOnce(Session) -> R + Send + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
-    move |core| Box::pin(run(options, core, function))
+    move |core| Box::pin(run(core.extension(), options, core, function))
 }
 
-async fn run<F, R>(options: AppOptions, core: stillhere::Session, function: F)
+async fn run<F, R>(layer: Arc<Layer>, options: AppOptions, core: stillhere::Session, function: F)
 where
     F: FnOnce(Session) -> R + Send + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
     let handle = SessionHandle {
         core: core.handle(),
-        shared: Arc::new(Shared::new(options)),
+        shared: Arc::new(Shared::new(layer, options)),
     };
     let _end = EndWithFunction(handle.clone());
     let mut function = pin!(function(Session::new(handle.clone())));

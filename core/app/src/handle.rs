@@ -16,7 +16,7 @@ use crate::items::Items;
 use crate::newest::send_newest;
 use crate::observable::{Observable, Observed};
 use crate::page_stream::{CREDIT, PageStream};
-use crate::rooms::{Door, PageRights, PublishError, Rooms};
+use crate::rooms::{Door, PageRights, PublishError, Room, RoomError};
 use crate::shared::{CallHandler, EventHandler, Shared};
 use crate::shared_observable::SharedObservable;
 use crate::trouble::Trouble;
@@ -320,12 +320,30 @@ impl SessionHandle {
         self.core.drained().await;
     }
 
-    /// Lets the page join rooms by itself. `admits` gets the name of a room, which comes from the
-    /// page, and returns the page's rights in it, or `None` if it may not join. The page leaves
-    /// by itself too. Calling this again replaces the function.
-    pub fn on_join(&self, rooms: &Rooms, admits: impl Fn(&str) -> Option<PageRights> + Send + Sync + 'static) {
+    /// Returns the room of this name in the session's hub, and creates it if it does not exist; see
+    /// [`HubExt::room`](crate::HubExt::room).
+    ///
+    /// ```
+    /// use stillhere_app::Session;
+    ///
+    /// async fn visitor(session: Session) {
+    ///     let Ok(lobby) = session.room("lobby") else { return };
+    ///     let Ok(_member) = lobby.join(&session, &"somebody") else { return };
+    ///     session.ended().await; // leaves when `_member` is dropped
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns a [`RoomError`] if the name is empty or too long, or there are too many rooms.
+    pub fn room(&self, name: &str) -> Result<Room, RoomError> {
+        self.shared.layer.room(name)
+    }
+
+    /// Lets the page join rooms of the hub by itself. `admits` gets the name of a room, which comes
+    /// from the page, and returns the page's rights in it, or `None` if it may not join. The page
+    /// leaves by itself too. Calling this again replaces the function.
+    pub fn on_join(&self, admits: impl Fn(&str) -> Option<PageRights> + Send + Sync + 'static) {
         let door = Arc::new(Door {
-            rooms: rooms.clone(),
             admits: Box::new(admits),
         });
         let replaced = {

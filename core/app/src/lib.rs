@@ -9,8 +9,10 @@ mod event_queue;
 mod failure;
 mod handle;
 mod handler;
+mod hub_ext;
 mod incoming_calls;
 mod items;
+mod layer;
 mod messagepack;
 mod newest;
 mod observable;
@@ -37,6 +39,7 @@ pub use call::Call;
 pub use call_error::CallError;
 pub use codec::{Codec, EncodeError};
 pub use handle::{SendError, SessionHandle};
+pub use hub_ext::{HubBuilderExt, HubExt};
 pub use items::Items;
 pub use observable::Observable;
 pub use options::AppOptions;
@@ -44,7 +47,7 @@ pub use page_stream::PageStream;
 pub use restoring::Restoring;
 pub use rooms::{
     Announced, Announcement, Departure, Happening, InProcess, JoinError, Lag, Member, Membership, PageRights, Present,
-    PublishError, Replica, Room, RoomEngine, RoomError, RoomEvent, RoomEvents, RoomLink, RoomOptions, Rooms, ServerId,
+    PublishError, Replica, Room, RoomEngine, RoomError, RoomEvent, RoomEvents, RoomLink, RoomOptions, ServerId,
     Snapshot,
 };
 pub use session::Session;

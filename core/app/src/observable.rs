@@ -204,7 +204,7 @@ mod tests {
     use crate::options::AppOptions;
 
     fn count() -> (Observable<u64>, Arc<dyn Observed>) {
-        let count = Observable::new("count", 0, Arc::new(Shared::new(AppOptions::default())));
+        let count = Observable::new("count", 0, Arc::new(Shared::new(Arc::default(), AppOptions::default())));
         let observed = count.observed();
         (count, observed)
     }

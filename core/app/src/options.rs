@@ -2,7 +2,8 @@
 
 use crate::codec::Codec;
 
-/// Options of one session's layer.
+/// Options of a session's layer, for [`HubBuilderExt::app_options`](crate::HubBuilderExt::app_options)
+/// or [`app_with`](crate::app_with).
 ///
 /// ```
 /// use stillhere_app::{AppOptions, Codec};

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::call_error::CallError;
 use crate::items::Credit;
+use crate::layer::Layer;
 use crate::observable::Observed;
 use crate::options::AppOptions;
 use crate::restoring::RestoreFunction;
@@ -65,6 +66,8 @@ pub(crate) struct Pending {
 }
 
 pub(crate) struct Shared {
+    /// What the session's hub has of this layer.
+    pub(crate) layer: Arc<Layer>,
     pub(crate) options: AppOptions,
     state: Mutex<State>,
     /// Something can be read, or the session is over.
@@ -108,8 +111,9 @@ impl State {
 }
 
 impl Shared {
-    pub(crate) fn new(options: AppOptions) -> Self {
+    pub(crate) fn new(layer: Arc<Layer>, options: AppOptions) -> Self {
         Self {
+            layer,
             options,
             state: Mutex::default(),
             arrived: Notify::new(),

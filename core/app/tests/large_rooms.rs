@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stillhere::{Hub, SessionHandle};
-use stillhere_app::{Membership, PageRights, Room, RoomEvent, Rooms, Session, app};
+use stillhere_app::{HubExt as _, Membership, PageRights, Room, RoomEvent, Session, app};
 use stillhere_client::Lane;
 use support::room::View;
 use support::{Page, soon};
@@ -91,8 +91,8 @@ async fn open(hub: &Hub, count: usize) -> Vec<Visitor> {
     visitors
 }
 
-fn room() -> Room {
-    Rooms::new().room("board").expect("there is room")
+fn room(hub: &Hub) -> Room {
+    hub.room("board").expect("there is room")
 }
 
 async fn quiet() {
@@ -114,7 +114,8 @@ async fn settle(visitors: &mut [Visitor]) {
 
 #[tokio::test(start_paused = true)]
 async fn pages_of_a_large_room_are_told_of_many_changes_at_once() {
-    let (hub, room) = (Hub::new(), room());
+    let hub = Hub::new();
+    let room = room(&hub);
     let mut visitors = open(&hub, 120).await;
     let (first, others) = visitors.split_at_mut(60);
     first.iter_mut().for_each(|visitor| visitor.join(&room, 1));
@@ -145,7 +146,8 @@ async fn pages_of_a_large_room_are_told_of_many_changes_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn who_gets_an_event_knows_its_sender_and_all_before_it() {
-    let (hub, room) = (Hub::new(), room());
+    let hub = Hub::new();
+    let room = room(&hub);
     let mut visitors = open(&hub, 80).await;
     visitors.iter_mut().for_each(|visitor| visitor.join(&room, 0));
     for (number, visitor) in visitors.iter().enumerate() {
@@ -168,7 +170,8 @@ async fn who_gets_an_event_knows_its_sender_and_all_before_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_that_is_away_while_many_change_their_states_gets_the_newest_once() {
-    let (hub, room) = (Hub::new(), room());
+    let hub = Hub::new();
+    let room = room(&hub);
     let mut visitors = open(&hub, 60).await;
     visitors.iter_mut().for_each(|visitor| visitor.join(&room, "first"));
     settle(&mut visitors).await;
@@ -194,7 +197,8 @@ async fn a_page_that_is_away_while_many_change_their_states_gets_the_newest_once
 
 #[tokio::test(start_paused = true)]
 async fn a_page_gets_no_echo_of_its_state_among_many_and_those_of_the_server() {
-    let (hub, room) = (Hub::new(), room());
+    let hub = Hub::new();
+    let room = room(&hub);
     let mut visitors = open(&hub, 60).await;
     visitors.iter_mut().for_each(|visitor| visitor.join(&room, "first"));
     settle(&mut visitors).await;
@@ -222,7 +226,8 @@ async fn a_page_gets_no_echo_of_its_state_among_many_and_those_of_the_server() {
 
 #[tokio::test(start_paused = true)]
 async fn the_list_of_a_large_room_comes_in_units_that_fit() {
-    let (hub, room) = (Hub::new(), room());
+    let hub = Hub::new();
+    let room = room(&hub);
     let mut visitors = open(&hub, 250).await;
     let state = "x".repeat(4000);
     visitors
@@ -284,7 +289,8 @@ async fn all_pages_of_a_large_room_converge() {
         println!("seed {seed}");
         let mut random = Random(seed);
         let outbox = if seed % 2 == 0 { 4 * 1024 * 1024 } else { 20_000 };
-        let (hub, room) = (Hub::builder().outbox_limit(outbox).build(), room());
+        let hub = Hub::builder().outbox_limit(outbox).build();
+        let room = room(&hub);
         let mut visitors = open(&hub, 60).await;
         visitors.iter_mut().for_each(|visitor| visitor.join(&room, 0));
         for step in 0..1000 {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stillhere::{Hub, SessionHandle};
 use stillhere_app::{
-    Departure, InProcess, JoinError, Lag, Membership, PageRights, Room, RoomError, RoomEvent, RoomOptions, Rooms,
-    Session, app,
+    Departure, HubBuilderExt as _, HubExt as _, JoinError, Lag, Membership, PageRights, Room, RoomError, RoomEvent,
+    RoomOptions, Session, app,
 };
 use support::room::{View, ask};
 use support::{Page, soon};
@@ -82,8 +82,8 @@ async fn quiet() {
 
 #[tokio::test(start_paused = true)]
 async fn members_see_who_joins_goes_away_comes_back_and_leaves_in_order() {
-    let (hub, rooms) = (Hub::new(), Rooms::new());
-    let room = rooms.room("board").expect("there is room");
+    let hub = Hub::new();
+    let room = hub.room("board").expect("there is room");
     let mut watch = room.present();
     let mut ada = Joined::new(&hub, &room, json!("Ada")).await;
     let ben = Joined::new(&hub, &room, json!("Ben")).await;
@@ -110,9 +110,22 @@ async fn members_see_who_joins_goes_away_comes_back_and_leaves_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hub_has_one_room_of_each_name() {
+    let (hub, other) = (Hub::new(), Hub::new());
+    let (_session, _page, ada) = open(&hub).await;
+    let room = ada.room("board").expect("there is room");
+    let _membership = room.join(&ada, "Ada").expect("there is room");
+    drop(room);
+    let members = |hub: &Hub, name| hub.room(name).expect("there is room").members().len();
+    assert_eq!(members(&hub, "board"), 1);
+    assert_eq!(members(&hub.clone(), "board"), 1);
+    assert_eq!((members(&hub, "lobby"), members(&other, "board")), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_go_to_all_or_to_all_but_one_and_pages_send_only_what_they_may() {
-    let (hub, rooms) = (Hub::new(), Rooms::new());
-    let room = rooms.room("board").expect("there is room");
+    let hub = Hub::new();
+    let room = hub.room("board").expect("there is room");
     let mut ada = Joined::new(&hub, &room, json!(0)).await;
     let mut ben = Joined::new(&hub, &room, json!(0)).await;
     ada.until("she knows herself", |view| view.you != 0).await;
@@ -148,14 +161,14 @@ async fn events_go_to_all_or_to_all_but_one_and_pages_send_only_what_they_may() 
 
 #[tokio::test(start_paused = true)]
 async fn pages_join_and_leave_by_themselves_where_they_may() {
-    let (hub, rooms) = (Hub::new(), Rooms::new());
-    let room = rooms.room("board").expect("there is room");
+    let hub = Hub::new();
+    let room = hub.room("board").expect("there is room");
     let (_session, page, handle) = open(&hub).await;
     let mut view = View::default();
     page.send(ask(5, &json!("too early"))).await;
     view.receive(&page.recv().await);
     assert_eq!(view.out.as_deref(), Some("refused"));
-    handle.on_join(&rooms, |name| (name == "board").then(rights));
+    handle.on_join(|name| (name == "board").then(rights));
     page.send(ask(5, &json!("x".repeat(5000)))).await;
     view.receive(&page.recv().await);
     assert!(room.members().is_empty(), "the state is too large");
@@ -175,20 +188,16 @@ async fn pages_join_and_leave_by_themselves_where_they_may() {
 
 #[tokio::test(start_paused = true)]
 async fn names_rooms_members_and_states_are_bounded() {
-    let hub = Hub::new();
     let mut options = RoomOptions::default();
     (options.rooms, options.members, options.state) = (2, 1, 10);
-    let rooms = Rooms::with(options, InProcess);
-    assert_eq!(rooms.room("").expect_err("it is empty"), RoomError::Name);
-    assert_eq!(
-        rooms.room(&"x".repeat(256)).expect_err("it is too long"),
-        RoomError::Name
-    );
-    let room = rooms.room("board").expect("the first");
-    let other = rooms.room("other").expect("the second");
-    assert_eq!(rooms.room("third").expect_err("too many"), RoomError::TooMany);
+    let hub = Hub::builder().room_options(options).build();
+    assert_eq!(hub.room("").expect_err("it is empty"), RoomError::Name);
+    assert_eq!(hub.room(&"x".repeat(256)).expect_err("it is too long"), RoomError::Name);
+    let room = hub.room("board").expect("the first");
+    let other = hub.room("other").expect("the second");
+    assert_eq!(hub.room("third").expect_err("too many"), RoomError::TooMany);
     drop(other);
-    rooms.room("third").expect("a room that nobody keeps is gone");
+    hub.room("third").expect("a room that nobody keeps is gone");
     let (_session, _page, ada) = open(&hub).await;
     let (_session, _page, ben) = open(&hub).await;
     let refused = |session, state: &str| room.join(session, state).expect_err("it is refused");
@@ -205,11 +214,10 @@ async fn names_rooms_members_and_states_are_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn a_member_that_cannot_keep_up_leaves_if_so_chosen_and_delays_nobody() {
-    let hub = Hub::builder().outbox_limit(2000).build();
     let mut options = RoomOptions::default();
     options.lag = Lag::End;
-    let rooms = Rooms::with(options, InProcess);
-    let room = rooms.room("board").expect("there is room");
+    let hub = Hub::builder().outbox_limit(2000).room_options(options).build();
+    let room = hub.room("board").expect("there is room");
     let mut slow = Joined::new(&hub, &room, json!(null)).await;
     let mut other = Joined::new(&hub, &room, json!(null)).await;
     slow.until("it is in", |view| view.members.len() == 2).await;
@@ -228,8 +236,7 @@ async fn a_member_that_cannot_keep_up_leaves_if_so_chosen_and_delays_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_member_that_cannot_keep_up_gets_the_newest_events_and_knows_what_it_missed() {
     let hub = Hub::builder().outbox_limit(2000).build();
-    let rooms = Rooms::new();
-    let room = rooms.room("board").expect("there is room");
+    let room = hub.room("board").expect("there is room");
     let mut slow = Joined::new(&hub, &room, json!(null)).await;
     slow.until("it is in", |view| view.members.len() == 1).await;
     soon("it is acknowledged", slow.session.drained()).await;
@@ -253,7 +260,7 @@ async fn a_member_that_cannot_keep_up_gets_the_newest_events_and_knows_what_it_m
 #[tokio::test(start_paused = true)]
 async fn a_state_of_the_document_before_reaches_the_document_that_was_restored_meanwhile() {
     let hub = Hub::new();
-    let room = Rooms::new().room("board").expect("there is room");
+    let room = hub.room("board").expect("there is room");
     let mut options = hub.session_options();
     options.restore = Some("page".into());
     let go = std::sync::Arc::new(tokio::sync::Notify::new());
@@ -373,11 +380,8 @@ async fn all_members_converge_and_know_how_many_events_they_missed() {
         options.lag = if seed % 2 == 0 { Lag::Newest } else { Lag::Skip };
         let lag = options.lag;
         let outbox = if seed % 3 == 0 { 4 * 1024 * 1024 } else { 3000 };
-        let (hub, rooms) = (
-            Hub::builder().outbox_limit(outbox).build(),
-            Rooms::with(options, InProcess),
-        );
-        let room = rooms.room("board").expect("there is room");
+        let hub = Hub::builder().outbox_limit(outbox).room_options(options).build();
+        let room = hub.room("board").expect("there is room");
         let mut members = Vec::new();
         for number in 0..5 {
             members.push(Joined::new(&hub, &room, json!(number)).await);
@@ -408,7 +412,7 @@ async fn all_members_converge_and_know_how_many_events_they_missed() {
 #[tokio::test(start_paused = true)]
 async fn a_membership_that_has_ended_does_not_end_the_next_one() {
     let hub = Hub::new();
-    let room = Rooms::new().room("board").expect("there is room");
+    let room = hub.room("board").expect("there is room");
     let mut ada = Joined::new(&hub, &room, json!("first")).await;
     ada.until("she is in", |view| view.members.len() == 1).await;
     ada.page.send(ask(7, &json!(null))).await;
@@ -426,7 +430,7 @@ async fn a_membership_that_has_ended_does_not_end_the_next_one() {
 #[tokio::test(start_paused = true)]
 async fn a_page_whose_outbox_was_full_is_told_that_it_is_no_member_any_more() {
     let hub = Hub::builder().outbox_limit(2000).build();
-    let room = Rooms::new().room("board").expect("there is room");
+    let room = hub.room("board").expect("there is room");
     let mut ada = Joined::new(&hub, &room, json!(null)).await;
     ada.until("she is in", |view| view.members.len() == 1).await;
     ada.page.go_away();
@@ -439,11 +443,11 @@ async fn a_page_whose_outbox_was_full_is_told_that_it_is_no_member_any_more() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_is_too_large_is_missed_and_ends_no_membership() {
-    let hub = Hub::builder().outbox_limit(2000).build();
     for lag in [Lag::Newest, Lag::Skip, Lag::End] {
         let mut options = RoomOptions::default();
         options.lag = lag;
-        let room = Rooms::with(options, InProcess).room("board").expect("there is room");
+        let hub = Hub::builder().outbox_limit(2000).room_options(options).build();
+        let room = hub.room("board").expect("there is room");
         let mut ada = Joined::new(&hub, &room, json!(null)).await;
         ada.until("she is in", |view| view.members.len() == 1).await;
         let large: Vec<u64> = (0..600_000).map(|number| number * number).collect();
@@ -470,7 +474,7 @@ async fn an_event_that_is_too_large_is_missed_and_ends_no_membership() {
 #[tokio::test(start_paused = true)]
 async fn a_page_cannot_nest_its_state_so_deeply_that_the_others_cannot_read_it() {
     let hub = Hub::new();
-    let room = Rooms::new().room("board").expect("there is room");
+    let room = hub.room("board").expect("there is room");
     let mut ada = Joined::new(&hub, &room, json!(0)).await;
     ada.until("she is in", |view| view.members.len() == 1).await;
     let deep = (0..126).fold(json!(1), |value, _| json!([value]));
@@ -482,10 +486,10 @@ async fn a_page_cannot_nest_its_state_so_deeply_that_the_others_cannot_read_it()
 
 #[tokio::test(start_paused = true)]
 async fn the_server_learns_in_order_who_joins_goes_away_comes_back_and_leaves() {
-    let hub = Hub::builder().outbox_limit(2000).build();
     let mut options = RoomOptions::default();
     options.lag = Lag::End;
-    let room = Rooms::with(options, InProcess).room("board").expect("there is room");
+    let hub = Hub::builder().outbox_limit(2000).room_options(options).build();
+    let room = hub.room("board").expect("there is room");
     let ada = Joined::new(&hub, &room, json!("Ada")).await;
     let mut events = room.events();
     let ben = Joined::new(&hub, &room, json!("Ben")).await;
@@ -529,7 +533,7 @@ async fn the_server_learns_in_order_who_joins_goes_away_comes_back_and_leaves() 
 #[tokio::test(start_paused = true)]
 async fn events_that_the_server_does_not_read_are_counted() {
     let hub = Hub::new();
-    let room = Rooms::new().room("board").expect("there is room");
+    let room = hub.room("board").expect("there is room");
     let mut events = room.events();
     let (_session, _page, handle) = open(&hub).await;
     for _ in 0..600 {
@@ -545,7 +549,7 @@ async fn events_that_the_server_does_not_read_are_counted() {
 #[tokio::test(start_paused = true)]
 async fn members_are_listed_in_the_order_of_joining() {
     let hub = Hub::new();
-    let room = Rooms::new().room("board").expect("there is room");
+    let room = hub.room("board").expect("there is room");
     let mut joined = Vec::new();
     for number in 0..20 {
         joined.push(Joined::new(&hub, &room, json!(number)).await);
@@ -566,10 +570,10 @@ async fn members_are_listed_in_the_order_of_joining() {
 #[tokio::test(start_paused = true)]
 async fn the_newest_events_are_kept_within_their_bounds() {
     for (events, bytes, kept) in [(10, 1 << 20, 10), (1 << 20, 1000, 55), (0, 0, 1)] {
-        let hub = Hub::builder().outbox_limit(2000).build();
         let mut options = RoomOptions::default();
         (options.kept_events, options.kept_bytes) = (events, bytes);
-        let room = Rooms::with(options, InProcess).room("board").expect("there is room");
+        let hub = Hub::builder().outbox_limit(2000).room_options(options).build();
+        let room = hub.room("board").expect("there is room");
         let mut ada = Joined::new(&hub, &room, json!(0)).await;
         ada.until("she is in", |view| view.members.len() == 1).await;
         ada.page.go_away();
@@ -595,7 +599,7 @@ async fn the_newest_events_are_kept_within_their_bounds() {
 #[tokio::test(start_paused = true)]
 async fn a_page_that_was_full_learns_that_it_left_before_it_learns_that_it_joined_again() {
     let hub = Hub::builder().outbox_limit(2000).build();
-    let room = Rooms::new().room("board").expect("there is room");
+    let room = hub.room("board").expect("there is room");
     let mut ada = Joined::new(&hub, &room, json!("first")).await;
     ada.until("she is in", |view| view.members.len() == 1).await;
     ada.page.go_away();
@@ -625,10 +629,9 @@ async fn a_page_that_was_full_learns_that_it_left_before_it_learns_that_it_joine
 #[tokio::test(start_paused = true)]
 async fn a_page_that_asks_or_joins_without_pause_costs_few_lists() {
     let hub = Hub::new();
-    let rooms = Rooms::new();
-    let room = rooms.room("board").expect("there is room");
+    let room = hub.room("board").expect("there is room");
     let (_session, page, handle) = open(&hub).await;
-    handle.on_join(&rooms, |_| Some(PageRights::default()));
+    handle.on_join(|_| Some(PageRights::default()));
     let lists = async |page: &Page| {
         quiet().await;
         let mut counts = [0; 2];

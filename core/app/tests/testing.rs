@@ -154,14 +154,12 @@ async fn a_function_of_the_core_gets_a_client_of_bytes() {
 #[tokio::test(start_paused = true)]
 async fn pages_meet_in_a_room_over_a_gap_and_a_reload() {
     let hub = Hub::new();
-    let rooms = stillhere_app::Rooms::new();
     let open = || {
-        let rooms = rooms.clone();
         let mut options = hub.session_options();
         options.restore = Some("page".into());
         let board = async move |session: Session| {
             let rights = || PageRights::default().event("draw").state();
-            session.on_join(&rooms, move |name| (name == "board").then(rights));
+            session.on_join(move |name| (name == "board").then(rights));
             session.ended().await;
         };
         Page::of(&hub, &hub.open_with(options, app(board)))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use stillhere::{Hub, Session, SessionHandle};
-use stillhere_app::{Rooms, app};
+use stillhere_app::{HubExt as _, app};
 use tokio::time::{Instant, sleep_until};
 
 use crate::end::Kind;
@@ -137,7 +137,7 @@ async fn broadcast(rounds: usize) {
 
 async fn room(rounds: usize) {
     let hub = Hub::new();
-    let room = Rooms::new().room("room").expect("the name is short");
+    let room = hub.room("room").expect("the name is short");
     let mut pages = Vec::new();
     for _ in 0..PAGES {
         let room = room.clone();

@@ -1,5 +1,6 @@
 //! Builds a hub from its settings.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Once, Weak};
@@ -16,6 +17,7 @@ use crate::base_url::base_url;
 use crate::cleanup::{CleanupPolicy, DefaultCleanupPolicy};
 #[cfg(feature = "durable")]
 use crate::durable::store::Store;
+use crate::extensions::Extensions;
 use crate::hub::Hub;
 #[cfg(feature = "cluster")]
 use crate::hub::cluster::Cluster;
@@ -51,6 +53,7 @@ pub struct HubBuilder {
     runtime: Option<Handle>,
     on_end: Option<EndHook>,
     principal: Option<PrincipalHook>,
+    extensions: Extensions,
     #[cfg(feature = "durable")]
     store: Option<Arc<dyn Store>>,
     #[cfg(feature = "cluster")]
@@ -86,6 +89,7 @@ impl Hub {
             runtime: None,
             on_end: None,
             principal: None,
+            extensions: Extensions::default(),
             #[cfg(feature = "durable")]
             store: None,
             #[cfg(feature = "cluster")]
@@ -305,6 +309,13 @@ impl HubBuilder {
         self
     }
 
+    /// Changes the value of this type that is kept with the hub, for
+    /// [`Hub::extension`]. It begins as its default.
+    pub fn extension<T: Default + Any + Send + Sync>(mut self, change: impl FnOnce(&mut T)) -> Self {
+        self.extensions.change(change);
+        self
+    }
+
     /// Sets where [durable sessions](Hub::durable) are kept.
     #[cfg(feature = "durable")]
     pub fn store(mut self, store: impl Store) -> Self {
@@ -343,7 +354,12 @@ impl HubBuilder {
         let base = self.config.public_url.as_ref().unwrap_or(&self.config.mount).clone();
         let defaults = Arc::new(self.config.defaults.clone().normalised());
         let inner = Arc::new_cyclic(|itself| HubInner {
-            common: Arc::new(Common::new(Weak::<HubInner>::clone(itself), base, &defaults)),
+            common: Arc::new(Common::new(
+                Weak::<HubInner>::clone(itself),
+                base,
+                &defaults,
+                self.extensions,
+            )),
             defaults,
             config: self.config,
             policy: Lock::new(self.policy),

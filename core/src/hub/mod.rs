@@ -33,6 +33,7 @@ mod unwritten;
 mod warnings;
 mod whereabouts;
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
@@ -198,6 +199,32 @@ impl Hub {
     /// against the hub's memory limit and are compressed once.
     pub fn share(&self, message: impl Into<Message>) -> Message {
         self.inner.memory.share(message.into())
+    }
+
+    /// Returns the value of this type that is kept with the hub. The first call creates it, unless
+    /// [`HubBuilder::extension`] did. It is for crates that build on this one, and keep something
+    /// of their own for each hub; they find it from a session too ([`SessionHandle::extension`]).
+    /// The value must not hold the hub, which would then never be freed.
+    ///
+    /// ```
+    /// # use std::sync::atomic::{AtomicU64, Ordering};
+    /// # use stillhere::{Hub, SessionHandle};
+    /// #[derive(Default)]
+    /// struct Visits(AtomicU64);
+    ///
+    /// fn count(session: &SessionHandle) -> u64 {
+    ///     session.extension::<Visits>().0.fetch_add(1, Ordering::Relaxed)
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let hub = Hub::new();
+    /// # let session = hub.open(|session| async move { drop(session) });
+    /// # count(&session);
+    /// assert_eq!(hub.extension::<Visits>().0.load(Ordering::Relaxed), 1);
+    /// # }
+    /// ```
+    pub fn extension<T: Default + Any + Send + Sync>(&self) -> Arc<T> {
+        self.inner.common.extensions.get()
     }
 
     /// Replaces the cleanup policy. The new policy judges every session: 1,000 of them before this

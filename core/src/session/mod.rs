@@ -25,6 +25,7 @@ mod shared;
 mod state;
 mod tag;
 
+use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
@@ -382,6 +383,14 @@ impl SessionHandle {
     /// Returns the user for whom the session was opened, if any.
     pub fn principal(&self) -> Option<&str> {
         self.shared.principal()
+    }
+
+    /// Returns the value of this type that is kept with the session's hub, as [`Hub::extension`]
+    /// does, also after the hub was dropped.
+    ///
+    /// [`Hub::extension`]: crate::Hub::extension
+    pub fn extension<T: Default + Any + Send + Sync>(&self) -> Arc<T> {
+        self.shared.common.extensions.get()
     }
 
     /// Waits until the session has ended, and returns why.

@@ -10,6 +10,7 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
 use crate::cleanup::SessionSnapshot;
+use crate::extensions::Extensions;
 use crate::lock::Lock;
 use crate::memory::Account;
 use crate::options::SessionOptions;
@@ -29,6 +30,7 @@ pub(crate) struct Common {
     /// The limits and the timing of sessions with default options.
     limits: Arc<Limits>,
     timing: Arc<Timing>,
+    pub(crate) extensions: Extensions,
 }
 
 /// A session, shared by the hub, its connections, its function and its handles.
@@ -91,10 +93,11 @@ impl fmt::Debug for Shared {
 }
 
 impl Common {
-    pub(crate) fn new(host: Weak<dyn Host>, base: Arc<str>, defaults: &SessionOptions) -> Self {
+    pub(crate) fn new(host: Weak<dyn Host>, base: Arc<str>, defaults: &SessionOptions, extensions: Extensions) -> Self {
         Self {
             host,
             base,
+            extensions,
             limits: defaults.session_limits().into(),
             timing: defaults.timing.into(),
         }

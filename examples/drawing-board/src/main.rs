@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::{Router, extract::State, routing::get};
 use serde::Serialize;
-use stillhere_app::{PageRights, Room, Rooms, Session, app};
+use stillhere_app::{HubExt as _, PageRights, Room, Session, app};
 use stillhere_axum::{Hub, Page, SessionId, stop_signal};
 use tokio::net::TcpListener;
 
@@ -117,7 +117,7 @@ async fn main() -> std::io::Result<()> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let hub = Hub::builder().allow_host("localhost").build();
     let board = Board {
-        room: Rooms::new().room("board").expect("it is the first room"),
+        room: hub.room("board").expect("it is the first room"),
         drawing: Arc::default(),
     };
     let app = Router::new()

@@ -238,7 +238,7 @@ impl Seated {
 /// Returns the unit that tells a page that it is not a member.
 pub(super) fn out(replica: &Replica, reason: Reason, text: &str) -> Vec<u8> {
     let out = Out { reason, text };
-    room_unit(replica.options.codec, replica.name(), Action::Out, &out).expect("texts can be encoded")
+    room_unit(replica.codec, replica.name(), Action::Out, &out).expect("texts can be encoded")
 }
 
 /// Keeps a membership: tells the room whether the page is away, and the page what it has missed.
@@ -322,7 +322,7 @@ impl Keeper {
     /// Returns the unit that tells the page how many events it has missed.
     fn missed(&self, events: u64) -> Option<stillhere::Message> {
         let replica = &self.seated.replica;
-        let unit = (events > 0).then(|| room_unit(replica.options.codec, replica.name(), Action::Missed, &events));
+        let unit = (events > 0).then(|| room_unit(replica.codec, replica.name(), Action::Missed, &events));
         unit?.ok().map(stillhere::Message::from)
     }
 }

@@ -17,7 +17,6 @@ mod untold;
 mod wire;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub use engine::{Departure, Happening, InProcess, PublishError, RoomEngine, RoomLink, ServerId};
@@ -52,7 +51,8 @@ pub enum Lag {
     End,
 }
 
-/// Options of all rooms of a [`Rooms`].
+/// Options of all rooms of a hub, for
+/// [`HubBuilderExt::room_options`](crate::HubBuilderExt::room_options).
 ///
 /// ```
 /// use stillhere_app::{Lag, RoomOptions};
@@ -76,8 +76,6 @@ pub struct RoomOptions {
     pub kept_events: usize,
     /// Most bytes of these events together, unless a single one is larger. Default 64 KiB.
     pub kept_bytes: usize,
-    /// The format in which members and events are sent. Default JSON.
-    pub codec: Codec,
 }
 
 impl Default for RoomOptions {
@@ -89,44 +87,12 @@ impl Default for RoomOptions {
             lag: Lag::default(),
             kept_events: 64,
             kept_bytes: 64 * 1024,
-            codec: Codec::default(),
         }
     }
 }
 
-/// The rooms of an application, by name. It is cheap to clone.
-///
-/// It is not part of a [`Hub`](stillhere::Hub), which knows bytes only: an application may have
-/// several, with other options or another engine, and sessions of several hubs may meet in one.
-///
-/// A room exists while it has a member, or a [`Room`], [`Present`] or [`RoomEvents`] is kept.
-/// Sessions join with a state, and each page sees the members and gets the room's events. A
-/// membership survives that the page is away.
-///
-/// In a room of fewer than 50 members, the pages are told of each change at once. In a larger one
-/// they are told of several together, after 20 us for each member: after at most 100 ms if there
-/// are 5,000, and at most 250 ms in any room. Whoever gets an event knows of all changes before it.
-/// [`Present`] and [`RoomEvents`] are told of each change at once.
-///
-/// ```
-/// use serde_json::json;
-/// use stillhere_app::{PageRights, Rooms, Session};
-///
-/// async fn board(session: Session, rooms: Rooms) {
-///     let board = rooms.room("board").expect("there are few rooms");
-///     let rights = PageRights::default().event("draw").state();
-///     let _membership = board.join_with(&session, &json!({}), rights);
-///     session.ended().await;
-/// }
-/// ```
-///
-/// In the page, `stillhere.session.room('board')` is the same room.
-#[derive(Clone)]
-pub struct Rooms {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
+/// The rooms of a hub, by name.
+pub(crate) struct Rooms {
     options: RoomOptions,
     engine: Arc<dyn RoomEngine>,
     by_name: Mutex<HashMap<Box<str>, Weak<Replica>>>,
@@ -146,58 +112,40 @@ pub enum RoomError {
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for Rooms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rooms")
-            .field("options", &self.inner.options)
-            .finish_non_exhaustive()
+        Self {
+            options: RoomOptions::default(),
+            engine: Arc::new(InProcess),
+            by_name: Mutex::default(),
+        }
     }
 }
 
 impl Rooms {
-    /// Creates an empty set of rooms within this process.
-    pub fn new() -> Self {
-        Self::with(RoomOptions::default(), InProcess)
+    pub(crate) fn set_options(&mut self, options: RoomOptions) {
+        self.options = options;
     }
 
-    /// Creates an empty set of rooms with options and an engine.
-    pub fn with(options: RoomOptions, engine: impl RoomEngine) -> Self {
-        let inner = Inner {
-            options,
-            engine: Arc::new(engine),
-            by_name: Mutex::default(),
-        };
-        Self { inner: inner.into() }
+    pub(crate) fn set_engine(&mut self, engine: impl RoomEngine) {
+        self.engine = Arc::new(engine);
     }
 
-    /// Returns the room of this name, and creates it if it does not exist.
-    ///
-    /// # Errors
-    /// Returns a [`RoomError`] if the name is empty or too long, or there are too many rooms.
-    pub fn room(&self, name: &str) -> Result<Room, RoomError> {
+    /// Returns the room of this name, and creates it if it does not exist. It will send members and
+    /// events in this format.
+    pub(crate) fn room(&self, name: &str, codec: Codec) -> Result<Room, RoomError> {
         if !(1..=255).contains(&name.len()) {
             return Err(RoomError::Name);
         }
-        let Inner {
-            options,
-            engine,
-            by_name,
-        } = &*self.inner;
-        let mut by_name = by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(replica) = by_name.get(name).and_then(Weak::upgrade) {
             return Ok(Room::new(replica));
         }
-        if by_name.len() >= options.rooms {
+        if by_name.len() >= self.options.rooms {
             by_name.retain(|_, replica| replica.strong_count() > 0);
         }
-        if by_name.len() >= options.rooms {
+        if by_name.len() >= self.options.rooms {
             return Err(RoomError::TooMany);
         }
-        let replica = Replica::new(name, options.clone(), &**engine);
+        let replica = Replica::new(name, self.options.clone(), codec, &*self.engine);
         by_name.insert(name.into(), Arc::downgrade(&replica));
         Ok(Room::new(replica))
     }

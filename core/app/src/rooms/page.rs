@@ -10,7 +10,6 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::Rooms;
 use super::engine::Happening;
 use super::membership::Seated;
 use super::room::{JoinError, Room, state_of};
@@ -48,7 +47,6 @@ pub(crate) type Admits = Box<dyn Fn(&str) -> Option<PageRights> + Send + Sync>;
 
 /// Decides which rooms a page may join by itself.
 pub(crate) struct Door {
-    pub(crate) rooms: Rooms,
     pub(crate) admits: Admits,
 }
 
@@ -60,12 +58,12 @@ impl fmt::Debug for Door {
 
 impl Door {
     /// Returns the room, and the page's rights in it, if the page may join.
-    fn open(&self, name: &str) -> Result<(Room, PageRights), String> {
+    fn open(&self, session: &SessionHandle, name: &str) -> Result<(Room, PageRights), String> {
         let admitted = catch_unwind(AssertUnwindSafe(|| (self.admits)(name)));
         let Ok(Some(rights)) = admitted else {
             return Err("the page may not join this room".into());
         };
-        let room = self.rooms.room(name).map_err(|error| error.to_string())?;
+        let room = session.room(name).map_err(|error| error.to_string())?;
         Ok((room, rights))
     }
 }
@@ -117,7 +115,10 @@ fn join(session: &SessionHandle, name: &str, value: &Value) -> Result<(), Vec<u8
     if !may_join {
         return Err(refusal(session, name, "the page joins rooms too often"));
     }
-    let opened = door.map_or_else(|| Err("pages may not join rooms".to_owned()), |door| door.open(name));
+    let opened = door.map_or_else(
+        || Err("pages may not join rooms".to_owned()),
+        |door| door.open(session, name),
+    );
     let joined = opened.and_then(|(room, rights)| {
         let state: serde_json::Value = value.decode().map_err(|error| error.to_string())?;
         let state = state_of(&room.replica, &state).map_err(|error| error.to_string())?;

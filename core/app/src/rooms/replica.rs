@@ -20,11 +20,14 @@ use super::seats::Seats;
 use super::tell::share;
 use super::untold::Untold;
 use super::wire::Change;
+use crate::codec::Codec;
 
 /// A room as one server knows it: for the [`RoomEngine`].
 pub struct Replica {
     pub(super) name: Box<str>,
     pub(super) options: RoomOptions,
+    /// The format in which it sends.
+    pub(super) codec: Codec,
     link: Box<dyn RoomLink>,
     /// This server.
     pub(super) server: ServerId,
@@ -67,10 +70,11 @@ impl fmt::Debug for Replica {
 }
 
 impl Replica {
-    pub(super) fn new(name: &str, options: RoomOptions, engine: &dyn RoomEngine) -> Arc<Self> {
+    pub(super) fn new(name: &str, options: RoomOptions, codec: Codec, engine: &dyn RoomEngine) -> Arc<Self> {
         Arc::new_cyclic(|replica| Self {
             name: name.into(),
             options,
+            codec,
             link: engine.open(replica, name),
             server: engine.server(),
             state: Mutex::default(),

@@ -109,7 +109,7 @@ impl Room {
         name: &str,
         value: &T,
     ) -> Result<(), SendError> {
-        let unit = event_unit(self.replica.options.codec, self.name(), from, name, value)??;
+        let unit = event_unit(self.replica.codec, self.name(), from, name, value)??;
         let unit = unit.into();
         Ok(self.replica.publish(Happening::Event { unit, except })?)
     }

@@ -121,7 +121,7 @@ impl Replica {
         let id = change.member;
         let key = (changed.change == Change::State).then(|| format!("\0room\0{}\0{id}", self.name));
         let is_own = change.changed.is_some_and(|changed| changed.is_own);
-        let unit = room_unit(self.options.codec, &self.name, Action::Member, &changed);
+        let unit = room_unit(self.codec, &self.name, Action::Member, &changed);
         let Some(unit) = self.encoded(state, unit) else { return };
         for (_, seat) in shown(state).filter(|(seated, _)| !(is_own && *seated == id)) {
             seat.change(&unit, key.as_deref());
@@ -133,8 +133,8 @@ impl Replica {
         let told: Vec<_> = changes.iter().flat_map(|change| told(state, change)).collect();
         let units = self.parts(&told).into_iter().filter_map(|part| {
             let unit = match part {
-                [Told::Left(left)] => room_unit(self.options.codec, &self.name, Action::Left, left),
-                several => room_unit(self.options.codec, &self.name, Action::Changes, several),
+                [Told::Left(left)] => room_unit(self.codec, &self.name, Action::Left, left),
+                several => room_unit(self.codec, &self.name, Action::Changes, several),
             };
             self.encoded(state, unit)
         });
@@ -191,7 +191,7 @@ impl Replica {
                 is_last: you.is_some(),
                 members: part,
             };
-            encoded(room_unit(self.options.codec, &self.name, Action::Members, &list))
+            encoded(room_unit(self.codec, &self.name, Action::Members, &list))
         });
         units.map(Message::from).collect()
     }
