@@ -11,11 +11,14 @@ import { fileURLToPath } from 'node:url';
 // Zopfli saves 3% over the best of zlib. As WebAssembly it also gives the same bytes on each
 // machine, which Node's own zlib does not.
 import { gzipAsync as gzip } from '@gfx/zopfli';
-import { build } from 'esbuild';
+import { build, transform } from 'esbuild';
 import { minify } from 'terser';
+
+import { closuresOf } from './closures.mjs';
 
 const root = import.meta.dirname;
 const dist = join(root, 'dist');
+const TARGET = 'es2022';
 
 /**
  * Members of the client's own objects, whose names are shortened, even if the browser's objects
@@ -23,15 +26,15 @@ const dist = join(root, 'dist');
  * ticket, the storage nor another copy of the client on the page may know them by name.
  */
 const CLIENT =
-  'ackAt acknowledge acknowledged admit advance backoffCap bufferedCharge bytes charge ' +
+  'access ackAt acknowledge acknowledged admit advance backoffCap begin bufferedCharge bytes charge ' +
   'choose chosen compressed credit current deadline declines deliver delivery direct epoch fail ' +
   'failInflate fallBack flags flush forget free giveUp handler heardAt heartbeat held hindrance hold ' +
   'holdPosts inboxCharge inboxes incarnation isAnswered isDue isFailing isLast isLater isPossible ' +
   'isProven isThere keep last lastBytes lastLife leave load loop lose lostAt machine messages ' +
-  'most move nextTrial nonce obtain outboxes parts patience payload peek phase present ' +
+  'most move nextTrial nonce obtain opener outboxes parts patience payload peek phase prefer present ' +
   'presented probe probedUntil received recut release reset restAt restart rewind roundTrip save ' +
   'sequence settle shortLives standBy start stop succeed tail take takeTrial takeWait tell ' +
-  'ticket tolerance total tryAt unacknowledgedMessages wait waits wake watch written';
+  'ticket tolerance total tryAt tryBetter unacknowledgedMessages wait waits wake watch written';
 /** The same of the layer's objects. The fields of a unit keep their names, which are data. */
 const LAYER =
   'abandon acknowledged answer bytes cancel content drop end fail failed finish flush isAtEnd item ' +
@@ -39,11 +42,18 @@ const LAYER =
 
 const membersOf = (names) => new RegExp(`^(?:(?:handle|poll|meet)[A-Z]|(?:${names.replaceAll(' ', '|')})$)`);
 
-/** Files that are built from the sources alone. */
+/**
+ * Classes of the layer that stay classes: pages may know one by name, and there are many instances
+ * of the others.
+ */
+const CLASSES = ['AppSession', 'Decoder', 'Encoder', 'Observable', 'Stream'];
+
+/** Files that are built from the sources alone. In those with `classes`, only these stay classes. */
 const bundles = [
-  { entry: 'src/index.ts', file: 'stillhere.mjs', format: 'esm', internal: membersOf(CLIENT) },
-  { entry: 'src/global.ts', file: 'stillhere.js', format: 'iife', internal: membersOf(CLIENT) },
-  { entry: 'src/app/index.ts', file: 'app.mjs', format: 'esm', internal: membersOf(LAYER) },
+  { entry: 'src/index.ts', file: 'stillhere.mjs', format: 'esm', internal: membersOf(CLIENT), classes: [] },
+  { entry: 'src/slim.ts', file: 'slim.mjs', format: 'esm', internal: membersOf(CLIENT), classes: [] },
+  { entry: 'src/global.ts', file: 'stillhere.js', format: 'iife', internal: membersOf(CLIENT), classes: [] },
+  { entry: 'src/app/index.ts', file: 'app.mjs', format: 'esm', internal: membersOf(LAYER), classes: CLASSES },
   { entry: 'src/react/index.ts', file: 'react.mjs', format: 'esm' },
   { entry: 'src/svelte/index.ts', file: 'svelte.mjs', format: 'esm' },
   { entry: 'src/badge/index.ts', file: 'badge.mjs', format: 'esm' },
@@ -82,16 +92,16 @@ const builtFilesAre = (scripts) => ({
  * Bundles one entry point. Returns the script's bytes, and each module's share of them before the
  * last step.
  */
-async function bundle({ entry, file, format, internal }, plugin = builtFilesAreExternal) {
+async function bundle({ entry, file, format, internal, classes }, plugin = builtFilesAreExternal) {
   const result = await build({
     absWorkingDir: root,
     entryPoints: [entry],
     outfile: `dist/${file}`,
     bundle: true,
     format,
-    target: 'es2022',
+    target: TARGET,
     platform: 'browser',
-    minify: true,
+    minify: !classes,
     legalComments: 'none',
     logLevel: 'warning',
     metafile: true,
@@ -100,8 +110,10 @@ async function bundle({ entry, file, format, internal }, plugin = builtFilesAreE
   });
   const [output] = Object.values(result.metafile.outputs);
   const modules = Object.entries(output.inputs).map(([path, { bytesInOutput }]) => [path, bytesInOutput]);
+  const { text } = result.outputFiles[0];
+  const short = classes ? (await transform(closuresOf(text, classes), { format: 'esm', target: TARGET, minify: true })).code : text;
   // Terser applies optimizations that esbuild lacks; they save half a kilobyte of gzip.
-  const { code } = await minify(result.outputFiles[0].text, {
+  const { code } = await minify(short, {
     module: format === 'esm',
     ecma: 2022,
     compress: { passes: 3 },

@@ -1,0 +1,1 @@
+export function closuresOf(code: string, except?: readonly string[]): string;
