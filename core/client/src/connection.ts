@@ -1,13 +1,9 @@
-import type { Environment } from './environment';
-import { Fallback } from './fallback';
-import { type Connection, openWebSocket, whenRegistered } from './kinds';
+import type { Access } from './access';
 import { Code } from './codes';
+import type { Environment } from './environment';
+import { type Connection, type ConnectionHandlers, type OpenConnection, whenRegistered } from './kinds';
 import type { DocumentMachine } from './machine';
-import { type Obstacle, Obstacles } from './obstacle';
-import { Posts } from './posts';
-import { isPosted, Route, WEB_SOCKET } from './route';
 import { soon } from './soon';
-import { isHeardOver } from './trial';
 import { type Bytes, Type } from './wire';
 
 /**
@@ -19,8 +15,6 @@ const BUFFER = 65_536;
 const BUFFER_POLL = 20;
 /** Maximum delay in milliseconds that a browser timer accepts. */
 const LONGEST_TIMER = 2 ** 31 - 1;
-/** Maximum duration in milliseconds of a trial of another kind of connection. */
-const TRIAL = 10_000;
 /** Close code that a browser reports for a lost connection. */
 const LOST = 1006;
 const LEFT = 1000;
@@ -31,66 +25,40 @@ const ANSWERS: readonly (number | undefined)[] = [Type.Offer, Type.Welcome, Type
 export class ConnectionLoop {
   /** Address of the next connection, with the scheme `http:` or `https:`. */
   url = '';
+  /** Opens the connections. */
+  readonly access: Access;
   readonly #machine: DocumentMachine;
   readonly #now: () => number;
   readonly #environment: Environment;
   /** Called after the machine has handled an input. */
   readonly #handled: () => void;
-  readonly #obstacles: Obstacles;
-  readonly #posts: Posts;
-  #route: Route | undefined;
-  #preferred: string | undefined;
   #connection = 0;
   #carrier: Connection | undefined;
-  /** Kind of the carrier. */
-  #kind = '';
   /** Deadline for an answer to the current attempt. */
   #giveUpAt = Infinity;
   /** When the server first answered on this connection. */
   #heardAt: number | undefined;
   /** Number of bytes received over this connection. */
   #bytes = 0;
-  /** True once the outcome of this connection was reported to the route. */
+  /** True once the outcome of this connection was reported. */
   #isJudged = true;
-  /** Cancels the trial of another kind. */
-  #trial: AbortController | undefined;
   #timer: unknown;
   #timerAt = Infinity;
   #hasComplained = false;
 
-  constructor(machine: DocumentMachine, now: () => number, environment: Environment, handled: () => void) {
+  constructor(machine: DocumentMachine, access: Access, now: () => number, environment: Environment, handled: () => void) {
     this.#machine = machine;
+    this.access = access;
     this.#now = now;
     this.#environment = environment;
     this.#handled = handled;
-    this.#obstacles = new Obstacles(environment);
-    this.#posts = new Posts(environment, this.#obstacles);
-  }
-
-  /** Kind of the connection in use: `websocket`, `streamed`, `polled` or a registered one. */
-  get kind(): string {
-    return this.#carrier instanceof Fallback ? this.#carrier.kind : this.#kind;
-  }
-
-  /** Obstacle found by the latest attempts. */
-  get obstacle(): Obstacle | null {
-    return this.#obstacles.current;
   }
 
   /** Sets the address and the kind to try first. */
   direct(url: string, preferred: string | undefined): void {
     this.url = url;
-    if (!this.#route || preferred !== this.#preferred) this.#route = new Route(preferred, this.#environment);
-    this.#preferred = preferred;
+    this.access.prefer(preferred);
     this.#isJudged = true;
-  }
-
-  /**
-   * Forgets failures because the network has changed, or because the application asks to retry
-   * (`isAsked`).
-   */
-  wake(isAsked = false): void {
-    this.#route?.reset(this.#now(), isAsked);
   }
 
   /**
@@ -126,15 +94,11 @@ export class ConnectionLoop {
 
   #open(connection: number): void {
     this.#judge();
-    // A browser establishes WebSockets to a host one at a time, so a trial would delay this one.
-    this.#trial?.abort();
-    const route = this.#route!;
-    const kind = (this.#kind = route.kind);
     this.#connection = connection;
     this.#carrier = this.#heardAt = undefined;
-    this.#isJudged = this.#posts.isAnswered = false;
+    this.#isJudged = false;
     this.#bytes = 0;
-    this.#giveUpAt = this.#now() + route.patience;
+    this.#giveUpAt = this.#now() + this.access.begin();
     const handlers = {
       url: this.url,
       onopen: () => {
@@ -144,25 +108,25 @@ export class ConnectionLoop {
       onmessage: (data: ArrayBuffer | Bytes) => this.#receive(connection, data),
       onclose: (code = LOST) => this.#lose(connection, code),
     };
-    if (kind === WEB_SOCKET) this.#carry(connection, () => openWebSocket(this.#environment, handlers));
-    else if (isPosted(kind)) this.#carry(connection, () => new Fallback(kind, this.#environment, handlers, this.#posts));
+    const { kind, opener } = this.access;
+    if (opener) this.#carry(connection, opener, handlers);
     else {
-      const isKnown = whenRegistered(kind, (open) => connection === this.#connection && this.#carry(connection, () => open(handlers)));
+      const isKnown = whenRegistered(kind, (open) => connection === this.#connection && this.#carry(connection, open, handlers));
       // The script that registers the kind may load after the first attempt has begun. By the
       // second attempt, it has had ten seconds to load.
       if (!isKnown && connection > 1) this.#complain(`no script has registered the connection "${kind}"`);
     }
   }
 
-  #carry(connection: number, open: () => Connection): void {
+  #carry(connection: number, open: OpenConnection, handlers: ConnectionHandlers): void {
     try {
-      const carrier = open() as Connection | undefined;
+      const carrier = open(handlers) as Connection | undefined;
       if (!carrier) throw new TypeError('nothing was returned');
       // The connection may already have been lost and replaced.
       if (connection === this.#connection) this.#carrier = carrier;
     } catch (error) {
       this.#complain(
-        `cannot open a ${this.#kind} connection to ${this.url}: check the address, and connect-src of the page's Content-Security-Policy; an https page needs wss`,
+        `cannot open a ${this.access.kind} connection to ${this.url}: check the address, and connect-src of the page's Content-Security-Policy; an https page needs wss`,
         error,
       );
       soon(this.#environment, () => this.#lose(connection));
@@ -189,8 +153,7 @@ export class ConnectionLoop {
     if (connection === this.#connection && this.#heardAt === undefined && ANSWERS.includes(frame[0])) {
       this.#heardAt = this.#now();
       this.#giveUpAt = Infinity;
-      this.#route!.succeed(this.#heardAt);
-      this.#obstacles.clear(!isPosted(this.#kind));
+      this.access.succeed(this.#heardAt);
     }
     if (connection === this.#connection) this.#bytes += frame.length;
     this.#machine.handleFrame(connection, frame, this.#now());
@@ -202,39 +165,27 @@ export class ConnectionLoop {
     let wait = 0;
     if (connection === this.#connection) {
       this.#judge();
-      wait = this.#route!.wait(now);
+      wait = this.access.wait(now);
     }
     this.#machine.handleClose(connection, code, now, wait);
     this.#handled();
   }
 
-  /** Reports the connection's outcome to the route, once. */
+  /** Reports the connection's outcome, once. */
   #judge(isSilent = false): void {
     this.#giveUpAt = Infinity;
     if (this.#isJudged) return;
     this.#isJudged = true;
     const now = this.#now();
-    const route = this.#route!;
-    route.holdPosts(this.#posts.takeWait(), now);
-    if (this.#heardAt !== undefined) return route.lose(now - this.#heardAt, this.#bytes, now);
-    if (route.isLast && !this.#posts.isAnswered) this.#obstacles.meetNone(isSilent, this.url);
-    route.fail(isSilent, now);
+    if (this.#heardAt === undefined) this.access.fail(isSilent, this.url, now);
+    else this.access.lose(now - this.#heardAt, this.#bytes, now);
   }
 
   /** Tries a better kind than the current one, and switches to it if the server answers. */
-  async #tryBetter(): Promise<void> {
-    const route = this.#route!;
-    const kind = route.takeTrial(this.#now());
-    if (!kind) return;
+  async #tryBetter(now: number): Promise<void> {
     const connection = this.#connection;
-    const trial = (this.#trial = new AbortController());
-    const timer = this.#environment.setTimeout(() => trial.abort(), TRIAL);
-    const isHeard = await isHeardOver(kind, this.url, this.#environment, trial.signal);
-    this.#environment.clearTimeout(timer);
-    trial.abort();
-    this.#trial = undefined;
-    if (isHeard && connection === this.#connection && this.#machine.phase === 'connected') {
-      route.move(kind);
+    const isWanted = (): boolean => connection === this.#connection && this.#machine.phase === 'connected';
+    if (await this.access.tryBetter(this.url, now, isWanted)) {
       this.#isJudged = true;
       this.#close(LEFT);
       this.#lose(connection);
@@ -242,7 +193,7 @@ export class ConnectionLoop {
   }
 
   get #nextTrial(): number {
-    return this.#machine.phase === 'connected' && !this.#trial ? this.#route!.nextTrial : Infinity;
+    return this.#machine.phase === 'connected' ? this.access.nextTrial : Infinity;
   }
 
   #complain(what: string, ...details: unknown[]): void {
@@ -274,7 +225,7 @@ export class ConnectionLoop {
       this.#close(Code.Silent);
       return this.#lose(this.#connection);
     }
-    if (now >= this.#nextTrial) void this.#tryBetter();
+    if (now >= this.#nextTrial) void this.#tryBetter(now);
     this.#machine.handleTimeout(now);
     this.#handled();
   }

@@ -31,6 +31,9 @@ export interface ConnectionHandlers {
 
 export type OpenConnection = (handlers: ConnectionHandlers) => Connection;
 
+/** Name of the default kind. */
+export const WEB_SOCKET = 'websocket';
+
 const { kinds, awaited } = sharedIn(globalThis);
 
 /**

@@ -1,6 +1,5 @@
 import { Backoff } from './backoff';
 import type { Environment } from './environment';
-import type { Status } from './status';
 import type { OpenTicket } from './ticket';
 import type { Answer, TicketSource } from './ticket_source';
 
@@ -21,17 +20,6 @@ const PATIENCE = 5;
 const LASTING = 10_000;
 /** Grows faster than for connections, because each request makes the server open a session. */
 const GROWTH = 2;
-
-/**
- * Reasons after which the page gets a new session by default. The last five count only if this
- * document never had the session, because then another document had it, or none.
- */
-const RENEWED = ['Unknown', 'NeverConnected', 'Draining', 'Duplicate', 'Full', 'Finished', 'Expired', 'Disconnected', 'MemoryPressure'];
-
-/** Returns true if a page whose session ended like this gets a new one by default. */
-export function isRenewed({ reason, outcome }: Status): boolean {
-  return RENEWED.slice(0, outcome ? 4 : 9).includes(reason);
-}
 
 /** Gets new tickets, at a limited rate. */
 export class Renewal {

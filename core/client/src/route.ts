@@ -1,6 +1,6 @@
 import type { Environment } from './environment';
+import { WEB_SOCKET } from './kinds';
 
-export const WEB_SOCKET = 'websocket';
 export const STREAMED = 'streamed';
 export const POLLED = 'polled';
 

@@ -1,5 +1,6 @@
+import type { connect as Connect } from './connect';
 import { closeWith, isLasting } from './script_element';
-import type { connect as Connect, Session } from './session';
+import type { Session } from './session';
 import type { OpenTicket } from './ticket';
 
 /**

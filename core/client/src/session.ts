@@ -1,3 +1,4 @@
+import type { Access } from './access';
 import { Attention } from './attention';
 import { sleepAwareClock } from './clock';
 import { Code, Reason } from './codes';
@@ -7,12 +8,11 @@ import type { Environment, Listenable } from './environment';
 import { DocumentMachine, SessionOver } from './machine';
 import { nameOfCode, nameOfReason } from './names';
 import { PresentedTicket } from './presented';
-import { isRenewed, Renewal } from './renewal';
+import type { Renewal } from './renewal';
 import { sharedIn } from './shared';
 import { soon } from './soon';
-import { CONNECTING, isNews, type Status, statusAfter, statusIn, statusWith } from './status';
+import { CONNECTING, isNews, isRenewed, type Status, statusAfter, statusIn, statusWith } from './status';
 import { type From, isStatic, type OpenTicket, type Ticket } from './ticket';
-import { TicketSource } from './ticket_source';
 import type { Lane, Limits } from './wire';
 
 export interface Options {
@@ -47,18 +47,17 @@ interface Parts {
   readonly delivery: Delivery;
 }
 
-/**
- * Connects this page to the session of its ticket. Throws if the ticket is invalid. Returns the
- * same session for the same ticket until it is over.
- */
-export function connect(ticket: Ticket | From, options: Options = {}): Session {
-  return connectIn(window, ticket, options);
+/** What a client can do beyond WebSockets and the ticket that it has. */
+export interface Features {
+  access(environment: Environment): Access;
+  /** Absent if there are no new tickets. */
+  renewal?(ticket: Ticket | From, from: string | null | undefined, base: string, now: () => number, environment: Environment): Renewal;
 }
 
-/** Implements `connect`; tests pass their own environment. */
-export function connectIn(environment: Environment, ticket: Ticket | From, options: Options = {}): Session {
+/** Returns the window's session of this ticket, or a new one if there is none. */
+export function sessionFor(environment: Environment, ticket: Ticket | From, options: Options, features: Features): Session {
   const existing = sharedIn(environment).sessions.get((ticket as Partial<OpenTicket> | undefined)?.id ?? '');
-  return existing ? existing(options) : new Session(ticket, options, environment);
+  return existing ? existing(options) : new Session(ticket, options, environment, features);
 }
 
 /** The page's end of a session. It outlives its connections: messages arrive once and in order. */
@@ -77,7 +76,8 @@ export class Session {
   /** Watches for user activity while there is no connection. */
   readonly #attention: Attention;
   readonly #pings = new Map<number, { resolve(roundTrip: number): void; reject(error: Error): void }>();
-  readonly #renewal: Renewal;
+  readonly #renewal: Renewal | undefined;
+  readonly #features: Features;
   /** Key under which other callers of `connect` find this session. */
   readonly #key: string = '';
   #status = CONNECTING;
@@ -89,7 +89,7 @@ export class Session {
   #parts: Parts | undefined;
 
   /** Use `connect`; only `connectIn` and tests call this. */
-  constructor(ticket: Ticket | From, options: Options, environment: Environment) {
+  constructor(ticket: Ticket | From, options: Options, environment: Environment, features: Features) {
     this.onstatus = options.onstatus ?? null;
     this.#options = options;
     this.#environment = environment;
@@ -97,9 +97,10 @@ export class Session {
     this.#attention = new Attention(environment, () => this.#wake());
     const base = options.url ?? environment.document.baseURI;
     const { from = options.from } = { ...(ticket as Partial<From> | undefined) };
-    this.#renewal = new Renewal(new TicketSource(ticket, from, base, environment), this.#now, environment);
+    this.#features = features;
+    this.#renewal = features.renewal?.(ticket, from, base, this.#now, environment);
     const because = statusWith(ticket, environment.Date.now());
-    if (because && (isStatic(ticket) || !this.#renewal.isPossible)) {
+    if (because && (isStatic(ticket) || !this.#renewal?.isPossible)) {
       this.#status = because;
       queueMicrotask(() => this.#tell()); // lets the caller set `onstatus` first
       return;
@@ -125,7 +126,7 @@ export class Session {
    * blocked, or a registered one.
    */
   get connection(): string {
-    return this.#parts?.loop.kind ?? '';
+    return this.#parts?.loop.access.kind ?? '';
   }
 
   get status(): Status {
@@ -186,8 +187,8 @@ export class Session {
   retry(): void {
     const parts = this.#parts;
     if (!parts) return;
-    this.#renewal.wake();
-    parts.loop.wake(true);
+    this.#renewal?.wake();
+    parts.loop.access.reset(this.#now(), true);
     parts.machine.handleRetry(this.#now());
     this.#pump();
   }
@@ -257,7 +258,7 @@ export class Session {
       declines: () =>
         presented.chosen?.ticket.restore === undefined && this.#isRenewable({ ...this.#status, code: Code.Duplicate, reason: nameOfCode(Code.Duplicate) }),
     });
-    const loop = new ConnectionLoop(machine, now, environment, pump);
+    const loop = new ConnectionLoop(machine, this.#features.access(environment), now, environment, pump);
     const delivery = new Delivery(machine, limits.inflated, now, environment, pump);
     delivery.handler = this.onmessage ?? this.#options.onmessage ?? null;
     return { machine, presented, loop, delivery };
@@ -300,15 +301,15 @@ export class Session {
     };
     const wake = ({ machine }: Parts, now: number): void => {
       machine.handleWake(now);
-      this.#renewal.wake();
+      this.#renewal?.wake();
     };
     on(document, 'visibilitychange', ({ machine }, now) => {
       machine.handleHidden(document.hidden, now);
-      if (!document.hidden) this.#renewal.wake();
+      if (!document.hidden) this.#renewal?.wake();
     });
     on(document, 'resume', wake);
     on(page, 'online', (parts, now) => {
-      parts.loop.wake();
+      parts.loop.access.reset(now, false);
       wake(parts, now);
     });
     on(page, 'pagehide', ({ machine, presented }, now) => {
@@ -325,7 +326,7 @@ export class Session {
 
   /** Retries because the user is active. */
   #wake(): void {
-    this.#renewal.wake();
+    this.#renewal?.wake();
     this.#parts?.machine.handleWake(this.#now());
     this.#pump();
   }
@@ -339,7 +340,7 @@ export class Session {
 
   #isRenewable(status: Status): boolean {
     try {
-      return !!this.#holders && this.#renewal.isPossible && this.renew(status);
+      return !!this.#holders && !!this.#renewal?.isPossible && this.renew(status);
     } catch (error) {
       this.#environment.console.error('stillhere: renew failed; there is no new session.', error);
       return false;
@@ -356,7 +357,7 @@ export class Session {
     presented.discard();
     const { Date } = this.#environment;
     const delay = because.retryAt ? because.retryAt - Date.now() : 0;
-    let answer = await this.#renewal.obtain(delay, (retryAt, hindrance) => this.#report({ ...this.#status, text: hindrance || because.text, retryAt }));
+    let answer = await this.#renewal!.obtain(delay, (retryAt, hindrance) => this.#report({ ...this.#status, text: hindrance || because.text, retryAt }));
     const parts = this.#parts;
     if (!parts) return; // closed meanwhile
     if (typeof answer !== 'string') {
@@ -419,13 +420,13 @@ export class Session {
     }
     if (machine.phase !== 'connected') this.#rejectPings();
     this.#attention.watch(!['connected', 'left', 'over'].includes(machine.phase));
-    this.#report(statusIn(machine.phase, status, parts.loop.obstacle));
+    this.#report(statusIn(machine.phase, status, parts.loop.access.obstacle));
   }
 
   #welcome(status: Status): Status {
     const lost = this.#lost;
     this.#lost = undefined;
-    this.#renewal.succeed();
+    this.#renewal?.succeed();
     return lost === undefined ? status : { ...status, outcome: 'renewed', unacknowledged: lost };
   }
 
@@ -450,7 +451,7 @@ export class Session {
   #retire({ presented }: Parts): void {
     sharedIn(this.#environment).sessions.delete(this.#key);
     this.#watching.abort();
-    this.#renewal.stop();
+    this.#renewal?.stop();
     this.#attention.watch(false);
     this.#rejectPings();
     presented.discard();

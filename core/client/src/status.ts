@@ -92,3 +92,14 @@ export function isNews(status: Status, before: Status): boolean {
   const told = (status: Status): string => JSON.stringify(isTrying ? { ...status, retryAt: null } : status);
   return told(status) !== told(before);
 }
+
+/**
+ * Reasons after which the page gets a new session by default. The last five count only if this
+ * document never had the session, because then another document had it, or none.
+ */
+const RENEWED = ['Unknown', 'NeverConnected', 'Draining', 'Duplicate', 'Full', 'Finished', 'Expired', 'Disconnected', 'MemoryPressure'];
+
+/** Returns true if a page whose session ended like this gets a new one by default. */
+export function isRenewed({ reason, outcome }: Status): boolean {
+  return RENEWED.slice(0, outcome ? 4 : 9).includes(reason);
+}

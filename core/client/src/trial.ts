@@ -1,7 +1,7 @@
 import type { Environment } from './environment';
-import { type Connection, openWebSocket } from './kinds';
+import { type Connection, openWebSocket, WEB_SOCKET } from './kinds';
 import { isServers, post } from './posts';
-import { HELD_BACK, WEB_SOCKET } from './route';
+import { HELD_BACK } from './route';
 
 const LEFT = 1000;
 /** The close code for a connection that was lost without a close. */

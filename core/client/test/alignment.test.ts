@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { deflateSync } from 'node:zlib';
 
 import { registerConnection } from '../src/kinds';
+import { EVERY_FEATURE } from '../src/connect';
 import { Session } from '../src/session';
 import { type Bytes, encode, Flag, type Lane, Type } from '../src/wire';
 import { answerPosts } from './fake_http';
@@ -15,7 +16,7 @@ import { accept, encodeWelcome, LIMITS, ticketOf } from './fake_server';
 type Route = (page: FakePage) => Promise<{ session: Session; bring: (frames: Bytes[]) => void }>;
 
 const overWebSocket: Route = async (page) => {
-  const session = new Session(ticketOf('mine'), {}, page);
+  const session = new Session(ticketOf('mine'), {}, page, EVERY_FEATURE);
   await page.browser.settle();
   accept(page.socket);
   return { session, bring: (frames) => frames.forEach((frame) => page.socket.receive(frame)) };
@@ -23,7 +24,7 @@ const overWebSocket: Route = async (page) => {
 
 const overPosts = (isStreamed: boolean): Route => async (page) => {
   const posts = answerPosts(page);
-  const session = new Session(ticketOf('mine'), {}, page);
+  const session = new Session(ticketOf('mine'), {}, page, EVERY_FEATURE);
   while (!posts.length) {
     await page.browser.settle();
     page.socket.lose();
@@ -44,7 +45,7 @@ const overKind = (name: string, give: (frame: Bytes) => ArrayBuffer | Bytes): Ro
     queueMicrotask(handlers.onopen);
     return { send() {}, close() {} };
   });
-  const session = new Session(ticketOf('mine', { connection: name }), {}, page);
+  const session = new Session(ticketOf('mine', { connection: name }), {}, page, EVERY_FEATURE);
   await page.browser.settle();
   onmessage!(encodeWelcome());
   return { session, bring: (frames) => frames.forEach((frame) => onmessage!(give(frame))) };

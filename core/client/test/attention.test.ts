@@ -4,6 +4,7 @@ import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 
 import { discardIn } from '../src/discard';
+import { EVERY_FEATURE } from '../src/connect';
 import { Session } from '../src/session';
 import { type Bytes } from '../src/wire';
 import { answerPosts } from './fake_http';
@@ -13,7 +14,7 @@ import { accept, encodeEnd, ticketOf } from './fake_server';
 /** A page that lost its connection a while ago, and its session. */
 async function waiting(): Promise<{ page: FakePage; session: Session }> {
   const page = new FakePage();
-  const session = new Session(ticketOf('mine'), {}, page);
+  const session = new Session(ticketOf('mine'), {}, page, EVERY_FEATURE);
   await page.browser.settle();
   accept(page.socket);
   for (let attempt = 0; attempt < 8; attempt += 1) {
@@ -63,7 +64,7 @@ test('typing causes at most one attempt a second, and none once the page is conn
 
 test('user activity does not shorten a wait that the server asked for, but retry() does', async () => {
   const page = new FakePage();
-  const session = new Session(ticketOf('mine'), {}, page);
+  const session = new Session(ticketOf('mine'), {}, page, EVERY_FEATURE);
   await page.browser.settle();
   page.socket.open();
   page.socket.receive(encodeEnd(4202, 0, 60_000));
@@ -81,7 +82,7 @@ test('user activity does not shorten a wait that the server asked for, but retry
 test('retry() repeats POSTs that a Retry-After holds back', async () => {
   const page = new FakePage();
   const posts = answerPosts(page);
-  const session = new Session(ticketOf('mine'), {}, page);
+  const session = new Session(ticketOf('mine'), {}, page, EVERY_FEATURE);
   await page.browser.settle();
   page.socket.lose();
   await page.browser.advance(1000);

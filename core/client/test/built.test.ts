@@ -7,23 +7,31 @@ import { test } from 'node:test';
 
 import * as source from '../src/index';
 import type { ConnectionHandlers, Session, Status, Ticket } from '../src/index';
+import * as slimSource from '../src/slim';
 import { encode, Type } from '../src/wire';
 import { FakeBrowser, FakePage, FakeStorage } from './fake_page';
 import { accept, encodeData, encodeEnd, encodeWelcome, payloadsOf, readNumbers, ticketOf } from './fake_server';
 
-/** Maximum size of the module in bytes, gzipped. Lower it when the client shrinks. */
-const BUDGET = 13_880;
+/** What both clients have. */
+type Client = typeof slimSource;
+
+/**
+ * The sources of a module, and its maximum size in bytes, gzipped. Lower it when the module shrinks.
+ */
+const MODULES: Record<string, readonly [sources: Client, budget: number]> = {
+  'stillhere.mjs': [source, 13_600],
+  'slim.mjs': [slimSource, 10_040],
+};
 
 const DIST = new URL('../dist/', import.meta.url);
-const built = (await import(new URL('stillhere.mjs', DIST).href)) as typeof source;
 
 /** What an application sees of one client. */
 class Trial {
   readonly seen: unknown[] = [];
   readonly page: FakePage;
-  readonly #client: typeof source;
+  readonly #client: Client;
 
-  constructor(client: typeof source, page: FakePage) {
+  constructor(client: Client, page: FakePage) {
     this.#client = client;
     this.page = page;
     Object.assign(globalThis, { window: page });
@@ -32,7 +40,7 @@ class Trial {
   connect(ticket: Ticket): Session {
     const onmessage = (data: Uint8Array, lane: string): void => void this.seen.push(['message', Buffer.from(data).toString(), lane]);
     const onstatus = (status: Status): void => void this.seen.push(status);
-    return this.#client.connect(ticket, { onmessage, onstatus, outbox: 1000, from: null });
+    return this.#client.connect(ticket, { onmessage, onstatus, outbox: 1000, ...{ from: null } });
   }
 
   settle(): Promise<void> {
@@ -46,7 +54,7 @@ function look(session: Session): unknown[] {
 }
 
 /** A session over a WebSocket, from its ticket to its end. */
-async function lifeOf(client: typeof source): Promise<unknown[]> {
+async function lifeOf(client: Client): Promise<unknown[]> {
   const trial = new Trial(client, new FakePage());
   const { seen, page } = trial;
   const session = trial.connect(ticketOf('mine', { restore: 'label' }));
@@ -78,7 +86,7 @@ async function lifeOf(client: typeof source): Promise<unknown[]> {
 }
 
 /** A session over a registered connection, which is lost. */
-async function registered(client: typeof source): Promise<unknown[]> {
+async function registered(client: Client): Promise<unknown[]> {
   const trial = new Trial(client, new FakePage());
   const sent: Uint8Array[] = [];
   let handlers!: ConnectionHandlers;
@@ -100,7 +108,7 @@ async function registered(client: typeof source): Promise<unknown[]> {
 }
 
 /** Tickets that cannot be presented, and a page that was reloaded. */
-async function tickets(client: typeof source): Promise<unknown[]> {
+async function tickets(client: Client): Promise<unknown[]> {
   const protocol = 'stillhere.v1';
   const seen: unknown[] = [];
   for (const ticket of [{ protocol, refused: { code: 4201, retryAfter: 7000, text: 'full' } }, { protocol, connection: 'none' as const }]) {
@@ -120,19 +128,23 @@ async function tickets(client: typeof source): Promise<unknown[]> {
   return seen;
 }
 
-test('the built client exports what the sources do', () => {
-  assert.deepEqual(Object.keys(built), Object.keys(source));
-});
+for (const [name, [client, budget]] of Object.entries(MODULES)) {
+  const built = (await import(new URL(name, DIST).href)) as Client;
 
-for (const drive of [lifeOf, registered, tickets]) {
-  test(`the built client does what the sources do: ${drive.name}`, async () => {
-    const expected = await drive(source);
-    assert.ok(expected.length > 10);
-    assert.deepEqual(await drive(built), expected);
+  test(`${name} exports what its sources do`, () => {
+    assert.deepEqual(Object.keys(built), Object.keys(client));
+  });
+
+  for (const drive of [lifeOf, registered, tickets]) {
+    test(`${name} does what its sources do: ${drive.name}`, async () => {
+      const expected = await drive(client);
+      assert.ok(expected.length > 10);
+      assert.deepEqual(await drive(built), expected);
+    });
+  }
+
+  test(`${name} is as small as it was`, () => {
+    const { size } = statSync(new URL(`${name}.gz`, DIST));
+    assert.ok(size <= budget, `${size} bytes gzipped`);
   });
 }
-
-test('the built client is as small as it was', () => {
-  const { size } = statSync(new URL('stillhere.mjs.gz', DIST));
-  assert.ok(size <= BUDGET, `${size} bytes gzipped`);
-});

@@ -2,6 +2,7 @@ import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 
 import { registerConnection } from '../src/kinds';
+import { EVERY_FEATURE } from '../src/connect';
 import { Session } from '../src/session';
 import { type Bytes, Type } from '../src/wire';
 import { type FakePost, answerPosts } from './fake_http';
@@ -21,7 +22,7 @@ class Blocked {
   constructor(options: PageOptions = {}) {
     this.page = new FakePage(options);
     this.posts = answerPosts(this.page);
-    this.session = new Session(ticketOf('mine'), { onmessage: (data) => void this.messages.push(Buffer.from(data).toString()) }, this.page);
+    this.session = new Session(ticketOf('mine'), { onmessage: (data) => void this.messages.push(Buffer.from(data).toString()) }, this.page, EVERY_FEATURE);
   }
 
   /** Advances the time until the page gives up on WebSockets. */
@@ -221,7 +222,7 @@ test('a POST has at most 1 MiB, however large the fragments are', async () => {
   const limits = { fragment: 1_000_000, message: 4_000_000, inflated: 8_000_000, window: 8_000_000, bulkWindow: 8_000_000 };
   const page = new FakePage({ withoutLocks: true });
   const posts = answerPosts(page);
-  const session = new Session(ticketOf('mine', { limits }), {}, page);
+  const session = new Session(ticketOf('mine', { limits }), {}, page, EVERY_FEATURE);
   while (!posts.length) {
     await page.browser.settle();
     page.socket.lose();
@@ -241,7 +242,7 @@ test('a POST has at most 1 MiB, however large the fragments are', async () => {
 test('the fallback keeps the session if WebSockets open but carry nothing', async () => {
   const page = new FakePage();
   const posts = answerPosts(page);
-  const session = new Session(ticketOf('mine'), {}, page);
+  const session = new Session(ticketOf('mine'), {}, page, EVERY_FEATURE);
   const handled = new Set<unknown>();
   let connected = 0;
   for (let second = 0; second < 120; second += 1) {
@@ -278,7 +279,7 @@ test('a WebSocket that does not open is closed before the next one is tried', as
 test('a session moves from a WebSocket to the fallback, and back', async () => {
   const page = new FakePage();
   const posts = answerPosts(page);
-  const session = new Session(ticketOf('mine'), {}, page);
+  const session = new Session(ticketOf('mine'), {}, page, EVERY_FEATURE);
   await page.browser.settle();
   accept(page.socket);
   await page.browser.settle();
@@ -309,7 +310,7 @@ test('a session moves from a WebSocket to the fallback, and back', async () => {
 
 test('a registered kind carries the session, whenever it was registered; if it fails, WebSockets do', async () => {
   const page = new FakePage();
-  const session = new Session(ticketOf('mine', { connection: 'carrier-pigeon' }), {}, page);
+  const session = new Session(ticketOf('mine', { connection: 'carrier-pigeon' }), {}, page, EVERY_FEATURE);
   await page.browser.settle();
   assert.equal(page.sockets.length, 0);
   const sent: Bytes[] = [];
@@ -340,7 +341,7 @@ test('a registered kind carries the session, whenever it was registered; if it f
 
 test('a page without a server says so and does not try to connect', async () => {
   const page = new FakePage();
-  const session = new Session({ protocol: 'stillhere.v1', connection: 'none' }, {}, page);
+  const session = new Session({ protocol: 'stillhere.v1', connection: 'none' }, {}, page, EVERY_FEATURE);
   await page.browser.advance(60_000);
   assert.deepEqual([session.status.state, session.status.reason], ['refused', 'NoServer']);
   assert.equal(page.sockets.length, 0);

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { ConnectionLoop } from '../src/connection';
+import { EveryAccess } from '../src/every_access';
 import { DocumentMachine, type Lane, type Limits } from '../src/machine';
 import { POLLED, STREAMED } from '../src/route';
 import type { Bytes } from '../src/wire';
@@ -53,7 +54,7 @@ class Document {
     this.#page.crypto.getRandomValues = (array) => (array.set(bytesOf(tokens.shift()!)), array);
     const { bulk_window: bulkWindow, ...limits } = book.limits;
     this.#machine = new DocumentMachine({ secret: bytesOf(book.secret), document: bytesOf(book.documents['A']!), limits: { ...limits, bulkWindow }, random: () => 0.5 });
-    this.#loop = new ConnectionLoop(this.#machine, () => this.#now, this.#page, () => this.#pump());
+    this.#loop = new ConnectionLoop(this.#machine, new EveryAccess(this.#page), () => this.#now, this.#page, () => this.#pump());
     this.#loop.direct('https://example.com/stillhere/mine', kind);
   }
 

@@ -2,6 +2,7 @@ import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 
 import { type Connection, type ConnectionHandlers, registerConnection } from '../src/kinds';
+import { EVERY_FEATURE } from '../src/connect';
 import { Session } from '../src/session';
 import { type Bytes, encode, Type } from '../src/wire';
 import { FakePage } from './fake_page';
@@ -55,7 +56,7 @@ class Chosen {
       return open(flight, this.flights.push(flight)) as Connection;
     });
     const onmessage = (data: Uint8Array): void => void this.messages.push(Buffer.from(data).toString());
-    this.session = new Session(ticketOf('mine', { connection: name }), { onmessage }, this.page);
+    this.session = new Session(ticketOf('mine', { connection: name }), { onmessage }, this.page, EVERY_FEATURE);
   }
 
   static async connected(): Promise<Chosen> {
@@ -291,7 +292,7 @@ test('a kind that carries an invalid answer is given up for WebSockets', async (
 
 test('a kind that no script registers is reported after ten seconds, and WebSockets are tried', async () => {
   const page = new FakePage();
-  new Session(ticketOf('mine', { connection: 'forgotten' }), {}, page);
+  new Session(ticketOf('mine', { connection: 'forgotten' }), {}, page, EVERY_FEATURE);
   await page.browser.settle();
   await page.browser.advance(9_900);
   assert.deepEqual(page.errors, []);

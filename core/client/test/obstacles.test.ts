@@ -3,6 +3,7 @@
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 
+import { EVERY_FEATURE } from '../src/connect';
 import { Session } from '../src/session';
 import type { OpenTicket } from '../src/ticket';
 import { FakePage, FakeStorage, type PageOptions } from './fake_page';
@@ -20,7 +21,7 @@ class Behind {
     this.page = new FakePage(options);
     this.box = new Box(this.page, { ...BLOCKED, ...ways });
     if (ticket.limits) this.box.welcome = { limits: ticket.limits };
-    this.session = new Session(ticketOf('mine', ticket), {}, this.page);
+    this.session = new Session(ticketOf('mine', ticket), {}, this.page, EVERY_FEATURE);
   }
 
   get sizes(): number[] {

@@ -1,5 +1,6 @@
 // A page that may get new tickets, for the tests of renewal.
 
+import { EVERY_FEATURE } from '../src/connect';
 import { type Options, Session } from '../src/session';
 import type { Status } from '../src/status';
 import type { From, Ticket } from '../src/ticket';
@@ -39,7 +40,7 @@ export class Fixture {
     });
     const onstatus = (status: Status): void => void this.statuses.push(status);
     const onmessage = (data: Uint8Array): void => void this.messages.push(Buffer.from(data).toString());
-    this.session = new Session(ticket, { onstatus, onmessage, ...options }, this.page);
+    this.session = new Session(ticket, { onstatus, onmessage, ...options }, this.page, EVERY_FEATURE);
   }
 
   static async connected(html: string, ...rest: [(Ticket | From)?, Options?, PageOptions?]): Promise<Fixture> {

@@ -3,6 +3,7 @@
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 
+import { EVERY_FEATURE } from '../src/connect';
 import { Session } from '../src/session';
 import type { OpenTicket, Ticket } from '../src/ticket';
 import { FakePage, FakeStorage } from './fake_page';
@@ -26,7 +27,7 @@ test('a renewed session is restored by a reload, even if others are renewed in a
   const storage = new FakeStorage();
   const own = ['o1', 'o2'].map((name) => ticketOf(name, { restore: 'demo' }));
   const fixture = new Fixture(pageOf(...own), own[0], {}, { storage });
-  const second = new Session(own[1]!, {}, fixture.page);
+  const second = new Session(own[1]!, {}, fixture.page, EVERY_FEATURE);
   await fixture.settle();
   const [one, two] = fixture.page.sockets as [FakePage['socket'], FakePage['socket']];
   const fresh = ['n1', 'n2'].map((name) => ticketOf(name, { restore: 'demo' }));
@@ -154,7 +155,7 @@ for (const [name, ticket, options] of [['the page', ticketOf('own'), {}], ['an a
 test('no error contains the password of a page', () => {
   const page = new FakePage({ href: 'https://ada:password@example.com/' });
   assert.throws(
-    () => new Session(ticketOf('own', { url: 'https://[' }), {}, page),
+    () => new Session(ticketOf('own', { url: 'https://[' }), {}, page, EVERY_FEATURE),
     ({ message }: Error) => /takes the ticket object/.test(message) && !/password/.test(message),
   );
 });
@@ -172,7 +173,7 @@ for (const body of ['null', '5', '"x"', 'true', '']) {
 test('a missing ticket is reported as missing, whatever the page has', () => {
   const page = new FakePage();
   page.html = `${pageOf(ticketOf('other'))}<p data-stillhere='{'></p>`;
-  assert.throws(() => new Session(undefined as unknown as Ticket, {}, page), /takes the ticket object/);
+  assert.throws(() => new Session(undefined as unknown as Ticket, {}, page, EVERY_FEATURE), /takes the ticket object/);
 });
 
 test('each of several refused tickets is replaced by the new one at its position', async () => {
@@ -183,7 +184,7 @@ test('each of several refused tickets is replaced by the new one at its position
   for (let read = 1; read <= 2; read += 1) {
     // A script runs when the parser reaches it.
     page.html = pageOf(...Array<Ticket>(read).fill(refusedWith(4201)));
-    sessions.push(new Session(refusedWith(4201), {}, page));
+    sessions.push(new Session(refusedWith(4201), {}, page, EVERY_FEATURE));
   }
   for (const read of ['a', 'b']) answers.push(pageOf(ticketOf(`${read}1`, { restore: 'one' }), ticketOf(`${read}2`, { restore: 'two' })));
   await page.browser.advance(5000);

@@ -1,6 +1,7 @@
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 
+import { EVERY_FEATURE } from '../src/connect';
 import { Session } from '../src/session';
 import type { OpenTicket } from '../src/ticket';
 import { FakeBrowser, FakeFrame, FakePage, FakeStorage, type PageOptions } from './fake_page';
@@ -16,7 +17,7 @@ function reload(options: PageOptions = {}, stored: unknown = earlier): { page: F
   const storage = new FakeStorage();
   storage.setItem(KEY, typeof stored === 'string' ? stored : JSON.stringify(stored));
   const page = new FakePage({ navigation: 'reload', storage, ...options });
-  return { page, storage, session: new Session(own, {}, page) };
+  return { page, storage, session: new Session(own, {}, page, EVERY_FEATURE) };
 }
 
 /** Returns the ticket that the page presents on its newest connection. */
@@ -34,14 +35,14 @@ function storedId(storage: FakeStorage, key = KEY): string | undefined {
 
 test('without a label nothing is stored', async () => {
   const page = new FakePage();
-  new Session(ticketOf('mine'), {}, page);
+  new Session(ticketOf('mine'), {}, page, EVERY_FEATURE);
   await page.browser.settle();
   assert.equal(page.storage.items.size, 0);
 });
 
 test('with a label the ticket in use is stored under label, path, query and frame', async () => {
   const page = new FakePage();
-  new Session(own, {}, page);
+  new Session(own, {}, page, EVERY_FEATURE);
   await page.browser.settle();
   assert.deepEqual([...page.storage.items], [[KEY, JSON.stringify(own)]]);
 });
@@ -85,12 +86,12 @@ test('a reload takes over the lock that the page before it released', async () =
   const browser = new FakeBrowser();
   const storage = new FakeStorage();
   const before = new FakePage({ browser, storage });
-  new Session(earlier, {}, before);
+  new Session(earlier, {}, before, EVERY_FEATURE);
   await browser.settle();
   before.emit('pagehide', { persisted: false });
   await browser.settle();
   const after = new FakePage({ browser, storage, navigation: 'reload' });
-  new Session(own, {}, after);
+  new Session(own, {}, after, EVERY_FEATURE);
   assert.equal(await presented(after), 'earlier');
   assert.equal(browser.lockHolders.get('stillhere:earlier'), after);
 });
@@ -99,13 +100,13 @@ for (const [name, withoutLocks] of [['lock', false], ['channel', true]] as const
   test(`a copy of an active page finds it by its ${name} and uses its own ticket`, async () => {
     const browser = new FakeBrowser();
     const original = new FakePage({ browser, withoutLocks });
-    new Session(earlier, {}, original);
+    new Session(earlier, {}, original, EVERY_FEATURE);
     await browser.settle();
 
     const storage = new FakeStorage();
     for (const [key, value] of original.storage.items) storage.setItem(key, value);
     const copy = new FakePage({ browser, storage, navigation: 'back_forward', withoutLocks });
-    new Session(own, {}, copy);
+    new Session(own, {}, copy, EVERY_FEATURE);
     assert.equal(await presented(copy), 'fresh');
     assert.equal(storedId(storage), 'fresh');
     assert.equal(storedId(original.storage), 'earlier');
@@ -181,7 +182,7 @@ test('the ticket of a session that ended is forgotten', async () => {
 
 test('a page whose address changed is restored at the new one', async () => {
   const page = new FakePage();
-  new Session(own, {}, page);
+  new Session(own, {}, page, EVERY_FEATURE);
   await page.browser.settle();
   page.location.pathname = '/other';
   page.emit('pagehide', { persisted: false });
@@ -190,7 +191,7 @@ test('a page whose address changed is restored at the new one', async () => {
 
 test('a page that comes back from the cache stores its ticket again', async () => {
   const page = new FakePage();
-  new Session(own, {}, page);
+  new Session(own, {}, page, EVERY_FEATURE);
   await page.browser.settle();
   page.emit('pagehide', { persisted: true });
   page.storage.setItem(KEY, JSON.stringify(earlier));
@@ -211,7 +212,7 @@ test('a page without storage uses its own ticket', async () => {
   const storage = new FakeStorage();
   storage.isForbidden = true;
   const page = new FakePage({ storage, navigation: 'reload' });
-  const session = new Session(own, {}, page);
+  const session = new Session(own, {}, page, EVERY_FEATURE);
   assert.equal(await presented(page), 'fresh');
   session.close();
   assert.deepEqual(page.errors, []);
@@ -224,7 +225,7 @@ test('frames of one page keep separate tickets', async () => {
   const storage = new FakeStorage();
   for (const self of [top, first, second, inner]) {
     const page = new FakePage({ storage, self });
-    new Session(own, {}, page);
+    new Session(own, {}, page, EVERY_FEATURE);
     await page.browser.settle();
   }
   assert.deepEqual(
@@ -236,7 +237,7 @@ test('frames of one page keep separate tickets', async () => {
 /** The sessions that a page of these tickets gets, each identified by the tickets of the page loads so far. */
 async function load(storage: FakeStorage, tickets: readonly OpenTicket[], options: PageOptions = {}): Promise<{ page: FakePage; sessions: Session[] }> {
   const page = new FakePage({ storage, navigation: 'reload', ...options });
-  const sessions = tickets.map((ticket) => new Session(ticket, {}, page));
+  const sessions = tickets.map((ticket) => new Session(ticket, {}, page, EVERY_FEATURE));
   await page.browser.settle();
   return { page, sessions };
 }
@@ -293,7 +294,7 @@ test('a session that takes the place of a closed one is restored in it', async (
   const { page, sessions } = await load(storage, ticketsOf('old', ['demo']));
   sessions[0]!.close();
   await page.browser.settle();
-  new Session(ticketOf('next', { restore: 'demo' }), {}, page);
+  new Session(ticketOf('next', { restore: 'demo' }), {}, page, EVERY_FEATURE);
   await page.browser.settle();
   page.emit('pagehide', { persisted: false });
   const after = await load(storage, ticketsOf('new', ['demo']));

@@ -4,6 +4,7 @@
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 
+import { EVERY_FEATURE } from '../src/connect';
 import { Session } from '../src/session';
 import { FakePage, FakeStorage } from './fake_page';
 import { accept, ticketOf } from './fake_server';
@@ -33,7 +34,7 @@ function bestOf({ webSockets, streams, posts }: Ways): string | undefined {
 function open(ways: Ways, storage = new FakeStorage()): { page: FakePage; box: Box; session: Session } {
   const page = new FakePage({ storage });
   const box = new Box(page, ways);
-  return { page, box, session: new Session(ticketOf('mine'), {}, page) };
+  return { page, box, session: new Session(ticketOf('mine'), {}, page, EVERY_FEATURE) };
 }
 
 for (const webSockets of WEB_SOCKETS) {
@@ -85,7 +86,7 @@ test('a stream that is held back until a short heartbeat ends it does not count 
 
 test('on a slow network attempts get more time once all routes were silent', async () => {
   const page = new FakePage();
-  const session = new Session(ticketOf('mine'), {}, page);
+  const session = new Session(ticketOf('mine'), {}, page, EVERY_FEATURE);
   const heard = new Set<unknown>();
   for (let step = 0; step < 400; step += 1) {
     await page.browser.advance(100);

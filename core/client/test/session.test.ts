@@ -4,6 +4,7 @@ import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 import { deflateSync } from 'node:zlib';
 
+import { EVERY_FEATURE } from '../src/connect';
 import { Session } from '../src/session';
 import type { Status } from '../src/status';
 import type { Ticket } from '../src/ticket';
@@ -71,7 +72,7 @@ test('an invalid ticket is refused with a text that says what to do', () => {
     ticketOf('mine', { url: 'https://' }),
   ];
   for (const ticket of faulty) {
-    const open = (): unknown => new Session(ticket as Ticket, {}, new FakePage());
+    const open = (): unknown => new Session(ticket as Ticket, {}, new FakePage(), EVERY_FEATURE);
     assert.throws(open, /connect\(\) takes the ticket object that the server made.*Reload.*stillhere\.v1.*url/, JSON.stringify(ticket));
   }
 });

@@ -1,5 +1,6 @@
 // A session on a fake page, for the tests of sessions.
 
+import { EVERY_FEATURE } from '../src/connect';
 import { type Options, Session } from '../src/session';
 import type { Status } from '../src/status';
 import type { Ticket } from '../src/ticket';
@@ -20,7 +21,7 @@ export class Fixture {
     this.page = new FakePage(page);
     const onmessage = (data: Uint8Array, lane: string): void => void this.messages.push(`${lane} ${text(data)}`);
     const onstatus = (status: Status): void => void this.statuses.push(status);
-    this.session = new Session(ticket, { onmessage, onstatus, ...options }, this.page);
+    this.session = new Session(ticket, { onmessage, onstatus, ...options }, this.page, EVERY_FEATURE);
   }
 
   static async connected(page: PageOptions = {}, options: Options = {}, ticket?: Ticket): Promise<Fixture> {

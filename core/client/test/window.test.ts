@@ -3,7 +3,7 @@
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 
-import { connectIn } from '../src/session';
+import { connectIn } from '../src/connect';
 import { sharedIn } from '../src/shared';
 import { Type } from '../src/wire';
 import { FakePage, FakeStorage } from './fake_page';

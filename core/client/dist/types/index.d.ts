@@ -1,7 +1,7 @@
+export { connect } from './connect';
 export { discard } from './discard';
 export { OutboxFull, SessionOver, TooLarge } from './errors';
 export { registerConnection } from './kinds';
-export { connect } from './session';
 export type { Connection, ConnectionHandlers, OpenConnection } from './kinds';
 export type { LaneName, MessageHandler } from './delivery';
 export type { Data, Options, Session } from './session';

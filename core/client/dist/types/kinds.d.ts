@@ -25,6 +25,8 @@ export interface ConnectionHandlers {
     onclose(code?: number): void;
 }
 export type OpenConnection = (handlers: ConnectionHandlers) => Connection;
+/** Name of the default kind. */
+export declare const WEB_SOCKET = "websocket";
 /**
  * Registers a kind of connection, for pages whose server chose it. You may call it after `connect`.
  */

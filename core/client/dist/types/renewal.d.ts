@@ -1,9 +1,6 @@
 import type { Environment } from './environment';
-import type { Status } from './status';
 import type { OpenTicket } from './ticket';
 import type { TicketSource } from './ticket_source';
-/** Returns true if a page whose session ended like this gets a new one by default. */
-export declare function isRenewed({ reason, outcome }: Status): boolean;
 /** Gets new tickets, at a limited rate. */
 export declare class Renewal {
     #private;

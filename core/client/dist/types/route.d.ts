@@ -1,5 +1,4 @@
 import type { Environment } from './environment';
-export declare const WEB_SOCKET = "websocket";
 export declare const STREAMED = "streamed";
 export declare const POLLED = "polled";
 /**

@@ -1,5 +1,7 @@
+import type { Access } from './access';
 import { type LaneName, type MessageHandler } from './delivery';
 import type { Environment } from './environment';
+import type { Renewal } from './renewal';
 import { type Status } from './status';
 import { type From, type Ticket } from './ticket';
 export interface Options {
@@ -21,13 +23,14 @@ export interface Options {
 }
 /** Bytes to send. The client copies them. */
 export type Data = ArrayBuffer | ArrayBufferView;
-/**
- * Connects this page to the session of its ticket. Throws if the ticket is invalid. Returns the
- * same session for the same ticket until it is over.
- */
-export declare function connect(ticket: Ticket | From, options?: Options): Session;
-/** Implements `connect`; tests pass their own environment. */
-export declare function connectIn(environment: Environment, ticket: Ticket | From, options?: Options): Session;
+/** What a client can do beyond WebSockets and the ticket that it has. */
+export interface Features {
+    access(environment: Environment): Access;
+    /** Absent if there are no new tickets. */
+    renewal?(ticket: Ticket | From, from: string | null | undefined, base: string, now: () => number, environment: Environment): Renewal;
+}
+/** Returns the window's session of this ticket, or a new one if there is none. */
+export declare function sessionFor(environment: Environment, ticket: Ticket | From, options: Options, features: Features): Session;
 /** The page's end of a session. It outlives its connections: messages arrive once and in order. */
 export declare class Session {
     #private;
@@ -38,7 +41,7 @@ export declare class Session {
      */
     renew: (status: Status) => boolean;
     /** Use `connect`; only `connectIn` and tests call this. */
-    constructor(ticket: Ticket | From, options: Options, environment: Environment);
+    constructor(ticket: Ticket | From, options: Options, environment: Environment, features: Features);
     /**
      * Id of the session in use, which after a reload may be that of the previous page. Empty if the
      * server had no room, and once closed.

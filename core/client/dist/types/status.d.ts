@@ -57,3 +57,5 @@ export declare function statusIn(phase: Phase, before: Status, obstacle: Obstacl
  * because it changes with each attempt.
  */
 export declare function isNews(status: Status, before: Status): boolean;
+/** Returns true if a page whose session ended like this gets a new one by default. */
+export declare function isRenewed({ reason, outcome }: Status): boolean;

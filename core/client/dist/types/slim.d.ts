@@ -1,0 +1,16 @@
+import { type Options, type Session } from './session';
+import type { Ticket } from './ticket';
+export { OutboxFull, SessionOver, TooLarge } from './errors';
+export { registerConnection } from './kinds';
+export type { Connection, ConnectionHandlers, OpenConnection } from './kinds';
+export type { LaneName, MessageHandler } from './delivery';
+export type { Data, Options, Session } from './session';
+export type { Obstacle } from './obstacle';
+export type { Status } from './status';
+export type { OpenTicket, RefusedTicket, StaticTicket, Ticket } from './ticket';
+export type { Limits } from './wire';
+/**
+ * Connects this page to the session of its ticket, over WebSockets only, and without new tickets.
+ * Throws if the ticket is invalid. Returns the same session for the same ticket until it is over.
+ */
+export declare function connect(ticket: Ticket, options?: Omit<Options, 'from'>): Session;
