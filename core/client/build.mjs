@@ -28,10 +28,10 @@ const TARGET = 'es2022';
 const CLIENT =
   'access ackAt acknowledge acknowledged admit advance backoffCap begin bufferedCharge bytes charge ' +
   'choose chosen compressed credit current deadline declines deliver delivery direct epoch fail ' +
-  'failInflate fallBack flags flush forget free giveUp handler heardAt heartbeat held hindrance hold ' +
+  'failInflate fallBack flags flush forget forgive free giveUp handler heardAt heartbeat held hindrance hold ' +
   'holdPosts inboxCharge inboxes incarnation isAnswered isDue isFailing isLast isLater isPossible ' +
   'isProven isThere keep last lastBytes lastLife leave load loop lose lostAt machine messages ' +
-  'most move nextTrial nonce obtain opener outboxes parts patience payload peek phase prefer present ' +
+  'most move nextTrial nonce obtain outboxes parts patience payload peek phase present ' +
   'presented probe probedUntil received recut release reset restAt restart rewind roundTrip save ' +
   'sequence settle shortLives standBy start stop succeed tail take takeTrial takeWait tell ' +
   'ticket tolerance total tryAt tryBetter unacknowledgedMessages wait waits wake watch written';
@@ -101,6 +101,7 @@ async function bundle({ entry, file, format, internal, classes }, plugin = built
     format,
     target: TARGET,
     platform: 'browser',
+    define: { SLIM: String(file === 'slim.mjs') },
     minify: !classes,
     legalComments: 'none',
     logLevel: 'warning',

@@ -1,5 +1,5 @@
 // Bundles each *.test.ts in test/ into a temporary folder and runs it with Node's test runner. With
-// an argument, only the files whose name contains it.
+// an argument, only the files whose name contains it. slim*.test.ts test the slim client.
 
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,23 +17,26 @@ process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --enable-source-ma
 process.chdir(import.meta.dirname);
 
 try {
-  await build({
-    entryPoints: names.map((name) => join(folder, name)),
-    outdir: bundled,
-    outbase: folder,
-    outExtension: { '.js': '.mjs' },
-    bundle: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20',
-    sourcemap: 'inline',
-    logLevel: 'warning',
-    // Tests find files, such as the golden frames, as if they still were in test/.
-    define: {
-      'import.meta.url': JSON.stringify(pathToFileURL(join(folder, 'bundled.mjs')).href),
-      'import.meta.dirname': JSON.stringify(folder),
-    },
-  });
+  for (const isSlim of [false, true]) {
+    await build({
+      entryPoints: names.filter((name) => name.startsWith('slim') === isSlim).map((name) => join(folder, name)),
+      outdir: bundled,
+      outbase: folder,
+      outExtension: { '.js': '.mjs' },
+      bundle: true,
+      format: 'esm',
+      platform: 'node',
+      target: 'node20',
+      sourcemap: 'inline',
+      logLevel: 'warning',
+      define: {
+        SLIM: String(isSlim),
+        // Tests find files, such as the golden frames, as if they still were in test/.
+        'import.meta.url': JSON.stringify(pathToFileURL(join(folder, 'bundled.mjs')).href),
+        'import.meta.dirname': JSON.stringify(folder),
+      },
+    });
+  }
   const files = names.map((name) => join(bundled, name.replace(/\.ts$/, '.mjs')));
   const { passed, failed } = await runTests(files, { concurrency: true, timeout: 60_000 });
   console.log(`client: ${passed} passed, ${failed} failed`);

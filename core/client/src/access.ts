@@ -1,6 +1,6 @@
-import type { Environment } from './environment';
 import type { OpenConnection } from './kinds';
 import type { Obstacle } from './obstacle';
+import type { Bytes } from './wire';
 
 /** Chooses the kind of each connection, opens it, and learns from what becomes of it. */
 export interface Access {
@@ -8,13 +8,9 @@ export interface Access {
   readonly kind: string;
   /** Obstacle found by the latest attempts. */
   readonly obstacle: Obstacle | null;
-  /** When `tryBetter` is due. */
-  readonly nextTrial: number;
-  /** Opens a connection of this kind. Undefined if the kind is a registered one. */
-  readonly opener: OpenConnection | undefined;
 
-  /** Sets the kind to try first. */
-  prefer(kind: string | undefined): void;
+  /** Sets the address of the next attempts and the kind to try first. */
+  direct(url: string, preferred: string | undefined): void;
 
   /**
    * Forgets failures because the network has changed, or because the application asks to retry
@@ -22,29 +18,31 @@ export interface Access {
    */
   reset(now: number, isAsked: boolean): void;
 
-  /** Begins an attempt. Returns how many milliseconds it may wait for an answer. */
-  begin(): number;
-
-  /** Records that the attempt was answered. */
-  succeed(now: number): void;
-
-  /** Records the end of an attempt without an answer; `isSilent` if it reached its deadline. */
-  fail(isSilent: boolean, url: string, now: number): void;
-
   /**
-   * Records the loss of an answered connection after `life` milliseconds and `bytes` bytes from the
-   * server.
+   * Begins an attempt: calls `carry` with the function that opens the connection, now or when a
+   * script has registered its kind. The machine's first connection has the number 1.
    */
-  lose(life: number, bytes: number, now: number): void;
+  begin(connection: number, now: number, carry: (open: OpenConnection) => void): void;
+
+  /** Handles a frame of the connection in use. */
+  handleFrame(frame: Bytes, now: number): void;
+
+  /** Handles the end of the attempt or connection; `isSilent` if it reached its deadline. */
+  end(now: number, isSilent?: boolean): void;
+
+  /** Learns nothing from the connection in use, because the page ends it on its own. */
+  forgive(): void;
 
   /** Returns how many milliseconds no attempt is of use. */
   wait(now: number): number;
+
+  /** Returns when the attempt has failed, and a better kind is to be tried, if ever. */
+  pollTimeouts(isConnected: boolean): readonly [giveUpAt: number, tryAt: number];
 
   /**
    * Tries a better kind than the one in use. If the server answers and `isWanted` returns true,
    * the kind is used from then on, and the result is true.
    */
-  tryBetter(url: string, now: number, isWanted: () => boolean): Promise<boolean>;
+  tryBetter(now: number, isWanted: () => boolean): Promise<boolean>;
 }
 
-export type AccessFor = (environment: Environment) => Access;

@@ -1,10 +1,10 @@
 import type { Access } from './access';
 import { Code } from './codes';
 import type { Environment } from './environment';
-import { type Connection, type ConnectionHandlers, type OpenConnection, whenRegistered } from './kinds';
+import type { Connection, ConnectionHandlers, OpenConnection } from './kinds';
 import type { DocumentMachine } from './machine';
 import { soon } from './soon';
-import { type Bytes, Type } from './wire';
+import type { Bytes } from './wire';
 
 /**
  * Bulk frames are sent only while the connection buffers fewer bytes than this. This bounds how
@@ -18,8 +18,6 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 /** Close code that a browser reports for a lost connection. */
 const LOST = 1006;
 const LEFT = 1000;
-/** Frames that a server sends only after it has understood the hello. */
-const ANSWERS: readonly (number | undefined)[] = [Type.Offer, Type.Welcome, Type.End];
 
 /** Drives a machine: opens and closes connections, sends frames, and runs the timer. */
 export class ConnectionLoop {
@@ -34,14 +32,6 @@ export class ConnectionLoop {
   readonly #handled: () => void;
   #connection = 0;
   #carrier: Connection | undefined;
-  /** Deadline for an answer to the current attempt. */
-  #giveUpAt = Infinity;
-  /** When the server first answered on this connection. */
-  #heardAt: number | undefined;
-  /** Number of bytes received over this connection. */
-  #bytes = 0;
-  /** True once the outcome of this connection was reported. */
-  #isJudged = true;
   #timer: unknown;
   #timerAt = Infinity;
   #hasComplained = false;
@@ -57,8 +47,7 @@ export class ConnectionLoop {
   /** Sets the address and the kind to try first. */
   direct(url: string, preferred: string | undefined): void {
     this.url = url;
-    this.access.prefer(preferred);
-    this.#isJudged = true;
+    this.access.direct(url, preferred);
   }
 
   /**
@@ -89,16 +78,12 @@ export class ConnectionLoop {
       this.#complain('a connection could not send', error);
       soon(this.#environment, () => this.#lose(connection));
     }
-    return this.#machine.phase === 'connected' && holdsBulk();
+    return this.#isConnected && holdsBulk();
   }
 
   #open(connection: number): void {
-    this.#judge();
     this.#connection = connection;
-    this.#carrier = this.#heardAt = undefined;
-    this.#isJudged = false;
-    this.#bytes = 0;
-    this.#giveUpAt = this.#now() + this.access.begin();
+    this.#carrier = undefined;
     const handlers = {
       url: this.url,
       onopen: () => {
@@ -108,14 +93,7 @@ export class ConnectionLoop {
       onmessage: (data: ArrayBuffer | Bytes) => this.#receive(connection, data),
       onclose: (code = LOST) => this.#lose(connection, code),
     };
-    const { kind, opener } = this.access;
-    if (opener) this.#carry(connection, opener, handlers);
-    else {
-      const isKnown = whenRegistered(kind, (open) => connection === this.#connection && this.#carry(connection, open, handlers));
-      // The script that registers the kind may load after the first attempt has begun. By the
-      // second attempt, it has had ten seconds to load.
-      if (!isKnown && connection > 1) this.#complain(`no script has registered the connection "${kind}"`);
-    }
+    this.access.begin(connection, this.#now(), (open) => connection === this.#connection && this.#carry(connection, open, handlers));
   }
 
   #carry(connection: number, open: OpenConnection, handlers: ConnectionHandlers): void {
@@ -135,8 +113,8 @@ export class ConnectionLoop {
 
   #close(code: number): void {
     // A page that leaves on its own says nothing about the quality of its connection.
-    if (this.#machine.phase === 'left') this.#isJudged = true;
-    this.#judge();
+    if (this.#machine.phase === 'left') this.access.forgive();
+    this.access.end(this.#now());
     try {
       this.#carrier?.close(code);
     } catch (error) {
@@ -150,12 +128,7 @@ export class ConnectionLoop {
     // Anything but bytes becomes an empty frame, which is malformed. The constructor of Uint8Array
     // would read a number as a length.
     const frame = isBytes ? new Uint8Array(data) : new Uint8Array();
-    if (connection === this.#connection && this.#heardAt === undefined && ANSWERS.includes(frame[0])) {
-      this.#heardAt = this.#now();
-      this.#giveUpAt = Infinity;
-      this.access.succeed(this.#heardAt);
-    }
-    if (connection === this.#connection) this.#bytes += frame.length;
+    if (connection === this.#connection) this.access.handleFrame(frame, this.#now());
     this.#machine.handleFrame(connection, frame, this.#now());
     this.#handled();
   }
@@ -164,36 +137,24 @@ export class ConnectionLoop {
     const now = this.#now();
     let wait = 0;
     if (connection === this.#connection) {
-      this.#judge();
+      this.access.end(now);
       wait = this.access.wait(now);
     }
     this.#machine.handleClose(connection, code, now, wait);
     this.#handled();
   }
 
-  /** Reports the connection's outcome, once. */
-  #judge(isSilent = false): void {
-    this.#giveUpAt = Infinity;
-    if (this.#isJudged) return;
-    this.#isJudged = true;
-    const now = this.#now();
-    if (this.#heardAt === undefined) this.access.fail(isSilent, this.url, now);
-    else this.access.lose(now - this.#heardAt, this.#bytes, now);
-  }
-
   /** Tries a better kind than the current one, and switches to it if the server answers. */
   async #tryBetter(now: number): Promise<void> {
     const connection = this.#connection;
-    const isWanted = (): boolean => connection === this.#connection && this.#machine.phase === 'connected';
-    if (await this.access.tryBetter(this.url, now, isWanted)) {
-      this.#isJudged = true;
+    if (await this.access.tryBetter(now, () => connection === this.#connection && this.#isConnected)) {
       this.#close(LEFT);
       this.#lose(connection);
     } else this.#handled();
   }
 
-  get #nextTrial(): number {
-    return this.#machine.phase === 'connected' ? this.access.nextTrial : Infinity;
+  get #isConnected(): boolean {
+    return this.#machine.phase === 'connected';
   }
 
   #complain(what: string, ...details: unknown[]): void {
@@ -208,7 +169,7 @@ export class ConnectionLoop {
   #arm(isBulkHeld: boolean): void {
     let at = this.#machine.pollTimeout() ?? Infinity;
     if (isBulkHeld) at = Math.min(at, this.#now() + BUFFER_POLL);
-    at = Math.min(at, this.#giveUpAt, this.#nextTrial);
+    if (!SLIM) at = Math.min(at, ...this.access.pollTimeouts(this.#isConnected));
     if (at >= this.#timerAt) return;
     this.#environment.clearTimeout(this.#timer);
     this.#timerAt = at;
@@ -220,12 +181,15 @@ export class ConnectionLoop {
   #handleTimeout(): void {
     this.#timerAt = Infinity;
     const now = this.#now();
-    if (now >= this.#giveUpAt) {
-      this.#judge(true);
-      this.#close(Code.Silent);
-      return this.#lose(this.#connection);
+    if (!SLIM) {
+      const [giveUpAt, tryAt] = this.access.pollTimeouts(this.#isConnected);
+      if (now >= giveUpAt) {
+        this.access.end(now, true);
+        this.#close(Code.Silent);
+        return this.#lose(this.#connection);
+      }
+      if (now >= tryAt) void this.#tryBetter(now);
     }
-    if (now >= this.#nextTrial) void this.#tryBetter(now);
     this.#machine.handleTimeout(now);
     this.#handled();
   }

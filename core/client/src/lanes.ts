@@ -38,7 +38,7 @@ export class Lanes {
 
   /** Adopts the limits of another session, which gets the messages sent so far. */
   set limits(limits: Limits) {
-    if (limits.fragment !== this.#limits.fragment) for (const lane of this.outboxes) lane.recut(limits.fragment);
+    if (!SLIM && limits.fragment !== this.#limits.fragment) for (const lane of this.outboxes) lane.recut(limits.fragment);
     const [interactive, bulk] = this.inboxes;
     interactive.window = limits.window;
     bulk.window = limits.bulkWindow;

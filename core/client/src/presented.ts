@@ -29,7 +29,7 @@ export class PresentedTicket {
   take(own: OpenTicket): void {
     const label = this.#own?.ticket.restore;
     this.#own = this.#presented = credentialsOf(own, this.#base);
-    if (this.#stored && label === own.restore) return;
+    if (SLIM || (this.#stored && label === own.restore)) return;
     this.free();
     this.#stored = new StoredTicket(own.restore, this.#environment);
   }
@@ -39,6 +39,7 @@ export class PresentedTicket {
    * browser uses it.
    */
   async choose(): Promise<void> {
+    if (SLIM) return;
     const { limits } = this.#own!.ticket;
     try {
       const stored = credentialsOf(this.#stored!.load()!, this.#base);
@@ -61,7 +62,7 @@ export class PresentedTicket {
    * instead.
    */
   fallBack(): boolean {
-    if (this.#presented === this.#own) return false;
+    if (SLIM || this.#presented === this.#own) return false;
     this.leave();
     this.#presented = this.#own;
     this.hold();
@@ -74,14 +75,14 @@ export class PresentedTicket {
    */
   hold(): void {
     const { ticket } = this.#presented ?? {};
-    if (ticket?.restore === undefined) return;
+    if (SLIM || ticket?.restore === undefined) return;
     this.#stored!.save(ticket);
     this.#incumbency = becomeIncumbent(ticket.id, false, this.#environment);
   }
 
   /** Hands the session to the next document of the page, whose address may have changed. */
   leave(): void {
-    if (!this.#presented) return;
+    if (SLIM || !this.#presented) return;
     this.#stored!.save(this.#presented.ticket);
     void this.#incumbency?.then((release) => release?.());
   }
@@ -89,12 +90,12 @@ export class PresentedTicket {
   /** Forgets a session that has become useless. */
   discard(): void {
     this.leave();
-    this.#stored?.remove();
+    if (!SLIM) this.#stored?.remove();
     this.#presented = undefined;
   }
 
   /** Makes sure that no other session takes the place of this one. */
   free(): void {
-    this.#stored?.free();
+    if (!SLIM) this.#stored?.free();
   }
 }

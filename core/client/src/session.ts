@@ -76,7 +76,7 @@ export class Session {
   /** Watches for user activity while there is no connection. */
   readonly #attention: Attention;
   readonly #pings = new Map<number, { resolve(roundTrip: number): void; reject(error: Error): void }>();
-  readonly #renewal: Renewal | undefined;
+  #renewal: Renewal | undefined;
   readonly #features: Features;
   /** Key under which other callers of `connect` find this session. */
   readonly #key: string = '';
@@ -98,7 +98,7 @@ export class Session {
     const base = options.url ?? environment.document.baseURI;
     const { from = options.from } = { ...(ticket as Partial<From> | undefined) };
     this.#features = features;
-    this.#renewal = features.renewal?.(ticket, from, base, this.#now, environment);
+    if (!SLIM) this.#renewal = features.renewal?.(ticket, from, base, this.#now, environment);
     const because = statusWith(ticket, environment.Date.now());
     if (because && (isStatic(ticket) || !this.#renewal?.isPossible)) {
       this.#status = because;
@@ -279,7 +279,7 @@ export class Session {
       if (!this.#isRenewable(because)) return this.#giveUp(parts, because);
       this.#report({ ...because, state: 'connecting' });
     }
-    await this.#renew(because);
+    if (!SLIM) await this.#renew(because);
   }
 
   #start(parts: Parts): void {
@@ -339,6 +339,7 @@ export class Session {
   }
 
   #isRenewable(status: Status): boolean {
+    if (SLIM) return false;
     try {
       return !!this.#holders && !!this.#renewal?.isPossible && this.renew(status);
     } catch (error) {
@@ -424,6 +425,7 @@ export class Session {
   }
 
   #welcome(status: Status): Status {
+    if (SLIM) return status;
     const lost = this.#lost;
     this.#lost = undefined;
     this.#renewal?.succeed();
@@ -442,7 +444,7 @@ export class Session {
   }
 
   #conclude(parts: Parts, status: Status): Status {
-    this.#lost = undefined;
+    if (!SLIM) this.#lost = undefined;
     this.#retire(parts);
     return { ...status, text: status.text || (isRenewed(status) ? 'reload the page for a new session' : '') };
   }

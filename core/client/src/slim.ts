@@ -5,9 +5,7 @@ import type { Ticket } from './ticket';
 import { WebSocketAccess } from './web_socket_access';
 
 export { OutboxFull, SessionOver, TooLarge } from './errors';
-export { registerConnection } from './kinds';
 
-export type { Connection, ConnectionHandlers, OpenConnection } from './kinds';
 export type { LaneName, MessageHandler } from './delivery';
 export type { Data, Options, Session } from './session';
 export type { Obstacle } from './obstacle';

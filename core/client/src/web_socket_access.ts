@@ -3,52 +3,50 @@ import type { Environment } from './environment';
 import { type OpenConnection, openWebSocket, WEB_SOCKET } from './kinds';
 import type { Obstacle } from './obstacle';
 
-/** Uses WebSockets and registered kinds only. */
+/** Uses WebSockets only. */
 export class WebSocketAccess implements Access {
-  kind = '';
+  readonly kind = WEB_SOCKET;
   obstacle: Obstacle | null = null;
-  readonly nextTrial = Infinity;
   readonly #environment: Environment;
-  #preferred = WEB_SOCKET;
-  /** Number of consecutive unanswered attempts. */
-  #failures = 0;
+  #url = '';
+  /** True if the server has answered on the connection in use, or need not answer any more. */
+  #isAnswered = true;
 
   constructor(environment: Environment) {
     this.#environment = environment;
   }
 
-  get opener(): OpenConnection | undefined {
-    return this.kind === WEB_SOCKET ? (handlers) => openWebSocket(this.#environment, handlers) : undefined;
+  direct(url: string): void {
+    this.#url = url;
+    this.forgive();
   }
 
-  prefer(kind = WEB_SOCKET): void {
-    this.#preferred = kind;
+  reset(): void {}
+
+  begin(_connection: number, _now: number, carry: (open: OpenConnection) => void): void {
+    this.#isAnswered = false;
+    carry((handlers) => openWebSocket(this.#environment, handlers));
   }
 
-  reset(): void {
-    this.#failures = 0;
-  }
-
-  begin(): number {
-    // A registered kind that failed twice may be blocked, or its script may be missing.
-    this.kind = this.#failures % 3 === 2 ? WEB_SOCKET : this.#preferred;
-    return Infinity;
-  }
-
-  succeed(): void {
-    this.#failures = this.kind === this.#preferred ? 0 : 2;
+  handleFrame(): void {
+    this.forgive();
     this.obstacle = null;
   }
 
-  fail(_isSilent: boolean, url: string): void {
-    this.#failures += 1;
-    this.obstacle = { kind: 'unreachable', status: 0, text: `${url} cannot be reached, or WebSockets do not get through` };
+  end(): void {
+    if (!this.#isAnswered) this.obstacle = { kind: 'unreachable', status: 0, text: `${this.#url} cannot be reached, or WebSockets do not get through` };
   }
 
-  lose(): void {}
+  forgive(): void {
+    this.#isAnswered = true;
+  }
 
   wait(): number {
     return 0;
+  }
+
+  pollTimeouts(): [number, number] {
+    return [Infinity, Infinity];
   }
 
   tryBetter(): Promise<boolean> {

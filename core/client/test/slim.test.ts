@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Code } from '../src/codes';
-import { connect, registerConnection } from '../src/slim';
-import type { ConnectionHandlers, OpenTicket, Session } from '../src/slim';
-import { FakePage } from './fake_page';
+import { connect } from '../src/slim';
+import type { OpenTicket, Session } from '../src/slim';
+import { FakePage, FakeStorage } from './fake_page';
 import { accept, ticketOf } from './fake_server';
 import { Box, type WebSockets } from './model_box';
 
@@ -29,22 +29,21 @@ test('where WebSockets are blocked, the page says so and makes no request', asyn
   assert.deepEqual([session.status.state, session.status.obstacle], ['connected', null]);
 });
 
-test('a registered kind that is not answered twice yields to WebSockets, until the page retries', async () => {
-  const { box, page, session } = open('work', { connection: 'silent radio' });
-  const tried: ConnectionHandlers[] = [];
-  registerConnection('silent radio', (handlers) => {
-    tried.push(handlers);
-    return { send() {}, close() {} };
-  });
-  await box.advance(25_000);
-  assert.deepEqual([tried.length, session.connection, session.status.state], [2, 'websocket', 'connected']);
-  page.socket.lose();
+test('a registered kind is no concern of the slim client', async () => {
+  const { box, session } = open('work', { connection: 'radio' });
   await box.advance(1000);
-  assert.deepEqual([tried.length, session.status.state], [2, 'connected']);
-  session.retry();
-  page.socket.lose();
-  await box.advance(1000);
-  assert.deepEqual([tried.length, session.connection], [3, 'silent radio']);
+  assert.deepEqual([session.connection, session.status.state], ['websocket', 'connected']);
+});
+
+test('a ticket to restore is neither kept nor taken', async () => {
+  const { page } = open('work', { restore: 'label' });
+  const storage = new FakeStorage();
+  storage.setItem('stillhere:label:/page?q=1:', JSON.stringify(ticketOf('older', { restore: 'label' })));
+  const reloaded = new FakePage({ storage, navigation: 'reload' });
+  Object.assign(globalThis, { window: reloaded });
+  const session = connect(ticketOf('newer', { restore: 'label' }));
+  await reloaded.browser.settle();
+  assert.deepEqual([session.id, page.storage.items.size], ['newer', 0]);
 });
 
 test('a session that the server has forgotten is over', async () => {

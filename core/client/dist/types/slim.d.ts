@@ -1,8 +1,6 @@
 import { type Options, type Session } from './session';
 import type { Ticket } from './ticket';
 export { OutboxFull, SessionOver, TooLarge } from './errors';
-export { registerConnection } from './kinds';
-export type { Connection, ConnectionHandlers, OpenConnection } from './kinds';
 export type { LaneName, MessageHandler } from './delivery';
 export type { Data, Options, Session } from './session';
 export type { Obstacle } from './obstacle';

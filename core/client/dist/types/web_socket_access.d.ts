@@ -2,20 +2,19 @@ import type { Access } from './access';
 import type { Environment } from './environment';
 import { type OpenConnection } from './kinds';
 import type { Obstacle } from './obstacle';
-/** Uses WebSockets and registered kinds only. */
+/** Uses WebSockets only. */
 export declare class WebSocketAccess implements Access {
     #private;
-    kind: string;
+    readonly kind = "websocket";
     obstacle: Obstacle | null;
-    readonly nextTrial: number;
     constructor(environment: Environment);
-    get opener(): OpenConnection | undefined;
-    prefer(kind?: string): void;
+    direct(url: string): void;
     reset(): void;
-    begin(): number;
-    succeed(): void;
-    fail(_isSilent: boolean, url: string): void;
-    lose(): void;
+    begin(_connection: number, _now: number, carry: (open: OpenConnection) => void): void;
+    handleFrame(): void;
+    end(): void;
+    forgive(): void;
     wait(): number;
+    pollTimeouts(): [number, number];
     tryBetter(): Promise<boolean>;
 }
