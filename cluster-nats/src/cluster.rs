@@ -10,7 +10,9 @@ use async_nats::{Client, Message, Request, StatusCode, Subject, SubscribeError, 
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use stillhere::cluster::{BoxConnection, Cluster, ClusterError, ClusterFuture, PostOutcome, Visitor, WeakHub};
+use stillhere::cluster::{
+    BoxConnection, Cluster, ClusterError, ClusterFuture, PostOutcome, UserSession, Visitor, WeakHub,
+};
 use stillhere::{SessionId, run_connection_loop};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
@@ -20,6 +22,7 @@ use crate::hop::{FarEnd, Hop};
 use crate::links::Links;
 use crate::packets::link_of;
 use crate::servers::{Servers, ServersOptions};
+use crate::users::Users;
 
 /// The settings of a [`NatsCluster`].
 #[derive(Debug, Clone)]
@@ -71,6 +74,7 @@ struct Node {
     servers: Servers,
     links: Arc<Links>,
     changes: UnboundedSender<Change>,
+    user_sessions: UnboundedSender<UserSession>,
     hub: OnceLock<WeakHub>,
     /// What the tasks need that begin when the hub has been built. `None` from then on.
     start: Mutex<Option<Start>>,
@@ -79,6 +83,7 @@ struct Node {
 
 struct Start {
     changes: UnboundedReceiver<Change>,
+    user_sessions: UnboundedReceiver<UserSession>,
     packets: Subscriber,
 }
 
@@ -117,15 +122,21 @@ impl NatsCluster {
         let packets = client.subscribe(node_subject(&options.prefix, servers.id())).await?;
         // The subscription should be sent before other servers ask this one.
         let _ = client.flush().await;
-        let (sender, changes) = mpsc::unbounded_channel();
+        let (changes, changes_here) = mpsc::unbounded_channel();
+        let (user_sessions, user_sessions_here) = mpsc::unbounded_channel();
         Ok(Self(Arc::new(Node {
             client,
             options,
             links: Arc::new(Links::new(servers.id())),
             servers,
-            changes: sender,
+            changes,
+            user_sessions,
             hub: OnceLock::new(),
-            start: Mutex::new(Some(Start { changes, packets })),
+            start: Mutex::new(Some(Start {
+                changes: changes_here,
+                user_sessions: user_sessions_here,
+                packets,
+            })),
             tasks: Mutex::default(),
         })))
     }
@@ -161,15 +172,21 @@ impl fmt::Debug for NatsCluster {
 impl Cluster for NatsCluster {
     fn start(&self, hub: WeakHub) {
         let start = lock(&self.0.start).take();
-        let Some(Start { changes, packets }) = start else {
+        let Some(Start {
+            changes,
+            user_sessions,
+            packets,
+        }) = start
+        else {
             tracing::error!("a NatsCluster serves one hub: build each hub with its own");
             return;
         };
         let Some(runtime) = hub.upgrade().map(|hub| hub.runtime()) else {
             return;
         };
-        let _ = self.0.hub.set(hub);
+        let _ = self.0.hub.set(hub.clone());
         let node = &self.0;
+        let users = Users::new(node.servers.clone(), &node.options.prefix, hub, user_sessions);
         let directory = Directory::new(node.client.clone(), &node.options.prefix, changes);
         let tasks = [
             runtime
@@ -177,6 +194,7 @@ impl Cluster for NatsCluster {
                 .abort_handle(),
             runtime.spawn(deliver(Arc::clone(&node.links), packets)).abort_handle(),
             runtime.spawn(watch_servers(Arc::clone(node))).abort_handle(),
+            runtime.spawn(users.run()).abort_handle(),
         ];
         lock(&node.tasks).extend(tasks);
     }
@@ -204,6 +222,10 @@ impl Cluster for NatsCluster {
 
     fn pass_post(&self, session: SessionId, body: Bytes) -> ClusterFuture<'_, Option<PostOutcome>> {
         Box::pin(self.0.pass_post(session, body))
+    }
+
+    fn user_session_changed(&self, session: &UserSession) {
+        let _ = self.0.user_sessions.send(session.clone());
     }
 
     fn stop(&self) {

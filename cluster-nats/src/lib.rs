@@ -9,6 +9,7 @@ mod principals;
 mod rooms;
 mod servers;
 mod store;
+mod users;
 
 pub use cluster::{NatsCluster, NatsClusterOptions};
 pub use principals::{NatsSessions, NatsSessionsOptions, Reached};

@@ -56,8 +56,9 @@ struct Shared {
     id: u64,
     options: ServersOptions,
     known: Mutex<Known>,
-    /// How many servers were lost.
+    /// How many servers were lost, and how many of them have returned.
     lost: watch::Sender<u64>,
+    returned: watch::Sender<u64>,
     interruptions: watch::Sender<Interruptions>,
 }
 
@@ -72,6 +73,8 @@ struct Known {
     interrupted: Option<Instant>,
     /// The value of `beats` when each other server was last heard from.
     heard: HashMap<u64, u64>,
+    /// Servers that are lost, of which some may only be cut off.
+    lost: HashSet<u64>,
 }
 
 /// The times at which this server could not hear others, nor others this one: its client has
@@ -121,8 +124,10 @@ impl Servers {
                 connects: connects(&client),
                 interrupted: None,
                 heard: HashMap::new(),
+                lost: HashSet::new(),
             }),
             lost: watch::Sender::default(),
+            returned: watch::Sender::default(),
             interruptions: watch::Sender::new(Interruptions { count: 0, worked }),
             client,
         });
@@ -205,6 +210,11 @@ impl Servers {
         self.inner.shared.lost.subscribe()
     }
 
+    /// Watches how many servers that were lost have been heard again.
+    pub(crate) fn returned(&self) -> watch::Receiver<u64> {
+        self.inner.shared.returned.subscribe()
+    }
+
     pub(crate) fn interruptions(&self) -> watch::Receiver<Interruptions> {
         self.inner.shared.interruptions.subscribe()
     }
@@ -233,6 +243,11 @@ impl Shared {
         if known.heard.len() < MOST_SERVERS || known.heard.contains_key(&server) {
             known.heard.insert(server, beats);
         }
+        let has_returned = known.lost.remove(&server);
+        drop(known);
+        if has_returned {
+            self.returned.send_modify(|count| *count += 1);
+        }
     }
 
     /// Notes whether the client has connected to NATS again. Returns true if it has.
@@ -259,9 +274,13 @@ impl Shared {
         known.worked = Instant::now();
         known.beats += 1;
         let oldest = known.beats.saturating_sub(self.options.lost_after.into());
-        let before = known.heard.len();
-        known.heard.retain(|_, beat| *beat >= oldest);
-        let lost = before - known.heard.len();
+        let lost: Vec<_> = known.heard.extract_if(|_, beat| *beat < oldest).collect();
+        let lost = lost.into_iter().map(|(server, _)| server).collect::<Vec<_>>();
+        if known.lost.len() + lost.len() > MOST_SERVERS {
+            known.lost.clear();
+        }
+        known.lost.extend(&lost);
+        let lost = lost.len();
         drop(known);
         if lost > 0 {
             tracing::warn!(lost, "other servers are lost: nothing is heard from them any more");

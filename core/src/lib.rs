@@ -12,7 +12,9 @@ mod clock;
 pub mod cluster {
     //! Several servers as one; see [`Cluster`].
 
-    pub use crate::hub::{BoxConnection, Cluster, ClusterError, ClusterFuture, PostOutcome, Visitor, WeakHub};
+    pub use crate::hub::{
+        BoxConnection, Cluster, ClusterError, ClusterFuture, PostOutcome, UserSession, Visitor, WeakHub,
+    };
 }
 mod compression;
 pub mod connection;

@@ -4,6 +4,7 @@
 mod support;
 
 mod balancer;
+mod limits;
 mod node;
 
 use std::env;

@@ -47,11 +47,15 @@ impl<A: CleanupPolicy, B: CleanupPolicy> CleanupPolicy for Or<A, B> {
     }
 
     fn observe(&self, session: &SessionSnapshot) -> Vec<SessionId> {
-        both(self.0.observe(session), self.1.observe(session))
+        both(observe(&self.0, session), observe(&self.1, session))
     }
 
     fn weighs(&self) -> bool {
         self.0.weighs() || self.1.weighs()
+    }
+
+    fn spans_servers(&self) -> bool {
+        self.0.spans_servers() || self.1.spans_servers()
     }
 }
 
@@ -104,12 +108,24 @@ impl<A: CleanupPolicy, B: CleanupPolicy> CleanupPolicy for And<A, B> {
     }
 
     fn observe(&self, session: &SessionSnapshot) -> Vec<SessionId> {
-        both(self.0.observe(session), self.1.observe(session))
+        both(observe(&self.0, session), observe(&self.1, session))
     }
 
     fn weighs(&self) -> bool {
         self.0.weighs() || self.1.weighs()
     }
+
+    fn spans_servers(&self) -> bool {
+        self.0.spans_servers() || self.1.spans_servers()
+    }
+}
+
+/// Tells one of the policies about a session, if it concerns it.
+fn observe(policy: &impl CleanupPolicy, session: &SessionSnapshot) -> Vec<SessionId> {
+    if session.is_elsewhere && !policy.spans_servers() {
+        return Vec::new();
+    }
+    policy.observe(session)
 }
 
 fn both(mut sessions: Vec<SessionId>, others: Vec<SessionId>) -> Vec<SessionId> {

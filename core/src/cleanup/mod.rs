@@ -78,6 +78,14 @@ pub trait CleanupPolicy: Send + Sync + 'static {
         false
     }
 
+    /// Returns true if the policy compares the sessions of a user on all servers of a cluster. Then
+    /// [`CleanupPolicy::observe`] is also called for users' sessions on other servers, with
+    /// [`SessionSnapshot::is_elsewhere`], and each server ends only its own. The answer must never
+    /// change. Default: false.
+    fn spans_servers(&self) -> bool {
+        false
+    }
+
     /// Combines two policies into one that frees what either frees; see [`Or`].
     fn or<P: CleanupPolicy>(self, other: P) -> Or<Self, P>
     where
@@ -118,6 +126,9 @@ pub struct SessionSnapshot {
     pub reconnects: u64,
     /// The user for whom the session was opened, if any.
     pub principal: Option<Arc<str>>,
+    /// The session is on another server of a cluster, which reports only its id, principal and
+    /// times, and a state only while it is `Open`, `SoftClosed` or `Closed`.
+    pub is_elsewhere: bool,
     pub(crate) version: u64,
 }
 

@@ -17,6 +17,9 @@ use stillhere_proto::SessionId;
 /// [`PrincipalCap::close_open_ones`] is set. Sessions without a principal do not count. The limit
 /// has no time limit, so combine it with a policy that has one.
 ///
+/// On the servers of a cluster, the sessions on all of them count together. Each server needs the
+/// same limit. The clocks of the servers decide which session ends first.
+///
 /// ```
 /// use stillhere::{CleanupPolicy, DefaultCleanupPolicy, Hub, PrincipalCap};
 ///
@@ -115,5 +118,8 @@ impl CleanupPolicy for PrincipalCap {
         let has_changed = sessions.set(principal, session.id, rank) != rank;
         let next = self.next_to_end(&sessions, principal).filter(|_| has_changed);
         next.into_iter().collect()
+    }
+    fn spans_servers(&self) -> bool {
+        true
     }
 }

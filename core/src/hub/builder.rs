@@ -373,6 +373,8 @@ impl HubBuilder {
             #[cfg(feature = "cluster")]
             cluster: self.cluster,
             #[cfg(feature = "cluster")]
+            elsewhere: Default::default(),
+            #[cfg(feature = "cluster")]
             leaving: CancellationToken::new(),
             #[cfg(feature = "cluster")]
             large_posts: Arc::new(Semaphore::new(LARGE_POSTS)),

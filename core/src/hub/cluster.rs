@@ -4,9 +4,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use crate::cleanup::SessionState;
 use crate::connection::Connection;
 use crate::hub::Hub;
 use stillhere_proto::SessionId;
@@ -50,6 +52,12 @@ pub trait Cluster: Send + Sync + 'static {
     /// # Errors
     /// Returns a [`ClusterError`] if that cannot be known.
     fn pass_post(&self, session: SessionId, body: Bytes) -> ClusterFuture<'_, Option<PostOutcome>>;
+
+    /// Called when a user's session on this server has changed, if the cleanup policy compares the
+    /// sessions on [all servers](crate::CleanupPolicy::spans_servers). Other servers should be told
+    /// of it, which give it to [`Hub::observe_elsewhere`]. May be called again although nothing has
+    /// changed; the last call for a session is final. By default nobody is told.
+    fn user_session_changed(&self, _session: &UserSession) {}
 
     /// Called when the hub has been dropped. Nothing is called afterwards.
     fn stop(&self);
@@ -101,6 +109,35 @@ impl Visitor {
             session,
             principal: None,
             address: None,
+        }
+    }
+}
+
+/// A session of a user, for servers that limit together how many a user has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UserSession {
+    /// The session.
+    pub session: SessionId,
+    /// The user for whom it was opened.
+    pub principal: Arc<str>,
+    /// `Open`, `SoftClosed`, or `Closed` if it does not count, or no more.
+    pub state: SessionState,
+    /// When it entered that state.
+    pub since: SystemTime,
+    /// When it was opened.
+    pub opened: SystemTime,
+}
+
+impl UserSession {
+    /// Describes a session that has been in this state since it was opened.
+    pub fn new(session: SessionId, principal: &str, state: SessionState, opened: SystemTime) -> Self {
+        Self {
+            session,
+            principal: principal.into(),
+            state,
+            since: opened,
+            opened,
         }
     }
 }

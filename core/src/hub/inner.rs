@@ -17,6 +17,8 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "cluster")]
+use crate::cleanup::SessionSnapshot;
 use crate::cleanup::{CleanupPolicy, SessionState};
 use crate::exchange::Exchanges;
 use crate::guard::guarded;
@@ -26,6 +28,8 @@ use crate::hub::absent::{Absent, Finder};
 use crate::hub::cluster::Cluster;
 use crate::hub::config::{Config, EndHook, PrincipalHook};
 use crate::hub::ended_session::EndedSession;
+#[cfg(feature = "cluster")]
+use crate::hub::id_hasher::IdMap;
 use crate::hub::kinds::Kinds;
 use crate::hub::pending_hello::{PendingHello, PendingHellos};
 use crate::hub::places::Places;
@@ -67,6 +71,9 @@ pub(crate) struct HubInner {
     pub(super) records: Option<Box<Records>>,
     #[cfg(feature = "cluster")]
     pub(super) cluster: Option<Arc<dyn Cluster>>,
+    /// The sessions of users on other servers, as far as this server was told of them.
+    #[cfg(feature = "cluster")]
+    pub(super) elsewhere: Lock<IdMap<SessionSnapshot>>,
     /// Cancelled when the hub begins to shut down, and passes no more packets on.
     #[cfg(feature = "cluster")]
     pub(crate) leaving: CancellationToken,

@@ -39,24 +39,36 @@ impl HubInner {
     /// Reports the state of the session to the policy, and queues the sessions that the policy
     /// wants to judge because of it.
     pub(super) fn tell(&self, policy: &dyn CleanupPolicy, session: &Shared) -> SessionSnapshot {
-        let (snapshot, to_check) = observe(policy, session);
-        for id in to_check {
-            if let Some(session) = self.find(&id) {
-                self.schedule.check_soon(&session);
-            }
-        }
+        let (snapshot, to_check) = observe(session, |snapshot| {
+            self.tell_others(policy, snapshot);
+            policy.observe(snapshot)
+        });
+        self.check_all_soon(&to_check);
         snapshot
     }
+
+    /// Queues those of these sessions that are here.
+    pub(super) fn check_all_soon(&self, sessions: &[SessionId]) {
+        for session in sessions.iter().filter_map(|id| self.find(id)) {
+            self.schedule.check_soon(&session);
+        }
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    fn tell_others(&self, _policy: &dyn CleanupPolicy, _session: &SessionSnapshot) {}
 }
 
-/// Reports the state of the session to the policy, and again if it has changed meanwhile. So the
-/// last reported state is the final one, even if several threads report. Returns the sessions that
-/// the policy wants to judge because of it.
-pub(super) fn observe(policy: &dyn CleanupPolicy, session: &Shared) -> (SessionSnapshot, Vec<SessionId>) {
+/// Reports the state of the session to a policy, and again if it has changed meanwhile. So the last
+/// reported state is the final one, even if several threads report. Returns the sessions that the
+/// policy wants to judge because of it.
+pub(super) fn observe(
+    session: &Shared,
+    report: impl Fn(&SessionSnapshot) -> Vec<SessionId>,
+) -> (SessionSnapshot, Vec<SessionId>) {
     let mut to_check = Vec::new();
     let mut snapshot = session.snapshot();
     loop {
-        let more = guarded(&session.id, "the cleanup policy", || policy.observe(&snapshot));
+        let more = guarded(&session.id, "the cleanup policy", || report(&snapshot));
         to_check.extend(more.unwrap_or_default());
         let newer = session.snapshot();
         if newer.is_as(&snapshot) {

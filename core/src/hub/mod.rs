@@ -8,6 +8,8 @@ mod cluster;
 mod config;
 #[cfg(feature = "durable")]
 mod durable;
+#[cfg(feature = "cluster")]
+mod elsewhere;
 mod ended_session;
 mod host;
 mod id_hasher;
@@ -54,7 +56,7 @@ use stillhere_proto::SessionId;
 
 pub use builder::HubBuilder;
 #[cfg(feature = "cluster")]
-pub use cluster::{BoxConnection, Cluster, ClusterError, ClusterFuture, PostOutcome, Visitor, WeakHub};
+pub use cluster::{BoxConnection, Cluster, ClusterError, ClusterFuture, PostOutcome, UserSession, Visitor, WeakHub};
 pub(crate) use config::Config;
 #[cfg(feature = "durable")]
 pub use durable::DurableKind;
@@ -238,16 +240,20 @@ impl Hub {
         // take the oldest that it knows for the oldest of all.
         let known = self.inner.all();
         for session in &known {
-            observe(&*policy, session);
+            observe(session, |session| policy.observe(session));
         }
+        #[cfg(feature = "cluster")]
+        let known_elsewhere = self.inner.observe_all_elsewhere(&*policy);
         let replaced = std::mem::replace(&mut *self.inner.policy.lock(), policy);
         // Not under the lock, because dropping a policy may run code of the application.
         drop(replaced);
         // Only the old policy was told of sessions that have ended in the meantime.
         let policy = self.inner.policy();
         for session in known.iter().filter(|session| session.end_reason().is_some()) {
-            observe(&*policy, session);
+            observe(session, |session| policy.observe(session));
         }
+        #[cfg(feature = "cluster")]
+        self.inner.observe_again_elsewhere(&*policy, known_elsewhere);
         let now = crate::clock::now();
         for (number, session) in self.inner.all().into_iter().enumerate() {
             if number < JUDGED_AT_ONCE {

@@ -213,6 +213,7 @@ impl Shared {
             weight: inner.weight,
             reconnects: machine.reconnects(),
             principal: self.options.principal.clone(),
+            is_elsewhere: false,
             version: inner.version(),
         }
     }
