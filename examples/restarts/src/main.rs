@@ -1,10 +1,16 @@
 //! A page with two numbered streams, whose server can be killed. The README says what to try.
 
+mod arguments;
+mod balancer;
+mod nats;
+mod node;
+mod nodes;
 mod streams;
 mod supervisor;
 
 use std::env;
 use std::error::Error;
+use std::process;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,6 +21,7 @@ use stillhere_axum::durable::{Durability, DurableKind, FileStore};
 use stillhere_axum::{Hub, Page, stop_signal};
 use tokio::net::TcpListener;
 
+use crate::arguments::{Task, USAGE};
 use crate::streams::{Streams, run};
 
 async fn page(State(kind): State<DurableKind<Streams>>) -> Page<String> {
@@ -22,25 +29,28 @@ async fn page(State(kind): State<DurableKind<Streams>>) -> Page<String> {
     Page(include_str!("../page.html").replace("{{session}}", &session.script_tag()))
 }
 
-/// Ends this process as `kill -9` does: nothing is saved or said. Its supervisor starts another.
 async fn kill() -> StatusCode {
-    supervisor::signal("KILL", std::process::id()).await;
+    supervisor::kill_this_process().await; // its supervisor starts another
     StatusCode::NO_CONTENT
 }
 
-async fn serve(address: &str, file: &str) -> Result<(), Box<dyn Error>> {
+/// Serves with the sessions in a file.
+async fn serve_file(address: &str, file: &str) -> Result<(), Box<dyn Error>> {
     let store = FileStore::open(file).await?;
     let hub = Hub::builder().allow_host("localhost").store(store).build();
-    let kind = hub.durable("streams", Durability::Crash, run);
-    let app = Router::new()
-        .route("/", get(page))
-        .route("/kill", post(kill))
-        .merge(stillhere_axum::routes(&hub))
-        .with_state(kind);
+    let app = stillhere_axum::routes(&hub).route("/kill/{session}", post(kill));
+    serve(address, &hub, app, 0).await
+}
+
+/// Serves the page and the routes of this server until it is told to stop. `node` is its number, or
+/// 0 if it is the only one.
+async fn serve(address: &str, hub: &Hub, routes: Router, node: u64) -> Result<(), Box<dyn Error>> {
+    let kind = hub.durable("streams", Durability::Crash, move |session, state| {
+        run(session, state, node)
+    });
+    let app = Router::new().route("/", get(page)).with_state(kind).merge(routes);
     let listener = TcpListener::bind(address).await?;
-    if supervisor::is_first() {
-        println!("http://{address}");
-    }
+    println!("http://{}", listener.local_addr()?);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async { drop(stopped.await) });
     let serving = tokio::spawn(serving.into_future());
@@ -51,16 +61,28 @@ async fn serve(address: &str, file: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Usage: `restarts [ADDRESS [FILE]]`, by default 127.0.0.1:3000 and `restarts.db`, which it
-/// creates.
+async fn carry_out(task: Task) -> Result<(), Box<dyn Error>> {
+    match task {
+        Task::Supervise { address, file } => supervisor::run(&address, &file).await?,
+        Task::SuperviseNodes { address, count } => nodes::run(&address, count).await?,
+        Task::ServeFile { address, file } => serve_file(&address, &file).await?,
+        Task::ServeNode { address, number, nats } => node::serve(&address, number, &nats).await?,
+        Task::KeepNats => nats::keep().await?,
+    }
+    Ok(())
+}
+
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = env::args().skip(1);
-    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:3000".to_owned());
-    let file = arguments.next().unwrap_or_else(|| "restarts.db".to_owned());
-    if supervisor::is_child() {
-        serve(&address, &file).await
-    } else {
-        Ok(supervisor::run(&address, &file).await?)
+async fn main() {
+    let Some((task, is_child)) = arguments::parse(env::args().skip(1)) else {
+        eprintln!("{USAGE}");
+        process::exit(2);
+    };
+    if is_child && task != Task::KeepNats {
+        supervisor::end_with_supervisor();
+    }
+    if let Err(error) = carry_out(task).await {
+        eprintln!("{error}");
+        process::exit(1);
     }
 }

@@ -21,8 +21,9 @@ pub(crate) struct Streams {
     clicks: u64,
 }
 
-/// Between two reads is a turn: all that it changes and sends counts together, or not at all.
-pub(crate) async fn run(mut session: Session, state: State<Streams>) {
+/// Between two reads is a turn: all that it changes and sends counts together, or not at all. The
+/// page is also told the number of the node that this runs in.
+pub(crate) async fn run(mut session: Session, state: State<Streams>, node: u64) {
     let mut ticks = interval(PAUSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -34,7 +35,7 @@ pub(crate) async fn run(mut session: Session, state: State<Streams>) {
             }
             _ = ticks.tick() => None,
         };
-        let report = state.update(|streams| streams.next(number));
+        let report = state.update(|streams| streams.next(number, node));
         if session.send(report).await.is_err() {
             return;
         }
@@ -44,7 +45,7 @@ pub(crate) async fn run(mut session: Session, state: State<Streams>) {
 impl Streams {
     /// Handles a number of the page's stream, or a click, which is 0. Returns what the page is
     /// told.
-    fn next(&mut self, number: Option<u64>) -> Vec<u8> {
+    fn next(&mut self, number: Option<u64>, node: u64) -> Vec<u8> {
         match number {
             Some(0) => self.clicks += 1,
             Some(number) => {
@@ -54,7 +55,7 @@ impl Streams {
             None => {}
         }
         self.sent += 1;
-        let numbers = [self.sent, self.received, self.errors, self.clicks];
+        let numbers = [self.sent, self.received, self.errors, self.clicks, node];
         numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
     }
 }

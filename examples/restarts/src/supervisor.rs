@@ -1,57 +1,89 @@
-//! Starts the server, and starts it again when it was killed.
+//! Starts a server, and starts it again when it was killed.
 
 use std::env;
 use std::io;
 use std::net::TcpListener;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use stillhere_axum::stop_signal;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-const CHILD: &str = "RESTARTS_CHILD";
+use crate::arguments::CHILD;
 
-/// Returns true in the process that serves. It ends with its supervisor.
-pub(crate) fn is_child() -> bool {
-    let is_child = env::var_os(CHILD).is_some();
-    if is_child {
-        thread::spawn(|| {
-            let _ = io::copy(&mut io::stdin(), &mut io::sink());
-            std::process::exit(1);
-        });
-    }
-    is_child
-}
-
-/// Returns true in the first process that serves.
-pub(crate) fn is_first() -> bool {
-    env::var(CHILD).is_ok_and(|number| number == "1")
-}
-
-/// Runs servers one after another, until one stops by itself or this process is told to stop.
+/// Runs servers on this file one after another, until one stops by itself or this process is told
+/// to stop.
 pub(crate) async fn run(address: &str, file: &str) -> io::Result<()> {
     // All servers have the same port, also if the system is to choose one.
     let address = TcpListener::bind(address)?.local_addr()?.to_string();
-    let mut stop = Box::pin(stop_signal());
-    for number in 1u64.. {
-        let mut server = Command::new(env::current_exe()?)
-            .args([&address, file])
-            .env(CHILD, number.to_string())
-            .stdin(Stdio::piped()) // which closes if this process is gone
-            .kill_on_drop(true)
-            .spawn()?;
+    let mut is_first = true;
+    let serves = || {
+        if std::mem::replace(&mut is_first, false) {
+            println!("http://{address}");
+        }
+    };
+    keep_running("the server", &[&address, file], Duration::ZERO, serves).await
+}
+
+/// Runs processes with these arguments one after another, with a pause between them, until one
+/// stops by itself or this process is told to stop. Calls `serves` whenever one begins to serve.
+pub(crate) async fn keep_running(
+    name: &str,
+    arguments: &[&str],
+    pause: Duration,
+    mut serves: impl FnMut(),
+) -> io::Result<()> {
+    let mut stop = pin!(stop_signal());
+    loop {
+        let mut server = child(arguments)?.spawn()?;
         // Waiting would close it.
         let _open_while_this_lives = server.stdin.take();
+        let mut output = BufReader::new(server.stdout.take().expect("it is piped")).lines();
+        let running = async {
+            if output.next_line().await?.is_some() {
+                serves();
+            }
+            server.wait().await
+        };
         let status = tokio::select! {
-            status = server.wait() => status?,
+            status = running => status?,
             () = &mut stop => return terminate(server).await.map(drop),
         };
         if status.code().is_some() {
-            return Err(io::Error::other(format!("the server stopped by itself: {status}")));
+            return Err(io::Error::other(format!("{name} stopped by itself: {status}")));
         }
-        eprintln!("the server was killed; starting another");
+        eprintln!("{name} was killed; starting another");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = &mut stop => return Ok(()),
+        }
     }
-    Ok(())
+}
+
+/// Returns a command that runs this program as a child, which ends with this process and prints a
+/// line when it serves.
+pub(crate) fn child(arguments: &[&str]) -> io::Result<Command> {
+    let mut command = Command::new(env::current_exe()?);
+    command.arg(CHILD).args(arguments);
+    command.stdin(Stdio::piped()); // which closes if this process is gone
+    command.stdout(Stdio::piped()).kill_on_drop(true);
+    Ok(command)
+}
+
+/// Ends this process, a child, when its supervisor has ended.
+pub(crate) fn end_with_supervisor() {
+    thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        std::process::exit(1);
+    });
+}
+
+/// Ends this process as `kill -9` does: nothing is saved or said.
+pub(crate) async fn kill_this_process() {
+    signal("KILL", std::process::id()).await;
 }
 
 async fn terminate(mut server: Child) -> io::Result<ExitStatus> {
@@ -62,7 +94,7 @@ async fn terminate(mut server: Child) -> io::Result<ExitStatus> {
 }
 
 /// Sends a signal to a process, if it is still there.
-pub(crate) async fn signal(name: &str, id: u32) {
+async fn signal(name: &str, id: u32) {
     let sent = Command::new("sh")
         .args(["-c", &format!("kill -{name} {id}")])
         .status()
