@@ -39,7 +39,7 @@ const IN_CHROMIUM_TOO = ['engines/messages.test.mjs', 'engines/origins.test.mjs'
  * the demo over WebRTC, and examples that exist for one framework.
  */
 const ONCE = [
-  'badge', 'boxes', 'chat', 'csp', 'drawing_board', 'duplicate', 'ends', 'frozen', 'history', 'job_runner', 'live_plot', 'module', 'nginx', 'outages', 'renewal', 'restarts', 'status', 'turbo', 'typed', 'vite', 'webrtc',
+  'badge', 'boxes', 'chat', 'csp', 'drawing_board', 'duplicate', 'ends', 'frozen', 'history', 'job_runner', 'live_plot', 'module', 'nginx', 'nodes', 'outages', 'renewal', 'restarts', 'status', 'turbo', 'typed', 'vite', 'webrtc',
 ].map((name) => `${name}.test.mjs`);
 
 /** The packages whose programs the tests run. */

@@ -56,21 +56,7 @@ impl NatsServer {
 
     /// Stops the server's processor time (SIGSTOP), or lets it go on (SIGCONT).
     pub(crate) fn pause(&self, is_paused: bool) {
-        let signal = if is_paused { "-STOP" } else { "-CONT" };
-        let status = Command::new("kill")
-            .args([signal, &self.process.id().to_string()])
-            .status();
-        assert!(status.expect("kill is installed").success());
-        // The signal reaches the threads of the server one after another.
-        while is_paused && !self.is_paused() {
-            thread::yield_now();
-        }
-    }
-
-    fn is_paused(&self) -> bool {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("the server runs on Linux");
-        let mut states = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
-        states.all(|state| state.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+        pause_process(self.process.id(), is_paused);
     }
 
     fn wait_until_ready(&self) {
@@ -88,6 +74,23 @@ impl Drop for NatsServer {
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Stops a process (SIGSTOP), or lets it go on (SIGCONT).
+pub(crate) fn pause_process(id: u32, is_paused: bool) {
+    let signal = if is_paused { "-STOP" } else { "-CONT" };
+    let status = Command::new("kill").args([signal, &id.to_string()]).status();
+    assert!(status.expect("kill is installed").success());
+    // The signal reaches the threads of the process one after another.
+    while is_paused && !is_process_paused(id) {
+        thread::yield_now();
+    }
+}
+
+fn is_process_paused(id: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).expect("the process runs, on Linux");
+    let mut states = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    states.all(|state| state.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
 }
 
 fn spawn(port: u16, directory: &Path) -> Child {
