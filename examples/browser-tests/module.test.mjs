@@ -1,35 +1,47 @@
 // The ES module in a page that fetches its own ticket.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 
+import { startSite } from './site.mjs';
 import { browserTest, openTab } from './support.mjs';
 
-const MESSAGES = 1_000;
 const LARGEST = 200_000;
+/** The slim client, which no server serves. */
+const SLIM = new URL('../../core/client/dist/slim.mjs', import.meta.url);
 
-for (const [when, cuts] of [
-  ['', 0],
-  [', and through plug pulls meanwhile', 5],
+for (const [count, when, cuts, client] of [
+  [1_000, '', 0, '/stillhere/client.mjs'],
+  [1_000, ', and through plug pulls meanwhile', 5, '/stillhere/client.mjs'],
+  [200, ', and through plug pulls meanwhile, with the slim client', 2, '/slim.mjs'],
 ]) {
-  browserTest(`a thousand messages of all sizes come back whole and in order on both lanes${when}`, async (stage) => {
+  browserTest(`${count} messages of all sizes come back whole and in order on both lanes${when}`, async (stage) => {
     const demo = await stage.startDemo();
-    const page = await openTab(await stage.openChromium(), `${demo.url}/assets/icon.svg`);
+    const origin = client === '/slim.mjs' ? await startSite(stage, demo, sendSlim) : demo.url;
+    const page = await openTab(await stage.openChromium(), `${origin}/assets/icon.svg`);
     const ticket = await demo.ticket('echo');
 
-    const { wrong, bytes, milliseconds, outcomes } = await page.evaluate(echo, { ticket, count: MESSAGES, largest: LARGEST, cuts });
+    const { wrong, bytes, milliseconds, outcomes } = await page.evaluate(echo, { client, ticket, count, largest: LARGEST, cuts });
 
     assert.deepEqual(wrong, []);
     assert.deepEqual(outcomes, ['opened', ...Array(cuts).fill('resumed')]);
-    stage.report(`${MESSAGES} messages, ${(bytes / 1e6).toFixed(1)} MB there and back${when}: ${(milliseconds / 1000).toFixed(1)} s`);
+    stage.report(`${count} messages, ${(bytes / 1e6).toFixed(1)} MB there and back${when}: ${(milliseconds / 1000).toFixed(1)} s`);
   });
+}
+
+function sendSlim({ url }, response) {
+  if (url !== '/slim.mjs') return false;
+  response.writeHead(200, { 'content-type': 'text/javascript' });
+  response.end(readFileSync(SLIM));
+  return true;
 }
 
 /**
  * Runs in the page: sends messages on random lanes, as fast as the outbox takes them, and compares
  * the echoes. Cuts the connection at regular intervals, with messages in flight in both directions.
  */
-async function echo({ ticket, count, largest, cuts }) {
-  const { connect, OutboxFull } = await import('/stillhere/client.mjs');
+async function echo({ client, ticket, count, largest, cuts }) {
+  const { connect, OutboxFull } = await import(client);
   const began = performance.now();
   const [waiting, wrong, outcomes] = [{ interactive: [], bulk: [] }, [], []];
   let [bytes, echoed] = [0, 0];
