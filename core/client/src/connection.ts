@@ -128,8 +128,9 @@ export class ConnectionLoop {
     // Anything but bytes becomes an empty frame, which is malformed. The constructor of Uint8Array
     // would read a number as a length.
     const frame = isBytes ? new Uint8Array(data) : new Uint8Array();
-    if (connection === this.#connection) this.access.handleFrame(frame, this.#now());
-    this.#machine.handleFrame(connection, frame, this.#now());
+    const now = this.#now();
+    if (connection === this.#connection) this.access.handleFrame(frame, now);
+    this.#machine.handleFrame(connection, frame, now);
     this.#handled();
   }
 
