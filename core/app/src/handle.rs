@@ -1,5 +1,6 @@
 //! Sends, calls and handles from anywhere.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stillhere::{EndReason, SessionId};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::call::Call;
@@ -257,7 +259,15 @@ impl SessionHandle {
     /// # Panics
     /// Panics if the session has an observable of this name or 1,024 observables.
     pub fn share<T: Serialize + Send + Sync + 'static>(&self, observable: &SharedObservable<T>) {
-        let follower = observable.follower(&self.core, &self.shared);
+        self.share_while(observable, None);
+    }
+
+    /// Shares an observable, and holds what keeps it up to date for as long.
+    fn share_while<T>(&self, observable: &SharedObservable<T>, source: Option<Arc<dyn Any + Send + Sync>>)
+    where
+        T: Serialize + Send + Sync + 'static,
+    {
+        let follower = observable.follower(&self.core, &self.shared, source);
         self.add_observable(observable.name(), Arc::clone(&follower) as _);
         observable.begin(&follower);
     }
@@ -276,9 +286,12 @@ impl SessionHandle {
         assert!(fits, "a session has at most {MOST_OBSERVABLES} observables");
     }
 
-    /// Creates an observable that has the value of a watch, now and after each change. It is sent
-    /// until the watch's sender is dropped or the function ends. Many sessions may follow one
-    /// watch; a [`SharedObservable`] is encoded once for all of them.
+    /// Shows the page the value of a watch, now and after each change, as an observable of this
+    /// name. What the page sets is not taken: it gets the value again. It is sent until the watch's
+    /// sender is dropped or the function ends.
+    ///
+    /// However many sessions of the hub follow one watch under one name, each value is encoded and
+    /// compressed once, as that of a [`SharedObservable`], and none waits for another.
     ///
     /// ```
     /// # use stillhere_app::Session;
@@ -291,26 +304,15 @@ impl SessionHandle {
     ///
     /// # Panics
     /// Panics as [`SessionHandle::observable`] does, and outside of a Tokio runtime.
-    pub fn follow<T>(&self, name: &str, mut newest: watch::Receiver<T>)
+    pub fn follow<T>(&self, name: &str, newest: watch::Receiver<T>)
     where
-        T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+        T: Clone + Serialize + Send + Sync + 'static,
     {
-        let value = newest.borrow_and_update().clone();
-        let observable = self.observable(name, value);
-        let session = self.core.clone();
-        tokio::spawn(async move {
-            let follow = async {
-                while newest.changed().await.is_ok() {
-                    let value = newest.borrow_and_update().clone();
-                    observable.set(value);
-                }
-            };
-            tokio::select! {
-                biased;
-                _ = session.ended() => {}
-                () = follow => {}
-            }
-        });
+        assert!((1..=255).contains(&name.len()), "{BadName}");
+        // The runtime of a session's function may end before other sessions do.
+        let runtime = self.core.runtime().unwrap_or_else(Handle::current);
+        let followed = self.shared.layer.followed.follow(name, newest, &runtime);
+        self.share_while(&followed.observable, Some(Arc::clone(&followed) as _));
     }
 
     /// Waits until the page's client has everything that was sent before, including the newest

@@ -1,6 +1,7 @@
 //! What a hub has of this layer.
 
 use crate::codec::Codec;
+use crate::followed::FollowedWatches;
 use crate::options::AppOptions;
 use crate::rooms::{Room, RoomEngine, RoomError, RoomOptions, Rooms};
 
@@ -11,6 +12,7 @@ pub(crate) struct Layer {
     /// The format that was set by itself, on top of the options.
     codec: Option<Codec>,
     rooms: Rooms,
+    pub(crate) followed: FollowedWatches,
 }
 
 impl Layer {

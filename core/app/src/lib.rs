@@ -7,6 +7,7 @@ mod call_error;
 mod codec;
 mod event_queue;
 mod failure;
+mod followed;
 mod handle;
 mod handler;
 mod hub_ext;

@@ -2,8 +2,9 @@
 
 use crate::codec::Codec;
 
-/// Options of a session's layer, for [`HubBuilderExt::app_options`](crate::HubBuilderExt::app_options)
-/// or [`app_with`](crate::app_with).
+/// Options of a session's layer, for
+/// [`HubBuilderExt::app_options`](crate::HubBuilderExt::app_options) or
+/// [`app_with`](crate::app_with).
 ///
 /// ```
 /// use stillhere_app::{AppOptions, Codec};

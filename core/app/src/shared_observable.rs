@@ -1,5 +1,6 @@
 //! A value of the server that many pages watch.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -99,13 +100,20 @@ impl<T: Serialize + Send + Sync + 'static> SharedObservable<T> {
         &self.cell.name
     }
 
-    /// Returns what tells the page of a session, for its observables.
-    pub(crate) fn follower(&self, core: &SessionHandle, shared: &Arc<Shared>) -> Arc<Follower<T>> {
+    /// Returns what tells the page of a session, for its observables. It holds `source`, which
+    /// keeps the value up to date.
+    pub(crate) fn follower(
+        &self,
+        core: &SessionHandle,
+        shared: &Arc<Shared>,
+        source: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Arc<Follower<T>> {
         Arc::new(Follower {
             cell: Arc::clone(&self.cell),
             core: core.clone(),
             shared: Arc::downgrade(shared),
             state: Mutex::default(),
+            _source: source,
         })
     }
 
@@ -152,6 +160,7 @@ pub(crate) struct Follower<T> {
     core: SessionHandle,
     shared: Weak<Shared>,
     state: Mutex<State>,
+    _source: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 #[derive(Debug, Default)]

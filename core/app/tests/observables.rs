@@ -3,6 +3,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use stillhere::{EndReason, Hub};
@@ -203,6 +204,57 @@ async fn many_sessions_follow_one_watch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_is_encoded_once_for_all_who_follow_it_and_waits_for_no_page() {
+    let (hub, encoded) = (Hub::new(), Arc::default());
+    let (sender, receiver) = watch::channel(Counted(0, Arc::clone(&encoded)));
+    let follow = |hub: &Hub, receiver: &watch::Receiver<Counted>| {
+        let receiver = receiver.clone();
+        let session = hub.open(app(async move |session: Session| {
+            session.follow("count", receiver);
+            session.ended().await;
+        }));
+        (Page::open(hub, &session), session)
+    };
+    let mut pages: Vec<_> = (0..50).map(|_| follow(&hub, &receiver)).collect();
+    // Another watch of the same name has nothing to do with it.
+    let (_other_sender, other) = watch::channel(Counted(7, Arc::default()));
+    assert_eq!(follow(&hub, &other).0.recv().await, set("count", 0, "7"));
+    for (page, _) in &pages {
+        assert_eq!(page.recv().await, set("count", 0, "0"));
+    }
+    pages[0].0.go_away();
+    for value in 1..=20 {
+        sender.send_replace(Counted(value, Arc::clone(&encoded)));
+        for (page, _) in &pages[1..] {
+            assert_eq!(page.recv().await, set("count", 0, &value.to_string()));
+        }
+    }
+    pages[0].0.come_back();
+    assert_eq!(pages[0].0.recv().await, set("count", 0, "20"), "the newest only");
+    assert_eq!(encoded.load(Relaxed), 21);
+
+    // A page cannot set it, and another hub encodes for itself.
+    pages[1].0.send(set("count", 1, "7")).await;
+    assert_eq!(pages[1].0.recv().await, set("count", 1, "20"));
+    assert_eq!(sender.borrow().0, 20);
+    let before = encoded.load(Relaxed);
+    assert_eq!(follow(&Hub::new(), &receiver).0.recv().await, set("count", 0, "20"));
+    assert_eq!(encoded.load(Relaxed), before + 1);
+
+    // What was sent last arrives although the sender is gone, and nothing is kept for nobody.
+    drop(receiver);
+    let (page, _) = pages.pop().expect("many follow it");
+    sender.send_replace(Counted(21, encoded));
+    assert_eq!(page.recv().await, set("count", 0, "21"));
+    for (_, session) in &pages {
+        session.abort("enough");
+    }
+    drop(page);
+    drop(pages);
+    soon("nobody follows it any more", sender.closed()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_value_waits_for_room_in_the_outbox() {
     let hub = Hub::new();
     let session = hub.open(app(async |session: Session| {
@@ -277,7 +329,7 @@ struct Counted(u64, Arc<std::sync::atomic::AtomicU64>);
 
 impl serde::Serialize for Counted {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.1.fetch_add(1, Relaxed);
         serializer.serialize_u64(self.0)
     }
 }
@@ -307,7 +359,7 @@ async fn a_shared_value_is_encoded_once_for_all_and_waits_for_no_page() {
     }
     pages[0].come_back();
     assert_eq!(pages[0].recv().await, set("count", 0, "50"), "the newest only");
-    assert_eq!(encoded.load(std::sync::atomic::Ordering::Relaxed), 51);
+    assert_eq!(encoded.load(Relaxed), 51);
 
     // A page cannot set it.
     pages[1].send(set("count", 1, "7")).await;

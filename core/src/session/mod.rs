@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
 use crate::cleanup::{SessionSnapshot, SessionState};
@@ -391,6 +392,13 @@ impl SessionHandle {
     /// [`Hub::extension`]: crate::Hub::extension
     pub fn extension<T: Default + Any + Send + Sync>(&self) -> Arc<T> {
         self.shared.common.extensions.get()
+    }
+
+    /// Returns the runtime of the hub, for tasks that do something for several sessions. Unlike the
+    /// current one, it does not end with the thread that a session's function runs on. Returns
+    /// `None` once the hub was dropped.
+    pub fn runtime(&self) -> Option<Handle> {
+        Some(self.shared.common.host.upgrade()?.runtime().clone())
     }
 
     /// Waits until the session has ended, and returns why.

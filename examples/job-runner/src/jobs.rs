@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::primes::{grouped, primes_in};
@@ -13,7 +13,7 @@ const LARGEST_LIMIT: u64 = 1_000_000_000;
 const PARTS: u64 = 100;
 
 /// A job as pages see it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Job {
     id: u64,
     limit: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Job {
     log: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
     Running,
@@ -72,10 +72,6 @@ impl Jobs {
         if is_cancelled { Ok(()) } else { Err("the job is over") }
     }
 
-    pub(crate) fn list(&self) -> Vec<Job> {
-        self.list.borrow().clone()
-    }
-
     /// Returns the log of a job from a line on, and true if there will be more.
     pub(crate) fn log(&self, id: u64, from: usize) -> Option<(Vec<String>, bool)> {
         let jobs = self.list.borrow();
@@ -83,7 +79,8 @@ impl Jobs {
         Some((job.log[from..].to_vec(), job.is_running()))
     }
 
-    pub(crate) fn changes(&self) -> watch::Receiver<Vec<Job>> {
+    /// Returns a watch of the jobs.
+    pub(crate) fn list(&self) -> watch::Receiver<Vec<Job>> {
         self.list.subscribe()
     }
 

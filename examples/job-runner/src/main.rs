@@ -44,21 +44,15 @@ async fn watch(session: Session, jobs: Jobs) {
         send_log(logging.clone(), id, lines)
     });
 
-    let shown = session.observable("jobs", jobs.list());
+    session.follow("jobs", jobs.list()); // encoded once for all pages
     let handle = session.to_handle();
     drop(session); // it would keep messages, which nobody reads here
-    let mut changes = jobs.changes();
-    loop {
-        tokio::select! {
-            _ = handle.ended() => return,
-            Ok(()) = changes.changed() => shown.set(jobs.list()),
-        }
-    }
+    handle.ended().await;
 }
 
 /// Sends the log from its start, as fast as the page takes it, until the job is over.
 async fn send_log(jobs: Jobs, id: u64, lines: Items<String>) -> Result<(), String> {
-    let mut changes = jobs.changes();
+    let mut changes = jobs.list();
     let mut sent = 0;
     loop {
         changes.mark_unchanged();
