@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use stillhere::{Hub, Session, SessionHandle};
-use stillhere_app::{HubExt as _, app};
+use stillhere_app::{HubExt as _, Room, app};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::end::Kind;
 use crate::json;
 use crate::page::Page;
+use crate::processor;
 
 /// How many messages a burst has.
 const BURST: usize = 16;
@@ -21,6 +23,24 @@ pub(crate) const BROADCAST: &str = "broadcast to 100 pages";
 
 /// The same message, as an event of a room.
 pub(crate) const ROOM: &str = "room of 100 pages";
+
+/// How many pages receive it in a large room.
+pub(crate) const MANY_PAGES: usize = 5000;
+
+pub(crate) const LARGE_BROADCAST: &str = "broadcast to 5,000 pages";
+
+pub(crate) const LARGE_ROOM: &str = "room of 5,000 pages";
+
+/// Members who leave a large room and join it again, of whom each other page is told.
+const JOINS: usize = 100;
+
+/// Pages that follow one watch.
+const WATCHING_PAGES: usize = 1000;
+
+/// Its value is a list of 100 numbers: 900 bytes of JSON.
+const WATCH: &str = "watch that 1,000 pages follow";
+
+const LARGE_JOINS: &str = "joins, 100 in a room of 5,000 pages, each page that is told";
 
 /// End of the name of a load whose pages have WebSockets. The others exchange packets within the
 /// process, so that what is counted does not depend on a kind of connection.
@@ -51,6 +71,14 @@ pub(crate) const LOADS: [Load; 11] = [
     load(json::WITH_APP, 1000, 1),
 ];
 
+/// Loads that take too long to be counted each time.
+pub(crate) const LARGE_LOADS: [Load; 4] = [
+    load(WATCH, 10, WATCHING_PAGES),
+    load(LARGE_BROADCAST, 2, MANY_PAGES),
+    load(LARGE_ROOM, 2, MANY_PAGES),
+    load(LARGE_JOINS, 1, MANY_PAGES),
+];
+
 const fn load(name: &'static str, rounds: usize, messages: usize) -> Load {
     Load { name, rounds, messages }
 }
@@ -69,14 +97,19 @@ pub(crate) fn run(name: &str, rounds: usize) -> ! {
         } else {
             Kind::Packets
         };
-        match name.split_once(',').map_or(name, |(kind, _)| kind) {
+        match name.split_once(", ").map_or(name, |(kind, _)| kind) {
             "echo" => echo(kind, rounds, in_flight).await,
             "stream" => stream(kind, rounds).await,
             "sweep" => sweep(rounds).await,
             "JSON echo" => json::echo(name, rounds).await,
-            ROOM => room(rounds).await,
-            _ => broadcast(rounds).await,
+            ROOM => room(PAGES, rounds).await,
+            LARGE_ROOM => room(MANY_PAGES, rounds).await,
+            LARGE_BROADCAST => broadcast(MANY_PAGES, rounds).await,
+            WATCH => watched(rounds).await,
+            "joins" => joins(rounds).await,
+            _ => broadcast(PAGES, rounds).await,
         }
+        println!("{}", processor::ticks());
         std::process::exit(0)
     })
 }
@@ -117,10 +150,10 @@ async fn stream(kind: Kind, rounds: usize) {
     }
 }
 
-async fn broadcast(rounds: usize) {
+async fn broadcast(page_count: usize, rounds: usize) {
     let hub = Hub::new();
     let mut pages = Vec::new();
-    for _ in 0..PAGES {
+    for _ in 0..page_count {
         pages.push(open(&hub, Kind::Packets).await.1);
     }
     for _ in 0..rounds {
@@ -135,21 +168,27 @@ async fn broadcast(rounds: usize) {
     }
 }
 
-async fn room(rounds: usize) {
-    let hub = Hub::new();
-    let room = hub.room("room").expect("the name is short");
+/// Opens the sessions of a room, and their pages.
+async fn members(hub: &Hub, room: &Room, count: usize) -> Vec<Page> {
     let mut pages = Vec::new();
-    for _ in 0..PAGES {
+    for _ in 0..count {
         let room = room.clone();
         let session = hub.open(app(async move |session: stillhere_app::Session| {
             let _member = room.join(&session, &()).expect("there is room");
             session.ended().await;
         }));
-        pages.push(Page::connect(&hub, &session, Kind::Packets).await);
+        pages.push(Page::connect(hub, &session, Kind::Packets).await);
     }
     for page in &mut pages {
         page.settle().await;
     }
+    pages
+}
+
+async fn room(page_count: usize, rounds: usize) {
+    let hub = Hub::new();
+    let room = hub.room("room").expect("the name is short");
+    let mut pages = members(&hub, &room, page_count).await;
     let text = "x".repeat(64 - "  room  event  ".len());
     for _ in 0..rounds {
         room.emit("event", &text).expect("text is JSON");
@@ -157,6 +196,65 @@ async fn room(rounds: usize) {
             page.receive(1).await;
             page.send(0).await;
         }
+    }
+}
+
+async fn watched(rounds: usize) {
+    let hub = Hub::new();
+    let (sender, receiver) = watch::channel(vec![10_000_000_u32; 100]);
+    let mut pages = Vec::new();
+    for _ in 0..WATCHING_PAGES {
+        let receiver = receiver.clone();
+        let session = hub.open(app(async move |session: stillhere_app::Session| {
+            session.follow("list", receiver);
+            session.ended().await;
+        }));
+        pages.push(Page::connect(&hub, &session, Kind::Packets).await);
+    }
+    for page in &mut pages {
+        page.settle().await;
+    }
+    for _ in 0..rounds {
+        sender.send_modify(|list| list[0] += 1);
+        for page in &mut pages {
+            page.receive(1).await;
+            page.send(0).await;
+        }
+    }
+}
+
+async fn joins(rounds: usize) {
+    let hub = Hub::new();
+    let room = hub.room("room").expect("the name is short");
+    let mut pages = members(&hub, &room, MANY_PAGES).await;
+    let mut others = Vec::new();
+    for _ in 0..JOINS {
+        let (sender, handle) = oneshot::channel();
+        let session = hub.open(app(async move |session: stillhere_app::Session| {
+            let _ = sender.send(session.to_handle());
+            session.ended().await;
+        }));
+        let page = Page::connect(&hub, &session, Kind::Packets).await;
+        others.push((handle.await.expect("the function starts"), page));
+    }
+    for _ in 0..rounds {
+        let joined: Vec<_> = others.iter().map(|(handle, _)| room.join(handle, &())).collect();
+        settle(&mut pages).await;
+        drop(joined);
+        settle(&mut pages).await;
+        for (_, page) in &mut others {
+            page.settle().await;
+        }
+    }
+}
+
+/// Has each page receive what it is told of the room.
+async fn settle(pages: &mut [Page]) {
+    // A large room tells its pages at the latest after this time.
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    for page in pages {
+        page.receive(1).await;
+        page.send(0).await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::load::Load;
 
 /// Name of the load that a process shall run, and the number of its rounds.
-const ASSIGNMENT: [&str; 2] = ["INSTRUCTIONS_LOAD", "INSTRUCTIONS_ROUNDS"];
+pub(crate) const ASSIGNMENT: [&str; 2] = ["INSTRUCTIONS_LOAD", "INSTRUCTIONS_ROUNDS"];
 
 /// Returns what this process shall run, if it was started to be counted.
 pub(crate) fn assignment() -> Option<(String, usize)> {
