@@ -452,6 +452,20 @@ impl Follower {
         let is_new = self.position.replace(known.position).is_none();
         self.expires = Instant::now();
         let own = self.shared.server();
+        // The snapshot has what it has done, but not that memberships have ended here.
+        let sent = self
+            .sending
+            .as_ref()
+            .map(|sending| (sending.mark.number, sending.batch.clone()));
+        if let Some((number, batch)) = sent
+            && known
+                .numbers
+                .iter()
+                .any(|(server, last)| *server == own && *last >= number)
+            && let Ok(batch) = Batch::decode(batch)
+        {
+            self.apply_batch(&room, batch);
+        }
         let number = self.numbers.get(&own).copied().unwrap_or_default();
         self.numbers = known.numbers.into_iter().collect();
         let own = self.numbers.entry(own).or_default();

@@ -32,7 +32,8 @@ pub(super) struct Limits {
 
 #[derive(Default)]
 struct State {
-    /// The members of this server, as they are once everything that waits has been sent.
+    /// The members of this server, as the room knows them once everything that was taken has come
+    /// back. What waits does not count yet: it comes after an announcement that is taken before it.
     own: BTreeMap<u64, Own>,
     waiting: VecDeque<Waiting>,
     bytes: usize,
@@ -58,11 +59,13 @@ struct Own {
 }
 
 enum Waiting {
-    Entry(Bytes),
-    /// The members of this server from an id on.
-    Members {
-        from: u64,
+    Entry {
+        bytes: Bytes,
+        /// What happens to a member of this server.
+        happening: Option<Happening>,
     },
+    /// The members of this server from an id on.
+    Members { from: u64 },
 }
 
 impl Drop for Outbox {
@@ -99,13 +102,16 @@ impl Outbox {
             if is_full && !can_wait {
                 return Err(PublishError::Busy);
             }
-            state.note(happening);
-            // What may not be refused but does not fit is in an announcement.
-            if is_full && state.waiting.len() >= self.limits.waiting.saturating_mul(2) {
-                state.announce();
-            } else {
-                self.add(&mut state, encoded);
+            // So that each member adds little to what is too much already.
+            if is_full && let Some(before) = state.take_absence(&happening) {
+                self.count_out(&mut state, before.len());
             }
+            let happening = Some(happening).filter(|happening| !matches!(happening, Happening::Event { .. }));
+            self.count_in(&mut state, encoded.len());
+            state.waiting.push_back(Waiting::Entry {
+                bytes: encoded,
+                happening,
+            });
             state.keeps.get_or_insert_with(|| Arc::clone(room));
         }
         self.filled.notify_one();
@@ -117,9 +123,11 @@ impl Outbox {
         let encoded = entry.encode();
         {
             let mut state = self.lock();
-            state.bytes += encoded.len();
-            self.limits.all.fetch_add(encoded.len(), Ordering::Relaxed);
-            state.waiting.push_front(Waiting::Entry(encoded));
+            self.count_in(&mut state, encoded.len());
+            state.waiting.push_front(Waiting::Entry {
+                bytes: encoded,
+                happening: None,
+            });
             state.keeps.get_or_insert_with(|| Arc::clone(room));
         }
         self.filled.notify_one();
@@ -148,10 +156,12 @@ impl Outbox {
         while let Some(first) = state.waiting.pop_front() {
             let is_first = batch.len() == before;
             match first {
-                Waiting::Entry(entry) if is_first || batch.len() + entry.len() <= limit => {
-                    state.bytes -= entry.len();
-                    self.limits.all.fetch_sub(entry.len(), Ordering::Relaxed);
-                    batch.extend_from_slice(&entry);
+                Waiting::Entry { bytes, happening } if is_first || batch.len() + bytes.len() <= limit => {
+                    self.count_out(&mut state, bytes.len());
+                    batch.extend_from_slice(&bytes);
+                    if let Some(happening) = happening {
+                        state.note(happening);
+                    }
                     taken.count += 1;
                 }
                 Waiting::Members { from } if is_first => {
@@ -196,7 +206,7 @@ impl Outbox {
         drop(room);
     }
 
-    /// Returns true if this server has members in the room, or will have.
+    /// Returns true if this server has members whom the room knows, or should.
     pub(super) fn has_members(&self) -> bool {
         !self.lock().own.is_empty()
     }
@@ -219,10 +229,14 @@ impl Outbox {
             || all.load(Ordering::Relaxed) + size > *all_bytes
     }
 
-    fn add(&self, state: &mut State, entry: Bytes) {
-        state.bytes += entry.len();
-        self.limits.all.fetch_add(entry.len(), Ordering::Relaxed);
-        state.waiting.push_back(Waiting::Entry(entry));
+    fn count_in(&self, state: &mut State, bytes: usize) {
+        state.bytes += bytes;
+        self.limits.all.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn count_out(&self, state: &mut State, bytes: usize) {
+        state.bytes -= bytes;
+        self.limits.all.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -256,6 +270,34 @@ impl State {
         }
     }
 
+    /// Takes back that a member is away or is back, if that is the last that waits of it and
+    /// `happening` says the same anew.
+    fn take_absence(&mut self, happening: &Happening) -> Option<Bytes> {
+        let Happening::Away { id, .. } = happening else {
+            return None;
+        };
+        let is_of = |waiting: &Waiting| matches!(waiting, Waiting::Entry { happening: Some(before), .. } if member(before) == Some(*id));
+        let place = self.waiting.iter().rposition(is_of)?;
+        let is_away = |waiting: &mut Waiting| {
+            matches!(
+                waiting,
+                Waiting::Entry {
+                    happening: Some(Happening::Away { .. }),
+                    ..
+                }
+            )
+        };
+        match self
+            .waiting
+            .get_mut(place)
+            .is_some_and(is_away)
+            .then(|| self.waiting.remove(place))??
+        {
+            Waiting::Entry { bytes, .. } => Some(bytes),
+            Waiting::Members { .. } => None,
+        }
+    }
+
     fn announce(&mut self) {
         if !self.is_announcing {
             self.is_announcing = true;
@@ -276,5 +318,14 @@ impl State {
             number: own.number,
             position: positions.get(id).copied().unwrap_or(end),
         })
+    }
+}
+
+/// Returns the member to whom something happens.
+fn member(happening: &Happening) -> Option<u64> {
+    match happening {
+        Happening::Joined(member) => Some(member.id),
+        Happening::Left { id, .. } | Happening::Away { id, .. } | Happening::State { id, .. } => Some(*id),
+        _ => None,
     }
 }

@@ -78,8 +78,7 @@ impl Party {
                     let membership = self.guests[chosen].1.membership.as_ref().expect("it has joined");
                     membership.set_state(&step).expect("it is short");
                 }
-                // Only those that stay: what a page sets while it joins again may not count.
-                10 => self.guests[chosen % 3].1.page.set_room_state("board", &step).await,
+                10 => self.guests[chosen].1.page.set_room_state("board", &step).await,
                 11 if chosen >= 3 => {
                     let guest = &self.guests[chosen].1;
                     guest.handle.core().abort("enough");

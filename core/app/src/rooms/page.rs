@@ -79,7 +79,7 @@ pub(crate) fn receive(session: &SessionHandle, room: &str, action: Action, value
         (Action::Join, None) => join(session, room, value).err(),
         (Action::State, Some(seated)) => {
             let SetState { number, version, state } = value.decode().ok()?;
-            if !seated.replica.has_joined_by(seated.id, version) {
+            if !seated.replica.counts_state(seated.id, version, number) {
                 return None;
             }
             let state = state_of(&seated.replica, &state).ok().filter(|_| seated.rights.state);

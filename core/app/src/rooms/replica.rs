@@ -168,11 +168,17 @@ impl Replica {
     }
 
     /// Returns false if a page that had the list of this version, or 0 if it had none, was not told
-    /// of the present membership.
-    pub(super) fn has_joined_by(&self, id: u64, version: u64) -> bool {
+    /// of the present membership, so that the state with this number does not count.
+    pub(super) fn counts_state(&self, id: u64, version: u64, number: u64) -> bool {
         let mut state = self.lock();
-        let joined = state.newest(id).map_or(0, |seat| seat.joined);
-        version == 0 || (1..=version).contains(&joined)
+        let Some(seat) = state.newest(id) else {
+            return version == 0;
+        };
+        if version == 0 {
+            // The page forgets it if it is yet to be told that an earlier membership has ended.
+            seat.echoed = seat.echoed.max(number);
+        }
+        version == 0 || (seat.joined > 0 && seat.joined <= version)
     }
 
     /// Shows a member that the state with this number, which its page has set, does not count.
@@ -269,13 +275,10 @@ impl Replica {
     }
 
     /// Takes the place of a member of this server that has left, and tells its page so, before
-    /// anything of a later membership. A member that has not left itself, but was taken for lost,
-    /// keeps its place until it joins again.
+    /// anything of a later membership.
     pub(super) fn vacate(self: &Arc<Self>, state: &mut State, id: u64) {
-        let Some(seat) = state.seats.get_mut(id) else { return };
-        state.taken += usize::from(seat.is_in());
-        seat.place = Place::Taken;
-        if !seat.is_leaving {
+        state.hold_place(id);
+        if state.seats.get(id).is_none_or(|seat| !seat.is_leaving) {
             return;
         }
         let seat = state.remove_seat(id).expect("it is there");
@@ -362,15 +365,26 @@ impl State {
             return;
         };
         member.state = new;
+        let mut is_own = number.is_some();
         if is_here
             && let Some(seat) = self.seats.get_mut(id)
             && let Some(number) = number
         {
             seat.number = number;
             seat.is_set_by_page = true;
+            is_own = number > seat.echoed;
         }
         self.version += 1;
-        self.untold.changed(id, self.version, Change::State, number.is_some());
+        self.untold.changed(id, self.version, Change::State, is_own);
+    }
+
+    /// Keeps the place of a member of this server that was taken for lost, until it joins again or
+    /// the room knows that it has left.
+    pub(super) fn hold_place(&mut self, id: u64) {
+        if let Some(seat) = self.seats.get_mut(id) {
+            self.taken += usize::from(seat.is_in());
+            seat.place = Place::Taken;
+        }
     }
 
     /// Takes the first place of a session of this server. The next one takes its part.

@@ -119,11 +119,6 @@ impl Replica {
             position,
         } in announcement.members
         {
-            // Earlier memberships of the session have ended.
-            let has_next = |state: &State| state.seats.get(member.id).is_some_and(|seat| seat.next.is_some());
-            while server == self.server && has_next(&state) {
-                self.vacate(&mut state, member.id);
-            }
             let placed = Placed {
                 member,
                 home: server,
@@ -184,9 +179,9 @@ impl Replica {
         own.map(|placed| (placed.member.id, placed.position)).collect()
     }
 
-    fn remove(self: &Arc<Self>, state: &mut State, server: ServerId, id: u64, why: Departure) {
+    fn remove(&self, state: &mut State, server: ServerId, id: u64, why: Departure) {
         if server == self.server {
-            self.vacate(state, id);
+            state.hold_place(id);
         }
         self.leave(state, id, why);
     }

@@ -24,6 +24,8 @@ pub(super) struct Seat {
     behind: Option<Behind>,
     /// The number of the last state that the page has set.
     pub(super) number: u64,
+    /// The page is told of its own states up to this number, because it may have forgotten them.
+    pub(super) echoed: u64,
     /// The page has set a state since a document was last shown the room.
     pub(super) is_set_by_page: bool,
     /// Notified when the outbox was full.
@@ -99,6 +101,7 @@ impl Seat {
             has_missed_states: false,
             behind: None,
             number: 0,
+            echoed: 0,
             is_set_by_page: false,
             fell_behind,
             out: None,
