@@ -5,6 +5,7 @@ mod support;
 
 mod balancer;
 mod limits;
+mod nats_servers;
 mod node;
 
 use std::env;

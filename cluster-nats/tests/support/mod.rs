@@ -107,7 +107,7 @@ fn spawn(port: u16, directory: &Path) -> Child {
         .unwrap_or_else(|error| panic!("{program} does not start ({error}): apt-get install nats-server"))
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
     listener.local_addr().expect("it is bound").port()
 }
