@@ -3,7 +3,7 @@
 
 use std::env;
 use std::future::ready;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -208,8 +208,14 @@ fn spawn(framework: &str, address: SocketAddr, file: &Path, (durability, tick): 
         .stdout(Stdio::piped())
         .spawn()
         .expect("it starts");
-    let lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
-    let serves = lines.map_while(Result::ok).any(|line| line.ends_with("serves"));
+    let mut output = BufReader::new(process.stdout.take().expect("it is piped"));
+    let serves = output
+        .by_ref()
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.ends_with("serves"));
+    // The test harness of the server prints a line after a minute, and ends if nobody takes it.
+    process.stdout = Some(output.into_inner());
     assert!(serves, "the server ends before it serves");
     process
 }

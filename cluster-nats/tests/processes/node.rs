@@ -1,7 +1,7 @@
 //! A server of the cluster as a process of its own: this program, started again.
 
 use std::env;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -48,12 +48,13 @@ impl Node {
             .stdout(Stdio::piped())
             .spawn()
             .expect("it starts");
-        let lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
-        let mut addresses = lines.map_while(Result::ok).filter_map(|line| {
+        let mut output = BufReader::new(process.stdout.take().expect("it is piped"));
+        let address = output.by_ref().lines().map_while(Result::ok).find_map(|line| {
             let (_, address) = line.split_once("serves at ")?;
             address.parse().ok()
         });
-        let address = addresses.next();
+        // The test harness of the server prints a line after a minute, and ends if nobody takes it.
+        process.stdout = Some(output.into_inner());
         let Some(address) = address else {
             let _ = process.kill();
             panic!("the server ends before it serves: {:?}", process.wait());
