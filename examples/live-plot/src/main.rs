@@ -5,7 +5,7 @@ mod signal;
 use std::env;
 use std::time::Duration;
 
-use stillhere_app::{Array, Observable, Session, app};
+use stillhere_app::{Array, Codec, HubBuilderExt as _, Observable, Session, app};
 use stillhere_warp::{Hub, Page, SessionState, stop_signal};
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
@@ -57,7 +57,10 @@ async fn plot(session: Session) {
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
-    let hub = Hub::builder().allow_host("localhost").build();
+    let hub = Hub::builder()
+        .allow_host("localhost")
+        .codec(Codec::MessagePack) // for everything that the server sends
+        .build();
     let hub_of_page = hub.clone();
     let index = warp::path::end().map(move || page(&hub_of_page));
     let app = stillhere_warp::routes(&hub).or(index);
