@@ -14,6 +14,7 @@
 // - STILLHERE_WEBRTC: the path of the demo over WebRTC
 // - STILLHERE_RECIPES, STILLHERE_JOB_RUNNER, STILLHERE_LIVE_PLOT, STILLHERE_RESTARTS: the paths of
 //   these programs
+// - STILLHERE_CLASSICS_AXUM, STILLHERE_CLASSICS_ACTIX, STILLHERE_CLASSICS_WARP: the classics
 // - STILLHERE_SHARE: the share of a long test's repetitions that runs. If it is not set by hand, it
 //   is a fifth on the first framework and a tenth on the others, because the core and the client
 //   do the same on each
@@ -39,11 +40,11 @@ const IN_CHROMIUM_TOO = ['engines/messages.test.mjs', 'engines/origins.test.mjs'
  * the demo over WebRTC, and examples that exist for one framework.
  */
 const ONCE = [
-  'badge', 'boxes', 'chat', 'csp', 'drawing_board', 'duplicate', 'ends', 'frozen', 'history', 'job_runner', 'live_plot', 'module', 'nginx', 'nodes', 'outages', 'renewal', 'restarts', 'status', 'turbo', 'typed', 'vite', 'webrtc',
+  'badge', 'boxes', 'chat', 'classics', 'csp', 'drawing_board', 'duplicate', 'ends', 'frozen', 'history', 'job_runner', 'live_plot', 'module', 'nginx', 'nodes', 'outages', 'renewal', 'restarts', 'status', 'turbo', 'typed', 'vite', 'webrtc',
 ].map((name) => `${name}.test.mjs`);
 
 /** The packages whose programs the tests run. */
-const PACKAGES = ['stillhere-examples', ...['drawing-board', 'drop-in', 'job-runner', 'live-plot', 'recipes', 'restarts', 'webrtc'].map((name) => `stillhere-example-${name}`)];
+const PACKAGES = ['stillhere-examples', ...['classics', 'drawing-board', 'drop-in', 'job-runner', 'live-plot', 'recipes', 'restarts', 'webrtc'].map((name) => `stillhere-example-${name}`)];
 
 const folder = import.meta.dirname;
 const isLong = process.env.STILLHERE_LONG !== undefined;
@@ -107,6 +108,7 @@ async function test(framework, files, share, { name = framework, ...environment 
       STILLHERE_JOB_RUNNER: programs.get('job-runner'),
       STILLHERE_LIVE_PLOT: programs.get('live-plot'),
       STILLHERE_RESTARTS: programs.get('restarts'),
+      ...Object.fromEntries(FRAMEWORKS.map((name) => [`STILLHERE_CLASSICS_${name.toUpperCase()}`, programs.get(`classics-${name}`)])),
       STILLHERE_SHARE: process.env.STILLHERE_SHARE ?? share,
       ...environment,
     },

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const PACKAGES: [&str; 10] = [
+const PACKAGES: [&str; 11] = [
+    "classics",
     "drawing-board",
     "drop-in",
     "first/actix",
