@@ -18,7 +18,10 @@ import { decodeText, decodeUnit, encodeText, Kind, type Unit } from './unit';
 import { type Codec, decodeValue } from './value';
 
 export interface AppOptions<C = Contract> {
-  /** Format of the values that the page sends. It understands both. Default: `json`. */
+  /**
+   * Format of the values that the page sends. It understands both. Default: `messagepack` once the
+   * server has sent that, and `json` before.
+   */
   codec?: Codec;
   /** Reports the page's uncaught errors and failing handlers to the server. Default: true. */
   reportErrors?: boolean;
@@ -77,7 +80,7 @@ export class AppSession<C = Contract> {
     this.#environment = environment;
     this.onerror = options.onerror ?? null;
     this.onstatus = options.onstatus ?? raw.onstatus;
-    this.#outgoing = new Outgoing(raw, options.codec ?? 'json');
+    this.#outgoing = new Outgoing(raw, options.codec);
     const { waitingCalls: waiting = 1024, runningCalls: running = 16 } = options;
     const failed = (source: string, error: unknown): void => this.#failed(source, error);
     this.#calls = new Calls(this.#outgoing, waiting, environment);
@@ -271,6 +274,7 @@ export class AppSession<C = Contract> {
   readonly #receive = (bytes: Bytes, lane: LaneName): unknown => {
     try {
       const unit = decodeUnit(bytes);
+      this.#outgoing.adopt(unit);
       return this.#dispatch(unit, lane);
     } catch (error) {
       this.#tellError(error as Error);

@@ -1,17 +1,18 @@
 import type { LaneName } from '../delivery';
 import type { Session } from '../session';
 import type { Bytes } from '../wire';
-import { encodeHead, encodeText, type Fields, type Kind } from './unit';
-import { type Codec, encodeValue, withContent } from './value';
+import { encodeHead, encodeText, type Fields, Kind, type Unit } from './unit';
+import { type Codec, encodeValue, isMessagePack, withContent } from './value';
 
 /** Sends units. Everything it has throws like `Session.send`. */
 export class Outgoing {
   readonly #raw: Session;
-  readonly #codec: Codec;
+  /** Undefined until the page has chosen, or the server has sent MessagePack. */
+  #codec: Codec | undefined;
   /** Charge of everything sent in the interactive lane so far. */
   #charged = 0;
 
-  constructor(raw: Session, codec: Codec) {
+  constructor(raw: Session, codec: Codec | undefined) {
     this.#raw = raw;
     this.#codec = codec;
   }
@@ -19,7 +20,13 @@ export class Outgoing {
   /** Sends a value. Also throws for a value that cannot be encoded. */
   value(kind: Kind, fields: Fields, value: unknown): void {
     const head = encodeHead(kind, fields);
-    this.#send(value === undefined ? new Uint8Array(head) : encodeValue(head, value, this.#codec));
+    this.#send(value === undefined ? new Uint8Array(head) : encodeValue(head, value, this.#codec ?? 'json'));
+  }
+
+  /** Goes over to the format of the server's values, unless the page has chosen one. */
+  adopt({ kind, bytes, at }: Unit): void {
+    const hasValue = kind >= Kind.Message && kind !== Kind.Failure;
+    if (hasValue && isMessagePack(bytes, at)) this.#codec ??= 'messagepack';
   }
 
   /** Sends text, cut off after `limit` bytes. */

@@ -29,6 +29,8 @@ export function encodeValue(head: readonly number[], value: unknown, codec: Code
     : withContent([...head, MESSAGE_PACK_FORMAT], encodeMessagePack(value, DEPTH));
 }
 
+export const isMessagePack = (unit: Bytes, at: number): boolean => unit[at] === MESSAGE_PACK_FORMAT;
+
 /** Returns a unit of this head and this content. */
 export function withContent(head: readonly number[], content: Uint8Array): Bytes {
   const unit = new Uint8Array(head.length + content.length);

@@ -20,6 +20,8 @@ export interface Sent {
   credit: number;
   number: number;
   count: number;
+  /** First byte of the content. */
+  format: number | undefined;
   value: unknown;
 }
 
@@ -119,5 +121,5 @@ function described(bytes: Bytes): Sent {
   const kind = isError ? Kind.Error : unit.kind;
   const isText = kind === Kind.Text || kind === Kind.Failure;
   const value = isText ? decodeText(bytes, at) : kind === Kind.Bytes ? bytes.slice(at) : decodeValue(bytes, at);
-  return { kind, id, name, room, action, code, credit, number, count, value };
+  return { kind, id, name, room, action, code, credit, number, count, format: bytes[at], value };
 }

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Kind } from '../../src/app/unit';
+import { encodeValue } from '../../src/app/value';
 import { App } from './app_fixture';
 
 test('bytes, text and values arrive as what they were sent', async () => {
@@ -23,6 +24,22 @@ test('bytes, text and values arrive as what they were sent', async () => {
   app.session.sendJson([1]);
   assert.deepEqual((await app.read()).map(({ kind, value }) => [kind, value]), [[Kind.Text, 'text'], [Kind.Bytes, new Uint8Array([9])], [Kind.Message, [1]]]);
   assert.throws(() => app.session.send({} as never), TypeError);
+});
+
+test('the page sends in the format of the server, unless it has chosen one', async () => {
+  for (const [options, expected] of [[{}, [0, 1]], [{ codec: 'json' as const }, [0, 0]], [{ codec: 'messagepack' as const }, [1, 1]]] as const) {
+    const app = await App.connected({ onjson: () => {}, ...options });
+    app.session.sendJson([1]);
+    await app.give(Kind.Text, {}, '\u{1}');
+    await app.give(Kind.Failure, { id: 1, code: 1 }, '\u{1}');
+    app.session.sendJson([2]);
+    await app.giveBytes(encodeValue([Kind.Message], { x: 1 }, 'messagepack'));
+    await app.give(Kind.Message, {}, 'JSON again');
+    app.session.sendJson([3]);
+    const sent = await app.read();
+    assert.deepEqual(sent.map(({ format }) => format), [expected[0], expected[0], expected[1]]);
+    assert.deepEqual(sent.map(({ value }) => value), [[1], [2], [3]]);
+  }
 });
 
 test('units wait until the page says what it wants of them', async () => {

@@ -9,7 +9,10 @@ import type { Observable } from './observable';
 import type { Room } from './room';
 import { type Codec } from './value';
 export interface AppOptions<C = Contract> {
-    /** Format of the values that the page sends. It understands both. Default: `json`. */
+    /**
+     * Format of the values that the page sends. It understands both. Default: `messagepack` once the
+     * server has sent that, and `json` before.
+     */
     codec?: Codec;
     /** Reports the page's uncaught errors and failing handlers to the server. Default: true. */
     reportErrors?: boolean;

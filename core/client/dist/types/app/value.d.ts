@@ -8,6 +8,7 @@ export declare const DEPTH = 127;
  * that its format does not have, or that is nested too deeply.
  */
 export declare function encodeValue(head: readonly number[], value: unknown, codec: Codec): Bytes;
+export declare const isMessagePack: (unit: Bytes, at: number) => boolean;
 /** Returns a unit of this head and this content. */
 export declare function withContent(head: readonly number[], content: Uint8Array): Bytes;
 /** Decodes the value that begins at `at` and ends with the unit. Throws `Undecodable`. */
