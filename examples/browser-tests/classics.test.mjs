@@ -34,7 +34,7 @@ browserTest('the classics do on each framework what they should', async (stage) 
   await type(ben, '#say', 'hello');
   await shows(ada, '#log li', ['Ben joined', 'Ben: hello']);
   assert.deepEqual(await read(ben, '#log li'), ['Ben: hello']);
-  await ben.evaluate(() => stillhere.session.close());
+  await ben.evaluate(() => lobby.leave());
   await shows(ada, '#log li', ['Ben joined', 'Ben: hello', 'Ben left']);
 
   const [one, other] = [await open(`${actix.url}/todos`), await open(`${actix.url}/todos`)];
@@ -45,7 +45,7 @@ browserTest('the classics do on each framework what they should', async (stage) 
   await type(other, '#add', 'bread');
   await shows(one, '#list li', ['milk', 'bread']);
   assert.equal(await other.inputValue('#add'), '');
-  await one.check('#list li:nth-child(2) input');
+  await one.click('#list li:nth-child(2) input');
   await until(other, () => document.querySelector('#list li:nth-child(2) input').checked);
 
   const ticker = await open(`${warp.url}/ticker`);
