@@ -1,5 +1,7 @@
 //! Rooms over several servers and a real NATS.
 
+#[path = "../hops/balancer.rs"]
+mod balancer;
 mod convergence;
 mod node;
 mod outages;

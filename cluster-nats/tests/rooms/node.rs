@@ -42,7 +42,7 @@ impl Node {
         Self::connect_with(&nats.url(), options, rooms).await
     }
 
-    async fn connect_with(url: &str, options: NatsRoomsOptions, rooms: RoomOptions) -> Self {
+    pub(crate) async fn connect_with(url: &str, options: NatsRoomsOptions, rooms: RoomOptions) -> Self {
         let client = async_nats::connect(url).await.expect("NATS runs");
         let joining = Servers::join(client, ServersOptions::default()).await;
         let servers = joining.expect("the client is open");

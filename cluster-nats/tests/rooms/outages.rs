@@ -1,15 +1,18 @@
 //! Servers that die or stop for a while, and NATS that does.
 
 use std::env;
+use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use stillhere_app::{Departure, Member, RoomEvent, RoomEvents};
+use stillhere_app::{Departure, Member, RoomEvent, RoomEvents, RoomOptions};
+use stillhere_nats::NatsRoomsOptions;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::balancer::Balancer;
 use crate::convergence::Party;
 use crate::node::{Guest, Node, soon};
-use crate::support::NatsServer;
+use crate::support::{NatsServer, free_port};
 
 /// How long NATS is away, which is more than a server may be silent.
 const OUTAGE: Duration = Duration::from_secs(5);
@@ -160,4 +163,62 @@ async fn all_servers_converge_after_nats_was_killed_and_has_forgotten_everything
         party.disturb(100).await;
         party.converge().await;
     }
+}
+
+#[tokio::test]
+async fn a_server_that_missed_more_than_nats_has_kept_is_told_by_another() {
+    let nats = NatsServer::start();
+    let mut options = NatsRoomsOptions::default();
+    options.kept_bytes = 64 * 1024;
+    let address = nats
+        .url()
+        .trim_start_matches("nats://")
+        .parse()
+        .expect("it is an address");
+    let wire = Balancer::start(&[address], 0).await;
+    let here = Node::start_with(&nats, options.clone(), RoomOptions::default()).await;
+    let far = Node::connect_with(&format!("nats://{}", wire.address), options, RoomOptions::default()).await;
+    let (ada, ben) = (Guest::join(&here, "Ada").await, Guest::join(&far, "Ben").await);
+    soon("both are there", here.room.present().wait_for(|all| all.len() == 2)).await;
+    wire.lead_to(&[SocketAddr::from(([127, 0, 0, 1], free_port()))]);
+    wire.cut();
+    let cy = Guest::join(&here, "Cy").await;
+    let membership = ada.membership.as_ref().expect("she has joined");
+    membership.set_state(&"Augusta").expect("it is short");
+    let padding = "x".repeat(10_000);
+    for number in 0..30u64 {
+        here.room.emit("draw", &(number, &padding)).expect("little waits");
+        let event = ada.page.room_event::<(u64, String)>("board", "draw");
+        assert_eq!(soon("it is in the stream", event).await.1.0, number);
+    }
+    wire.lead_to(&[address]);
+    let knows_all = |all: &[Member]| all.len() == 3 && has("Augusta")(all);
+    soon("the server knows all", far.room.present().wait_for(knows_all)).await;
+    soon("the page knows all", ben.page.wait_for_members("board", knows_all)).await;
+    here.room.emit("draw", &(30u64, "")).expect("little waits");
+    let event = ben.page.room_event::<(u64, String)>("board", "draw");
+    assert_eq!(soon("the next event", event).await.1.0, 30);
+    assert_eq!(ben.page.missed("board"), 30);
+    assert_eq!(here.members(), far.members());
+    drop(cy);
+}
+
+#[tokio::test]
+async fn a_server_that_did_not_answer_a_newcomer_tells_it_later_who_is_there() {
+    let nats = NatsServer::start();
+    let (runtime, node, cy) = apart(&nats, "Cy").await;
+    let (go_on, paused) = mpsc::channel::<()>();
+    runtime.spawn(async move {
+        let _ = paused.recv();
+    });
+    let here = Node::start(&nats).await;
+    // It has asked in vain when it knows its own member.
+    let ada = Guest::join(&here, "Ada").await;
+    assert_eq!(here.members().len(), 1);
+    drop(go_on);
+    soon("he is known", here.room.present().wait_for(has("Cy"))).await;
+    soon("she is known", node.room.present().wait_for(has("Ada"))).await;
+    assert_eq!(here.members(), node.members());
+    drop((ada, cy));
+    runtime.shutdown_background();
 }
