@@ -16,6 +16,7 @@ use stillhere::cluster::{
 use stillhere::{SessionId, run_connection_loop};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::directory::{Change, Directory, is_post, post_subject, session_subject};
 use crate::hop::{FarEnd, Hop};
@@ -261,14 +262,19 @@ impl Node {
         Ok(Some(Box::pin(hop)))
     }
 
-    /// Asks for the server of a session, up to twice. It asks again if nobody has the session,
-    /// because NATS may not know yet of one that has just begun, and after a time-out, because the
+    /// Asks for the server of a session. It asks again if nobody has it, because NATS may not know
+    /// yet of one that has just begun, and because a server may have lost its connection to NATS a
+    /// moment ago: it is back when it is heard. It asks twice if nobody answers, because the
     /// question may have been lost.
     async fn ask(&self, session: &SessionId, ask: &Ask) -> Result<Option<Answer>, ClusterError> {
         let subject = session_subject(&self.options.prefix, session);
         let question = serde_json::to_vec(ask).expect("a question is plain data");
-        let mut is_lost = false;
-        for pause in [Some(PAUSE), None] {
+        let began = Instant::now();
+        let (mut asked, mut unanswered) = (0, 0);
+        loop {
+            let is_certain = asked > 0 && self.servers.have_been_heard_since(began);
+            let is_last = is_certain || began.elapsed() >= NOBODY_TIME;
+            asked += 1;
             let request = Request::new()
                 .payload(question.clone().into())
                 .timeout(Some(ANSWER_TIME));
@@ -279,23 +285,18 @@ impl Node {
                 },
                 Err(error) => error,
             };
-            is_lost = match error.kind() {
-                RequestErrorKind::NoResponders => false,
-                RequestErrorKind::TimedOut => true,
+            match error.kind() {
+                RequestErrorKind::NoResponders if !is_last => tokio::time::sleep(PAUSE).await,
+                RequestErrorKind::NoResponders if self.servers.is_settled() => return Ok(None),
+                // Its server may be slower to come back than this one.
+                RequestErrorKind::NoResponders => {
+                    return Err(ClusterError::Away("servers may still be reconnecting".to_owned()));
+                }
+                RequestErrorKind::TimedOut if unanswered == 0 => unanswered += 1,
+                RequestErrorKind::TimedOut if self.servers.reaches_nats() => return Err(ClusterError::Silent),
+                RequestErrorKind::TimedOut => return Err(away()),
                 _ => return Err(ClusterError::Away(error.to_string())),
-            };
-            if let Some(pause) = pause.filter(|_| !is_lost) {
-                tokio::time::sleep(pause).await;
             }
-        }
-        match is_lost {
-            // Its server may be slower to come back than this one.
-            false if !self.servers.is_settled() => {
-                Err(ClusterError::Away("servers may still be reconnecting".to_owned()))
-            }
-            false => Ok(None),
-            true if self.servers.reaches_nats() => Err(ClusterError::Silent),
-            true => Err(away()),
         }
     }
 
@@ -469,3 +470,8 @@ const GONE: u8 = 1;
 
 /// How long to wait before asking again, if nobody had the session.
 const PAUSE: Duration = Duration::from_millis(150);
+
+/// How long a server that is not heard may still have a session that nobody has: a client of NATS
+/// whose connection is lost connects to another server of NATS within this time. A page should
+/// learn within a second that its server has died.
+const NOBODY_TIME: Duration = Duration::from_millis(600);

@@ -71,10 +71,16 @@ struct Known {
     connects: u64,
     /// When the last interruption ended.
     interrupted: Option<Instant>,
-    /// The value of `beats` when each other server was last heard from.
-    heard: HashMap<u64, u64>,
+    /// When each other server was last heard from.
+    heard: HashMap<u64, Heard>,
     /// Servers that are lost, of which some may only be cut off.
     lost: HashSet<u64>,
+}
+
+struct Heard {
+    at: Instant,
+    /// The value of [`Known::beats`].
+    beat: u64,
 }
 
 /// The times at which this server could not hear others, nor others this one: its client has
@@ -186,8 +192,19 @@ impl Servers {
             return HashSet::new();
         }
         let oldest = known.beats.saturating_sub(SILENT_AFTER.into());
-        let heard = known.heard.iter().filter(|(_, beat)| **beat > oldest || oldest == 0);
+        let heard = known
+            .heard
+            .iter()
+            .filter(|(_, heard)| heard.beat > oldest || oldest == 0);
         heard.map(|(server, _)| *server).chain([shared.id]).collect()
+    }
+
+    /// Returns true if all [audible](Self::audible) servers have been heard since then. What a
+    /// server has subscribed to, NATS knows when that server is heard.
+    pub(crate) fn have_been_heard_since(&self, since: Instant) -> bool {
+        let known = self.inner.shared.known();
+        let mut audible = known.heard.values().filter(|heard| known.is_audible(heard));
+        audible.all(|heard| heard.at > since)
     }
 
     /// Returns false if servers may still be connecting to NATS again, because this one had to a
@@ -241,7 +258,8 @@ impl Shared {
         let mut known = self.known();
         let beats = known.beats;
         if known.heard.len() < MOST_SERVERS || known.heard.contains_key(&server) {
-            known.heard.insert(server, beats);
+            let at = Instant::now();
+            known.heard.insert(server, Heard { at, beat: beats });
         }
         let has_returned = known.lost.remove(&server);
         drop(known);
@@ -274,8 +292,8 @@ impl Shared {
         known.worked = Instant::now();
         known.beats += 1;
         let oldest = known.beats.saturating_sub(self.options.lost_after.into());
-        let lost: Vec<_> = known.heard.extract_if(|_, beat| *beat < oldest).collect();
-        let lost = lost.into_iter().map(|(server, _)| server).collect::<Vec<_>>();
+        let lost = known.heard.extract_if(|_, heard| heard.beat < oldest);
+        let lost: Vec<_> = lost.map(|(server, _)| server).collect();
         if known.lost.len() + lost.len() > MOST_SERVERS {
             known.lost.clear();
         }
@@ -300,6 +318,10 @@ impl Shared {
 }
 
 impl Known {
+    fn is_audible(&self, heard: &Heard) -> bool {
+        self.beats - heard.beat < SILENT_AFTER.into()
+    }
+
     /// Returns when NATS is known to have worked before.
     fn interrupt(&mut self) -> Instant {
         self.interrupted = Some(Instant::now());

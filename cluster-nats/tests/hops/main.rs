@@ -211,6 +211,24 @@ async fn a_session_of_nobody_is_unknown_within_a_second() {
     }
 }
 
+/// It may be connecting to another server of NATS.
+#[tokio::test]
+async fn a_session_is_not_unknown_before_a_server_that_is_not_heard_had_time_to_come_back() {
+    let nats = NatsServer::start();
+    let node = Node::start(&nats, |hub| hub).await;
+    let balancer = Balancer::start(&[node.address], 0).await;
+    let other = async_nats::connect(nats.url()).await.expect("NATS runs");
+    let id = 7u64.to_le_bytes().to_vec();
+    other.publish("stillhere.servers", id.into()).await.expect("it is open");
+    until("the other is known", || node.cluster.servers().count() == 2).await;
+    let session = stillhere::Hub::new().open(node::echo);
+    let is_refused = |status: &Status| matches!(status, Status::Refused { .. });
+    let client = connect(&session, &balancer, Route::WebSocket);
+    let took = until_status(&client, is_refused).await;
+    let bounds = Duration::from_millis(600)..Duration::from_millis(1500);
+    assert!(bounds.contains(&took), "{took:?}");
+}
+
 #[tokio::test]
 async fn a_users_session_accepts_only_its_user_through_another_server() {
     let nats = NatsServer::start();
