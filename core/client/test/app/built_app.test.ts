@@ -10,9 +10,9 @@ import { FakePage } from '../fake_page';
 import { accept, encodeData, ticketOf } from '../fake_server';
 
 /** Maximum size of the module in bytes, gzipped. Lower it when the layer shrinks. */
-const BUDGET = 8_510;
+const BUDGET = 8_560;
 /** Maximum size of the script with the client and the layer. */
-const WHOLE_BUDGET = 21_700;
+const WHOLE_BUDGET = 21_750;
 
 const DIST = new URL('../dist/', import.meta.url);
 const built = (await import(new URL('app.mjs', DIST).href)) as typeof source;
