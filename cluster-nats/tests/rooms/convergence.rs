@@ -37,7 +37,10 @@ pub(crate) struct Party {
 
 impl Party {
     pub(crate) async fn begin(nats: &NatsServer, seed: u64) -> Self {
-        let nodes = Node::start_three(nats).await;
+        Self::on(Node::start_three(nats).await, seed).await
+    }
+
+    pub(crate) async fn on(nodes: [Node; 3], seed: u64) -> Self {
         let mut guests = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
             guests.push((index, Guest::join(node, "watcher").await));
@@ -90,6 +93,17 @@ impl Party {
                     self.nodes[index].room.emit("draw", &self.sent).expect("little waits");
                     self.sent += 1;
                 }
+            }
+        }
+    }
+
+    /// Waits until whatever was sent before has arrived on all servers.
+    pub(crate) async fn is_through(&self) {
+        for from in &self.nodes {
+            let guest = Guest::join(from, "a messenger").await;
+            for node in &self.nodes {
+                let is_in = |all: &[Member]| all.iter().any(|member| member.id == guest.id());
+                soon("the messenger arrives", node.room.present().wait_for(is_in)).await;
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use stillhere_app::{Departure, Member, RoomEvent, RoomEvents, RoomOptions};
-use stillhere_nats::NatsRoomsOptions;
+use stillhere_nats::{NatsRooms, NatsRoomsOptions, Servers, ServersOptions};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::balancer::Balancer;
@@ -221,4 +221,79 @@ async fn a_server_that_did_not_answer_a_newcomer_tells_it_later_who_is_there() {
     assert_eq!(here.members(), node.members());
     drop((ada, cy));
     runtime.shutdown_background();
+}
+
+/// Starts three servers as one cluster of NATS.
+fn start_cluster() -> [NatsServer; 3] {
+    let ports = [free_port(), free_port(), free_port()];
+    let routes = ports.map(|port| format!("nats://127.0.0.1:{port}")).join(", ");
+    ports.map(|port| {
+        let cluster = format!("name: c, listen: \"127.0.0.1:{port}\", routes: [{routes}]");
+        NatsServer::start_with(&format!("server_name: n{port}\ncluster {{ {cluster} }}\n"))
+    })
+}
+
+/// Waits until the servers of NATS have found each other, and creates the stream on all three.
+async fn create_stream(nats: &NatsServer, options: &NatsRoomsOptions) {
+    let began = Instant::now();
+    loop {
+        let client = async_nats::connect(nats.url()).await.expect("NATS runs");
+        let servers = Servers::join(client, ServersOptions::default()).await;
+        match NatsRooms::start(&servers.expect("it is open"), options.clone()).await {
+            Ok(_) => return,
+            Err(error) => assert!(began.elapsed() < Duration::from_secs(60), "{error}"),
+        }
+    }
+}
+
+/// Waits until all three servers of NATS have the stream again: two of them must, at any time.
+async fn has_three_replicas(nats: &NatsServer, options: &NatsRoomsOptions) {
+    let client = async_nats::connect(nats.url()).await.expect("NATS runs");
+    let jetstream = async_nats::jetstream::new(client);
+    let name = options.prefix.replace('.', "_");
+    let began = Instant::now();
+    loop {
+        let stream = jetstream.get_stream(&name).await;
+        let cluster = stream.ok().and_then(|stream| stream.cached_info().cluster.clone());
+        let is_whole = cluster.is_some_and(|cluster| {
+            let replicas = &cluster.replicas;
+            cluster.leader.is_some() && replicas.len() == 2 && replicas.iter().all(|one| one.current && !one.offline)
+        });
+        if is_whole {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "the stream is not whole");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Each of the three dies once, so the leader of the stream is among them.
+#[tokio::test]
+async fn nothing_is_lost_while_one_server_of_a_nats_cluster_after_the_other_dies() {
+    if env::var_os("STILLHERE_LONG").is_none() {
+        return eprintln!("runs with --long");
+    }
+    let mut nats = start_cluster();
+    let mut options = NatsRoomsOptions::default();
+    options.replicas = 3;
+    create_stream(&nats[0], &options).await;
+    let mut nodes = Vec::new();
+    for server in &nats {
+        nodes.push(Node::connect_with(&server.url(), options.clone(), RoomOptions::default()).await);
+    }
+    let nodes = nodes.try_into().ok().expect("there are three");
+    let mut party = Party::on(nodes, 11).await;
+    for server in &mut nats {
+        party.disturb(60).await;
+        server.kill();
+        let killed = Instant::now();
+        party.disturb(60).await;
+        party.is_through().await;
+        println!("rooms went on {:?} after the end of a server", killed.elapsed());
+        server.restart();
+        has_three_replicas(server, &options).await;
+    }
+    party.converge().await;
+    party.check_events().await;
+    party.check_changes().await;
 }
