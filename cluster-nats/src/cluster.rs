@@ -16,7 +16,7 @@ use stillhere::cluster::{
 use stillhere::{SessionId, run_connection_loop};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::directory::{Change, Directory, is_post, post_subject, session_subject};
 use crate::hop::{FarEnd, Hop};
@@ -429,7 +429,8 @@ async fn deliver(links: Arc<Links>, mut packets: Subscriber) {
 /// what was under way is lost.
 async fn watch_servers(node: Arc<Node>) {
     let mut interruptions = node.servers.interruptions();
-    let mut checks = tokio::time::interval(node.servers.interval());
+    let mut checks = tokio::time::interval(node.servers.interval() / CHECKS);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             Ok(()) = interruptions.changed() => node.links.cut(|_| true),
@@ -453,6 +454,10 @@ fn node_subject(prefix: &str, server: u64) -> String {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// How often within a heartbeat a server looks for others that are silent, so that it notices a
+/// death soon after it may.
+const CHECKS: u32 = 3;
 
 /// How long the server of a session may take to answer a question.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
