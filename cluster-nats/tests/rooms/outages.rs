@@ -149,7 +149,7 @@ async fn members_stay_while_nats_stands_still_and_nothing_that_was_sent_is_lost(
 
 #[tokio::test]
 async fn all_servers_converge_after_nats_was_killed_and_has_forgotten_everything() {
-    let seeds = env::var("STILLHERE_SEED").map_or(7..=9, |seed| {
+    let seeds = env::var("STILLHERE_SEED").map_or(9..=11, |seed| {
         let seed = seed.parse().expect("a seed is a number");
         seed..=seed
     });
