@@ -66,15 +66,19 @@ struct Durable {
     waits: bool,
     /// The newest document that counts.
     incarnation: u64,
-    /// A ping that came in the middle of a message whose next fragment had credit.
+    /// A ping of the browser came in the middle of a message whose next fragment had credit.
     stalled: Option<Stalled>,
 }
 
-/// What had arrived before a ping.
+/// A message of which nothing more arrives.
 #[derive(Debug, Clone, Copy)]
 struct Stalled {
-    since: Instant,
+    /// What had arrived when the browser pinged.
     arrived: PerLane<u64>,
+    /// Nonce of a ping that the server wrote afterwards.
+    asked: u64,
+    /// When the browser answered it. Since then it knows of the credit.
+    answered: Option<Instant>,
 }
 
 /// What was last reported to the peer, and what is still to be reported.
@@ -265,28 +269,44 @@ impl Lanes {
 
     /// Handles a ping of the peer, before its pong waits for what has arrived. If that ends in the
     /// middle of a message, the pong waits for the rest of the message, which never comes if it was
-    /// lost. So the rest counts as lost if nothing arrives until another ping that comes at least
-    /// `patience` later, although the next fragment had credit.
-    pub(crate) fn check_stall(&mut self, patience: Duration, now: Instant) -> Result<(), Violation> {
-        let Some(before) = self.durable.as_ref().map(|durable| durable.stalled) else {
-            return Ok(());
+    /// lost. Returns true if the next fragment has credit but is not seen, so that the server should
+    /// ping too: the answer shows that the peer knows of the credit. If nothing arrives until
+    /// another ping of the peer, at least `patience` after that answer, the rest is lost.
+    pub(crate) fn check_stall(&mut self, patience: Duration, now: Instant) -> Result<bool, Violation> {
+        let Some(durable) = &mut self.durable else {
+            return Ok(false);
         };
-        let arrived = self.arrived();
+        let arrived = PerLane::each(|lane| self.inboxes[lane].received());
+        durable.stalled.take_if(|stalled| stalled.arrived != arrived);
+        if let Some(stalled) = durable.stalled {
+            let is_lost = stalled.answered.is_some_and(|answered| now >= answered + patience);
+            return if is_lost { Err(Violation::Loss) } else { Ok(false) };
+        }
         let fragment = self.limits.fragment + FRAME_CHARGE;
-        let waits = Lane::ALL.iter().any(|lane| {
+        Ok(Lane::ALL.iter().any(|lane| {
             let inbox = &self.inboxes[*lane];
             inbox.has_partial() && inbox.charged() + fragment <= self.told_credit(*lane)
-        });
-        match before.filter(|stalled| stalled.arrived == arrived) {
-            Some(stalled) if now >= stalled.since + patience => return Err(Violation::Loss),
-            Some(_) => {}
-            None => {
-                if let Some(durable) = &mut self.durable {
-                    durable.stalled = waits.then_some(Stalled { since: now, arrived });
-                }
-            }
+        }))
+    }
+
+    /// Records the nonce of the ping that the server writes because of [`Lanes::check_stall`].
+    pub(crate) fn ask_about_stall(&mut self, nonce: u64) {
+        let arrived = self.arrived();
+        if let Some(durable) = &mut self.durable {
+            durable.stalled = Some(Stalled {
+                arrived,
+                asked: nonce,
+                answered: None,
+            });
         }
-        Ok(())
+    }
+
+    /// Handles the peer's answer to a ping.
+    pub(crate) fn handle_pong(&mut self, nonce: u64, now: Instant) {
+        let stalled = self.durable.as_mut().and_then(|durable| durable.stalled.as_mut());
+        if let Some(stalled) = stalled.filter(|stalled| nonce >= stalled.asked) {
+            stalled.answered.get_or_insert(now);
+        }
     }
 
     pub(crate) fn queued_charge(&self) -> PerLane<Taken> {

@@ -33,19 +33,19 @@ use world::World;
 
 #[test]
 fn schedules_with_crashes_lose_nothing() {
-    simulate(Durability::Crash, 0..2000);
+    simulate(Durability::Crash, 0..5500);
 }
 
 #[test]
 fn schedules_with_hand_overs_lose_nothing() {
-    simulate(Durability::Restart, 0..1000);
+    simulate(Durability::Restart, 0..4500);
 }
 
 #[test]
 fn many_schedules_with_crashes_lose_nothing() {
     if std::env::var_os("STILLHERE_LONG").is_some() {
-        simulate(Durability::Crash, 2000..20_000);
-        simulate(Durability::Restart, 1000..5000);
+        simulate(Durability::Crash, 5500..50_000);
+        simulate(Durability::Restart, 4500..30_000);
     }
 }
 

@@ -85,16 +85,21 @@ impl SessionMachine {
             Frame::Data(data) => self.handle_data(data, now)?,
             Frame::Ack(counts) => self.handle_counts(&counts, now)?,
             Frame::Ping { nonce, counts } => {
-                self.lanes.check_stall(self.timing.heartbeat / 2, now)?;
+                let is_stalled = self.lanes.check_stall(self.timing.heartbeat / 2, now)?;
                 attached.pong_due = Some(PongDue {
                     nonce,
                     arrived: self.lanes.arrived(),
                     is_alive_shown: false,
                 });
+                if is_stalled {
+                    let nonce = self.ping(now);
+                    self.lanes.ask_about_stall(nonce);
+                }
                 self.handle_counts(&counts, now)?;
             }
             Frame::Pong { nonce, counts } => {
                 self.handle_counts(&counts, now)?;
+                self.lanes.handle_pong(nonce, now);
                 self.handle_pong(nonce)?;
             }
             Frame::Leave => self.detach(Cause::Left, now),
@@ -175,15 +180,26 @@ impl SessionMachine {
             self.detach(Cause::Silent, now);
             return self.refuse(key, Code::Silent, "nothing was received for two heartbeats");
         }
-        self.nonce += 1;
-        attached.ping = Ping::Due {
-            nonce: self.nonce,
-            since: now,
-        };
+        self.ping(now);
         let quiet = self.next_quiet();
         if let Some(attached) = &mut self.attached {
             attached.quiet = quiet;
         }
+    }
+
+    /// Makes the connection write a ping, unless one is due already. Returns its nonce.
+    fn ping(&mut self, now: Instant) -> u64 {
+        if let Some(attached) = &mut self.attached {
+            if let Ping::Due { nonce, .. } = attached.ping {
+                return nonce;
+            }
+            attached.ping = Ping::Due {
+                nonce: self.nonce + 1,
+                since: now,
+            };
+        }
+        self.nonce += 1;
+        self.nonce
     }
 
     /// Returns a time between 3/4 of the heartbeat and the whole, so that sessions do not all ping

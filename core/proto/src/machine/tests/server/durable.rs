@@ -3,7 +3,7 @@
 use super::{HEARTBEAT, TEN_SECONDS};
 use crate::code::Code;
 use crate::limits::Limits;
-use crate::machine::tests::harness::{LIMITS, PLENTY, counts, data, fragment, ms, ping, text};
+use crate::machine::tests::harness::{LIMITS, PLENTY, counts, data, fragment, ms, ping, pong, text};
 use crate::machine::tests::host::{Host, TIMING, hello, hello_again};
 use crate::machine::{Cause, ConnectionKey, Event, Phase, Saved};
 use crate::message::{Lane, PerLane};
@@ -237,10 +237,11 @@ fn the_loss_of_the_last_fragment_is_found_although_its_pong_never_comes() {
     let (mut host, key) = open(true);
     host.receive(key, fragment(1));
     host.receive(key, ping(1));
-    assert!(matches!(host.frames(key)[..], [Frame::Ack(_)]));
+    let asked = asked(&mut host, key);
     // A page that wakes several times asks several times.
     host.receive(key, ping(2));
     assert!(matches!(host.frames(key)[..], [Frame::Ack(_)]));
+    host.receive(key, pong(asked));
     host.advance(HEARTBEAT);
     host.frames(key);
     host.receive(key, ping(3));
@@ -255,13 +256,42 @@ fn the_loss_of_the_last_fragment_is_found_although_its_pong_never_comes() {
     assert_eq!(host.take_all().len(), 1);
 }
 
+/// Returns the nonce of the server's ping, which follows a sign of life.
+fn asked(host: &mut Host, key: ConnectionKey) -> u64 {
+    match host.frames(key)[..] {
+        [Frame::Ack(_), Frame::Ping { nonce, .. }] => nonce,
+        ref frames => panic!("{frames:?}"),
+    }
+}
+
+#[test]
+fn a_page_that_has_not_heard_of_its_credit_has_lost_nothing() {
+    let (mut host, key) = open(true);
+    host.receive(key, fragment(1));
+    host.receive(key, ping(1));
+    let asked = asked(&mut host, key);
+    for nonce in 2..5 {
+        host.advance(HEARTBEAT);
+        host.frames(key);
+        host.receive(key, ping(nonce));
+    }
+    // Now it has, and sends as soon as it can.
+    host.receive(key, pong(asked));
+    host.receive(key, ping(5));
+    assert_eq!(host.phase(), &Phase::Open);
+    host.receive(key, data(2, text("the end")));
+    assert_eq!(host.take_all().len(), 1);
+}
+
 #[test]
 fn a_message_that_arrives_slowly_is_not_lost() {
     let (mut host, key) = open(true);
     for sequence in 1..6 {
         host.receive(key, fragment(sequence));
         host.receive(key, ping(sequence));
-        host.advance(HEARTBEAT);
+        let asked = asked(&mut host, key);
+        host.receive(key, pong(asked));
+        host.advance(HEARTBEAT / 2);
         host.frames(key);
     }
     assert_eq!(host.phase(), &Phase::Open);
