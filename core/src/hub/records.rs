@@ -25,7 +25,14 @@ pub(super) trait AnyKind: Send + Sync {
 }
 
 /// Sessions that are being opened. Whoever holds the lock of one opens it.
-type OpeningLocks = Lock<HashMap<SessionId, Arc<Mutex<()>>>>;
+type OpeningLocks = Lock<HashMap<SessionId, BeingOpened>>;
+
+#[derive(Default)]
+struct BeingOpened {
+    mutex: Arc<Mutex<()>>,
+    /// How many [`OpeningLock`]s there are.
+    locks: usize,
+}
 
 /// The store of a hub, and what it needs to open sessions again.
 pub(crate) struct Records {
@@ -49,12 +56,7 @@ impl Records {
 
     /// Returns what whoever opens this session, or removes its record, has to lock.
     pub(super) fn lock_of(&self, id: SessionId) -> OpeningLock<'_> {
-        let mutex = Arc::clone(self.opening.lock().entry(id).or_default());
-        OpeningLock {
-            opening: &self.opening,
-            id,
-            mutex,
-        }
+        lock_of(&self.opening, id)
     }
 
     /// Waits until all sessions are open that are being opened now.
@@ -73,6 +75,14 @@ impl Records {
     }
 }
 
+fn lock_of(opening: &OpeningLocks, id: SessionId) -> OpeningLock<'_> {
+    let mut sessions = opening.lock();
+    let session = sessions.entry(id).or_default();
+    session.locks += 1;
+    let mutex = Arc::clone(&session.mutex);
+    OpeningLock { opening, id, mutex }
+}
+
 /// The lock of one session, which goes when nobody has it any more.
 pub(super) struct OpeningLock<'a> {
     opening: &'a OpeningLocks,
@@ -88,10 +98,32 @@ impl OpeningLock<'_> {
 
 impl Drop for OpeningLock<'_> {
     fn drop(&mut self) {
-        const IN_MAP_AND_HERE: usize = 2;
-        let mut opening = self.opening.lock();
-        if Arc::strong_count(&self.mutex) == IN_MAP_AND_HERE {
-            opening.remove(&self.id);
+        let mut sessions = self.opening.lock();
+        let Some(session) = sessions.get_mut(&self.id) else {
+            return;
+        };
+        session.locks -= 1;
+        if session.locks == 0 {
+            sessions.remove(&self.id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two that are dropped at the same time may both see the mutex of the other.
+    #[test]
+    fn the_last_lock_removes_its_session_even_if_its_mutex_is_still_alive() {
+        let opening = OpeningLocks::default();
+        let id = SessionId::random();
+        let (first, second) = (lock_of(&opening, id), lock_of(&opening, id));
+        assert!(Arc::ptr_eq(&first.mutex, &second.mutex));
+        let mutex = Arc::clone(&first.mutex);
+        drop(first);
+        assert_eq!(opening.lock().len(), 1);
+        drop(second);
+        assert_eq!((opening.lock().len(), Arc::strong_count(&mutex)), (0, 1));
     }
 }
