@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::directory::{Change, Directory, is_post, post_subject, session_subject};
+use crate::directory::{Change, Directory, TAKING, is_post, post_subject, session_subject};
 use crate::hop::{FarEnd, Hop};
 use crate::links::Links;
 use crate::packets::link_of;
@@ -188,7 +188,7 @@ impl Cluster for NatsCluster {
         let _ = self.0.hub.set(hub.clone());
         let node = &self.0;
         let users = Users::new(node.servers.clone(), &node.options.prefix, hub, user_sessions);
-        let directory = Directory::new(node.client.clone(), &node.options.prefix, changes);
+        let directory = Directory::new(node.servers.clone(), &node.options.prefix, changes);
         let tasks = [
             runtime
                 .spawn(answer_questions(Arc::clone(node), directory))
@@ -275,15 +275,25 @@ impl Node {
             let is_certain = asked > 0 && self.servers.have_been_heard_since(began);
             let is_last = is_certain || began.elapsed() >= NOBODY_TIME;
             asked += 1;
+            // With an inbox of its own: the client never forgets a request to its common one that
+            // nobody answers.
             let request = Request::new()
                 .payload(question.clone().into())
-                .timeout(Some(ANSWER_TIME));
-            let error = match self.client.send_request(subject.clone(), request).await {
-                Ok(message) => match serde_json::from_slice(&message.payload) {
+                .inbox(self.client.new_inbox())
+                .timeout(None);
+            let asking = self.client.send_request(subject.clone(), request);
+            let error = match tokio::time::timeout(ANSWER_TIME, asking).await {
+                Ok(Ok(message)) => match serde_json::from_slice(&message.payload) {
                     Ok(answer) => return Ok(Some(answer)),
                     Err(error) => return Err(ClusterError::Away(format!("an answer cannot be read: {error}"))),
                 },
-                Err(error) => error,
+                Ok(Err(error)) => error,
+                Err(_) if unanswered == 0 => {
+                    unanswered += 1;
+                    continue;
+                }
+                Err(_) if self.servers.reaches_nats() => return Err(ClusterError::Silent),
+                Err(_) => return Err(away()),
             };
             match error.kind() {
                 RequestErrorKind::NoResponders if !is_last => tokio::time::sleep(PAUSE).await,
@@ -292,9 +302,6 @@ impl Node {
                 RequestErrorKind::NoResponders => {
                     return Err(ClusterError::Away("servers may still be reconnecting".to_owned()));
                 }
-                RequestErrorKind::TimedOut if unanswered == 0 => unanswered += 1,
-                RequestErrorKind::TimedOut if self.servers.reaches_nats() => return Err(ClusterError::Silent),
-                RequestErrorKind::TimedOut => return Err(away()),
                 _ => return Err(ClusterError::Away(error.to_string())),
             }
         }
@@ -305,29 +312,35 @@ impl Node {
             tracing::warn!(%session, bytes = body.len(), "NATS takes no POST of this size: lower Limits::fragment or raise max_payload");
             return Ok(None);
         }
-        let away = |error: &dyn fmt::Display| ClusterError::Away(error.to_string());
+        if !self.servers.reaches_nats() {
+            return Err(away());
+        }
         let subject = Subject::from(post_subject(&self.options.prefix, &session));
         for pause in [Some(PAUSE), None] {
             let inbox = Subject::from(self.client.new_inbox());
-            let mut answers = self
-                .client
-                .subscribe(inbox.clone())
-                .await
-                .map_err(|error| away(&error))?;
-            let asking = self.client.publish_with_reply(subject.clone(), inbox, body.clone());
-            asking.await.map_err(|error| away(&error))?;
+            let asking = async {
+                let answers = self.client.subscribe(inbox.clone()).await.map_err(closed)?;
+                let asking = self.client.publish_with_reply(subject.clone(), inbox, body.clone());
+                asking.await.map(|()| answers).map_err(closed)
+            };
+            let asked = tokio::time::timeout(TAKING, asking).await;
+            let mut answers = asked.map_err(|_| away())??;
             // The server that has the connection says so at once, and answers when it can. Others
             // do not answer. If nobody does, the POST may have been taken: the connection must end.
-            let mut patience = ANSWER_TIME;
+            let mut until = Instant::now() + ANSWER_TIME;
+            let mut is_taken = false;
             let mut nobody = false;
-            while let Ok(Some(message)) = tokio::time::timeout(patience, answers.next()).await {
+            while let Ok(Some(message)) = tokio::time::timeout_at(until, answers.next()).await {
                 nobody = message.status == Some(StatusCode::NO_RESPONDERS);
                 if nobody {
                     break;
                 }
                 let mut packets = message.payload;
                 match packets.try_get_u8() {
-                    Ok(TAKEN) => patience = POST_TIME,
+                    Ok(TAKEN) if !is_taken => {
+                        is_taken = true;
+                        until = Instant::now() + POST_TIME;
+                    }
                     Ok(ANSWERED) => return Ok(Some(PostOutcome::Answered(packets))),
                     _ => return Ok(Some(PostOutcome::Gone)),
                 }
@@ -395,7 +408,8 @@ impl Node {
         let hop = Hop::new(self.client.clone(), runtime.clone(), far, arrivals);
         runtime.spawn(run_connection_loop(accepted, hop));
         let answer = serde_json::to_vec(&answer).expect("an answer is plain data");
-        let _ = self.client.publish(reply, answer.into()).await;
+        // Later, nobody waits for it any more.
+        let _ = tokio::time::timeout(ANSWER_TIME, self.client.publish(reply, answer.into())).await;
     }
 
     fn far_end(&self, server: u64, link: u64) -> FarEnd {
@@ -441,6 +455,10 @@ async fn watch_servers(node: Arc<Node>) {
             }
         }
     }
+}
+
+fn closed(error: impl fmt::Display) -> ClusterError {
+    ClusterError::Away(error.to_string())
 }
 
 fn away() -> ClusterError {

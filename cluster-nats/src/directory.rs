@@ -4,12 +4,14 @@ use std::collections::{HashMap, VecDeque};
 use std::future::pending;
 use std::time::Duration;
 
-use async_nats::{Client, Message, Subscriber};
+use async_nats::{Message, Subscriber};
 use futures_util::StreamExt as _;
 use futures_util::stream::{AbortHandle, Abortable, SelectAll, abortable};
 use stillhere::SessionId;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
+
+use crate::servers::Servers;
 
 /// A change of the sessions of this server.
 #[derive(Debug)]
@@ -26,27 +28,35 @@ pub(crate) enum Change {
 
 /// Subscribes to the subjects of this server's sessions.
 pub(crate) struct Directory {
-    client: Client,
+    servers: Servers,
     prefix: String,
     changes: UnboundedReceiver<Change>,
     asked: SelectAll<Abortable<Subscriber>>,
-    subscribed: HashMap<SessionId, AbortHandle>,
+    /// The sessions of this server.
+    sessions: HashMap<SessionId, Subscription>,
     /// Sessions that have connections over HTTP at this server, and how many each has.
-    exchanges: HashMap<SessionId, (usize, Option<AbortHandle>)>,
+    exchanges: HashMap<SessionId, (usize, Subscription)>,
     /// Ended sessions, by the time at which they are forgotten.
     ended: VecDeque<(Instant, AbortHandle)>,
+    /// NATS takes nothing at present, and is tried again at this time. What is missing is
+    /// subscribed to then: waiting would let `changes` grow.
+    behind: Option<Instant>,
 }
 
+/// `None` until NATS has taken it.
+type Subscription = Option<AbortHandle>;
+
 impl Directory {
-    pub(crate) fn new(client: Client, prefix: &str, changes: UnboundedReceiver<Change>) -> Self {
+    pub(crate) fn new(servers: Servers, prefix: &str, changes: UnboundedReceiver<Change>) -> Self {
         Self {
-            client,
+            servers,
             prefix: prefix.to_owned(),
             changes,
             asked: SelectAll::new(),
-            subscribed: HashMap::new(),
+            sessions: HashMap::new(),
             exchanges: HashMap::new(),
             ended: VecDeque::new(),
+            behind: None,
         }
     }
 
@@ -58,11 +68,8 @@ impl Directory {
                 biased;
                 change = self.changes.recv() => self.change(change?).await,
                 Some(message) = self.asked.next(), if !self.asked.is_empty() => return Some(message),
-                () = until(first_end) => {
-                    if let Some((_, subscription)) = self.ended.pop_front() {
-                        subscription.abort();
-                    }
-                }
+                () = until(first_end) => self.forget_ended(),
+                () = until(self.behind) => self.catch_up().await,
             }
         }
     }
@@ -70,9 +77,8 @@ impl Directory {
     async fn change(&mut self, change: Change) {
         match change {
             Change::Entered(session) => {
-                let subject = session_subject(&self.prefix, &session);
-                let subscription = self.subscribe(subject).await;
-                if let Some(replaced) = subscription.and_then(|handle| self.subscribed.insert(session, handle)) {
+                let subscription = self.subscribe(session_subject(&self.prefix, &session)).await;
+                if let Some(Some(replaced)) = self.sessions.insert(session, subscription) {
                     replaced.abort();
                 }
             }
@@ -95,26 +101,68 @@ impl Directory {
                 }
             }
             Change::Left { session, is_ended } => {
-                let Some(subscription) = self.subscribed.remove(&session) else {
+                let Some(Some(subscription)) = self.sessions.remove(&session) else {
                     return;
                 };
-                if is_ended {
-                    self.ended.push_back((Instant::now() + ENDED_KEEP, subscription));
-                } else {
-                    subscription.abort();
+                if !is_ended {
+                    return subscription.abort();
+                }
+                self.ended.push_back((Instant::now() + ENDED_KEEP, subscription));
+                if self.ended.len() > MOST_ENDED {
+                    self.forget_ended();
                 }
             }
         }
     }
 
-    async fn subscribe(&mut self, subject: String) -> Option<AbortHandle> {
-        let subscriber = self.client.subscribe(subject).await;
+    fn forget_ended(&mut self) {
+        if let Some((_, subscription)) = self.ended.pop_front() {
+            subscription.abort();
+        }
+    }
+
+    async fn subscribe(&mut self, subject: String) -> Subscription {
+        if self.behind.is_some() {
+            return None;
+        }
+        let subscribing = self.servers.client().subscribe(subject);
+        let Ok(subscriber) = tokio::time::timeout(TAKING, subscribing).await else {
+            self.fall_behind();
+            return None;
+        };
         let subscriber = subscriber.inspect_err(|error| {
             tracing::error!(%error, "other servers cannot reach a session");
         });
         let (subscriber, handle) = abortable(subscriber.ok()?);
         self.asked.push(subscriber);
         Some(handle)
+    }
+
+    fn fall_behind(&mut self) {
+        self.behind = Some(Instant::now() + self.servers.interval());
+    }
+
+    /// Subscribes to what is missing, if NATS can be reached again.
+    async fn catch_up(&mut self) {
+        if !self.servers.reaches_nats() {
+            return self.fall_behind();
+        }
+        self.behind = None;
+        let missing = self.sessions.iter().filter(|(_, subscription)| subscription.is_none());
+        let missing: Vec<_> = missing.map(|(session, _)| *session).collect();
+        for session in missing {
+            let subscription = self.subscribe(session_subject(&self.prefix, &session)).await;
+            self.sessions.insert(session, subscription);
+        }
+        let missing = self
+            .exchanges
+            .iter()
+            .filter(|(_, (_, subscription))| subscription.is_none());
+        let missing: Vec<_> = missing.map(|(session, (count, _))| (*session, *count)).collect();
+        for (session, count) in missing {
+            let subscription = self.subscribe(post_subject(&self.prefix, &session)).await;
+            self.exchanges.insert(session, (count, subscription));
+        }
     }
 }
 
@@ -145,3 +193,9 @@ const POST: &str = "post";
 
 /// How long the server of an ended session can still tell a page why it has ended.
 const ENDED_KEEP: Duration = Duration::from_secs(120);
+
+/// Most ended sessions that have a subscription, each of which costs some 8 KiB.
+const MOST_ENDED: usize = 10_000;
+
+/// How long the client of NATS may have no room: it takes nothing more while it cannot connect.
+pub(crate) const TAKING: Duration = Duration::from_secs(1);

@@ -16,7 +16,9 @@ use sha2::{Digest as _, Sha256};
 use stillhere::cluster::{UserSession, WeakHub};
 use stillhere::{SessionId, SessionState};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::MissedTickBehavior;
 
+use crate::directory::TAKING;
 use crate::servers::Servers;
 
 /// The users who have sessions here.
@@ -28,13 +30,15 @@ pub(crate) struct Users {
     heard: SelectAll<Abortable<Subscriber>>,
     /// By the part of the subject that stands for the user.
     users: HashMap<String, User>,
+    /// NATS takes nothing at present. Everything is said again when it can be reached.
+    is_behind: bool,
 }
 
 struct User {
     principal: Arc<str>,
     own: HashMap<SessionId, Known>,
     others: HashMap<u64, HashMap<SessionId, Known>>,
-    /// `None` if the client is closed.
+    /// `None` until NATS has taken it.
     subscription: Option<AbortHandle>,
 }
 
@@ -67,6 +71,7 @@ impl Users {
             changes,
             heard: SelectAll::new(),
             users: HashMap::new(),
+            is_behind: false,
         }
     }
 
@@ -74,6 +79,8 @@ impl Users {
     pub(crate) async fn run(mut self) {
         let mut interruptions = self.servers.interruptions();
         let (mut lost, mut returned) = (self.servers.lost(), self.servers.returned());
+        let mut retries = tokio::time::interval(self.servers.interval());
+        retries.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -86,6 +93,7 @@ impl Users {
                 // What was said meanwhile was not heard, by this server or by others.
                 Ok(()) = interruptions.changed() => self.say_everything().await,
                 Ok(()) = returned.changed() => self.say_everything().await,
+                _ = retries.tick(), if self.is_behind => self.catch_up().await,
             }
         }
     }
@@ -98,12 +106,13 @@ impl Users {
                 return;
             }
             let user = User {
-                subscription: self.subscribe(&token).await,
+                subscription: None,
                 principal: Arc::clone(&change.principal),
                 own: HashMap::new(),
                 others: HashMap::new(),
             };
             self.users.insert(token.clone(), user);
+            self.subscribe(&token).await;
         }
         let user = self.users.get_mut(&token).expect("it was put there");
         let is_first = user.own.is_empty();
@@ -116,22 +125,55 @@ impl Users {
         }
         let is_last = user.own.is_empty();
         self.say(&token, is_first, [(change.session, known)]).await;
-        if is_last && let Some(user) = self.users.remove(&token) {
-            self.forget(&user.principal, user.others.into_values().flatten());
+        if is_last && let Some(mut user) = self.users.remove(&token) {
+            let others = std::mem::take(&mut user.others);
+            self.tell(&user, others.into_values().flat_map(HashMap::into_keys));
             if let Some(subscription) = user.subscription {
                 subscription.abort();
             }
+        } else if known.is_none()
+            && let Some(user) = self.users.get(&token)
+            && user.elsewhere(&change.session).is_some()
+        {
+            // Another server has taken it over. The hub knew that it was here still.
+            self.tell(user, [change.session]);
         }
     }
 
-    async fn subscribe(&mut self, token: &str) -> Option<AbortHandle> {
-        let subscriber = self.servers.client().subscribe(self.subject(token)).await;
-        let subscriber = subscriber.inspect_err(|error| {
-            tracing::error!(%error, "a user's sessions on other servers do not count");
-        });
-        let (subscriber, handle) = abortable(subscriber.ok()?);
-        self.heard.push(subscriber);
-        Some(handle)
+    async fn subscribe(&mut self, token: &str) {
+        let subscribing = self.servers.client().subscribe(self.subject(token));
+        let subscription = match in_time(subscribing, self.is_behind).await {
+            Some(Ok(subscriber)) => {
+                let (subscriber, handle) = abortable(subscriber);
+                self.heard.push(subscriber);
+                Some(handle)
+            }
+            Some(Err(error)) => {
+                tracing::error!(%error, "a user's sessions on other servers do not count");
+                None
+            }
+            None => {
+                self.is_behind = true;
+                None
+            }
+        };
+        if let Some(user) = self.users.get_mut(token) {
+            user.subscription = subscription;
+        }
+    }
+
+    /// Subscribes to what is missing and says everything, if NATS can be reached again.
+    async fn catch_up(&mut self) {
+        if !self.servers.reaches_nats() {
+            return;
+        }
+        self.is_behind = false;
+        let missing = self.users.iter().filter(|(_, user)| user.subscription.is_none());
+        let missing: Vec<_> = missing.map(|(token, _)| token.clone()).collect();
+        for token in missing {
+            self.subscribe(&token).await;
+        }
+        self.say_everything().await;
     }
 
     /// Applies what another server says.
@@ -152,46 +194,46 @@ impl Users {
         } else {
             HashMap::new()
         };
-        let mut changed = Vec::new();
+        let mut changed: Vec<_> = before.into_keys().collect();
         for (id, is) in news.sessions {
             let Ok(id) = id.parse() else { continue };
             match is {
                 Some(is) => known.insert(id, is),
                 None => known.remove(&id),
             };
-            changed.push((id, is));
+            changed.push(id);
         }
-        let gone = before.into_keys().filter(|id| !known.contains_key(id));
-        changed.extend(gone.map(|id| (id, None)));
-        let principal = Arc::clone(&user.principal);
-        self.tell(&principal, changed);
+        if let Some(user) = self.users.get(token) {
+            self.tell(user, changed);
+        }
         if news.asks {
             self.say_all(token, false).await;
         }
     }
 
-    /// The sessions of servers that have died do not count any more.
+    /// The sessions of servers that have died do not count any more, unless others have taken them
+    /// over.
     fn forget_lost(&mut self) {
         let mut gone = Vec::new();
-        for user in self.users.values_mut() {
+        for (token, user) in &mut self.users {
             let lost = user.others.extract_if(|server, _| !self.servers.is_alive(*server));
-            let sessions: Vec<_> = lost.flat_map(|(_, sessions)| sessions).collect();
-            gone.push((Arc::clone(&user.principal), sessions));
+            let sessions: Vec<_> = lost.flat_map(|(_, sessions)| sessions.into_keys()).collect();
+            if !sessions.is_empty() {
+                gone.push((token.clone(), sessions));
+            }
         }
-        for (principal, sessions) in gone {
-            self.forget(&principal, sessions);
+        for (token, sessions) in gone {
+            if let Some(user) = self.users.get(&token) {
+                self.tell(user, sessions);
+            }
         }
     }
 
-    fn forget(&self, principal: &Arc<str>, sessions: impl IntoIterator<Item = (SessionId, Known)>) {
-        self.tell(principal, sessions.into_iter().map(|(id, _)| (id, None)));
-    }
-
-    /// Tells the hub of sessions on other servers.
-    fn tell(&self, principal: &Arc<str>, sessions: impl IntoIterator<Item = (SessionId, Option<Known>)>) {
+    /// Tells the hub of sessions that other servers have or had.
+    fn tell(&self, user: &User, sessions: impl IntoIterator<Item = SessionId>) {
         let Some(hub) = self.hub.upgrade() else { return };
-        for (id, known) in sessions {
-            hub.observe_elsewhere(&user_session(id, principal, known));
+        for id in sessions {
+            hub.observe_elsewhere(&user_session(id, &user.principal, user.elsewhere(&id)));
         }
     }
 
@@ -202,7 +244,7 @@ impl Users {
         }
     }
 
-    async fn say_all(&self, token: &str, asks: bool) {
+    async fn say_all(&mut self, token: &str, asks: bool) {
         let Some(user) = self.users.get(token) else { return };
         let all: Vec<_> = user
             .own
@@ -217,12 +259,12 @@ impl Users {
         }
     }
 
-    async fn say(&self, token: &str, is_first: bool, sessions: [(SessionId, Option<Known>); 1]) {
+    async fn say(&mut self, token: &str, is_first: bool, sessions: [(SessionId, Option<Known>); 1]) {
         let sessions = sessions.map(|(id, known)| (id.to_string(), known));
         self.publish(token, &sessions, is_first, is_first).await;
     }
 
-    async fn publish(&self, token: &str, sessions: &[(String, Option<Known>)], is_all: bool, asks: bool) {
+    async fn publish(&mut self, token: &str, sessions: &[(String, Option<Known>)], is_all: bool, asks: bool) {
         let news = News {
             server: self.servers.id(),
             is_all,
@@ -230,11 +272,23 @@ impl Users {
             sessions: sessions.to_vec(),
         };
         let news = serde_json::to_vec(&news).expect("it is plain data");
-        let _ = self.servers.client().publish(self.subject(token), news.into()).await;
+        let publishing = self.servers.client().publish(self.subject(token), news.into());
+        if in_time(publishing, self.is_behind).await.is_none() {
+            self.is_behind = true;
+        }
     }
 
     fn subject(&self, token: &str) -> String {
         format!("{}.user.{token}", self.prefix)
+    }
+}
+
+impl User {
+    /// Returns the state of a session on another server. While it moves, two may say that they have
+    /// it.
+    fn elsewhere(&self, session: &SessionId) -> Option<Known> {
+        let known = self.others.values().filter_map(|sessions| sessions.get(session));
+        known.max_by_key(|known| known.since).copied()
     }
 }
 
@@ -275,6 +329,14 @@ fn nanoseconds(time: SystemTime) -> u64 {
 
 fn time(nanoseconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(nanoseconds)
+}
+
+/// Returns `None` if NATS does not take this in time, or `is_behind`: then it is not tried.
+async fn in_time<T>(giving: impl Future<Output = T>, is_behind: bool) -> Option<T> {
+    if is_behind {
+        return None;
+    }
+    tokio::time::timeout(TAKING, giving).await.ok()
 }
 
 /// Returns the part of the subject that stands for a user: names may have any characters.

@@ -146,23 +146,52 @@ async fn the_sessions_of_a_lost_server_count_no_more_until_it_returns() {
     assert!(!pages[1].is_over() && !later.is_over());
 }
 
-#[tokio::test]
-async fn sessions_that_were_opened_while_nats_was_away_count_afterwards() {
+/// Opens sessions while NATS is stopped or dead. With `others` so many other sessions open at first
+/// on both servers.
+async fn open_while_nats_is_away(is_dead: bool, others: usize) {
     let mut nats = NatsServer::start();
     let (here, there) = (Limited::start(&nats, 2).await, Limited::start(&nats, 2).await);
     let mut pages = vec![here.open().await];
-    // NATS takes what is said of them with it.
-    nats.pause(true);
+    if is_dead {
+        nats.kill();
+    } else {
+        nats.pause(true);
+    }
+    let open = |server: &Limited| server.node.hub.open(echo);
+    let others: Vec<_> = (0..others).map(|_| (open(&here), open(&there))).collect();
     pages.push(there.open().await);
     pages.push(there.open().await);
     pages.push(here.open().await);
     assert!(!pages.iter().any(Page::is_over));
-    nats.kill();
+    if is_dead {
+        // Until the servers no longer wait for their clients of NATS, which nothing shows.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+    } else {
+        // It takes with it what it has not read.
+        nats.kill();
+    }
     nats.restart();
     for page in &pages[..2] {
         page.ended().await;
     }
     assert!(!pages[2..].iter().any(Page::is_over));
+    // They can be reached now.
+    for (on_here, on_there) in others.iter().take(1).chain(others.last()) {
+        for (session, balancer) in [(on_here, &there.balancer), (on_there, &here.balancer)] {
+            let client = connect(session, balancer, Route::WebSocket);
+            assert_eq!(&*crate::echo(&client, "x").await, b"x");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sessions_that_were_opened_while_nats_was_away_count_afterwards() {
+    open_while_nats_is_away(false, 0).await;
+}
+
+#[tokio::test]
+async fn nothing_is_forgotten_that_the_client_of_nats_had_no_room_for() {
+    open_while_nats_is_away(true, 5_000).await;
 }
 
 /// It was cut off by a fault between servers of NATS, which it need not have noticed.
@@ -188,4 +217,96 @@ async fn a_server_that_is_heard_again_is_asked_what_it_has() {
     let asked = asked.expect("it is asked").expect("NATS runs");
     let question: serde_json::Value = serde_json::from_slice(&asked.payload).expect("it is JSON");
     assert_eq!((&question["asks"], &question["is_all"]), (&true.into(), &true.into()));
+}
+
+/// Other servers that this test plays.
+struct Others {
+    client: async_nats::Client,
+    /// The subject of the user.
+    subject: async_nats::Subject,
+}
+
+impl Others {
+    /// Learns the subject of the user from the first thing that `here` says of the user's sessions.
+    async fn join(nats: &NatsServer, here: &Limited) -> (Self, Page) {
+        let client = async_nats::connect(nats.url()).await.expect("NATS runs");
+        let mut news = client.subscribe("stillhere.user.*").await.expect("it is open");
+        client.flush().await.expect("NATS runs");
+        let page = here.open().await;
+        let subject = news.next().await.expect("NATS runs").subject;
+        (Self { client, subject }, page)
+    }
+
+    /// Says that a server has a session now, or no more.
+    async fn say(&self, server: u64, session: &SessionId, has_it: bool) {
+        let known = has_it.then(|| serde_json::json!({"is_open": true, "opened": 1, "since": 1}));
+        let news = serde_json::json!({
+            "server": server,
+            "is_all": false,
+            "asks": false,
+            "sessions": [(session.to_string(), known)],
+        });
+        let publishing = self.client.publish(self.subject.clone(), news.to_string().into());
+        publishing.await.expect("it is open");
+    }
+
+    async fn beat(&self, server: u64) {
+        let id = server.to_le_bytes().to_vec();
+        let publishing = self.client.publish("stillhere.servers", id.into());
+        publishing.await.expect("it is open");
+    }
+}
+
+fn new_id() -> SessionId {
+    *stillhere::Hub::new().open(echo).id()
+}
+
+#[tokio::test]
+async fn a_session_that_moves_between_other_servers_keeps_counting() {
+    let nats = NatsServer::start();
+    let here = Limited::start(&nats, 10).await;
+    let (others, _page) = Others::join(&nats, &here).await;
+    let (moved, next) = (new_id(), new_id());
+    others.say(7, &moved, true).await;
+    others.say(8, &moved, true).await;
+    // The former server learns that it has lost the session.
+    others.say(7, &moved, false).await;
+    others.say(8, &next, true).await;
+    until("both count", || here.elsewhere.count() == 2).await;
+    others.say(8, &moved, false).await;
+    until("it has ended", || here.elsewhere.count() == 1).await;
+}
+
+#[tokio::test]
+async fn a_session_that_was_taken_over_from_a_lost_server_keeps_counting() {
+    let nats = NatsServer::start();
+    let here = Limited::start(&nats, 10).await;
+    let (others, _page) = Others::join(&nats, &here).await;
+    let (moved, lost, next) = (new_id(), new_id(), new_id());
+    others.say(7, &moved, true).await;
+    others.say(7, &lost, true).await;
+    others.say(8, &moved, true).await;
+    until("both count", || here.elsewhere.count() == 2).await;
+    while here.node.cluster.servers().others() != [8] {
+        others.beat(8).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    until("one is lost", || here.elsewhere.count() < 2).await;
+    others.say(8, &next, true).await;
+    until("the other counts", || here.elsewhere.count() == 2).await;
+}
+
+#[tokio::test]
+async fn a_session_that_leaves_for_another_server_keeps_counting() {
+    let nats = NatsServer::start();
+    let here = Limited::start(&nats, 10).await;
+    let (others, page) = Others::join(&nats, &here).await;
+    let _other = here.open().await;
+    let next = new_id();
+    // This server does not know yet that the session has been taken over.
+    others.say(8, page.session.id(), true).await;
+    others.say(8, &next, true).await;
+    until("the next counts", || here.elsewhere.count() == 1).await;
+    page.session.abort("it was taken over");
+    until("both count", || here.elsewhere.count() == 2).await;
 }
