@@ -4,9 +4,11 @@
 mod support;
 
 mod balancer;
+mod cable;
 mod limits;
 mod nats_servers;
 mod node;
+mod partition;
 
 use std::env;
 use std::time::{Duration, Instant};

@@ -24,25 +24,29 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a server.
     pub(crate) async fn start(nats: &NatsServer, configure: impl FnOnce(HubBuilder) -> HubBuilder) -> Self {
-        Self::start_with(nats, async |_, hub| configure(hub)).await
+        Self::start_with(nats.url(), async |_, hub| configure(hub)).await
     }
 
     /// Starts a server with a store that it shares with the others.
     pub(crate) async fn start_durable(nats: &NatsServer) -> Self {
-        Self::start_with(nats, async |node_client, hub| {
+        Self::start_durable_at(nats.url()).await
+    }
+
+    /// Does the same with NATS at this URL.
+    pub(crate) async fn start_durable_at(url: String) -> Self {
+        Self::start_with(url, async |node_client, hub| {
             let store = NatsStore::new(node_client, NatsStoreOptions::default()).await;
             hub.store(store.expect("the store opens"))
         })
         .await
     }
 
-    async fn start_with(nats: &NatsServer, configure: impl AsyncFnOnce(Client, HubBuilder) -> HubBuilder) -> Self {
+    async fn start_with(url: String, configure: impl AsyncFnOnce(Client, HubBuilder) -> HubBuilder) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .expect("a runtime");
-        let url = nats.url();
         let joining = runtime.spawn(async move {
             let client = async_nats::connect(url).await.expect("NATS runs");
             let cluster = NatsCluster::new(client.clone(), NatsClusterOptions::default()).await;
