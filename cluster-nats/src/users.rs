@@ -120,9 +120,17 @@ impl Users {
             Some(known) => user.own.insert(change.session, known),
             None => user.own.remove(&change.session),
         };
+        if known.is_none()
+            && let Some(user) = self.users.get(&token)
+            && user.elsewhere(&change.session).is_some()
+        {
+            // Another server has taken it over. The hub believed that it was here still.
+            self.tell(user, [change.session]);
+        }
         if before == known {
             return;
         }
+        let user = &self.users[&token];
         let is_last = user.own.is_empty();
         self.say(&token, is_first, [(change.session, known)]).await;
         if is_last && let Some(mut user) = self.users.remove(&token) {
@@ -131,12 +139,6 @@ impl Users {
             if let Some(subscription) = user.subscription {
                 subscription.abort();
             }
-        } else if known.is_none()
-            && let Some(user) = self.users.get(&token)
-            && user.elsewhere(&change.session).is_some()
-        {
-            // Another server has taken it over. The hub knew that it was here still.
-            self.tell(user, [change.session]);
         }
     }
 

@@ -219,11 +219,19 @@ async fn a_server_that_is_heard_again_is_asked_what_it_has() {
     assert_eq!((&question["asks"], &question["is_all"]), (&true.into(), &true.into()));
 }
 
-/// Other servers that this test plays.
+/// Other servers that this test plays: 7, which is soon lost, and 8.
 struct Others {
     client: async_nats::Client,
     /// The subject of the user.
     subject: async_nats::Subject,
+    /// The heartbeats of 8.
+    heart: tokio::task::AbortHandle,
+}
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        self.heart.abort();
+    }
 }
 
 impl Others {
@@ -234,7 +242,9 @@ impl Others {
         client.flush().await.expect("NATS runs");
         let page = here.open().await;
         let subject = news.next().await.expect("NATS runs").subject;
-        (Self { client, subject }, page)
+        let heart = tokio::spawn(beat(client.clone(), 8)).abort_handle();
+        let others = Self { client, subject, heart };
+        (others, page)
     }
 
     /// Says that a server has a session now, or no more.
@@ -249,11 +259,15 @@ impl Others {
         let publishing = self.client.publish(self.subject.clone(), news.to_string().into());
         publishing.await.expect("it is open");
     }
+}
 
-    async fn beat(&self, server: u64) {
+/// Sends the heartbeats of a server.
+async fn beat(client: async_nats::Client, server: u64) {
+    loop {
         let id = server.to_le_bytes().to_vec();
-        let publishing = self.client.publish("stillhere.servers", id.into());
+        let publishing = client.publish("stillhere.servers", id.into());
         publishing.await.expect("it is open");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -287,11 +301,8 @@ async fn a_session_that_was_taken_over_from_a_lost_server_keeps_counting() {
     others.say(7, &lost, true).await;
     others.say(8, &moved, true).await;
     until("both count", || here.elsewhere.count() == 2).await;
-    while here.node.cluster.servers().others() != [8] {
-        others.beat(8).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    until("one is lost", || here.elsewhere.count() < 2).await;
+    until("a server is lost", || here.node.cluster.servers().others() == [8]).await;
+    until("its session counts no more", || here.elsewhere.count() < 2).await;
     others.say(8, &next, true).await;
     until("the other counts", || here.elsewhere.count() == 2).await;
 }

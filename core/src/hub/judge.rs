@@ -40,8 +40,10 @@ impl HubInner {
     /// wants to judge because of it.
     pub(super) fn tell(&self, policy: &dyn CleanupPolicy, session: &Shared) -> SessionSnapshot {
         let (snapshot, to_check) = observe(session, |snapshot| {
+            let to_check = guarded(&session.id, "the cleanup policy", || policy.observe(snapshot));
+            // Afterwards, because if it has left, they answer with who has it now.
             self.tell_others(policy, snapshot);
-            policy.observe(snapshot)
+            to_check.unwrap_or_default()
         });
         self.check_all_soon(&to_check);
         snapshot
