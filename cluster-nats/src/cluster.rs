@@ -14,14 +14,16 @@ use stillhere::cluster::{
     BoxConnection, Cluster, ClusterError, ClusterFuture, PostOutcome, UserSession, Visitor, WeakHub,
 };
 use stillhere::{SessionId, run_connection_loop};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::directory::{Change, Directory, TAKING, is_post, post_subject, session_subject};
+use crate::flow::{Flows, Notice};
 use crate::hop::{FarEnd, Hop};
-use crate::links::Links;
-use crate::packets::link_of;
+use crate::links::{Arrivals, Links};
+use crate::packets::{NO_LINK, link_of};
 use crate::servers::{Servers, ServersOptions};
 use crate::users::Users;
 
@@ -74,6 +76,7 @@ struct Node {
     options: NatsClusterOptions,
     servers: Servers,
     links: Arc<Links>,
+    flows: Flows,
     changes: UnboundedSender<Change>,
     user_sessions: UnboundedSender<UserSession>,
     hub: OnceLock<WeakHub>,
@@ -129,6 +132,7 @@ impl NatsCluster {
             client,
             options,
             links: Arc::new(Links::new(servers.id())),
+            flows: Flows::default(),
             servers,
             changes,
             user_sessions,
@@ -193,7 +197,7 @@ impl Cluster for NatsCluster {
             runtime
                 .spawn(answer_questions(Arc::clone(node), directory))
                 .abort_handle(),
-            runtime.spawn(deliver(Arc::clone(&node.links), packets)).abort_handle(),
+            runtime.spawn(deliver(Arc::clone(node), packets)).abort_handle(),
             runtime.spawn(watch_servers(Arc::clone(node))).abort_handle(),
             runtime.spawn(users.run()).abort_handle(),
         ];
@@ -257,8 +261,7 @@ impl Node {
         };
         self.servers.heard_of(answer.server);
         self.links.set_peer(arrivals.number, answer.server);
-        let far = self.far_end(answer.server, answer.link);
-        let hop = Hop::new(self.client.clone(), runtime, far, arrivals);
+        let hop = self.hop(runtime, (answer.server, answer.link), arrivals);
         Ok(Some(Box::pin(hop)))
     }
 
@@ -403,18 +406,33 @@ impl Node {
             server: self.servers.id(),
             link: arrivals.number,
         };
-        let far = self.far_end(ask.server, ask.link);
         let runtime = hub.runtime();
-        let hop = Hop::new(self.client.clone(), runtime.clone(), far, arrivals);
+        let hop = self.hop(runtime.clone(), (ask.server, ask.link), arrivals);
         runtime.spawn(run_connection_loop(accepted, hop));
         let answer = serde_json::to_vec(&answer).expect("an answer is plain data");
         // Later, nobody waits for it any more.
         let _ = tokio::time::timeout(ANSWER_TIME, self.client.publish(reply, answer.into())).await;
     }
 
-    fn far_end(&self, server: u64, link: u64) -> FarEnd {
-        let subject = Subject::from(node_subject(&self.options.prefix, server));
-        FarEnd { subject, link }
+    /// Makes a connection of what arrives over a hop. Its link must know its server already.
+    fn hop(&self, runtime: Handle, (server, link): (u64, u64), arrivals: Arrivals) -> Hop {
+        let flow = self.flows.to(server, self.servers.id(), self.client.max_payload());
+        let subject = node_subject(&self.options.prefix, server).into();
+        Hop::new(self.client.clone(), runtime, FarEnd { subject, link }, flow, arrivals)
+    }
+
+    /// Handles what another server says about a flow.
+    async fn notice(&self, notice: Notice) {
+        match notice {
+            Notice::Mark { from, position } => {
+                let at = self.servers.id();
+                let passed = Notice::Passed { at, position }.encode();
+                let returning = self.client.publish(node_subject(&self.options.prefix, from), passed);
+                // The other server does not wait for ever.
+                let _ = tokio::time::timeout(MARK_TIME, returning).await;
+            }
+            Notice::Passed { at, position } => self.flows.passed(at, position),
+        }
     }
 }
 
@@ -429,12 +447,18 @@ async fn answer_questions(node: Arc<Node>, mut directory: Directory) {
     }
 }
 
-/// Passes each message that arrives to its hop.
-async fn deliver(links: Arc<Links>, mut packets: Subscriber) {
+/// Passes each message that arrives to its hop, or handles it if it is about a flow.
+async fn deliver(node: Arc<Node>, mut packets: Subscriber) {
     while let Some(message) = packets.next().await {
         let mut payload = message.payload;
-        if let Some(number) = link_of(&mut payload) {
-            links.give(number, payload);
+        match link_of(&mut payload) {
+            Some(NO_LINK) => {
+                if let Some(notice) = Notice::decode(payload) {
+                    node.notice(notice).await;
+                }
+            }
+            Some(number) => node.links.give(number, payload),
+            None => {}
         }
     }
 }
@@ -447,10 +471,16 @@ async fn watch_servers(node: Arc<Node>) {
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            Ok(()) = interruptions.changed() => node.links.cut(|_| true),
+            // The flows first: a hop whose flow is forgotten must be cut too, or it might wait for
+            // room that never comes.
+            Ok(()) = interruptions.changed() => {
+                node.flows.check(|_| false);
+                node.links.cut(|_| true);
+            }
             _ = checks.tick() => {
                 let audible = node.servers.audible();
                 let is_silent = |server| !audible.contains(&server);
+                node.flows.check(|server| !is_silent(server));
                 node.links.cut(|peer| audible.is_empty() || peer.is_some_and(is_silent));
             }
         }
@@ -490,6 +520,9 @@ const ANSWERED: u8 = 0;
 const TAKEN: u8 = 2;
 /// The answer if the connection has ended.
 const GONE: u8 = 1;
+
+/// How long the client of NATS may have no room for a mark that is returned.
+const MARK_TIME: Duration = Duration::from_millis(100);
 
 /// How long to wait before asking again, if nobody had the session.
 const PAUSE: Duration = Duration::from_millis(150);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use futures_util::{Sink, SinkExt as _, Stream};
 use stillhere::connection::{ConnectionError, Packet};
 use tokio::runtime::Handle;
 
+use crate::flow::{Flow, FlowSender};
 use crate::links::Arrivals;
 use crate::packets::{Carried, Decoder, Encoder, link_of};
 
@@ -32,8 +34,13 @@ pub(crate) struct Hop {
     runtime: Handle,
     far: FarEnd,
     encoder: Encoder,
+    flow: FlowSender,
     /// Messages for the other end that NATS has not taken yet.
     waiting: VecDeque<Bytes>,
+    /// The first of `waiting` may be sent.
+    has_room: bool,
+    /// A mark for the other server.
+    mark: Option<Bytes>,
     /// The other end knows, or will know by what waits, that this one is over.
     has_said_over: bool,
     arrivals: Arrivals,
@@ -45,14 +52,16 @@ pub(crate) struct Hop {
 }
 
 impl Hop {
-    pub(crate) fn new(client: Client, runtime: Handle, far: FarEnd, arrivals: Arrivals) -> Self {
-        let most = client.max_payload().min(LARGEST);
+    pub(crate) fn new(client: Client, runtime: Handle, far: FarEnd, flow: Arc<Flow>, arrivals: Arrivals) -> Self {
         Self {
-            encoder: Encoder::new(far.link, arrivals.number, most),
+            encoder: Encoder::new(far.link, arrivals.number, flow.largest_message()),
+            flow: FlowSender::new(flow),
             client,
             runtime,
             far,
             waiting: VecDeque::new(),
+            has_room: false,
+            mark: None,
             has_said_over: false,
             arrivals,
             decoder: Decoder::default(),
@@ -85,9 +94,21 @@ impl Hop {
 
     /// Gives NATS what waits.
     fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
-        while !self.waiting.is_empty() {
+        while self.mark.is_some() || !self.waiting.is_empty() {
+            if self.mark.is_none() && !self.has_room {
+                ready!(self.flow.poll_room(&self.waiting[0], context));
+                self.has_room = true;
+            }
             ready!(self.client.poll_ready_unpin(context)).map_err(failed)?;
-            let Some(payload) = self.waiting.pop_front() else { break };
+            let payload = match self.mark.take() {
+                Some(mark) => mark,
+                None => {
+                    self.has_room = false;
+                    let Some(message) = self.waiting.pop_front() else { break };
+                    self.mark = self.flow.mark();
+                    message
+                }
+            };
             let message = OutboundMessage {
                 subject: self.far.subject.clone(),
                 reply: None,
@@ -150,6 +171,10 @@ impl Sink<Packet> for Hop {
 impl Drop for Hop {
     fn drop(&mut self) {
         let mut messages = std::mem::take(&mut self.waiting);
+        // Others may wait for it.
+        if let Some(mark) = self.mark.take() {
+            messages.push_front(mark);
+        }
         if !self.has_said_over {
             messages.push_back(self.encoder.finish());
         }
@@ -171,9 +196,6 @@ impl Drop for Hop {
 fn failed(error: async_nats::PublishError) -> ConnectionError {
     ConnectionError::Failed(error.into())
 }
-
-/// Most bytes of a message, below the default limit of a NATS server (1 MiB).
-const LARGEST: usize = 256 * 1024;
 
 /// How long to wait for NATS to take the last message.
 const SAYING: Duration = Duration::from_secs(1);

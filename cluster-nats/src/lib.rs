@@ -2,6 +2,7 @@
 
 mod cluster;
 mod directory;
+mod flow;
 mod hop;
 mod links;
 mod packets;

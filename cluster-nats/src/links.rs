@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
+use crate::packets::NO_LINK;
+
 /// The hops that end at this server, by number.
 #[derive(Debug)]
 pub(crate) struct Links {
@@ -36,7 +38,7 @@ impl Links {
     /// `first` should be random, so that the numbers of two servers differ.
     pub(crate) fn new(first: u64) -> Self {
         Self {
-            next: AtomicU64::new(first),
+            next: AtomicU64::new(first.max(NO_LINK + 1)),
             open: Mutex::default(),
         }
     }

@@ -163,6 +163,9 @@ pub(crate) fn link_of(message: &mut Bytes) -> Option<u64> {
     message.try_get_u64_le().ok()
 }
 
+/// The number of no hop.
+pub(crate) const NO_LINK: u64 = 0;
+
 /// A whole packet, or the last part of one.
 const WHOLE: u8 = 0;
 /// A part of a packet that is larger than a message.

@@ -125,3 +125,42 @@ async fn a_server_that_is_too_slow_for_nats_loses_its_connection_and_no_message(
     assert_eq!(&*recv(&client).await, b"during");
     assert_eq!(&*echo(&client, "after").await, b"after");
 }
+
+/// Sends 1 MiB, whenever it is asked to.
+async fn download(mut session: stillhere::Session) {
+    while session.recv().await.is_some() {
+        for part in 0..PARTS {
+            if session.send(vec![part; PART]).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+const PARTS: u8 = 64;
+const PART: usize = 16 * 1024;
+
+#[tokio::test]
+async fn busy_hops_fit_into_a_small_buffer_of_nats() {
+    let monitor = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let nats = NatsServer::start_with(&format!("http: \"{monitor}\"\nmax_payload: 64KB\nmax_pending: 64KB\n"));
+    let [a, b, _c] = three_nodes(&nats).await;
+    let balancer = Balancer::start(&[b.address], 0).await;
+    let began = Instant::now();
+    let mut downloads = Vec::new();
+    for _ in 0..20 {
+        let session = a.hub.open(download);
+        let client = connect(&session, &balancer, Route::WebSocket);
+        downloads.push(tokio::spawn(async move {
+            client.send("x").await.expect("the session lives");
+            for part in 0..PARTS {
+                assert!(*recv(&client).await == [part; PART][..]);
+            }
+        }));
+    }
+    for download in downloads {
+        download.await.expect("it ends");
+    }
+    println!("all is there after {:?}", began.elapsed());
+    assert_eq!(slow_consumers(monitor).await, 0);
+}
