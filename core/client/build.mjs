@@ -14,7 +14,7 @@ import { gzipAsync as gzip } from '@gfx/zopfli';
 import { build, transform } from 'esbuild';
 import { minify } from 'terser';
 
-import { closuresOf } from './closures.mjs';
+import { closuresOf, withoutUnused } from './closures.mjs';
 
 const root = import.meta.dirname;
 const dist = join(root, 'dist');
@@ -37,35 +37,32 @@ const CLIENT =
   'ticket tolerance total tryAt tryBetter unacknowledgedMessages wait waits wake watch written';
 /** The same of the layer's objects. The fields of a unit keep their names, which are data. */
 const LAYER =
-  'abandon acknowledged answer bytes cancel content drop end fail failed finish flush isAtEnd item ' +
-  'more newest outgoing position publish report running take waiting';
+  'abandon accepted adopt arrays bytes content controller drop environment failed flush formats ' +
+  'insist label messagePack methods more options position publish put receive refuse release report ' +
+  'reset resume run sendNewest stop take tell waiting';
+/** Names of `CLIENT` that pages, servers or the browser know as members of what the layer uses. */
+const KNOWN = ['credit', 'last', 'leave', 'present', 'watch', 'written'];
+/** The internal members of files that contain the client and the layer. */
+const BOTH = `${CLIENT} ${LAYER}`.split(' ').filter((name) => !KNOWN.includes(name)).join(' ');
 
 const membersOf = (names) => new RegExp(`^(?:(?:handle|poll|meet)[A-Z]|(?:${names.replaceAll(' ', '|')})$)`);
 
 /**
- * Classes of the layer that stay classes: pages may know one by name, and there are many instances
- * of the others.
+ * The files. In those with `classes`, classes become functions, and pages may know only these by
+ * name.
  */
-const CLASSES = ['AppSession', 'Decoder', 'Encoder', 'Observable', 'Stream'];
-
-/** Files that are built from the sources alone. In those with `classes`, only these stay classes. */
 const bundles = [
   { entry: 'src/index.ts', file: 'stillhere.mjs', format: 'esm', internal: membersOf(CLIENT), classes: [] },
   { entry: 'src/slim.ts', file: 'slim.mjs', format: 'esm', internal: membersOf(CLIENT), classes: [] },
   { entry: 'src/global.ts', file: 'stillhere.js', format: 'iife', internal: membersOf(CLIENT), classes: [] },
-  { entry: 'src/app/index.ts', file: 'app.mjs', format: 'esm', internal: membersOf(LAYER), classes: CLASSES },
-  { entry: 'src/react/index.ts', file: 'react.mjs', format: 'esm' },
+  { entry: 'src/app/index.ts', file: 'app.mjs', format: 'esm', internal: membersOf(LAYER), classes: ['AppSession'], external: true },
+  // The client and the layer in one, which a server gives to pages that use the layer.
+  { entry: 'src/app/global.ts', file: 'stillhere-app.js', format: 'iife', internal: membersOf(BOTH), classes: ['AppSession'] },
+  { entry: 'src/app/module.ts', file: 'stillhere-app.mjs', format: 'esm', internal: membersOf(BOTH), classes: ['AppSession'] },
+  { entry: 'src/app/slim.ts', file: 'slim-app.mjs', format: 'esm', internal: membersOf(BOTH), classes: ['AppSession'] },
+  { entry: 'src/react/index.ts', file: 'react.mjs', format: 'esm', external: true },
   { entry: 'src/svelte/index.ts', file: 'svelte.mjs', format: 'esm' },
   { entry: 'src/badge/index.ts', file: 'badge.mjs', format: 'esm' },
-];
-
-/**
- * Files that a server gives to pages which use the layer: the client and the layer in one. They
- * contain the two as they were built, because each may shorten only its own names.
- */
-const whole = [
-  { entry: 'src/app/global.ts', file: 'stillhere-app.js', format: 'iife' },
-  { entry: 'src/app/module.ts', file: 'stillhere-app.mjs', format: 'esm' },
 ];
 
 /** Lets a bundle import the other built files, so that a page has one copy of each. */
@@ -78,21 +75,28 @@ const builtFilesAreExternal = {
   },
 };
 
-/** Puts these scripts in the place of the sources of the client and the layer. */
-const builtFilesAre = (scripts) => ({
-  name: 'the client and the layer are built',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^(?:\.\.\/index|\.\/stillhere\.mjs)$/ }, () => ({ path: 'stillhere.mjs', namespace: 'built' }));
-    onResolve({ filter: /^\.\/index$/ }, () => ({ path: 'app.mjs', namespace: 'built' }));
-    onLoad({ filter: /^/, namespace: 'built' }, ({ path }) => ({ contents: scripts.get(path), loader: 'js' }));
-  },
-});
+/**
+ * Options of Terser, which applies optimizations that esbuild lacks. They are safe because no
+ * getter has a side effect, and no function is called with `new`.
+ */
+const compress = { passes: 3, pure_getters: true, unsafe_arrows: true };
+
+/** Turns classes into functions, and removes what is then unused. */
+async function shortened(text, classes, internal) {
+  let { code } = await transform(closuresOf(text, classes), { format: 'esm', target: TARGET, minify: true });
+  for (let before = ''; before !== code; ) {
+    before = code;
+    const { code: shorter } = await minify(code, { module: true, ecma: 2022, compress, mangle: false });
+    code = withoutUnused(shorter, internal);
+  }
+  return code;
+}
 
 /**
  * Bundles one entry point. Returns the script's bytes, and each module's share of them before the
  * last step.
  */
-async function bundle({ entry, file, format, internal, classes }, plugin = builtFilesAreExternal) {
+async function bundle({ entry, file, format, internal, classes, external }) {
   const result = await build({
     absWorkingDir: root,
     entryPoints: [entry],
@@ -101,23 +105,21 @@ async function bundle({ entry, file, format, internal, classes }, plugin = built
     format,
     target: TARGET,
     platform: 'browser',
-    define: { SLIM: String(file === 'slim.mjs') },
+    define: { SLIM: String(file.startsWith('slim')) },
     minify: !classes,
     legalComments: 'none',
     logLevel: 'warning',
     metafile: true,
-    plugins: [plugin],
+    plugins: external ? [builtFilesAreExternal] : [],
     write: false,
   });
   const [output] = Object.values(result.metafile.outputs);
   const modules = Object.entries(output.inputs).map(([path, { bytesInOutput }]) => [path, bytesInOutput]);
   const { text } = result.outputFiles[0];
-  const short = classes ? (await transform(closuresOf(text, classes), { format: 'esm', target: TARGET, minify: true })).code : text;
-  // Terser applies optimizations that esbuild lacks; they save half a kilobyte of gzip.
-  const { code } = await minify(short, {
+  const { code } = await minify(classes ? await shortened(text, classes, internal) : text, {
     module: format === 'esm',
     ecma: 2022,
-    compress: { passes: 3 },
+    compress,
     mangle: internal ? { properties: { regex: internal, builtins: true } } : {},
   });
   const script = new TextEncoder().encode(code);
@@ -139,9 +141,7 @@ function report({ file, script, gzipped, modules }) {
 // All files are built before dist/ is changed, so a failed build leaves the previous one in place.
 const types = mkdtempSync(join(tmpdir(), 'stillhere-types-'));
 try {
-  const parts = await Promise.all(bundles.map((each) => bundle(each)));
-  const built = builtFilesAre(new Map(parts.map(({ file, script }) => [file, script])));
-  const scripts = [...parts, ...(await Promise.all(whole.map((each) => bundle(each, built))))];
+  const scripts = await Promise.all(bundles.map(bundle));
   declareTypes(types);
 
   rmSync(dist, { recursive: true, force: true });

@@ -1,1 +1,2 @@
-export function closuresOf(code: string, except?: readonly string[]): string;
+export function closuresOf(code: string, known?: readonly string[]): string;
+export function withoutUnused(code: string, internal: RegExp): string;

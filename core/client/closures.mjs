@@ -44,11 +44,11 @@ class Edits {
 }
 
 /**
- * Rewrites a bundle: each `name = class { … }` that extends nothing, unless its name is in
- * `except`, becomes a function that returns the object. No `instanceof` works for these. Variables
+ * Rewrites a bundle: each `name = class { … }` that extends nothing becomes a function that returns
+ * the object. Those whose names are in `known` stay classes for `instanceof` and `new`. Variables
  * are declared with `let`, which is shorter and joined with its neighbours.
  */
-export function closuresOf(code, except = []) {
+export function closuresOf(code, known = []) {
   const tree = parse(code, { ecmaVersion: 2022, sourceType: 'module' });
   const edits = new Edits(code);
   const classes = new Map();
@@ -56,28 +56,62 @@ export function closuresOf(code, except = []) {
     if (node.type === 'Identifier' && node.name.startsWith('$')) throw new Error(`${node.name} may be a private field`);
     if (node.type === 'VariableDeclaration' && node.kind === 'const') edits.replace({ start: node.start, end: node.start + 5 }, 'let');
     if (node.type !== 'ClassExpression' || node.superClass || parent.type !== 'VariableDeclarator') return;
-    if (!except.includes(parent.id.name)) classes.set(parent.id.name, node);
+    classes.set(parent.id.name, node);
   });
   walk(tree, (node) => {
-    if (node.type === 'NewExpression' && classes.has(node.callee.name)) {
+    if (node.type === 'NewExpression' && classes.has(node.callee.name) && !known.includes(node.callee.name)) {
       edits.replace({ start: node.start, end: node.callee.start }, '');
       if (!code.slice(node.callee.end, node.end)) edits.replace({ start: node.end, end: node.end }, '()');
     }
-    if (node.type === 'BinaryExpression' && node.operator === 'instanceof' && classes.has(node.right.name)) throw new Error(`instanceof ${node.right.name}`);
+    if (node.type === 'BinaryExpression' && node.operator === 'instanceof' && classes.has(node.right.name) && !known.includes(node.right.name)) throw new Error(`instanceof ${node.right.name}`);
   });
-  for (const node of classes.values()) edits.replace(node, closureOf(node.body.body, edits));
+  for (const [name, node] of classes) {
+    edits.replace(node, known.includes(name) ? knownClosureOf(name, node.body.body, edits) : `function ${closureOf(node.body.body, edits)}`);
+  }
   return edits.of(tree);
 }
 
-/** Returns the function that takes the place of a class with these members. */
-function closureOf(members, edits) {
-  for (const { type, static: isStatic, computed } of members) {
-    if (type === 'StaticBlock' || isStatic || computed) throw new Error('a class with static or computed members');
+/**
+ * Removes the functions among the properties of objects whose names match `internal` and are never
+ * read. Only the bundle itself may know these names.
+ */
+export function withoutUnused(code, internal) {
+  const tree = parse(code, { ecmaVersion: 2022, sourceType: 'module' });
+  const edits = new Edits(code);
+  const used = new Set();
+  const objects = [];
+  walk(tree, (node, parent) => {
+    if (node.type === 'MemberExpression' && !node.computed) used.add(node.property.name);
+    if (node.type === 'Property' && parent.type === 'ObjectPattern') used.add(node.key.name);
+    if (node.type === 'ObjectExpression') objects.push(node);
+  });
+  const isUnused = ({ type, computed, key, value }) =>
+    type === 'Property' && !computed && internal.test(key.name) && !used.has(key.name) && /^(?:Identifier|(?:Arrow)?FunctionExpression)$/.test(value.type);
+  let isChanged = false;
+  for (const { properties, start, end } of objects) {
+    if (!properties.some(isUnused)) continue;
+    isChanged = true;
+    const kept = properties.filter((property) => !isUnused(property));
+    edits.replace({ start, end }, `{${kept.map((property) => edits.of(property))}}`);
+  }
+  // Another function may have been used by one of these only.
+  return isChanged ? withoutUnused(edits.of(tree), internal) : code;
+}
+
+/** Returns a class that has only a constructor, whose object takes the place of an instance. */
+function knownClosureOf(name, members, edits) {
+  return `class { constructor${closureOf(members, edits, [`__proto__: ${name}.prototype`])} }`;
+}
+
+/** Returns parameters and body of the function that takes the place of a class with these members. */
+function closureOf(members, edits, properties = []) {
+  for (const { type, static: isStatic, computed, kind } of members) {
+    if (type === 'StaticBlock' || isStatic || (computed && kind !== 'method')) throw new Error('a class with static or computed members');
   }
   const construct = members.find(({ kind }) => kind === 'constructor')?.value;
   const { names, statements } = fieldsFrom(construct);
   const getters = new Set(members.filter((member) => member.kind === 'get' && isPrivate(member)).map(({ key }) => key.name));
-  const methods = new Set(members.filter((member) => member.kind === 'method' && !isPrivate(member)).map(({ key }) => key.name));
+  const methods = new Set(members.filter((member) => member.kind === 'method' && !isPrivate(member) && !member.computed).map(({ key }) => key.name));
   const called = new Set();
 
   const rewrite = (node, parent) => {
@@ -93,9 +127,8 @@ function closureOf(members, edits) {
 
   const functions = [];
   const variables = [];
-  const properties = [];
-  for (const { type, kind, key, value } of members.filter(({ kind }) => kind !== 'constructor')) {
-    const { name } = key;
+  for (const { type, kind, key, value, computed } of members.filter(({ kind }) => kind !== 'constructor')) {
+    const name = computed ? `[${edits.of(key)}]` : key.name;
     if (type === 'PropertyDefinition') {
       if (!isPrivate({ key })) properties.push(...(value ? [`${name}: ${edits.of(value)}`] : []));
       else if (![...names.values()].includes(name)) variables.push(value ? `$${name} = ${edits.of(value)}` : `$${name}`);
@@ -110,7 +143,7 @@ function closureOf(members, edits) {
       properties.push(`${name}: $_${name}`);
     }
   }
-  return `function (${(construct?.params ?? []).map((each) => edits.of(each))}) {
+  return `(${(construct?.params ?? []).map((each) => edits.of(each))}) {
     ${variables.length ? `let ${variables.join(', ')};` : ''}
     let $self = { ${properties.join(', ')} };
     ${statements.map((each) => edits.of(each)).join('\n')}

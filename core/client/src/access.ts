@@ -36,13 +36,13 @@ export interface Access {
   /** Returns how many milliseconds no attempt is of use. */
   wait(now: number): number;
 
-  /** Returns when the attempt has failed, and a better kind is to be tried, if ever. */
-  pollTimeouts(isConnected: boolean): readonly [giveUpAt: number, tryAt: number];
+  /** Returns when the attempt has failed, and a better kind is to be tried. Absent if never. */
+  pollTimeouts?(isConnected: boolean): readonly [giveUpAt: number, tryAt: number];
 
   /**
    * Tries a better kind than the one in use. If the server answers and `isWanted` returns true,
-   * the kind is used from then on, and the result is true.
+   * the kind is used from then on, and the result is true. Absent if there is no better kind.
    */
-  tryBetter(now: number, isWanted: () => boolean): Promise<boolean>;
+  tryBetter?(now: number, isWanted: () => boolean): Promise<boolean>;
 }
 

@@ -148,7 +148,7 @@ export class ConnectionLoop {
   /** Tries a better kind than the current one, and switches to it if the server answers. */
   async #tryBetter(now: number): Promise<void> {
     const connection = this.#connection;
-    if (await this.access.tryBetter(now, () => connection === this.#connection && this.#isConnected)) {
+    if (await this.access.tryBetter!(now, () => connection === this.#connection && this.#isConnected)) {
       this.#close(LEFT);
       this.#lose(connection);
     } else this.#handled();
@@ -170,7 +170,7 @@ export class ConnectionLoop {
   #arm(isBulkHeld: boolean): void {
     let at = this.#machine.pollTimeout() ?? Infinity;
     if (isBulkHeld) at = Math.min(at, this.#now() + BUFFER_POLL);
-    if (!SLIM) at = Math.min(at, ...this.access.pollTimeouts(this.#isConnected));
+    if (!SLIM) at = Math.min(at, ...this.access.pollTimeouts!(this.#isConnected));
     if (at >= this.#timerAt) return;
     this.#environment.clearTimeout(this.#timer);
     this.#timerAt = at;
@@ -183,7 +183,7 @@ export class ConnectionLoop {
     this.#timerAt = Infinity;
     const now = this.#now();
     if (!SLIM) {
-      const [giveUpAt, tryAt] = this.access.pollTimeouts(this.#isConnected);
+      const [giveUpAt, tryAt] = this.access.pollTimeouts!(this.#isConnected);
       if (now >= giveUpAt) {
         this.access.end(now, true);
         this.#close(Code.Silent);

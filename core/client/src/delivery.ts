@@ -1,4 +1,5 @@
 import type { Environment } from './environment';
+import { complain } from './errors';
 import { inflate } from './inflate';
 import type { DocumentMachine } from './machine';
 import { soon } from './soon';
@@ -96,7 +97,7 @@ export class Delivery {
     try {
       returned = handler(data, lane ? 'bulk' : 'interactive');
     } catch (error) {
-      this.#complain(error);
+      complain(this.#environment, 'onmessage', error);
     }
     if (isPromise(returned)) {
       void this.#hold(lane, returned);
@@ -109,14 +110,10 @@ export class Delivery {
     try {
       await returned;
     } catch (error) {
-      this.#complain(error);
+      complain(this.#environment, 'onmessage', error);
     }
     this.#machine.release(lane, this.#now());
     this.#resume();
-  }
-
-  #complain(error: unknown): void {
-    this.#environment.console.error('stillhere: onmessage failed; the next message follows.', error);
   }
 
   #resumeSoon(): void {
@@ -129,6 +126,6 @@ export class Delivery {
   }
 }
 
-function isPromise(value: unknown): value is PromiseLike<unknown> {
+export function isPromise(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
 }

@@ -1,4 +1,5 @@
 import { Code } from './codes';
+import type { Environment } from './environment';
 
 /** Thrown by `send` if the lane's outbox has no room until the server acknowledges more. */
 export class OutboxFull extends Error {
@@ -25,8 +26,13 @@ export class Violation extends Error {
 /** Thrown when a pong shows that frames written before its ping were lost; handled like a gap. */
 export class Loss extends Violation {
   constructor() {
-    super(Code.Gap, 'frames sent before a ping are missing');
+    super(Code.Gap, 'frames before a ping are missing');
   }
+}
+
+/** Says that a hook of the application has thrown. */
+export function complain({ console }: Pick<Environment, 'console'>, hook: string, error: unknown): void {
+  console.error(`stillhere: ${hook} failed; the session continues.`, error);
 }
 
 export function unexpected(): never {

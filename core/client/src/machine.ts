@@ -337,7 +337,7 @@ export class DocumentMachine {
 
   /** Confirms or declines the offer of a session that another document had. */
   #consider(state: Attempt, now: number): void {
-    if (!this.#declines()) return begin(state, 'offered', now);
+    if (SLIM || !this.#declines()) return begin(state, 'offered', now);
     this.#close();
     this.#judge(Code.Duplicate, 0, 0, '', now);
   }

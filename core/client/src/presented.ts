@@ -27,7 +27,7 @@ export class PresentedTicket {
 
   /** Sets the page's own ticket, or a newer one that replaces it. Throws if it is not a ticket. */
   take(own: OpenTicket): void {
-    const label = this.#own?.ticket.restore;
+    const label = SLIM || this.#own?.ticket.restore;
     this.#own = this.#presented = credentialsOf(own, this.#base);
     if (SLIM || (this.#stored && label === own.restore)) return;
     this.free();
@@ -39,7 +39,6 @@ export class PresentedTicket {
    * browser uses it.
    */
   async choose(): Promise<void> {
-    if (SLIM) return;
     const { limits } = this.#own!.ticket;
     try {
       const stored = credentialsOf(this.#stored!.load()!, this.#base);
@@ -62,7 +61,7 @@ export class PresentedTicket {
    * instead.
    */
   fallBack(): boolean {
-    if (SLIM || this.#presented === this.#own) return false;
+    if (this.#presented === this.#own) return false;
     this.leave();
     this.#presented = this.#own;
     this.hold();
@@ -75,27 +74,29 @@ export class PresentedTicket {
    */
   hold(): void {
     const { ticket } = this.#presented ?? {};
-    if (SLIM || ticket?.restore === undefined) return;
+    if (ticket?.restore === undefined) return;
     this.#stored!.save(ticket);
     this.#incumbency = becomeIncumbent(ticket.id, false, this.#environment);
   }
 
   /** Hands the session to the next document of the page, whose address may have changed. */
   leave(): void {
-    if (SLIM || !this.#presented) return;
+    if (!this.#presented) return;
     this.#stored!.save(this.#presented.ticket);
     void this.#incumbency?.then((release) => release?.());
   }
 
   /** Forgets a session that has become useless. */
   discard(): void {
-    this.leave();
-    if (!SLIM) this.#stored?.remove();
+    if (!SLIM) {
+      this.leave();
+      this.#stored?.remove();
+    }
     this.#presented = undefined;
   }
 
   /** Makes sure that no other session takes the place of this one. */
   free(): void {
-    if (!SLIM) this.#stored?.free();
+    this.#stored?.free();
   }
 }

@@ -1,10 +1,12 @@
 import type { Access } from './access';
 import { Attention } from './attention';
+import { type Data, viewOf } from './bytes';
 import { sleepAwareClock } from './clock';
 import { Code, Reason } from './codes';
 import { ConnectionLoop } from './connection';
 import { Delivery, type LaneName, type MessageHandler } from './delivery';
 import type { Environment, Listenable } from './environment';
+import { complain } from './errors';
 import { DocumentMachine, SessionOver } from './machine';
 import { nameOfCode, nameOfReason } from './names';
 import { PresentedTicket } from './presented';
@@ -14,6 +16,8 @@ import { soon } from './soon';
 import { CONNECTING, isNews, isRenewed, type Status, statusAfter, statusIn, statusWith } from './status';
 import { type From, isStatic, type OpenTicket, type Ticket } from './ticket';
 import type { Lane, Limits } from './wire';
+
+export type { Data } from './bytes';
 
 export interface Options {
   /**
@@ -35,9 +39,6 @@ export interface Options {
 
 /** The server's default limits, used for messages sent before there is a ticket. */
 const LIMITS: Limits = { fragment: 65_536, message: 2 ** 20, inflated: 2 ** 23, window: 2 ** 20, bulkWindow: 262_400 };
-
-/** Bytes to send. The client copies them. */
-export type Data = ArrayBuffer | ArrayBufferView;
 
 /** The parts of a session that is not over. */
 interface Parts {
@@ -96,11 +97,11 @@ export class Session {
     this.#now = sleepAwareClock(environment);
     this.#attention = new Attention(environment, () => this.#wake());
     const base = options.url ?? environment.document.baseURI;
-    const { from = options.from } = { ...(ticket as Partial<From> | undefined) };
     this.#features = features;
+    const { from = options.from } = SLIM ? {} : { ...(ticket as Partial<From> | undefined) };
     if (!SLIM) this.#renewal = features.renewal?.(ticket, from, base, this.#now, environment);
     const because = statusWith(ticket, environment.Date.now());
-    if (because && (isStatic(ticket) || !this.#renewal?.isPossible)) {
+    if (because && (SLIM || isStatic(ticket) || !this.#renewal?.isPossible)) {
       this.#status = because;
       queueMicrotask(() => this.#tell()); // lets the caller set `onstatus` first
       return;
@@ -108,7 +109,7 @@ export class Session {
     const own = because ? undefined : (ticket as OpenTicket);
     const presented = new PresentedTicket(base, environment);
     if (!because) presented.take(ticket as OpenTicket);
-    this.#parts = this.#assemble(presented, own?.limits ?? LIMITS);
+    this.#parts = this.#assemble(presented, SLIM ? own!.limits : (own?.limits ?? LIMITS));
     if (own) sharedIn(environment).sessions.set((this.#key = own.id), (options) => this.#join(options));
     void this.#begin(this.#parts, because);
   }
@@ -233,7 +234,7 @@ export class Session {
   }
 
   #send(lane: Lane, data: Data): void {
-    const bytes = bytesOf(data);
+    const bytes = viewOf(data, 'an ArrayBuffer or a typed array; for text: new TextEncoder().encode(text)');
     const parts = this.#parts;
     if (!parts || !this.#holders || this.#lost !== undefined || parts.machine.phase === 'over') {
       throw new SessionOver(`The session is over (${this.#status.reason || 'Closed'}): ${this.#lost === undefined ? 'reload the page for' : 'wait for'} a new one.`);
@@ -249,13 +250,14 @@ export class Session {
     const pump = (): void => this.#pump();
     const machine = new DocumentMachine({
       ...this.#options,
-      secret: presented.chosen?.secret ?? new Uint8Array(),
+      secret: SLIM ? presented.chosen!.secret : (presented.chosen?.secret ?? new Uint8Array()),
       document: environment.crypto.getRandomValues(new Uint8Array(16)),
       limits,
       random: environment.Math.random,
       // With restore, a page takes over the session that another document had. Without it, the page
       // came from a cache, and so did its ticket.
       declines: () =>
+        !SLIM &&
         presented.chosen?.ticket.restore === undefined && this.#isRenewable({ ...this.#status, code: Code.Duplicate, reason: nameOfCode(Code.Duplicate) }),
     });
     const loop = new ConnectionLoop(machine, this.#features.access(environment), now, environment, pump);
@@ -269,17 +271,17 @@ export class Session {
     const { machine, presented } = parts;
     const { document } = this.#environment;
     if (document.prerendering) await new Promise((activated) => document.addEventListener('prerenderingchange', activated, { once: true }));
-    await (because ?? presented.choose());
+    await (SLIM || because ? undefined : presented.choose());
     if (!this.#holders) await new Promise<void>((over) => soon(this.#environment, over)); // closed in the same task
     if (!this.#parts) return presented.discard(); // closed meanwhile
     this.#watchPage();
     machine.handleHidden(document.hidden, this.#now());
-    if (!because) return this.#start(parts);
+    if (SLIM || !because) return this.#start(parts);
     if (because.code) {
       if (!this.#isRenewable(because)) return this.#giveUp(parts, because);
       this.#report({ ...because, state: 'connecting' });
     }
-    if (!SLIM) await this.#renew(because);
+    await this.#renew(because);
   }
 
   #start(parts: Parts): void {
@@ -305,7 +307,7 @@ export class Session {
     };
     on(document, 'visibilitychange', ({ machine }, now) => {
       machine.handleHidden(document.hidden, now);
-      if (!document.hidden) this.#renewal?.wake();
+      if (!SLIM && !document.hidden) this.#renewal?.wake();
     });
     on(document, 'resume', wake);
     on(page, 'online', (parts, now) => {
@@ -315,11 +317,11 @@ export class Session {
     on(page, 'pagehide', ({ machine, presented }, now) => {
       if (!this.#holders) return this.#end();
       machine.handleLeave(now);
-      presented.leave();
+      if (!SLIM) presented.leave();
     });
     on(page, 'pageshow', (parts, now, event) => {
       if (!(event as PageTransitionEvent).persisted) return;
-      parts.presented.hold();
+      if (!SLIM) parts.presented.hold();
       wake(parts, now);
     });
   }
@@ -334,12 +336,12 @@ export class Session {
   #present({ machine, presented, loop, delivery }: Parts): void {
     const { url, secret, ticket } = presented.chosen!;
     loop.direct(url, ticket.connection);
+    if (SLIM) return; // The machine was made with this ticket.
     delivery.inflated = ticket.limits.inflated;
     machine.present(secret, ticket.limits, this.#now());
   }
 
   #isRenewable(status: Status): boolean {
-    if (SLIM) return false;
     try {
       return !!this.#holders && !!this.#renewal?.isPossible && this.renew(status);
     } catch (error) {
@@ -408,14 +410,14 @@ export class Session {
       if (event.type === 'pong') {
         this.#pings.get(event.nonce)?.resolve(event.roundTrip);
         this.#pings.delete(event.nonce);
-      } else if (machine.phase === 'over' && !machine.incarnation && presented.fallBack()) {
+      } else if (!SLIM && machine.phase === 'over' && !machine.incarnation && presented.fallBack()) {
         this.#present(parts);
       } else {
         status = statusAfter(event, status, this.#now(), this.#environment.Date.now());
-        if (event.type === 'welcomed') status = this.#welcome(status);
+        if (!SLIM && event.type === 'welcomed') status = this.#welcome(status);
         if (machine.phase === 'over') {
           status = { ...status, unacknowledged: this.#lost ?? machine.unacknowledgedMessages() };
-          status = this.#isRenewable(status) ? this.#give(parts, status) : this.#conclude(parts, status);
+          status = !SLIM && this.#isRenewable(status) ? this.#give(parts, status) : this.#conclude(parts, status);
         }
       }
     }
@@ -425,7 +427,6 @@ export class Session {
   }
 
   #welcome(status: Status): Status {
-    if (SLIM) return status;
     const lost = this.#lost;
     this.#lost = undefined;
     this.#renewal?.succeed();
@@ -457,7 +458,7 @@ export class Session {
     this.#attention.watch(false);
     this.#rejectPings();
     presented.discard();
-    presented.free();
+    if (!SLIM) presented.free();
   }
 
   #rejectPings(): void {
@@ -475,18 +476,11 @@ export class Session {
     try {
       this.onstatus?.(this.#status);
     } catch (error) {
-      this.#environment.console.error('stillhere: onstatus failed; the session continues.', error);
+      complain(this.#environment, 'onstatus', error);
     }
   }
 }
 
 function noPong(): Error {
   return new Error('No pong: there is no connection, or it was lost. The session reconnects by itself.');
-}
-
-function bytesOf(data: Data): Uint8Array {
-  if ((data as Data | undefined)?.byteLength === undefined) {
-    throw new TypeError('send() takes an ArrayBuffer or a typed array; for text: new TextEncoder().encode(text).');
-  }
-  return ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : new Uint8Array(data);
 }

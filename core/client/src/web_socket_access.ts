@@ -44,12 +44,4 @@ export class WebSocketAccess implements Access {
   wait(): number {
     return 0;
   }
-
-  pollTimeouts(): [number, number] {
-    return [Infinity, Infinity];
-  }
-
-  tryBetter(): Promise<boolean> {
-    return Promise.resolve(false);
-  }
 }

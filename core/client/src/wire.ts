@@ -62,10 +62,7 @@ export type ServerFrame =
 /** Encodes a frame: its type, the raw bytes before its numbers, its numbers, and its payload. */
 export function encode(type: number, numbers: readonly number[] = [], payload: Uint8Array | never[] = [], before: readonly number[] = []): Bytes {
   const head = [type, ...before];
-  for (let number of numbers) {
-    for (; number > 127; number = Math.floor(number / 128)) head.push((number % 128) + 128);
-    head.push(number);
-  }
+  for (const number of numbers) pushNumber(head, number);
   const frame = new Uint8Array(head.length + payload.length);
   frame.set(head);
   frame.set(payload, head.length);
@@ -79,18 +76,7 @@ export function encode(type: number, numbers: readonly number[] = [], payload: U
 export function decode(bytes: Bytes): ServerFrame {
   let at = 1;
 
-  const varint = (): number => {
-    let value = 0;
-    for (let scale = 1; scale < 2 ** 56; scale *= 128) {
-      const byte = bytes[at++] ?? malformed();
-      value += (byte & 127) * scale;
-      if (byte < 128) {
-        // A last byte of 0 adds nothing, so the encoding is too long.
-        return (byte || scale === 1) && value < 2 ** 53 ? value : malformed();
-      }
-    }
-    return malformed();
-  };
+  const varint = (): number => takeNumber(() => bytes[at++] ?? malformed(), malformed);
   const pair = (): [number, number] => [varint(), varint()];
   const counts = (): Counts => ({ received: pair(), credit: pair() });
   const whole = <T>(frame: T): T => (at === bytes.length ? frame : malformed());
@@ -119,6 +105,24 @@ export function decode(bytes: Bytes): ServerFrame {
   }
   if (type >> 3 !== Type.Data >> 3) malformed();
   return { type: Type.Data, flags: type & 7, sequence: varint() || malformed(), payload: bytes.subarray(at) };
+}
+
+/** Appends a number as a varint. */
+export function pushNumber(bytes: number[], number: number): void {
+  for (; number > 127; number = Math.floor(number / 128)) bytes.push((number % 128) + 128);
+  bytes.push(number);
+}
+
+/** Decodes a varint from the bytes that `next` returns. Calls `bad` if it is too long or too large. */
+export function takeNumber(next: () => number, bad: () => never): number {
+  let value = 0;
+  for (let scale = 1; scale < 2 ** 56; scale *= 128) {
+    const byte = next();
+    value += (byte & 127) * scale;
+    // A last byte of 0 adds nothing, so the encoding is too long.
+    if (byte < 128) return (byte || scale === 1) && value < 2 ** 53 ? value : bad();
+  }
+  return bad();
 }
 
 function decodeText(bytes: Bytes): string {

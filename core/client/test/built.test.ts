@@ -26,4 +26,4 @@ async function registered({ connect, registerConnection }: typeof client): Promi
   return trial.seen;
 }
 
-await checkBuilt('stillhere.mjs', client, 13_545, [registered]);
+await checkBuilt('stillhere.mjs', client, 13_539, [registered]);

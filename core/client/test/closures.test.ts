@@ -1,9 +1,10 @@
-// The build's rewriting of classes into functions: it changes nothing that a class does.
+// The build's rewriting of classes into functions, which changes nothing that a class does, and its
+// removal of what nobody uses.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { closuresOf } from '../closures.mjs';
+import { closuresOf, withoutUnused } from '../closures.mjs';
 
 /** Runs a script and returns what it leaves in `result`. */
 function run(code: string): unknown {
@@ -68,11 +69,40 @@ test('parameters that initialize fields, and a constructor that returns early', 
   );
 });
 
-test('what cannot be rewritten fails, or stays a class if it is named', () => {
-  for (const body of ['static a = 1', '[Symbol.iterator]() {}', 'a() { return function () { return this; }; }', 'a($b) {}', '#a; constructor(a) { this.#a = a; (a) => a; }']) {
+test('a method with a computed name', () => {
+  check(
+    `const A = class {
+      #items = [1, 2];
+      [Symbol.iterator]() { return this.#items.values(); }
+    };
+    const result = [...new A()];`,
+    [1, 2],
+  );
+});
+
+test('a class that pages know is known by instanceof', () => {
+  const code = `const A = class { #field = 1; get field() { return this.#field; } }; const one = new A(); const result = [one instanceof A, one.field, {} instanceof A];`;
+  assert.deepEqual(run(code), [true, 1, false]);
+  const rewritten = closuresOf(code, ['A']);
+  assert.doesNotMatch(rewritten, /this|#/);
+  assert.deepEqual(run(rewritten), [true, 1, false]);
+});
+
+test('what cannot be rewritten fails', () => {
+  for (const body of ['static a = 1', '[Symbol.iterator] = 1', 'a() { return function () { return this; }; }', 'a($b) {}', '#a; constructor(a) { this.#a = a; (a) => a; }']) {
     assert.throws(() => closuresOf(`const A = class { ${body} };`), body);
   }
   assert.throws(() => closuresOf('const A = class {}; 1 instanceof A;'), /instanceof A/);
-  assert.equal(closuresOf('const A = class { static a = new A(); };', ['A']), 'let A = class { static a = new A(); };');
   assert.equal(closuresOf('const A = class extends Error { a = this; };'), 'let A = class extends Error { a = this; };');
+});
+
+test('functions of an object that nobody reads are removed, and then what only they have used', () => {
+  const code = `function lone() {}
+    const inner = { once() { return lone; }, ['gone']: 1 };
+    const object = { gone() { return inner.once(); }, get gone() { return 1; }, gone: () => 2, shown() {}, gone: 3, read() { return 4; }, nested: { gone() {}, read: 1 } };
+    const { read } = object;
+    const result = [read(), object.shown, object.nested.read];`;
+  const removed = withoutUnused(code, /^(?:gone|once|read)$/);
+  assert.equal(removed.replaceAll(/\s+/g, ' '), `function lone() {} const inner = {['gone']: 1}; const object = {shown() {},gone: 3,read() { return 4; },nested: {read: 1}}; const { read } = object; const result = [read(), object.shown, object.nested.read];`);
+  assert.equal(withoutUnused('const a = { gone() {} }; a.gone();', /^gone$/), 'const a = { gone() {} }; a.gone();');
 });

@@ -7,7 +7,7 @@ import { checkBuilt } from './check_built';
 
 const { build } = createRequire(import.meta.url)('esbuild') as typeof import('esbuild');
 
-await checkBuilt('slim.mjs', client, 8940);
+await checkBuilt('slim.mjs', client, 8_271);
 
 test('a page with the slim client and the layer has no other client', async () => {
   const contents = `

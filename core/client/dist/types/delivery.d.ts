@@ -22,3 +22,4 @@ export declare class Delivery {
     stop(): void;
     start(): void;
 }
+export declare function isPromise(value: unknown): value is PromiseLike<unknown>;

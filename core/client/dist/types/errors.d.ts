@@ -1,3 +1,4 @@
+import type { Environment } from './environment';
 /** Thrown by `send` if the lane's outbox has no room until the server acknowledges more. */
 export declare class OutboxFull extends Error {
     readonly name = "OutboxFull";
@@ -19,4 +20,6 @@ export declare class Violation extends Error {
 export declare class Loss extends Violation {
     constructor();
 }
+/** Says that a hook of the application has thrown. */
+export declare function complain({ console }: Pick<Environment, 'console'>, hook: string, error: unknown): void;
 export declare function unexpected(): never;

@@ -1,9 +1,11 @@
 import type { Access } from './access';
+import { type Data } from './bytes';
 import { type LaneName, type MessageHandler } from './delivery';
 import type { Environment } from './environment';
 import type { Renewal } from './renewal';
 import { type Status } from './status';
 import { type From, type Ticket } from './ticket';
+export type { Data } from './bytes';
 export interface Options {
     /**
      * Maximum amount that may wait for acknowledgement in each lane: bytes, plus 64 for each message
@@ -21,8 +23,6 @@ export interface Options {
     onmessage?: MessageHandler;
     onstatus?: (status: Status) => void;
 }
-/** Bytes to send. The client copies them. */
-export type Data = ArrayBuffer | ArrayBufferView;
 /** What a client can do beyond WebSockets and the ticket that it has. */
 export interface Features {
     access(environment: Environment): Access;

@@ -15,6 +15,4 @@ export declare class WebSocketAccess implements Access {
     end(): void;
     forgive(): void;
     wait(): number;
-    pollTimeouts(): [number, number];
-    tryBetter(): Promise<boolean>;
 }

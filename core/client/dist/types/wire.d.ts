@@ -72,3 +72,7 @@ export declare function encode(type: number, numbers?: readonly number[], payloa
  * Malformed.
  */
 export declare function decode(bytes: Bytes): ServerFrame;
+/** Appends a number as a varint. */
+export declare function pushNumber(bytes: number[], number: number): void;
+/** Decodes a varint from the bytes that `next` returns. Calls `bad` if it is too long or too large. */
+export declare function takeNumber(next: () => number, bad: () => never): number;

@@ -1,21 +1,16 @@
 import type { LaneName } from '../delivery';
-import type { Environment } from '../environment';
-import type { Data, Session } from '../session';
+import { type Data, viewOf } from '../bytes';
+import type { Session } from '../session';
 import type { Status } from '../status';
 import type { Bytes } from '../wire';
-import { type CallOptions, Calls } from './calls';
-import type { AnswerOf, AnyName, CallsOf, Contract, EventsOf, Given, MessageOf, NameIn, ObservablesOf, QueryOf, ValueHandler } from './contract';
-import { type CallHandler, Handlers } from './handlers';
-import { NewestValues } from './newest';
-import type { Observable } from './observable';
-import { Observables } from './observables';
-import { Outgoing } from './outgoing';
-import { PageErrors } from './page_errors';
+import type { CallMethods, HandlerMethods, ObservableMethods, RoomMethods, StreamMethods } from './methods';
+import type { Contract, EventsOf, Given, MessageOf, NameIn, ValueHandler } from './contract';
+import { type AppEnvironment, Host } from './host';
+import { Listeners } from './listeners';
+import { lacking, type Part, type Piece } from './piece';
 import { Rate } from './rate';
-import type { Room } from './room';
-import { Rooms } from './rooms';
 import { decodeText, decodeUnit, encodeText, Kind, type Unit } from './unit';
-import { type Codec, decodeValue } from './value';
+import type { Codec } from './value';
 
 export interface AppOptions<C = Contract> {
   /**
@@ -38,13 +33,11 @@ export interface AppOptions<C = Contract> {
 
 export type BytesHandler = (data: Bytes, lane: LaneName) => unknown;
 
-/** The parts of a browser that the layer uses. */
-export type AppEnvironment = Pick<Environment, 'addEventListener' | 'setTimeout' | 'clearTimeout' | 'performance' | 'console'>;
-
-type Listener = (value: never) => unknown;
-
 /** Lines in the console in each minute. */
 const COMPLAINTS = 10;
+
+/** The methods that the pieces add. */
+export interface AppSession<C = Contract> extends CallMethods<C>, StreamMethods, HandlerMethods<C>, ObservableMethods<C>, RoomMethods {}
 
 /**
  * A session with messages of several kinds, events, calls and observables. The page at the other
@@ -57,98 +50,65 @@ export class AppSession<C = Contract> {
   onerror: ((error: Error) => void) | null;
   /** Called when `status` changes. */
   onstatus: ((status: Status) => void) | null;
-  readonly #environment: AppEnvironment;
-  readonly #outgoing: Outgoing;
-  readonly #calls: Calls;
-  readonly #handlers: Handlers;
-  readonly #newest: NewestValues;
-  readonly #observables: Observables;
-  readonly #rooms: Rooms;
-  readonly #errors: PageErrors | undefined;
-  readonly #listeners = new Map<string, Set<Listener>>();
-  readonly #watchers = new Set<(status: Status) => void>();
-  readonly #rate: Rate;
-  /** Removes the listeners for the page's errors when aborted. */
-  readonly #watching = new AbortController();
-  #onmessage: BytesHandler | null = null;
-  #ontext: AppOptions<C>['ontext'] | null = null;
-  #onjson: AppOptions<C>['onjson'] | null = null;
-
-  /** Use `connect` or `attach`. */
-  constructor(raw: Session, options: AppOptions<C>, environment: AppEnvironment) {
-    this.raw = raw;
-    this.#environment = environment;
-    this.onerror = options.onerror ?? null;
-    this.onstatus = options.onstatus ?? raw.onstatus;
-    this.#outgoing = new Outgoing(raw, options.codec);
-    const { waitingCalls: waiting = 1024, runningCalls: running = 16 } = options;
-    const failed = (source: string, error: unknown): void => this.#failed(source, error);
-    this.#calls = new Calls(this.#outgoing, waiting, environment);
-    this.#handlers = new Handlers(this.#outgoing, { running, waiting }, environment, failed);
-    this.#newest = new NewestValues(raw, this.#outgoing, environment, failed);
-    this.#observables = new Observables(raw, this.#newest, environment, failed);
-    this.#rooms = new Rooms({ outgoing: this.#outgoing, newest: this.#newest, failed });
-    this.#rate = new Rate(COMPLAINTS, () => environment.performance.now());
-    if (options.reportErrors !== false) this.#errors = new PageErrors(this.#outgoing, environment);
-    this.#errors?.watch(environment, this.#watching.signal);
-    raw.onstatus = (status) => this.#notice(status);
-    const { onmessage = raw.onmessage } = options;
-    if (onmessage) this.onmessage = onmessage;
-    if (options.ontext) this.ontext = options.ontext;
-    if (options.onjson) this.onjson = options.onjson;
-  }
-
-  get id(): string {
-    return this.raw.id;
-  }
-
-  get connection(): string {
-    return this.raw.connection;
-  }
-
-  get status(): Status {
-    return this.raw.status;
-  }
-
-  get renew(): (status: Status) => boolean {
-    return this.raw.renew;
-  }
-
-  set renew(renew: (status: Status) => boolean) {
-    this.raw.renew = renew;
-  }
-
   /**
    * Receives bytes. In the bulk lane, the next message waits for the promise that it returns. Units
    * wait until one of the hooks is set, or `on`, `handle`, `call` or `observable` is called.
    */
-  get onmessage(): BytesHandler | null {
-    return this.#onmessage;
-  }
-
-  set onmessage(handler: BytesHandler | null) {
-    this.#onmessage = handler;
-    this.#open();
-  }
-
+  declare onmessage: BytesHandler | null;
   /** Receives text. */
-  get ontext(): ((text: string, lane: LaneName) => unknown) | null {
-    return this.#ontext ?? null;
-  }
-
-  set ontext(handler: ((text: string, lane: LaneName) => unknown) | null) {
-    this.#ontext = handler;
-    this.#open();
-  }
-
+  declare ontext: ((text: string, lane: LaneName) => unknown) | null;
   /** Receives the values of `sendJson`, whatever their format. */
-  get onjson(): ValueHandler<MessageOf<C>> | null {
-    return this.#onjson ?? null;
+  declare onjson: ValueHandler<MessageOf<C>> | null;
+  declare readonly id: string;
+  declare readonly connection: string;
+  declare readonly status: Status;
+  declare renew: (status: Status) => boolean;
+  /** Returns what the server has not acknowledged; see `Session.bufferedAmount`. */
+  declare readonly bufferedAmount: (lane?: LaneName) => number;
+  /** Measures the round trip in milliseconds; see `Session.ping`. */
+  declare readonly ping: () => Promise<number>;
+  /** Tries to connect now. */
+  declare readonly retry: () => void;
+  /** Ends the session after the current task; see `Session.close`. */
+  declare readonly close: () => void;
+  readonly #host: Host;
+  readonly #parts: readonly Part[];
+  readonly #listeners: Listeners<(value: never) => unknown>;
+  readonly #watchers: Listeners<(status: Status) => void>;
+  readonly #rate: Rate;
+  /** What handles messages, by the names of the hooks. */
+  readonly #hooks = new Map<string, (value: never, lane: LaneName) => unknown>();
+
+  /** Use `connect`, `attach` or `attachOnly`. */
+  constructor(raw: Session, options: AppOptions<C>, environment: AppEnvironment, pieces: readonly Piece[]) {
+    const host = new Host(raw, options as AppOptions<never>, environment, (source, error) => this.#failed(source, error));
+    this.raw = raw;
+    this.#host = host;
+    this.#rate = new Rate(COMPLAINTS, environment);
+    this.#listeners = new Listeners(host);
+    this.#watchers = new Listeners(host);
+    this.#parts = pieces.map((piece) => piece(host));
+    const methods = this.#parts.flatMap(({ methods }) => Object.entries(methods ?? {}));
+    for (const [name, method] of methods) Object.assign(this, { [name]: (...values: never[]) => (this.#open(), method(...values)) });
+    for (const name of ['bufferedAmount', 'ping', 'retry', 'close'] as const) Object.assign(this, { [name]: raw[name].bind(raw) });
+    for (const name of ['id', 'connection', 'status', 'renew'] as const) {
+      Object.defineProperty(this, name, { get: () => raw[name], set: (value) => Object.assign(raw, { [name]: value }) });
+    }
+    for (const name of ['onmessage', 'ontext', 'onjson']) {
+      Object.defineProperty(this, name, { get: () => this.#hooks.get(name) ?? null, set: (handler) => (this.#hooks.set(name, handler), this.#open()) });
+    }
+    this.onerror = null;
+    this.onstatus = raw.onstatus;
+    raw.onstatus = (status) => this.#notice(status);
+    if (raw.onmessage) this.onmessage = raw.onmessage;
+    this.adopt(options);
   }
 
-  set onjson(handler: ValueHandler<MessageOf<C>> | null) {
-    this.#onjson = handler;
-    this.#open();
+  /** Uses those hooks that the options have. Internal. */
+  adopt(options: AppOptions<C>): void {
+    for (const name of ['onmessage', 'ontext', 'onjson', 'onerror', 'onstatus'] as const) {
+      if (options[name]) Object.assign(this, { [name]: options[name] });
+    }
   }
 
   /** Sends bytes or text. Throws `OutboxFull`, `TooLarge` or `SessionOver`. */
@@ -163,107 +123,28 @@ export class AppSession<C = Contract> {
 
   /** Sends a value. Throws like `send`, and for a value that has no encoding. */
   sendJson(value: MessageOf<C>): void {
-    this.#outgoing.value(Kind.Message, {}, value);
+    this.#host.put(Kind.Message, {}, value);
   }
 
   /** Sends an event. Throws like `sendJson`. */
   emit<N extends NameIn<EventsOf<C>>>(name: N, ...value: Given<EventsOf<C>[N]>): void {
-    this.#outgoing.value(Kind.Event, { name }, value[0]);
+    this.#host.put(Kind.Event, { name }, value[0]);
   }
 
   /** Calls `handler` for each event of this name, until the returned function is called. */
   on<N extends NameIn<EventsOf<C>>, T extends EventsOf<C>[N] = EventsOf<C>[N]>(name: N, handler: (value: T) => unknown): () => void {
-    const own = (value: T): unknown => handler(value);
-    const listeners = this.#listeners.get(name) ?? new Set();
-    this.#listeners.set(name, listeners.add(own as Listener));
     this.#open();
-    return () => void listeners.delete(own as Listener);
-  }
-
-  /**
-   * Calls the server's handler of this name, once over any number of cuts. Rejects with a
-   * `CallError`; and like `sendJson` throws, if it cannot be sent.
-   */
-  call<N extends NameIn<CallsOf<C>>>(name: N, query: QueryOf<CallsOf<C>[N]>, options?: CallOptions): Promise<AnswerOf<CallsOf<C>[N]>>;
-  call<A = unknown>(name: AnyName<CallsOf<C>>, query?: unknown, options?: CallOptions): Promise<A>;
-  call(name: string, query?: unknown, options: CallOptions = {}): Promise<unknown> {
-    this.#open();
-    return this.#calls.call(name, query, options);
-  }
-
-  /**
-   * Calls a handler that answers with a stream, for `for await`. The items come only as fast as the
-   * page takes them, and leaving the loop cancels the call. What the iterator returns at its end is
-   * the answer. It rejects as `call` does.
-   */
-  stream<T = unknown>(name: string, query?: unknown, options: CallOptions = {}): AsyncIterableIterator<T, unknown> {
-    this.#open();
-    return this.#calls.stream(name, query, options) as AsyncIterableIterator<T, unknown>;
-  }
-
-  /**
-   * Answers the server's calls of this name, until the returned function is called. To reject one,
-   * throw a `CallError` with the code `rejected`; anything else that is thrown is a failure.
-   */
-  handle<N extends NameIn<CallsOf<C>>>(
-    name: N,
-    handler: (query: QueryOf<CallsOf<C>[N]>, context: { readonly signal: AbortSignal }) => AnswerOf<CallsOf<C>[N]> | Promise<AnswerOf<CallsOf<C>[N]>>,
-  ): () => void;
-  handle<Q = unknown>(name: AnyName<CallsOf<C>>, handler: (query: Q, context: { readonly signal: AbortSignal }) => unknown): () => void;
-  handle(name: string, handler: (query: never, context: { readonly signal: AbortSignal }) => unknown): () => void {
-    const remove = this.#handlers.set(name, handler as CallHandler);
-    this.#open();
-    return remove;
-  }
-
-  /** Returns the observable of this name. `initial` is its value until one of the sides sets it. */
-  observable<N extends NameIn<ObservablesOf<C>>>(name: N, initial: ObservablesOf<C>[N]): Observable<ObservablesOf<C>[N]>;
-  observable<T>(name: AnyName<ObservablesOf<C>>, initial: T): Observable<T>;
-  observable(name: string, initial: unknown): Observable<unknown> {
-    const observable = this.#observables.get(name, initial);
-    this.#open();
-    return observable;
-  }
-
-  /** Returns the room of this name. The page is a member if it joins, or the server has it join. */
-  room<S = unknown>(name: string): Room<S> {
-    const room = this.#rooms.get<S>(name);
-    this.#open();
-    return room;
+    return this.#listeners.add(name, handler as (value: never) => unknown);
   }
 
   /** Calls `watcher` after each change of the status, until the returned function is called. */
   watchStatus(watcher: (status: Status) => void): () => void {
-    const own = (status: Status): void => watcher(status);
-    this.#watchers.add(own);
-    return () => void this.#watchers.delete(own);
-  }
-
-  /** Returns what the server has not acknowledged; see `Session.bufferedAmount`. */
-  bufferedAmount(lane?: LaneName): number {
-    return this.raw.bufferedAmount(lane);
-  }
-
-  /** Measures the round trip in milliseconds; see `Session.ping`. */
-  ping(): Promise<number> {
-    return this.raw.ping();
-  }
-
-  /** Tries to connect now. */
-  retry(): void {
-    this.raw.retry();
-  }
-
-  /** Ends the session after the current task; see `Session.close`. */
-  close(): void {
-    this.raw.close();
+    return this.#watchers.add('', watcher);
   }
 
   #send(data: Data | string, lane: LaneName): void {
-    if (typeof data === 'string') return this.#outgoing.content(Kind.Text, encodeText(data), lane);
-    if ((data as Data | undefined)?.byteLength === undefined) throw new TypeError('send() takes text, an ArrayBuffer or a typed array; for any other value: sendJson(value).');
-    const bytes = ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : new Uint8Array(data);
-    this.#outgoing.content(Kind.Bytes, bytes, lane);
+    if (typeof data === 'string') this.#host.content(Kind.Text, {}, encodeText(data), lane);
+    else this.#host.content(Kind.Bytes, {}, viewOf(data, 'text, an ArrayBuffer or a typed array; for any other value: sendJson(value)'), lane);
   }
 
   /** Lets units in, once the page has said what it wants of them. */
@@ -274,108 +155,69 @@ export class AppSession<C = Contract> {
   readonly #receive = (bytes: Bytes, lane: LaneName): unknown => {
     try {
       const unit = decodeUnit(bytes);
-      this.#outgoing.adopt(unit);
+      const { kind } = unit;
+      if (kind >= Kind.Message && kind !== Kind.Failure) this.#host.formats.adopt(unit);
       return this.#dispatch(unit, lane);
     } catch (error) {
-      this.#tellError(error as Error);
-      return;
+      return this.#tellError(error as Error);
     }
   };
 
   #dispatch(unit: Unit, lane: LaneName): unknown {
     const { kind, bytes, at, id, name } = unit;
+    const { formats } = this.#host;
     switch (kind) {
       case Kind.Bytes:
-        return this.#hand('onmessage', this.#onmessage, bytes.slice(at), lane);
+        return this.#hand('onmessage', bytes.slice(at), lane);
       case Kind.Text:
-        return this.#hand('ontext', this.#ontext, decodeText(bytes, at), lane);
+        return this.#hand('ontext', decodeText(bytes, at), lane);
       case Kind.Message:
-        return this.#hand('onjson', this.#onjson, decodeValue(bytes, at) as MessageOf<C>, lane);
-      case Kind.Event: {
-        const listeners = this.#listeners.get(name);
-        if (!listeners?.size) return;
-        const value = decodeValue(bytes, at);
-        for (const listener of [...listeners]) this.#run(`event ${name}`, () => listener(value as never));
-        return;
-      }
-      case Kind.Call:
-        return this.#handlers.receive(unit);
-      case Kind.Answer:
-        return this.#calls.answer(unit);
-      case Kind.Failure:
-        return this.#calls.fail(unit);
-      case Kind.Cancel:
-        return this.#handlers.cancel(id);
-      case Kind.Set:
-        return this.#observables.receive(unit);
-      case Kind.Item:
-        return this.#calls.item(unit);
-      case Kind.More:
-        return this.#handlers.more(unit);
-      case Kind.Room:
-      case Kind.RoomEvent:
-        return this.#rooms.receive(unit);
-      default:
+        return this.#hand('onjson', formats.decode(unit), lane);
+      case Kind.Event:
+        if (this.#listeners.has(name)) this.#listeners.tell(`event ${name}`, name, formats.decode(unit) as never);
         return;
     }
+    const part = this.#parts.find(({ accepted }) => accepted?.includes(kind));
+    if (part) return part.receive!(unit);
+    // Other kinds belong to calls, which an earlier document may have made.
+    if (kind === Kind.Set) lacking('observables');
+    if (kind >= Kind.Room) lacking('rooms');
+    if (kind !== Kind.Call) return;
+    this.#host.refuse(id, 'missing', 'The page has no handlers.');
+    lacking('handlers');
   }
 
   /** Hands a message to its hook. Only the bulk lane waits for it: answers come in the other. */
-  #hand<T>(hook: string, handler: ((value: T, lane: LaneName) => unknown) | null | undefined, value: T, lane: LaneName): unknown {
+  #hand(hook: string, value: unknown, lane: LaneName): unknown {
+    const handler = this.#hooks.get(hook);
     if (!handler) return this.#complain(`a message was dropped, because ${hook} is not set`);
-    const returned = this.#run(hook, () => handler(value, lane));
+    const returned = this.#host.run(hook, () => handler(value as never, lane));
     return lane === 'bulk' ? returned : undefined;
-  }
-
-  /** Runs a handler of the application. The result never rejects. */
-  #run(source: string, run: () => unknown): unknown {
-    try {
-      const returned = run();
-      const isPromise = typeof (returned as PromiseLike<unknown> | null | undefined)?.then === 'function';
-      return isPromise ? (returned as PromiseLike<unknown>).then(undefined, (error: unknown) => this.#failed(source, error)) : undefined;
-    } catch (error) {
-      this.#failed(source, error);
-      return;
-    }
   }
 
   #failed(source: string, error: unknown): void {
     this.#complain(`${source}: the handler failed; the session continues`, error);
-    this.#errors?.report(source, error);
+    for (const part of this.#parts) part.report?.(source, error);
   }
 
   #tellError(error: Error): void {
-    if (!this.onerror) return this.#complain('what the server sent was skipped', error);
-    try {
-      this.onerror(error);
-    } catch (thrown) {
-      this.#failed('onerror', thrown);
-    }
+    if (this.onerror) this.#host.run('onerror', () => this.onerror?.(error));
+    else this.#complain('what the server sent was skipped', error);
   }
 
   #complain(text: string, ...error: unknown[]): void {
-    if (this.#rate.take()) this.#environment.console.error(`stillhere: ${text}.`, ...error);
+    if (this.#rate.take()) this.#host.environment.console.error(`stillhere: ${text}.`, ...error);
   }
 
   #notice(status: Status): void {
     const { state, outcome, reason } = status;
     const isOver = state === 'ended' || state === 'refused';
-    if (isOver) {
-      this.#watching.abort();
-      this.#newest.drop();
-      this.#rooms.reset(true);
-      this.#handlers.end();
-      // The last messages of a session are delivered after the news of its end.
-      this.#environment.setTimeout(() => this.#calls.end(`The session is over (${reason}).`), 0);
-    } else if (state === 'connected' && outcome === 'renewed') {
-      this.#newest.drop();
-      this.#observables.reset();
-      this.#rooms.reset(false);
-      this.#handlers.end();
-      this.#calls.end('The session was replaced by a new one.');
+    const isRenewed = state === 'connected' && outcome === 'renewed';
+    for (const part of this.#parts) {
+      if (isOver || isRenewed) part.reset?.(isOver, isOver ? `The session is over (${reason}).` : 'The session was replaced by a new one.');
+      part.flush?.();
     }
-    this.#newest.flush();
-    for (const watcher of [...this.#watchers]) this.#run('watchStatus', () => watcher(status));
-    if (this.onstatus) this.#run('onstatus', () => this.onstatus?.(status));
+    this.#watchers.tell('watchStatus', '', status);
+    if (this.onstatus) this.#host.run('onstatus', () => this.onstatus?.(status));
   }
 }

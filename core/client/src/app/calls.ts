@@ -1,9 +1,8 @@
-import type { Environment } from '../environment';
 import { CallError, type CallFailure, FAILURES } from './call_error';
-import type { Outgoing } from './outgoing';
+import type { Host } from './host';
+import type { Part, Piece } from './piece';
 import { CREDIT, Stream } from './stream';
 import { decodeText, Kind, type Unit } from './unit';
-import { decodeValue } from './value';
 
 export interface CallOptions {
   /** Milliseconds to wait for the answer. By default, a call waits until the session is over. */
@@ -12,8 +11,26 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Ends one call's wait. */
-interface Waiting {
+/** Calls of the server's handlers: `call`. */
+export const calls: Piece<'call'> = (host) => new Calls(host);
+
+/** Calls, and those whose answer is a stream: `call` and `stream`. Takes the place of `calls`. */
+export const streams: Piece<'call' | 'stream'> = (host) => {
+  const calls = new Calls(host);
+  const stream = (name: string, query: unknown, options?: CallOptions): Stream => {
+    const stream = new Stream(host, {
+      more: (count) => host.put(Kind.More, { id: call!.id, count }),
+      stop: () => call?.abandon(new CallError('cancelled', `The stream ${name} was left.`)),
+    });
+    const call = calls.start(name, query, CREDIT, stream, options);
+    return stream;
+  };
+  Object.assign(calls.methods, { stream });
+  return calls;
+};
+
+/** Waits for the end of a call. */
+export interface Waiting {
   resolve(answer: unknown): void;
   reject(error: unknown): void;
   /** Takes an item of a streamed answer. */
@@ -28,78 +45,67 @@ interface Started {
 }
 
 /** The page's calls that wait for an answer. */
-export class Calls {
-  readonly #outgoing: Outgoing;
-  readonly #environment: Pick<Environment, 'setTimeout' | 'clearTimeout'>;
-  readonly #limit: number;
-  readonly #waiting = new Map<number, Waiting>();
+class Calls implements Part {
+  readonly accepted = [Kind.Answer, Kind.Failure, Kind.Item];
+  readonly methods = {
+    call: (name: string, query: unknown, options?: CallOptions) => new Promise((resolve, reject) => void this.start(name, query, 0, { resolve, reject }, options)),
+  };
+  readonly #host: Host;
+  /** `release` ends the wait. */
+  readonly #waiting = new Map<number, { readonly waiting: Waiting; release(): void }>();
   /** Random at first, so that answers to an earlier document's calls mean nothing. */
   #next = Math.floor(Math.random() * 2 ** 52);
 
-  constructor(outgoing: Outgoing, limit: number, environment: Pick<Environment, 'setTimeout' | 'clearTimeout'>) {
-    this.#outgoing = outgoing;
-    this.#limit = limit;
-    this.#environment = environment;
+  constructor(host: Host) {
+    this.#host = host;
   }
 
-  /**
-   * Resolves with the answer. Rejects with a `CallError`; and with `OutboxFull`, `TooLarge` or the
-   * error of the codec if the call cannot be sent.
-   */
-  call(name: string, query: unknown, options: CallOptions): Promise<unknown> {
-    return new Promise((resolve, reject) => void this.#start(name, query, 0, { resolve, reject }, options));
-  }
-
-  /** Returns the items of the answer. The iterator rejects as `call` does. */
-  stream(name: string, query: unknown, options: CallOptions): Stream {
-    const more = (count: number): void => this.#outgoing.value(Kind.More, { id: call!.id, count }, undefined);
-    const stream = new Stream({ more, cancel: () => call?.abandon(new CallError('cancelled', `The stream ${name} was left.`)) });
-    const waiting = { resolve: (answer: unknown) => stream.finish(answer), reject: (error: unknown) => stream.fail(error), push: (item: Unit) => stream.push(item) };
-    const call = this.#start(name, query, CREDIT, waiting, options);
-    return stream;
-  }
-
-  answer({ id, bytes, at }: Unit): void {
-    const waiting = this.#waiting.get(id);
+  receive(unit: Unit): void {
+    const { kind, id, code, bytes, at } = unit;
+    const { waiting, release } = this.#waiting.get(id) ?? {};
+    if (!waiting) return;
+    if (kind === Kind.Item) return waiting.push?.(unit);
+    const text = kind === Kind.Failure && decodeText(bytes, at);
+    release!();
+    if (text !== false) return waiting.reject(new CallError(FAILURES[code] as CallFailure, text || `The call ${FAILURES[code]}.`));
     try {
-      waiting?.resolve(decodeValue(bytes, at));
+      waiting.resolve(this.#host.formats.decode(unit));
     } catch (error) {
-      waiting!.reject(new CallError('answer-undecodable', (error as Error).message, { cause: error }));
+      waiting.reject(undecodable(error));
     }
-  }
-
-  fail({ id, code, bytes, at }: Unit): void {
-    const failure = FAILURES[code] as CallFailure;
-    this.#waiting.get(id)?.reject(new CallError(failure, decodeText(bytes, at) || `The call ${failure}.`));
-  }
-
-  item(item: Unit): void {
-    this.#waiting.get(item.id)?.push?.(item);
   }
 
   /** Rejects every call that waits. */
-  end(text: string): void {
-    for (const { reject } of [...this.#waiting.values()]) reject(new CallError('over', text));
+  reset(isOver: boolean, why: string): void {
+    const end = (): void => {
+      for (const { waiting, release } of [...this.#waiting.values()]) {
+        release();
+        waiting.reject(new CallError('over', why));
+      }
+    };
+    // The last messages of a session are delivered after the news of its end.
+    if (isOver) this.#host.environment.setTimeout(end, 0);
+    else end();
   }
 
-  /** Sends a call. Returns undefined if it was rejected at once. */
-  #start(name: string, query: unknown, credit: number, waiting: Waiting, { timeout, signal }: CallOptions): Started | undefined {
+  /**
+   * Sends a call. Rejects it with a `CallError`; and with `OutboxFull`, `TooLarge` or the error of
+   * the codec if it cannot be sent. Returns undefined if it was rejected at once.
+   */
+  start(name: string, query: unknown, credit: number, waiting: Waiting, { timeout, signal }: CallOptions = {}): Started | undefined {
+    const { environment, options } = this.#host;
+    const { waitingCalls: limit = 1024 } = options;
+    const cancelled = (): CallError => new CallError('cancelled', `The call ${name} was cancelled.`, { cause: signal!.reason });
     const reject = (error: unknown): undefined => void waiting.reject(error);
-    if (signal?.aborted) return reject(cancelled(name, signal));
-    if (this.#waiting.size >= this.#limit) return reject(new CallError('busy', `${this.#limit} calls wait for their answers.`));
+    if (signal?.aborted) return reject(cancelled());
+    if (this.#waiting.size >= limit) return reject(new CallError('busy', `${limit} calls wait for their answers.`));
     const id = this.#next++;
     try {
-      this.#outgoing.value(Kind.Call, { id, credit, name }, query);
+      this.#host.put(Kind.Call, { id, credit, name }, query);
     } catch (error) {
-      const isOver = (error as Error).name === 'SessionOver';
-      return reject(isOver ? new CallError('over', (error as Error).message, { cause: error }) : error);
+      const { name, message } = error as Error;
+      return reject(name === 'SessionOver' ? new CallError('over', message, { cause: error }) : error);
     }
-    return { id, abandon: this.#wait(id, name, waiting, timeout, signal) };
-  }
-
-  #wait(id: number, name: string, waiting: Waiting, timeout: number | undefined, signal: AbortSignal | undefined): Started['abandon'] {
-    const environment = this.#environment;
-    let timer: unknown;
     const release = (): void => {
       this.#waiting.delete(id);
       if (timer !== undefined) environment.clearTimeout(timer);
@@ -109,23 +115,20 @@ export class Calls {
       release();
       waiting.reject(error);
       try {
-        this.#outgoing.value(Kind.Cancel, { id }, undefined);
+        this.#host.put(Kind.Cancel, { id });
       } catch {
         // The outbox is full or the session over: the answer will be ignored.
       }
     };
-    const abort = (): void => abandon(cancelled(name, signal!));
+    const abort = (): void => abandon(cancelled());
     signal?.addEventListener('abort', abort);
-    if (timeout !== undefined) timer = environment.setTimeout(() => abandon(new CallError('timed-out', `No answer to ${name} within ${timeout} ms.`)), timeout);
-    this.#waiting.set(id, {
-      ...waiting,
-      resolve: (answer) => (release(), waiting.resolve(answer)),
-      reject: (error) => (release(), waiting.reject(error)),
-    });
-    return abandon;
+    const timer = timeout === undefined ? timeout : environment.setTimeout(() => abandon(new CallError('timed-out', `No answer to ${name} within ${timeout} ms.`)), timeout);
+    this.#waiting.set(id, { waiting, release });
+    return { id, abandon };
   }
 }
 
-function cancelled(name: string, signal: AbortSignal): CallError {
-  return new CallError('cancelled', `The call ${name} was cancelled.`, { cause: signal.reason });
+/** Returns what a call rejects with whose answer, or an item of it, cannot be decoded. */
+export function undecodable(error: unknown): CallError {
+  return new CallError('answer-undecodable', (error as Error).message, { cause: error });
 }

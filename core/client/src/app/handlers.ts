@@ -1,151 +1,148 @@
-import type { Environment } from '../environment';
-import { CallError, FAILURES } from './call_error';
-import type { Outgoing } from './outgoing';
-import { FAILURE_LIMIT, Kind, type Unit } from './unit';
-import { decodeValue } from './value';
+import { CallError } from './call_error';
+import type { Host } from './host';
+import type { Part, Piece } from './piece';
+import { Kind, type Unit } from './unit';
 
 /** `signal` is aborted when the caller no longer waits, and when the session is over. */
 export type CallHandler = (query: unknown, context: { readonly signal: AbortSignal }) => unknown;
 
-/** Milliseconds until an answer that found the outbox full is sent again. */
-const RETRY = 100;
+/** A call that is running or waiting. */
+interface Running {
+  readonly call: Unit;
+  readonly controller: AbortController;
+  /** How many items the server takes of the answer. */
+  credit: number;
+  /** Resumes the stream, if it may not send another item yet. */
+  resume?: () => void;
+}
+
+/** Handlers of the server's calls: `handle`. */
+export const handlers: Piece<'handle'> = (host) => new Handlers(host);
 
 /** Runs the handlers of the server's calls. */
-export class Handlers {
-  readonly #outgoing: Outgoing;
-  readonly #most: { readonly running: number; readonly waiting: number };
-  readonly #environment: Pick<Environment, 'setTimeout'>;
-  /** Told of a handler that threw. */
-  readonly #failed: (source: string, error: unknown) => void;
+class Handlers implements Part {
+  readonly accepted = [Kind.Call, Kind.Cancel, Kind.More];
+  readonly methods = { handle: (name: string, handler: CallHandler) => this.#set(name, handler) };
+  readonly #host: Host;
   readonly #handlers = new Map<string, CallHandler>();
-  /** Calls that are running or waiting, and that nobody has cancelled. */
-  readonly #controllers = new Map<number, AbortController>();
-  readonly #waiting = new Map<number, Unit>();
-  /** What resumes the streams that may not send another item yet. */
-  /** How many items the server takes of each call's answer. */
-  readonly #credits = new Map<number, number>();
-  readonly #resumes = new Map<number, () => void>();
-  /** Handlers that have not returned, cancelled or not. */
+  /** Calls that nobody has cancelled. */
+  readonly #calls = new Map<number, Running>();
+  readonly #waiting = new Set<Running>();
+  /** Number of handlers that have not returned, cancelled or not. */
   #running = 0;
 
-  constructor(
-    outgoing: Outgoing,
-    most: { readonly running: number; readonly waiting: number },
-    environment: Pick<Environment, 'setTimeout'>,
-    failed: (source: string, error: unknown) => void,
-  ) {
-    this.#outgoing = outgoing;
-    this.#most = most;
-    this.#environment = environment;
-    this.#failed = failed;
+  constructor(host: Host) {
+    this.#host = host;
   }
 
-  /** Sets the handler of a name, and returns a function that removes it. */
-  set(name: string, handler: CallHandler): () => void {
+  receive(unit: Unit): void {
+    const { kind, id, count } = unit;
+    if (kind === Kind.Call) return this.#call(unit);
+    const running = this.#calls.get(id);
+    if (!running) return;
+    if (kind === Kind.More) {
+      running.credit += count;
+      return running.resume?.();
+    }
+    this.#calls.delete(id);
+    this.#host.refuse(id, 'cancelled', '');
+    this.#abort(running);
+  }
+
+  /** Drops everything: nobody waits any more. */
+  reset(): void {
+    const all = [...this.#calls.values()];
+    this.#calls.clear();
+    for (const running of all) this.#abort(running);
+  }
+
+  #set(name: string, handler: CallHandler): () => void {
     this.#handlers.set(name, handler);
     return () => {
       if (this.#handlers.get(name) === handler) this.#handlers.delete(name);
     };
   }
 
-  receive(call: Unit): void {
-    const { id, name } = call;
-    if (!this.#handlers.has(name)) return this.#refuse(id, 'missing', `The page has no handler for ${name}.`);
-    const isFree = this.#running < this.#most.running;
-    if (!isFree && this.#waiting.size >= this.#most.waiting) return this.#refuse(id, 'busy', `${this.#most.waiting} calls wait for the page.`);
-    this.#controllers.set(id, new AbortController());
-    this.#credits.set(id, call.credit);
-    if (isFree) void this.#run(call);
-    else this.#waiting.set(id, call);
+  #call(call: Unit): void {
+    const { id, name, credit } = call;
+    const { runningCalls = 16, waitingCalls = 1024 } = this.#host.options;
+    if (!this.#handlers.has(name)) return this.#host.refuse(id, 'missing', `The page has no handler for ${name}.`);
+    const isFree = this.#running < runningCalls;
+    if (!isFree && this.#waiting.size >= waitingCalls) return this.#host.refuse(id, 'busy', `${waitingCalls} calls wait for the page.`);
+    const running: Running = { call, credit, controller: new AbortController() };
+    this.#calls.set(id, running);
+    if (isFree) void this.#run(running);
+    else this.#waiting.add(running);
   }
 
-  cancel(id: number): void {
-    const controller = this.#controllers.get(id);
-    if (!controller) return;
-    this.#controllers.delete(id);
-    this.#waiting.delete(id);
-    this.#credits.delete(id);
-    this.#refuse(id, 'cancelled', '');
-    controller.abort();
+  #abort(running: Running): void {
+    this.#waiting.delete(running);
+    running.controller.abort();
+    running.resume?.();
   }
 
-  /** Lets the handler of a call send further items of its stream. */
-  more({ id, count }: Unit): void {
-    const call = this.#credits.get(id);
-    if (call === undefined) return;
-    this.#credits.set(id, call + count);
-    this.#resumes.get(id)?.();
-  }
-
-  /** Drops everything: nobody waits any more. */
-  end(): void {
-    const controllers = [...this.#controllers.values()];
-    this.#controllers.clear();
-    this.#waiting.clear();
-    this.#credits.clear();
-    for (const controller of controllers) controller.abort();
-  }
-
-  async #run(call: Unit): Promise<void> {
-    const { id } = call;
-    const controller = this.#controllers.get(id)!;
+  async #run(running: Running): Promise<void> {
+    const { id } = running.call;
     this.#running += 1;
-    const settle = await this.#outcome(call, controller.signal);
+    const settle = await this.#outcome(running);
     this.#running -= 1;
-    if (this.#controllers.get(id) === controller) {
-      this.#controllers.delete(id);
-      this.#credits.delete(id);
+    if (this.#calls.get(id) === running) {
+      this.#calls.delete(id);
       settle();
     }
-    this.#runNext();
+    const [next] = this.#waiting;
+    if (!next || this.#running >= (this.#host.options.runningCalls ?? 16)) return;
+    this.#waiting.delete(next);
+    void this.#run(next);
   }
 
   /** Runs the handler. Returns what answers the call, if nobody has cancelled it meanwhile. */
-  async #outcome({ id, name, credit, bytes, at }: Unit, signal: AbortSignal): Promise<() => void> {
+  async #outcome(running: Running): Promise<() => void> {
+    const host = this.#host;
+    const { id, name, credit } = running.call;
+    const { signal } = running.controller;
+    const refusal = (...failure: [failure: 'undecodable' | 'missing' | 'streamed' | 'rejected' | 'failed', text: string]) => () => host.refuse(id, ...failure);
+    const failed = (error: unknown, text: string): void => {
+      host.failed(`call ${name}`, error);
+      host.refuse(id, 'failed', text);
+    };
     let query: unknown;
     try {
-      query = decodeValue(bytes, at);
+      query = host.formats.decode(running.call);
     } catch (error) {
-      return () => this.#refuse(id, 'undecodable', (error as Error).message);
+      return refusal('undecodable', (error as Error).message);
     }
     const handler = this.#handlers.get(name);
-    if (!handler) return () => this.#refuse(id, 'missing', `The page no longer has a handler for ${name}.`);
+    if (!handler) return refusal('missing', `The page no longer has a handler for ${name}.`);
     try {
       let answer = await handler(query, { signal });
       const items = (answer as Partial<AsyncIterable<unknown>> | null | undefined)?.[Symbol.asyncIterator];
       if (items) {
-        if (!credit) return () => this.#refuse(id, 'streamed', '');
-        answer = await this.#stream(id, items.call(answer), signal);
+        if (!credit) return refusal('streamed', '');
+        answer = await this.#stream(running, items.call(answer));
       }
-      return () => this.#answer(id, name, answer);
+      return () => host.insist(() => host.put(Kind.Answer, { id }, answer), (error) => failed(error, `The answer cannot be sent: ${(error as Error).message}`));
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
-      if (error instanceof CallError && error.code === 'rejected') return () => this.#refuse(id, 'rejected', text);
-      return () => {
-        this.#failed(`call ${name}`, error);
-        this.#refuse(id, 'failed', text);
-      };
+      return error instanceof CallError && error.code === 'rejected' ? refusal('rejected', text) : () => failed(error, text);
     }
   }
 
   /** Sends items as the server wants them. Returns the answer. */
-  async #stream(id: number, items: AsyncIterator<unknown>, signal: AbortSignal): Promise<unknown> {
+  async #stream(running: Running, items: AsyncIterator<unknown>): Promise<unknown> {
+    const host = this.#host;
+    const { signal } = running.controller;
     while (!signal.aborted) {
-      const credit = this.#credits.get(id);
-      if (!credit) {
-        await new Promise<void>((resume) => {
-          this.#resumes.set(id, resume);
-          signal.addEventListener('abort', () => resume(), { once: true });
-        });
-        this.#resumes.delete(id);
+      if (!running.credit) {
+        await new Promise<void>((resume) => (running.resume = resume));
         continue;
       }
       const { done, value } = await items.next();
       if (done) return value;
-      this.#credits.set(id, this.#credits.get(id)! - 1);
+      running.credit -= 1;
       if (signal.aborted) break;
       try {
-        await new Promise<void>((sent, failed) => this.#send(() => sent(this.#outgoing.value(Kind.Item, { id }, value)), failed, signal));
+        await new Promise<void>((sent, failed) => host.insist(() => sent(host.put(Kind.Item, { id: running.call.id }, value)), failed, signal));
       } catch (error) {
         await items.return?.();
         throw error;
@@ -153,35 +150,5 @@ export class Handlers {
     }
     await items.return?.();
     return undefined;
-  }
-
-  #runNext(): void {
-    const [next] = this.#waiting;
-    if (!next || this.#running >= this.#most.running) return;
-    this.#waiting.delete(next[0]);
-    void this.#run(next[1]);
-  }
-
-  #answer(id: number, name: string, answer: unknown): void {
-    this.#send(() => this.#outgoing.value(Kind.Answer, { id }, answer), (error) => {
-      this.#failed(`call ${name}`, error);
-      this.#refuse(id, 'failed', `The answer cannot be sent: ${(error as Error).message}`);
-    });
-  }
-
-  #refuse(id: number, failure: (typeof FAILURES)[number], text: string): void {
-    const code = FAILURES.indexOf(failure);
-    this.#send(() => this.#outgoing.text(Kind.Failure, { id, code }, text, FAILURE_LIMIT), () => {});
-  }
-
-  /** Sends, again and again while the outbox is full: somebody waits for it, until `signal` is aborted. */
-  #send(send: () => void, failed: (error: unknown) => void, signal?: AbortSignal): void {
-    try {
-      send();
-    } catch (error) {
-      const { name } = error as Error;
-      if (name === 'OutboxFull' && !signal?.aborted) this.#environment.setTimeout(() => this.#send(send, failed, signal), RETRY);
-      else if (signal || name !== 'SessionOver') failed(error);
-    }
   }
 }

@@ -1,13 +1,11 @@
-import type { Environment } from '../environment';
-import type { Session } from '../session';
-import type { Outgoing } from './outgoing';
+import type { Host } from './host';
 
 /** Something of which only the newest value is sent. */
 export interface Newest {
   /** What it is called in reports. */
-  readonly source: string;
+  readonly label: string;
   /** Sends the value that it has now. */
-  put(outgoing: Outgoing): void;
+  sendNewest(): void;
 }
 
 /** Milliseconds until the server is asked again what it has received. */
@@ -15,21 +13,15 @@ const PAUSE = 50;
 
 /** Sends newest values. Of each, one value at a time is on its way. */
 export class NewestValues {
-  readonly #raw: Session;
-  readonly #outgoing: Outgoing;
-  readonly #environment: Pick<Environment, 'setTimeout'>;
-  readonly #report: (source: string, error: unknown) => void;
+  readonly #host: Host;
   /** Those with a value that was not sent. */
   readonly #unsent = new Set<Newest>();
   /** Where in the outbox the last value of each was put. */
   readonly #positions = new Map<Newest, number>();
   #isAsking = false;
 
-  constructor(raw: Session, outgoing: Outgoing, environment: Pick<Environment, 'setTimeout'>, report: (source: string, error: unknown) => void) {
-    this.#raw = raw;
-    this.#outgoing = outgoing;
-    this.#environment = environment;
-    this.#report = report;
+  constructor(host: Host) {
+    this.#host = host;
   }
 
   /** Sends the newest value now, or once the previous one has arrived. */
@@ -51,18 +43,22 @@ export class NewestValues {
     this.#positions.clear();
   }
 
+  get #isConnected(): boolean {
+    return this.#host.raw.status.state === 'connected';
+  }
+
   #trySend(newest: Newest): void {
-    const isOnItsWay = (this.#positions.get(newest) ?? -1) > this.#outgoing.acknowledged;
-    if (this.#raw.status.state !== 'connected' || isOnItsWay) return;
+    const host = this.#host;
+    if (!this.#isConnected || (this.#positions.get(newest) ?? -1) > host.acknowledged) return;
     try {
-      newest.put(this.#outgoing);
-      this.#positions.set(newest, this.#outgoing.position);
-      this.#unsent.delete(newest);
+      newest.sendNewest();
+      this.#positions.set(newest, host.position);
     } catch (error) {
-      if ((error as Error).name === 'OutboxFull') return;
-      this.#unsent.delete(newest);
-      if ((error as Error).name !== 'SessionOver') this.#report(newest.source, error);
+      const { name } = error as Error;
+      if (name === 'OutboxFull') return;
+      if (name !== 'SessionOver') host.failed(newest.label, error);
     }
+    this.#unsent.delete(newest);
   }
 
   /**
@@ -70,15 +66,15 @@ export class NewestValues {
    * have come.
    */
   #ask(): void {
-    if (this.#isAsking || !this.#unsent.size || this.#raw.status.state !== 'connected') return;
+    if (this.#isAsking || !this.#unsent.size || !this.#isConnected) return;
     this.#isAsking = true;
     const again = (): void => {
       this.#isAsking = false;
       const before = this.#unsent.size;
       for (const newest of this.#unsent) this.#trySend(newest);
       if (before > this.#unsent.size) this.#ask();
-      else if (this.#unsent.size) this.#environment.setTimeout(() => this.#ask(), PAUSE);
+      else if (this.#unsent.size) this.#host.environment.setTimeout(() => this.#ask(), PAUSE);
     };
-    this.#raw.ping().then(again, () => void (this.#isAsking = false));
+    this.#host.raw.ping().then(again, () => void (this.#isAsking = false));
   }
 }

@@ -1,6 +1,8 @@
 // Numeric arrays, which travel as they lie in memory: little-endian, as every browser's machine is.
 
+import { viewOf } from '../bytes';
 import type { Bytes } from '../wire';
+import type { Piece } from './piece';
 import { Undecodable } from './undecodable';
 
 /** The arrays that have a format of their own. */
@@ -16,40 +18,40 @@ export type NumericArray =
   | BigUint64Array
   | BigInt64Array;
 
-/** Their constructors. The position, counted from `FIRST`, is the format. */
+/** Their constructors. The position is the format. */
 const ARRAYS = [Uint8Array, Int8Array, Uint16Array, Int16Array, Uint32Array, Int32Array, Float32Array, Float64Array, BigUint64Array, BigInt64Array] as const;
-
-const FIRST = 16;
 
 /** Elements begin at a multiple of this from the start of their unit, so that they can be viewed. */
 const ALIGNMENT = 8;
 
-/** Returns the format of an array. Undefined if it has none, as with `Float16Array`. */
-export function arrayFormat(array: ArrayBufferView): number | undefined {
-  // Bytes of any other kind travel as bytes.
-  if (array instanceof DataView || array instanceof Uint8ClampedArray) return FIRST;
-  const index = ARRAYS.findIndex((type) => array instanceof type);
-  return index < 0 ? undefined : FIRST + index;
-}
+/** Numeric arrays as values. */
+export const arrays: Piece<never> = ({ formats }) => {
+  formats.arrays = { encode, decode };
+  return {};
+};
 
-/** Returns a unit of this head and the elements of this array, in one copy. */
-export function encodeArray(head: readonly number[], format: number, { buffer, byteOffset, byteLength }: ArrayBufferView): Bytes {
+/**
+ * Returns a unit of this head and the elements of this array, in one copy. Undefined if the array
+ * has no format, as with `Float16Array`.
+ */
+function encode(head: readonly number[], array: ArrayBuffer | ArrayBufferView, first: number): Bytes | undefined {
+  // Bytes of any other kind travel as bytes.
+  const isBytes = array instanceof ArrayBuffer || array instanceof DataView || array instanceof Uint8ClampedArray;
+  const index = isBytes ? 0 : ARRAYS.findIndex((type) => array instanceof type);
+  if (index < 0) return;
   const start = align(head.length + 1);
-  const unit = new Uint8Array(start + byteLength);
-  unit.set(head);
-  unit[head.length] = format;
-  unit.set(new Uint8Array(buffer, byteOffset, byteLength), start);
+  const unit = new Uint8Array(start + array.byteLength);
+  unit.set([...head, first + index]);
+  unit.set(viewOf(array, ''), start);
   return unit;
 }
 
 /**
  * Returns the array whose padding begins at `at`: a view of the unit, or of one copy of its
- * elements if they are not aligned in memory. Undefined if there is no such format. Throws
- * `Undecodable`.
+ * elements if they are not aligned in memory. Throws `Undecodable`.
  */
-export function decodeArray(unit: Bytes, format: number, at: number): NumericArray | undefined {
-  const type = ARRAYS[format - FIRST];
-  if (!type) return;
+function decode(unit: Bytes, index: number, at: number): NumericArray {
+  const type = ARRAYS[index]!;
   const start = align(at);
   const size = unit.length - start;
   const width = type.BYTES_PER_ELEMENT;

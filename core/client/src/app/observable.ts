@@ -1,14 +1,7 @@
-import type { Newest } from './newest';
-import type { Outgoing } from './outgoing';
-import { Kind } from './unit';
-
-/** What an observable needs of its session. */
-export interface Publisher {
-  /** Sends the newest value now, or once the previous one has arrived. */
-  publish(observable: Observable<never>): void;
-  /** Told of a listener that threw. */
-  failed(source: string, error: unknown): void;
-}
+import type { Host } from './host';
+import { Listeners } from './listeners';
+import type { Newest, NewestValues } from './newest';
+import { Kind, type Unit } from './unit';
 
 /**
  * A value that the page and the server set and watch. The newest wins; values that are replaced
@@ -16,21 +9,24 @@ export interface Publisher {
  */
 export class Observable<T> implements Newest {
   readonly name: string;
-  readonly source: string;
+  readonly label: string;
+  readonly #host: Host;
+  readonly #newest: NewestValues;
   readonly #initial: T;
-  readonly #publisher: Publisher;
-  readonly #listeners = new Set<(value: T) => unknown>();
+  readonly #listeners: Listeners<(value: T) => unknown>;
   #value: T;
-  /** Number of this document's own sets. */
+  /** Number of this document's newest set. */
   #number = 0;
 
   /** Use `AppSession.observable`. */
-  constructor(name: string, initial: T, publisher: Publisher) {
+  constructor(name: string, initial: T, host: Host, newest: NewestValues) {
     this.name = name;
-    this.source = `observable ${name}`;
+    this.label = `observable ${name}`;
     this.#initial = initial;
+    this.#host = host;
+    this.#newest = newest;
     this.#value = initial;
-    this.#publisher = publisher;
+    this.#listeners = new Listeners(host);
   }
 
   get value(): T {
@@ -44,7 +40,7 @@ export class Observable<T> implements Newest {
   set(value: T): void {
     this.#number += 1;
     this.#change(value);
-    this.#publisher.publish(this as unknown as Observable<never>);
+    this.#newest.publish(this);
   }
 
   update(change: (value: T) => T): void {
@@ -53,26 +49,21 @@ export class Observable<T> implements Newest {
 
   /** Calls `listener` now and after each change, until the returned function is called. */
   subscribe(listener: (value: T) => unknown): () => void {
-    const own = (value: T): unknown => listener(value);
-    this.#listeners.add(own);
-    this.#tell(own);
-    return () => void this.#listeners.delete(own);
-  }
-
-  /** Number of this document's newest set. Internal. */
-  get number(): number {
-    return this.#number;
+    const remove = this.#listeners.add('', listener);
+    this.#host.run(this.label, () => listener(this.#value));
+    return remove;
   }
 
   /** Sends the newest set. Internal. */
-  put(outgoing: Outgoing): void {
-    outgoing.value(Kind.Set, { name: this.name, number: this.#number }, this.#value);
+  sendNewest(): void {
+    this.#host.put(Kind.Set, { name: this.name, number: this.#number }, this.#value);
   }
 
-  /** Takes a value from the server, which has seen this document's sets up to `number`. Internal. */
-  receive(number: number, decode: () => unknown): void {
-    // Otherwise the page's own set is on its way, and will be the newer one at the server too.
-    if (number === this.#number) this.#change(decode() as T);
+  /** Takes a set from the server. Throws `Undecodable`. Internal. */
+  receive(set: Unit): void {
+    // If the server has not seen this document's newest set, that is on its way, and will be the
+    // newer one at the server too.
+    if (set.number === this.#number) this.#change(this.#host.formats.decode(set) as T);
   }
 
   /** Begins anew with a new session. Internal. */
@@ -83,14 +74,6 @@ export class Observable<T> implements Newest {
 
   #change(value: T): void {
     this.#value = value;
-    for (const listener of [...this.#listeners]) this.#tell(listener);
-  }
-
-  #tell(listener: (value: T) => unknown): void {
-    try {
-      listener(this.#value);
-    } catch (error) {
-      this.#publisher.failed(this.source, error);
-    }
+    this.#listeners.tell(this.label, '', value);
   }
 }

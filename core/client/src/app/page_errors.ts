@@ -1,5 +1,5 @@
-import type { Environment } from '../environment';
-import type { Outgoing } from './outgoing';
+import type { Host } from './host';
+import type { Part, Piece } from './piece';
 import { Rate } from './rate';
 import { encodeText, Kind } from './unit';
 
@@ -10,20 +10,20 @@ const MESSAGE = 1024;
 const SOURCE = 512;
 const STACK = 2560;
 
-const decoder = new TextDecoder();
+/** Reports of the page's errors to the server, unless the option `reportErrors` is false. */
+export const pageErrors: Piece<never> = (host) => (host.options.reportErrors === false ? {} : new PageErrors(host));
 
-/** Reports the page's errors to the server. */
-export class PageErrors {
-  readonly #outgoing: Outgoing;
+/** Reports uncaught errors, unhandled rejections and failing handlers until the session is over. */
+class PageErrors implements Part {
+  readonly #host: Host;
   readonly #rate: Rate;
+  /** Removes the listeners when aborted. */
+  readonly #watching = new AbortController();
 
-  constructor(outgoing: Outgoing, environment: Pick<Environment, 'performance'>) {
-    this.#outgoing = outgoing;
-    this.#rate = new Rate(MOST, () => environment.performance.now());
-  }
-
-  /** Reports uncaught errors and unhandled rejections until `signal` is aborted. */
-  watch(environment: Pick<Environment, 'addEventListener'>, signal: AbortSignal): void {
+  constructor(host: Host) {
+    const { environment } = (this.#host = host);
+    this.#rate = new Rate(MOST, environment);
+    const { signal } = this.#watching;
     environment.addEventListener('error', (event) => {
       const { error, message, filename, lineno, colno } = event as ErrorEvent;
       // A resource that does not load fires this event too, but has no message.
@@ -37,17 +37,21 @@ export class PageErrors {
     try {
       if (!this.#rate.take()) return;
       const { message = error, stack } = Object(error) as { message?: unknown; stack?: unknown };
-      this.#outgoing.value(Kind.Error, {}, {
-        message: clipped(String(message), MESSAGE),
-        ...(stack ? { stack: clipped(String(stack), STACK) } : {}),
+      this.#host.put(Kind.Error, {}, {
+        message: clipped(message, MESSAGE),
+        stack: stack ? clipped(stack, STACK) : undefined,
         source: clipped(source, SOURCE),
       });
     } catch {
       // There is no room, no session, or the error itself has no text.
     }
   }
+
+  reset(isOver: boolean): void {
+    if (isOver) this.#watching.abort();
+  }
 }
 
-function clipped(text: string, limit: number): string {
-  return decoder.decode(encodeText(text, limit));
+function clipped(text: unknown, limit: number): string {
+  return new TextDecoder().decode(encodeText(String(text), limit));
 }

@@ -1,19 +1,20 @@
+import type { Environment } from '../environment';
+
 /** Allows so many events in each minute. */
 export class Rate {
   readonly #most: number;
-  readonly #now: () => number;
+  readonly #environment: Pick<Environment, 'performance'>;
   #since = -Infinity;
   #count = 0;
 
-  /** `now` is a clock in milliseconds. */
-  constructor(most: number, now: () => number) {
+  constructor(most: number, environment: Pick<Environment, 'performance'>) {
     this.#most = most;
-    this.#now = now;
+    this.#environment = environment;
   }
 
   /** Returns true if one more is allowed now. */
   take(): boolean {
-    const now = this.#now();
+    const now = this.#environment.performance.now();
     if (now - this.#since >= 60_000) {
       this.#since = now;
       this.#count = 0;

@@ -1,7 +1,7 @@
+import type { Host } from './host';
+import { Listeners } from './listeners';
 import type { Newest, NewestValues } from './newest';
-import type { Outgoing } from './outgoing';
 import { Kind, type Unit } from './unit';
-import { decodeValue } from './value';
 
 /** A member of a room. */
 export interface Member<S = unknown> {
@@ -30,14 +30,6 @@ export type RoomWatcher<S> = (members: readonly Member<S>[], change: RoomChange,
 
 /** Handles an event. `from` is the member that has sent it, unless the server has or it has left. */
 export type RoomHandler<S, T> = (value: T, from: Member<S> | undefined) => unknown;
-
-/** What a room needs of its session. */
-export interface RoomHost {
-  readonly outgoing: Outgoing;
-  readonly newest: NewestValues;
-  /** Told of a handler that threw. */
-  failed(source: string, error: unknown): void;
-}
 
 enum Action {
   Members,
@@ -80,15 +72,16 @@ interface Joining {
 /** A room: its members see each other, and get the same events. */
 export class Room<S = unknown> implements Newest {
   readonly name: string;
-  readonly source: string;
+  readonly label: string;
   /** Told how many events the page has missed, because it could not keep up. */
   onmissed: ((count: number) => unknown) | null = null;
   /** Told that the page is not a member, or may not become one. */
   onout: ((reason: RoomOut, text: string) => unknown) | null = null;
-  readonly #host: RoomHost;
+  readonly #host: Host;
+  readonly #newest: NewestValues;
   readonly #members = new Map<number, Known<S>>();
-  readonly #handlers = new Map<string, Set<RoomHandler<S, never>>>();
-  readonly #watchers = new Set<RoomWatcher<S>>();
+  readonly #handlers: Listeners<RoomHandler<S, never>>;
+  readonly #watchers: Listeners<RoomWatcher<S>>;
   /** Members of a list that is not complete. */
   #partial: Member<S>[] = [];
   #present: readonly Member<S>[] = [];
@@ -104,10 +97,13 @@ export class Room<S = unknown> implements Newest {
   #leaving = 0;
 
   /** Use `AppSession.room`. */
-  constructor(name: string, host: RoomHost) {
+  constructor(name: string, host: Host, newest: NewestValues) {
     this.name = name;
-    this.source = `room ${name}`;
+    this.label = `room ${name}`;
     this.#host = host;
+    this.#newest = newest;
+    this.#handlers = new Listeners(host);
+    this.#watchers = new Listeners(host);
   }
 
   /** The members, in the order in which the page got to know them. A new array after each change. */
@@ -143,44 +139,43 @@ export class Room<S = unknown> implements Newest {
     this.#state = state;
     const known = this.#members.get(this.#you);
     if (known) this.#changed(this.#put(known.version, { ...known.member, state }, 'state'));
-    this.#host.newest.publish(this);
+    this.#newest.publish(this);
   }
 
   /** Sends an event to all others. Throws like `AppSession.emit`, and if the page is no member. */
   send(event: string, value?: unknown): void {
     if (!this.#you) throw new Error(`The page is not a member of the room ${this.name}.`);
-    this.#host.outgoing.value(Kind.RoomEvent, { room: this.name, id: this.#you, name: event }, value);
+    this.#host.put(Kind.RoomEvent, { room: this.name, id: this.#you, name: event }, value);
   }
 
   /** Calls `handler` for each event of this name, until the returned function is called. */
   on<T = unknown>(event: string, handler: RoomHandler<S, T>): () => void {
-    const own: RoomHandler<S, T> = (value, from) => handler(value, from);
-    const handlers = this.#handlers.get(event) ?? new Set();
-    this.#handlers.set(event, handlers.add(own as RoomHandler<S, never>));
-    return () => void handlers.delete(own as RoomHandler<S, never>);
+    return this.#handlers.add(event, handler as RoomHandler<S, never>);
   }
 
   /** Calls `watcher` now and after each change, until the returned function is called. */
   watch(watcher: RoomWatcher<S>): () => void {
-    const own: RoomWatcher<S> = (...change) => watcher(...change);
-    this.#watchers.add(own);
-    this.#run(() => own(this.#present, 'members'));
-    return () => void this.#watchers.delete(own);
+    const remove = this.#watchers.add('', watcher);
+    this.#run(() => watcher(this.#present, 'members'));
+    return remove;
   }
 
   /** Sends the newest state. Internal. */
-  put(outgoing: Outgoing): void {
+  sendNewest(): void {
     // Its membership has ended, and perhaps another one has begun.
     if (!this.#number) return;
     const version = this.#leaving ? 0 : this.#version;
-    outgoing.value(Kind.Room, { room: this.name, action: Action.State }, { number: this.#number, version, state: this.#state });
+    this.#tell(Action.State, { number: this.#number, version, state: this.#state });
   }
 
   /** Takes a unit of this room. Throws `Undecodable`. Internal. */
-  receive({ kind, bytes, at, action, id, name }: Unit): void {
-    if (kind === Kind.RoomEvent) return this.#event(name, id, () => decodeValue(bytes, at));
-    const value = decodeValue(bytes, at);
-    if (action === Action.Members) this.#list(value as List<S>);
+  receive(unit: Unit): void {
+    const { kind, action, id, name } = unit;
+    const isEvent = kind === Kind.RoomEvent;
+    if (isEvent && !this.#handlers.has(name)) return;
+    const value = this.#host.formats.decode(unit);
+    if (isEvent) this.#handlers.tell(this.label, name, value as never, this.#members.get(id)?.member);
+    else if (action === Action.Members) this.#list(value as List<S>);
     else if (action === Action.Member || action === Action.Left) this.#changes([value as Told<S>]);
     else if (action === Action.Changes) this.#changes(value as Told<S>[]);
     else if (action === Action.Missed) this.#run(() => this.onmissed?.(value as number));
@@ -196,15 +191,7 @@ export class Room<S = unknown> implements Newest {
   }
 
   #tell(action: Action, value?: unknown): void {
-    this.#host.outgoing.value(Kind.Room, { room: this.name, action }, value);
-  }
-
-  #event(name: string, id: number, decode: () => unknown): void {
-    const handlers = this.#handlers.get(name);
-    if (!handlers?.size) return;
-    const value = decode();
-    const from = this.#members.get(id)?.member;
-    for (const handler of [...handlers]) this.#run(() => handler(value as never, from));
+    this.#host.put(Kind.Room, { room: this.name, action }, value);
   }
 
   #list({ version, you, number, first, last, members }: List<S>): void {
@@ -278,18 +265,10 @@ export class Room<S = unknown> implements Newest {
     if (!news.length) return;
     const present = [...this.#members.values()].map((known) => known.member);
     this.#present = present;
-    for (const [change, member] of news) {
-      for (const watcher of [...this.#watchers]) this.#run(() => watcher(present, change, member));
-    }
+    for (const change of news) this.#watchers.tell(this.label, '', present, ...change);
   }
 
   #run(handler: () => unknown): void {
-    const failed = (error: unknown): void => this.#host.failed(this.source, error);
-    try {
-      const returned = handler();
-      if (returned instanceof Promise) returned.catch(failed);
-    } catch (error) {
-      failed(error);
-    }
+    this.#host.run(this.label, handler);
   }
 }

@@ -1,7 +1,7 @@
 import { Queue } from '../queue';
-import { CallError } from './call_error';
+import { undecodable, type Waiting } from './calls';
+import type { Host } from './host';
 import type { Unit } from './unit';
-import { decodeValue } from './value';
 
 /** Items that a stream may have waiting in the page. */
 export const CREDIT = 16;
@@ -10,29 +10,35 @@ export const CREDIT = 16;
 export interface StreamCall {
   /** Allows `count` further items. May throw `OutboxFull`. */
   more(count: number): void;
-  cancel(): void;
+  stop(): void;
 }
 
+type Result = IteratorResult<unknown, unknown>;
+
 interface Taker {
-  resolve(result: IteratorResult<unknown, unknown>): void;
+  resolve(result: Result): void;
   reject(error: unknown): void;
 }
+
+const over = ({ resolve }: Taker, value?: unknown): void => resolve({ done: true, value });
 
 /**
  * The items of an answer. The server sends further ones only as the page takes them. To leave the
  * loop cancels the call.
  */
-export class Stream implements AsyncIterableIterator<unknown, unknown> {
+export class Stream implements AsyncIterableIterator<unknown, unknown>, Waiting {
+  readonly #host: Host;
+  readonly #call: StreamCall;
   readonly #items = new Queue<Unit>();
   /** Calls of `next` that wait for an item. */
   readonly #takers = new Queue<Taker>();
-  readonly #call: StreamCall;
   /** Set once there are no further items; called when those that wait have been taken. */
   #end: ((taker: Taker) => void) | undefined;
   /** Items taken since the server was last told. */
   #taken = 0;
 
-  constructor(call: StreamCall) {
+  constructor(host: Host, call: StreamCall) {
+    this.#host = host;
     this.#call = call;
   }
 
@@ -40,17 +46,17 @@ export class Stream implements AsyncIterableIterator<unknown, unknown> {
     return this;
   }
 
-  next(): Promise<IteratorResult<unknown, unknown>> {
+  next(): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.#takers.push({ resolve, reject });
       this.#hand();
     });
   }
 
-  async return(value?: unknown): Promise<IteratorResult<unknown, unknown>> {
-    if (!this.#end) this.#call.cancel();
+  async return(value?: unknown): Promise<Result> {
+    if (!this.#end) this.#call.stop();
     while (this.#items.shift());
-    this.#end = ({ resolve }) => resolve({ done: true, value: undefined });
+    this.#end = over;
     this.#hand();
     return { done: true, value };
   }
@@ -62,16 +68,16 @@ export class Stream implements AsyncIterableIterator<unknown, unknown> {
     this.#hand();
   }
 
-  /** Ends the stream with the server's answer, or with an error. */
-  finish(answer: unknown): void {
-    this.#end ??= ({ resolve }) => resolve({ done: true, value: answer });
+  /** Ends the stream with the server's answer. */
+  resolve(answer: unknown): void {
+    this.#end ??= (taker) => over(taker, answer);
     this.#hand();
   }
 
-  fail(error: unknown): void {
+  reject(error: unknown): void {
     this.#end ??= ({ reject }) => {
       reject(error);
-      this.#end = ({ resolve }) => resolve({ done: true, value: undefined });
+      this.#end = over;
     };
     this.#hand();
   }
@@ -85,12 +91,12 @@ export class Stream implements AsyncIterableIterator<unknown, unknown> {
     }
   }
 
-  #give({ resolve, reject }: Taker, { bytes, at }: Unit): void {
+  #give({ resolve, reject }: Taker, item: Unit): void {
     this.#taken += 1;
     try {
-      resolve({ done: false, value: decodeValue(bytes, at) });
+      resolve({ done: false, value: this.#host.formats.decode(item) });
     } catch (error) {
-      reject(new CallError('answer-undecodable', (error as Error).message, { cause: error }));
+      reject(undecodable(error));
     }
     if (this.#end || this.#taken * 2 < CREDIT) return;
     try {

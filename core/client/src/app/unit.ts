@@ -1,6 +1,6 @@
 // The envelope of a message: what it is, and for whom (core/app/PROTOCOL.md).
 
-import type { Bytes } from '../wire';
+import { type Bytes, pushNumber, takeNumber } from '../wire';
 import { Undecodable } from './undecodable';
 
 /** What a unit is: its first byte. */
@@ -95,30 +95,16 @@ export function encodeHead(kind: Kind, fields: Fields = {}): number[] {
       if (!name.length || name.length > NAME_LIMIT) throw new RangeError(`A name has 1 to ${NAME_LIMIT} bytes, and not ${name.length}: ${fields[field]}`);
       head.push(name.length, ...name);
     } else if (field === 'code' || field === 'action') head.push(fields[field]!);
-    else pushVarint(head, fields[field]!);
+    else pushNumber(head, fields[field]!);
   }
   return head;
-}
-
-function pushVarint(head: number[], number: number): void {
-  for (; number > 127; number = Math.floor(number / 128)) head.push((number % 128) + 128);
-  head.push(number);
 }
 
 /** Decodes everything but the content of a server's unit. Throws `Undecodable`. */
 export function decodeUnit(bytes: Bytes): Unit {
   let at = 1;
   const byte = (): number => bytes[at++] ?? broken('it ends too early');
-  const varint = (): number => {
-    let value = 0;
-    for (let scale = 1; scale < 2 ** 56; scale *= 128) {
-      const part = byte();
-      value += (part & 127) * scale;
-      // A last byte of 0 adds nothing, so the encoding is too long.
-      if (part < 128) return (part || scale === 1) && value < 2 ** 53 ? value : broken('it has a bad number');
-    }
-    return broken('it has a bad number');
-  };
+  const varint = (): number => takeNumber(byte, () => broken('it has a bad number'));
   const name = (): string => {
     const length = byte();
     const end = at + length;
@@ -132,10 +118,11 @@ export function decodeUnit(bytes: Bytes): Unit {
     if (field === 'name' || field === 'room') unit[field] = name();
     else unit[field] = field === 'code' || field === 'action' ? byte() : varint();
   }
-  if ((kind === Kind.Cancel || kind === Kind.More) && at < bytes.length) broken('it is too long');
-  if (kind === Kind.Failure && (!unit.code || unit.code > LAST_CODE || bytes.length - at > FAILURE_LIMIT)) broken('it is no known failure');
-  if (unit.action > LAST_ACTION) broken('it says something unknown of a room');
-  if (kind === Kind.Error) broken('only a page sends its errors');
+  const rest = bytes.length - at;
+  const { code, action } = unit;
+  const isTooLong = rest > (kind === Kind.Failure ? FAILURE_LIMIT : kind === Kind.Cancel || kind === Kind.More ? 0 : Infinity);
+  const isUnknown = kind === Kind.Error || (kind === Kind.Failure && !code) || code > LAST_CODE || action > LAST_ACTION;
+  if (isTooLong || isUnknown) broken(`as kind ${kind} it is ${isTooLong ? 'too long' : 'unknown'}`);
   return { ...unit, at };
 }
 

@@ -27,7 +27,7 @@ export function useSession<C = Contract>(ticket: Ticket | From, options?: Connec
 }
 
 /** Returns the status of the session, and null without one. */
-export function useStatus<C>(session: AppSession<C> | null): Status | null {
+export function useStatus(session: Pick<AppSession, 'status' | 'watchStatus'> | null): Status | null {
   const subscribe = useCallback((changed: () => void) => session?.watchStatus(changed) ?? nothing, [session]);
   const snapshot = (): Status | null => session?.status ?? null;
   return useSyncExternalStore(subscribe, snapshot, snapshot);

@@ -4,7 +4,7 @@ import type { AppSession } from '../app/app_session';
 import type { Status } from '../status';
 
 /** Returns the session's status as a store. */
-export function status<C>(session: AppSession<C>): { subscribe(run: (status: Status) => void): () => void } {
+export function status(session: Pick<AppSession, 'status' | 'watchStatus'>): { subscribe(run: (status: Status) => void): () => void } {
   return {
     subscribe(run) {
       run(session.status);

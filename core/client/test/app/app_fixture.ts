@@ -2,12 +2,14 @@
 
 import { AppSession, type AppOptions } from '../../src/app/app_session';
 import { decodeText, decodeUnit, encodeHead, encodeText, type Fields, Kind } from '../../src/app/unit';
-import { decodeValue, encodeValue, withContent } from '../../src/app/value';
+import type { Piece } from '../../src/app/piece';
+import { withContent } from '../../src/app/value';
 import { join } from '../../src/bytes';
 import { type Bytes, encode, Flag, Type } from '../../src/wire';
 import type { PageOptions } from '../fake_page';
 import { accept, encodeData, encodeEnd, LIMITS, readNumbers } from '../fake_server';
 import { Fixture } from '../session_fixture';
+import { decodeValue, encodeValue, EVERY_PIECE } from './every_piece';
 
 /** A unit that the page sent; its value is decoded. */
 export interface Sent {
@@ -36,13 +38,13 @@ export class App {
   /** Pings that wait for their pong. */
   #pings: Bytes[] = [];
 
-  constructor(options: AppOptions = {}, page: PageOptions = {}) {
+  constructor(options: AppOptions = {}, page: PageOptions = {}, pieces: readonly Piece[] = EVERY_PIECE) {
     this.base = new Fixture(page, { onmessage: null, onstatus: null } as never);
-    this.session = new AppSession(this.base.session, options, this.base.page);
+    this.session = new AppSession(this.base.session, options, this.base.page, pieces);
   }
 
-  static async connected(options: AppOptions = {}): Promise<App> {
-    const app = new App(options);
+  static async connected(options: AppOptions = {}, pieces?: readonly Piece[]): Promise<App> {
+    const app = new App(options, {}, pieces);
     await app.base.settle();
     await app.accept();
     return app;

@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Kind } from '../../src/app/unit';
-import { encodeValue } from '../../src/app/value';
 import { App } from './app_fixture';
+import { encodeValue } from './every_piece';
 
 test('bytes, text and values arrive as what they were sent', async () => {
   const seen: unknown[] = [];

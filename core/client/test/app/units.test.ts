@@ -5,8 +5,9 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { decodeUnit, decodeText, encodeHead, encodeText, type Fields, Kind } from '../../src/app/unit';
-import { type Codec, decodeValue, encodeValue, withContent } from '../../src/app/value';
+import { type Codec, withContent } from '../../src/app/value';
 import type { Bytes } from '../../src/wire';
+import { decodeValue, encodeValue } from './every_piece';
 
 interface Value {
   format: string;

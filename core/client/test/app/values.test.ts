@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { type Codec, decodeValue, encodeValue } from '../../src/app/value';
+import type { Codec } from '../../src/app/value';
 import { generator } from '../random';
+import { decodeValue, encodeValue } from './every_piece';
 
 const CODECS: readonly Codec[] = ['json', 'messagepack'];
 const roundTrip = (value: unknown, codec: Codec): unknown => decodeValue(encodeValue([2], value, codec), 1);

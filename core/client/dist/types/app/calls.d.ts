@@ -1,6 +1,5 @@
-import type { Environment } from '../environment';
-import type { Outgoing } from './outgoing';
-import { Stream } from './stream';
+import { CallError } from './call_error';
+import type { Piece } from './piece';
 import { type Unit } from './unit';
 export interface CallOptions {
     /** Milliseconds to wait for the answer. By default, a call waits until the session is over. */
@@ -8,20 +7,16 @@ export interface CallOptions {
     /** Cancels the call when aborted. The other side stops too, if its handler heeds that. */
     readonly signal?: AbortSignal;
 }
-/** The page's calls that wait for an answer. */
-export declare class Calls {
-    #private;
-    constructor(outgoing: Outgoing, limit: number, environment: Pick<Environment, 'setTimeout' | 'clearTimeout'>);
-    /**
-     * Resolves with the answer. Rejects with a `CallError`; and with `OutboxFull`, `TooLarge` or the
-     * error of the codec if the call cannot be sent.
-     */
-    call(name: string, query: unknown, options: CallOptions): Promise<unknown>;
-    /** Returns the items of the answer. The iterator rejects as `call` does. */
-    stream(name: string, query: unknown, options: CallOptions): Stream;
-    answer({ id, bytes, at }: Unit): void;
-    fail({ id, code, bytes, at }: Unit): void;
-    item(item: Unit): void;
-    /** Rejects every call that waits. */
-    end(text: string): void;
+/** Calls of the server's handlers: `call`. */
+export declare const calls: Piece<'call'>;
+/** Calls, and those whose answer is a stream: `call` and `stream`. Takes the place of `calls`. */
+export declare const streams: Piece<'call' | 'stream'>;
+/** Waits for the end of a call. */
+export interface Waiting {
+    resolve(answer: unknown): void;
+    reject(error: unknown): void;
+    /** Takes an item of a streamed answer. */
+    push?(item: Unit): void;
 }
+/** Returns what a call rejects with whose answer, or an item of it, cannot be decoded. */
+export declare function undecodable(error: unknown): CallError;

@@ -1,2 +1,2 @@
 export { discard, OutboxFull, registerConnection, SessionOver, TooLarge } from '../index';
-export * from './index';
+export { AppSession, attach, CallError, connect } from './index';

@@ -1,8 +1,8 @@
+import type { Environment } from '../environment';
 /** Allows so many events in each minute. */
 export declare class Rate {
     #private;
-    /** `now` is a clock in milliseconds. */
-    constructor(most: number, now: () => number);
+    constructor(most: number, environment: Pick<Environment, 'performance'>);
     /** Returns true if one more is allowed now. */
     take(): boolean;
 }

@@ -1,5 +1,5 @@
+import type { Host } from './host';
 import type { Newest, NewestValues } from './newest';
-import type { Outgoing } from './outgoing';
 import { type Unit } from './unit';
 /** A member of a room. */
 export interface Member<S = unknown> {
@@ -24,24 +24,17 @@ export type RoomOut = 'left' | 'lagged' | 'refused';
 export type RoomWatcher<S> = (members: readonly Member<S>[], change: RoomChange, member?: Member<S>) => unknown;
 /** Handles an event. `from` is the member that has sent it, unless the server has or it has left. */
 export type RoomHandler<S, T> = (value: T, from: Member<S> | undefined) => unknown;
-/** What a room needs of its session. */
-export interface RoomHost {
-    readonly outgoing: Outgoing;
-    readonly newest: NewestValues;
-    /** Told of a handler that threw. */
-    failed(source: string, error: unknown): void;
-}
 /** A room: its members see each other, and get the same events. */
 export declare class Room<S = unknown> implements Newest {
     #private;
     readonly name: string;
-    readonly source: string;
+    readonly label: string;
     /** Told how many events the page has missed, because it could not keep up. */
     onmissed: ((count: number) => unknown) | null;
     /** Told that the page is not a member, or may not become one. */
     onout: ((reason: RoomOut, text: string) => unknown) | null;
     /** Use `AppSession.room`. */
-    constructor(name: string, host: RoomHost);
+    constructor(name: string, host: Host, newest: NewestValues);
     /** The members, in the order in which the page got to know them. A new array after each change. */
     get present(): readonly Member<S>[];
     /** The page as a member, if it is one. */
@@ -58,9 +51,9 @@ export declare class Room<S = unknown> implements Newest {
     /** Calls `watcher` now and after each change, until the returned function is called. */
     watch(watcher: RoomWatcher<S>): () => void;
     /** Sends the newest state. Internal. */
-    put(outgoing: Outgoing): void;
+    sendNewest(): void;
     /** Takes a unit of this room. Throws `Undecodable`. Internal. */
-    receive({ kind, bytes, at, action, id, name }: Unit): void;
+    receive(unit: Unit): void;
     /** Begins anew with a new session, or ends. Internal. */
     reset(isOver: boolean): void;
 }

@@ -1,3 +1,5 @@
+import { type Waiting } from './calls';
+import type { Host } from './host';
 import type { Unit } from './unit';
 /** Items that a stream may have waiting in the page. */
 export declare const CREDIT = 16;
@@ -5,21 +7,23 @@ export declare const CREDIT = 16;
 export interface StreamCall {
     /** Allows `count` further items. May throw `OutboxFull`. */
     more(count: number): void;
-    cancel(): void;
+    stop(): void;
 }
+type Result = IteratorResult<unknown, unknown>;
 /**
  * The items of an answer. The server sends further ones only as the page takes them. To leave the
  * loop cancels the call.
  */
-export declare class Stream implements AsyncIterableIterator<unknown, unknown> {
+export declare class Stream implements AsyncIterableIterator<unknown, unknown>, Waiting {
     #private;
-    constructor(call: StreamCall);
+    constructor(host: Host, call: StreamCall);
     [Symbol.asyncIterator](): this;
-    next(): Promise<IteratorResult<unknown, unknown>>;
-    return(value?: unknown): Promise<IteratorResult<unknown, unknown>>;
+    next(): Promise<Result>;
+    return(value?: unknown): Promise<Result>;
     /** Takes an item that has arrived. */
     push(item: Unit): void;
-    /** Ends the stream with the server's answer, or with an error. */
-    finish(answer: unknown): void;
-    fail(error: unknown): void;
+    /** Ends the stream with the server's answer. */
+    resolve(answer: unknown): void;
+    reject(error: unknown): void;
 }
+export {};

@@ -1,4 +1,4 @@
-import type { Bytes } from '../wire';
+import { type Bytes } from '../wire';
 /** What a unit is: its first byte. */
 export declare enum Kind {
     Bytes = 0,

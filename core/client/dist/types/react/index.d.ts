@@ -10,7 +10,7 @@ export type { CallState } from './call_store';
  */
 export declare function useSession<C = Contract>(ticket: Ticket | From, options?: ConnectOptions<C>): AppSession<C> | null;
 /** Returns the status of the session, and null without one. */
-export declare function useStatus<C>(session: AppSession<C> | null): Status | null;
+export declare function useStatus(session: Pick<AppSession, 'status' | 'watchStatus'> | null): Status | null;
 /** Returns the value of an observable and a function that sets it, as `useState` does. */
 export declare function useObservable<C, N extends NameIn<ObservablesOf<C>>>(session: AppSession<C> | null, name: N, initial: ObservablesOf<C>[N]): [ObservablesOf<C>[N], (value: ObservablesOf<C>[N]) => void];
 export declare function useObservable<T, C = Contract>(session: AppSession<C> | null, name: AnyName<ObservablesOf<C>>, initial: T): [T, (value: T) => void];
