@@ -36,7 +36,8 @@ export function attachOnly<const P extends readonly Piece[], C = Contract>(sessi
   return attached(session, pieces, options);
 }
 
-function attached<C>(session: Session, pieces: readonly Piece[], options: AppOptions<C>): AppSession<C> {
+/** Puts these pieces of the layer on a session, and takes them for all. */
+export function attached<C>(session: Session, pieces: readonly Piece[], options: AppOptions<C>): AppSession<C> {
   const kept = session as Session & { [KEY]?: AppSession<C> };
   const existing = kept[KEY];
   existing?.adopt(options);

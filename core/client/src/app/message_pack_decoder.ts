@@ -20,9 +20,8 @@ export function decodeMessagePack(bytes: Bytes, depth: number): unknown {
   };
 
   const unsigned = (width: number): number => {
-    let value = 0;
-    for (; width; width--) value = value * 256 + bytes[take(1)]!;
-    return value;
+    const from = take(width);
+    return width > 2 ? view.getUint32(from) : width > 1 ? view.getUint16(from) : bytes[from]!;
   };
 
   const integer = (power: number, isSigned: boolean): number | bigint => {
@@ -39,27 +38,38 @@ export function decodeMessagePack(bytes: Bytes, depth: number): unknown {
 
   const text = (length: number): string => decodeText(bytes, take(length), at);
 
-  /** Reads values. Checks first that so many may follow, so that no length is taken on trust. */
-  const values = (count: number, depth: number): unknown[] => {
+  /** Checks that so many values may follow, so that no length is taken on trust. */
+  const enter = (count: number, depth: number): void => {
     if (!depth) broken('it is nested too deeply');
     if (count > bytes.length - at) broken('it ends too early');
-    return Array.from({ length: count }, () => next(depth - 1));
   };
 
-  const map = (count: number, depth: number): Record<string, unknown> => {
-    const items = values(count * 2, depth);
-    const members = Array.from({ length: count }, (_, index): [PropertyKey, unknown] => {
-      const key = items[2 * index];
-      return typeof key === 'object' ? broken('a key is neither a text nor a number') : [key as PropertyKey, items[2 * index + 1]];
-    });
-    return Object.fromEntries(members);
+  const array = (length: number, depth: number): unknown[] => {
+    enter(length, depth);
+    const items: unknown[] = [];
+    for (; length; length--) items.push(next(depth - 1));
+    return items;
+  };
+
+  const map = (length: number, depth: number): Record<string, unknown> => {
+    enter(length * 2, depth);
+    const map: Record<string, unknown> = {};
+    for (; length; length--) {
+      const key = next(depth - 1);
+      if (typeof key === 'object') broken('a key is neither a text nor a number');
+      const value = next(depth - 1);
+      // An assignment to `__proto__` would change the prototype.
+      if (key === '__proto__') Object.defineProperty(map, key, { value, configurable: true, enumerable: true, writable: true });
+      else map[String(key)] = value;
+    }
+    return map;
   };
 
   const next = (depth: number): unknown => {
-    const byte = unsigned(1);
+    const byte = bytes[take(1)]!;
     if (byte < 0x80) return byte;
     if (byte < 0x90) return map(byte - 0x80, depth);
-    if (byte < 0xa0) return values(byte - 0x90, depth);
+    if (byte < 0xa0) return array(byte - 0x90, depth);
     if (byte < 0xc0) return text(byte - 0xa0);
     if (byte === 0xc0) return null;
     if (byte === 0xc2 || byte === 0xc3) return byte > 0xc2;
@@ -69,7 +79,7 @@ export function decodeMessagePack(bytes: Bytes, depth: number): unknown {
     if (byte > 0xcb && byte < 0xd4) return integer(byte & 3, byte > 0xcf);
     if (byte > 0xd8 && byte < 0xdc) return text(unsigned(1 << (byte - 0xd9)));
     if (byte > 0xdf) return byte - 256;
-    if (byte > 0xdb) return (byte < 0xde ? values : map)(unsigned(byte & 1 ? 4 : 2), depth);
+    if (byte > 0xdb) return (byte < 0xde ? array : map)(unsigned(byte & 1 ? 4 : 2), depth);
     return broken(`it has the type ${byte}`);
   };
 

@@ -2,6 +2,7 @@
 
 import { viewOf } from '../bytes';
 import type { Bytes } from '../wire';
+import { encodeText } from './unit';
 
 /**
  * Encodes a value. Bytes (`ArrayBuffer`, `Uint8Array`, `DataView`) become `bin`, a bigint an
@@ -17,21 +18,31 @@ export function encodeMessagePack(value: unknown, depth: number): Bytes {
   let bytes = new Uint8Array(256);
   let length = 0;
 
-  const raw = (part: ArrayLike<number>): void => {
-    const at = length;
-    length += part.length;
+  /** Makes room for `size` further bytes, and returns where they begin. */
+  const grow = (size: number): number => {
+    length += size;
     if (length > bytes.length) {
       const longer = new Uint8Array(length * 2);
       longer.set(bytes);
       bytes = longer;
     }
+    return length - size;
+  };
+
+  const byte = (value: number): void => {
+    const at = grow(1);
+    bytes[at] = value;
+  };
+
+  const raw = (part: Uint8Array): void => {
+    const at = grow(part.length);
     bytes.set(part, at);
   };
 
   /** Writes a type and the last `width` bytes of the number. */
   const typed = (type: number, width: number): void => {
-    raw([type]);
-    raw(number.subarray(8 - width));
+    byte(type);
+    for (; width; width--) byte(number[8 - width]!);
   };
 
   /**
@@ -39,7 +50,7 @@ export function encodeMessagePack(value: unknown, depth: number): Bytes {
    * `long` is the type with 1 byte; arrays and maps lack that form.
    */
   const head = (length: number, short: number, few: number, long: number): void => {
-    if (length < few) return raw([short + length]);
+    if (length < few) return byte(short + length);
     const power = length < 2 ** 8 && few !== 16 ? 0 : length < 2 ** 16 ? 1 : 2;
     view.setUint32(4, length);
     typed(long + power, 1 << power);
@@ -47,7 +58,7 @@ export function encodeMessagePack(value: unknown, depth: number): Bytes {
 
   /** Writes an integer in the smallest form that holds it. */
   const integer = (value: number | bigint): void => {
-    if (value >= -32 && value < 128) return raw([Number(value)]);
+    if (value >= -32 && value < 128) return byte(Number(value));
     const big = BigInt(value);
     const isSigned = big < 0n;
     view.setBigInt64(0, big);
@@ -75,21 +86,25 @@ export function encodeMessagePack(value: unknown, depth: number): Bytes {
     const isKept = ([, member]: [unknown, unknown]): boolean => member !== undefined && typeof member !== 'function' && typeof member !== 'symbol';
     const members = value instanceof Map ? [...value] : Object.entries(value).filter(isKept);
     head(members.length, 0x80, 16, 0xdd);
-    for (const each of members.flat()) put(each, depth);
+    for (const [key, member] of members) {
+      put(key, depth);
+      put(member, depth);
+    }
   };
 
   const put = (value: unknown, depth: number): void => {
     if (typeof value === 'string') {
-      const text = new TextEncoder().encode(value);
+      const text = encodeText(value);
       head(text.length, 0xa0, 32, 0xd9);
       raw(text);
     } else if (typeof value === 'bigint' || (Number.isSafeInteger(value) && !Object.is(value, -0))) integer(value as number);
     else if (typeof value === 'number') {
       view.setFloat64(0, value);
-      typed(0xcb, 8);
-    } else if (typeof value === 'boolean') raw([value ? 0xc3 : 0xc2]);
+      byte(0xcb);
+      raw(number);
+    } else if (typeof value === 'boolean') byte(value ? 0xc3 : 0xc2);
     else if (value && typeof value === 'object') object(value, depth);
-    else raw([0xc0]);
+    else byte(0xc0);
   };
 
   put(value, depth);

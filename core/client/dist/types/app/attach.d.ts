@@ -21,4 +21,6 @@ type NamesOf<P> = P extends Piece<infer Names> ? Names : never;
  * `MissingPiece`. For the same session it returns what the first call of this or `attach` has.
  */
 export declare function attachOnly<const P extends readonly Piece[], C = Contract>(session: Session, pieces: P, options?: AppOptions<C>): AppSessionOf<P, C>;
+/** Puts these pieces of the layer on a session, and takes them for all. */
+export declare function attached<C>(session: Session, pieces: readonly Piece[], options: AppOptions<C>): AppSession<C>;
 export {};

@@ -1,17 +1,24 @@
-import type { AppOptions, AppSession } from './app_session';
-import type { Options, Ticket } from '../slim';
+import type { AppOptions as AnyOptions, AppSession } from './app_session';
 import type { Contract } from './contract';
+import type { Options, Session, Ticket } from '../slim';
 export type { LaneName, Obstacle, Session, Status, Ticket } from '../slim';
-export type { AppOptions, BytesHandler } from './app_session';
+export type { BytesHandler } from './app_session';
 export type { CallOptions } from './calls';
 export type { CallFailure } from './call_error';
 export type { Contract } from './contract';
 export type { Observable } from './observable';
 export type { Member, Room, RoomChange, RoomHandler, RoomOut, RoomWatcher } from './room';
-export type { Codec } from './value';
 export { AppSession } from './app_session';
-export { attach } from './attach';
 export { CallError } from './call_error';
+export { MissingPiece } from './piece';
 export { OutboxFull, SessionOver, TooLarge } from '../slim';
+/** Options of the layer. */
+export type AppOptions<C = Contract> = Omit<AnyOptions<C>, 'codec'>;
 /** Connects this page to the session of its ticket, as the slim client's own `connect` does. */
 export declare function connect<C = Contract>(ticket: Ticket, options?: Pick<Options, 'outbox' | 'url'> & AppOptions<C>): AppSession<C>;
+/**
+ * Puts the layer on a session. It has all pieces but `messagePack`: a value in MessagePack is a
+ * `MissingPiece`. Returns the same `AppSession` for the same session; the hooks of the newest call
+ * are used.
+ */
+export declare function attach<C = Contract>(session: Session, options?: AppOptions<C>): AppSession<C>;
