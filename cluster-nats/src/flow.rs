@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -29,18 +30,18 @@ pub(crate) struct Flow {
     /// Most bytes on their way.
     window: u32,
     room: Arc<Semaphore>,
-    sent: Mutex<Sent>,
+    /// How many bytes were sent.
+    sent: AtomicU64,
+    /// The position of the last mark in what was sent.
+    marked: AtomicU64,
+    passed: Mutex<Passed>,
 }
 
-/// Positions in all that was sent to a server, in bytes.
 #[derive(Debug, Default)]
-struct Sent {
-    all: u64,
-    /// The position of the last mark.
-    marked: u64,
+struct Passed {
     /// The position up to which all has arrived, or is lost.
-    passed: u64,
-    /// What `passed` was at the first check that saw it, and when that was.
+    position: u64,
+    /// What `position` was at the first check that saw it, and when that was.
     checked: Option<(u64, Instant)>,
 }
 
@@ -99,7 +100,9 @@ impl Flow {
             from,
             window,
             room: Arc::new(Semaphore::new(window as usize)),
-            sent: Mutex::default(),
+            sent: AtomicU64::default(),
+            marked: AtomicU64::default(),
+            passed: Mutex::default(),
         }
     }
 
@@ -115,46 +118,48 @@ impl Flow {
 
     /// Returns a mark if one should be sent now.
     fn mark(&self) -> Option<Bytes> {
-        let mut sent = self.lock();
-        if sent.all - sent.marked < u64::from(self.window / MARKS) {
+        let marked = self.marked.load(Ordering::Relaxed);
+        let position = self.sent.load(Ordering::Relaxed);
+        if position.saturating_sub(marked) < u64::from(self.window / MARKS) {
             return None;
         }
-        sent.marked = sent.all;
-        let mark = Notice::Mark {
-            from: self.from,
-            position: sent.all,
-        };
-        Some(mark.encode())
+        // Another hop may do it at the same time.
+        let marking = self
+            .marked
+            .compare_exchange(marked, position, Ordering::Relaxed, Ordering::Relaxed);
+        let from = self.from;
+        marking.is_ok().then(|| Notice::Mark { from, position }.encode())
     }
 
     fn passed(&self, position: u64) {
-        let mut sent = self.lock();
-        let position = position.min(sent.all);
-        let passed = position.saturating_sub(sent.passed);
-        sent.passed += passed;
-        drop(sent);
+        let mut passed = self.lock();
+        let position = position.min(self.sent.load(Ordering::Relaxed));
+        let more = position.saturating_sub(passed.position);
+        passed.position += more;
+        drop(passed);
         self.room
-            .add_permits(usize::try_from(passed).expect("it is at most the window"));
+            .add_permits(usize::try_from(more).expect("it is at most the window"));
     }
 
     /// Takes what is on its way for lost if nothing has passed for some time. It may also have been
     /// too little for a mark, or a hop was dropped before it used its room.
     fn check(&self, now: Instant) {
-        let mut sent = self.lock();
-        let Sent { all, passed, .. } = *sent;
-        match sent.checked {
-            Some((checked, since)) if checked == passed && all > passed => {
-                drop(sent);
+        let sent = self.sent.load(Ordering::Relaxed);
+        let mut passed = self.lock();
+        let position = passed.position;
+        match passed.checked {
+            Some((checked, since)) if checked == position && sent > position => {
+                drop(passed);
                 if now.duration_since(since) > PATIENCE {
-                    self.passed(all);
+                    self.passed(sent);
                 }
             }
-            _ => sent.checked = Some((passed, now)),
+            _ => passed.checked = Some((position, now)),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Sent> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Passed> {
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -170,7 +175,7 @@ impl FlowSender {
         if let Some(room) = ready!(self.room.poll_acquire_many(context, charge)) {
             room.forget();
         }
-        self.flow.lock().all += u64::from(charge);
+        self.flow.sent.fetch_add(u64::from(charge), Ordering::Relaxed);
         Poll::Ready(())
     }
 
