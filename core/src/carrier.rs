@@ -3,16 +3,16 @@
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use smallvec::SmallVec;
 use tokio::time::Sleep;
 
 use crate::admission::Admitted;
 use crate::connection::{Connection, ConnectionError, Packet};
+use crate::connection_waker::ConnectionWaker;
 use crate::hello::await_hello;
 use crate::hub::Whereabouts;
 #[cfg(feature = "cluster")]
@@ -74,10 +74,11 @@ impl Drop for Attachment {
 /// is the protocol's credit.
 struct Carrier<'a, C> {
     attachment: Attachment,
-    waker: Arc<AtomicWaker>,
+    waker: Arc<ConnectionWaker>,
     connection: Pin<&'a mut C>,
     /// Frames that the connection had no room for.
     waiting: Option<Box<Batch>>,
+    /// Wakes by `waker`, so it is polled only when it is set and when it is due.
     sleep: Pin<Box<Sleep>>,
     /// When `sleep` fires, if it is set.
     armed: Option<Instant>,
@@ -90,7 +91,7 @@ struct Carrier<'a, C> {
 
 impl<'a, C: Connection> Carrier<'a, C> {
     fn attach(session: Arc<Shared>, hello: &Hello, home: Home, connection: Pin<&'a mut C>, was_unknown: bool) -> Self {
-        let waker = Arc::new(AtomicWaker::new());
+        let waker = Arc::<ConnectionWaker>::default();
         let attachment = Attachment {
             key: session.register(Arc::clone(&waker)),
             session,
@@ -116,8 +117,9 @@ impl<'a, C: Connection> Carrier<'a, C> {
         if self.poll_read(context).is_ready() {
             return Poll::Ready(None);
         }
-        self.poll_timer(context);
-        self.poll_write(context)
+        let now = crate::clock::now();
+        self.poll_timer(now);
+        self.poll_write(now, context)
     }
 
     /// Passes received packets to the machine. Completes when the connection is lost.
@@ -181,17 +183,21 @@ impl<'a, C: Connection> Carrier<'a, C> {
         tracing::debug!(session = %self.attachment.session.id, %error, "lost a connection");
     }
 
-    fn poll_timer(&mut self, context: &mut Context<'_>) {
-        if self.armed.is_some() && self.sleep.as_mut().poll(context).is_ready() {
+    fn poll_timer(&mut self, now: Instant) {
+        if self.armed.is_some_and(|armed| armed <= now) && self.poll_sleep().is_ready() {
             self.armed = None;
             self.update(SessionMachine::handle_timeout);
         }
     }
 
+    fn poll_sleep(&mut self) -> Poll<()> {
+        let waker = Waker::from(Arc::clone(&self.waker));
+        self.sleep.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
     /// Writes all frames that are due and flushes once. Completes when the connection no longer has
     /// a part in the session.
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
-        let now = crate::clock::now();
+    fn poll_write(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<Option<ClosingFrames>> {
         let mut batch = self.waiting.take().map_or_else(Batch::default, |waiting| *waiting);
         let mut pause = None;
         loop {
@@ -268,7 +274,7 @@ impl<'a, C: Connection> Carrier<'a, C> {
         if self.armed.is_none_or(|armed| until < armed) {
             self.armed = Some(until);
             self.sleep.as_mut().reset(until.into());
-            if self.sleep.as_mut().poll(context).is_ready() {
+            if self.poll_sleep().is_ready() {
                 context.waker().wake_by_ref();
             }
         }

@@ -19,6 +19,7 @@ pub mod cluster {
 mod compression;
 pub mod connection;
 mod connection_loop;
+mod connection_waker;
 mod drain;
 #[cfg(feature = "durable")]
 pub mod durable {

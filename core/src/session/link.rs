@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::task::AtomicWaker;
-
+use crate::connection_waker::ConnectionWaker;
 use crate::session::batch::Batch;
 use crate::session::host::Home;
 use crate::session::shared::{Shared, Touched};
@@ -26,7 +25,7 @@ pub(crate) enum Next {
 
 impl Shared {
     /// Adds a connection. `waker` is woken when it may have something to write.
-    pub(crate) fn register(&self, waker: Arc<AtomicWaker>) -> ConnectionKey {
+    pub(crate) fn register(&self, waker: Arc<ConnectionWaker>) -> ConnectionKey {
         let mut inner = self.lock();
         let key = ConnectionKey(inner.next_connection.into());
         inner.next_connection = inner.next_connection.wrapping_add(1);

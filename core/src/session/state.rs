@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::task::AtomicWaker;
 use smallvec::SmallVec;
 use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
 
 use crate::cleanup::SessionState;
+use crate::connection_waker::ConnectionWaker;
 use crate::gate::Gate;
 use crate::latest::Latest;
 use crate::memory::Account;
@@ -63,7 +63,7 @@ pub(crate) struct Inner {
 /// A connection of a session, as the session knows it.
 pub(crate) struct Link {
     pub(crate) key: ConnectionKey,
-    pub(crate) waker: Arc<AtomicWaker>,
+    pub(crate) waker: Arc<ConnectionWaker>,
     /// True if the connection asks the machine what to write before it waits again. So it need not
     /// be woken for another change.
     pub(crate) is_awake: bool,
@@ -315,7 +315,7 @@ impl Inner {
 
     /// Returns the wakers of all connections that wait, except for one, to be woken without the
     /// lock.
-    pub(crate) fn wakers(&mut self, except: Option<ConnectionKey>) -> SmallVec<[Arc<AtomicWaker>; 1]> {
+    pub(crate) fn wakers(&mut self, except: Option<ConnectionKey>) -> SmallVec<[Arc<ConnectionWaker>; 1]> {
         let mut wakers = SmallVec::new();
         for link in &mut self.connections {
             if !link.is_awake && Some(link.key) != except {
