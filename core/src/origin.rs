@@ -14,15 +14,14 @@ pub(crate) fn check_origin(request: &SessionRequest<'_>, allowed: &[String]) -> 
             "the request has several Origin headers, or one that is not text, which no browser sends".to_owned(),
         );
     };
-    let origin = origin.to_ascii_lowercase();
-    let host = request.host().unwrap_or_default().to_ascii_lowercase();
+    let host = request.host().unwrap_or_default();
     let same_host = origin.split_once("://").is_some_and(|(scheme, authority)| {
-        without_default_port(authority, scheme) == without_default_port(&host, scheme)
+        without_default_port(authority, scheme).eq_ignore_ascii_case(without_default_port(host, scheme))
     });
-    if same_host || allowed.contains(&origin) {
+    if same_host || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
         return Ok(());
     }
-    let (origin, host) = (shown(&origin), shown(&host));
+    let [origin, host] = [origin, host].map(|text| shown(&text.to_ascii_lowercase()));
     Err(format!(
         "a page from {origin} may not connect to {host}: if a proxy changes the Host header, configure it to keep the header; \
          otherwise call HubBuilder::allow_origin"
@@ -33,10 +32,13 @@ pub(crate) fn check_origin(request: &SessionRequest<'_>, allowed: &[String]) -> 
 /// This prevents DNS rebinding: a page whose own host name resolves to this server passes the
 /// same-host check, but its host is not in the list.
 pub(crate) fn check_host(request: &SessionRequest<'_>, allowed: &[String]) -> Result<(), String> {
+    if allowed.is_empty() {
+        return Ok(());
+    }
     let host = request.host().unwrap_or_default().to_ascii_lowercase();
     let name = without_port(&host);
     let is_allowed = |allowed: &String| allowed == name || (allowed == LOOPBACK && is_loopback(name));
-    if allowed.is_empty() || allowed.iter().any(is_allowed) {
+    if allowed.iter().any(is_allowed) {
         return Ok(());
     }
     let host = shown(&host);
@@ -62,7 +64,11 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 fn without_default_port<'a>(authority: &'a str, scheme: &str) -> &'a str {
-    let default = if scheme == "https" { ":443" } else { ":80" };
+    let default = if scheme.eq_ignore_ascii_case("https") {
+        ":443"
+    } else {
+        ":80"
+    };
     authority.strip_suffix(default).unwrap_or(authority)
 }
 

@@ -16,7 +16,7 @@ use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Extensions, HeaderMap, Request, Response, StatusCode, Uri, header};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
@@ -43,7 +43,7 @@ where
     B: Buf,
 {
     let (mut parts, body) = request.into_parts();
-    if let Some(upgrade) = PendingUpgrade::take(&mut parts) {
+    if let Some(upgrade) = PendingUpgrade::take_all(&mut parts) {
         return upgrade.serve(hub, name).map(AnswerBody::Whole);
     }
     response(hub.answer(parts.method.as_str(), &of_parts(name, &parts), body).await)
@@ -62,7 +62,7 @@ where
     B: Buf,
 {
     let (mut parts, body) = request.into_parts();
-    if let Some(upgrade) = PendingUpgrade::take(&mut parts) {
+    if let Some(upgrade) = PendingUpgrade::take_all(&mut parts) {
         let principal = Some(guarded_principal(principal).await);
         return PendingUpgrade { principal, ..upgrade }
             .serve(hub, name)
@@ -122,6 +122,14 @@ impl PendingUpgrade {
     /// Takes the upgrade out of a request. Returns `None` if the request asks for none, or if the
     /// connection cannot be upgraded because hyper put no [`OnUpgrade`] into the extensions.
     pub fn take(request: &mut Parts) -> Option<Self> {
+        let upgrade = Self::take_all(request)?;
+        request.headers.clone_from(&upgrade.headers);
+        request.uri.clone_from(&upgrade.uri);
+        Some(upgrade)
+    }
+
+    /// Does the same as [`PendingUpgrade::take`], and takes the headers and the URI as well.
+    fn take_all(request: &mut Parts) -> Option<Self> {
         let asked = SessionRequest::new("", pairs(&request.headers));
         let accept = match asked.asks(request.method.as_str()) {
             Asks::WebSocket { key } => Some(websocket::accept_key(key)),
@@ -131,8 +139,8 @@ impl PendingUpgrade {
         Some(Self {
             on_upgrade: request.extensions.remove()?,
             accept,
-            headers: request.headers.clone(),
-            uri: request.uri.clone(),
+            headers: std::mem::take(&mut request.headers),
+            uri: std::mem::take(&mut request.uri),
             peer: peer(&request.extensions),
             principal: None,
         })
@@ -172,8 +180,8 @@ impl PendingUpgrade {
         if let Some(accept) = self.accept {
             response = response
                 .status(StatusCode::SWITCHING_PROTOCOLS)
-                .header(header::CONNECTION, "upgrade")
-                .header(header::UPGRADE, "websocket")
+                .header(header::CONNECTION, HeaderValue::from_static("upgrade"))
+                .header(header::UPGRADE, HeaderValue::from_static("websocket"))
                 .header(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
         tokio::spawn(carry(self.on_upgrade, accepted));

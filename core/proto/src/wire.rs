@@ -456,12 +456,6 @@ fn decode_hello(fields: &mut &[u8]) -> Result<Hello, DecodeError> {
 }
 
 fn encode_welcome(welcome: &Welcome, out: &mut BytesMut) {
-    out.put_u8(kind::WELCOME);
-    put_number(welcome.incarnation, out);
-    put_number(welcome.epoch, out);
-    put_counts(&welcome.counts, out);
-    put_number(welcome.heartbeat, out);
-    put_number(welcome.keep, out);
     let Limits {
         fragment,
         message,
@@ -470,9 +464,25 @@ fn encode_welcome(welcome: &Welcome, out: &mut BytesMut) {
         bulk_window,
         outbox: _,
     } = welcome.limits;
-    for value in [fragment, message, inflated, window, bulk_window] {
-        put_number(value, out);
-    }
+    let [received, bulk_received, credit, bulk_credit] = numbers_of(&welcome.counts);
+    let fields = [
+        welcome.incarnation,
+        welcome.epoch,
+        received,
+        bulk_received,
+        credit,
+        bulk_credit,
+        welcome.heartbeat,
+        welcome.keep,
+        fragment,
+        message,
+        inflated,
+        window,
+        bulk_window,
+    ];
+    out.reserve(1 + fields.into_iter().map(number_len).sum::<usize>());
+    out.put_u8(kind::WELCOME);
+    fields.into_iter().for_each(|value| put_number(value, out));
 }
 
 fn decode_welcome(fields: &mut &[u8]) -> Result<Welcome, DecodeError> {
