@@ -8,12 +8,13 @@ use std::{fmt, io};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::Payload;
+use actix_web::guard::fn_guard;
 use actix_web::http::header::{
     CACHE_CONTROL, ContentType, HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
 use actix_web::http::{ConnectionType, StatusCode, Version, uri::Authority};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Responder, Route};
 use futures_util::TryStreamExt as _;
 use stillhere::http_answer::Answer;
 pub use stillhere::*;
@@ -33,9 +34,7 @@ pub fn routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let uri = request.uri().clone();
         respond(&hub, name_of(uri.path()), request, payload, None::<Ready<_>>).await
     };
-    move |config: &mut ServiceConfig| {
-        config.service(resource(&of_routes).to(handler));
-    }
+    move |config: &mut ServiceConfig| mount(&of_routes, web::to(handler), config)
 }
 
 /// Returns [`routes`] that determine the user with `principal`: a handler with any extractors,
@@ -80,14 +79,40 @@ where
             respond(&hub, name_of(uri.path()), request, payload, Some(found)).await
         }
     };
-    move |config: &mut ServiceConfig| {
-        config.service(resource(&of_routes).to(handler));
-    }
+    move |config: &mut ServiceConfig| mount(&of_routes, web::to(handler), config)
 }
 
-fn resource(hub: &Hub) -> Resource {
-    let path = format!("{}/{{name}}", hub.mount());
-    web::resource([format!("{path}/"), path]).app_data(web::Data::new(hub.clone()))
+/// Serves `mount/name`, with or without a slash at the end.
+///
+/// A mount without special characters is a scope with a guard, because actix-web matches a path
+/// with a parameter by a regular expression. That would take longer than all the rest of the
+/// request.
+fn mount(hub: &Hub, route: Route, config: &mut ServiceConfig) {
+    let mount = hub.mount();
+    let hub = web::Data::new(hub.clone());
+    if mount.is_empty() || !mount.bytes().all(is_plain) {
+        let path = format!("{mount}/{{name}}");
+        config.service(web::resource([format!("{path}/"), path]).app_data(hub).route(route));
+        return;
+    }
+    let scope = web::scope(mount).app_data(hub).default_service(route);
+    let mount = mount.to_owned();
+    config.service(scope.guard(fn_guard(move |context| {
+        is_directly_under(&mount, context.head().uri.path())
+    })));
+}
+
+/// Returns true for bytes that have no meaning in a path pattern, and the same form in each path.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte)
+}
+
+/// Returns true if a path, which may have the prefix of other scopes before the mount, has one more
+/// segment than the mount.
+fn is_directly_under(mount: &str, path: &str) -> bool {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    path.rsplit_once('/')
+        .is_some_and(|(parent, name)| !name.is_empty() && parent.ends_with(mount))
 }
 
 /// Returns `None`: the visitor is not logged in, or middleware is missing.
@@ -315,5 +340,20 @@ impl<T: MessageBody + 'static> Responder for Page<T> {
         response.content_type(ContentType::html());
         response.insert_header((CACHE_CONTROL, client::PAGE_CACHE_CONTROL));
         response.message_body(self.0).expect("the headers are valid")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_has_what_is_one_segment_below_it() {
+        for path in ["/live/abc", "/live/abc/", "/app/live/abc", "/live/%41"] {
+            assert!(is_directly_under("/live", path), "{path}");
+        }
+        for path in ["/live", "/live/", "/live//", "/live/abc/d", "/live/abc//", "/alive/x/y"] {
+            assert!(!is_directly_under("/live", path), "{path}");
+        }
     }
 }
