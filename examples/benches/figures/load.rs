@@ -28,10 +28,19 @@ pub(crate) enum Load {
     },
     /// 10 pages ask for messages.
     Stream { size: usize, messages: usize },
-    /// One page sends a message to all.
-    FanOut { size: usize, pages: usize, rounds: usize },
-    /// Pages connect, say hello, and echo one message.
-    SetUp { pages: usize },
+    /// One page sends a message to all. Pages of sessions acknowledge it, and with
+    /// `all_acknowledge` also those of the bare servers, as an application needs that must not lose
+    /// a message.
+    FanOut {
+        size: usize,
+        pages: usize,
+        rounds: usize,
+        all_acknowledge: bool,
+    },
+    /// Pages connect, say hello, and echo one message. A server without sessions has no hello. If
+    /// `all_greet`, its pages exchange a message in its place, as an application does that has to
+    /// know which page it is.
+    SetUp { pages: usize, all_greet: bool },
     /// Pages are connected, and nothing happens.
     Idle { pages: usize },
     /// Pages have connected, echoed one message, acknowledged it, and closed.
@@ -40,7 +49,7 @@ pub(crate) enum Load {
 
 impl Load {
     /// Returns all loads, smaller by `scale`.
-    pub(crate) fn all(scale: usize) -> [Self; 9] {
+    pub(crate) fn all(scale: usize) -> [Self; 11] {
         let echo = |size, in_flight, messages: usize| Self::Echo {
             size,
             in_flight,
@@ -50,18 +59,26 @@ impl Load {
             size,
             messages: messages / scale,
         };
+        let fan_out = |all_acknowledge| Self::FanOut {
+            size: 256,
+            pages: most_connections().min(5_000 / scale),
+            rounds: 20,
+            all_acknowledge,
+        };
+        let set_up = |all_greet| Self::SetUp {
+            pages: 2_000 / scale,
+            all_greet,
+        };
         [
             echo(64, 1, 150_000),
             echo(64, 16, 400_000),
             stream(64, 2_000_000),
             echo(16 * 1024, 1, 80_000),
             stream(16 * 1024, 100_000),
-            Self::FanOut {
-                size: 256,
-                pages: most_connections().min(5_000 / scale),
-                rounds: 20,
-            },
-            Self::SetUp { pages: 2_000 / scale },
+            fan_out(false),
+            fan_out(true),
+            set_up(false),
+            set_up(true),
             Self::Idle {
                 pages: most_connections().min(10_000 / scale),
             },
@@ -75,8 +92,17 @@ impl Load {
         match self {
             Self::Echo { size, in_flight, .. } => format!("echo {}, {in_flight} in flight", bytes(size)),
             Self::Stream { size, .. } => format!("one-way stream {}", bytes(size)),
-            Self::FanOut { size, pages, .. } => format!("fan-out {} to {pages}", bytes(size)),
-            Self::SetUp { .. } => "set-up with hello".to_owned(),
+            Self::FanOut {
+                size,
+                pages,
+                all_acknowledge,
+                ..
+            } => {
+                let suffix = if all_acknowledge { ", all acknowledge" } else { "" };
+                format!("fan-out {} to {pages}{suffix}", bytes(size))
+            }
+            Self::SetUp { all_greet: false, .. } => "set-up with hello".to_owned(),
+            Self::SetUp { all_greet: true, .. } => "set-up, all greet".to_owned(),
             Self::Idle { pages } => format!("KB, idle and connected ({pages})"),
             Self::SoftClosed { sessions } => format!("KB, soft-closed ({sessions})"),
         }
@@ -102,8 +128,13 @@ impl Load {
                 messages,
             } => echo(&server, size, in_flight, messages).await,
             Self::Stream { size, messages } => stream(&server, size, messages).await,
-            Self::FanOut { size, pages, rounds } => fan_out(&server, size, pages, rounds).await,
-            Self::SetUp { pages } => set_up(&server, pages).await,
+            Self::FanOut {
+                size,
+                pages,
+                rounds,
+                all_acknowledge,
+            } => fan_out(&server, size, pages, rounds, all_acknowledge).await,
+            Self::SetUp { pages, all_greet } => set_up(&server, pages, all_greet).await,
             Self::Idle { pages } => idle(&server, pages).await,
             Self::SoftClosed { sessions } => soft_closed(&server, sessions).await,
         }
@@ -156,8 +187,11 @@ async fn stream(server: &Server, size: usize, messages: usize) -> f64 {
     microseconds(server.cpu() - before, each * STREAMS)
 }
 
-async fn fan_out(server: &Server, size: usize, pages: usize, rounds: usize) -> f64 {
+async fn fan_out(server: &Server, size: usize, pages: usize, rounds: usize, all_acknowledge: bool) -> f64 {
     let mut pages = connect(server, &server.tickets(pages).await, 0).await;
+    if all_acknowledge {
+        pages.iter_mut().for_each(Page::begin_to_acknowledge);
+    }
     let mut message = Vec::new();
     let mut round = async |number| {
         payload(number, size, &mut message);
@@ -174,11 +208,12 @@ async fn fan_out(server: &Server, size: usize, pages: usize, rounds: usize) -> f
 
 /// The sessions are open before, as those of pages that were served; the request for a page is not
 /// part of the figure.
-async fn set_up(server: &Server, pages: usize) -> f64 {
-    let warm = connect(server, &server.tickets(pages / 10).await, 1).await;
+async fn set_up(server: &Server, pages: usize, all_greet: bool) -> f64 {
+    let echoes = 1 + usize::from(all_greet && !server.has_hello());
+    let warm = connect(server, &server.tickets(pages / 10).await, echoes).await;
     let tickets = server.tickets(pages).await;
     let before = server.cpu();
-    let connected = connect(server, &tickets, 1).await;
+    let connected = connect(server, &tickets, echoes).await;
     let figure = microseconds(server.cpu() - before, pages);
     drop((warm, connected));
     figure

@@ -4,9 +4,10 @@
 //!
 //!     cargo bench -p stillhere-benches                  # everything, about ten minutes
 //!     cargo bench -p stillhere-benches -- --quick       # fewer messages and pages, one repeat
-//!     cargo bench -p stillhere-benches -- axum          # one framework, beside axum's WebSockets
+//!     cargo bench -p stillhere-benches -- axum          # servers that have this in their names
 //!     cargo bench -p stillhere-benches -- messages      # without the memory
 //!     cargo bench -p stillhere-benches -- memory        # without the messages
+//!     cargo bench -p stillhere-benches -- set-up        # rows that have this in their names
 //!     cargo bench -p stillhere-benches -- chart FROM.json TO.svg
 //!     cargo bench -p stillhere-benches -- million       # or resume, stalled, transfer: see `scale`
 //!
@@ -85,21 +86,21 @@ fn main() {
 
 async fn measure(arguments: &[&str], scale: usize) -> Report {
     let has = |argument| arguments.contains(&argument);
-    let frameworks = ["axum", "actix", "warp", "socketioxide"];
-    let wanted: Vec<_> = frameworks.into_iter().filter(|framework| has(framework)).collect();
-    let is_wanted = |kind: &&str| wanted.is_empty() || wanted.iter().any(|framework| kind.contains(framework));
-    let mut servers: Vec<_> = SERVERS.into_iter().filter(is_wanted).collect();
+    let is_named = |name: &str, names: &[&str]| names.is_empty() || names.iter().any(|part| name.contains(part));
+    let (of_servers, others): (Vec<_>, Vec<_>) = arguments
+        .iter()
+        .partition(|argument| SERVERS.iter().any(|kind| kind.contains(*argument)));
+    let mut servers: Vec<_> = SERVERS.into_iter().filter(|kind| is_named(kind, &of_servers)).collect();
     if servers[0] != SERVERS[0] {
         servers.insert(0, SERVERS[0]);
     }
     let repeats = if has("--quick") { 1 } else { REPEATS };
+    let mut rows = others;
+    rows.retain(|argument| !["--quick", "messages", "memory"].contains(argument));
     let loads = Load::all(scale).into_iter();
     let loads = loads.filter(|load| {
-        if load.is_memory() {
-            !has("messages")
-        } else {
-            !has("memory")
-        }
+        let is_left_out = has(if load.is_memory() { "messages" } else { "memory" });
+        !is_left_out && is_named(&load.name(), &rows)
     });
     let mut report = Report::new(&servers, repeats);
     for load in loads {

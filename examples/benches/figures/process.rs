@@ -47,6 +47,11 @@ impl Server {
         self.kind == "socketioxide"
     }
 
+    /// Returns true if a page and the server exchange something before the first message.
+    pub(crate) fn has_hello(&self) -> bool {
+        is_ours(&self.kind) || self.speaks_socket_io()
+    }
+
     /// Opens sessions, if the server has any. Returns a ticket for each page.
     pub(crate) async fn tickets(&self, pages: usize) -> Vec<Option<Ticket>> {
         if !is_ours(&self.kind) {

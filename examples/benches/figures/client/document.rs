@@ -12,7 +12,7 @@ use stillhere_client::Ticket;
 use super::socket::{BINARY, Output};
 
 /// When counts are reported on their own (PROTOCOL.md, section 8.5).
-const ACK_AFTER: Duration = Duration::from_millis(200);
+pub(super) const ACK_AFTER: Duration = Duration::from_millis(200);
 
 /// Types of a frame with a whole message, for each lane.
 const DATA: u8 = 0x40;

@@ -6,4 +6,4 @@ mod page;
 mod socket;
 
 pub(crate) use document::Document;
-pub(crate) use page::{Page, payload};
+pub(crate) use page::{ACKNOWLEDGEMENT, Page, payload};

@@ -1,12 +1,13 @@
 //! One page: it connects, sends, and checks what it receives.
 
 use std::io::Write as _;
+use std::time::Instant;
 
 use stillhere::wire::SUBPROTOCOL;
 use stillhere_client::Ticket;
 use tokio::time::timeout_at;
 
-use super::document::Document;
+use super::document::{ACK_AFTER, Document};
 use super::socket::{BINARY, CLOSE, Output, PING, PONG, Socket, TEXT};
 use crate::process::Server;
 
@@ -19,6 +20,11 @@ pub(crate) struct Page {
 enum Dialect {
     /// As a binary WebSocket message.
     Bare,
+    /// As a binary WebSocket message. The page acknowledges what it has received as often as a
+    /// page of stillhere does.
+    Acknowledged {
+        unreported_since: Option<Instant>,
+    },
     /// As socket.io's event `m` with one string, which needs a single WebSocket message. Bytes
     /// would need two.
     SocketIo,
@@ -81,7 +87,7 @@ impl Page {
     pub(crate) fn cut(self) -> Option<Box<Document>> {
         match self.dialect {
             Dialect::Stillhere(document) => Some(document),
-            Dialect::Bare | Dialect::SocketIo => None,
+            Dialect::Bare | Dialect::Acknowledged { .. } | Dialect::SocketIo => None,
         }
     }
 
@@ -90,11 +96,18 @@ impl Page {
         Self::greet(server, ticket, *document).await
     }
 
+    /// Acknowledges messages from now on, if it sends nothing of its own accord.
+    pub(crate) fn begin_to_acknowledge(&mut self) {
+        if let Dialect::Bare = self.dialect {
+            self.dialect = Dialect::Acknowledged { unreported_since: None };
+        }
+    }
+
     /// Queues a message.
     fn send(&mut self, payload: &[u8]) {
         let output = &mut self.socket.output;
         match &mut self.dialect {
-            Dialect::Bare => output.queue(BINARY, &[payload]),
+            Dialect::Bare | Dialect::Acknowledged { .. } => output.queue(BINARY, &[payload]),
             Dialect::SocketIo => output.queue(TEXT, &[EVENT_BEGINS, payload, EVENT_ENDS]),
             Dialect::Stillhere(document) => document.send(payload, output),
         }
@@ -121,8 +134,15 @@ impl Page {
     }
 
     async fn acknowledge(&mut self) {
-        if let Dialect::Stillhere(document) = &mut self.dialect {
-            document.acknowledge(&mut self.socket.output);
+        let output = &mut self.socket.output;
+        match &mut self.dialect {
+            Dialect::Stillhere(document) => document.acknowledge(output),
+            Dialect::Acknowledged { unreported_since } => {
+                if unreported_since.take().is_some() {
+                    output.queue(BINARY, &[&[0; ACKNOWLEDGEMENT]]);
+                }
+            }
+            Dialect::Bare | Dialect::SocketIo => {}
         }
         self.socket.flush().await;
     }
@@ -186,13 +206,17 @@ impl Page {
     }
 }
 
+/// Bytes of an acknowledgement. Messages that a server sends to all pages are longer.
+pub(crate) const ACKNOWLEDGEMENT: usize = 9;
+
 const EVENT_BEGINS: &[u8] = b"42[\"m\",\"";
 const EVENT_ENDS: &[u8] = b"\"]";
 
 impl Dialect {
-    fn ack_due(&self) -> Option<std::time::Instant> {
+    fn ack_due(&self) -> Option<Instant> {
         match self {
             Self::Stillhere(document) => document.ack_due(),
+            Self::Acknowledged { unreported_since } => unreported_since.map(|since| since + ACK_AFTER),
             Self::Bare | Self::SocketIo => None,
         }
     }
@@ -201,6 +225,10 @@ impl Dialect {
         match (self, opcode) {
             (_, PING) => output.queue(PONG, &[payload]),
             (Self::Bare, BINARY) => on_message(payload),
+            (Self::Acknowledged { unreported_since }, BINARY) => {
+                unreported_since.get_or_insert_with(Instant::now);
+                on_message(payload);
+            }
             (Self::Stillhere(document), BINARY) => document.handle_frame(payload, output, on_message),
             (Self::SocketIo, TEXT) if payload == b"2" => output.queue(TEXT, &[b"3"]),
             (Self::SocketIo, TEXT) => {

@@ -59,7 +59,7 @@ pub(super) async fn measure(sessions: usize) {
 }
 
 async fn live(server: &Server) -> usize {
-    server.get("/sessions").await.parse().expect("a number of sessions")
+    server.get("/sessions/0").await.parse().expect("a number of sessions")
 }
 
 /// Describes the slowest echoes, which show how long the server paused. The longest also shows how

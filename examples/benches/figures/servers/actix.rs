@@ -26,9 +26,10 @@ pub(super) async fn serve_sessions(role: Role, listener: TcpListener) {
         let tickets = move |hub: web::Data<Hub>, count: web::Path<usize>| {
             std::future::ready(sessions::tickets(&hub, role, *count))
         };
+        // Last, because actix-web tries the routes in their order.
         app.app_data(web::Data::new(hub.clone()))
-            .route("/tickets/{count}", web::get().to(tickets))
-            .configure(stillhere_actix::routes(&hub));
+            .configure(stillhere_actix::routes(&hub))
+            .route("/tickets/{count}", web::get().to(tickets));
     };
     serve(configure, listener).await;
 }
@@ -54,15 +55,14 @@ async fn upgrade(
 }
 
 async fn page(mut session: actix_ws::Session, mut messages: actix_ws::MessageStream, member: Member) -> Option<()> {
-    let Member { role, room, published } = member;
-    if matches!(role, Role::FanOut) {
-        actix_web::rt::spawn(forward(session.clone(), published));
+    if matches!(member.role, Role::FanOut) {
+        actix_web::rt::spawn(forward(session.clone(), member.published.resubscribe()));
     }
     loop {
         let actix_ws::Message::Binary(bytes) = messages.recv().await?.ok()? else {
             continue;
         };
-        match role {
+        match member.role {
             Role::Echo | Role::Transfer => session.binary(bytes).await.ok()?,
             Role::Stream => {
                 let (count, message) = requested(&bytes);
@@ -71,7 +71,7 @@ async fn page(mut session: actix_ws::Session, mut messages: actix_ws::MessageStr
                     session.binary(message.clone()).await.ok()?;
                 }
             }
-            Role::FanOut => drop(room.send(bytes)),
+            Role::FanOut => member.publish(bytes),
         }
     }
 }

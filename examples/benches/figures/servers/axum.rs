@@ -56,21 +56,23 @@ fn router(role: Role, answer: fn(WebSocketUpgrade, Member) -> Response) -> Route
 
 pub(super) fn sessions(role: Role) -> Router {
     let hub = sessions::hub();
-    let tickets = async move |State(hub): State<Hub>, Path(count): Path<usize>| sessions::tickets(&hub, role, count);
+    // One route for all that the load asks of the server, because axum clones all routes for each
+    // connection.
+    let asked = async move |State(hub): State<Hub>, Path((what, number)): Path<(String, usize)>| match &*what {
+        "tickets" => sessions::tickets(&hub, role, number),
+        "soft-closed" => {
+            sessions::soft_close(&hub, number).await;
+            String::new()
+        }
+        "expire-in" => {
+            sessions::expire_in(&hub, number as u64);
+            String::new()
+        }
+        "sessions" => hub.stats().sessions.to_string(),
+        unknown => panic!("there is nothing called {unknown}"),
+    };
     Router::new()
-        .route("/tickets/{count}", get(tickets))
-        .route(
-            "/soft-closed/{count}",
-            get(async |State(hub): State<Hub>, Path(count): Path<usize>| sessions::soft_close(&hub, count).await),
-        )
-        .route(
-            "/sessions",
-            get(async |State(hub): State<Hub>| hub.stats().sessions.to_string()),
-        )
-        .route(
-            "/expire-in/{seconds}",
-            get(async |State(hub): State<Hub>, Path(seconds): Path<u64>| sessions::expire_in(&hub, seconds)),
-        )
+        .route("/{what}/{number}", get(asked))
         .merge(stillhere_axum::routes(&hub))
         .with_state(hub)
 }

@@ -40,7 +40,7 @@ pub(super) async fn serve<P: Packet, E>(mut socket: impl Socket<P, E>, mut membe
                     socket.send(P::binary(message.clone())).await.ok()?;
                 }
             }
-            Role::FanOut => drop(member.room.send(bytes)),
+            Role::FanOut => member.publish(bytes),
         }
     }
 }
@@ -79,7 +79,7 @@ async fn fan_out_batching<P: Packet, E>(mut socket: impl Socket<P, E>, mut membe
         tokio::select! {
             message = socket.next() => {
                 if let Some(bytes) = message?.ok()?.into_binary() {
-                    let _ = member.room.send(bytes);
+                    member.publish(bytes);
                 }
             }
             message = member.published.recv() => {

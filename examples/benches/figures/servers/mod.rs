@@ -15,6 +15,8 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
+use crate::client::ACKNOWLEDGEMENT;
+
 /// What a transfer sends, again and again.
 pub(crate) static CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 
@@ -103,6 +105,15 @@ struct Member {
     role: Role,
     room: broadcast::Sender<Bytes>,
     published: broadcast::Receiver<Bytes>,
+}
+
+impl Member {
+    /// Sends a message to all pages, unless it is an acknowledgement.
+    fn publish(&self, message: Bytes) {
+        if message.len() > ACKNOWLEDGEMENT {
+            drop(self.room.send(message));
+        }
+    }
 }
 
 /// Returns how many messages a page asks for, and one of them.

@@ -31,5 +31,5 @@ pub(super) async fn serve_sessions(role: Role, listener: TcpListener) {
     let hub = sessions::hub();
     let routes = stillhere_warp::routes(&hub);
     let tickets = warp::path!("tickets" / usize).map(move |count| sessions::tickets(&hub, role, count));
-    warp::serve(tickets.or(routes)).incoming(listener).run().await;
+    warp::serve(routes.or(tickets)).incoming(listener).run().await;
 }
