@@ -93,14 +93,9 @@ impl Load {
             Self::Echo { size, in_flight, .. } => format!("echo {}, {in_flight} in flight", bytes(size)),
             Self::Stream { size, .. } => format!("one-way stream {}", bytes(size)),
             Self::FanOut {
-                size,
-                pages,
-                all_acknowledge,
-                ..
-            } => {
-                let suffix = if all_acknowledge { ", all acknowledge" } else { "" };
-                format!("fan-out {} to {pages}{suffix}", bytes(size))
-            }
+                all_acknowledge: true, ..
+            } => "fan-out, all acknowledge".to_owned(),
+            Self::FanOut { size, pages, .. } => format!("fan-out {} to {pages}", bytes(size)),
             Self::SetUp { all_greet: false, .. } => "set-up with hello".to_owned(),
             Self::SetUp { all_greet: true, .. } => "set-up, all greet".to_owned(),
             Self::Idle { pages } => format!("KB, idle and connected ({pages})"),
