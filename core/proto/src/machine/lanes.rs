@@ -269,9 +269,9 @@ impl Lanes {
 
     /// Handles a ping of the peer, before its pong waits for what has arrived. If that ends in the
     /// middle of a message, the pong waits for the rest of the message, which never comes if it was
-    /// lost. Returns true if the next fragment has credit but is not seen, so that the server should
-    /// ping too: the answer shows that the peer knows of the credit. If nothing arrives until
-    /// another ping of the peer, at least `patience` after that answer, the rest is lost.
+    /// lost. Returns true if the next fragment has credit but has not arrived, so that the server
+    /// should ping too: the answer shows that the peer knows of the credit. If nothing arrives
+    /// until another ping of the peer, at least `patience` after that answer, the rest is lost.
     pub(crate) fn check_stall(&mut self, patience: Duration, now: Instant) -> Result<bool, Violation> {
         let Some(durable) = &mut self.durable else {
             return Ok(false);

@@ -69,6 +69,7 @@ fn bundle() -> PathBuf {
             "--platform=node",
             "--format=esm",
             "--target=node20",
+            "--define:SLIM=false",
         ])
         .arg("--log-level=warning")
         .arg(format!("--outfile={}", own.display()))
